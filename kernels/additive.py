@@ -1,0 +1,85 @@
+"""2-of-2 additive shares between A and B: free from replicated shares, resharing back costs one exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import numpy as np
+
+from ditto_kernels.party import Party, Protocol, exchange
+from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.rss import Rss
+
+
+@dataclass(frozen=True)
+class Additive:
+    """x = share at A + share at B (mod 2^k); the dealer holds nothing (`share` is None) but knows the shape."""
+
+    share: Array | None
+    shape: tuple[int, ...]
+    fxp: Fxp
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def reshape(self, shape: Sequence[int]) -> Additive:
+        return replace(self, share=None if self.share is None else self.share.reshape(shape), shape=tuple(shape))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """c = x + r, known to A and B alone. `mask` is A's or B's share of r; at the dealer it is r itself."""
+
+    c: Array | None
+    mask: Array
+    shape: tuple[int, ...]
+    fxp: Fxp
+
+
+def from_rss(party: Party, x: Rss) -> Additive:
+    """A adds its two components, B keeps the one A lacks. Cost: nothing."""
+    share = {"A": lambda: x.mine + x.next, "B": lambda: x.next, "D": lambda: None}[party.role]()
+    return Additive(share, x.shape, x.fxp)
+
+
+def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
+    """Replicate a 2-of-2 sharing.
+
+    Cost: 2k bits, 1 round (A and B one message each). Security: components D + 1 and D are fresh pads that the
+    dealer draws too; the exchanged values are one-time-padded.
+    """
+    dtype = x.fxp.dtype
+    if party.role == "D":
+        first, second = party.draw_both(name, x.shape, dtype)
+        yield from exchange(party, name, None, (x.shape, dtype))
+        return Rss(second, first, x.fxp)
+    pad = party.draw_with_dealer(name, x.shape, dtype)
+    difference = x.share - pad
+    other = yield from exchange(party, name, difference, (x.shape, dtype))
+    opened = difference + other
+    return Rss(pad, opened, x.fxp) if party.role == "A" else Rss(opened, pad, x.fxp)
+
+
+@partial(jax.jit, static_argnames="bias")
+def _masked(share: Array, mask: Array, bias: int) -> Array:
+    return share + mask + np.asarray(bias, mask.dtype)
+
+
+def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) -> Protocol[Opened]:
+    """A and B learn c = x + bias + r for a full-width uniform r that only the dealer knows whole.
+
+    Cost: 2k bits, 1 round. Security: each of A and B lacks the other's half of r; the dealer never sees c.
+    """
+    dtype = x.fxp.dtype
+    if party.role == "D":
+        first, second = party.draw_both(name, x.shape, dtype)
+        yield from exchange(party, name, None, (x.shape, dtype))
+        return Opened(None, first + second, x.shape, x.fxp)
+    mask = party.draw_with_dealer(name, x.shape, dtype)
+    mine = _masked(x.share, mask, bias if party.role == "A" else 0)
+    other = yield from exchange(party, name, mine, (x.shape, dtype))
+    return Opened(mine + other, mask, x.shape, x.fxp)

@@ -1,0 +1,153 @@
+"""Channels between parties. Every link counts bytes, messages and rounds, always."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.ring import Array
+
+
+class LinkError(RuntimeError):
+    """A peer is gone, silent for too long, or sent something else than the protocol expects."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """One tensor for one peer. `offline` marks dealt material: independent of inputs, sent ahead of time."""
+
+    to: int
+    tag: str
+    array: Array
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Receive:
+    """One tensor expected from one peer; shape and dtype are known from public shapes alone."""
+
+    source: int
+    tag: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one party sent. `rounds` is the longest chain of dependent online messages that ends at it."""
+
+    bytes_sent: int = 0
+    messages: int = 0
+    offline_bytes: int = 0
+    offline_messages: int = 0
+    rounds: int = 0
+
+    def since(self, earlier: Traffic) -> Traffic:
+        return Traffic(
+            self.bytes_sent - earlier.bytes_sent,
+            self.messages - earlier.messages,
+            self.offline_bytes - earlier.offline_bytes,
+            self.offline_messages - earlier.offline_messages,
+            self.rounds - earlier.rounds,
+        )
+
+
+class Link(Protocol):
+    """What protocols need of a channel."""
+
+    rank: int
+
+    def send(self, messages: Sequence[Send]) -> None:
+        """Send; tensors for one peer travel as one message."""
+
+    def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
+        """Wait for the tensors, in the order asked for."""
+
+    def traffic(self) -> Traffic:
+        """Everything counted so far."""
+
+
+@dataclass
+class _Mailbox:
+    """Tensors that arrived at one party, by (source, tag), each with the sender's clock."""
+
+    condition: threading.Condition = field(default_factory=threading.Condition)
+    arrived: dict[tuple[int, str], tuple[NDArray[Any], int]] = field(default_factory=dict)
+    failure: BaseException | None = None
+
+
+class MemLink:
+    """A link between threads of one process. Rounds are counted by a Lamport clock carried on messages."""
+
+    def __init__(self, rank: int, mailboxes: Sequence[_Mailbox], timeout: float) -> None:
+        self.rank = rank
+        self._mailboxes = mailboxes
+        self._timeout = timeout
+        self._clock = 0
+        self._counts = [0, 0, 0, 0]
+        self.observer: Callable[[int, Send], None] | None = None
+
+    def send(self, messages: Sequence[Send]) -> None:
+        for offline in (False, True):
+            group = [message for message in messages if message.offline == offline]
+            self._counts[1 + 2 * offline] += len({message.to for message in group})
+            for message in group:
+                array = np.asarray(message.array)
+                self._counts[2 * offline] += array.nbytes
+                if self.observer is not None:
+                    self.observer(self.rank, message)
+                box = self._mailboxes[message.to]
+                with box.condition:
+                    address = (self.rank, message.tag)
+                    if address in box.arrived:
+                        raise LinkError(f"party {self.rank} sent '{message.tag}' twice to party {message.to}")
+                    box.arrived[address] = (array, 0 if offline else self._clock + 1)
+                    box.condition.notify_all()
+
+    def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
+        box = self._mailboxes[self.rank]
+        taken: list[NDArray[Any]] = []
+        clock = self._clock
+        for item in expected:
+            address = (item.source, item.tag)
+            with box.condition:
+                arrived = box.condition.wait_for(
+                    lambda address=address: address in box.arrived or box.failure is not None, self._timeout
+                )
+                if address not in box.arrived and box.failure is not None:
+                    raise LinkError(f"party {self.rank} stops: another party failed") from box.failure
+                if not arrived:
+                    raise LinkError(
+                        f"party {self.rank} waited {self._timeout:g} s for '{item.tag}' from party {item.source}"
+                    )
+                array, sent_at = box.arrived.pop(address)
+            if array.shape != tuple(item.shape) or array.dtype != item.dtype:
+                raise LinkError(
+                    f"party {item.source} sent '{item.tag}' as {array.dtype}{list(array.shape)}, "
+                    f"expected {item.dtype}{list(item.shape)}"
+                )
+            clock = max(clock, sent_at)
+            taken.append(array)
+        self._clock = clock
+        return taken
+
+    def abort(self, failure: BaseException) -> None:
+        """Wake every party that waits: one of them has failed."""
+        for box in self._mailboxes:
+            with box.condition:
+                box.failure = failure
+                box.condition.notify_all()
+
+    def traffic(self) -> Traffic:
+        return Traffic(*self._counts, rounds=self._clock)
+
+
+def memory_links(timeout: float = 60.0) -> tuple[MemLink, MemLink, MemLink]:
+    """Three connected links for three threads."""
+    boxes = [_Mailbox() for _ in range(3)]
+    return (MemLink(0, boxes, timeout), MemLink(1, boxes, timeout), MemLink(2, boxes, timeout))

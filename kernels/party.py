@@ -1,0 +1,169 @@
+"""One party's view of a protocol: who it is, whom it shares randomness with, and how protocols are driven.
+
+Protocols are generators. They yield a `Round` (what to send, what to receive) and are resumed with the received
+tensors, so that the same code runs alone, or merged with others into shared rounds by `parallel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.link import Link, Receive, Send
+from ditto_kernels.prg import Randomness
+from ditto_kernels.ring import Array
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One exchange: everything sent before anything is awaited."""
+
+    sends: tuple[Send, ...] = ()
+    receives: tuple[Receive, ...] = ()
+
+
+Protocol = Generator[Round, list[NDArray[Any]], T]
+
+
+@dataclass(frozen=True)
+class Party:
+    """First argument of every protocol.
+
+    For one kernel the roles are fixed: the `dealer` D deals input-independent material to A = D + 1 and B = D + 2
+    (mod 3), who alone open masked values. A holds (x_{D+1}, x_{D+2}), B holds (x_{D+2}, x_D), so A's sum
+    x_{D+1} + x_{D+2} and B's x_D are a 2-of-2 sharing without any message.
+    """
+
+    rank: int
+    randomness: Randomness
+    dealer: int = 2
+    scope: str = ""
+
+    @property
+    def role(self) -> str:
+        """'A', 'B' or 'D'."""
+        return "DAB"[(self.rank - self.dealer) % 3]
+
+    @property
+    def a(self) -> int:
+        return (self.dealer + 1) % 3
+
+    @property
+    def b(self) -> int:
+        return (self.dealer + 2) % 3
+
+    def at(self, name: str) -> Party:
+        """The same party inside a named part of a protocol: names address random streams and messages."""
+        return replace(self, scope=f"{self.scope}/{name}")
+
+    def with_dealer(self, dealer: int) -> Party:
+        return replace(self, dealer=dealer % 3)
+
+    def draw(self, component: int, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Uniform elements known to the two holders of `component`."""
+        return self.randomness.draw(component % 3, f"{self.scope}:{name}", shape, dtype)
+
+    def draw_with_dealer(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """A's or B's mask that the dealer knows too (component D + 1 for A, D for B); not for D itself."""
+        return self.draw(self.dealer + 1 if self.role == "A" else self.dealer, name, shape, dtype)
+
+    def draw_both(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """The dealer's view: (A's mask, B's mask) of that name."""
+        return (
+            self.draw(self.dealer + 1, name, shape, dtype),
+            self.draw(self.dealer, name, shape, dtype),
+        )
+
+    def send(self, to: int, name: str, array: Array, offline: bool = False) -> Send:
+        return Send(to, f"{self.scope}:{name}", array, offline)
+
+    def expect(self, source: int, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Receive:
+        return Receive(source, f"{self.scope}:{name}", tuple(shape), dtype)
+
+
+def run(link: Link, protocol: Protocol[T]) -> T:
+    """Drive one protocol over a link to its result."""
+    received: list[NDArray[Any]] | None = None
+    while True:
+        try:
+            step = next(protocol) if received is None else protocol.send(received)
+        except StopIteration as stop:
+            return stop.value
+        link.send(step.sends)
+        received = link.receive(step.receives)
+
+
+def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
+    """Run independent protocols at once: their messages of the same turn share a round."""
+    results: list[Any] = [None] * len(protocols)
+    inbox: dict[int, list[NDArray[Any]] | None] = {index: None for index in range(len(protocols))}
+    while inbox:
+        steps: dict[int, Round] = {}
+        for index, received in inbox.items():
+            try:
+                steps[index] = next(protocols[index]) if received is None else protocols[index].send(received)
+            except StopIteration as stop:
+                results[index] = stop.value
+        if not steps:
+            break
+        arrays = yield Round(
+            tuple(send for step in steps.values() for send in step.sends),
+            tuple(receive for step in steps.values() for receive in step.receives),
+        )
+        inbox, start = {}, 0
+        for index, step in steps.items():
+            inbox[index] = arrays[start : start + len(step.receives)]
+            start += len(step.receives)
+    return results
+
+
+def exchange(party: Party, name: str, array: Array | None, like: tuple[tuple[int, ...], np.dtype[Any]]) -> Protocol[Any]:
+    """A and B swap one tensor each; returns the other's (None at the dealer, who takes no part)."""
+    if party.role == "D":
+        yield Round()
+        return None
+    other = party.b if party.role == "A" else party.a
+    (received,) = yield Round(
+        (party.send(other, name, array),), (party.expect(other, name, like[0], like[1]),)
+    )
+    return received
+
+
+@dataclass(frozen=True)
+class Deal:
+    """A tensor to deal: the dealer's value is split between A and B, additively or by XOR."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    xor: bool = False
+
+
+def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]]) -> Protocol[list[Any]]:
+    """Deal tensors: A's share is drawn from the stream it has with the dealer, B receives the difference.
+
+    `make` runs at the dealer alone and returns the values in the order of `items`. A and B get their shares, the
+    dealer gets the values. Security: A sees uniform bytes, B a one-time-padded value; both independent of inputs.
+    """
+    if party.role == "A":
+        yield Round()
+        return [party.draw_with_dealer(item.name, item.shape, item.dtype) for item in items]
+    if party.role == "B":
+        received = yield Round(
+            (), tuple(party.expect(party.dealer, item.name, item.shape, item.dtype) for item in items)
+        )
+        return list(received)
+    values = [np.asarray(value) for value in make()]
+    sends = []
+    for item, value in zip(items, values, strict=True):
+        pad = party.draw(party.dealer + 1, item.name, item.shape, item.dtype)
+        difference = np.bitwise_xor(value, pad) if item.xor else np.subtract(value, pad)
+        sends.append(party.send(party.b, item.name, difference, offline=True))
+    yield Round(tuple(sends))
+    return list(values)

@@ -1,0 +1,64 @@
+"""Pseudo-random streams from pairwise keys: AES-128 in counter mode, addressed by name, never by a running counter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+KEY_BYTES = 16
+_NONCE_BYTES = 12  # the other four bytes of the counter block count blocks: 64 GiB a stream
+
+
+class StreamReuseError(RuntimeError):
+    """A stream was addressed twice: its bytes would mask two values."""
+
+
+@dataclass(frozen=True)
+class PairKeys:
+    """Key j belongs to the two holders of component j: party i knows keys i (`mine`) and i + 1 (`next`)."""
+
+    rank: int
+    mine: bytes = field(repr=False)
+    next: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.mine) != KEY_BYTES or len(self.next) != KEY_BYTES:
+            raise ValueError(f"a pairwise key has {KEY_BYTES} bytes")
+
+    def key(self, component: int) -> bytes:
+        if component == self.rank:
+            return self.mine
+        if component == (self.rank + 1) % 3:
+            return self.next
+        raise ValueError(f"party {self.rank} does not hold the key of component {component}")
+
+
+class Randomness:
+    """The streams of one party for one request.
+
+    A stream is addressed by (component key, session, request, label). The label names step and purpose, so
+    repeating, merging or reordering steps cannot shift it. Addressing one twice raises StreamReuseError.
+    """
+
+    def __init__(self, keys: PairKeys, session: str = "", request: str = "") -> None:
+        self._keys = keys
+        self._prefix = f"{session}/{request}/".encode()
+        self._spent: set[tuple[int, str]] = set()
+
+    def draw(self, component: int, label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Uniform ring elements that both holders of `component` draw alike."""
+        address = (component, label)
+        if address in self._spent:
+            raise StreamReuseError(f"stream '{label}' of component {component} was drawn twice in one request")
+        self._spent.add(address)
+        nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
+        counter = modes.CTR(nonce + bytes(16 - _NONCE_BYTES))
+        encryptor = Cipher(algorithms.AES(self._keys.key(component)), counter).encryptor()
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.frombuffer(encryptor.update(bytes(count * dtype.itemsize)), dtype=dtype).reshape(shape)

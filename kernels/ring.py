@@ -1,0 +1,91 @@
+"""Fixed-point formats over the rings Z_2^k: encoding, decoding and the format type that travels with every value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RINGS = (8, 16, 32, 64)
+_FORMAT = re.compile(r"fxp(\d+)\.(\d+)")
+
+Array = Any  # numpy or jax array: kernels accept both and never care which
+
+
+@dataclass(frozen=True, order=True)
+class Fxp:
+    """A fixed-point format: a value v is the integer round(v * 2^fraction_bits) in Z_2^ring_bits."""
+
+    ring_bits: int
+    fraction_bits: int
+
+    def __post_init__(self) -> None:
+        if self.ring_bits not in RINGS:
+            raise ValueError(f"ring of {self.ring_bits} bits: choose one of {', '.join(map(str, RINGS))}")
+        if not 0 <= self.fraction_bits < self.ring_bits:
+            raise ValueError(
+                f"{self.fraction_bits} fraction bits do not fit a ring of {self.ring_bits} bits: "
+                f"choose 0 to {self.ring_bits - 1}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Fxp:
+        """Read `fxp32.12`."""
+        match = _FORMAT.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"'{text}' is not a format: write fxp<ring bits>.<fraction bits>, such as fxp32.12")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"fxp{self.ring_bits}.{self.fraction_bits}"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The signed integer type that holds one ring element."""
+        return signed(self.ring_bits)
+
+    @property
+    def limit(self) -> float:
+        """Magnitudes below this are representable."""
+        return 2.0 ** (self.ring_bits - 1 - self.fraction_bits)
+
+    @property
+    def ulp(self) -> float:
+        """The distance of two neighbouring values."""
+        return 2.0**-self.fraction_bits
+
+
+def signed(bits: int) -> np.dtype[Any]:
+    """The numpy type of signed integers of so many bits."""
+    return np.dtype(f"int{bits}")
+
+
+def unsigned(bits: int) -> np.dtype[Any]:
+    """The numpy type of unsigned integers of so many bits."""
+    return np.dtype(f"uint{bits}")
+
+
+def container_bits(bits: int) -> int:
+    """The smallest ring that holds so many bits; masks always fill the whole container."""
+    return next(ring for ring in RINGS if ring >= bits)
+
+
+def encode(values: Array, fxp: Fxp) -> NDArray[Any]:
+    """Round to the grid of `fxp` (ties to even). NaN, infinity and values outside the range raise ValueError."""
+    real = np.asarray(values, dtype=np.float64)
+    if not np.all(np.isfinite(real)):
+        raise ValueError("NaN or infinity cannot be encoded in fixed point")
+    scaled = np.rint(real * 2.0**fxp.fraction_bits)
+    bound = 2.0 ** (fxp.ring_bits - 1)
+    if scaled.size and (scaled.max() >= bound or scaled.min() < -bound):
+        worst = float(np.max(np.abs(real)))
+        raise ValueError(f"magnitude {worst:g} does not fit {fxp}, which holds values below {fxp.limit:g}")
+    return scaled.astype(fxp.dtype)
+
+
+def decode(elements: Array, fxp: Fxp) -> NDArray[np.float64]:
+    """The real values of ring elements."""
+    return np.asarray(elements).astype(np.float64) * 2.0**-fxp.fraction_bits

@@ -1,0 +1,63 @@
+"""Replicated secret sharing over Z_2^k: x = x_0 + x_1 + x_2, and party i holds (x_i, x_{i+1})."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.ring import Array, Fxp
+
+PARTIES = 3
+
+
+@dataclass(frozen=True)
+class Rss:
+    """One party's part of a shared tensor: `mine` is component i, `next` is component i + 1 (mod 3)."""
+
+    mine: Array
+    next: Array
+    fxp: Fxp
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.mine.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def reshape(self, shape: Sequence[int]) -> Rss:
+        return replace(self, mine=self.mine.reshape(shape), next=self.next.reshape(shape))
+
+    def retagged(self, fxp: Fxp) -> Rss:
+        """The same ring elements read with other fraction bits: a free multiplication by a power of two."""
+        if fxp.ring_bits != self.fxp.ring_bits:
+            raise ValueError(f"retagging {self.fxp} as {fxp} would change the ring; use a cast")
+        return replace(self, fxp=fxp)
+
+
+def share(elements: NDArray[Any], fxp: Fxp, random_bytes: Any) -> tuple[Rss, Rss, Rss]:
+    """Split ring elements into three parts (client side). `random_bytes(n)` is a cryptographic source."""
+    value = np.ascontiguousarray(elements, dtype=fxp.dtype)
+    first, second = (
+        np.frombuffer(random_bytes(value.nbytes), dtype=fxp.dtype).reshape(value.shape) for _ in range(2)
+    )
+    components = (first, second, value - first - second)
+    return (
+        Rss(components[0], components[1], fxp),
+        Rss(components[1], components[2], fxp),
+        Rss(components[2], components[0], fxp),
+    )
+
+
+def reconstruct(parts: Sequence[Rss]) -> NDArray[Any]:
+    """Join three parts (client side). Parts whose replicated components differ raise ValueError."""
+    for rank in range(PARTIES):
+        if not np.array_equal(parts[rank].next, parts[(rank + 1) % PARTIES].mine):
+            raise ValueError(f"component {(rank + 1) % PARTIES} differs between its two holders: corrupted shares")
+    total = sum(np.asarray(part.mine) for part in parts)
+    return np.asarray(total, dtype=parts[0].fxp.dtype)
