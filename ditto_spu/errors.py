@@ -1,12 +1,15 @@
 """Every error that ditto_spu raises on purpose: one sentence that names the place and the remedy."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class DittoError(Exception):
     """Base of all errors below; the command line prints its text alone and exits with code 2."""
 
 
 class InputError(DittoError):
-    """An argument of the user's call is wrong: shape, dtype, NaN or infinity, an unknown name, a missing package."""
+    """The user's call is wrong: shape, dtype, NaN or infinity, an unknown name, a missing package."""
 
 
 class ConfigError(DittoError):
@@ -27,3 +30,12 @@ class CompileError(DittoError):
 
 class PartyError(DittoError):
     """One of the three parties failed while running; the others were stopped."""
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """A hint for a mistyped name: the nearest valid one, or all of a short list."""
+    known = list(words)
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f": did you mean '{close[0]}'?"
+    return f": choose one of {', '.join(known)}" if 0 < len(known) <= 20 else ""

@@ -1,0 +1,210 @@
+"""The rules of a precision configuration: which format, range and approximation each op of a program gets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ditto_kernels.ring import Fxp
+from ditto_spu.errors import ConfigError, nearest
+
+# The kinds of op a rule may name.
+OPS = {
+    "input": "a secret argument of the function",
+    "weight": "a secret argument used as the right operand of a matmul",
+    "matmul": "dot_general and everything that becomes one",
+    "add": "any local linear op: add, subtract, negate, sums, layout",
+    "multiply": "an elementwise product",
+    "gelu": "GeLU, exact or tanh form",
+    "softmax": "softmax with or without a mask",
+    "layer_norm": "LayerNorm over the last dimension",
+    "embedding": "rows of a table picked by secret ids",
+    "tanh": "tanh",
+    "sigmoid": "the logistic function",
+    "exp": "the exponential function",
+    "reciprocal": "1/x",
+    "rsqrt": "1/sqrt(x)",
+    "divide": "a quotient of two secret values",
+    "maximum": "elementwise or along a dimension",
+    "spu": "any op that runs on SPU",
+}
+
+# The approximations each kind of op offers; the kernels hold their formulas and error bounds.
+APPROXIMATIONS = {
+    "gelu": ("fourier", "even", "puma", "quad"),
+    "softmax": ("exact", "puma", "2quad", "2relu"),
+    "layer_norm": ("newton",),
+    "tanh": ("fourier",),
+    "sigmoid": ("fourier",),
+    "exp": ("masked", "limit"),
+}
+
+KEYS = ("path", "op", "optional")
+VALUES = ("format", "operand", "inner", "range", "approx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Keys, then values: an op of kind `op` at a path that `path` fully matches gets the values set."""
+
+    path: str | None = None  # a regular expression; None matches every path
+    op: tuple[str, ...] | None = None  # kinds of op; None matches every kind
+    optional: bool = False  # an optional rule may stay unused
+
+    format: Fxp | None = None  # of the op's result
+    operand: Fxp | None = None  # what the op's operands are cast to first
+    inner: Fxp | None = None  # in which a kernel computes between its operand and its result
+    range: float | None = None  # declared: |result| <= range
+    approx: str | None = None
+
+    def __post_init__(self) -> None:
+        for kind in self.op or ():
+            if kind not in OPS:
+                raise ConfigError(f"unknown op '{kind}'" + nearest(kind, OPS))
+        if self.path is not None:
+            try:
+                re.compile(self.path)
+            except re.error as error:
+                raise ConfigError(f"path '{self.path}' is not a regular expression: {error}") from None
+        if self.approx is not None:
+            _check_approximation(self.approx, self.op)
+        if self.range is not None:
+            if not 0 < self.range < float("inf"):
+                raise ConfigError(f"range {self.range:g} is not a positive finite number")
+            if self.format is not None:
+                _check_range(self.range, self.format)
+        if all(getattr(self, name) is None for name in VALUES):
+            raise ConfigError(f"a rule without a value does nothing: set one of {', '.join(VALUES)}")
+
+    def matches(self, op: str, path: str) -> bool:
+        """Whether the rule speaks about this op."""
+        return (self.op is None or op in self.op) and (
+            self.path is None or re.fullmatch(self.path, path) is not None
+        )
+
+    def __str__(self) -> str:
+        """The rule as TOML."""
+        set_fields = {
+            f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default
+        }
+        return toml(set_fields)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a configuration says about one op; `rules` are the indices of the rules that said it."""
+
+    format: Fxp
+    operand: Fxp | None
+    inner: Fxp | None
+    range: float | None
+    approx: str | None
+    rules: frozenset[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """An ordered list of rules over a default format."""
+
+    name: str
+    default_format: Fxp
+    description: str = ""
+    rules: tuple[Rule, ...] = ()
+    source: str = "a dictionary"
+
+    def lookup(self, op: str, path: str) -> Choice:
+        """Value by value: the first rule that matches this op and sets the value wins."""
+        if op not in OPS:
+            raise ConfigError(f"unknown op '{op}'" + nearest(op, OPS))
+        chosen: dict[str, Any] = {}
+        giver: dict[str, int] = {}
+        for index, rule in enumerate(self.rules):
+            if not rule.matches(op, path):
+                continue
+            for name in VALUES:
+                value = getattr(rule, name)
+                if value is not None and name not in chosen:
+                    chosen[name], giver[name] = value, index
+        format_: Fxp = chosen.get("format", self.default_format)
+        if "range" in chosen:
+            try:
+                _check_range(chosen["range"], format_)
+            except ConfigError as error:
+                by = f"rule {giver['format'] + 1}" if "format" in giver else "the default"
+                raise self._error(
+                    giver["range"], f"{error} (the format of {op} at '{path}' is set by {by})"
+                ) from None
+        return Choice(
+            format=format_,
+            operand=chosen.get("operand"),
+            inner=chosen.get("inner"),
+            range=chosen.get("range"),
+            approx=chosen.get("approx"),
+            rules=frozenset(giver.values()),
+        )
+
+    def unused_rules(self, used: Collection[int]) -> tuple[int, ...]:
+        """Indices of the rules that no op took a value from, without the optional ones."""
+        return tuple(i for i, rule in enumerate(self.rules) if i not in used and not rule.optional)
+
+    def refuse_unused_rules(self, used: Collection[int], paths: Iterable[str] = ()) -> None:
+        """A ConfigError for the first rule that did nothing; `paths` are those of the program, for a hint."""
+        for index in self.unused_rules(used):
+            path = self.rules[index].path
+            hint = nearest(path, paths) if path is not None else ""
+            raise self._error(
+                index,
+                "no op of this program takes a value from this rule; correct it, move it before the rules "
+                f"that hide it, or mark it `optional = true`{hint}",
+            )
+
+    def _error(self, index: int, message: str) -> ConfigError:
+        return rule_error(message, index, str(self.rules[index]), self.source)
+
+
+def _check_approximation(approx: str, ops: tuple[str, ...] | None) -> None:
+    if ops is None:
+        raise ConfigError(f"approx = '{approx}' needs the op it is for: add a line such as op = \"gelu\"")
+    for kind in ops:
+        names = APPROXIMATIONS.get(kind, ())
+        if approx in names:
+            continue
+        owners = [other for other, theirs in APPROXIMATIONS.items() if approx in theirs]
+        if not names:
+            raise ConfigError(f"{kind} has no approximations to choose from: remove approx = '{approx}'")
+        if owners:
+            raise ConfigError(
+                f"approximation '{approx}' is for {' and '.join(owners)}, not for {kind}: "
+                f"choose one of {', '.join(names)}"
+            )
+        raise ConfigError(f"{kind} has no approximation '{approx}'" + nearest(approx, names))
+
+
+def _check_range(range_: float, fxp: Fxp) -> None:
+    if range_ >= fxp.limit:
+        raise ConfigError(f"range {range_:g} does not fit {fxp}, which holds magnitudes below {fxp.limit:g}")
+
+
+def rule_error(message: str, index: int, text: str, source: str) -> ConfigError:
+    """The error with its place and the rule itself."""
+    return ConfigError(
+        f"{source}, rule {index + 1}: {message}\n  [[rule]]\n"
+        + "\n".join(f"  {line}" for line in text.splitlines())
+    )
+
+
+def toml(row: Mapping[str, Any]) -> str:
+    """A rule as it is written in a file."""
+    return "\n".join(f"{key} = {_literal(value)}" for key, value in row.items())
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]" if len(value) != 1 else _literal(value[0])
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    return f"'{value}'" if "\\" in str(value) else f'"{value}"'
