@@ -1,19 +1,17 @@
 """Bit-sliced XOR sharing between A and B: bit planes, products of few bits in one round, comparison with a mask.
 
 Elements live in planes: n ring elements of k bits become k words-of-k-bits planes (a k x k bit transposition of
-blocks), so that one word operation handles k elements.
+blocks), so that one word operation handles k elements. Numpy, not XLA: these are hundreds of tiny word operations whose compilation would
+take a second a shape, and numpy's run time is within a few milliseconds of XLA's at the largest layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
@@ -46,23 +44,25 @@ def transpose_bits(rows: Array) -> Array:
         mask = sum(1 << j for j in range(bits) if not j & step)
         blocks = rows.reshape(bits // (2 * step), 2, step, *rows.shape[1:])
         upper, lower = blocks[:, 0], blocks[:, 1]
-        swap = ((upper >> step) ^ lower) & np.asarray(mask, rows.dtype)
-        rows = jnp.stack([upper ^ (swap << step), lower ^ swap], axis=1).reshape(rows.shape)
+        swap = ((upper >> step) ^ lower) & rows.dtype.type(mask)
+        rows = np.stack([upper ^ (swap << step), lower ^ swap], axis=1).reshape(rows.shape)
         step //= 2
     return rows
 
 
 def to_planes(elements: Array, bits: int) -> Array:
     """Flat ring elements -> planes of shape (bits, words). Padding elements are zero."""
-    flat = elements.reshape(-1).astype(unsigned(bits))
+    flat = elements.reshape(-1).astype(unsigned(bits), copy=False)
     words = word_count(flat.shape[0], bits)
-    return transpose_bits(jnp.pad(flat, (0, words * bits - flat.shape[0])).reshape(bits, words))
+    if words * bits != flat.shape[0]:
+        flat = np.pad(flat, (0, words * bits - flat.shape[0]))
+    return transpose_bits(flat.reshape(bits, words))
 
 
 def unpack(words: Array, size: int, word_bits: int) -> Array:
     """One plane (..., words) -> its bits (..., size) as 0 or 1."""
-    places = jnp.arange(word_bits, dtype=words.dtype)
-    bits = (words[..., None, :] >> places[:, None]) & np.asarray(1, words.dtype)
+    places = np.arange(word_bits, dtype=words.dtype)
+    bits = (words[..., None, :] >> places[:, None]) & words.dtype.type(1)
     return bits.reshape(*words.shape[:-1], -1)[..., :size]
 
 
@@ -78,7 +78,7 @@ def onehot_planes(digits: Sequence[tuple[int, int]]) -> int:
 
 def minterms(planes: Array, start: int, width: int) -> list[Array]:
     """[digit == v] for all v, from the planes of a digit known in the clear."""
-    terms = [jnp.full_like(planes[start], np.iinfo(planes.dtype).max)]
+    terms = [np.full_like(planes[start], np.iinfo(planes.dtype).max)]
     for place in reversed(range(width)):
         bit = planes[start + place]
         terms = [word for term in terms for word in (term & ~bit, term & bit)]
@@ -87,7 +87,7 @@ def minterms(planes: Array, start: int, width: int) -> list[Array]:
 
 def onehots(planes: Array, digits: Sequence[tuple[int, int]]) -> Array:
     """The dealer's one-hot digits of r, value 0 left out: shape (onehot_planes, words)."""
-    return jnp.stack([term for start, width in digits for term in minterms(planes, start, width)[1:]])
+    return np.stack([term for start, width in digits for term in minterms(planes, start, width)[1:]])
 
 
 def compare_digits(
@@ -98,8 +98,8 @@ def compare_digits(
     for start, width in digits:
         public = minterms(planes, start, width)
         below = public[0]
-        lt = jnp.zeros_like(public[0])
-        eq = public[0] if leader else jnp.zeros_like(public[0])
+        lt = np.zeros_like(public[0])
+        eq = public[0] if leader else np.zeros_like(public[0])
         for value in range(1, 1 << width):
             share = shares[offset + value - 1]
             lt = lt ^ (share & below)
@@ -128,7 +128,6 @@ def opened_inputs(outputs: Sequence[Sequence[Monomial]]) -> tuple[int, ...]:
     return tuple(sorted({index for monomials in outputs for m in monomials if len(m) > 1 for index in m}))
 
 
-@partial(jax.jit, static_argnames="needed")
 def _mask_products(masks: Array, needed: tuple[Monomial, ...]) -> Array:
     products = []
     for subset in needed:
@@ -136,10 +135,9 @@ def _mask_products(masks: Array, needed: tuple[Monomial, ...]) -> Array:
         for index in subset[1:]:
             product = product & masks[index]
         products.append(product)
-    return jnp.stack(products)
+    return np.stack(products)
 
 
-@partial(jax.jit, static_argnames=("outputs", "leader"))
 def _expand(
     inputs: Array, opened: Array, masks: Array, dealt: Array, outputs: tuple[tuple[Monomial, ...], ...], leader: bool
 ) -> Array:
@@ -148,7 +146,7 @@ def _expand(
     dealt_place = {tuple(places[i] for i in subset): place for place, subset in enumerate(needed)}
     results = []
     for monomials in outputs:
-        total = jnp.zeros_like(inputs[0])
+        total = np.zeros_like(inputs[0])
         for monomial in monomials:
             if len(monomial) == 1:
                 total = total ^ inputs[monomial[0]]
@@ -168,7 +166,7 @@ def _expand(
                         product = product & term
                     total = total ^ product
         results.append(total)
-    return jnp.stack(results)
+    return np.stack(results)
 
 
 def evaluate(
@@ -198,6 +196,6 @@ def evaluate(
     assert inputs is not None
     masks = party.draw_with_dealer("masks", mask_shape, dtype)
     dealt = yield from deal(party, [Deal("products", (len(needed), *shape), dtype, xor=True)], list)
-    mine = jnp.stack([inputs[i] for i in opened]) ^ masks
+    mine = np.stack([inputs[i] for i in opened]) ^ masks
     other = yield from exchange(party, "masked", mine, (mask_shape, dtype))
     return _expand(inputs, mine ^ other, masks, dealt[0], outputs, party.role == "A")

@@ -7,11 +7,8 @@ digit of four bits; digits combine four at a time, one round a level (a radix-4 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ditto_kernels.additive import Opened
@@ -53,37 +50,35 @@ def combine(
             outputs.append(less_monomials(group, [count + place for place in group]))
         for group in groups[1:]:  # the lowest group's equality decides nothing
             outputs.append((tuple(count + place for place in group),))
-        inputs = None if less is None or equal is None else jnp.stack([*less, *equal])
+        inputs = None if less is None or equal is None else np.stack([*less, *equal])
         result = yield from evaluate(party.at(f"level{level}"), inputs, tuple(outputs), shape, dtype)
         count, level = len(groups), level + 1
         if result is not None:
             less = list(result[:count])
-            equal = [jnp.zeros_like(result[0]), *result[count:]]
+            equal = [np.zeros_like(result[0]), *result[count:]]
     return None if less is None else less[0]
 
 
-@partial(jax.jit, static_argnames=("low", "width"))
 def _slice_planes(values: Array, low: int, width: int) -> Array:
     """Planes (width, words) or, for stacked values (j, n), (width, j, words)."""
-    part = (values.view(unsigned(8 * values.dtype.itemsize)) >> low).astype(unsigned(width))
+    word = values.view(unsigned(8 * values.dtype.itemsize))
+    part = (word >> word.dtype.type(low)).astype(unsigned(width), copy=False)
     if part.ndim == 1:
         return to_planes(part, width)
-    return jnp.moveaxis(jax.vmap(lambda row: to_planes(row, width))(part), 0, 1)
+    return np.stack([to_planes(row, width) for row in part], axis=1)
 
 
-@partial(jax.jit, static_argnames=("low", "width", "digits"))
 def _dealt_planes(mask: Array, low: int, width: int, digits: tuple[tuple[int, int], ...]) -> Array:
     planes = _slice_planes(mask, low, width)
-    return jnp.concatenate([onehots(planes, digits), planes[width - 1 :]])
+    return np.concatenate([onehots(planes, digits), planes[width - 1 :]])
 
 
-@partial(jax.jit, static_argnames=("low", "width", "digits", "leader"))
 def _leaves(
     c: Array, offsets: Array, dealt: Array, low: int, width: int, digits: tuple[tuple[int, int], ...], leader: bool
 ) -> tuple[list[Array], list[Array], Array]:
     planes = _slice_planes(c[None, :] + offsets[:, None], low, width)
     less, equal = compare_digits(planes, dealt[:-1], digits, leader)
-    top = jnp.broadcast_to(dealt[-1], less[0].shape)
+    top = np.broadcast_to(dealt[-1], less[0].shape)
     return less, equal, top ^ planes[width - 1] if leader else top
 
 
@@ -111,7 +106,7 @@ def signs(
         return Bits(None, shape, width)
     assert x.c is not None
     less, equal, top = _leaves(
-        jnp.asarray(x.c).reshape(-1),
+        np.asarray(x.c).reshape(-1),
         np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype),
         dealt[0],
         low,

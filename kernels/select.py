@@ -60,7 +60,7 @@ def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Add
     shape = (*bits.shape[:-1], size)
     items = [Deal("rho_ring", shape, fxp.dtype)]
     dealt = yield from deal(
-        party, items, lambda: [np.asarray(unpack(jnp.asarray(rho), size, bits.word_bits)).astype(fxp.dtype)]
+        party, items, lambda: [np.asarray(unpack(rho, size, bits.word_bits)).astype(fxp.dtype)]
     )
     integer = Fxp(fxp.ring_bits, 0)
     if party.role == "D":

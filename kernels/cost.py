@@ -1,0 +1,73 @@
+"""What a protocol costs, as data: bytes by role, offline and online apart, and rounds. Exact, from shapes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ROLES = "ABD"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes sent by A, B and the dealer D; `a + b` runs one after the other, `a | b` in shared rounds."""
+
+    online: tuple[int, int, int] = (0, 0, 0)
+    offline: tuple[int, int, int] = (0, 0, 0)
+    rounds: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(_sum(self.online, other.online), _sum(self.offline, other.offline), self.rounds + other.rounds)
+
+    def __or__(self, other: Cost) -> Cost:
+        return Cost(
+            _sum(self.online, other.online), _sum(self.offline, other.offline), max(self.rounds, other.rounds)
+        )
+
+    def __mul__(self, times: int) -> Cost:
+        """So many copies one after the other."""
+        return Cost(
+            _scale(self.online, times), _scale(self.offline, times), self.rounds * times
+        )
+
+    def by_rank(self, dealer: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """(online, offline) bytes sent by parties 0, 1, 2 when `dealer` deals."""
+        place = ["DAB"[(rank - dealer) % 3] for rank in range(3)]
+        online = tuple(self.online[ROLES.index(role)] for role in place)
+        offline = tuple(self.offline[ROLES.index(role)] for role in place)
+        return (online[0], online[1], online[2]), (offline[0], offline[1], offline[2])
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(self.online) + sum(self.offline)
+
+
+def _sum(left: tuple[int, int, int], right: tuple[int, int, int]) -> tuple[int, int, int]:
+    return (left[0] + right[0], left[1] + right[1], left[2] + right[2])
+
+
+def _scale(values: tuple[int, int, int], times: int) -> tuple[int, int, int]:
+    return (values[0] * times, values[1] * times, values[2] * times)
+
+
+def exchanged(elements: int, bits: int) -> Cost:
+    """A and B swap so many whole-byte elements: one round."""
+    size = elements * bits // 8
+    return Cost(online=(size, size, 0), rounds=1)
+
+
+def dealt(elements: int, bits: int) -> Cost:
+    """The dealer sends B so many elements ahead of time."""
+    return Cost(offline=(0, 0, elements * bits // 8))
+
+
+def everyone(elements: int, bits: int) -> Cost:
+    """Each party sends one message of so many elements: one round."""
+    size = elements * bits // 8
+    return Cost(online=(size, size, size), rounds=1)
+
+
+def elements(shape: tuple[int, ...]) -> int:
+    """Number of elements of a shape."""
+    return int(np.prod(shape, dtype=np.int64))

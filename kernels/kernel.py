@@ -1,0 +1,37 @@
+"""The record that describes one kernel: how to run it, what it means in plaintext, what it costs, how exact it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ditto_kernels.cost import Cost
+from ditto_kernels.party import Protocol
+from ditto_kernels.ring import Fxp
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An operand as the compiler knows it: its shape, and its format if it is shared (None: public array)."""
+
+    shape: tuple[int, ...]
+    fxp: Fxp | None = None
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A share-level operation.
+
+    run(party, *operands, out, **attributes) is a protocol that returns an Rss in format `out`; shared operands are Rss,
+    public ones numpy arrays. reference(*arrays, **attributes) is its plaintext meaning. cost(*specs, out=,
+    **attributes) equals the counted traffic. error(*specs, out=, **attributes) bounds |result - reference| for inputs
+    on the grid and within range.
+    """
+
+    name: str
+    run: Callable[..., Protocol[Any]]
+    reference: Callable[..., Any]
+    cost: Callable[..., Cost]
+    error: Callable[..., float]
+    paper: str

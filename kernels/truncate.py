@@ -1,0 +1,243 @@
+"""Casts between formats: truncation without catastrophic error, upcasts by a masked opening, free downcasts."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ditto_kernels.additive import Additive, from_rss
+from ditto_kernels.cost import Cost, dealt, elements, exchanged
+from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
+from ditto_kernels.ring import Array, Fxp, container_bits, signed, unsigned
+from ditto_kernels.rss import Rss
+
+
+def _logical(value: Array, bits: int) -> Array:
+    """Shift right as an unsigned number."""
+    word = jnp.asarray(value).view(unsigned(8 * value.dtype.itemsize))
+    return (word >> np.asarray(bits, word.dtype)).view(value.dtype)
+
+
+@partial(jax.jit, static_argnames=("ring", "width"))
+def _carry_and_top(r1: Array, r3: Array, ring: int, width: int) -> tuple[Array, Array]:
+    """carry of r1 + r3 and msb(r1 + r3 mod 2^k), in the container ring of the wrap correction."""
+    total = (r1 + r3).view(unsigned(ring))
+    carry = (total < r1.view(unsigned(ring))).astype(signed(width))
+    top = (total >> np.asarray(ring - 1, total.dtype)).astype(signed(width))
+    return carry, top
+
+
+@partial(jax.jit, static_argnames="ring")
+def _wrap_share(c: Array, carry: Array, top: Array, pad: Array, ring: int) -> Array:
+    """carry + (1 - msb c) msb(r), less the pad that goes to the dealer's copy."""
+    keep = jnp.asarray(1, carry.dtype) - _logical(c, ring - 1).astype(carry.dtype)
+    return carry + keep * top - pad
+
+
+def reshared_wrap(party: Party, c: Array | None, ring: int, width: int, shape: tuple[int, ...], masks: tuple[Array, Array] | None) -> Protocol[tuple[Array, Array]]:
+    """Components (mine, next) of v = [c + r wraps], c opened to A and B with c - r in [0, 2^(k-1)).
+
+    Sent in a container ring of `width` bits: pads always fill it. Cost: 2w bits online, 2w offline; 1 round.
+    """
+    dtype = signed(width)
+    items = [Deal("carry", shape, dtype), Deal("top", shape, dtype)]
+    if party.role == "D":
+        assert masks is not None
+        first, second = masks
+        yield from deal(party, items, lambda: _carry_and_top(first, second, ring, width))
+        yield from exchange(party, "wrap", None, (shape, dtype))
+        pad_a, pad_b = party.draw_both("wrap_pad", shape, dtype)
+        return pad_b, pad_a
+    carry, top = yield from deal(party, items, list)
+    pad = party.draw_with_dealer("wrap_pad", shape, dtype)
+    mine = _wrap_share(c, carry, top, pad, ring)
+    other = yield from exchange(party, "wrap", mine, (shape, dtype))
+    joined = np.asarray(mine) + other
+    return (pad, joined) if party.role == "A" else (joined, pad)
+
+
+def wrap_cost(count: int, width: int) -> Cost:
+    """Cost of `reshared_wrap`."""
+    return exchanged(count, width) + dealt(2 * count, width)
+
+
+def truncation_bias(ring: int, bits: int) -> int:
+    """Added before masking: makes x + bias positive, and centres the rounding error."""
+    return (1 << (ring - 2)) - (1 << (bits - 1))
+
+
+@partial(jax.jit, static_argnames=("ring", "bits"))
+def _shifted_mask(mask: Array, wrap: Array, ring: int, bits: int) -> Array:
+    return (wrap.astype(mask.dtype) << (ring - bits)) - _logical(mask, bits)
+
+
+@partial(jax.jit, static_argnames=("ring", "bits"))
+def _shifted_opening(c: Array, wrap: Array, ring: int, bits: int) -> Array:
+    return _logical(c, bits) + (wrap.astype(c.dtype) << (ring - bits)) - np.asarray(1 << (ring - 2 - bits), c.dtype)
+
+
+def truncate_opened(party: Party, c: Array | None, masks: tuple[Array, Array] | Array, fxp: Fxp, bits: int, shape: tuple[int, ...]) -> Protocol[Rss]:
+    """Second half of every truncation: from c = x + bias + r to shares of x / 2^bits.
+
+    `masks` is (A's, B's) at the dealer, the own one elsewhere. See `truncate` for range and error.
+    """
+    ring, width = fxp.ring_bits, container_bits(bits)
+    dealer_masks = masks if isinstance(masks, tuple) else None
+    mine, following = yield from reshared_wrap(party, c, ring, width, shape, dealer_masks)
+    if dealer_masks is not None:
+        shift = partial(_shifted_mask, ring=ring, bits=bits)
+        return Rss(shift(dealer_masks[1], mine), shift(dealer_masks[0], following), Fxp(ring, fxp.fraction_bits))
+    own = party.role == "A"
+    masked = _shifted_mask(masks, mine if own else following, ring, bits)
+    opening = _shifted_opening(c, following if own else mine, ring, bits)
+    return Rss(masked, opening, fxp) if own else Rss(opening, masked, fxp)
+
+
+def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
+    """x / 2^bits in the same ring: fraction bits drop by `bits`.
+
+    Range: |x| < 2^(k-2) as ring element; outside it the result is wrong. Error: e in (-1.5, 1.5) ulp of the result,
+    mean 0 (floor + {0, 1, 2} with probability 1/6, 2/3, 1/6 after centring). No catastrophic failure.
+    Cost: 2k + 4w bits, w = 8 or 16 (32 for bits > 16); 2 rounds. Security: c is masked full-width.
+    """
+    ring = x.fxp.ring_bits
+    if not 0 < bits <= ring - 2:
+        raise ValueError(f"cannot truncate {x.fxp} by {bits} bits")
+    if x.fxp.fraction_bits < bits:
+        raise ValueError(f"truncating {x.fxp} by {bits} bits leaves no fraction bits")
+    fxp = Fxp(ring, x.fxp.fraction_bits - bits)
+    c, masks = yield from _open_biased(party, from_rss(party, x), truncation_bias(ring, bits))
+    return (yield from truncate_opened(party, c, masks, fxp, bits, x.shape))
+
+
+def truncate_cost(count: int, ring: int, bits: int) -> Cost:
+    """Cost of `truncate`."""
+    return exchanged(count, ring) + wrap_cost(count, container_bits(bits))
+
+
+def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array | None, tuple[Array, Array] | Array]]:
+    """c = x + bias + r at A and B; the masks as `truncate_opened` wants them."""
+    dtype = x.fxp.dtype
+    if party.role == "D":
+        masks = party.draw_both("mask", x.shape, dtype)
+        yield from exchange(party, "opening", None, (x.shape, dtype))
+        return None, masks
+    mask = party.draw_with_dealer("mask", x.shape, dtype)
+    mine = np.asarray(x.share) + mask
+    if party.role == "A":
+        mine = mine + np.asarray(bias).astype(dtype)
+    other = yield from exchange(party, "opening", mine, (x.shape, dtype))
+    return mine + other, mask
+
+
+@partial(jax.jit, static_argnames=("ring", "target"))
+def _lifted_mask(mask: Array, wrap: Array, ring: int, target: int) -> Array:
+    word = mask.view(unsigned(ring)).astype(signed(target))
+    return (wrap.astype(signed(target)) << ring) - word
+
+
+@partial(jax.jit, static_argnames=("ring", "target", "bias"))
+def _lifted_opening(c: Array, wrap: Array, ring: int, target: int, bias: int) -> Array:
+    word = c.view(unsigned(ring)).astype(signed(target))
+    return word + (wrap.astype(signed(target)) << ring) - np.asarray(bias, signed(target))
+
+
+def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) -> Protocol[Rss]:
+    """The same value in a larger ring.
+
+    Range: 0 <= x + bias < 2^(k-1) as ring element; the default bias 2^(k-2) serves |x| < 2^(k-2), and a value known to
+    be positive may take bias 0. Error: none. Cost: 2k + 4w bits with w the container of (target - k) bits; 2 rounds.
+    """
+    source = x.fxp.ring_bits
+    if ring <= source:
+        raise ValueError(f"upcast from ring {source} to ring {ring}: use downcast")
+    bias = 1 << (source - 2) if bias is None else bias
+    additive = from_rss(party, x) if isinstance(x, Rss) else x
+    fxp, width = Fxp(ring, x.fxp.fraction_bits), container_bits(ring - source)
+    c, masks = yield from _open_biased(party, additive, bias)
+    dealer_masks = masks if isinstance(masks, tuple) else None
+    mine, following = yield from reshared_wrap(party, c, source, width, x.shape, dealer_masks)
+    lift = partial(_lifted_mask, ring=source, target=ring)
+    if dealer_masks is not None:
+        return Rss(lift(dealer_masks[1], mine), lift(dealer_masks[0], following), fxp)
+    own = party.role == "A"
+    masked = lift(masks, mine if own else following)
+    opening = _lifted_opening(c, following if own else mine, source, ring, bias)
+    return Rss(masked, opening, fxp) if own else Rss(opening, masked, fxp)
+
+
+def upcast_cost(count: int, source: int, target: int) -> Cost:
+    """Cost of `upcast`."""
+    return exchanged(count, source) + wrap_cost(count, container_bits(target - source))
+
+
+def narrowing_bias(bits: int) -> int:
+    """Added to component 0 before all three are shifted: three floors lose 1.5 units on average."""
+    return 3 << (bits - 1) if bits else 0
+
+
+@partial(jax.jit, static_argnames=("bits", "ring", "bias"))
+def _narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
+    return _logical(component + np.asarray(bias, component.dtype), bits).astype(signed(ring))
+
+
+def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:
+    """Into a smaller ring, dropping fraction bits on the way: local.
+
+    Range: |x| < 2^(l-1) in the new ring, and l <= k - dropped bits (else ValueError). Error: |e| <= 1.5 ulp of the
+    result, mean 0; none if no bit is dropped. Cost: nothing.
+    """
+    bits = x.fxp.fraction_bits - fxp.fraction_bits
+    if bits < 0 or fxp.ring_bits > x.fxp.ring_bits - bits:
+        raise ValueError(f"{x.fxp} cannot be downcast to {fxp} locally")
+    bias = narrowing_bias(bits)
+    mine = _narrow(x.mine, bits, fxp.ring_bits, bias if party.rank == 0 else 0)
+    following = _narrow(x.next, bits, fxp.ring_bits, bias if party.rank == 2 else 0)
+    return Rss(mine, following, fxp)
+
+
+@partial(jax.jit, static_argnames="bits")
+def _raise(component: Array, bits: int) -> Array:
+    return component << bits
+
+
+def convert(party: Party, x: Rss, fxp: Fxp) -> Protocol[Rss]:
+    """Any cast: the cheapest sequence of local shifts, a downcast, a truncation or an upcast.
+
+    Range: the value fits both formats with one bit to spare (`upcast`, `truncate`). Error: 1.5 ulp of `fxp` if
+    fraction bits are dropped, else none.
+    """
+    if x.fxp == fxp:
+        return x
+    dropped = x.fxp.fraction_bits - fxp.fraction_bits
+    if fxp.ring_bits <= x.fxp.ring_bits - max(dropped, 0) and fxp.ring_bits < x.fxp.ring_bits and dropped >= 0:
+        return downcast(party, x, fxp)
+    if dropped > 0 and fxp.ring_bits <= x.fxp.ring_bits:
+        x = yield from truncate(party.at("truncate"), x, dropped)
+        return downcast(party, x, fxp) if fxp.ring_bits < x.fxp.ring_bits else x
+    if fxp.ring_bits > x.fxp.ring_bits:
+        if dropped > 0:
+            x = yield from truncate(party.at("truncate"), x, dropped)
+        x = yield from upcast(party.at("upcast"), x, fxp.ring_bits)
+    elif fxp.ring_bits < x.fxp.ring_bits:
+        x = downcast(party, x, Fxp(fxp.ring_bits, x.fxp.fraction_bits))
+    rise = fxp.fraction_bits - x.fxp.fraction_bits
+    if rise:
+        x = Rss(_raise(x.mine, rise), _raise(x.next, rise), fxp)
+    return x
+
+
+def convert_cost(shape: tuple[int, ...], source: Fxp, target: Fxp) -> Cost:
+    """Cost of `convert`."""
+    count, dropped = elements(shape), source.fraction_bits - target.fraction_bits
+    if source == target or (
+        target.ring_bits < source.ring_bits and dropped >= 0 and target.ring_bits <= source.ring_bits - dropped
+    ):
+        return Cost()
+    cost = truncate_cost(count, source.ring_bits, dropped) if dropped > 0 else Cost()
+    if target.ring_bits > source.ring_bits:
+        cost = cost + upcast_cost(count, source.ring_bits, target.ring_bits)
+    return cost
