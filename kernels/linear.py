@@ -1,0 +1,156 @@
+"""Matrix products of shares: int32 dots for rings up to 32, float64 limbs for ring 64, truncation fused in."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.cost import Cost, elements
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.multiply import finish, finish_cost
+from ditto_kernels.party import Party, Protocol
+from ditto_kernels.ring import Array, Fxp, encode, signed
+from ditto_kernels.rss import Rss
+from ditto_kernels.truncate import convert, convert_cost
+
+Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
+
+LIMB_BITS = 22
+MAX_CONTRACTION = 2048  # 2 * 21 bits a limb product and 11 bits of terms stay exact in float64's 53 bits
+
+
+def result_shape(left: tuple[int, ...], right: tuple[int, ...], dims: Dimensions) -> tuple[int, ...]:
+    """Shape of a dot_general: batch, left free, right free."""
+    (left_sum, right_sum), (left_batch, right_batch) = dims
+    batch = [left[i] for i in left_batch]
+    left_free = [size for i, size in enumerate(left) if i not in (*left_sum, *left_batch)]
+    right_free = [size for i, size in enumerate(right) if i not in (*right_sum, *right_batch)]
+    return tuple(batch + left_free + right_free)
+
+
+def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
+    """Number of terms a result element sums."""
+    return int(np.prod([left[i] for i in dims[0][0]], dtype=np.int64))
+
+
+@partial(jax.jit, static_argnames="dims")
+def _int_products(x: Array, x_next: Array, w: Array, w_next: Array, dims: Dimensions) -> Array:
+    """(x_i + x_{i+1}) w_i + x_i w_{i+1}; XLA's fast integer dot is the int32 one."""
+    both, first = (x + x_next).astype(jnp.int32), x.astype(jnp.int32)
+    total = jax.lax.dot_general(both, w.astype(jnp.int32), dims)
+    total = total + jax.lax.dot_general(first, w_next.astype(jnp.int32), dims)
+    return total.astype(x.dtype)
+
+
+@partial(jax.jit, static_argnames="dims")
+def _int_dot(x: Array, w: Array, dims: Dimensions) -> Array:
+    return jax.lax.dot_general(x.astype(jnp.int32), w.astype(jnp.int32), dims).astype(x.dtype)
+
+
+def _as_batches(value: NDArray[Any], summed: tuple[int, ...], batch: tuple[int, ...], last: bool) -> NDArray[Any]:
+    """(batch, free, summed) or, for the right operand, (batch, summed, free)."""
+    free = [i for i in range(value.ndim) if i not in (*summed, *batch)]
+    order = [*batch, *free, *summed] if last else [*batch, *summed, *free]
+    sizes = [int(np.prod([value.shape[i] for i in group], dtype=np.int64)) for group in (batch, free, summed)]
+    shape = (sizes[0], sizes[1], sizes[2]) if last else (sizes[0], sizes[2], sizes[1])
+    return np.transpose(value, order).reshape(shape)
+
+
+def _limbs(value: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+    """Three signed limbs of 22 bits, exactly representable in float64."""
+    limbs, half = [], np.int64(1 << (LIMB_BITS - 1))
+    for _ in range(3):
+        low = ((value + half) & np.int64((1 << LIMB_BITS) - 1)) - half
+        limbs.append(low.astype(np.float64))
+        value = (value - low) >> LIMB_BITS
+    return limbs
+
+
+def dot64(x: Array, w: Array, dims: Dimensions) -> NDArray[np.int64]:
+    """dot_general in Z_2^64 by six float64 products of limbs."""
+    (x_sum, w_sum), (x_batch, w_batch) = dims
+    left = _as_batches(np.asarray(x), x_sum, x_batch, last=True)
+    right = _as_batches(np.asarray(w), w_sum, w_batch, last=False)
+    total = np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.int64)
+    for start in range(0, left.shape[2], MAX_CONTRACTION):
+        stop = start + MAX_CONTRACTION
+        left_limbs, right_limbs = _limbs(left[:, :, start:stop]), _limbs(right[:, start:stop])
+        for i in range(3):
+            for j in range(3 - i):
+                product = np.matmul(left_limbs[i], right_limbs[j]).astype(np.int64)
+                total += product << np.int64(LIMB_BITS * (i + j))
+    return total.reshape(result_shape(tuple(x.shape), tuple(w.shape), dims))
+
+
+def local_products(x: Rss, w: Rss, dims: Dimensions) -> Array:
+    """One's own 3-of-3 share of the product, without its zero share: must not leave the party like this."""
+    if x.fxp.ring_bits != w.fxp.ring_bits:
+        raise ValueError(f"operands in different rings: {x.fxp} and {w.fxp}")
+    if x.fxp.ring_bits <= 32:
+        return _int_products(x.mine, x.next, w.mine, w.next, dims)
+    both = np.asarray(x.mine) + np.asarray(x.next)
+    return dot64(both, w.mine, dims) + dot64(x.mine, w.next, dims)
+
+
+def matmul(party: Party, x: Rss, w: Rss, out: Fxp, dims: Dimensions) -> Protocol[Rss]:
+    """dot_general of two shared tensors, truncated to `out` on the way back to replicated shares.
+
+    Formats: x and w in one ring; out in that ring or a smaller one. Range, error, cost and security: `multiply.finish`.
+    Source: ABY3 section 5.1 for the local product.
+    """
+    z = local_products(x, w, dims)
+    return (yield from finish(party, z, x.fxp.fraction_bits + w.fxp.fraction_bits, out))
+
+
+def matmul_public(
+    party: Party, x: Rss, w: Array, out: Fxp, dims: Dimensions, weight_fraction_bits: int, public_left: bool = False
+) -> Protocol[Rss]:
+    """dot_general of a shared and a public real tensor: local on every component, then a cast to `out`."""
+    ring = x.fxp.ring_bits
+    public = encode(w, Fxp(ring, weight_fraction_bits))
+    local = _int_dot if ring <= 32 else dot64
+    components = [
+        local(public, part, dims=dims) if public_left else local(part, public, dims=dims) for part in (x.mine, x.next)
+    ]
+    product = Rss(components[0], components[1], Fxp(ring, x.fxp.fraction_bits + weight_fraction_bits))
+    return (yield from convert(party, product, out))
+
+
+def _matmul_reference(x: Array, w: Array, dims: Dimensions, **_: Any) -> NDArray[Any]:
+    return np.asarray(jax.lax.dot_general(np.asarray(x, np.float64), np.asarray(w, np.float64), dims))
+
+
+def _matmul_cost(x: Spec, w: Spec, out: Fxp, dims: Dimensions) -> Cost:
+    assert x.fxp is not None and w.fxp is not None
+    dropped = x.fxp.fraction_bits + w.fxp.fraction_bits - out.fraction_bits
+    return finish_cost(elements(result_shape(x.shape, w.shape, dims)), x.fxp.ring_bits, dropped, out)
+
+
+def _matmul_public_cost(
+    x: Spec, w: Spec, out: Fxp, dims: Dimensions, weight_fraction_bits: int, public_left: bool = False
+) -> Cost:
+    assert x.fxp is not None
+    shape = result_shape(w.shape, x.shape, dims) if public_left else result_shape(x.shape, w.shape, dims)
+    return convert_cost(shape, Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + weight_fraction_bits), out)
+
+
+def _product_error(x: Spec, w: Spec, out: Fxp, **_: Any) -> float:
+    return 1.5 * out.ulp
+
+
+def _public_error(x: Spec, w: Spec, out: Fxp, **attributes: Any) -> float:
+    """Rounding of the public operand comes on top: half an ulp of it a term, times the declared range (default 1)."""
+    dims = attributes["dims"]
+    terms = contraction(w.shape if attributes.get("public_left") else x.shape, dims)
+    return 1.5 * out.ulp + terms * 2.0 ** -(attributes["weight_fraction_bits"] + 1)
+
+
+MATMUL = Kernel("matmul", matmul, _matmul_reference, _matmul_cost, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1")
+MATMUL_PUBLIC = Kernel(
+    "matmul_public", matmul_public, _matmul_reference, _matmul_public_cost, _public_error, "ABY3 (2018), 5.1"
+)
