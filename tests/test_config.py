@@ -86,8 +86,8 @@ def test_unused_rules() -> None:
     with pytest.raises(ConfigError) as caught:
         made.refuse_unused_rules({0}, ["encoder/layer/0", "pooler"])
     assert str(caught.value) == (
-        "a dictionary, rule 3: no op of this program takes a value from this rule; correct it, move it before "
-        "the rules that hide it, or mark it `optional = true`: did you mean 'encoder/layer/0'?\n"
+        "a dictionary, rule 3: no op of this program takes a value from this rule; correct it, move it "
+        "before the rules that hide it, or mark it `optional = true`: did you mean 'encoder/layer/0'?\n"
         '  [[rule]]\n  path = "encoder/layr/0"\n  format = "fxp64.18"'
     )
 

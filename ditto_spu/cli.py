@@ -1,0 +1,163 @@
+"""The command `ditto`: run, compare and inspect the named models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from ditto_spu.config import configurations, load_config
+from ditto_spu.errors import DittoError
+from ditto_spu.models import MODELS, Program, named_model
+
+
+class _Commands(TyperGroup):
+    """A DittoError is the user's to mend: its text, exit code 2, and no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DittoError as error:
+            print(f"ditto: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+
+
+class Stage(str, Enum):
+    """What `ditto inspect` can show."""
+
+    traced = "traced"
+    fused = "fused"
+    formats = "formats"
+    plan = "plan"
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Secure JAX/Flax inference among three simulated parties.",
+)
+
+Model = Annotated[str, typer.Argument(help="A name from `ditto models`.", show_default=False)]
+OneConfig = Annotated[
+    str, typer.Option("--config", help="A name from `ditto configs`, or a path ending with .toml.")
+]
+Configs = Annotated[list[str], typer.Option("--config", help="As for run; may be given several times.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the named models."""
+    rows = [
+        {"name": model.name, "description": model.description, "source": model.source}
+        for model in MODELS.values()
+    ]
+    _print_rows(rows, as_json)
+
+
+@app.command()
+def configs(as_json: Json = False) -> None:
+    """List the precision configurations that come with the package."""
+    loaded = [load_config(name) for name in configurations()]
+    rows = [
+        {
+            "name": config.name,
+            "default": str(config.default_format),
+            "rules": len(config.rules),
+            "description": config.description,
+        }
+        for config in loaded
+    ]
+    _print_rows(rows, as_json)
+
+
+@app.command()
+def run(
+    model: Model,
+    config: OneConfig = "ditto",
+    checked: Annotated[
+        bool, typer.Option("--checked", help="Verify every declared range while running.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a model under MPC and print what each step cost."""
+    function, args = _secure(model, config, checked=checked)
+    with _console().status(f"{model}, configuration {config}"):
+        result = function.run(*args)
+    _print(result.report, as_json)
+
+
+@app.command()
+def compare(
+    model: Model,
+    config: Configs = ["ditto"],  # noqa: B006  typer copies it
+    puma: Annotated[bool, typer.Option(help="Also run PUMA on stock SPU.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Run a model in plaintext, in each configuration and as PUMA on stock SPU; print error and cost."""
+    for name in config:
+        load_config(name)  # a mistyped second name is found before the first has run for a minute
+    function, args = _secure(model, config[0])
+    with _console().status(f"{model}: plaintext, {', '.join(config)}{', puma' if puma else ''}"):
+        comparison = function.compare(*args, configs=tuple(config), puma=puma)
+    _print(comparison, as_json)
+
+
+@app.command()
+def inspect(
+    model: Model,
+    stage: Annotated[Stage, typer.Option(help="How far the passes go.")] = Stage.plan,
+    config: OneConfig = "ditto",
+) -> None:
+    """Print a model's StableHLO after a stage of the compiler, or the plan that the parties run."""
+    function, args = _secure(model, config)
+    typer.echo(function.lower(*args).as_text(stage.value))
+
+
+def _secure(model: str, config: str, **options: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The secure function of a named model, and its example arguments. Names are checked before anything is built."""
+    named, loaded = named_model(model), load_config(config)
+    from ditto_spu.api import secure  # with jax, which `ditto models` need not wait for
+
+    program: Program = named.build()
+    return secure(program.fn, config=loaded, public=program.public, **options), program.args
+
+
+def _console() -> Console:
+    """Progress goes to the terminal, never into a pipe beside the result."""
+    return Console(stderr=True)
+
+
+def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    _print(table, as_json, rows)
+
+
+def _print(shown: Any, as_json: bool, data: Any = None) -> None:
+    """A table for people, or its data as JSON."""
+    if as_json:
+        typer.echo(json.dumps(_plain(shown if data is None else data), indent=2))
+    else:
+        # A pipe has no width: give it enough, or rich would cut the columns to 80 characters.
+        Console(width=None if sys.stdout.isatty() else 200).print(shown)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "as_dicts"):
+        return value.as_dicts()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+if __name__ == "__main__":
+    app()

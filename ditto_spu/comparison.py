@@ -1,0 +1,116 @@
+"""The table of one function run several ways: plaintext, configurations, PUMA on stock SPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+PLAINTEXT = "plaintext"
+PUMA = "puma"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRow:
+    """One way of running the function; what was not measured, or has no meaning for it, is None."""
+
+    config: str  # a configuration's name, or PLAINTEXT, PUMA, or the name of a part of either
+    seconds: float
+    items: int = 1  # how many inputs (sentences) these seconds and bytes were for
+    bytes_sent_per_party: tuple[int, ...] | None = None  # offline included
+    offline_bytes_sent_per_party: tuple[int, ...] | None = None
+    messages_per_party: tuple[int, ...] | None = None
+    rounds: int | None = None
+    max_abs_error: float | None = None
+    mean_abs_error: float | None = None
+    cosine: float | None = None
+    note: str = ""
+    part_of: str | None = None  # set on a row that measures only a part of another
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows in the order they are shown; `str` gives the table, `as_dicts` the numbers."""
+
+    rows: tuple[ComparisonRow, ...]
+    item: str = "call"  # what one input is called: "sentence"
+
+    def row(self, config: str) -> ComparisonRow | None:
+        """The row of that name, if there is one."""
+        return next((row for row in self.rows if row.config == config), None)
+
+    def speed_up(self, row: ComparisonRow) -> float | None:
+        """How many times faster than PUMA an input is; None for plaintext, for parts, and without PUMA."""
+        puma = self.row(PUMA)
+        if puma is None or row.config == PLAINTEXT or row.part_of is not None:
+            return None
+        return (puma.seconds / puma.items) / (row.seconds / row.items)
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Plain data for JSON."""
+        return [{**asdict(row), "speed_up": self.speed_up(row)} for row in self.rows]
+
+    def __rich__(self) -> Table:
+        table = Table()
+        table.add_column("")
+        for title in (
+            "seconds",
+            f"s/{self.item}",
+            "MB sent/party",
+            "messages/party",
+            "rounds",
+            f"speed-up/{self.item}",
+            "max error",
+            "cosine",
+        ):
+            table.add_column(title, justify="right")
+        table.add_column("note")
+        for row in self.rows:
+            table.add_row(
+                f"  {row.config}" if row.part_of else row.config,
+                f"{row.seconds:.2f}",
+                f"{row.seconds / row.items:.2f}",
+                _cell(_mean(row.bytes_sent_per_party, 1e6), "{:,.1f}"),
+                _cell(_mean(row.messages_per_party), "{:,.0f}"),
+                _cell(row.rounds, "{:,}"),
+                _cell(self.speed_up(row), "{:.1f}x"),
+                _cell(row.max_abs_error, "{:.4f}"),
+                _cell(row.cosine, "{:.5f}"),
+                row.note,
+            )
+        return table
+
+    def __str__(self) -> str:
+        console = Console(width=200, no_color=True)
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get()
+
+
+def accuracy(outputs: Sequence[Any], expected: Sequence[Any]) -> dict[str, float]:
+    """Largest and mean absolute error over all arrays, and the least cosine of vectors along the last dimension."""
+    errors, cosines = [np.zeros(0)], [1.0]
+    for output, target in zip(outputs, expected, strict=True):
+        y, x = (np.atleast_1d(np.asarray(array, dtype=np.float64)) for array in (output, target))
+        errors.append(np.abs(y - x).ravel())
+        lengths = np.linalg.norm(y, axis=-1) * np.linalg.norm(x, axis=-1)
+        products = np.sum(x * y, axis=-1)
+        cosines.extend((products[lengths > 0] / lengths[lengths > 0]).ravel())
+    error = np.concatenate(errors)
+    return {
+        "max_abs_error": float(error.max(initial=0.0)),
+        "mean_abs_error": float(error.mean()) if error.size else 0.0,
+        "cosine": float(min(cosines)),
+    }
+
+
+def _mean(values: tuple[int, ...] | None, unit: float = 1.0) -> float | None:
+    return sum(values) / len(values) / unit if values else None
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)

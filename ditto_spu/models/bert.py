@@ -1,0 +1,77 @@
+"""Hugging Face's Flax BERT with random weights: encoders from hidden states, and a tiny whole model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ditto_spu.models.named import Program
+
+
+def base_layer() -> Program:
+    """The encoder of BERT-base cut to one layer."""
+    return encoder(layers=1)
+
+
+def base() -> Program:
+    """The encoder of BERT-base."""
+    return encoder(layers=12)
+
+
+def encoder(layers: int, sequence: int = 128) -> Program:
+    """FlaxBertEncoder with BertConfig's defaults: `fn(params, hidden)`, hidden [1, sequence, 768]."""
+    import jax
+    from transformers import BertConfig
+    from transformers.models.bert.modeling_flax_bert import FlaxBertEncoder
+
+    config = BertConfig(num_hidden_layers=layers)
+    module = FlaxBertEncoder(config)
+    # Normally distributed like the hidden states inside BERT: each LayerNorm leaves unit variance.
+    hidden = np.random.default_rng(0).standard_normal((1, sequence, config.hidden_size)).astype(np.float32)
+
+    def encode(params: Any, hidden: Any) -> Any:
+        return module.apply({"params": params}, hidden, None, None, return_dict=False)[0]
+
+    def initialise() -> Any:
+        return module.init(jax.random.PRNGKey(0), hidden, None, None, return_dict=False)["params"]
+
+    return Program(encode, (jax.device_get(jax.jit(initialise)()), hidden))
+
+
+def tiny(sequence: int = 8) -> Program:
+    """A whole FlaxBert small enough for tests: `fn(params, ids, mask)`; the second sentence is padded."""
+    import jax
+    import jax.numpy as jnp
+    from transformers import BertConfig
+    from transformers.models.bert.modeling_flax_bert import FlaxBertModule
+
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=sequence,
+    )
+    module = FlaxBertModule(config, add_pooling_layer=False)
+    ids = np.random.default_rng(0).integers(0, config.vocab_size, (2, sequence)).astype(np.int32)
+    mask = np.array([[1] * sequence, [1] * (sequence - 3) + [0] * 3], dtype=np.int32)
+
+    def encode(params: Any, ids: Any, mask: Any) -> Any:
+        return bert_hidden(module, params, ids, mask)
+
+    def initialise() -> Any:
+        zeros = jnp.zeros_like(ids)
+        return module.init(jax.random.PRNGKey(0), ids, mask, zeros, zeros, None, return_dict=False)["params"]
+
+    return Program(encode, (jax.device_get(jax.jit(initialise)()), ids, mask), public=("mask",))
+
+
+def bert_hidden(module: Any, params: Any, ids: Any, mask: Any) -> Any:
+    """Last hidden states of a FlaxBertModule: one segment, positions counted from 0."""
+    import jax.numpy as jnp
+
+    segments = jnp.zeros_like(ids)
+    positions = jnp.broadcast_to(jnp.arange(ids.shape[-1]), ids.shape)
+    return module.apply({"params": params}, ids, mask, segments, positions, None, return_dict=False)[0]

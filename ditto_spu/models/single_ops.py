@@ -1,0 +1,56 @@
+"""The hot ops of BERT-base, each alone, on inputs of the magnitude they meet in the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_spu.models.named import Program
+
+
+def _normal(*shape: int, scale: float = 1.0, seed: int = 0) -> NDArray[np.float32]:
+    return (scale * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def gelu() -> Program:
+    """`fn(x)`: the exact form, through erf."""
+    import jax
+
+    def gelu(x: Any) -> Any:
+        return jax.nn.gelu(x, approximate=False)
+
+    return Program(gelu, (_normal(128, 3072, scale=2.0),))
+
+
+def softmax() -> Program:
+    """`fn(x)`: twelve heads of attention scores."""
+    import jax
+
+    def softmax(x: Any) -> Any:
+        return jax.nn.softmax(x, axis=-1)
+
+    return Program(softmax, (_normal(12, 128, 128, scale=2.0),))
+
+
+def layernorm() -> Program:
+    """`fn(params, x)`: flax.linen.LayerNorm with BERT's epsilon."""
+    from flax import linen
+
+    module = linen.LayerNorm(epsilon=1e-12)
+
+    def layernorm(params: Any, x: Any) -> Any:
+        return module.apply({"params": params}, x)
+
+    params = {"scale": 1 + _normal(768, scale=0.1, seed=1), "bias": _normal(768, scale=0.1, seed=2)}
+    return Program(layernorm, (params, _normal(128, 768)))
+
+
+def matmul() -> Program:
+    """`fn(x, w)`: the first product of the feed-forward part; w of HF's initialiser."""
+
+    def matmul(x: Any, w: Any) -> Any:
+        return x @ w
+
+    return Program(matmul, (_normal(128, 768), _normal(768, 3072, scale=0.02, seed=1)))
