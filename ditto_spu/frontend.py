@@ -1,0 +1,217 @@
+"""From a JAX function and its arguments to StableHLO: tracing, who is public, and the checks of a user's call."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ditto_spu import ir
+from ditto_spu.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One array of the user's call, in the order of @main's arguments."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    public: bool
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A traced call: the module (text with locations), the pytrees around it, and one Argument an array."""
+
+    module_text: str
+    in_tree: Any
+    out_tree: Any
+    arguments: tuple[Argument, ...]
+    outputs: tuple[jax.ShapeDtypeStruct, ...]
+
+    @property
+    def public(self) -> tuple[bool, ...]:
+        """Which arguments of @main are public."""
+        return tuple(each.public for each in self.arguments)
+
+
+def trace(
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Iterable[str] = (),
+    public: Sequence[str] = (),
+) -> Traced:
+    """Trace `fn(*args, **kwargs)` as jax.jit would; `public` names the parameters of `fn` whose arrays are public.
+
+    An array may be given as a jax.ShapeDtypeStruct where only the program is wanted.
+    """
+    kwargs = dict(kwargs or {})
+    nums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+    signature = _signature(fn)
+    nums, names = _static(signature, nums, names, len(args))
+    leaves = _leaves(signature, args, kwargs, nums, names)
+    shown = _check_names(signature, fn, public, kwargs)
+    arguments = []
+    for parameter, path, leaf in leaves:
+        is_public = parameter in shown
+        _check_leaf(path, leaf, is_public)
+        kind = jax.dtypes.result_type(leaf)
+        arguments.append(Argument(path, tuple(np.shape(leaf)), str(kind), is_public))
+    traced = jax.jit(fn, keep_unused=True, static_argnums=nums, static_argnames=names).trace(*args, **kwargs)
+    lowered = traced.lower()
+    outputs = tuple(
+        jax.ShapeDtypeStruct(each.shape, each.dtype) for each in jax.tree_util.tree_leaves(traced.out_info)
+    )
+    module = ir.parse(lowered.compiler_ir("stablehlo").operation.get_asm(enable_debug_info=True))
+    ir.drop_foreign_attributes(module)
+    return Traced(
+        ir.text(module, debug_info=True), lowered.in_tree, lowered.out_tree, tuple(arguments), outputs
+    )
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None  # some builtins have none
+
+
+def _static(
+    signature: inspect.Signature | None, nums: tuple[int, ...], names: tuple[str, ...], count: int
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Both forms of the static arguments: by position and by name, as jax.jit completes one from the other."""
+    nums = tuple(n + count if n < 0 else n for n in nums)
+    if signature is None:
+        return nums, names
+    positional = [
+        name
+        for name, each in signature.parameters.items()
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    if unknown := [each for each in names if each not in signature.parameters]:
+        raise InputError(f"static_argnames has '{unknown[0]}'{nearest(unknown[0], signature.parameters)}")
+    all_names = dict.fromkeys((*names, *(positional[n] for n in nums if n < len(positional))))
+    all_nums = dict.fromkeys((*nums, *(positional.index(each) for each in names if each in positional)))
+    return tuple(n for n in all_nums if n < count), tuple(all_names)
+
+
+def _leaves(
+    signature: inspect.Signature | None,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    nums: tuple[int, ...],
+    names: tuple[str, ...],
+) -> list[tuple[str, str, Any]]:
+    """(parameter, path, leaf) of every array, in the order in which jax.jit flattens them."""
+    tops = [(_parameter(signature, i), i, arg) for i, arg in enumerate(args)]
+    found = []
+    for parameter, index, arg in tops:
+        if index in nums:
+            _check_static(parameter, arg)
+        else:
+            variadic = signature is not None and _is_variadic(signature, parameter)
+            position = list(signature.parameters).index(parameter) if signature and variadic else 0
+            top = f"{parameter}/{index - position}" if variadic else parameter
+            found += [(parameter, *each) for each in _flatten(top, arg)]
+    for name in sorted(kwargs):
+        if name in names:
+            _check_static(name, kwargs[name])
+        else:
+            known = signature is None or name in signature.parameters
+            parameter = name if known else _keyword_catcher(signature)
+            found += [(parameter, *each) for each in _flatten(name, kwargs[name])]
+    return found
+
+
+def _parameter(signature: inspect.Signature | None, index: int) -> str:
+    if signature is None:
+        return f"argument {index}"
+    names = [name for name, each in signature.parameters.items() if each.kind is not each.KEYWORD_ONLY]
+    # More arguments than names: they belong to *args, or jax's own message about the call follows.
+    for i, name in enumerate(names):
+        if i == index or signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            return name
+    return f"argument {index}"
+
+
+def _is_variadic(signature: inspect.Signature, name: str) -> bool:
+    found = signature.parameters.get(name)
+    return found is not None and found.kind is inspect.Parameter.VAR_POSITIONAL
+
+
+def _keyword_catcher(signature: inspect.Signature | None) -> str:
+    parameters = signature.parameters.items() if signature else ()
+    return next((name for name, each in parameters if each.kind is inspect.Parameter.VAR_KEYWORD), "")
+
+
+def _flatten(top: str, tree: Any) -> list[tuple[str, Any]]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [("/".join((top, *map(_key, keys))), leaf) for keys, leaf in flat]
+
+
+def _key(key: Any) -> str:
+    for field in ("key", "idx", "name"):
+        if hasattr(key, field):
+            return str(getattr(key, field))
+    return str(key)
+
+
+def _check_names(
+    signature: inspect.Signature | None, fn: Callable[..., Any], public: Sequence[str], kwargs: Mapping[str, Any]
+) -> set[str]:
+    """The public parameters; an unknown one is an error."""
+    if isinstance(public, str):
+        raise InputError(f"public must be a tuple of parameter names: write public=('{public}',)")
+    known = list(signature.parameters) if signature else list(kwargs)
+    for name in public:
+        if name not in known:
+            where = getattr(fn, "__name__", "the function")
+            raise InputError(
+                f"public names '{name}', but the parameters of {where} are {', '.join(known) or 'unknown'}"
+                f"{nearest(name, known) if len(known) > 1 else ''}"
+            )
+    return set(public)
+
+
+def _check_static(name: str, value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError:
+        raise InputError(
+            f"static argument '{name}' is a {type(value).__name__}, which has no hash: pass a tuple, a string, a "
+            f"number or a frozen dataclass, or make it an ordinary argument"
+        ) from None
+
+
+def _check_leaf(path: str, leaf: Any, public: bool) -> None:
+    """Refuse what cannot be shared among the parties, naming the argument."""
+    try:
+        kind = jax.dtypes.result_type(leaf)
+    except (TypeError, ValueError):
+        kind = None
+    if kind is None or not isinstance(leaf, np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct | int | float | complex):
+        raise InputError(
+            f"argument '{path}' is a {type(leaf).__name__}, not an array or number: convert it, or name its "
+            f"parameter in static_argnames"
+        )
+    if np.issubdtype(kind, np.complexfloating):
+        raise InputError(f"argument '{path}' is complex: pass its real and imaginary parts as two arrays")
+    if str(kind) not in ir.DTYPES.values():
+        raise InputError(f"argument '{path}' has dtype {kind}, which cannot be shared: use a float, integer or bool")
+    if 0 in np.shape(leaf):
+        raise InputError(f"argument '{path}' is empty (shape {np.shape(leaf)}): leave it out of the call")
+    if public or isinstance(leaf, jax.ShapeDtypeStruct) or not jax.numpy.issubdtype(kind, np.floating):
+        return
+    finite = np.isfinite(np.asarray(leaf, np.float64))
+    if not finite.all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise InputError(
+            f"secret argument '{path}' holds NaN or infinity (first at {list(index)}), which fixed point cannot "
+            f"represent: replace it by a finite number, or make a mask of -inf a public boolean argument"
+        )
