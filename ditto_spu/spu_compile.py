@@ -1,0 +1,173 @@
+"""StableHLO to SPU executables: the table of ops that SPU runs correctly, refusal of all others, compilation.
+
+SPU itself compiles more than it runs, aborts the process on some ops and computes a few wrongly or in the
+open: only ops in SUPPORTED pass, and the compiled program is searched for reveals.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import spu
+from jaxlib import xla_client
+from spu import libspu
+
+from ditto_spu import ir
+from ditto_spu.errors import UnsupportedOpError
+
+_ELEMENTWISE = """abs add and atan2 bitcast_convert ceil clamp compare convert cosine divide exponential
+exponential_minus_one floor is_finite log log_plus_one logistic maximum minimum multiply negate not or popcnt
+power remainder round_nearest_afz round_nearest_even rsqrt select shift_left shift_right_arithmetic
+shift_right_logical sign sine sqrt subtract tanh xor"""
+_SHAPES = """broadcast_in_dim concatenate constant convolution dot dot_general dynamic_slice
+dynamic_update_slice gather iota pad reduce reduce_window reshape reverse scatter select_and_scatter slice
+sort transpose"""
+_CONTROL = "case composite if optimization_barrier return while"
+# chlo ops are lowered by XLA on the way to HLO.
+_CHLO = """acos acosh asin asinh atan atanh cosh digamma erf erf_inv erfc lgamma next_after polygamma sinh
+square top_k zeta broadcast_add broadcast_subtract broadcast_multiply broadcast_divide"""
+
+SUPPORTED = frozenset(
+    {"func.func", "func.call", "func.return"}
+    | {f"stablehlo.{name}" for name in f"{_ELEMENTWISE} {_SHAPES} {_CONTROL}".split()}
+    | {f"chlo.{name}" for name in _CHLO.split()}
+)
+_REMEDY = {
+    "stablehlo.custom_call": "callbacks and LAPACK cannot run on shares; use jax functions of ordinary ops",
+    "stablehlo.fft": "multiply by the matrix of the discrete Fourier transform",
+    "stablehlo.rng_bit_generator": "draw random numbers outside of the secure function",
+    "stablehlo.reduce_precision": "leave the rounding out: the fixed-point format decides the precision",
+}
+# Written in other ops before SPU sees them.
+_EXPANSIONS = {
+    "chlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
+    "stablehlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
+    "stablehlo.cbrt": lambda x: jnp.sign(x) * jnp.exp(jnp.log(jnp.abs(x)) / 3),
+}
+_ELEMENTS = frozenset(("i1", "i8", "i16", "i32", "i64", "ui8", "ui16", "ui32", "ui64", "f32", "f64"))
+_compiling = threading.Lock()
+
+
+def compile_program(program: str | ir.Module, public: Sequence[bool], name: str = "main") -> bytes:
+    """Compile a module to a serialised SPU executable with inputs `in0`, ... and outputs `out0`, ....
+
+    `public` says which arguments of @main are public. Raises UnsupportedOpError for what SPU cannot run.
+    """
+    text = program if isinstance(program, str) else ir.text(program, debug_info=True)
+    return _compile(text, tuple(public), name)
+
+
+@functools.lru_cache(maxsize=512)
+def _compile(text: str, public: tuple[bool, ...], name: str) -> bytes:
+    # One MLIR context serves the whole process: threads of parties take turns.
+    with _compiling:
+        module = ir.parse(text)
+        _expand(module)
+        _refuse_unsupported(module)
+        _simplify_comparators(module)
+        outputs = len(ir.ops(ir.body(ir.main(module)))[-1].operands)
+        code = _to_pphlo(ir.text(module), public)
+    _refuse_reveals(code)
+    inputs = [f"in{index}" for index in range(len(public))]
+    return libspu.Executable(
+        name, inputs, [f"out{index}" for index in range(outputs)], code.encode()
+    ).SerializeToString()
+
+
+def _to_pphlo(text: str, public: tuple[bool, ...]) -> str:
+    options = libspu.CompilerOptions()
+    options.disable_div_sqrt_rewrite = True
+    options.enable_optimize_denominator_with_broadcast = True
+    visibility = [spu.Visibility.VIS_PUBLIC if each else spu.Visibility.VIS_SECRET for each in public]
+    if "chlo." in text:
+        # SPU's StableHLO reader has no chlo dialect; XLA expands it on the way to HLO.
+        to_hlo = xla_client._xla.mlir.mlir_module_to_xla_computation
+        hlo = to_hlo(text, use_tuple_args=False, return_tuple=False)
+        kind, source = libspu.SourceIRType.XLA, hlo.as_serialized_hlo_module_proto()
+    else:
+        kind, source = libspu.SourceIRType.STABLEHLO, text.encode()
+    try:
+        compiled = libspu.compile(libspu.CompilationSource(kind, source, visibility), options)
+    except RuntimeError as error:
+        reason = str(error).split("tacktrace")[0].strip()
+        raise UnsupportedOpError(f"SPU's compiler refused the program: {reason}\n{text[:2000]}") from error
+    return compiled.decode() if isinstance(compiled, bytes) else compiled
+
+
+def _expand(module: ir.Module) -> None:
+    for op in list(ir.walk(module.operation)):
+        if op.name in _EXPANSIONS:
+            (value,) = ir.emit(_EXPANSIONS[op.name], [each for each in op.operands], op, op.location)
+            ir.replace_all_uses(op.results[0], value)
+            op.erase()
+
+
+def _refuse_unsupported(module: ir.Module) -> None:
+    for op in ir.walk(module.operation):
+        if op.name not in SUPPORTED:
+            remedy = _REMEDY.get(op.name, "rewrite it with ops of the supported set")
+            raise UnsupportedOpError(f"{_place(op)}: SPU cannot run {op.name}; {remedy}")
+        if op.name == "func.func":
+            continue
+        for value in [each for values in (op.operands, op.results) for each in values]:
+            element = ir.element(value)
+            if element not in _ELEMENTS:
+                raise UnsupportedOpError(
+                    f"{_place(op)}: SPU has no values of type {element}; use float32, integers or booleans"
+                )
+        if reason := _wrong_on_spu(op):
+            raise UnsupportedOpError(f"{_place(op)}: {reason}")
+
+
+def _wrong_on_spu(op: ir.Op) -> str:
+    """Why SPU's result would differ from XLA's, or ''."""
+    if op.name not in ("stablehlo.bitcast_convert", "stablehlo.convert", "stablehlo.shift_right_logical"):
+        return ""
+    source, target = ir.element(op.operands[0]), ir.element(op.results[0])
+    if op.name == "stablehlo.bitcast_convert" and source != target and "f" in source + target:
+        return f"the bits of {source} are not the bits of its fixed-point form; avoid the bitcast"
+    if op.name == "stablehlo.shift_right_logical" and not source.startswith("u"):
+        return f"a logical shift of {source} sees 64 bits, wrong below zero; shift unsigned integers"
+    bits_before, bits_after = (int(element.lstrip("uif")) for element in (source, target))
+    if op.name == "stablehlo.convert" and "f" not in source + target and bits_before > bits_after in (8, 16):
+        return f"SPU does not wrap {source} to {target}; stay in the wider integer type"
+    return ""
+
+
+def _place(op: ir.Op) -> str:
+    return f"{ir.path_of(op) or 'the program'} ({ir.source_of(op)})"
+
+
+def _simplify_comparators(module: ir.Module) -> None:
+    """Drop what jax does about -0 and NaN in sorts: fixed point has neither, and SPU fails on its shapes."""
+    for sort in [op for op in ir.walk(module.operation) if op.name == "stablehlo.sort"]:
+        for select in [op for op in ir.walk(sort) if op.name == "stablehlo.select"]:
+            chosen = ir.define(select.operands[1])
+            if chosen is not None and chosen.name == "stablehlo.constant" and ir.is_float(select.results[0]):
+                ir.replace_all_uses(select.results[0], select.operands[2])
+    ir.run_passes(module, "func.func(canonicalize)")
+
+
+def _refuse_reveals(code: str) -> None:
+    """Refuse compiled programs that SPU would run by opening a secret, or not at all."""
+    in_condition = False
+    for line in code.splitlines():
+        if line.lstrip().startswith("cond {"):
+            in_condition = True
+        elif in_condition and "pphlo.return" in line:
+            in_condition = False
+            if "secret" in line:
+                raise UnsupportedOpError(
+                    "a while loop has a secret condition: loop a public number of times and select results"
+                )
+        if "pphlo.dynamic_update_slice" in line:
+            types = re.findall(r"tensor<[^>]*(?:<[^>]*>)?>", line[line.rindex(": (") : line.rindex("->")])
+            if any("secret" in each for each in types[2:]):
+                raise UnsupportedOpError(
+                    "an update or scatter at a secret index would open the index: write "
+                    "jnp.where(jnp.arange(n) == index, new, old) instead"
+                )
