@@ -124,7 +124,7 @@ def inspect(
 
 
 def _secure(model: str, config: str, **options: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The secure function of a named model, and its example arguments. Names are checked before anything is built."""
+    """The secure function of a named model, and its example arguments. Names are checked first of all."""
     named, loaded = named_model(model), load_config(config)
     from ditto_spu.api import secure  # with jax, which `ditto models` need not wait for
 

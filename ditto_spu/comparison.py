@@ -92,7 +92,7 @@ class Comparison:
 
 
 def accuracy(outputs: Sequence[Any], expected: Sequence[Any]) -> dict[str, float]:
-    """Largest and mean absolute error over all arrays, and the least cosine of vectors along the last dimension."""
+    """Largest and mean absolute error over all arrays; least cosine of vectors along the last dimension."""
     errors, cosines = [np.zeros(0)], [1.0]
     for output, target in zip(outputs, expected, strict=True):
         y, x = (np.atleast_1d(np.asarray(array, dtype=np.float64)) for array in (output, target))

@@ -1,0 +1,108 @@
+"""The command line: what each command prints, as table and as JSON; mistakes get one line and code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ditto_spu.cli import app
+from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow
+from ditto_spu.config import configurations
+from ditto_spu.models import MODELS
+
+
+def ditto(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@dataclass(frozen=True)
+class Report:
+    seconds: float
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Puts a recorder in the place of ditto_spu.api: these tests are about the command line alone."""
+    recorded: list[tuple[Any, ...]] = []
+
+    class Function:
+        def run(self, *args: Any) -> SimpleNamespace:
+            return SimpleNamespace(report=Report(1.5))
+
+        def lower(self, *args: Any) -> SimpleNamespace:
+            return SimpleNamespace(as_text=lambda stage: f"the {stage} text [not markup]")
+
+        def compare(self, *args: Any, configs: tuple[str, ...], puma: bool) -> Comparison:
+            recorded.append((configs, puma))
+            rows = [ComparisonRow(config=PLAINTEXT, seconds=0.1), ComparisonRow(config=PUMA, seconds=9.0)]
+            return Comparison((*rows, *(ComparisonRow(config=name, seconds=1.0) for name in configs)))
+
+    def secure(fn: Any, *, config: Any, public: tuple[str, ...], **options: Any) -> Function:
+        recorded.append((fn.__name__, config.name, public, options))
+        return Function()
+
+    api = ModuleType("ditto_spu.api")
+    api.secure = secure  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ditto_spu.api", api)
+    return recorded
+
+
+def test_models() -> None:
+    assert all(name in ditto("models").stdout for name in MODELS)
+    rows = json.loads(ditto("models", "--json").stdout)
+    assert [row["name"] for row in rows] == list(MODELS)
+
+
+def test_configs() -> None:
+    assert all(name in ditto("configs").stdout for name in configurations())
+    rows = json.loads(ditto("configs", "--json").stdout)
+    assert {row["name"]: row["default"] for row in rows}["ditto-paper"] == "fxp32.8"
+
+
+def test_run(calls: list[Any]) -> None:
+    result = ditto("run", "gelu", "--config", "uniform64", "--checked", "--json")
+    assert json.loads(result.stdout) == {"seconds": 1.5}
+    assert calls == [("gelu", "uniform64", (), {"checked": True})]
+    assert "1.5" in ditto("run", "gelu").stdout
+
+
+def test_compare(calls: list[Any]) -> None:
+    result = ditto("compare", "gelu", "--config", "ditto", "--config", "uniform64", "--json")
+    rows = json.loads(result.stdout)
+    assert [row["config"] for row in rows] == ["plaintext", "puma", "ditto", "uniform64"]
+    assert [row["speed_up"] for row in rows] == [None, 1.0, 9.0, 9.0]
+    assert calls[1] == (("ditto", "uniform64"), True)
+    assert "9.0x" in ditto("compare", "gelu", "--no-puma").stdout
+    assert calls[3] == (("ditto",), False)
+
+
+@pytest.mark.parametrize("stage", ["traced", "fused", "formats", "plan"])
+def test_inspect(calls: list[Any], stage: str) -> None:
+    assert ditto("inspect", "gelu", "--stage", stage).stdout == f"the {stage} text [not markup]\n"
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "inspect"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["minlm"], "ditto: there is no model 'minlm': did you mean 'minilm'?\n"),
+        (
+            ["gelu", "--config", "dito"],
+            "ditto: there is no configuration 'dito': did you mean 'ditto'? (a path ends with .toml)\n",
+        ),
+    ],
+)
+def test_mistyped_names(command: str, arguments: list[str], message: str) -> None:
+    result = ditto(command, *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
+
+
+def test_mistyped_stage() -> None:
+    result = ditto("inspect", "gelu", "--stage", "plans")
+    assert result.exit_code == 2 and "'plan'" in result.stderr

@@ -1,0 +1,40 @@
+"""The comparison table and its measures of accuracy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
+
+
+def test_accuracy() -> None:
+    x = np.array([[3.0, 4.0], [1.0, 0.0]])
+    y = np.array([[3.0, 4.0], [1.0, 1.0]])
+    measured = accuracy([y, 5.0], [x, 5.5])
+    assert measured["max_abs_error"] == 1
+    assert measured["mean_abs_error"] == pytest.approx(1.5 / 5)
+    assert measured["cosine"] == pytest.approx(2**-0.5)
+
+
+def test_accuracy_of_nothing_and_of_zeros() -> None:
+    perfect = {"max_abs_error": 0.0, "mean_abs_error": 0.0, "cosine": 1.0}
+    assert accuracy([], []) == accuracy([np.zeros((0, 3))], [np.zeros((0, 3))]) == perfect
+    assert accuracy([np.zeros(3)], [np.zeros(3)]) == perfect
+
+
+def test_speed_up_is_per_item() -> None:
+    ours = ComparisonRow(
+        config="ditto",
+        seconds=11.0,
+        items=11,
+        bytes_sent_per_party=(10**6, 2 * 10**6, 3 * 10**6),
+        rounds=1234,
+    )
+    puma = ComparisonRow(config=PUMA, seconds=25.0, note="one sentence")
+    part = ComparisonRow(config="embedding alone", seconds=16.0, part_of=PUMA)
+    table = Comparison((ComparisonRow(config=PLAINTEXT, seconds=0.1), ours, puma, part), item="sentence")
+    assert [row["speed_up"] for row in table.as_dicts()] == [None, 25.0, 1.0, None]
+    text = str(table)
+    assert "speed-up/sentence" in text and "25.0x" in text and "2.0" in text and "1,234" in text
+    assert Comparison((ours,)).speed_up(ours) is None
