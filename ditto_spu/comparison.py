@@ -59,12 +59,12 @@ class Comparison:
         table.add_column("")
         for title in (
             "seconds",
-            f"s/{self.item}",
-            "MB sent/party",
-            "messages/party",
+            f"seconds\nper {self.item}",
+            "MB sent\nper party",
+            "messages\nper party",
             "rounds",
-            f"speed-up/{self.item}",
-            "max error",
+            f"speed-up\nper {self.item}",
+            "max\nerror",
             "cosine",
         ):
             table.add_column(title, justify="right")

@@ -25,7 +25,7 @@ from ditto_spu.models.sentences import QUERY, SENTENCES
 
 CONFIGS = {
     "ditto": "",
-    "ditto-paper": "Quad GeLU on weights that were not distilled for it: needs distillation",
+    "ditto-paper": "Quad GeLU: needs distillation",
 }
 
 
@@ -69,9 +69,7 @@ def _plaintext(embed: Any, params: Any, ids: Any, mask: Any) -> tuple[NDArray[An
     start = time.perf_counter()
     compiled(params, ids, mask).block_until_ready()
     seconds = time.perf_counter() - start
-    return expected, ComparisonRow(
-        config=PLAINTEXT, seconds=seconds, items=len(ids), note="float32 on one machine"
-    )
+    return expected, ComparisonRow(config=PLAINTEXT, seconds=seconds, items=len(ids), note="float32")
 
 
 def _row(name: str, report: Any, embeddings: Any, expected: Any, note: str) -> ComparisonRow:
