@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -55,8 +56,8 @@ class Comparison:
         return [{**asdict(row), "speed_up": self.speed_up(row)} for row in self.rows]
 
     def __rich__(self) -> Table:
-        table = Table()
-        table.add_column("")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("", no_wrap=True)
         for title in (
             "seconds",
             f"seconds\nper {self.item}",
