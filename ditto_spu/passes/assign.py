@@ -1,0 +1,324 @@
+"""Choose a format for every secret value: configuration rules first, then what the consumers ask for, then the default.
+
+The decisions are string attributes on the operations: `ditto.kind`, `ditto.path`, `ditto.format` (of the result),
+`ditto.natural` (of the result before its cast: a product has the fraction bits of both operands), `ditto.operands` (what
+each secret operand is cast to; '-' leaves it), `ditto.approx`, `ditto.inner`, `ditto.range`. `ditto.arguments` on @main
+holds the formats of the secret arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ditto_kernels.ring import Fxp
+from ditto_spu import ir
+from ditto_spu.passes.operations import KERNEL_OPS, classify, op_name
+from ditto_spu.passes.visibility import visibility
+from ditto_spu.rules import Choice, Config
+
+SPU_FORMAT = Fxp(64, 18)
+INTEGER = Fxp(64, 0)
+FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor
+
+# Kernels whose first operand stays in the ring of the value unless a rule says otherwise; the others follow here.
+SAME_RING_OPERANDS = ("maximum", "multiply", "matmul")
+TRANSPARENT = ("local",)
+
+
+@dataclass
+class _State:
+    """What the walk knows so far."""
+
+    config: Config
+    secret: dict[ir.Value, bool]
+    formats: dict[ir.Value, Fxp | None] = field(default_factory=dict)  # None: an argument nobody has fixed yet
+    roots: dict[ir.Value, ir.Value] = field(default_factory=dict)  # layout of an unfixed argument -> the argument
+    wants: dict[ir.Value, Fxp | None] = field(default_factory=dict)
+    kinds: dict[ir.Op, str] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)
+    paths: set[str] = field(default_factory=set)
+
+    def choose(self, rule_op: str, path: str) -> Choice:
+        choice = self.config.lookup(rule_op, path)
+        self.used |= choice.rules
+        self.paths.add(path)
+        return choice
+
+    def sets_format(self, rule_op: str, path: str) -> bool:
+        return any(
+            rule.format is not None and rule.matches(rule_op, path) for rule in self.config.rules
+        )
+
+
+def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Module:
+    """A copy of the fused module with every decision written on it. ConfigError for a rule that did nothing."""
+    module = ir.clone(module)
+    state = _State(config, visibility(module, public))
+    block = ir.body(ir.main(module))
+    operations = ir.ops(block)
+    _classify(state, operations)
+    for op in reversed(operations[:-1]):
+        _want(state, op)
+    for argument in ir.arguments(module):
+        if state.secret[argument]:
+            floating = ir.is_float(argument)
+            state.formats[argument] = None if floating else INTEGER
+            state.roots[argument] = argument
+    for op in operations[:-1]:
+        if state.kinds[op] not in ("public", "inner"):
+            _decide(state, op)
+    _finish_arguments(state, module)
+    config.refuse_unused_rules(state.used, sorted(state.paths))
+    ir.verify(module)
+    return module
+
+
+def _classify(state: _State, operations: Sequence[ir.Op]) -> None:
+    spu: set[ir.Value] = set()
+    for op in operations[:-1]:
+        kind = classify(op, lambda value: state.secret[value], lambda value: value in spu)
+        state.kinds[op] = kind
+        if kind == "spu":
+            spu.update(op.results)
+
+
+def _choice(state: _State, op: ir.Op) -> Choice:
+    return state.choose(_rule_op(op, state.kinds[op]), ir.path_of(op))
+
+
+def _rule_op(op: ir.Op, kind: str) -> str:
+    if kind in ("local", "scale"):
+        return "add" if kind == "local" else "multiply"
+    if kind == "kernel":
+        return KERNEL_OPS[op_name(op)][1] if op_name(op) in KERNEL_OPS else "maximum"
+    return kind  # matmul, multiply, spu
+
+
+def _want(state: _State, op: ir.Op) -> None:
+    """Backward: the format in which the consumers of each operand would take it, if they agree."""
+    kind = state.kinds[op]
+    if kind in ("public", "cast"):
+        return
+    wanted: Fxp | None
+    if kind == "spu":
+        wanted = SPU_FORMAT
+    elif kind == "local":
+        wanted = _consumers_want(state, op.results[0])
+    elif kind == "scale":
+        wanted = None
+    else:
+        wanted = _choice(state, op).operand
+    for operand in op.operands:
+        if state.secret[operand] and ir.is_float(operand):
+            known = state.wants.get(operand, wanted)
+            state.wants[operand] = wanted if known == wanted else None
+
+
+def _consumers_want(state: _State, value: ir.Value) -> Fxp | None:
+    returned = any(each.name in ("func.return", "stablehlo.return") for each in ir.users(value))
+    return None if returned else state.wants.get(value)
+
+
+def _current(state: _State, value: ir.Value, asked: Fxp) -> Fxp:
+    """The format of a value; an argument that nobody has fixed yet becomes what is asked for."""
+    known = state.formats[value]
+    if known is not None:
+        return known
+    root = state.roots[value]
+    for each, owner in list(state.roots.items()):
+        if owner == root:
+            state.formats[each] = asked
+    return asked
+
+
+def _decide(state: _State, op: ir.Op) -> None:
+    kind, path = state.kinds[op], ir.path_of(op)
+    ir.set_string(op, "ditto.kind", kind)
+    ir.set_string(op, "ditto.path", path)
+    secrets = [each for each in op.operands if state.secret[each]]
+    if kind == "spu":
+        _decide_spu(state, op, secrets)
+        return
+    result = op.results[0]
+    choice = _choice(state, op)
+    default = choice.format
+    if not state.sets_format(_rule_op(op, kind), path):
+        default = _consumers_want(state, result) or default
+    if choice.range is not None:
+        ir.set_string(op, "ditto.range", f"{choice.range:g}")
+    if kind == "local":
+        _decide_local(state, op, secrets, default)
+    elif kind == "scale":
+        _decide_scale(state, op, secrets[0], default)
+    elif kind in ("matmul", "multiply"):
+        _decide_product(state, op, kind, choice, default)
+    else:
+        _decide_kernel(state, op, choice, default)
+
+
+def _decide_spu(state: _State, op: ir.Op, secrets: Sequence[ir.Value]) -> None:
+    for each in secrets:
+        _current(state, each, SPU_FORMAT)
+    operands = {each: SPU_FORMAT if ir.is_float(each) else INTEGER for each in secrets}
+    _record_operands(op, operands)
+    for result in op.results:
+        state.formats[result] = SPU_FORMAT if ir.is_float(result) else INTEGER
+    _record(op, SPU_FORMAT if ir.is_float(op.results[0]) else INTEGER)
+
+
+def _decide_local(state: _State, op: ir.Op, secrets: Sequence[ir.Value], default: Fxp) -> None:
+    result = op.results[0]
+    if not ir.is_float(result):
+        state.formats[result] = INTEGER
+        _record(op, INTEGER)
+        _record_operands(op, {each: INTEGER for each in secrets})
+        return
+    known = [fxp for each in secrets if (fxp := state.formats[each]) is not None]
+    if not known and len(secrets) == 1:
+        # Still only a rearranged argument: whoever uses it decides its format.
+        state.formats[result] = None
+        state.roots[result] = state.roots[secrets[0]]
+        ir.set_string(op, "ditto.format", "argument")
+        return
+    if known:
+        # Up to the finest of the operands: shifting left is free, dropping bits costs a truncation.
+        target = Fxp(max(f.ring_bits for f in known), max(f.fraction_bits for f in known))
+    else:
+        target = default
+    for each in secrets:
+        _current(state, each, target)
+    _record_operands(op, {each: target for each in secrets})
+    state.formats[result] = target
+    _record(op, target)
+
+
+def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> None:
+    result = op.results[0]
+    current = _current(state, value, default)
+    other = next(each for each in op.operands if each != value)
+    maker = ir.define(other)
+    constant = ir.constant_value(maker) if maker is not None and maker.name == "stablehlo.constant" else None
+    if constant is not None and (shift := _power_of_two(constant)) is not None:
+        bits = current.fraction_bits - shift
+        if 0 <= bits < current.ring_bits:
+            retagged = Fxp(current.ring_bits, bits)
+            ir.set_string(op, "ditto.kind", "retag")
+            state.formats[result] = retagged
+            _record_operands(op, {value: current})
+            _record(op, retagged)
+            return
+    bits = FACTOR_BITS[max(16, current.ring_bits)]
+    if constant is not None and np.max(np.abs(constant)) > 0:
+        bits -= math.ceil(math.log2(float(np.max(np.abs(constant)))))
+    bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
+    natural = Fxp(current.ring_bits, current.fraction_bits + bits)
+    target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
+    ir.set_string(op, "ditto.factor", str(Fxp(current.ring_bits, bits)))
+    _record_operands(op, {value: current})
+    state.formats[result] = target
+    _record(op, target, natural)
+
+
+def _power_of_two(constant: np.ndarray) -> int | None:
+    first = float(constant.reshape(-1)[0])
+    if first <= 0 or not np.all(constant == first):
+        return None
+    mantissa, exponent = math.frexp(first)
+    return exponent - 1 if mantissa == 0.5 else None
+
+
+def _decide_product(state: _State, op: ir.Op, kind: str, choice: Choice, default: Fxp) -> None:
+    """Operands meet in one ring; the result is truncated from it, into a smaller one where that is free."""
+    left, right = op.operands[0], op.operands[1]
+    path = ir.path_of(op)
+    asked = choice.operand or state.config.default_format
+    weight = state.choose("weight" if kind == "matmul" else "input", path)
+    formats: dict[ir.Value, Fxp] = {}
+    for value, wish in ((left, asked), (right, weight.format if kind == "matmul" else asked)):
+        if state.secret[value]:
+            known = _current(state, value, wish)
+            if value in formats:
+                continue
+            formats[value] = choice.operand or known if value == left else known
+    ring = max([32, default.ring_bits, *(f.ring_bits for f in formats.values())])
+    ring = max(ring, 64 if default.ring_bits == 64 else 32)
+    formats = {value: Fxp(ring, fxp.fraction_bits) for value, fxp in formats.items()}
+    bits = [formats[v].fraction_bits if v in formats else weight.format.fraction_bits for v in (left, right)]
+    if len(formats) == 1 and left != right:
+        ir.set_string(op, "ditto.factor", str(Fxp(ring, weight.format.fraction_bits)))
+    natural = Fxp(ring, sum(bits))
+    target = default if default.ring_bits <= ring - (natural.fraction_bits - default.fraction_bits) else Fxp(
+        ring, default.fraction_bits
+    )
+    target = Fxp(target.ring_bits, min(target.fraction_bits, natural.fraction_bits))
+    _record_operands(op, formats)
+    state.formats[op.results[0]] = target
+    _record(op, target, natural)
+
+
+def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> None:
+    name, result = op_name(op), op.results[0]
+    operands: dict[ir.Value, Fxp] = {}
+    for index, each in enumerate(op.operands):
+        if not ir.is_float(each):
+            if state.secret[each]:
+                operands[each] = INTEGER
+            continue
+        main_operand = index == 0 or name in ("stablehlo.maximum", "stablehlo.divide")
+        if name == "stablehlo.reduce" and index == 1:
+            continue  # the initial value of a maximum is its identity
+        if state.secret[each]:
+            wish = (choice.operand if main_operand else None) or state.config.default_format
+            known = _current(state, each, wish)
+            operands[each] = (choice.operand if main_operand and choice.operand else known)
+        elif name not in ("ditto.layer_norm",) and main_operand or name == "ditto.embedding":
+            operands[each] = choice.operand or state.config.default_format
+    if name in ("stablehlo.maximum", "stablehlo.divide") or name == "stablehlo.reduce":
+        meet = Fxp(
+            max(f.ring_bits for f in operands.values()), max(f.fraction_bits for f in operands.values())
+        )
+        operands = dict.fromkeys(operands, meet)
+        if name != "stablehlo.divide":
+            default = meet
+    if name == "ditto.embedding":
+        default = operands[op.operands[0]]
+    for key, value in (("ditto.approx", choice.approx), ("ditto.inner", choice.inner)):
+        if value is not None:
+            ir.set_string(op, key, str(value))
+    _record_operands(op, operands)
+    state.formats[result] = default
+    _record(op, default)
+
+
+def _record(op: ir.Op, fxp: Fxp, natural: Fxp | None = None) -> None:
+    ir.set_string(op, "ditto.format", str(fxp))
+    if natural is not None and natural != fxp:
+        ir.set_string(op, "ditto.natural", str(natural))
+
+
+def _record_operands(op: ir.Op, formats: dict[ir.Value, Fxp]) -> None:
+    ir.set_string(
+        op, "ditto.operands", ",".join(str(formats[each]) if each in formats else "-" for each in op.operands)
+    )
+
+
+def _finish_arguments(state: _State, module: ir.Module) -> None:
+    """Arguments that no operation fixed take the format of a rule for inputs, or the default."""
+    formats = []
+    for argument in ir.arguments(module):
+        if not state.secret[argument]:
+            formats.append("-")
+            continue
+        if state.formats[argument] is None:
+            _current(state, argument, state.choose("input", "").format)
+        formats.append(str(state.formats[argument]))
+    ir.set_string(ir.main(module), "ditto.arguments", ",".join(formats))
+    for op in ir.ops(ir.body(ir.main(module)))[:-1]:
+        if ir.attribute(op, "ditto.format") == "argument":
+            fxp = state.formats[op.results[0]]
+            ir.set_string(op, "ditto.format", str(fxp))
+            _record_operands(op, {each: fxp for each in op.operands if state.secret[each] and fxp is not None})

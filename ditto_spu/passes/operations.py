@@ -1,0 +1,89 @@
+"""What each StableHLO operation is to the compiler: public, local on shares, a kernel, or SPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ditto_spu import ir
+
+Secret = Callable[[ir.Value], bool]
+
+# Linear in their data operands; the other operands (indices, predicates) must be public.
+LAYOUT = {
+    "stablehlo.reshape": (0,),
+    "stablehlo.transpose": (0,),
+    "stablehlo.broadcast_in_dim": (0,),
+    "stablehlo.slice": (0,),
+    "stablehlo.reverse": (0,),
+    "stablehlo.dynamic_slice": (0,),
+    "stablehlo.gather": (0,),
+    "stablehlo.pad": (0, 1),
+    "stablehlo.select": (1, 2),
+    "stablehlo.dynamic_update_slice": (0, 1),
+}
+LINEAR = ("stablehlo.add", "stablehlo.subtract", "stablehlo.negate")
+
+# Operation or composite -> (kernel, the op of a configuration's rules that speaks about it).
+KERNEL_OPS = {
+    "stablehlo.tanh": ("tanh", "tanh"),
+    "stablehlo.logistic": ("sigmoid", "sigmoid"),
+    "stablehlo.exponential": ("exponential", "exp"),
+    "stablehlo.rsqrt": ("rsqrt", "rsqrt"),
+    "stablehlo.maximum": ("maximum", "maximum"),
+    "stablehlo.divide": ("divide", "divide"),
+    "ditto.gelu": ("gelu", "gelu"),
+    "ditto.softmax": ("softmax", "softmax"),
+    "ditto.layer_norm": ("layer_norm", "layer_norm"),
+    "ditto.embedding": ("embedding", "embedding"),
+}
+
+
+def op_name(op: ir.Op) -> str:
+    """The name of an operation, or of a composite what it is called."""
+    return ir.composite_name(op) or op.name
+
+
+def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) -> str:
+    """'public', 'cast', 'local', 'scale' (times a public value), 'matmul', 'multiply', 'kernel' or 'spu'.
+
+    `from_spu` tells values that an SPU operation made: local work on them alone stays there.
+    """
+    operands = list(op.operands)
+    hidden = [i for i, each in enumerate(operands) if secret(each)]
+    if not hidden:
+        return "public"
+    name = op_name(op)
+    if name == "ditto.cast":
+        return "cast"
+    if name in ("ditto.embedding", "ditto.softmax"):
+        return "kernel"
+    floats = all(ir.is_float(each) for each in op.results) and all(ir.is_float(operands[i]) for i in hidden)
+    stays = all(from_spu(operands[i]) for i in hidden)
+    if name in LAYOUT and set(hidden) <= set(LAYOUT[name]) and len(op.results) == 1:
+        return "spu" if stays else "local"
+    if not floats:
+        return "spu"
+    if name == "stablehlo.concatenate" or name in LINEAR or name == "stablehlo.convert":
+        return "spu" if stays else "local"
+    if name == "stablehlo.reduce":
+        return _reduction(op, stays)
+    if name == "stablehlo.multiply":
+        if len(hidden) == 1:
+            return "spu" if stays else "scale"
+        return "multiply"
+    if name == "stablehlo.dot_general":
+        return "matmul"
+    if name in KERNEL_OPS:
+        return "kernel"
+    return "spu"
+
+
+def _reduction(op: ir.Op, stays: bool) -> str:
+    inside = [each.name for each in ir.ops(op.regions[0].blocks[0])]
+    if len(op.results) != 1 or len(inside) != 2:
+        return "spu"
+    if inside[0] == "stablehlo.add":
+        return "spu" if stays else "local"
+    if inside[0] == "stablehlo.maximum" and len(ir.attribute(op, "dimensions")) == 1:
+        return "kernel"
+    return "spu"

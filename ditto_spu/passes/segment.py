@@ -1,0 +1,297 @@
+"""Cut the cast module into steps: one public step, linear steps on shares, kernel steps, SPU steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ditto_kernels.ring import Fxp
+from ditto_spu import ir
+from ditto_spu.passes.insert_casts import ENCODED, LIFTED
+from ditto_spu.passes.operations import LAYOUT, op_name
+from ditto_spu.passes.visibility import visibility
+from ditto_spu.plan import Attributes, Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Step, Var
+
+INTEGER_TYPES = {8: "i8", 16: "i16", 32: "i32", 64: "i64"}
+
+
+@dataclass
+class _Builder:
+    """The plan under construction."""
+
+    secret: dict[ir.Value, bool]
+    vars: list[Var] = field(default_factory=list)
+    index: dict[ir.Value, int] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    pending: list[ir.Op] = field(default_factory=list)
+    pending_kind: str = ""
+    wanted_public: dict[ir.Value, int] = field(default_factory=dict)
+    kernels: int = 0
+
+    def declare(self, value: ir.Value, fxp: Fxp | None, path: str = "", range_: float | None = None) -> int:
+        self.vars.append(Var(ir.shape(value), str(ir.dtype(value)), fxp, path, range_))
+        self.index[value] = len(self.vars) - 1
+        return self.index[value]
+
+    def use(self, value: ir.Value) -> int:
+        """The variable of a value; a public one is noted for the public step."""
+        if value not in self.index:
+            if self.secret[value]:
+                raise AssertionError(f"{value} is used before it is made")
+            self.wanted_public[value] = self.declare(value, None)
+        return self.index[value]
+
+
+def segment(
+    module: ir.Module, public: Sequence[bool], argument_paths: Sequence[str], name: str, config: str
+) -> Plan:
+    """The plan of a module that has been through insert_casts."""
+    builder = _Builder(visibility(module, public))
+    operations = ir.ops(ir.body(ir.main(module)))
+    arguments = ir.arguments(module)
+    declared = ir.attribute(ir.main(module), "ditto.arguments").split(",") if arguments else []
+    inputs = []
+    for argument, fxp, path in zip(arguments, declared, argument_paths, strict=True):
+        var = builder.declare(argument, None if fxp == "-" else Fxp.parse(fxp), path)
+        inputs.append(Input(path, var))
+    for op in operations[:-1]:
+        if any(builder.secret[each] for each in op.results):
+            _visit(builder, op)
+    _flush(builder)
+    outputs = tuple(builder.use(each) for each in operations[-1].operands)
+    public_step = _public_step(builder, operations[:-1])
+    steps = ([public_step] if public_step else []) + builder.steps
+    return Plan(name, config, tuple(builder.vars), tuple(inputs), tuple(steps), outputs)
+
+
+def _visit(builder: _Builder, op: ir.Op) -> None:
+    kind = ir.attribute(op, "ditto.kind") or "cast"
+    if kind == "cast":
+        _cast(builder, op)
+    elif kind == "retag":
+        value = next(each for each in op.operands if builder.secret[each])
+        _identity(builder, op, value, LocalInput(_ready(builder, value), "share"))
+    elif kind in ("local", "scale"):
+        ring = Fxp.parse(ir.attribute(op, "ditto.format")).ring_bits
+        _gather(builder, op, f"local{ring}")
+    elif kind == "spu":
+        _gather(builder, op, "spu")
+    else:
+        _flush(builder)
+        _kernel(builder, op, kind)
+
+
+def _gather(builder: _Builder, op: ir.Op, group: str) -> None:
+    if builder.pending_kind != group or (group != "spu" and _conflicts(builder, op)):
+        _flush(builder)
+    builder.pending_kind = group
+    builder.pending.append(op)
+
+
+def _cast(builder: _Builder, op: ir.Op) -> None:
+    attributes = ir.composite_attributes(op)
+    source, target = attributes["from"], Fxp.parse(attributes["to"])
+    value, result = op.operands[0], op.results[0]
+    if source == ENCODED:
+        builder.index[result] = builder.index[value]
+        return
+    if source == LIFTED:
+        _identity(builder, op, value, LocalInput(builder.use(value), "affine", target))
+        return
+    if result in builder.index:
+        return  # fused into the product before it
+    _flush(builder)
+    operand = builder.use(value)
+    var = builder.declare(result, target, ir.path_of(op), builder.vars[operand].range)
+    _add_kernel(builder, ir.path_of(op), "cast", (operand,), var, ())
+
+
+def _ready(builder: _Builder, value: ir.Value) -> int:
+    """The variable of a secret value, after the step that makes it."""
+    _flush(builder)
+    return builder.use(value)
+
+
+def _identity(builder: _Builder, op: ir.Op, value: ir.Value, entry: LocalInput) -> None:
+    """A step that keeps the ring elements: they are read in another format, or lifted from a public value."""
+    _flush(builder)
+    fxp = Fxp.parse(ir.attribute(op, "ditto.format") or ir.composite_attributes(op)["to"])
+    var = builder.declare(op.results[0], fxp, ir.path_of(op), _range([op], op.results[0]))
+    text = ir.retype(ir.extract([], [value], [value], "identity"), INTEGER_TYPES[fxp.ring_bits])
+    builder.steps.append(LocalStep(ir.path_of(op), text, (entry,), (var,)))
+
+
+def _fused_cast(builder: _Builder, op: ir.Op) -> ir.Value | None:
+    """The cast that is the only user of a product, if there is one."""
+    users = ir.users(op.results[0])
+    if len(users) == 1 and op_name(users[0]) == "ditto.cast":
+        return users[0].results[0]
+    return None
+
+
+def _kernel(builder: _Builder, op: ir.Op, kind: str) -> None:
+    path = ir.attribute(op, "ditto.path") or ""
+    result = op.results[0]
+    fxp = Fxp.parse(ir.attribute(op, "ditto.format"))
+    declared = ir.attribute(op, "ditto.range")
+    range_ = float(declared) if declared else None
+    name, attributes, operands = _kernel_call(builder, op, kind)
+    inputs = tuple(builder.use(each) for each in operands)
+    cast = _fused_cast(builder, op) if ir.attribute(op, "ditto.natural") else None
+    if cast is None and (natural := ir.attribute(op, "ditto.natural")):
+        fxp = Fxp.parse(natural)
+    var = builder.declare(cast if cast is not None else result, fxp, path, range_)
+    _add_kernel(builder, path, name, inputs, var, attributes)
+
+
+def _add_kernel(
+    builder: _Builder, path: str, name: str, inputs: tuple[int, ...], var: int, attributes: Attributes
+) -> None:
+    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, builder.kernels % 3))
+    builder.kernels += 1
+
+
+def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attributes, list[ir.Value]]:
+    """(kernel, attributes, operands) of an operation."""
+    operands = list(op.operands)
+    if kind == "multiply":
+        return "multiply", (), operands
+    if kind == "matmul":
+        return _matmul_call(builder, op, operands)
+    chosen = [(key, ir.attribute(op, f"ditto.{key}")) for key in ("approx", "inner")]
+    attributes: list[tuple[str, object]] = [
+        (key, Fxp.parse(value) if key == "inner" else value) for key, value in chosen if value is not None
+    ]
+    name = op_name(op)
+    if name == "stablehlo.reduce":
+        return "reduce_maximum", (("dim", ir.attribute(op, "dimensions")[0]),), operands[:1]
+    if name.startswith("ditto."):
+        attributes += sorted(ir.composite_attributes(op).items())
+        return name.removeprefix("ditto."), tuple(attributes), operands
+    names = {"stablehlo.logistic": "sigmoid", "stablehlo.exponential": "exponential"}
+    return names.get(name, name.removeprefix("stablehlo.")), tuple(attributes), operands
+
+
+def _matmul_call(
+    builder: _Builder, op: ir.Op, operands: list[ir.Value]
+) -> tuple[str, Attributes, list[ir.Value]]:
+    numbers = "dot_dimension_numbers"
+    dims = (
+        tuple(ir.dimensions(op, numbers, f"{side}_contracting_dimensions") for side in ("lhs", "rhs")),
+        tuple(ir.dimensions(op, numbers, f"{side}_batching_dimensions") for side in ("lhs", "rhs")),
+    )
+    if all(builder.secret[each] for each in operands):
+        return "matmul", (("dims", dims),), operands
+    public_left = builder.secret[operands[1]]
+    factor = Fxp.parse(ir.attribute(op, "ditto.factor"))
+    attributes = (
+        ("dims", dims),
+        ("weight_fraction_bits", factor.fraction_bits),
+        ("public_left", public_left),
+    )
+    return "matmul_public", attributes, operands[::-1] if public_left else operands
+
+
+def _flush(builder: _Builder) -> None:
+    """Turn the gathered operations into one step."""
+    group, kind = builder.pending, builder.pending_kind
+    builder.pending, builder.pending_kind = [], ""
+    if not group:
+        return
+    made = {result for op in group for result in op.results}
+    operands = list(dict.fromkeys(each for op in group for each in op.operands if each not in made))
+    outputs = [
+        result
+        for op in group
+        for result in op.results
+        if any(user not in group for user in ir.users(result))
+    ]
+    path = ir.path_of(group[-1])
+    if kind == "spu":
+        constants = [
+            maker
+            for each in operands
+            if (maker := ir.define(each)) is not None and maker.name == "stablehlo.constant"
+        ]
+        known = {result for op in constants for result in op.results}
+        operands = [each for each in operands if each not in known]
+        text = ir.extract([*constants, *group], operands, outputs, "spu")
+        inputs = tuple(builder.use(each) for each in operands)
+        results = tuple(builder.declare(each, _format(group, each), path) for each in outputs)
+        builder.steps.append(SpuStep(path, text, inputs, results))
+        return
+    _local_step(builder, group, operands, outputs, path)
+
+
+def _local_step(
+    builder: _Builder, group: list[ir.Op], operands: list[ir.Value], outputs: list[ir.Value], path: str
+) -> None:
+    entries = {
+        each: _local_input(builder, op, place)
+        for op in group
+        for place, each in enumerate(op.operands)
+        if each in operands
+    }
+    ring = Fxp.parse(ir.attribute(group[0], "ditto.format")).ring_bits
+    text = ir.retype(ir.extract(group, list(entries), outputs, "local"), INTEGER_TYPES[ring])
+    results = tuple(builder.declare(each, _format(group, each), path, _range(group, each)) for each in outputs)
+    builder.steps.append(LocalStep(path, text, tuple(entries.values()), results))
+
+
+def _local_input(builder: _Builder, op: ir.Op, place: int) -> LocalInput:
+    """How an operation of a linear step uses one of its operands."""
+    value = op.operands[place]
+    var = builder.use(value)
+    if builder.secret[value]:
+        return LocalInput(var, "share")
+    if ir.attribute(op, "ditto.kind") == "scale":
+        return LocalInput(var, "factor", Fxp.parse(ir.attribute(op, "ditto.factor")))
+    is_data = place in LAYOUT.get(op.name, tuple(range(len(op.operands))))
+    if not is_data:
+        return LocalInput(var, "plain")
+    return LocalInput(var, "affine", Fxp.parse(ir.attribute(op, "ditto.format")))
+
+
+def _conflicts(builder: _Builder, op: ir.Op) -> bool:
+    """Whether the gathered operations use a public operand of `op` in another way."""
+    for place, each in enumerate(op.operands):
+        if builder.secret[each]:
+            continue
+        mine = _local_input(builder, op, place)
+        for other in builder.pending:
+            for at, value in enumerate(other.operands):
+                if value == each and _local_input(builder, other, at) != mine:
+                    return True
+    return False
+
+
+def _format(group: Sequence[ir.Op], value: ir.Value) -> Fxp:
+    op = next(each for each in group if value in list(each.results))
+    natural = ir.attribute(op, "ditto.natural")
+    if ir.attribute(op, "ditto.kind") == "spu":
+        return Fxp(64, 18) if ir.is_float(value) else Fxp(64, 0)
+    return Fxp.parse(natural or ir.attribute(op, "ditto.format"))
+
+
+def _range(group: Sequence[ir.Op], value: ir.Value) -> float | None:
+    op = next(each for each in group if value in list(each.results))
+    declared = ir.attribute(op, "ditto.range")
+    return float(declared) if declared else None
+
+
+def _public_step(builder: _Builder, operations: Sequence[ir.Op]) -> PublicStep | None:
+    """All public operations that a step or an output needs, as one program."""
+    wanted = builder.wanted_public
+    if not wanted:
+        return None
+    needed: set[ir.Value] = set(wanted)
+    chosen: list[ir.Op] = []
+    for op in reversed(operations):
+        if any(result in needed for result in op.results):
+            chosen.append(op)
+            needed.update(op.operands)
+    chosen.reverse()
+    made = {result for op in chosen for result in op.results}
+    inputs = [value for value in builder.index if value in needed and value not in made and value not in wanted]
+    text = ir.extract(chosen, inputs, list(wanted), "public")
+    return PublicStep("", text, tuple(builder.index[each] for each in inputs), tuple(wanted.values()))

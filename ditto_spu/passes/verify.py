@@ -1,0 +1,75 @@
+"""Refuse a program whose declared ranges, constants and formats do not fit together. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ditto_kernels.ring import Fxp
+from ditto_spu import ir
+from ditto_spu.errors import RangeError
+from ditto_spu.passes.visibility import visibility
+
+AFFINE = ("stablehlo.add", "stablehlo.subtract", "stablehlo.concatenate", "stablehlo.pad", "stablehlo.select")
+
+
+def verify(module: ir.Module, public: Sequence[bool]) -> None:
+    """RangeError, with the path and the guilty line, for the first operation that cannot be right."""
+    ir.verify(module)
+    secret = visibility(module, public)
+    for op in ir.ops(ir.body(ir.main(module)))[:-1]:
+        _declared_range(op)
+        if op.name in AFFINE and any(secret[each] for each in op.operands):
+            _constants(op)
+
+
+def _declared_range(op: ir.Op) -> None:
+    text, format_ = ir.attribute(op, "ditto.range"), ir.attribute(op, "ditto.format")
+    if text is None or format_ is None:
+        return
+    bound, fxp = float(text), Fxp.parse(format_)
+    if bound >= fxp.limit / 2:
+        bits = fxp.ring_bits - 2 - _bits(bound)
+        raise RangeError(
+            f"{_place(op)}: the declared range {bound:g} leaves {fxp} no spare bit (protocols need "
+            f"|x| < {fxp.limit / 2:g}); use at most {bits} fraction bits or a wider ring"
+        )
+    natural = ir.attribute(op, "ditto.natural")
+    if natural is not None:
+        product = Fxp.parse(natural)
+        narrow = fxp.ring_bits <= product.ring_bits - (product.fraction_bits - fxp.fraction_bits)
+        spare = 1.0 if narrow else 0.5
+        if bound >= product.limit * spare:
+            raise RangeError(
+                f"{_place(op)}: before truncation the product has {product.fraction_bits} fraction bits and holds "
+                f"only |x| < {product.limit * spare:g}, but the declared range is {bound:g}: give its operands fewer "
+                f"fraction bits (rule `operand`, op \"weight\") or a wider ring"
+            )
+
+
+def _bits(bound: float) -> int:
+    return max(0, int(np.ceil(np.log2(bound))))
+
+
+def _constants(op: ir.Op) -> None:
+    format_ = ir.attribute(op, "ditto.format")
+    if format_ is None or ir.attribute(op, "ditto.kind") != "local":
+        return
+    fxp = Fxp.parse(format_)
+    for operand in op.operands:
+        maker = ir.define(operand)
+        if maker is None or maker.name != "stablehlo.constant" or not ir.is_float(operand):
+            continue
+        value = np.asarray(ir.constant_value(maker), np.float64)
+        if not np.all(np.isfinite(value)) or np.max(np.abs(value), initial=0.0) >= fxp.limit:
+            worst = value.reshape(-1)[np.argmax(np.abs(np.nan_to_num(value.reshape(-1), nan=np.inf)))]
+            raise RangeError(
+                f"{_place(op)}: the constant {worst:g} does not fit {fxp}, which holds |x| < {fxp.limit:g}; as a mask, "
+                "make it a boolean used by select or a bias on softmax; else choose a wider format for this path"
+            )
+
+
+def _place(op: ir.Op) -> str:
+    path = ir.path_of(op)
+    return f"{op.name} at '{path}' ({ir.source_of(op)})" if path else f"{op.name} ({ir.source_of(op)})"

@@ -1,0 +1,149 @@
+"""The compiled program: plain, printable, picklable data that every party executes step by step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ditto_kernels.ring import Fxp
+
+Attributes = tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True)
+class Var:
+    """A value of the program: shared in format `fxp`, or public (fxp None). Integers and booleans are fxp64.0."""
+
+    shape: tuple[int, ...]
+    dtype: str  # as the user's program has it
+    fxp: Fxp | None
+    path: str = ""
+    range: float | None = None  # declared: |value| <= range
+
+    def __str__(self) -> str:
+        kind = str(self.fxp) if self.fxp is not None else f"public {self.dtype}"
+        return f"{kind}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class PublicStep:
+    """Operations on public values alone, in plaintext, alike at every party."""
+
+    path: str
+    text: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LocalInput:
+    """How a linear step uses a value: as `share`; public as `affine` term (component 0 alone), `factor` or `plain`."""
+
+    var: int
+    use: str
+    fxp: Fxp | None = None  # in which a public affine or factor operand is encoded
+
+
+@dataclass(frozen=True)
+class LocalStep:
+    """Linear and layout operations, retyped to ring integers and run on each share component: no communication."""
+
+    path: str
+    text: str
+    inputs: tuple[LocalInput, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class KernelStep:
+    """One kernel; `dealer` is the party that deals its correlated randomness (rotated over the steps)."""
+
+    path: str
+    kernel: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]  # one
+    attributes: Attributes
+    dealer: int
+
+
+@dataclass(frozen=True)
+class SpuStep:
+    """Any other operations: an executable of SPU's ABY3 FM64 runtime."""
+
+    path: str
+    text: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+Step = PublicStep | LocalStep | KernelStep | SpuStep
+
+
+@dataclass(frozen=True)
+class Input:
+    """One array of the user's call."""
+
+    path: str
+    var: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What three parties execute. `str(plan)` is readable; `hash()` identifies it."""
+
+    name: str
+    config: str
+    vars: tuple[Var, ...]
+    inputs: tuple[Input, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+
+    def hash(self) -> str:
+        """A short digest of everything that parties must agree on."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+    def last_uses(self) -> tuple[frozenset[int], ...]:
+        """For every step the variables that no later step and no output needs."""
+        needed = set(self.outputs)
+        released: list[frozenset[int]] = []
+        for step in reversed(self.steps):
+            touched = set(used(step)) | set(step.outputs)
+            released.append(frozenset(touched - needed))
+            needed |= touched
+        return tuple(reversed(released))
+
+    def __str__(self) -> str:
+        lines = [f"plan {self.name} ({self.config})"]
+        lines += [f"  input  %{each.var}: {self.vars[each.var]}  {each.path}" for each in self.inputs]
+        for number, step in enumerate(self.steps):
+            lines.append(f"  {number:>3} {self._line(step)}")
+        lines += [f"  output %{var}: {self.vars[var]}" for var in self.outputs]
+        return "\n".join(lines)
+
+    def _line(self, step: Step) -> str:
+        results = ", ".join(f"%{var}: {self.vars[var]}" for var in step.outputs)
+        operands = ", ".join(f"%{var}" for var in used(step))
+        if isinstance(step, KernelStep):
+            notes = " ".join(f"{key}={value}" for key, value in step.attributes if _worth_showing(value))
+            what = f"{step.kernel}({operands}) {notes}".rstrip() + f" dealer={step.dealer}"
+        else:
+            what = f"{kind(step)}({operands})"
+        return f"{results} = {what}  {step.path}".rstrip()
+
+
+def kind(step: Step) -> str:
+    """`public`, `local`, `spu`, or the kernel's name."""
+    if isinstance(step, KernelStep):
+        return step.kernel
+    return {PublicStep: "public", LocalStep: "local", SpuStep: "spu"}[type(step)]
+
+
+def used(step: Step) -> Iterator[int]:
+    """The variables that a step reads."""
+    for each in step.inputs:
+        yield each.var if isinstance(each, LocalInput) else each
+
+
+def _worth_showing(value: object) -> bool:
+    return value is not None and len(str(value)) <= 60
