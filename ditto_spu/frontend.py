@@ -163,7 +163,10 @@ def _key(key: Any) -> str:
 
 
 def _check_names(
-    signature: inspect.Signature | None, fn: Callable[..., Any], public: Sequence[str], kwargs: Mapping[str, Any]
+    signature: inspect.Signature | None,
+    fn: Callable[..., Any],
+    public: Sequence[str],
+    kwargs: Mapping[str, Any],
 ) -> set[str]:
     """The public parameters; an unknown one is an error."""
     if isinstance(public, str):
@@ -195,7 +198,9 @@ def _check_leaf(path: str, leaf: Any, public: bool) -> None:
         kind = jax.dtypes.result_type(leaf)
     except (TypeError, ValueError):
         kind = None
-    if kind is None or not isinstance(leaf, np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct | int | float | complex):
+    if kind is None or not isinstance(
+        leaf, np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct | int | float | complex
+    ):
         raise InputError(
             f"argument '{path}' is a {type(leaf).__name__}, not an array or number: convert it, or name its "
             f"parameter in static_argnames"
@@ -203,7 +208,9 @@ def _check_leaf(path: str, leaf: Any, public: bool) -> None:
     if np.issubdtype(kind, np.complexfloating):
         raise InputError(f"argument '{path}' is complex: pass its real and imaginary parts as two arrays")
     if str(kind) not in ir.DTYPES.values():
-        raise InputError(f"argument '{path}' has dtype {kind}, which cannot be shared: use a float, integer or bool")
+        raise InputError(
+            f"argument '{path}' has dtype {kind}, which cannot be shared: use a float, integer or bool"
+        )
     if 0 in np.shape(leaf):
         raise InputError(f"argument '{path}' is empty (shape {np.shape(leaf)}): leave it out of the call")
     if public or isinstance(leaf, jax.ShapeDtypeStruct) or not jax.numpy.issubdtype(kind, np.floating):

@@ -23,7 +23,9 @@ Block = ir.Block
 Location = ir.Location
 
 _FLOATS = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
-_INTEGERS = {f"{sign}i{bits}": f"{kind}int{bits}" for sign, kind in (("", ""), ("u", "u")) for bits in (8, 16, 32, 64)}
+_INTEGERS = {
+    f"{sign}i{bits}": f"{kind}int{bits}" for sign, kind in (("", ""), ("u", "u")) for bits in (8, 16, 32, 64)
+}
 DTYPES: Mapping[str, str] = {"i1": "bool", **_FLOATS, **_INTEGERS}
 
 
@@ -44,7 +46,10 @@ def context() -> ir.Context:
 
 
 def parse(source: str) -> Module:
-    """The module written in `source`, verified."""
+    """The module written in `source`, verified.
+
+    Keep a reference to it as long as anything in it is used: its operations and values do not keep it alive.
+    """
     return ir.Module.parse(source, context=context())
 
 
@@ -256,7 +261,9 @@ def source_of(op: Op) -> str:
 # --- building ----------------------------------------------------------------------------------------------------------
 
 
-def copy(op: Op, mapping: dict[Value, Value], at: ir.InsertionPoint, location: Callable[[Op], Location]) -> Op:
+def copy(
+    op: Op, mapping: dict[Value, Value], at: ir.InsertionPoint, location: Callable[[Op], Location]
+) -> Op:
     """Copy `op` with its regions to `at`, its operands replaced by `mapping`, which learns the new results."""
     new = ir.Operation.create(
         op.name,
@@ -316,7 +323,9 @@ def _traced(meaning: Callable[..., Any], operands: Sequence[Value]) -> Module:
     return module
 
 
-def emit(meaning: Callable[..., Any], operands: Sequence[Value], before: Op, location: Location) -> list[Value]:
+def emit(
+    meaning: Callable[..., Any], operands: Sequence[Value], before: Op, location: Location
+) -> list[Value]:
     """Write the operations of the JAX function `meaning` of `operands` before an operation; returns its results."""
     source = _traced(meaning, operands)
     *inner, terminator = ops(body(main(source)))
@@ -411,7 +420,9 @@ def extract(chosen: Sequence[Op], inputs: Sequence[Value], outputs: Sequence[Val
     for op in chosen:
         missing = [each for each in op.operands if each not in mapping]
         if missing:
-            raise CompileError(f"'{op}' uses {missing[0]}, which is neither an input of '{name}' nor made in it")
+            raise CompileError(
+                f"'{op}' uses {missing[0]}, which is neither an input of '{name}' nor made in it"
+            )
         copy(op, mapping, ir.InsertionPoint(block), lambda op: op.location)
     results = [mapping[each] for each in outputs]
     ir.Operation.create("func.return", operands=results, loc=unknown, ip=ir.InsertionPoint(block))
@@ -458,7 +469,8 @@ class _Program:
 
 @functools.lru_cache(maxsize=256)
 def _compiled(source: str) -> _Program:
-    dtypes = tuple(dtype(each) for each in arguments(parse(source)))
+    module = parse(source)
+    dtypes = tuple(dtype(each) for each in arguments(module))
     return _Program(jax.extend.backend.get_backend("cpu").compile(source), dtypes)
 
 
@@ -482,4 +494,7 @@ def evaluate(program: str | Module, args: Sequence[Any]) -> list[np.ndarray[Any,
     compiled = _compiled(program if isinstance(program, str) else text(program))
     client = jax.extend.backend.get_backend("cpu")
     arrays = [np.asarray(each, dtype) for each, dtype in zip(args, compiled.dtypes, strict=True)]
-    return [np.asarray(each) for each in compiled.executable.execute([client.buffer_from_pyval(a) for a in arrays])]
+    return [
+        np.asarray(each)
+        for each in compiled.executable.execute([client.buffer_from_pyval(a) for a in arrays])
+    ]

@@ -1,0 +1,75 @@
+"""Pass 1: find softmax, layer norm, GeLU and look-ups, turn masks into booleans and fold scales into softmax."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from ditto_spu import ir
+from ditto_spu.algebra import kind
+from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.expansions import EXPANSIONS
+from ditto_spu.passes.scores import rewrite_scores
+from ditto_spu.passes.simplify import simplify
+from ditto_spu.passes.visibility import visibility
+from ditto_spu.patterns import TABLE
+
+
+def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
+    """A copy of `module` in which every pattern of the table that acts on secret values is one composite.
+
+    Its plaintext result is the same, except for what fixed point cannot hold: indices out of range take the nearest
+    row instead of NaN, and a softmax row whose every position is masked is uniform.
+    """
+    fused = ir.clone(module)
+    ir.inline_calls(fused)
+    ir.run_passes(fused, "canonicalize,cse")
+    simplify(fused)
+    ir.run_passes(fused, "canonicalize,cse")
+    _replace_patterns(fused, public)
+    rewrite_scores(fused, public)
+    _expand(fused, public)
+    simplify(fused)
+    ir.run_passes(fused, "canonicalize,cse")
+    ir.erase_dead(ir.body(ir.main(fused)))
+    ir.run_passes(fused, "symbol-dce")
+    ir.verify(fused)
+    return fused
+
+
+def _replace_patterns(module: ir.Module, public: Sequence[bool]) -> None:
+    """Last operation first, so that a larger pattern is found before the smaller one inside it."""
+    secret = visibility(module, public)
+    for op in reversed(list(ir.walk(ir.main(module)))):
+        if not ir.is_effect(op) and not any(ir.users(each) for each in op.results):
+            op.erase()
+        elif len(op.results) == 1 and secret[op.results[0]]:
+            _replace_first(module, op)
+
+
+def _replace_first(module: ir.Module, op: ir.Op) -> None:
+    for pattern in TABLE:
+        match = pattern.match(op) if op.name in pattern.roots else None
+        if match is not None:
+            operands = ir.emit(match.prepare, match.values, op, op.location)
+            meaning = partial(pattern.meaning, **match.attributes)
+            new = ir.composite(module, pattern.name, meaning, operands, match.attributes, op, op.location)
+            ir.replace_all_uses(op.results[0], new)
+            op.erase()
+            return
+
+
+def _expand(module: ir.Module, public: Sequence[bool]) -> None:
+    """Write the chlo operations on secret values in StableHLO; those on public values are run by XLA as they are."""
+    secret = visibility(module, public)
+    for op in list(ir.walk(ir.main(module))):
+        if not op.name.startswith("chlo.") or not any(secret[each] for each in op.results):
+            continue
+        if op.name not in EXPANSIONS:
+            path = ir.path_of(op)
+            raise UnsupportedOpError(
+                f"'{kind(op)}' at {ir.source_of(op)}{f' in {path}' if path else ''} acts on secret values, which no "
+                f"protocol here can do: write it with exp, log, tanh, division or a polynomial, or make its input public"
+            )
+        ir.replace_all_uses(
+            op.results[0], ir.emit(EXPANSIONS[op.name], list(op.operands), op, op.location)[0]
+        )
+        op.erase()

@@ -1,0 +1,208 @@
+"""Part of fuse: the input of each softmax without its mask (a boolean operand) and without its scale (an attribute)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from ditto_spu import ir
+from ditto_spu.algebra import DEPTH, Seen, affine, kind, splat, whole
+from ditto_spu.passes.visibility import visibility
+from ditto_spu.patterns import softmax
+
+MASKED = -1e4  # a score of this or less is meant as minus infinity
+LAYOUT = ("transpose", "reshape", "broadcast_in_dim", "convert")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """softmax(scale * x + sum of the public biases), where every one of `masks` (booleans of x's shape) is true."""
+
+    x: ir.Value
+    scale: float
+    masks: tuple[ir.Value, ...] = ()
+    biases: tuple[ir.Value, ...] = ()
+
+
+def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
+    """Rewrite every ditto.softmax of @main in place."""
+    for op in list(ir.walk(ir.main(module))):
+        if ir.composite_name(op) != "ditto.softmax":
+            continue
+        attributes = ir.composite_attributes(op)
+        secret = visibility(module, public)
+        scores = Scores(op.operands[0], attributes["scale"])
+        for _ in range(DEPTH):
+            inner = _stripped(scores, op, secret)
+            if inner is None:
+                break
+            scores = inner
+        attributes["scale"] = scores.scale * (_take_scale(scores.x) if len(ir.users(scores.x)) == 1 else 1.0)
+        operands = [scores.x]
+        if scores.biases:
+            scale = attributes["scale"]
+            rest = ir.emit(lambda *biases, scale=scale: sum(biases) / scale, scores.biases, op, op.location)
+            operands = ir.emit(jnp.add, [scores.x, *rest], op, op.location)
+        if scores.masks:
+            operands += ir.emit(lambda *masks: _all(masks), scores.masks, op, op.location)
+        made = ir.composite(
+            module, "ditto.softmax", partial(softmax, **attributes), operands, attributes, op, op.location
+        )
+        ir.replace_all_uses(op.results[0], made)
+        op.erase()
+
+
+def _all(masks: tuple[Array, ...]) -> Array:
+    combined = masks[0]
+    for each in masks[1:]:
+        combined = combined & each
+    return combined
+
+
+def _stripped(scores: Scores, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
+    """The scores without their outermost scale, mask or bias; None if there is none."""
+    op = ir.define(scores.x)
+    if op is None:
+        return None
+    name = kind(op)
+    if name == "negate":
+        return replace(scores, x=op.operands[0], scale=-scores.scale)
+    if name in ("multiply", "divide"):
+        return _without_scale(scores, op)
+    if name == "select":
+        return _without_select(scores, op, at)
+    return _without_bias(scores, op, at, secret) if name == "add" else None
+
+
+def _without_scale(scores: Scores, op: ir.Op) -> Scores | None:
+    found = _scaled(op)
+    return None if found is None else replace(scores, x=op.operands[found[0]], scale=scores.scale * found[1])
+
+
+def _scaled(op: ir.Op) -> tuple[int, float] | None:
+    """(operand, c) if an operation gives that operand times the constant c."""
+    for data in {"multiply": (0, 1), "divide": (0,)}.get(kind(op), ()):
+        number = splat(op.operands[1 - data])
+        if number is not None and number != 0 and np.isfinite(number):
+            return data, number if kind(op) == "multiply" else 1 / number
+    return None
+
+
+def _without_select(scores: Scores, op: ir.Op, at: ir.Op) -> Scores | None:
+    """select(keep, x, -big) and select(drop, -big, x)."""
+    for data in (1, 2):
+        low = splat(op.operands[3 - data])
+        if low is not None and low * scores.scale <= MASKED:
+            mask = _spread(whole(op.operands[0]), scores.x, data == 1, at)
+            return replace(scores, x=op.operands[data], masks=(*scores.masks, mask))
+    return None
+
+
+def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
+    """x + bias, where the bias is 0, or any one number, at what is kept and -big elsewhere; or is public."""
+    for x, bias in ((op.operands[0], op.operands[1]), (op.operands[1], op.operands[0])):
+        mask = _mask_of(bias, scores.scale, at, secret)
+        if mask is not None:
+            return replace(scores, x=x, masks=(*scores.masks, mask))
+        # A value made by this pass is missing from `secret`; it is never a bias of the user's.
+        if secret.get(bias, True) or not secret.get(x, True):
+            continue
+        if not _may_mask(bias):
+            rest = ir.emit(lambda b: b * jnp.asarray(scores.scale, b.dtype), [bias], at, at.location)[0]
+            return replace(scores, x=x, biases=(*scores.biases, rest))
+        mask, rest = ir.emit(partial(_split, scale=scores.scale), [bias], at, at.location)
+        return replace(scores, x=x, masks=(*scores.masks, mask), biases=(*scores.biases, rest))
+    return None
+
+
+def _split(bias: Array, scale: float) -> tuple[Array, Array]:
+    """(where the bias does not mask, the bias there and 0 elsewhere)."""
+    bias = bias * jnp.asarray(scale, bias.dtype)
+    mask = bias > MASKED
+    return mask, jnp.where(mask, bias, 0)
+
+
+def _may_mask(bias: ir.Value) -> bool:
+    """Whether a public bias can hold numbers that mean minus infinity: it comes from a large constant or an input."""
+    seen: set[ir.Value] = set()
+    pending = [bias]
+    while pending:
+        value = pending.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        op = ir.define(value)
+        if op is None:
+            if ir.is_float(value):
+                return True
+        elif kind(op) == "constant" and ir.is_float(value):
+            array = np.asarray(ir.constant_value(op), np.float64)
+            if array.size and np.abs(array).max() >= -MASKED:
+                return True
+        else:
+            pending += op.operands
+    return False
+
+
+def _mask_of(bias: ir.Value, scale: float, at: ir.Op, secret: Mapping[ir.Value, bool]) -> ir.Value | None:
+    """Where a bias that takes two values, one of them -big, has the other one."""
+    form = affine(whole(bias))
+    op = form.base.op
+    if op is not None and kind(op) == "select":
+        ends = [splat(each) for each in op.operands[1:]]
+        pred: Seen | None = Seen(op.operands[0], form.base.dims if ir.shape(op.operands[0]) else ())
+    elif op is not None and kind(op) == "convert" and not ir.is_float(op.operands[0]):
+        ends, pred = [1.0, 0.0], form.base.operand(0)
+    else:
+        ends, pred = [1.0, 0.0], form.base
+    if any(each is None for each in ends):
+        return None
+    high, low = (
+        scale * (form.factor * end + form.offset if end else form.offset) for end in ends if end is not None
+    )
+    if np.isnan(high) or np.isnan(low) or (high > MASKED) == (low > MASKED):
+        return None
+    if ir.element(pred.value) != "i1" and not secret.get(pred.value, True):
+        return None  # a public number may be other than 0 and 1: it is compared as it is
+    return _spread(pred, bias, high > MASKED, at)
+
+
+def _spread(pred: Seen, like: ir.Value, keep: bool, at: ir.Op) -> ir.Value:
+    """The boolean tensor of the shape of `like` that `pred` means there; its negation unless `keep`."""
+    shape = ir.shape(like)
+
+    def meaning(p: Array) -> Array:
+        long = [i for i, size in enumerate(p.shape) if size != 1]
+        dims = [pred.dims[i] for i in long]
+        order = sorted(range(len(long)), key=lambda i: dims[i] or 0)
+        p = jnp.transpose(jnp.reshape(p, [p.shape[i] for i in long]), order)
+        truth = p if p.dtype == bool else p > 0.5 if jnp.issubdtype(p.dtype, jnp.floating) else p != 0
+        return lax.broadcast_in_dim(truth if keep else ~truth, shape, [dims[i] or 0 for i in order])
+
+    return ir.emit(meaning, [pred.value], at, at.location)[0]
+
+
+def _take_scale(value: ir.Value) -> float:
+    """Remove constant factors from what `value` is a product or a rearrangement of; their product.
+
+    Only where nothing else sees the change. The value itself must have one user.
+    """
+    op = ir.define(value)
+    taken = 1.0
+    if op is None or kind(op) not in (*LAYOUT, "dot_general"):
+        return taken
+    for index in range(2 if kind(op) == "dot_general" else 1):
+        while (source := ir.define(op.operands[index])) is not None and len(
+            ir.users(op.operands[index])
+        ) == 1:
+            found = _scaled(source)
+            if found is None:
+                taken *= _take_scale(op.operands[index])
+                break
+            taken *= found[1]
+            op.operands[index] = source.operands[found[0]]
+            source.erase()
+    return taken

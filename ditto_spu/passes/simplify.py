@@ -1,0 +1,95 @@
+"""Remove arithmetic that does nothing, which JAX libraries leave behind and a protocol would pay for."""
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ditto_spu import ir
+from ditto_spu.algebra import kind, splat
+
+LOWEST = -3e38  # at or below: -infinity, or the least finite number of a format
+
+
+def simplify(module: ir.Module) -> None:
+    """Rewrite @main in place: times 1, plus 0, maximum with -infinity, i1 → float → i1, products with a filled tensor."""
+    for op in list(ir.walk(ir.main(module))):
+        if len(op.results) != 1:
+            continue
+        new = _replacement(op)
+        if new is not None and new.type == op.results[0].type:
+            ir.replace_all_uses(op.results[0], new)
+    ir.erase_dead(ir.body(ir.main(module)))
+
+
+def _replacement(op: ir.Op) -> ir.Value | None:
+    name = kind(op)
+    if name == "convert":
+        return op.operands[0]  # taken only where the type is the same
+    if name in ("multiply", "divide", "add", "subtract", "maximum"):
+        left, right = op.operands
+        a, b = splat(left), splat(right)
+        if (name in ("multiply", "divide") and b == 1) or (name in ("add", "subtract") and b == 0):
+            return left
+        if (name == "multiply" and a == 1) or (name == "add" and a == 0):
+            return right
+        if name == "maximum" and ir.is_float(left):
+            return right if a is not None and a <= LOWEST else left if b is not None and b <= LOWEST else None
+    if name == "compare":
+        return _truth(op)
+    if name == "transpose":
+        return _undone(op)
+    if name == "dot_general":
+        return _filled_dot(op)
+    return None
+
+
+def _undone(op: ir.Op) -> ir.Value | None:
+    """The value that a transposition, or two of them, leaves as it was."""
+    order, value = ir.attribute(op, "permutation"), op.operands[0]
+    inner = ir.define(value)
+    if inner is not None and kind(inner) == "transpose":
+        first = ir.attribute(inner, "permutation")
+        order, value = tuple(first[i] for i in order), inner.operands[0]
+    return value if order == tuple(range(len(order))) else None
+
+
+def _truth(op: ir.Op) -> ir.Value | None:
+    """The boolean b, where it was converted to a number only to be compared with 0."""
+    source = ir.define(op.operands[0])
+    if kind(source) != "convert" or source is None or splat(op.operands[1]) != 0:
+        return None
+    return (
+        source.operands[0]
+        if ir.comparison(op) in ("NE", "GT") and ir.element(source.operands[0]) == "i1"
+        else None
+    )
+
+
+def _filled_dot(op: ir.Op) -> ir.Value | None:
+    """A dot_general that sums nothing and has one factor of equal elements: a transposition, a broadcast, a scaling."""
+    if ir.dot_dimensions(op, "lhs_contracting_dimensions"):
+        return None
+    for side, constant in (("rhs", 0), ("lhs", 1)):
+        number = splat(op.operands[constant])
+        if number is None:
+            continue
+        data = op.operands[1 - constant]
+        batch = ir.dot_dimensions(op, f"{side}_batching_dimensions")
+        free = [d for d in range(len(ir.shape(data))) if d not in batch]
+        result = ir.shape(op.results[0])
+        # Result dimensions: batch, then those of the left operand, then those of the right.
+        first = len(result) - len(free) if side == "rhs" else len(batch)
+        places = (*range(len(batch)), *range(first, first + len(free)))
+        order = (*batch, *free)
+
+        def meaning(
+            x: Array,
+            order: tuple[int, ...] = order,
+            places: tuple[int, ...] = places,
+            number: float = number,
+            result: tuple[int, ...] = result,
+        ) -> Array:
+            spread = lax.broadcast_in_dim(jnp.transpose(x, order), result, places)
+            return spread if number == 1 else spread * jnp.asarray(number, x.dtype)
+
+        return ir.emit(meaning, [data], op, op.location)[0]
+    return None

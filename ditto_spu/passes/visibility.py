@@ -1,0 +1,51 @@
+"""Which values of a program are secret: a value is public if and only if everything it is computed from is."""
+
+from collections.abc import Sequence
+
+from ditto_spu import ir
+from ditto_spu.errors import CompileError
+
+
+def visibility(module: ir.Module, public: Sequence[bool]) -> dict[ir.Value, bool]:
+    """True for the secret values of @main and of the regions in it; `public` has one entry an argument of @main."""
+    arguments = ir.arguments(module)
+    if len(arguments) != len(public):
+        raise CompileError(
+            f"the program has {len(arguments)} arguments, but {len(public)} visibilities were given"
+        )
+    secret = {value: not shown for value, shown in zip(arguments, public, strict=True)}
+    _visit(ir.body(ir.main(module)), secret)
+    return secret
+
+
+def _visit(block: ir.Block, secret: dict[ir.Value, bool]) -> None:
+    for op in ir.ops(block):
+        if op.name == "stablehlo.while":
+            _visit_while(op, secret)
+            continue
+        operands = any(secret[each] for each in op.operands)
+        inner = False
+        for region in op.regions:
+            for each in region.blocks:
+                # The body of a reduce, sort or scatter sees the operands; the branches of a case only what they capture.
+                secret.update(dict.fromkeys(each.arguments, operands))
+                _visit(each, secret)
+                inner |= any(secret[value] for value in ir.ops(each)[-1].operands)
+        secret.update(dict.fromkeys(op.results, operands or inner))
+
+
+def _visit_while(op: ir.Op, secret: dict[ir.Value, bool]) -> None:
+    """A loop's variable is secret if it starts so or becomes so in any turn; all are, if the number of turns is."""
+    condition, turn = (region.blocks[0] for region in op.regions)
+    state = [secret[each] for each in op.operands]
+    while True:
+        for block in (condition, turn):
+            secret.update(zip(block.arguments, state, strict=True))
+            _visit(block, secret)
+        after = [secret[each] for each in ir.ops(turn)[-1].operands]
+        hidden = secret[ir.ops(condition)[-1].operands[0]]
+        new = [hidden or old or late for old, late in zip(state, after, strict=True)]
+        if new == state:
+            break
+        state = new
+    secret.update(zip(op.results, state, strict=True))
