@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from ditto_kernels.cost import Cost, exchanged
 from ditto_kernels.party import Party, Protocol, exchange
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
@@ -64,6 +65,11 @@ def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
     return Rss(pad, opened, x.fxp) if party.role == "A" else Rss(opened, pad, x.fxp)
 
 
+def to_rss_cost(size: int, ring: int) -> Cost:
+    """Cost of `to_rss`."""
+    return exchanged(size, ring)
+
+
 @partial(jax.jit, static_argnames="bias")
 def _masked(share: Array, mask: Array, bias: int) -> Array:
     return share + mask + np.asarray(bias, mask.dtype)
@@ -83,3 +89,8 @@ def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) ->
     mine = _masked(x.share, mask, bias if party.role == "A" else 0)
     other = yield from exchange(party, name, mine, (x.shape, dtype))
     return Opened(mine + other, mask, x.shape, x.fxp)
+
+
+def open_masked_cost(size: int, ring: int) -> Cost:
+    """Cost of `open_masked`."""
+    return exchanged(size, ring)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ditto_kernels import cost as costs
 from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
 from ditto_kernels.ring import Array, unsigned
 
@@ -199,3 +200,9 @@ def evaluate(
     mine = np.stack([inputs[i] for i in opened]) ^ masks
     other = yield from exchange(party, "masked", mine, (mask_shape, dtype))
     return _expand(inputs, mine ^ other, masks, dealt[0], outputs, party.role == "A")
+
+
+def evaluate_cost(outputs: Sequence[Sequence[Monomial]], words: int, word_bits: int) -> costs.Cost:
+    """Cost of `evaluate` over so many words in all."""
+    masked = costs.exchanged(len(opened_inputs(outputs)) * words, word_bits)
+    return masked + costs.dealt(len(subsets(outputs)) * words, word_bits)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ditto_kernels import cost as costs
 from ditto_kernels.additive import Opened
 from ditto_kernels.boolean import (
     FAN_IN,
@@ -19,6 +20,7 @@ from ditto_kernels.boolean import (
     compare_digits,
     digits_of,
     evaluate,
+    evaluate_cost,
     onehot_planes,
     onehots,
     to_planes,
@@ -33,6 +35,14 @@ def less_monomials(less: Sequence[int], equal: Sequence[int]) -> tuple[Monomial,
     return tuple(tuple(sorted((*equal[place + 1 :], less[place]))) for place in range(len(less)))
 
 
+def _level(count: int) -> tuple[tuple[Monomial, ...], ...]:
+    """What one level computes from `count` digits (inputs: all less, then all equal): less, then equal of groups."""
+    groups = [range(start, min(start + FAN_IN, count)) for start in range(0, count, FAN_IN)]
+    less = [less_monomials(group, [count + place for place in group]) for group in groups]
+    equal = [(tuple(count + place for place in group),) for group in groups[1:]]  # the lowest group's decides nothing
+    return (*less, *equal)
+
+
 def combine(
     party: Party,
     less: Sequence[Array] | None,
@@ -44,19 +54,23 @@ def combine(
     """[c < r] from the digits' shared comparisons, least significant first. ceil(log4 count) rounds."""
     level = 0
     while count > 1:
-        outputs: list[tuple[Monomial, ...]] = []
-        groups = [range(start, min(start + FAN_IN, count)) for start in range(0, count, FAN_IN)]
-        for group in groups:
-            outputs.append(less_monomials(group, [count + place for place in group]))
-        for group in groups[1:]:  # the lowest group's equality decides nothing
-            outputs.append((tuple(count + place for place in group),))
+        outputs, count_next = _level(count), -(-count // FAN_IN)
         inputs = None if less is None or equal is None else np.stack([*less, *equal])
-        result = yield from evaluate(party.at(f"level{level}"), inputs, tuple(outputs), shape, dtype)
-        count, level = len(groups), level + 1
+        result = yield from evaluate(party.at(f"level{level}"), inputs, outputs, shape, dtype)
+        count, level = count_next, level + 1
         if result is not None:
             less = list(result[:count])
             equal = [np.zeros_like(result[0]), *result[count:]]
     return None if less is None else less[0]
+
+
+def combine_cost(count: int, words: int, word_bits: int) -> costs.Cost:
+    """Cost of `combine` over so many words in all."""
+    total = costs.Cost()
+    while count > 1:
+        total = total + evaluate_cost(_level(count), words, word_bits)
+        count = -(-count // FAN_IN)
+    return total
 
 
 def _slice_planes(values: Array, low: int, width: int) -> Array:
@@ -116,3 +130,11 @@ def signs(
     )
     borrow = yield from combine(party, less, equal, len(digits), shape, dtype)
     return Bits(borrow ^ top, shape, width)
+
+
+def signs_cost(size: int, ring: int, offsets: int = 1, width: int | None = None) -> costs.Cost:
+    """Cost of `signs` for that many offsets."""
+    width = ring if width is None else width
+    digits, words = digits_of(0, width - 1), word_count(size, width)
+    dealt = costs.dealt((onehot_planes(digits) + 1) * words, width)
+    return dealt + combine_cost(len(digits), offsets * words, width)

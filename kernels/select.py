@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ditto_kernels import cost as costs
 from ditto_kernels.additive import Additive, Opened
-from ditto_kernels.boolean import Bits, unpack
+from ditto_kernels.boolean import Bits, unpack, word_count
 from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
 from ditto_kernels.ring import Array, Fxp
 
@@ -51,6 +52,11 @@ def open_bits(party: Party, bits: Bits) -> Protocol[tuple[Array | None, Array]]:
     return mine ^ other, mask
 
 
+def open_bits_cost(words: int, word_bits: int) -> costs.Cost:
+    """Cost of `open_bits` over so many words in all."""
+    return costs.exchanged(words, word_bits)
+
+
 def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Additive]:
     """Bits as additive 0 or 1 in the ring of `fxp` (an integer: fraction bits 0 are implied).
 
@@ -67,6 +73,12 @@ def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Add
         return Additive(None, shape, integer)
     share = _bits_to_ring(opened, dealt[0], size, bits.word_bits, party.role == "A")
     return Additive(share, shape, integer)
+
+
+def to_arithmetic_cost(size: int, ring: int, word_bits: int, count: int = 1) -> costs.Cost:
+    """Cost of `to_arithmetic` for `count` bits of each of `size` elements."""
+    opened = open_bits_cost(count * word_count(size, word_bits), word_bits)
+    return opened + costs.dealt(count * size, ring)
 
 
 def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
@@ -99,3 +111,9 @@ def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
         party.role == "A",
     )
     return Additive(share.reshape(shape), shape, x.fxp)
+
+
+def multiply_bits_cost(size: int, ring: int, word_bits: int, count: int = 1) -> costs.Cost:
+    """Cost of `multiply_bits` for `count` bits of each of `size` elements."""
+    opened = open_bits_cost(count * word_count(size, word_bits), word_bits)
+    return opened + costs.dealt(2 * count * size, ring)
