@@ -60,7 +60,6 @@ class Comparison:
         table.add_column("", no_wrap=True)
         for title in (
             "seconds",
-            f"seconds\nper {self.item}",
             "MB sent\nper party",
             "messages\nper party",
             "rounds",
@@ -74,7 +73,6 @@ class Comparison:
             table.add_row(
                 f"  {row.config}" if row.part_of else row.config,
                 f"{row.seconds:.2f}",
-                f"{row.seconds / row.items:.2f}",
                 _cell(_mean(row.bytes_sent_per_party, 1e6), "{:,.1f}"),
                 _cell(_mean(row.messages_per_party), "{:,.0f}"),
                 _cell(row.rounds, "{:,}"),

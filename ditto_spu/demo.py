@@ -25,7 +25,7 @@ from ditto_spu.models.sentences import QUERY, SENTENCES
 
 CONFIGS = {
     "ditto": "",
-    "ditto-paper": "Quad GeLU: needs distillation",
+    "ditto-paper": "; needs distillation (Quad GeLU)",
 }
 
 
@@ -69,7 +69,9 @@ def _plaintext(embed: Any, params: Any, ids: Any, mask: Any) -> tuple[NDArray[An
     start = time.perf_counter()
     compiled(params, ids, mask).block_until_ready()
     seconds = time.perf_counter() - start
-    return expected, ComparisonRow(config=PLAINTEXT, seconds=seconds, items=len(ids), note="float32")
+    return expected, ComparisonRow(
+        config=PLAINTEXT, seconds=seconds, items=len(ids), note=f"{len(ids)} sentences"
+    )
 
 
 def _row(name: str, report: Any, embeddings: Any, expected: Any, note: str) -> ComparisonRow:
@@ -81,7 +83,7 @@ def _row(name: str, report: Any, embeddings: Any, expected: Any, note: str) -> C
         offline_bytes_sent_per_party=report.offline_bytes_sent_per_party,
         messages_per_party=report.messages_per_party,
         rounds=report.rounds,
-        note=note,
+        note=f"{len(expected)} sentences{note}",
         **accuracy([embeddings], [expected]),
     )
 
