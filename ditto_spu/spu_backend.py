@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import spu
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spu import libspu
 
 from ditto_spu.errors import InputError, PartyError
-from ditto_spu.spu_compile import compile_program
+from ditto_spu.spu_compile import compile_program, reason
 from ditto_spu.spu_values import (
     ARITHMETIC,
     FRACTION_BITS,
@@ -34,10 +34,16 @@ Link: TypeAlias = "libspu.link.Context"
 _sessions = itertools.count()
 
 
-def runtime_config(profile: bool = False) -> libspu.RuntimeConfig:
-    """ABY3 over Z_2^64, 18 fraction bits, SPU's most accurate exponential."""
+def runtime_config(profile: bool = False, taylor_iters: int = 0) -> libspu.RuntimeConfig:
+    """ABY3 over Z_2^64 with 18 fraction bits.
+
+    The exponential is SPU's most accurate one (Padé), or with `taylor_iters` = n the (1 + x/2^n)^(2^n).
+    """
     config = libspu.RuntimeConfig(spu.ProtocolKind.ABY3, spu.FieldType.FM64, FRACTION_BITS)
-    config.fxp_exp_mode = libspu.RuntimeConfig.ExpMode.EXP_PADE
+    modes = libspu.RuntimeConfig.ExpMode
+    config.fxp_exp_mode = modes.EXP_TAYLOR if taylor_iters else modes.EXP_PADE
+    if taylor_iters:
+        config.fxp_exp_iters = taylor_iters
     config.experimental_disable_mmul_split = True
     # A sorting network opens nothing; SPU's other sorts open shuffled comparisons or permutations.
     config.sort_method = libspu.RuntimeConfig.SortMethod.SORT_NETWORK
@@ -70,16 +76,21 @@ def connect(rank: int, addresses: Sequence[str], session: str = "ditto", timeout
 
 
 class SpuParty:
-    """One party's SPU runtime on a link."""
+    """One party's SPU runtime on a link.
 
-    def __init__(self, link: Link, profile: bool = False) -> None:
+    With `profile` it logs what it sends (see spu_profile). All three parties must then do so: each waits for
+    the others after every execution, so that all have logged it.
+    """
+
+    def __init__(self, link: Link, profile: bool = False, taylor_iters: int = 0) -> None:
         self.rank = link.rank
         self._link = link
-        config = runtime_config(profile)
+        self._profile = profile
+        config = runtime_config(profile, taylor_iters)
         self._io = spu.Io(3, config)
         self._runtime = spu.Runtime(link, config)
 
-    def run(self, program: bytes, inputs: Sequence[Shared | NDArray]) -> list[Shared]:
+    def run(self, program: bytes, inputs: Sequence[Shared | NDArray[Any]]) -> list[Shared]:
         """Run a program of compile_program. Secret inputs are Shared, public ones plain arrays.
 
         All results come back as arithmetic shares in Z_2^64: floats with 18 fraction bits, integers, booleans
@@ -87,28 +98,31 @@ class SpuParty:
         """
         executable = libspu.Executable()
         executable.ParseFromString(program)
+        name = executable.name
         if len(inputs) != len(executable.input_names):
-            raise InputError(
-                f"'{executable.name}' takes {len(executable.input_names)} inputs, not {len(inputs)}"
-            )
+            count = len(executable.input_names)
+            raise InputError(f"'{name}' takes {count} inputs, not {len(inputs)}")
         try:
-            shares = [self._as_share(value) for value in inputs]
+            # Not a list: each input's copy is freed once SPU has its own.
+            shares = (self._as_share(value) for value in inputs)
             return [self._arithmetic(each) for each in self._execute(executable, shares)]
         except RuntimeError as error:
-            reason = str(error).split("tacktrace")[0].strip()
-            raise PartyError(f"SPU of party {self.rank} failed in '{executable.name}': {reason}") from error
+            raise PartyError(f"SPU of party {self.rank} failed in '{name}': {reason(error)}") from error
 
     def close(self) -> None:
-        """Close the link; peers that wait for this party then fail instead of hanging."""
+        """Close the link. Peers that wait for this party still wait for the link's timeout."""
         self._link.stop_link()
 
-    def _as_share(self, value: Shared | NDArray) -> libspu.Share:
+    def _as_share(self, value: Shared | NDArray[Any]) -> libspu.Share:
         return to_share(value) if isinstance(value, Shared) else public_share(value, self.rank, self._io)
 
-    def _execute(self, executable: libspu.Executable, inputs: Sequence[libspu.Share]) -> list[libspu.Share]:
+    def _execute(self, executable: libspu.Executable, inputs: Iterable[libspu.Share]) -> list[libspu.Share]:
         for name, share in zip(executable.input_names, inputs, strict=True):
             self._runtime.set_var(name, share)
+        executable.name = f"{executable.name}@{self.rank}"
         self._runtime.run(executable)
+        if self._profile:
+            self._link.barrier()
         outputs = [self._runtime.get_var(name) for name in executable.output_names]
         for name in (*executable.input_names, *executable.output_names):
             self._runtime.del_var(name)

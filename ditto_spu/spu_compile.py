@@ -93,34 +93,39 @@ def _to_pphlo(text: str, public: tuple[bool, ...]) -> str:
     try:
         compiled = libspu.compile(libspu.CompilationSource(kind, source, visibility), options)
     except RuntimeError as error:
-        reason = str(error).split("tacktrace")[0].strip()
-        raise UnsupportedOpError(f"SPU's compiler refused the program: {reason}\n{text[:2000]}") from error
+        raise UnsupportedOpError(f"SPU's compiler refused: {reason(error)}\n{text[:2000]}") from error
     return compiled.decode() if isinstance(compiled, bytes) else compiled
+
+
+def reason(error: RuntimeError) -> str:
+    """What an error of SPU says before its stack trace, on one line."""
+    return " ".join(re.split(r"[Ss]tack ?trace", str(error))[0].removeprefix("what:").split())
 
 
 def _expand(module: ir.Module) -> None:
     for op in list(ir.walk(module.operation)):
         if op.name in _EXPANSIONS:
-            (value,) = ir.emit(_EXPANSIONS[op.name], [each for each in op.operands], op, op.location)
+            (value,) = ir.emit(_EXPANSIONS[op.name], list(op.operands), op, op.location)
             ir.replace_all_uses(op.results[0], value)
             op.erase()
 
 
 def _refuse_unsupported(module: ir.Module) -> None:
     for op in ir.walk(module.operation):
-        if op.name not in SUPPORTED:
-            remedy = _REMEDY.get(op.name, "rewrite it with ops of the supported set")
-            raise UnsupportedOpError(f"{_place(op)}: SPU cannot run {op.name}; {remedy}")
-        if op.name == "func.func":
-            continue
-        for value in [each for values in (op.operands, op.results) for each in values]:
-            element = ir.element(value)
-            if element not in _ELEMENTS:
-                raise UnsupportedOpError(
-                    f"{_place(op)}: SPU has no values of type {element}; use float32, integers or booleans"
-                )
-        if reason := _wrong_on_spu(op):
-            raise UnsupportedOpError(f"{_place(op)}: {reason}")
+        if why := unsupported(op):
+            raise UnsupportedOpError(f"{ir.path_of(op) or 'the program'} ({ir.source_of(op)}): {why}")
+
+
+def unsupported(op: ir.Op) -> str:
+    """Why SPU cannot run `op`, and the remedy; '' if it can."""
+    if op.name == "func.func" or op.name in _EXPANSIONS:
+        return ""
+    if op.name not in SUPPORTED:
+        return f"SPU cannot run {op.name}; {_REMEDY.get(op.name, 'write it with other operations')}"
+    for value in (*op.operands, *op.results):
+        if (element := ir.element(value)) not in _ELEMENTS:
+            return f"SPU has no values of type {element}; use float32, integers or booleans"
+    return _wrong_on_spu(op)
 
 
 def _wrong_on_spu(op: ir.Op) -> str:
@@ -136,10 +141,6 @@ def _wrong_on_spu(op: ir.Op) -> str:
     if op.name == "stablehlo.convert" and "f" not in source + target and bits_before > bits_after in (8, 16):
         return f"SPU does not wrap {source} to {target}; stay in the wider integer type"
     return ""
-
-
-def _place(op: ir.Op) -> str:
-    return f"{ir.path_of(op) or 'the program'} ({ir.source_of(op)})"
 
 
 def _simplify_comparators(module: ir.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import spu
 from numpy.typing import NDArray
 from spu import libspu
 
+from ditto_kernels import ring, rss
 from ditto_spu.errors import CompileError, UnsupportedOpError
 
 FRACTION_BITS = 18
@@ -29,6 +31,8 @@ KINDS: dict[str, libspu.DataType] = {
     "uint32": libspu.DataType.DT_U32,
     "uint64": libspu.DataType.DT_U64,
 }
+FORMAT = ring.Fxp(64, FRACTION_BITS)
+_FLOATS = {"f32": np.float32, "f64": np.float64}
 _NAMES = {data_type: kind for kind, data_type in KINDS.items()}
 _ELEMENTS = {"f32": "f32", "f64": "f64", "bool": "i1"} | {
     f"{sign}int{bits}": f"{'ui' if sign else 'i'}{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -44,6 +48,28 @@ class Shared(NamedTuple):
     mine: NDArray[np.int64]
     next: NDArray[np.int64]
     kind: str
+
+
+def share(array: Any) -> tuple[Shared, Shared, Shared]:
+    """Split an array among the three parties (client side)."""
+    values = np.asarray(array)
+    kind = {"float32": "f32", "float64": "f64"}.get(str(values.dtype), str(values.dtype))
+    if kind not in KINDS:
+        raise UnsupportedOpError(f"SPU has no values of dtype {values.dtype}: use one of {', '.join(KINDS)}")
+    elements = ring.encode(values, FORMAT) if kind in _FLOATS else values.astype(np.int64)
+    first, second, third = (
+        Shared(part.mine, part.next, kind) for part in rss.share(elements, FORMAT, secrets.token_bytes)
+    )
+    return first, second, third
+
+
+def reconstruct(parts: Sequence[Shared]) -> NDArray[Any]:
+    """The array that three parties share (client side); integers wrap to the bits of their kind."""
+    kind = parts[0].kind
+    elements = rss.reconstruct([rss.Rss(part.mine, part.next, FORMAT) for part in parts])
+    if kind in _FLOATS:
+        return ring.decode(elements, FORMAT).astype(_FLOATS[kind])
+    return elements.astype(kind)
 
 
 def element_type(kind: str) -> str:
