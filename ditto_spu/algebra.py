@@ -8,14 +8,14 @@ import numpy as np
 
 from ditto_spu import ir
 
-# Dims says, for each dimension of a value, which dimension of an outer value it lies along (None: it has size 1).
+# For each dimension of a value, which dimension of an outer value it lies along (None: it has size 1).
 Dims = tuple[int | None, ...]
 DEPTH = 16  # how far an analysis follows operands
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A value and how it lies in the outer value from which it was reached through broadcasts and reshapes."""
+    """A value and how it lies in the outer value from which it was reached."""
 
     value: ir.Value
     dims: Dims
@@ -86,7 +86,7 @@ _SAME = ("broadcast_in_dim", "reshape", "transpose", "slice", "convert")
 
 
 def splat(value: ir.Value, depth: int = DEPTH) -> float | None:
-    """The one number that every element of a constant value has, or None; arithmetic on constants is folded."""
+    """The number that every element of a constant value has, or None; arithmetic on constants is folded."""
     op = ir.define(value)
     if op is None or depth == 0 or not ir.is_known(value):
         return None
@@ -205,7 +205,7 @@ def polynomial(value: ir.Value, base: ir.Value, depth: int = DEPTH) -> dict[int,
 
 
 def reduction(op: ir.Op | None) -> str:
-    """The name of the one operation that a stablehlo.reduce of one operand repeats ("add", "maximum"), or ''."""
+    """Which operation a stablehlo.reduce of one operand repeats ("add", "maximum"), or ''."""
     if kind(op) != "reduce" or op is None or len(op.operands) != 2:
         return ""
     inner = ir.ops(op.regions[0].blocks[0])
@@ -213,7 +213,7 @@ def reduction(op: ir.Op | None) -> str:
 
 
 def row_sum(seen: Seen) -> tuple[ir.Value, int] | None:
-    """(x, dim) if the value is the sum of x over dim, spread again over the same rows of an outer value like x."""
+    """(x, dim) if the value is the sum of x over dim, spread over the same rows of an outer value like x."""
     seen = peel(seen)
     op = seen.op
     if op is None or reduction(op) != "add" or splat(op.operands[1]) != 0:

@@ -15,10 +15,10 @@ def erf(x: Array) -> Array:
     """
     size = jnp.minimum(jnp.abs(x), 4.0)  # erf(4) is 1 - 1.5e-8
     t = 1.0 / (1.0 + 0.3275911 * size)
-    sum_ = 1.061405429
+    total = jnp.full_like(t, 1.061405429)
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        sum_ = sum_ * t + coefficient
-    return jnp.sign(x) * (1.0 - sum_ * t * jnp.exp(-size * size))
+        total = total * t + coefficient
+    return jnp.sign(x) * (1.0 - total * t * jnp.exp(-size * size))
 
 
 def erfc(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""From a JAX function and its arguments to StableHLO: tracing, who is public, and the checks of a user's call."""
+"""From a JAX function and its arguments to StableHLO: tracing, who is public, checks of a user's call."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ def trace(
     static_argnames: str | Iterable[str] = (),
     public: Sequence[str] = (),
 ) -> Traced:
-    """Trace `fn(*args, **kwargs)` as jax.jit would; `public` names the parameters of `fn` whose arrays are public.
+    """Trace `fn(*args, **kwargs)` as jax.jit would; `public` names the parameters whose arrays are public.
 
     An array may be given as a jax.ShapeDtypeStruct where only the program is wanted.
     """
@@ -85,7 +85,7 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
 def _static(
     signature: inspect.Signature | None, nums: tuple[int, ...], names: tuple[str, ...], count: int
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Both forms of the static arguments: by position and by name, as jax.jit completes one from the other."""
+    """The static arguments by position and by name, as jax.jit completes one from the other."""
     nums = tuple(n + count if n < 0 else n for n in nums)
     if signature is None:
         return nums, names
@@ -187,9 +187,12 @@ def _check_static(name: str, value: Any) -> None:
         hash(value)
     except TypeError:
         raise InputError(
-            f"static argument '{name}' is a {type(value).__name__}, which has no hash: pass a tuple, a string, a "
-            f"number or a frozen dataclass, or make it an ordinary argument"
+            f"static argument '{name}' is a {type(value).__name__}, which has no hash: pass a tuple, a "
+            f"string, a number or a frozen dataclass, or make it an ordinary argument"
         ) from None
+
+
+_ARRAYS: tuple[type, ...] = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct, int, float, complex)
 
 
 def _check_leaf(path: str, leaf: Any, public: bool) -> None:
@@ -198,9 +201,7 @@ def _check_leaf(path: str, leaf: Any, public: bool) -> None:
         kind = jax.dtypes.result_type(leaf)
     except (TypeError, ValueError):
         kind = None
-    if kind is None or not isinstance(
-        leaf, np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct | int | float | complex
-    ):
+    if kind is None or not isinstance(leaf, _ARRAYS):
         raise InputError(
             f"argument '{path}' is a {type(leaf).__name__}, not an array or number: convert it, or name its "
             f"parameter in static_argnames"
@@ -211,14 +212,15 @@ def _check_leaf(path: str, leaf: Any, public: bool) -> None:
         raise InputError(
             f"argument '{path}' has dtype {kind}, which cannot be shared: use a float, integer or bool"
         )
-    if 0 in np.shape(leaf):
-        raise InputError(f"argument '{path}' is empty (shape {np.shape(leaf)}): leave it out of the call")
+    shape: tuple[int, ...] = np.shape(leaf)  # type: ignore[arg-type]
+    if 0 in shape:
+        raise InputError(f"argument '{path}' is empty (shape {shape}): leave it out of the call")
     if public or isinstance(leaf, jax.ShapeDtypeStruct) or not jax.numpy.issubdtype(kind, np.floating):
         return
     finite = np.isfinite(np.asarray(leaf, np.float64))
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InputError(
-            f"secret argument '{path}' holds NaN or infinity (first at {list(index)}), which fixed point cannot "
-            f"represent: replace it by a finite number, or make a mask of -inf a public boolean argument"
+            f"secret argument '{path}' holds NaN or infinity (first at {list(index)}), which fixed "
+            f"point cannot represent: replace it by a finite number, or make a mask of -inf a public boolean argument"
         )

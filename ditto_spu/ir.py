@@ -1,26 +1,28 @@
-"""StableHLO as data: the only file that imports jaxlib.mlir. Parsing, locations, values, building and running modules."""
+"""StableHLO as data, the only file that imports jaxlib.mlir: reading, building, cutting, running modules."""
 
 import functools
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.extend
 import numpy as np
-from jaxlib.mlir import ir, passmanager
+from jaxlib.mlir import ir as _typed
+from jaxlib.mlir import passmanager
 from jaxlib.mlir._mlir_libs import register_jax_dialects
 from jaxlib.mlir.dialects import chlo, stablehlo
 
 from ditto_spu.errors import CompileError
 
-Module = ir.Module
-Op = ir.Operation
-Value = ir.Value
-Block = ir.Block
-Location = ir.Location
+ir: Any = _typed  # the stubs lack half of what the objects can do, iteration above all
+Module: TypeAlias = Any  # an ir.Module
+Op: TypeAlias = Any  # an ir.Operation
+Value = _typed.Value
+Block: TypeAlias = Any  # an ir.Block
+Location = _typed.Location
 
 _FLOATS = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
 _INTEGERS = {
@@ -77,7 +79,7 @@ def verify(module: Module) -> None:
 
 
 def drop_foreign_attributes(module: Module) -> None:
-    """Remove what JAX notes for its own runtime (`mhlo.num_partitions`, `mhlo.layout_mode`, `jax.result_info`)."""
+    """Remove what JAX notes for its own runtime (`mhlo.num_partitions`, `jax.result_info`)."""
     for each in [each.name for each in module.operation.attributes if "." in each.name]:
         del module.operation.attributes[each]
     for function in functions(module).values():
@@ -86,7 +88,7 @@ def drop_foreign_attributes(module: Module) -> None:
                 del function.attributes[name]
 
 
-# --- walking -----------------------------------------------------------------------------------------------------------
+# --- walking ---
 
 
 def functions(module: Module) -> dict[str, Op]:
@@ -128,7 +130,7 @@ def walk(root: Op) -> Iterator[Op]:
                 yield from walk(op)
 
 
-# --- values ------------------------------------------------------------------------------------------------------------
+# --- values ---
 
 
 def define(value: Value) -> Op | None:
@@ -180,15 +182,19 @@ def _python(attr: ir.Attribute) -> Any:
     return attr.value if hasattr(attr, "value") else attr
 
 
-def dot_dimensions(op: Op, part: str) -> tuple[int, ...]:
-    """One list of a dot_general's dimension numbers, for example "lhs_batching_dimensions"."""
-    return tuple(getattr(stablehlo.DotDimensionNumbers(op.attributes["dot_dimension_numbers"]), part))
+_STRUCTURED: Mapping[str, Callable[[Any], Any]] = {
+    "dot_dimension_numbers": stablehlo.DotDimensionNumbers,
+    "dimension_numbers": stablehlo.GatherDimensionNumbers,
+}
 
 
-def gather_dimensions(op: Op, part: str) -> Any:
-    """One field of a gather's dimension numbers, for example "offset_dims": a tuple, or the number index_vector_dim."""
-    found = getattr(stablehlo.GatherDimensionNumbers(op.attributes["dimension_numbers"]), part)
-    return found if isinstance(found, int) else tuple(found)
+def dimensions(op: Op, name: str, part: str) -> tuple[int, ...]:
+    """One list of a dot_general's or gather's numbers: "dot_dimension_numbers", "lhs_batching_dimensions".
+
+    The one number among them, "index_vector_dim", comes as a tuple of one.
+    """
+    found = getattr(_STRUCTURED[name](op.attributes[name]), part)
+    return (found,) if isinstance(found, int) else tuple(found)
 
 
 def comparison(op: Op) -> str:
@@ -215,7 +221,7 @@ def replace_all_uses(old: Value, new: Value) -> None:
     old.replace_all_uses_with(new)
 
 
-# --- locations ---------------------------------------------------------------------------------------------------------
+# --- locations ---
 
 _NAME = re.compile(r'loc\((?:callsite\(|fused(?:<[^\[]*>)?\[)*"((?:[^"\\]|\\.)*)"(:\d+:\d+)?')
 _WRAPPED = re.compile(r"^(?:vmap|jvp|transpose|checkpoint|remat|custom_jvp|custom_vjp)\((.*)\)$")
@@ -230,7 +236,7 @@ def name_of(op: Op) -> str:
 
 
 def path_of(op: Op) -> str:
-    """The module path of an operation: `encoder/layer/0/attention/self`; '' where the program has no scopes."""
+    """The module path of an operation, `encoder/layer/0/attention/self`; '' in a program without scopes."""
     parts = [part for part in map(_unwrap, _split(name_of(op))[:-1]) if part and not _DROPPED.match(part)]
     if "_call_wrapped_method" in str(op.location):
         # Flax puts the class of the outermost module first: it says nothing that the program does not.
@@ -258,13 +264,13 @@ def source_of(op: Op) -> str:
     return ":".join((own or lines)[0]) if lines else "unknown source"
 
 
-# --- building ----------------------------------------------------------------------------------------------------------
+# --- building ---
 
 
 def copy(
     op: Op, mapping: dict[Value, Value], at: ir.InsertionPoint, location: Callable[[Op], Location]
 ) -> Op:
-    """Copy `op` with its regions to `at`, its operands replaced by `mapping`, which learns the new results."""
+    """Copy `op` with its regions to `at`; `mapping` replaces its operands and learns the new results."""
     new = ir.Operation.create(
         op.name,
         results=[result.type for result in op.results],
@@ -286,7 +292,7 @@ def copy(
 
 
 def inline_calls(module: Module) -> None:
-    """Replace every func.call by the body of its function, in place; the new operations get the caller's path."""
+    """Replace every func.call by the body of its function, in place; its operations get the caller's path."""
     known = functions(module)
     pending = [op for op in walk(known["main"]) if op.name == "func.call"]
     while pending:
@@ -326,7 +332,7 @@ def _traced(meaning: Callable[..., Any], operands: Sequence[Value]) -> Module:
 def emit(
     meaning: Callable[..., Any], operands: Sequence[Value], before: Op, location: Location
 ) -> list[Value]:
-    """Write the operations of the JAX function `meaning` of `operands` before an operation; returns its results."""
+    """Write the operations of the JAX function `meaning` of `operands` before `before`; its results."""
     source = _traced(meaning, operands)
     *inner, terminator = ops(body(main(source)))
     mapping: dict[Value, Value] = dict(zip(arguments(source), operands, strict=True))
@@ -344,11 +350,11 @@ def composite(
     before: Op,
     location: Location,
 ) -> Value:
-    """A `stablehlo.composite` of `operands` before an operation; `meaning`, a JAX function, is its decomposition."""
+    """A `stablehlo.composite` of `operands` before `before`; the JAX function `meaning` decomposes it."""
     source = _traced(meaning, operands)
     function = main(source)
     result = ops(body(function))[-1].operands[0].type
-    # Equal decompositions share one function, named by its content so that the text of a module is reproducible.
+    # Equal decompositions share one function; its name is made of its content, so that text is reproducible.
     decomposition = f"{name}.{zlib.crc32(function.get_asm().encode()):08x}"
     if decomposition not in functions(module):
         new = copy(function, {}, ir.InsertionPoint(module.body), lambda _: location)
@@ -393,11 +399,11 @@ def set_string(op: Op, name: str, value: str) -> None:
     op.attributes[name] = ir.StringAttr.get(value, context())
 
 
-# --- cutting out and running ---------------------------------------------------------------------------------------------
+# --- cutting out and running ---
 
 
 def extract(chosen: Sequence[Op], inputs: Sequence[Value], outputs: Sequence[Value], name: str) -> str:
-    """The text of a module `name` whose @main computes `outputs` from `inputs` by copies of `chosen`, in that order.
+    """The text of a module whose @main computes `outputs` from `inputs` by copies of `chosen`, in that order.
 
     Functions that the operations refer to (decompositions of composites) come along.
     """
@@ -452,7 +458,7 @@ _FLOAT_ELEMENT = re.compile(r"(?<=[x<])(?:bf16|f16|f32|f64)(?=[>,])")
 
 
 def retype(source: str, to: str) -> str:
-    """The module text with every floating-point element type replaced by the integer type `to` ("i32", "i64").
+    """The module text with every floating-point element type replaced by the integer type `to` ("i32").
 
     For linear operations without constants: the module then does the same on ring integers.
     """

@@ -29,7 +29,7 @@ from ditto_spu.expansions import erf
 
 @dataclass(frozen=True)
 class Match:
-    """What a pattern was found to compute: `prepare`, a JAX function, turns `values` into the composite's operands."""
+    """What a pattern was found to compute; the JAX function `prepare` makes the operands out of `values`."""
 
     values: tuple[ir.Value, ...]
     attributes: Mapping[str, int | float | str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Pattern:
     meaning: Callable[..., Array]
 
 
-# --- softmax -----------------------------------------------------------------------------------------------------------
+# --- softmax ---
 
 
 def softmax(x: Array, mask: Array | None = None, *, dim: int, scale: float) -> Array:
@@ -74,7 +74,7 @@ def match_softmax(root: ir.Op) -> Match | None:
     op = ir.define(x)
     if op is not None and kind(op) == "subtract" and _constant_along(op.operands[1], dim):
         x = op.operands[0]
-    # jax.nn.softmax(where=...) masks x with -infinity and then again what it sums, which changes nothing more.
+    # jax.nn.softmax(where=...) masks x with -infinity and then again what it sums, which changes nothing.
     plain = _through_converts(summed, numerator)
     if not plain and not (_is_masked_low(x) and _is_masked_sum(summed, numerator)):
         return None
@@ -115,7 +115,7 @@ def _constant_along(value: ir.Value, dim: int) -> bool:
     return dim not in peel(whole(value)).dims
 
 
-# --- layer norm ----------------------------------------------------------------------------------------------------------
+# --- layer norm ---
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, *, dim: int, eps: float) -> Array:
@@ -255,7 +255,7 @@ def _is_variance(seen: Seen, x: ir.Value) -> bool:
     return inner is not None and mean_square is not None and (_centred(whole(inner)), mean_square[1]) == row
 
 
-# --- GeLU ----------------------------------------------------------------------------------------------------------------
+# --- GeLU ---
 
 
 def gelu(x: Array, *, approximate: str) -> Array:
@@ -266,7 +266,7 @@ def gelu(x: Array, *, approximate: str) -> Array:
 
 
 def match_gelu(root: ir.Op) -> Match | None:
-    """0.5 x erfc(-x/sqrt 2), 0.5 x (1 + erf(x/sqrt 2)) or 0.5 x (1 + tanh(...)), in any grouping of the factors."""
+    """0.5 x erfc(-x/sqrt 2), 0.5 x (1 + erf(x/sqrt 2)) or 0.5 x (1 + tanh(...)), the factors in any order."""
     number, rest = 1.0, []
     for seen, divides in _factors(whole(root.results[0])):
         constant = splat(seen.value)
@@ -290,7 +290,7 @@ def match_gelu(root: ir.Op) -> Match | None:
 
 
 def _step(seen: Seen, x: ir.Value) -> str:
-    """Which smooth step of x a value is: "erf", "erfc", "tanh" with the argument that GeLU gives it, or ''."""
+    """Which smooth step of x a value is, with the argument GeLU gives it: "erf", "erfc", "tanh" or ''."""
     if seen.name not in ("erf", "erfc", "tanh") or seen.op is None:
         return ""
     argument = polynomial(seen.op.operands[0], x) or {}
@@ -302,7 +302,7 @@ def _step(seen: Seen, x: ir.Value) -> str:
     return seen.name if set(got) == set(wanted) and all(close(got[p], wanted[p]) for p in got) else ""
 
 
-# --- embedding -----------------------------------------------------------------------------------------------------------
+# --- embedding ---
 
 
 def embedding(table: Array, ids: Array) -> Array:
@@ -311,7 +311,7 @@ def embedding(table: Array, ids: Array) -> Array:
 
 
 def match_embedding(root: ir.Op) -> Match | None:
-    """A gather of whole rows, without JAX's treatment of negative indices and its NaN for those out of range."""
+    """A gather of whole rows, without what JAX adds for negative indices and for those out of range."""
     if kind(root) == "select":
         # jnp.take: select(index in range, rows, NaN).
         rows = ir.define(root.operands[1])
@@ -320,17 +320,16 @@ def match_embedding(root: ir.Op) -> Match | None:
         )
     table, index = root.operands
     sizes, rank = ir.attribute(root, "slice_sizes"), len(ir.shape(index))
-    vector = ir.gather_dimensions(root, "index_vector_dim")
+    (vector,) = _gathered(root, "index_vector_dim")
     ids_shape = ir.shape(index)[:-1] if vector == rank - 1 else ir.shape(index)
     if (
         tuple(sizes) != (1, *ir.shape(table)[1:])
-        or ir.gather_dimensions(root, "collapsed_slice_dims") != (0,)
-        or ir.gather_dimensions(root, "start_index_map") != (0,)
-        or ir.gather_dimensions(root, "operand_batching_dims")
+        or _gathered(root, "collapsed_slice_dims") != (0,)
+        or _gathered(root, "start_index_map") != (0,)
+        or _gathered(root, "operand_batching_dims")
         or (vector == rank - 1 and ir.shape(index)[-1] != 1)
         or ir.shape(root.results[0]) != (*ids_shape, *ir.shape(table)[1:])
-        or ir.gather_dimensions(root, "offset_dims")
-        != tuple(range(len(ids_shape), len(ir.shape(root.results[0]))))
+        or _gathered(root, "offset_dims") != tuple(range(len(ids_shape), len(ir.shape(root.results[0]))))
     ):
         return None
     ids = _plain_index(index, ir.shape(table)[0])
@@ -339,6 +338,10 @@ def match_embedding(root: ir.Op) -> Match | None:
         return table, jnp.reshape(ids, ids_shape)
 
     return Match((table, ids), {}, prepare)
+
+
+def _gathered(gather: ir.Op, part: str) -> tuple[int, ...]:
+    return ir.dimensions(gather, "dimension_numbers", part)
 
 
 def _is_fill(select: ir.Op) -> bool:

@@ -1,4 +1,4 @@
-"""Pass 1: find softmax, layer norm, GeLU and look-ups, turn masks into booleans and fold scales into softmax."""
+"""Pass 1: find softmax, layer norm, GeLU and look-ups; make masks booleans; fold scales into softmax."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,8 +16,9 @@ from ditto_spu.patterns import TABLE
 def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     """A copy of `module` in which every pattern of the table that acts on secret values is one composite.
 
-    Its plaintext result is the same, except for what fixed point cannot hold: indices out of range take the nearest
-    row instead of NaN, and a softmax row whose every position is masked is uniform.
+    Its plaintext result is the same, except for what fixed point cannot hold: an index out of range takes
+    the nearest row instead of NaN, and a softmax row whose every position is masked is uniform. A secret mask given as
+    numbers is taken to hold 0 and 1.
     """
     fused = ir.clone(module)
     ir.inline_calls(fused)
@@ -58,7 +59,7 @@ def _replace_first(module: ir.Module, op: ir.Op) -> None:
 
 
 def _expand(module: ir.Module, public: Sequence[bool]) -> None:
-    """Write the chlo operations on secret values in StableHLO; those on public values are run by XLA as they are."""
+    """Write the chlo operations on secret values in StableHLO; XLA runs those on public values."""
     secret = visibility(module, public)
     for op in list(ir.walk(ir.main(module))):
         if not op.name.startswith("chlo.") or not any(secret[each] for each in op.results):
@@ -66,8 +67,9 @@ def _expand(module: ir.Module, public: Sequence[bool]) -> None:
         if op.name not in EXPANSIONS:
             path = ir.path_of(op)
             raise UnsupportedOpError(
-                f"'{kind(op)}' at {ir.source_of(op)}{f' in {path}' if path else ''} acts on secret values, which no "
-                f"protocol here can do: write it with exp, log, tanh, division or a polynomial, or make its input public"
+                f"'{kind(op)}' at {ir.source_of(op)}{f' in {path}' if path else ''} acts on secret "
+                f"values, which no protocol here can do: write it with exp, log, tanh, division or a polynomial, or make its "
+                f"input public"
             )
         ir.replace_all_uses(
             op.results[0], ir.emit(EXPANSIONS[op.name], list(op.operands), op, op.location)[0]

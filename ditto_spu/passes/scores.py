@@ -1,4 +1,4 @@
-"""Part of fuse: the input of each softmax without its mask (a boolean operand) and without its scale (an attribute)."""
+"""Part of fuse: the input of each softmax without its mask (now an operand) and its scale (an attribute)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ LAYOUT = ("transpose", "reshape", "broadcast_in_dim", "convert")
 
 @dataclass(frozen=True)
 class Scores:
-    """softmax(scale * x + sum of the public biases), where every one of `masks` (booleans of x's shape) is true."""
+    """softmax(scale * x + sum of the public biases), where all of `masks` (booleans like x) are true."""
 
     x: ir.Value
     scale: float
@@ -126,7 +126,7 @@ def _split(bias: Array, scale: float) -> tuple[Array, Array]:
 
 
 def _may_mask(bias: ir.Value) -> bool:
-    """Whether a public bias can hold numbers that mean minus infinity: it comes from a large constant or an input."""
+    """Whether a public bias can hold minus infinity or the like: from a large constant or an input."""
     seen: set[ir.Value] = set()
     pending = [bias]
     while pending:
@@ -150,14 +150,14 @@ def _may_mask(bias: ir.Value) -> bool:
 def _mask_of(bias: ir.Value, scale: float, at: ir.Op, secret: Mapping[ir.Value, bool]) -> ir.Value | None:
     """Where a bias that takes two values, one of them -big, has the other one."""
     form = affine(whole(bias))
-    op = form.base.op
+    op, pred = form.base.op, form.base
     if op is not None and kind(op) == "select":
         ends = [splat(each) for each in op.operands[1:]]
-        pred: Seen | None = Seen(op.operands[0], form.base.dims if ir.shape(op.operands[0]) else ())
+        pred = Seen(op.operands[0], form.base.dims if ir.shape(op.operands[0]) else ())
     elif op is not None and kind(op) == "convert" and not ir.is_float(op.operands[0]):
         ends, pred = [1.0, 0.0], form.base.operand(0)
     else:
-        ends, pred = [1.0, 0.0], form.base
+        ends = [1.0, 0.0]
     if any(each is None for each in ends):
         return None
     high, low = (

@@ -10,7 +10,7 @@ LOWEST = -3e38  # at or below: -infinity, or the least finite number of a format
 
 
 def simplify(module: ir.Module) -> None:
-    """Rewrite @main in place: times 1, plus 0, maximum with -infinity, i1 → float → i1, products with a filled tensor."""
+    """Rewrite @main in place: times 1, plus 0, maximum with -infinity, boolean → number → boolean."""
     for op in list(ir.walk(ir.main(module))):
         if len(op.results) != 1:
             continue
@@ -65,15 +65,15 @@ def _truth(op: ir.Op) -> ir.Value | None:
 
 
 def _filled_dot(op: ir.Op) -> ir.Value | None:
-    """A dot_general that sums nothing and has one factor of equal elements: a transposition, a broadcast, a scaling."""
-    if ir.dot_dimensions(op, "lhs_contracting_dimensions"):
+    """A dot_general that sums nothing, with one factor of equal elements, as transposition and broadcast."""
+    if ir.dimensions(op, "dot_dimension_numbers", "lhs_contracting_dimensions"):
         return None
     for side, constant in (("rhs", 0), ("lhs", 1)):
         number = splat(op.operands[constant])
         if number is None:
             continue
         data = op.operands[1 - constant]
-        batch = ir.dot_dimensions(op, f"{side}_batching_dimensions")
+        batch = ir.dimensions(op, "dot_dimension_numbers", f"{side}_batching_dimensions")
         free = [d for d in range(len(ir.shape(data))) if d not in batch]
         result = ir.shape(op.results[0])
         # Result dimensions: batch, then those of the left operand, then those of the right.

@@ -1,4 +1,4 @@
-"""Which values of a program are secret: a value is public if and only if everything it is computed from is."""
+"""Which values of a program are secret: a value is public if and only if all it is computed from is."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from ditto_spu.errors import CompileError
 
 
 def visibility(module: ir.Module, public: Sequence[bool]) -> dict[ir.Value, bool]:
-    """True for the secret values of @main and of the regions in it; `public` has one entry an argument of @main."""
+    """True for the secret values of @main and the regions in it; `public` has one entry an argument."""
     arguments = ir.arguments(module)
     if len(arguments) != len(public):
         raise CompileError(
@@ -27,7 +27,7 @@ def _visit(block: ir.Block, secret: dict[ir.Value, bool]) -> None:
         inner = False
         for region in op.regions:
             for each in region.blocks:
-                # The body of a reduce, sort or scatter sees the operands; the branches of a case only what they capture.
+                # The body of a reduce, sort or scatter sees the operands; the branches of a case have none.
                 secret.update(dict.fromkeys(each.arguments, operands))
                 _visit(each, secret)
                 inner |= any(secret[value] for value in ir.ops(each)[-1].operands)
@@ -35,7 +35,7 @@ def _visit(block: ir.Block, secret: dict[ir.Value, bool]) -> None:
 
 
 def _visit_while(op: ir.Op, secret: dict[ir.Value, bool]) -> None:
-    """A loop's variable is secret if it starts so or becomes so in any turn; all are, if the number of turns is."""
+    """A loop's variable is secret if it starts or becomes so; all are, if the number of turns is."""
     condition, turn = (region.blocks[0] for region in op.regions)
     state = [secret[each] for each in op.operands]
     while True:
