@@ -26,8 +26,10 @@ Value = Rss | NDArray[Any]
 class SpuRunner(Protocol):
     """What the executor needs of SPU: run a program on shares (mine, next) and public arrays."""
 
-    def run_step(self, text: str, inputs: Sequence[Value], outputs: Sequence[Var]) -> tuple[list[Rss], Traffic]:
-        """The results, and what this party sent for them."""
+    def run_step(
+        self, text: str, inputs: Sequence[Value], kinds: Sequence[str], outputs: Sequence[Var]
+    ) -> list[Rss]:
+        """The results; `kinds` are the inputs' dtypes in the user's program."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ def execute(
     env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
     records = []
     for number, (step, released) in enumerate(zip(plan.steps, plan.last_uses(), strict=True)):
+        link.start_clock()
         before, started = link.traffic(), time.perf_counter()
         try:
-            results, extra = _run(step, plan, party.at(f"step{number}"), link, env, spu)
+            results = _run(step, plan, party.at(f"step{number}"), link, env, spu)
         except (ValueError, FloatingPointError) as error:
             raise PartyError(f"step {number} ({_name(step)}) at '{step.path}': {error}") from error
         seconds = time.perf_counter() - started
-        records.append(StepRecord(number, _plus(link.traffic().since(before), extra), seconds))
+        records.append(StepRecord(number, link.traffic().since(before), seconds))
         env.update(zip(step.outputs, results, strict=True))
         if observe is not None:
             observe(number, step, results)
@@ -85,33 +88,25 @@ def _name(step: Step) -> str:
     return step.kernel if isinstance(step, KernelStep) else type(step).__name__
 
 
-def _plus(left: Traffic, right: Traffic) -> Traffic:
-    return Traffic(
-        left.bytes_sent + right.bytes_sent,
-        left.messages + right.messages,
-        left.offline_bytes + right.offline_bytes,
-        left.offline_messages + right.offline_messages,
-        left.rounds + right.rounds,
-    )
-
-
 def _run(
     step: Step, plan: Plan, party: Party, link: Link, env: dict[int, Value], spu: SpuRunner | None
-) -> tuple[Sequence[Value], Traffic]:
+) -> Sequence[Value]:
     if isinstance(step, KernelStep):
         kernel = KERNELS[step.kernel]
         out = plan.vars[step.outputs[0]].fxp
         operands = [env[var] for var in step.inputs]
         protocol = kernel.run(party.with_dealer(step.dealer), *operands, out=out, **dict(step.attributes))
-        return [run(link, protocol)], Traffic()
+        return [run(link, protocol)]
     if isinstance(step, LocalStep):
-        return _linear(step, plan, party.rank, env), Traffic()
+        return _linear(step, plan, party.rank, env)
     if isinstance(step, PublicStep):
-        return ir.evaluate(step.text, [env[var] for var in step.inputs]), Traffic()
+        return ir.evaluate(step.text, [env[var] for var in step.inputs])
     assert isinstance(step, SpuStep)
     if spu is None:
         raise PartyError("the plan has steps for SPU, but this party was started without it")
-    return spu.run_step(step.text, [env[var] for var in step.inputs], [plan.vars[var] for var in step.outputs])
+    kinds = [plan.vars[var].dtype for var in step.inputs]
+    results = [plan.vars[var] for var in step.outputs]
+    return spu.run_step(step.text, [env[var] for var in step.inputs], kinds, results)
 
 
 def _linear(step: LocalStep, plan: Plan, rank: int, env: dict[int, Value]) -> list[Rss]:

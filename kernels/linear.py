@@ -14,7 +14,7 @@ from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish, finish_cost
 from ditto_kernels.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp, encode, signed
+from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost
 

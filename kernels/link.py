@@ -39,7 +39,7 @@ class Receive:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one party sent. `rounds` is the longest chain of dependent online messages that ends at it."""
+    """What one party sent. `rounds`: the longest chain of dependent online messages since `start_clock`, ending here."""
 
     bytes_sent: int = 0
     messages: int = 0
@@ -48,12 +48,13 @@ class Traffic:
     rounds: int = 0
 
     def since(self, earlier: Traffic) -> Traffic:
+        """What was sent since an earlier reading; rounds count from the last `start_clock` anyway."""
         return Traffic(
             self.bytes_sent - earlier.bytes_sent,
             self.messages - earlier.messages,
             self.offline_bytes - earlier.offline_bytes,
             self.offline_messages - earlier.offline_messages,
-            self.rounds - earlier.rounds,
+            self.rounds,
         )
 
 
@@ -67,6 +68,9 @@ class Link(Protocol):
 
     def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
         """Wait for the tensors, in the order asked for."""
+
+    def start_clock(self) -> None:
+        """Count rounds from here: steps of a plan follow each other, so their rounds add up."""
 
     def traffic(self) -> Traffic:
         """Everything counted so far."""
@@ -135,6 +139,9 @@ class MemLink:
             taken.append(array)
         self._clock = clock
         return taken
+
+    def start_clock(self) -> None:
+        self._clock = 0
 
     def abort(self, failure: BaseException) -> None:
         """Wake every party that waits: one of them has failed."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ditto_kernels.cost import Cost, elements, everyone
+from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Party, Protocol, Round
 from ditto_kernels.ring import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.rss import Rss
@@ -119,3 +119,21 @@ def multiply_cost(shape: tuple[int, ...], x: Fxp, y: Fxp, out: Fxp) -> Cost:
     """Cost of `multiply` with a result of that shape."""
     dropped = x.fraction_bits + y.fraction_bits - out.fraction_bits
     return finish_cost(elements(shape), x.ring_bits, dropped, out)
+
+
+def _multiply_reference(x: Array, y: Array) -> Array:
+    return np.asarray(x) * np.asarray(y)
+
+
+def _multiply_kernel_cost(x: Spec, y: Spec, out: Fxp) -> Cost:
+    assert x.fxp is not None and y.fxp is not None
+    return multiply_cost(np.broadcast_shapes(x.shape, y.shape), x.fxp, y.fxp, out)
+
+
+def _multiply_error(x: Spec, y: Spec, out: Fxp) -> float:
+    return 1.5 * out.ulp
+
+
+MULTIPLY = Kernel(
+    "multiply", multiply, _multiply_reference, _multiply_kernel_cost, _multiply_error, "ABY3 (2018), 5.1"
+)

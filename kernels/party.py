@@ -102,7 +102,7 @@ def run(link: Link, protocol: Protocol[T]) -> T:
 def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
     """Run independent protocols at once: their messages of the same turn share a round."""
     results: list[Any] = [None] * len(protocols)
-    inbox: dict[int, list[NDArray[Any]] | None] = {index: None for index in range(len(protocols))}
+    inbox: dict[int, list[NDArray[Any]] | None] = dict.fromkeys(range(len(protocols)))
     while inbox:
         steps: dict[int, Round] = {}
         for index, received in inbox.items():

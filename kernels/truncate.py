@@ -10,6 +10,7 @@ import numpy as np
 
 from ditto_kernels.additive import Additive, from_rss
 from ditto_kernels.cost import Cost, dealt, elements, exchanged
+from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
 from ditto_kernels.ring import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.rss import Rss
@@ -204,29 +205,29 @@ def _raise(component: Array, bits: int) -> Array:
     return component << bits
 
 
-def convert(party: Party, x: Rss, fxp: Fxp) -> Protocol[Rss]:
+def convert(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     """Any cast: the cheapest sequence of local shifts, a downcast, a truncation or an upcast.
 
-    Range: the value fits both formats with one bit to spare (`upcast`, `truncate`). Error: 1.5 ulp of `fxp` if
+    Range: the value fits both formats with one bit to spare (`upcast`, `truncate`). Error: 1.5 ulp of `out` if
     fraction bits are dropped, else none.
     """
-    if x.fxp == fxp:
+    if x.fxp == out:
         return x
-    dropped = x.fxp.fraction_bits - fxp.fraction_bits
-    if fxp.ring_bits <= x.fxp.ring_bits - max(dropped, 0) and fxp.ring_bits < x.fxp.ring_bits and dropped >= 0:
-        return downcast(party, x, fxp)
-    if dropped > 0 and fxp.ring_bits <= x.fxp.ring_bits:
+    dropped = x.fxp.fraction_bits - out.fraction_bits
+    if out.ring_bits <= x.fxp.ring_bits - max(dropped, 0) and out.ring_bits < x.fxp.ring_bits and dropped >= 0:
+        return downcast(party, x, out)
+    if dropped > 0 and out.ring_bits <= x.fxp.ring_bits:
         x = yield from truncate(party.at("truncate"), x, dropped)
-        return downcast(party, x, fxp) if fxp.ring_bits < x.fxp.ring_bits else x
-    if fxp.ring_bits > x.fxp.ring_bits:
+        return downcast(party, x, out) if out.ring_bits < x.fxp.ring_bits else x
+    if out.ring_bits > x.fxp.ring_bits:
         if dropped > 0:
             x = yield from truncate(party.at("truncate"), x, dropped)
-        x = yield from upcast(party.at("upcast"), x, fxp.ring_bits)
-    elif fxp.ring_bits < x.fxp.ring_bits:
-        x = downcast(party, x, Fxp(fxp.ring_bits, x.fxp.fraction_bits))
-    rise = fxp.fraction_bits - x.fxp.fraction_bits
+        x = yield from upcast(party.at("upcast"), x, out.ring_bits)
+    elif out.ring_bits < x.fxp.ring_bits:
+        x = downcast(party, x, Fxp(out.ring_bits, x.fxp.fraction_bits))
+    rise = out.fraction_bits - x.fxp.fraction_bits
     if rise:
-        x = Rss(_raise(x.mine, rise), _raise(x.next, rise), fxp)
+        x = Rss(_raise(x.mine, rise), _raise(x.next, rise), out)
     return x
 
 
@@ -241,3 +242,20 @@ def convert_cost(shape: tuple[int, ...], source: Fxp, target: Fxp) -> Cost:
     if target.ring_bits > source.ring_bits:
         cost = cost + upcast_cost(count, source.ring_bits, target.ring_bits)
     return cost
+
+
+def _cast_reference(x: Array) -> Array:
+    return x
+
+
+def _cast_cost(x: Spec, out: Fxp) -> Cost:
+    assert x.fxp is not None
+    return convert_cost(x.shape, x.fxp, out)
+
+
+def _cast_error(x: Spec, out: Fxp) -> float:
+    assert x.fxp is not None
+    return 1.5 * out.ulp if out.fraction_bits < x.fxp.fraction_bits else 0.0
+
+
+CAST = Kernel("cast", convert, _cast_reference, _cast_cost, _cast_error, "masked opening after SecureML-style truncation pairs")

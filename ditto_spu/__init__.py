@@ -1,0 +1,9 @@
+"""Secure JAX/Flax inference: mixed-bitwidth fixed point under three-party replicated secret sharing."""
+
+from ditto_spu.api import Result, SecureFunction, secure
+from ditto_spu.comparison import Comparison
+from ditto_spu.config import load_config
+from ditto_spu.errors import DittoError
+from ditto_spu.report import CostReport
+
+__all__ = ["Comparison", "CostReport", "DittoError", "Result", "SecureFunction", "load_config", "secure"]

@@ -1,0 +1,200 @@
+"""The decorator: `secure` turns a JAX function into one that three parties compute on secret shares."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
+from ditto_spu.compiler import Lowered, compile_call
+from ditto_spu.config import load_config
+from ditto_spu.frontend import trace
+from ditto_spu.report import CostReport
+from ditto_spu.rules import Config
+from ditto_spu.simulate import simulate
+
+ConfigSource = str | Path | Mapping[str, Any] | Config
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outputs, as the plain function would return them, and what they cost."""
+
+    outputs: Any
+    report: CostReport
+
+
+def secure(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Decorate a JAX function so that calling it runs three simulated parties on secret shares.
+
+    config: a configuration's name, path, dictionary or Config.
+    public: names of parameters whose values all parties may know (masks, positions): a public mask reveals lengths.
+    static_argnums, static_argnames: as in jax.jit.
+    checked: verify every declared range while simulating. seed: reproducible and INSECURE randomness.
+    """
+    if fn is None:
+        return functools.partial(secure, **options)
+    return SecureFunction(fn, **options)
+
+
+class SecureFunction:
+    """A function that runs under three-party computation; compiled once per shapes and static arguments."""
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        config: ConfigSource = "ditto",
+        public: Sequence[str] = (),
+        static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = (),
+        checked: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        self._fn = fn
+        self._config = load_config(config)
+        self._public = tuple(public) if not isinstance(public, str) else public
+        self._static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+        self._checked = checked
+        self._seed = seed
+        self._compiled: dict[Any, Lowered] = {}
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs alone."""
+        return self.run(*args, **kwargs).outputs
+
+    def run(self, *args: Any, progress: Callable[[int, int], None] | None = None, **kwargs: Any) -> Result:
+        """Outputs and cost report. `progress(done, steps)` is called after every step."""
+        lowered = self.lower(*args, **kwargs)
+        values = self._leaves(args, kwargs)
+        done = simulate(lowered.plan, values, seed=self._seed, checked=self._checked, progress=progress)
+        outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
+        return Result(outputs, done.report)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """Compile for these arguments without running."""
+        key = self._key(args, kwargs)
+        if key is None or key not in self._compiled:
+            traced = trace(self._fn, args, kwargs, public=self._public, **self._static)
+            lowered = compile_call(traced, self._config, getattr(self._fn, "__name__", "function"))
+            if key is None:
+                return lowered
+            self._compiled[key] = lowered
+        return self._compiled[key]
+
+    def with_config(self, config: ConfigSource) -> SecureFunction:
+        """The same function under another configuration."""
+        return SecureFunction(
+            self._fn,
+            config=config,
+            public=self._public,
+            checked=self._checked,
+            seed=self._seed,
+            **self._static,
+        )
+
+    def compare(
+        self,
+        *args: Any,
+        configs: Sequence[ConfigSource] | None = None,
+        puma: bool = True,
+        emulated: bool = True,
+        **kwargs: Any,
+    ) -> Comparison:
+        """Plaintext, emulation, each configuration (default: this function's) and PUMA on stock SPU: error and cost."""
+        plain = jax.jit(self._fn, **self._static)
+        plain(*args, **kwargs)  # compiles
+        started = time.perf_counter()
+        expected = [np.asarray(each) for each in jax.tree_util.tree_leaves(plain(*args, **kwargs))]
+        rows = [ComparisonRow(config=PLAINTEXT, seconds=time.perf_counter() - started)]
+        for each in (self._config,) if configs is None else configs:
+            function = self.with_config(each)
+            if emulated:
+                rows.append(function._emulated_row(expected, args, kwargs))
+            rows.append(function._measured_row(expected, args, kwargs))
+        if puma:
+            rows.append(self._puma_row(expected, args, kwargs))
+        return Comparison(tuple(rows))
+
+    def _emulated_row(self, expected: list[Any], args: Any, kwargs: Any) -> ComparisonRow:
+        lowered = self.lower(*args, **kwargs)
+        values = self._leaves(args, kwargs)
+        lowered.emulate(values)  # compiles
+        started = time.perf_counter()
+        outputs = lowered.emulate(values)
+        seconds = time.perf_counter() - started
+        return ComparisonRow(
+            config=f"{self._config.name}, emulated",
+            seconds=seconds,
+            part_of=self._config.name,
+            note="plaintext with the same roundings",
+            **accuracy(outputs, expected),
+        )
+
+    def _measured_row(self, expected: list[Any], args: Any, kwargs: Any) -> ComparisonRow:
+        self.run(*args, **kwargs)  # compiles
+        result = self.run(*args, **kwargs)
+        return ComparisonRow(
+            config=self._config.name,
+            seconds=result.report.seconds,
+            bytes_sent_per_party=result.report.bytes_sent_per_party,
+            offline_bytes_sent_per_party=result.report.offline_bytes_sent_per_party,
+            messages_per_party=result.report.messages_per_party,
+            rounds=result.report.rounds,
+            **accuracy(jax.tree_util.tree_leaves(result.outputs), expected),
+        )
+
+    def _puma_row(self, expected: list[Any], args: Any, kwargs: Any) -> ComparisonRow:
+        from ditto_spu.peers.puma import run_puma  # imports spu's processes: only for whoever compares
+
+        result = run_puma(self._fn, args, kwargs, public=self._public, **self._static)
+        return ComparisonRow(
+            config=PUMA,
+            seconds=result.seconds,
+            bytes_sent_per_party=result.bytes_sent_per_party,
+            messages_per_party=result.messages_per_party,
+            note="stock SPU; messages bound the rounds",
+            **accuracy(jax.tree_util.tree_leaves(result.outputs), expected),
+        )
+
+    def _leaves(self, args: Any, kwargs: Any) -> list[Any]:
+        """The arrays of a call in the order of the plan's inputs."""
+        nums, names = self._static_of()
+        dynamic = tuple(arg for index, arg in enumerate(args) if index not in nums)
+        named = {key: kwargs[key] for key in kwargs if key not in names}
+        return jax.tree_util.tree_leaves((dynamic, named))
+
+    def _static_of(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        nums, names = self._static["static_argnums"], self._static["static_argnames"]
+        return (
+            (nums,) if isinstance(nums, int) else tuple(int(each) for each in nums),
+            (names,) if isinstance(names, str) else tuple(str(each) for each in names),
+        )
+
+    def _key(self, args: Any, kwargs: Any) -> Any:
+        """What a compilation depends on; None if something cannot be hashed (then nothing is cached)."""
+        nums, names = self._static_of()
+        static = (
+            tuple(arg for index, arg in enumerate(args) if index in nums),
+            tuple(sorted((key, kwargs[key]) for key in kwargs if key in names)),
+        )
+        dynamic = (
+            tuple(arg for index, arg in enumerate(args) if index not in nums),
+            {key: kwargs[key] for key in kwargs if key not in names},
+        )
+        leaves, tree = jax.tree_util.tree_flatten(dynamic)
+        try:
+            shapes = tuple((np.shape(leaf), str(jax.dtypes.result_type(leaf))) for leaf in leaves)
+            key = (static, tree, shapes, bool(jax.config.jax_enable_x64))
+            hash(key)
+        except TypeError:
+            return None
+        return key

@@ -1,0 +1,85 @@
+"""The simulator's checked mode: join the shares of every value and compare with plaintext. Never part of a real run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels import KERNELS
+from ditto_kernels.kernel import Spec
+from ditto_kernels.ring import decode
+from ditto_kernels.rss import Rss, reconstruct
+from ditto_spu.errors import RangeError
+from ditto_spu.plan import KernelStep, Plan, Step
+
+SLACK = 4.0  # times a kernel's own bound, before a result counts as wrong
+
+
+class Checker:
+    """Collects the three parties' parts; the last to arrive joins and checks them."""
+
+    def __init__(self, plan: Plan, inputs: dict[int, NDArray[Any]]) -> None:
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._parts: dict[int, dict[int, Sequence[Any]]] = {}
+        self._values = dict(inputs)
+
+    def observe(self, rank: int, number: int, step: Step, results: Sequence[Any]) -> None:
+        """One party's results of a step; RangeError at the party that completes a wrong one."""
+        with self._lock:
+            parts = self._parts.setdefault(number, {})
+            parts[rank] = results
+            if len(parts) < 3:
+                return
+            del self._parts[number]
+            for place, var in enumerate(step.outputs):
+                self._values[var] = self._joined([parts[r][place] for r in range(3)])
+                self._check_range(var)
+            if isinstance(step, KernelStep):
+                self._check_kernel(number, step)
+
+    def _joined(self, parts: Sequence[Any]) -> NDArray[Any]:
+        if isinstance(parts[0], Rss):
+            return decode(reconstruct(parts), parts[0].fxp)
+        return np.asarray(parts[0])
+
+    def _check_range(self, var: int) -> None:
+        info = self._plan.vars[var]
+        if info.fxp is None:
+            return
+        worst = float(np.max(np.abs(self._values[var]), initial=0.0))
+        if info.range is not None and worst > info.range:
+            raise RangeError(
+                f"'{info.path}': |value| reached {worst:g}, more than the declared range {info.range:g}: "
+                "raise the range, and give the format room for it"
+            )
+
+    def _check_kernel(self, number: int, step: KernelStep) -> None:
+        """A value that wrapped, or left a kernel's range, differs from the plaintext result."""
+        kernel = KERNELS[step.kernel]
+        output = step.outputs[0]
+        info = self._plan.vars[output]
+        assert info.fxp is not None
+        attributes = dict(step.attributes)
+        expected = np.asarray(kernel.reference(*(self._values[var] for var in step.inputs), **attributes))
+        worst = float(np.max(np.abs(expected), initial=0.0))
+        if worst >= info.fxp.limit:
+            raise RangeError(
+                f"step {number} ({step.kernel}) at '{step.path}': the result {worst:g} does not fit {info.fxp}, "
+                f"which holds |x| < {info.fxp.limit:g}: choose fewer fraction bits or a wider ring for this path"
+            )
+        specs = [Spec(self._plan.vars[var].shape, self._plan.vars[var].fxp) for var in step.inputs]
+        bound = SLACK * kernel.error(*specs, out=info.fxp, **attributes) + 1e-3 * worst
+        error = float(np.max(np.abs(expected - self._values[output]), initial=0.0))
+        if error > bound:
+            raise RangeError(
+                f"step {number} ({step.kernel}) at '{step.path}': the result is off by {error:g} (bound {bound:g}): "
+                f"an operand or product left its range; operands reach "
+                + ", ".join(f"{np.max(np.abs(self._values[var]), initial=0.0):g}" for var in step.inputs)
+            )
+
+

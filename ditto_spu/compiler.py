@@ -1,0 +1,77 @@
+"""From a traced call to a plan: the passes in order, and every stage's text kept for inspection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ditto_kernels import KERNELS
+from ditto_kernels.kernel import Spec
+from ditto_spu import ir
+from ditto_spu.errors import InputError, nearest
+from ditto_spu.frontend import Traced
+from ditto_spu.passes.assign import assign
+from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.insert_casts import insert_casts
+from ditto_spu.passes.segment import segment
+from ditto_spu.passes.verify import verify
+from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
+from ditto_spu.report import CostReport, CostRow
+from ditto_spu.rules import Config
+
+STAGES = ("traced", "fused", "formats", "plan")
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A compiled call, before it runs: its text after each stage, its plan and what the plan costs."""
+
+    traced: Traced
+    config: Config
+    texts: Mapping[str, str]
+    plan: Plan
+
+    def as_text(self, stage: str = "plan") -> str:
+        """StableHLO after a stage of the compiler ("traced", "fused", "formats"), or the plan."""
+        if stage not in STAGES:
+            raise InputError(f"there is no stage '{stage}'{nearest(stage, STAGES)}")
+        return str(self.plan) if stage == "plan" else self.texts[stage]
+
+    def cost_analysis(self) -> CostReport:
+        """Bytes and rounds from the kernels' cost functions, without running; SPU's steps are unknown."""
+        return CostReport(tuple(_cost_row(self.plan, number) for number in range(len(self.plan.steps))))
+
+    def emulate(self, values: list[Any]) -> list[NDArray[Any]]:
+        """The program with its roundings, in plaintext: what calibration and distillation run."""
+        return ir.evaluate(self.texts["formats"], values)
+
+
+def compile_call(traced: Traced, config: Config, name: str) -> Lowered:
+    """Run all passes on a traced call."""
+    module = ir.parse(traced.module_text)
+    fused = fuse(module, traced.public)
+    assigned = assign(fused, traced.public, config)
+    cast = insert_casts(assigned)
+    verify(cast, traced.public)
+    plan = segment(cast, traced.public, [each.path for each in traced.arguments], name, config.name)
+    texts = {"traced": traced.module_text, "fused": ir.text(fused, True), "formats": ir.text(cast, True)}
+    return Lowered(traced, config, texts, plan)
+
+
+def _cost_row(plan: Plan, number: int) -> CostRow:
+    step = plan.steps[number]
+    format_ = ", ".join(dict.fromkeys(str(plan.vars[var].fxp or "public") for var in step.outputs))
+    if isinstance(step, SpuStep):
+        return CostRow(number, step.path, "spu", format_, rounds=None, source="unknown")
+    if not isinstance(step, KernelStep):
+        return CostRow(number, step.path, kind(step), format_, source="computed")
+    specs = [Spec(plan.vars[var].shape, plan.vars[var].fxp) for var in step.inputs]
+    cost = KERNELS[step.kernel].cost(*specs, out=plan.vars[step.outputs[0]].fxp, **dict(step.attributes))
+    online, offline = cost.by_rank(step.dealer)
+    return CostRow(
+        number, step.path, step.kernel, format_, online, offline, rounds=cost.rounds, source="computed"
+    )
+
