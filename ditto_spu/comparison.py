@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 PLAINTEXT = "plaintext"
@@ -55,7 +55,7 @@ class Comparison:
         """Plain data for JSON."""
         return [{**asdict(row), "speed_up": self.speed_up(row)} for row in self.rows]
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("", no_wrap=True)
         for title in (
@@ -68,7 +68,6 @@ class Comparison:
             "cosine",
         ):
             table.add_column(title, justify="right")
-        table.add_column("note")
         for row in self.rows:
             table.add_row(
                 f"  {row.config}" if row.part_of else row.config,
@@ -79,9 +78,9 @@ class Comparison:
                 _cell(self.speed_up(row), "{:.1f}x"),
                 _cell(row.max_abs_error, "{:.4f}"),
                 _cell(row.cosine, "{:.5f}"),
-                row.note,
             )
-        return table
+        # Beside the numbers, notes would make the table too wide for a terminal.
+        return Group(table, *(f"{row.config}: {row.note}" for row in self.rows if row.note))
 
     def __str__(self) -> str:
         console = Console(width=200, no_color=True)

@@ -36,5 +36,5 @@ def test_speed_up_is_per_item() -> None:
     table = Comparison((ComparisonRow(config=PLAINTEXT, seconds=0.1), ours, puma, part), item="sentence")
     assert [row["speed_up"] for row in table.as_dicts()] == [None, 25.0, 1.0, None]
     text = str(table)
-    assert "per sentence" in text and "25.0x" in text and "2.0" in text and "1,234" in text
+    assert "puma: one sentence" in text and "25.0x" in text and "2.0" in text and "1,234" in text
     assert Comparison((ours,)).speed_up(ours) is None
