@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from rich import box
@@ -31,6 +31,14 @@ class ComparisonRow:
     cosine: float | None = None
     note: str = ""
     part_of: str | None = None  # set on a row that measures only a part of another
+
+
+class Accuracy(TypedDict):
+    """The fields of a row that compare its outputs with plaintext."""
+
+    max_abs_error: float
+    mean_abs_error: float
+    cosine: float
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class Comparison:
         return captured.get()
 
 
-def accuracy(outputs: Sequence[Any], expected: Sequence[Any]) -> dict[str, float]:
+def accuracy(outputs: Sequence[Any], expected: Sequence[Any]) -> Accuracy:
     """Largest and mean absolute error over all arrays; least cosine of vectors along the last dimension."""
     errors, cosines = [np.zeros(0)], [1.0]
     for output, target in zip(outputs, expected, strict=True):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ditto_spu.api import secure
@@ -47,8 +47,8 @@ def main() -> None:
             expected, row = _plaintext(embed, params, ids, mask)
         rows, embeddings = [row], {}
         for name, note in CONFIGS.items():
-            with stage(f"{name}, {len(texts)} sentences under MPC"):
-                result = secure(embed, config=name, public=("mask",)).run(params, ids, mask)
+            with stage(f"{name}, {len(texts)} sentences under MPC") as show:
+                result = secure(embed, config=name, public=("mask",)).run(params, ids, mask, progress=show)
             embeddings[name] = np.asarray(result.outputs)
             rows.append(_row(name, result.report, embeddings[name], expected, note))
         with stage("PUMA on stock SPU, one sentence"):
@@ -111,15 +111,20 @@ def _ranking(expected: NDArray[Any], secret: NDArray[Any]) -> Table:
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Any]:
-    """Yields `stage(title)`: a context whose elapsed time is shown while it runs."""
-    columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), TimeElapsedColumn())
+    """Yields `stage(title)`: a context that shows its elapsed time and the steps reported to it."""
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
 
         @contextmanager
-        def stage(title: str) -> Iterator[None]:
-            task = progress.add_task(title, total=1)
-            yield
-            progress.update(task, completed=1)
+        def stage(title: str) -> Iterator[Any]:
+            task = progress.add_task(title, total=None)
+            yield lambda done, steps: progress.update(task, completed=done, total=steps)
+            progress.update(task, completed=1, total=1)
 
         yield stage
 
