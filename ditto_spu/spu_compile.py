@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import spu
 from jaxlib import xla_client
@@ -48,25 +49,29 @@ _EXPANSIONS = {
     "stablehlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
     "stablehlo.cbrt": lambda x: jnp.sign(x) * jnp.exp(jnp.log(jnp.abs(x)) / 3),
 }
+_ACCURATE = {"stablehlo.tanh": lambda x: 2 / (1 + jnp.exp(-2 * x)) - 1}
 _ELEMENTS = frozenset(("i1", "i8", "i16", "i32", "i64", "ui8", "ui16", "ui32", "ui64", "f32", "f64"))
 _compiling = threading.Lock()
 
 
-def compile_program(program: str | ir.Module, public: Sequence[bool], name: str = "main") -> bytes:
+def compile_program(
+    program: str | ir.Module, public: Sequence[bool], name: str = "main", stock: bool = False
+) -> bytes:
     """Compile a module to a serialised SPU executable with inputs `in0`, ... and outputs `out0`, ....
 
-    `public` says which arguments of @main are public. Raises UnsupportedOpError for what SPU cannot run.
+    `public` says which arguments of @main are public. With `stock` tanh is SPU's own, with an error of 0.005,
+    else it is computed from the exponential. Raises UnsupportedOpError for what SPU cannot run.
     """
     text = program if isinstance(program, str) else ir.text(program, debug_info=True)
-    return _compile(text, tuple(public), name)
+    return _compile(text, tuple(public), name, stock)
 
 
 @functools.lru_cache(maxsize=512)
-def _compile(text: str, public: tuple[bool, ...], name: str) -> bytes:
+def _compile(text: str, public: tuple[bool, ...], name: str, stock: bool) -> bytes:
     # One MLIR context serves the whole process: threads of parties take turns.
     with _compiling:
         module = ir.parse(text)
-        _expand(module)
+        _expand(module, _EXPANSIONS if stock else {**_EXPANSIONS, **_ACCURATE})
         _refuse_unsupported(module)
         _simplify_comparators(module)
         outputs = len(ir.ops(ir.body(ir.main(module)))[-1].operands)
@@ -102,10 +107,10 @@ def reason(error: RuntimeError) -> str:
     return " ".join(re.split(r"[Ss]tack ?trace", str(error))[0].removeprefix("what:").split())
 
 
-def _expand(module: ir.Module) -> None:
+def _expand(module: ir.Module, expansions: Mapping[str, Callable[[jax.Array], jax.Array]]) -> None:
     for op in list(ir.walk(module.operation)):
-        if op.name in _EXPANSIONS:
-            (value,) = ir.emit(_EXPANSIONS[op.name], list(op.operands), op, op.location)
+        if op.name in expansions:
+            (value,) = ir.emit(expansions[op.name], list(op.operands), op, op.location)
             ir.replace_all_uses(op.results[0], value)
             op.erase()
 

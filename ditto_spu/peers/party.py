@@ -1,0 +1,30 @@
+"""One of three processes: python -m ditto_spu.peers.party FOLDER ADDRESS0 ADDRESS1 ADDRESS2 RANK."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import resource
+import sys
+from pathlib import Path
+
+from ditto_spu.peers.stock import TIMEOUT, run_party
+from ditto_spu.spu_backend import connect
+from ditto_spu.spu_profile import log_to
+from ditto_spu.spu_values import Shared
+
+
+def main(folder: Path, addresses: list[str], rank: int) -> None:
+    """Read program and inputs of this party from the folder, run, leave outputs and log there."""
+    log_to(folder / f"spu{rank}.log")
+    program, values = pickle.loads((folder / f"in{rank}").read_bytes())
+    inputs = [Shared(*each) if isinstance(each, tuple) else each for each in values]
+    party = run_party(connect(rank, addresses, timeout=TIMEOUT), program, inputs)
+    outputs = [tuple(each) for each in party.outputs]
+    (folder / f"out{rank}").write_bytes(pickle.dumps((outputs, party.seconds)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (folder / f"peak{rank}").write_text(json.dumps(peak))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:5], int(sys.argv[5]))

@@ -1,0 +1,181 @@
+"""A whole program on stock SPU, by three threads or three processes, with its time, bytes and memory."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import queue
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_spu.errors import InputError, PartyError
+from ditto_spu.spu_backend import Link, SpuParty, create_links
+from ditto_spu.spu_compile import compile_program
+from ditto_spu.spu_profile import ExecutionCost, OpCost, log_to, read_costs
+from ditto_spu.spu_values import Shared, reconstruct, share
+
+# PUMA's setting; its own exponential inside softmax is written out, this is for any other.
+TAYLOR_ITERS = 5
+# Longer than any single op of a large model takes.
+TIMEOUT = 900.0
+
+
+@dataclass(frozen=True)
+class StockResult:
+    """What a run gave and cost; lists are in the order of ranks.
+
+    seconds: online time of the slowest party, without compiling and sharing. peak_memory_bytes: of the
+    process (threads; what ran before counts too) or of all three together (processes).
+    """
+
+    outputs: Any
+    seconds: float
+    bytes_sent_per_party: tuple[int, ...]
+    messages_per_party: tuple[int, ...]
+    peak_memory_bytes: int
+    ops: tuple[OpCost, ...]
+
+    def with_outputs(self, outputs: Any) -> StockResult:
+        """The same costs with the outputs in another form."""
+        return replace(self, outputs=outputs)
+
+
+@dataclass(frozen=True)
+class _Party:
+    """What one party returns."""
+
+    rank: int
+    outputs: list[Shared]
+    seconds: float
+
+
+def run_stock(text: str, arrays: Sequence[Any], public: Sequence[bool], mode: str = "threads") -> StockResult:
+    """Run a module on three parties: `mode` is "threads" (one process) or "processes" (loopback network)."""
+    if mode not in ("threads", "processes"):
+        raise InputError(f"mode '{mode}' is unknown: choose threads or processes")
+    program = compile_program(text, public, "peer", stock=True)
+    inputs: list[list[Any]] = [[], [], []]
+    for array, shown in zip(arrays, public, strict=True):
+        parts = (np.asarray(array),) * 3 if shown else share(np.asarray(array))
+        for rank, part in enumerate(parts):
+            inputs[rank].append(part)
+    with tempfile.TemporaryDirectory(prefix="ditto-stock-") as folder:
+        run = _in_threads if mode == "threads" else _in_processes
+        parties, costs, peak = run(Path(folder), program, inputs)
+    outputs = [reconstruct(parts) for parts in zip(*(party.outputs for party in parties), strict=True)]
+    return StockResult(
+        outputs,
+        max(party.seconds for party in parties),
+        tuple(sum(each) for each in zip(*(cost.bytes_sent for cost in costs), strict=True)),
+        tuple(sum(each) for each in zip(*(cost.messages for cost in costs), strict=True)),
+        peak,
+        costs[0].ops,
+    )
+
+
+def run_party(link: Link, program: bytes, inputs: Sequence[Shared | NDArray[Any]]) -> _Party:
+    """One party's run, timed from the moment that all three are ready."""
+    party = SpuParty(link, profile=True, taylor_iters=TAYLOR_ITERS)
+    link.barrier()
+    started = time.perf_counter()
+    outputs = party.run(program, inputs)
+    return _Party(link.rank, outputs, time.perf_counter() - started)
+
+
+def _in_threads(
+    folder: Path, program: bytes, inputs: Sequence[Sequence[Any]]
+) -> tuple[list[_Party], list[ExecutionCost], int]:
+    log_to(folder / "spu.log")
+    done: queue.SimpleQueue[_Party | BaseException] = queue.SimpleQueue()
+
+    def work(link: Link) -> None:
+        try:
+            done.put(run_party(link, program, inputs[link.rank]))
+        except BaseException as error:
+            done.put(error)
+
+    for link in create_links(TIMEOUT):
+        # Daemons: when one party fails the others wait for it until the timeout, but the caller need not.
+        threading.Thread(target=work, args=(link,), daemon=True).start()
+    parties = []
+    for _ in range(3):
+        result = done.get()
+        if isinstance(result, BaseException):
+            raise result
+        parties.append(result)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return sorted(parties, key=lambda party: party.rank), read_costs(folder / "spu.log"), peak
+
+
+def _in_processes(
+    folder: Path, program: bytes, inputs: Sequence[Sequence[Any]]
+) -> tuple[list[_Party], list[ExecutionCost], int]:
+    for rank in range(3):
+        # Plain tuples of arrays: nothing to unpickle but numpy.
+        values = [tuple(each) if isinstance(each, Shared) else each for each in inputs[rank]]
+        (folder / f"in{rank}").write_bytes(pickle.dumps((program, values)))
+    addresses = _free_addresses()
+    command = [sys.executable, "-m", "ditto_spu.peers.party", str(folder), *addresses]
+    errors = [(folder / f"error{rank}").open("wb") for rank in range(3)]
+    started = [
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.DEVNULL, stderr=errors[rank])
+        for rank in range(3)
+    ]
+    try:
+        _wait(started, folder)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+        for file in errors:
+            file.close()
+    parties, costs, peak = [], [], 0
+    for rank in range(3):
+        outputs, seconds = pickle.loads((folder / f"out{rank}").read_bytes())
+        parties.append(_Party(rank, [Shared(*each) for each in outputs], seconds))
+        peak += json.loads((folder / f"peak{rank}").read_text())
+        costs.append(read_costs(folder / f"spu{rank}.log", parties=1))
+    joined = [
+        ExecutionCost(
+            same[0].name,
+            max(each.seconds for each in same),
+            tuple(each.bytes_sent[0] for each in same),
+            tuple(each.messages[0] for each in same),
+            same[0].ops,
+        )
+        for same in zip(*costs, strict=True)
+    ]
+    return parties, joined, peak
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
+    """Return when all have ended well; raise as soon as one has not."""
+    while True:
+        codes = [process.poll() for process in processes]
+        for rank, code in enumerate(codes):
+            if code:
+                last = (folder / f"error{rank}").read_text(errors="replace").strip().splitlines()[-1:]
+                raise PartyError(f"the process of party {rank} ended with code {code}: {' '.join(last)}")
+        if all(code == 0 for code in codes):
+            return
+        time.sleep(0.05)
+
+
+def _free_addresses() -> list[str]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return addresses
