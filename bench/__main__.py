@@ -1,0 +1,48 @@
+"""`python -m bench --case CASE [--config NAME ...] [--baseline puma] [--repeat N] [--json FILE]`"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench.rows import table
+from bench.sides import measure
+from ditto_spu.config import load_config
+from ditto_spu.errors import DittoError, InputError
+from ditto_spu.models import named_model
+
+
+def main(
+    case: Annotated[list[str], typer.Option(help="A model of `ditto models`; may be given several times.")],
+    config: Annotated[list[str], typer.Option(help="A configuration; may be given several times.")] = ["ditto"],  # noqa: B006
+    baseline: Annotated[str, typer.Option(help="'puma', or 'none'.")] = "none",
+    repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+) -> None:
+    """Time each side in its own process, alternating; print medians and, with a baseline, ratios."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    try:
+        if baseline not in ("puma", "none"):
+            raise InputError(f"there is no baseline '{baseline}': choose puma or none")
+        for name in config:
+            load_config(name)
+        rows = []
+        for name in case:
+            named_model(name)
+            sides = [*config, *(["puma"] if baseline == "puma" else [])]
+            rows += measure(name, sides, repeat, lambda line: console.print(f"[dim]{line}"))
+    except DittoError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    console.print(table(rows))
+    if json_file is not None:
+        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

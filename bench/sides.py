@@ -1,0 +1,67 @@
+"""Drive one worker process a side, turn by turn, and gather medians."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ditto_spu.errors import PartyError
+
+ANSWER = "bench-answer "  # a worker's other output, such as warnings, is passed over
+
+
+class Worker:
+    """One side in its own process: it compiles and warms up once, then runs when told to."""
+
+    def __init__(self, case: str, side: str) -> None:
+        self._name = f"{case}, {side}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.worker", case, side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """Send a command and wait for its answer."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith(ANSWER):
+                answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
+                return answer
+        raise PartyError(f"the worker for {self._name} ended with exit code {self._process.wait()}")
+
+    def close(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
+
+
+def measure(case: str, sides: list[str], repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """One row a side. The sides take turns, so that a noisy moment of the machine meets them all."""
+    workers: dict[str, Worker] = {}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    try:
+        for side in sides:
+            say(f"{case}: {side}: compile and warm up")
+            workers[side] = Worker(case, side)
+            workers[side].ask("warm")
+        for turn in range(repeat):
+            for side in sides:
+                seconds[side].append(workers[side].ask("run")["seconds"])
+                say(f"{case}: {side}: run {turn + 1} of {repeat}: {seconds[side][-1]:.3f} s")
+        rows = []
+        for side in sides:
+            row = workers[side].ask("report")
+            rows.append({"case": case, "config": side, "seconds": statistics.median(seconds[side])} | row)
+            rows[-1]["seconds_all"] = seconds[side]
+        return rows
+    finally:
+        for worker in workers.values():
+            worker.close()

@@ -1,0 +1,100 @@
+"""One side of a benchmark in its own process: reads `warm`, `run` or `report` from standard input, answers in JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from bench.sides import ANSWER
+from ditto_spu import secure
+from ditto_spu.comparison import accuracy
+from ditto_spu.models import Program, named_model
+from ditto_spu.peers.puma import run_puma
+
+
+class Ours:
+    """Three simulated parties as threads."""
+
+    def __init__(self, program: Program, config: str) -> None:
+        self._program = program
+        self._secure = secure(program.fn, config=config, public=program.public)
+        self._result: Any = None
+
+    def warm(self) -> dict[str, Any]:
+        return self.run()
+
+    def run(self) -> dict[str, Any]:
+        self._result = self._secure.run(*self._program.args)
+        return {"seconds": self._result.report.seconds}
+
+    def report(self) -> dict[str, Any]:
+        report = self._result.report
+        return {
+            "bytes_sent_per_party": report.bytes_sent_per_party,
+            "offline_bytes_sent_per_party": report.offline_bytes_sent_per_party,
+            "messages_per_party": report.messages_per_party,
+            "rounds": report.rounds,
+            "peak_memory_bytes": _peak_memory(),
+            **_errors(self._program, self._result.outputs),
+        }
+
+
+class Puma:
+    """Stock SPU: timed as threads, like ours; bytes of every party come from one run in three processes."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._result: Any = None
+        self._peak = 0
+
+    def _run(self, mode: str) -> Any:
+        return run_puma(self._program.fn, self._program.args, public=self._program.public, mode=mode)
+
+    def warm(self) -> dict[str, Any]:
+        return {}  # SPU interprets: its compilation is not part of `seconds`
+
+    def run(self) -> dict[str, Any]:
+        self._result = self._run("threads")
+        self._peak = max(self._peak, self._result.peak_memory_bytes)
+        return {"seconds": self._result.seconds}
+
+    def report(self) -> dict[str, Any]:
+        counted = self._run("processes")
+        return {
+            "bytes_sent_per_party": counted.bytes_sent_per_party,
+            "offline_bytes_sent_per_party": (0, 0, 0),
+            "messages_per_party": counted.messages_per_party,
+            "rounds": None,
+            "peak_memory_bytes": self._peak,
+            **_errors(self._program, self._result.outputs),
+        }
+
+
+def _errors(program: Program, outputs: Any) -> dict[str, Any]:
+    expected = jax.jit(program.fn)(*program.args)
+    leaves = jax.tree_util.tree_leaves
+    versions = {name: version(name) for name in ("jax", "jaxlib", "spu", "numpy", "ditto-spu")}
+    return accuracy(leaves(outputs), [np.asarray(each) for each in leaves(expected)]) | {"versions": versions}
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main(case: str, side: str) -> None:
+    """Answer commands until standard input ends."""
+    program = named_model(case).build()
+    worker = Puma(program) if side == "puma" else Ours(program, side)
+    for line in sys.stdin:
+        answer = {"warm": worker.warm, "run": worker.run, "report": worker.report}[line.strip()]()
+        print(ANSWER + json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
