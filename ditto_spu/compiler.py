@@ -16,6 +16,7 @@ from ditto_spu.frontend import Traced
 from ditto_spu.passes.assign import assign
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.insert_casts import insert_casts
+from ditto_spu.passes.linearise import linearise
 from ditto_spu.passes.segment import segment
 from ditto_spu.passes.verify import verify
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
@@ -53,7 +54,7 @@ def compile_call(traced: Traced, config: Config, name: str) -> Lowered:
     """Run all passes on a traced call."""
     module = ir.parse(traced.module_text)
     fused = fuse(module, traced.public)
-    assigned = assign(fused, traced.public, config)
+    assigned = assign(linearise(fused, traced.public), traced.public, config)
     cast = insert_casts(assigned)
     verify(cast, traced.public)
     plan = segment(cast, traced.public, [each.path for each in traced.arguments], name, config.name)

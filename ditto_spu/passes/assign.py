@@ -197,11 +197,15 @@ def _decide_local(state: _State, op: ir.Op, secrets: Sequence[ir.Value], default
 
 
 def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> None:
+    """Times a public value: a power of two is read off, an integer needs no truncation, others are encoded.
+
+    A factor that only the run knows is encoded in ring 64: a narrow ring leaves it too few bits.
+    """
     result = op.results[0]
-    current = _current(state, value, default)
     other = next(each for each in op.operands if each != value)
     maker = ir.define(other)
     constant = ir.constant_value(maker) if maker is not None and maker.name == "stablehlo.constant" else None
+    current = _current(state, value, default)
     if constant is not None and (shift := _power_of_two(constant)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
@@ -211,16 +215,29 @@ def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> No
             _record_operands(op, {value: current})
             _record(op, retagged)
             return
-    bits = FACTOR_BITS[max(16, current.ring_bits)]
-    if constant is not None and np.max(np.abs(constant)) > 0:
-        bits -= math.ceil(math.log2(float(np.max(np.abs(constant)))))
-    bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
-    natural = Fxp(current.ring_bits, current.fraction_bits + bits)
     target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
+    if _is_integral(other):
+        bits, target = 0, current
+    elif constant is None:
+        current = Fxp(64, current.fraction_bits)
+        bits, target = FACTOR_BITS[64], Fxp(64, current.fraction_bits)
+    else:
+        bits = FACTOR_BITS[max(16, current.ring_bits)]
+        if np.max(np.abs(constant)) > 0:
+            bits -= math.ceil(math.log2(float(np.max(np.abs(constant)))))
+    bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
     ir.set_string(op, "ditto.factor", str(Fxp(current.ring_bits, bits)))
     _record_operands(op, {value: current})
     state.formats[result] = target
-    _record(op, target, natural)
+    _record(op, target, Fxp(current.ring_bits, current.fraction_bits + bits))
+
+
+def _is_integral(value: ir.Value) -> bool:
+    """Whether a public value is a converted integer or boolean, perhaps rearranged."""
+    maker = ir.define(value)
+    while maker is not None and maker.name in ("stablehlo.broadcast_in_dim", "stablehlo.reshape"):
+        maker = ir.define(maker.operands[0])
+    return maker is not None and maker.name == "stablehlo.convert" and not ir.is_float(maker.operands[0])
 
 
 def _power_of_two(constant: np.ndarray) -> int | None:
