@@ -1,0 +1,218 @@
+"""Maxima: elementwise, and along an axis by a tournament that stays in 2-of-2 shares between A and B."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.additive import Additive, Opened, from_rss, to_rss
+from ditto_kernels.boolean import Bits, unpack
+from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.cost import Cost, elements, exchanged
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
+from ditto_kernels.ring import Array, Fxp, encode
+from ditto_kernels.rss import Rss
+from ditto_kernels.select import multiply_bits_cost, open_bits
+from ditto_kernels.truncate import convert, convert_cost
+
+
+def local(x: Additive, share: Array | None) -> Additive:
+    """The sharing whose own part is `share`, in x's format."""
+    return Additive(share, tuple(x.shape if share is None else share.shape), x.fxp)
+
+
+def shared(party: Party, x: Rss) -> Additive:
+    """`from_rss` with a numpy share."""
+    additive = from_rss(party, x)
+    return local(additive, None if additive.share is None else np.asarray(additive.share))
+
+
+def constant(party: Party, ring_elements: Array, fxp: Fxp) -> Additive:
+    """A public value as a sharing: A holds it, B holds zero."""
+    value = np.asarray(ring_elements).astype(fxp.dtype)
+    share = {"A": value, "B": np.zeros_like(value), "D": None}[party.role]
+    return Additive(share, value.shape, fxp)
+
+
+def choose(party: Party, keep: Array, x: Additive, otherwise: int) -> Additive:
+    """x where the PUBLIC mask says so, else a public ring element: local."""
+    if x.share is None:
+        return x
+    fill = np.asarray(otherwise if party.role == "A" else 0).astype(x.fxp.dtype)
+    return local(x, np.where(keep, x.share, fill))
+
+
+def _open(party: Party, x: Additive) -> Protocol[Opened]:
+    """`open_masked` in numpy: the levels of a tournament have many shapes, each of which XLA would compile."""
+    like = (x.shape, x.fxp.dtype)
+    if party.role == "D":
+        first, second = party.draw_both("open", *like)
+        yield from exchange(party, "open", None, like)
+        return Opened(None, first + second, x.shape, x.fxp)
+    mask = party.draw_with_dealer("open", *like)
+    mine = x.share + mask
+    other = yield from exchange(party, "open", mine, like)
+    return Opened(mine + other, mask, x.shape, x.fxp)
+
+
+def _times(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
+    """`multiply_bits` by one bit an element, in numpy for the same reason."""
+    beta, rho = yield from open_bits(party, bits)
+    items = [Deal("rho_ring", x.shape, x.fxp.dtype), Deal("rho_r", x.shape, x.fxp.dtype)]
+
+    def spread(words: Array) -> Array:
+        return unpack(words[0], elements(x.shape), bits.word_bits).astype(x.fxp.dtype).reshape(x.shape)
+
+    def make() -> tuple[Array, Array]:
+        ring = spread(rho)
+        return ring, ring * x.mask
+
+    dealt = yield from deal(party, items, make)
+    if party.role == "D":
+        return Additive(None, x.shape, x.fxp)
+    value = x.c - x.mask if party.role == "A" else -x.mask
+    other = x.c * dealt[0] - dealt[1]  # rho (c - r): selects where the opened bit is 0, corrects where it is 1
+    return Additive(np.where(spread(beta) != 0, value - other, other), x.shape, x.fxp)
+
+
+def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
+    """max(a, b) = a - [a < b] (a - b). Range: |a - b| < 2^(k-1) ulp. 3 rounds up to ring 16, else 4."""
+    difference = Additive(None if a.share is None else a.share - b.share, a.shape, a.fxp)
+    opened = yield from _open(party, difference)
+    below = yield from signs(party.at("sign"), opened)
+    part = yield from _times(party.at("select"), below, opened)
+    return local(a, None if part.share is None else a.share - part.share)
+
+
+def larger_cost(count: int, ring: int) -> Cost:
+    """Cost of `larger`."""
+    return exchanged(count, ring) + signs_cost(count, ring) + multiply_bits_cost(count, ring, ring)
+
+
+def _levels(length: int) -> Iterator[tuple[int, int]]:
+    """(pairs, left over) of every level of a tournament."""
+    while length > 1:
+        yield length // 2, length % 2
+        length = length // 2 + length % 2
+
+
+def tournament(party: Party, x: Additive) -> Protocol[Additive]:
+    """Maximum along axis 0, which is dropped. Nothing is reshared between the levels; exact.
+
+    Range: all pairwise differences < 2^(k-1) ulp. Cost: 3 rounds a level up to ring 16; the bytes of n - 1
+    comparisons. Source: tournament as in PUMA (arXiv 2307.12533), on masked comparison.
+    """
+    for level, (pairs, odd) in enumerate(_levels(x.shape[0])):
+        tail = x.shape[1:]
+        halves = [
+            Additive(None if x.share is None else x.share[start : start + pairs], (pairs, *tail), x.fxp)
+            for start in (0, pairs)
+        ]
+        winners = yield from larger(party.at(f"level{level}"), halves[0], halves[1])
+        share = winners.share
+        if odd and share is not None and x.share is not None:
+            share = np.concatenate([share, x.share[2 * pairs :]])
+        x = Additive(share, (pairs + odd, *tail), x.fxp)
+    return x.reshape(x.shape[1:])
+
+
+def tournament_cost(length: int, rows: int, ring: int) -> Cost:
+    """Cost of `tournament` over `rows` independent rows."""
+    total = Cost()
+    for pairs, _ in _levels(length):
+        total = total + larger_cost(pairs * rows, ring)
+    return total
+
+
+def axis_first(x: Additive, dim: int) -> Additive:
+    """The reduced axis in front, where the halves of a level are contiguous."""
+    dim %= len(x.shape)
+    order = (dim, *range(dim), *range(dim + 1, len(x.shape)))
+    shape = tuple(x.shape[axis] for axis in order)
+    if x.share is None:
+        return Additive(None, shape, x.fxp)
+    return Additive(np.ascontiguousarray(np.transpose(np.asarray(x.share), order)), shape, x.fxp)
+
+
+def _operand(party: Party, value: Rss | Array, fxp: Fxp, shape: tuple[int, ...]) -> Additive:
+    additive = shared(party, value) if isinstance(value, Rss) else constant(party, encode(value, fxp), fxp)
+    share = None if additive.share is None else np.broadcast_to(np.asarray(additive.share), shape)
+    return Additive(share, shape, fxp)
+
+
+def _run_maximum(party: Party, x: Rss | Array, y: Rss | Array, out: Fxp) -> Protocol[Rss]:
+    """Elementwise maximum of two shared values of one format, or of a shared and a public one.
+
+    Range: |x - y| < 2^(k-1) ulp. Error: none, but that of the cast to `out`. Security: see `signs`, `multiply_bits`.
+    """
+    shared = [value for value in (x, y) if isinstance(value, Rss)]
+    if not shared or any(value.fxp != shared[0].fxp for value in shared):
+        raise ValueError("maximum takes at least one shared operand, and shared operands of one format")
+    fxp, shape = shared[0].fxp, np.broadcast_shapes(x.shape, y.shape)
+    left, right = (_operand(party, value, fxp, shape) for value in (x, y))
+    best = yield from larger(party.at("larger"), left, right)
+    joined = yield from to_rss(party, best)
+    return (yield from convert(party.at("cast"), joined, out))
+
+
+def _maximum_cost(x: Spec, y: Spec, out: Fxp) -> Cost:
+    fxp = x.fxp or y.fxp
+    assert fxp is not None
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    count = elements(shape)
+    return larger_cost(count, fxp.ring_bits) + exchanged(count, fxp.ring_bits) + convert_cost(shape, fxp, out)
+
+
+def _run_reduce(party: Party, x: Rss, out: Fxp, dim: int = -1, mask: Array | None = None) -> Protocol[Rss]:
+    """Maximum over one dimension, which is dropped. Positions that the public `mask` excludes count as lowest.
+
+    Range: |x| < 2^(k-2) ulp. Error: none, but that of the cast to `out`.
+    """
+    value = shared(party, x)
+    if mask is not None:
+        value = choose(party, np.broadcast_to(mask, x.shape), value, -(1 << (x.fxp.ring_bits - 2)))
+    best = yield from tournament(party.at("tournament"), axis_first(value, dim))
+    joined = yield from to_rss(party, best)
+    return (yield from convert(party.at("cast"), joined, out))
+
+
+def _reduce_cost(x: Spec, out: Fxp, dim: int = -1, mask: Array | None = None) -> Cost:
+    assert x.fxp is not None
+    shape = dropped(x.shape, dim)
+    rows, ring = elements(shape), x.fxp.ring_bits
+    return (
+        tournament_cost(x.shape[dim], rows, ring) + exchanged(rows, ring) + convert_cost(shape, x.fxp, out)
+    )
+
+
+def dropped(shape: Sequence[int], dim: int) -> tuple[int, ...]:
+    """The shape without one dimension."""
+    dim %= len(shape)
+    return (*shape[:dim], *shape[dim + 1 :])
+
+
+def _reduce_reference(x: Array, dim: int = -1, mask: Array | None = None) -> Array:
+    return np.max(np.asarray(x) if mask is None else np.where(mask, x, -np.inf), axis=dim)
+
+
+def cast_error(source: Fxp | None, out: Fxp) -> float:
+    """Error bound of the last cast."""
+    return 1.5 * out.ulp if source is None or source.fraction_bits > out.fraction_bits else 0.0
+
+
+def _maximum_error(x: Spec, y: Spec, out: Fxp) -> float:
+    fxp = x.fxp or y.fxp
+    assert fxp is not None
+    return cast_error(fxp, out) + (0.0 if x.fxp and y.fxp else fxp.ulp / 2)
+
+
+def _reduce_error(x: Spec, out: Fxp, **_: Any) -> float:
+    return cast_error(x.fxp, out)
+
+
+_PAPER = "PUMA, arXiv 2307.12533 (tournament); masked comparison as in Rabbit, ePrint 2021/119"
+MAXIMUM = Kernel("maximum", _run_maximum, np.maximum, _maximum_cost, _maximum_error, _PAPER)
+REDUCE_MAX = Kernel("reduce_max", _run_reduce, _reduce_reference, _reduce_cost, _reduce_error, _PAPER)
