@@ -111,11 +111,12 @@ def _join(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
     """An output from the parties' masked 3-of-3 parts."""
     if not isinstance(parts[0], Rss):
         return np.asarray(parts[0])
-    total = sum(np.asarray(part.mine) for part in parts)
+    # Stacked: numpy would widen the sum of scalars instead of wrapping it.
+    total = np.sum(np.stack([part.mine for part in parts]), axis=0, dtype=parts[0].fxp.dtype)
     dtype = np.dtype(var.dtype) if var.dtype != "bfloat16" else np.dtype(np.float32)
     if np.issubdtype(dtype, np.floating):
-        return decode(total, parts[0].fxp).astype(dtype)
-    return np.asarray(total).astype(dtype)
+        return np.asarray(decode(total, parts[0].fxp), dtype)
+    return np.asarray(total, dtype)
 
 
 def _report(

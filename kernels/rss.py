@@ -42,7 +42,7 @@ class Rss:
 
 def share(elements: NDArray[Any], fxp: Fxp, random_bytes: Any) -> tuple[Rss, Rss, Rss]:
     """Split ring elements into three parts (client side). `random_bytes(n)` is a cryptographic source."""
-    value = np.ascontiguousarray(elements, dtype=fxp.dtype)
+    value = np.asarray(elements, dtype=fxp.dtype, order="C")
     first, second = (
         np.frombuffer(random_bytes(value.nbytes), dtype=fxp.dtype).reshape(value.shape) for _ in range(2)
     )
@@ -59,5 +59,5 @@ def reconstruct(parts: Sequence[Rss]) -> NDArray[Any]:
     for rank in range(PARTIES):
         if not np.array_equal(parts[rank].next, parts[(rank + 1) % PARTIES].mine):
             raise ValueError(f"component {(rank + 1) % PARTIES} differs between its two holders: corrupted shares")
-    total = sum(np.asarray(part.mine) for part in parts)
-    return np.asarray(total, dtype=parts[0].fxp.dtype)
+    # Stacked: numpy would widen the sum of scalars instead of wrapping it.
+    return np.asarray(np.sum(np.stack([part.mine for part in parts]), axis=0, dtype=parts[0].fxp.dtype))

@@ -199,7 +199,9 @@ def _flush(builder: _Builder) -> None:
     if not group:
         return
     made = {result for op in group for result in op.results}
-    operands = list(dict.fromkeys(each for op in group for each in op.operands if each not in made))
+    operands = list(
+        dict.fromkeys(each for op in group for each in (*op.operands, *ir.captured(op)) if each not in made)
+    )
     outputs = [
         result
         for op in group
@@ -289,7 +291,7 @@ def _public_step(builder: _Builder, operations: Sequence[ir.Op]) -> PublicStep |
     for op in reversed(operations):
         if any(result in needed for result in op.results):
             chosen.append(op)
-            needed.update(op.operands)
+            needed.update((*op.operands, *ir.captured(op)))
     chosen.reverse()
     made = {result for op in chosen for result in op.results}
     inputs = [value for value in builder.index if value in needed and value not in made and value not in wanted]

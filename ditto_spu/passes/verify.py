@@ -59,6 +59,8 @@ def _constants(op: ir.Op) -> None:
     fxp = Fxp.parse(format_)
     for operand in op.operands:
         maker = ir.define(operand)
+        while maker is not None and maker.name in ("stablehlo.broadcast_in_dim", "stablehlo.reshape"):
+            maker = ir.define(maker.operands[0])
         if maker is None or maker.name != "stablehlo.constant" or not ir.is_float(operand):
             continue
         value = np.asarray(ir.constant_value(maker), np.float64)

@@ -1,0 +1,129 @@
+"""Casts and products: exact support of the error, exact cost, every dealer."""
+
+import numpy as np
+import pytest
+
+from ditto_kernels.linear import dot64, matmul, matmul_public
+from ditto_kernels.multiply import multiply, multiply_cost
+from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.truncate import convert, convert_cost, downcast, truncate, upcast
+
+F = Fxp.parse
+CASTS = [
+    ("fxp32.20", "fxp32.12"),
+    ("fxp32.12", "fxp16.8"),
+    ("fxp16.8", "fxp32.12"),
+    ("fxp32.12", "fxp64.18"),
+    ("fxp64.18", "fxp32.12"),
+    ("fxp64.36", "fxp64.18"),
+    ("fxp8.2", "fxp16.8"),
+    ("fxp32.20", "fxp16.2"),
+    ("fxp16.9", "fxp32.4"),
+    ("fxp32.12", "fxp32.12"),
+]
+
+
+@pytest.mark.parametrize("dealer", [0, 1, 2])
+@pytest.mark.parametrize(("source", "target"), CASTS)
+def test_a_cast_keeps_the_value_and_costs_what_it_says(mpc, rng, source, target, dealer):
+    source, target = F(source), F(target)
+    limit = min(source.limit, target.limit) / 2 - max(source.ulp, target.ulp)
+    values = np.concatenate([rng.uniform(-limit, limit, 997), [0, limit, -limit, source.ulp, -source.ulp]])
+    outcome = mpc(convert, (values, source), dealer=dealer, out=target)
+    exact = decode(encode(values, source), source)
+    bound = 1.5 * target.ulp if target.fraction_bits < source.fraction_bits else 0.0
+    assert np.max(np.abs(outcome.value - exact)) <= bound
+    outcome.assert_cost(convert_cost(values.shape, source, target), dealer)
+
+
+def test_the_error_of_a_truncation_has_its_proven_support_and_frequencies(mpc):
+    """Integers divisible by 2^d, so that floor(x / 2^d) is exact: the error is one of three values."""
+    source, bits = Fxp(32, 20), 8
+    values = np.arange(-30000, 30000) * 2.0**-12
+    error = (mpc(truncate, (values, source), bits=bits).value - values) * 2**12
+    found, counts = np.unique(error, return_counts=True)
+    assert set(found) <= {-1.0, 0.0, 1.0}
+    assert abs(np.mean(error)) < 0.01
+    assert abs(counts[list(found).index(0.0)] / values.size - 3 / 4) < 0.02
+
+
+def test_a_free_downcast_has_its_proven_support(mpc):
+    source, target = Fxp(32, 16), Fxp(16, 8)
+
+    def protocol(party, x):
+        return downcast(party, x, target)
+        yield
+
+    values = np.arange(-16000, 16000) * 2.0**-8
+    error = (mpc(protocol, (values, source)).value - values) * 2**8
+    assert set(np.unique(error)) <= {-1.0, 0.0, 1.0}
+    assert abs(np.mean(error)) < 0.01
+
+
+def test_an_upcast_of_a_positive_value_may_use_the_whole_positive_range(mpc):
+    values = np.array([0.0, 1.0, 1.9999])
+    outcome = mpc(upcast, (values, Fxp(16, 14)), ring=32, bias=0)
+    assert np.array_equal(outcome.value, np.rint(values * 2**14) / 2**14)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3, 4), (0,)])
+def test_casts_take_any_shape(mpc, shape):
+    outcome = mpc(convert, (np.full(shape, 1.5), F("fxp32.12")), out=F("fxp64.18"))
+    assert outcome.value.shape == shape and np.all(outcome.value == 1.5)
+
+
+def test_impossible_casts_are_explained(mpc):
+    with pytest.raises(ValueError, match="cannot truncate"):
+        mpc(truncate, (np.zeros(2), Fxp(16, 15)), bits=15)
+    with pytest.raises(ValueError, match="use downcast"):
+        mpc(upcast, (np.ones(2), Fxp(32, 12)), ring=16)
+
+
+PRODUCTS = [
+    ("fxp32.12", "fxp32.12", "fxp32.12"),
+    ("fxp32.10", "fxp32.12", "fxp16.8"),
+    ("fxp64.18", "fxp64.18", "fxp64.18"),
+    ("fxp32.12", "fxp32.8", "fxp32.20"),
+    ("fxp64.18", "fxp64.18", "fxp32.12"),
+    ("fxp16.6", "fxp16.4", "fxp16.4"),
+]
+
+
+@pytest.mark.parametrize("dealer", [0, 1, 2])
+@pytest.mark.parametrize(("left", "right", "out"), PRODUCTS)
+def test_a_product_is_right_within_its_bound(mpc, rng, left, right, out, dealer):
+    left, right, out = F(left), F(right), F(out)
+    x, y = rng.uniform(-3, 3, (40, 5)), rng.uniform(-1, 1, 5)
+    outcome = mpc(multiply, (x, left), (y, right), dealer=dealer, out=out)
+    exact = decode(encode(x, left), left) * decode(encode(y, right), right)
+    assert np.max(np.abs(outcome.value - exact)) <= 1.5 * out.ulp
+    outcome.assert_cost(multiply_cost((40, 5), left, right, out), dealer)
+
+
+MATMULS = [
+    ((4, 7), (7, 3), (((1,), (0,)), ((), ()))),
+    ((2, 5, 8), (2, 6, 8), (((2,), (2,)), ((0,), (0,)))),
+    ((3, 2, 5), (4, 3), (((0,), (1,)), ((), ()))),
+    ((6,), (6,), (((0,), (0,)), ((), ()))),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "dims"), MATMULS)
+@pytest.mark.parametrize("format_", ["fxp32.12", "fxp64.18"])
+def test_matmul_takes_any_dot_general(mpc, rng, left, right, dims, format_):
+    import jax
+
+    fxp = F(format_)
+    x, w = rng.normal(size=left), rng.normal(size=right)
+    expected = np.asarray(jax.lax.dot_general(x.astype(np.float32), w.astype(np.float32), dims))
+    outcome = mpc(matmul, (x, fxp), (w, fxp), out=fxp, dims=dims)
+    assert outcome.value.shape == expected.shape
+    assert np.max(np.abs(outcome.value - expected)) < 40 * fxp.ulp
+    public = mpc(matmul_public, (x, fxp), w, out=fxp, dims=dims, weight_fraction_bits=12)
+    assert np.max(np.abs(public.value - expected)) < 40 * max(fxp.ulp, 2.0**-12)
+
+
+def test_ring_64_products_are_exact_beyond_one_block_of_terms(rng):
+    x = rng.integers(-(2**63), 2**63 - 1, (2, 2100), dtype=np.int64)
+    w = rng.integers(-(2**63), 2**63 - 1, (2100, 2), dtype=np.int64)
+    assert np.array_equal(dot64(x, w, (((1,), (0,)), ((), ()))), x @ w)
