@@ -1,6 +1,7 @@
 """Reading arithmetic off StableHLO: what a value is a broadcast, a constant, a polynomial or a mean of."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,14 @@ _FOLD: Mapping[str, Callable[..., float]] = {
     "sqrt": lambda a: math.sqrt(a) if a >= 0 else math.nan,
     "rsqrt": lambda a: 1 / math.sqrt(a) if a > 0 else math.nan,
 }
+_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    "EQ": operator.eq,
+    "NE": operator.ne,
+    "GE": operator.ge,
+    "GT": operator.gt,
+    "LE": operator.le,
+    "LT": operator.lt,
+}
 _SAME = ("broadcast_in_dim", "reshape", "transpose", "slice", "convert")
 
 
@@ -101,7 +110,7 @@ def splat(value: ir.Value, depth: int = DEPTH) -> float | None:
         if name == "convert" and number is not None and not ir.is_float(value) and math.isfinite(number):
             return float(number != 0) if ir.element(value) == "i1" else float(int(number))
         return number
-    if name not in _FOLD or (name == "divide" and not ir.is_float(value)):
+    if name not in (*_FOLD, "compare") or (name == "divide" and not ir.is_float(value)):
         return None
     numbers = []
     for each in op.operands:
@@ -109,6 +118,8 @@ def splat(value: ir.Value, depth: int = DEPTH) -> float | None:
         if number is None:
             return None
         numbers.append(number)
+    if name == "compare":
+        return float(_COMPARE[ir.comparison(op)](*numbers))
     return _FOLD[name](*numbers)
 
 
@@ -116,8 +127,8 @@ def _all_nan(array: np.ndarray) -> bool:
     return bool(np.isnan(np.asarray(array, np.float64)).all())
 
 
-def close(number: float | None, target: float, tolerance: float = 1e-3) -> bool:
-    """Whether a folded constant is `target` up to the rounding of a half-precision format."""
+def close(number: float | None, target: float, tolerance: float = 5e-3) -> bool:
+    """Whether a folded constant is `target`, by default up to the rounding of bfloat16."""
     return number is not None and abs(number - target) <= tolerance * max(abs(target), 1e-30)
 
 
@@ -238,7 +249,8 @@ def row_mean(seen: Seen) -> tuple[ir.Value, int] | None:
         found = row_sum(seen.operand(data))
         if found is not None:
             size = ir.shape(found[0])[found[1]]
-            if close(splat(op.operands[count]), size if seen.name == "divide" else 1 / size):
+            # A sum divided by n - 1 is no mean.
+            if close(splat(op.operands[count]), size if seen.name == "divide" else 1 / size, 1e-6):
                 return found
     return None
 

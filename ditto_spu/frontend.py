@@ -206,7 +206,7 @@ def _check_leaf(path: str, leaf: Any, public: bool) -> None:
             f"argument '{path}' is a {type(leaf).__name__}, not an array or number: convert it, or name its "
             f"parameter in static_argnames"
         )
-    if np.issubdtype(kind, np.complexfloating):
+    if jax.dtypes.issubdtype(kind, np.complexfloating):
         raise InputError(f"argument '{path}' is complex: pass its real and imaginary parts as two arrays")
     if str(kind) not in ir.DTYPES.values():
         raise InputError(
@@ -215,12 +215,12 @@ def _check_leaf(path: str, leaf: Any, public: bool) -> None:
     shape: tuple[int, ...] = np.shape(leaf)  # type: ignore[arg-type]
     if 0 in shape:
         raise InputError(f"argument '{path}' is empty (shape {shape}): leave it out of the call")
-    if public or isinstance(leaf, jax.ShapeDtypeStruct) or not jax.numpy.issubdtype(kind, np.floating):
+    if public or isinstance(leaf, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(kind, np.floating):
         return
     finite = np.isfinite(np.asarray(leaf, np.float64))
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InputError(
             f"secret argument '{path}' holds NaN or infinity (first at {list(index)}), which fixed "
-            f"point cannot represent: replace it by a finite number, or make a mask of -inf a public boolean argument"
+            f"point cannot represent: replace it by a finite number; give a mask of -inf as a public boolean"
         )

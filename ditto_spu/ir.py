@@ -20,7 +20,7 @@ from ditto_spu.errors import CompileError
 ir: Any = _typed  # the stubs lack half of what the objects can do, iteration above all
 Module: TypeAlias = Any  # an ir.Module
 Op: TypeAlias = Any  # an ir.Operation
-Value = _typed.Value
+Value: TypeAlias = _typed.Value
 Block: TypeAlias = Any  # an ir.Block
 Location = _typed.Location
 
@@ -135,13 +135,28 @@ def walk(root: Op) -> Iterator[Op]:
 
 def define(value: Value) -> Op | None:
     """The operation that makes `value`, or None for a block argument."""
-    owner = value.owner
+    owner: Any = value.owner
     return None if isinstance(owner, ir.Block) else owner.operation
 
 
 def users(value: Value) -> list[Op]:
     """The operations that use `value`, one entry a use."""
-    return [use.owner.operation for use in value.uses]
+    uses: Any = value.uses
+    return [use.owner.operation for use in uses]
+
+
+def captured(op: Op) -> list[Value]:
+    """Values from outside that the regions of `op` use without naming them as operands."""
+    inside = list(walk(op))
+    made = {result for each in inside for result in each.results}
+    made |= {
+        argument
+        for each in (op, *inside)
+        for region in each.regions
+        for b in region.blocks
+        for argument in b.arguments
+    }
+    return list(dict.fromkeys(each for op_ in inside for each in op_.operands if each not in made))
 
 
 def shape(value: Value) -> tuple[int, ...]:

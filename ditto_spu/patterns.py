@@ -161,13 +161,18 @@ def _layer_norm(found: _Normalised, beta: ir.Value | None) -> Match:
 
 def _factors(seen: Seen, depth: int = 6) -> list[tuple[Seen, bool]]:
     """The factors of a product of products and quotients, each with whether it divides."""
-    seen = peel(seen)
-    if depth and seen.name == "multiply":
-        return _factors(seen.operand(0), depth - 1) + _factors(seen.operand(1), depth - 1)
-    if depth and seen.name == "divide":
-        below = _factors(seen.operand(1), depth - 1)
-        return _factors(seen.operand(0), depth - 1) + [(each, not divides) for each, divides in below]
+    inner = peel(seen)
+    if depth and inner.name == "multiply":
+        return _factors(inner.operand(0), depth - 1) + _factors(inner.operand(1), depth - 1)
+    if depth and inner.name == "divide":
+        below = _factors(inner.operand(1), depth - 1)
+        return _factors(inner.operand(0), depth - 1) + [(each, not divides) for each, divides in below]
     return [(seen, False)]
+
+
+def _lies_as(seen: Seen, value: ir.Value) -> bool:
+    """Whether a value has the type of the outer one and is neither transposed nor broadcast in it."""
+    return seen.value.type == value.type and all(d in (i, None) for i, d in enumerate(seen.dims))
 
 
 def _normalised(value: ir.Value) -> _Normalised | None:
@@ -177,20 +182,15 @@ def _normalised(value: ir.Value) -> _Normalised | None:
     if kind(ir.define(value)) not in ("multiply", "divide"):
         return None
     for seen, divides in _factors(whole(value)):
-        deviation = _deviation(seen, divides)
+        deviation, inner = _deviation(peel(seen), divides), peel(seen)
         if deviation is not None:
             deviations.append(deviation)
-        elif (
-            not divides
-            and x is None
-            and (centred := _centred(seen)) is not None
-            and seen.value.type == value.type
-        ):
+        elif not divides and x is None and (centred := _centred(seen)) is not None and _lies_as(seen, value):
             x = centred
         elif splat(seen.value) == 1:
             continue
-        elif not divides and _is_vector(seen, value):
-            vectors.append(seen.value)
+        elif not divides and _is_vector(inner, value):
+            vectors.append(inner.value)
         else:
             return None
     if x is None or len(deviations) != 1 or len(vectors) > 1:
@@ -276,7 +276,7 @@ def match_gelu(root: ir.Op) -> Match | None:
             return None
         else:
             number = number / constant if divides else number * constant
-    if len(rest) != 2 or any(divides or seen.value.type != root.results[0].type for seen, divides in rest):
+    if len(rest) != 2 or any(divides or not _lies_as(seen, root.results[0]) for seen, divides in rest):
         return None
     for (x, _), (other, _) in (rest, rest[::-1]):
         step = affine(other)
@@ -284,7 +284,12 @@ def match_gelu(root: ir.Op) -> Match | None:
         # 0.5 (1 + step), or the same with erfc = 1 - erf: one half of erfc(-u).
         scaled = (number * step.factor, number * step.offset)
         expected = (0.5, 0.0) if approximate == "erfc" else (0.5, 0.5)
-        if approximate and close(scaled[0], expected[0]) and abs(scaled[1] - expected[1]) < 1e-3:
+        if (
+            approximate
+            and _lies_as(step.base, root.results[0])
+            and close(scaled[0], expected[0])
+            and abs(scaled[1] - expected[1]) < 1e-3
+        ):
             return Match((x.value,), {"approximate": "tanh" if approximate == "tanh" else "erf"})
     return None
 
@@ -318,6 +323,8 @@ def match_embedding(root: ir.Op) -> Match | None:
         return (
             match_embedding(rows) if rows is not None and kind(rows) == "gather" and _is_fill(root) else None
         )
+    if kind(root) == "dynamic_slice":
+        return _match_slice(root)
     table, index = root.operands
     sizes, rank = ir.attribute(root, "slice_sizes"), len(ir.shape(index))
     (vector,) = _gathered(root, "index_vector_dim")
@@ -338,6 +345,15 @@ def match_embedding(root: ir.Op) -> Match | None:
         return table, jnp.reshape(ids, ids_shape)
 
     return Match((table, ids), {}, prepare)
+
+
+def _match_slice(root: ir.Op) -> Match | None:
+    """table[i] for one i: a slice of one whole row."""
+    table, index = root.operands[0], root.operands[1]
+    if tuple(ir.attribute(root, "slice_sizes")) != (1, *ir.shape(table)[1:]):
+        return None
+    ids = _plain_index(index, ir.shape(table)[0])
+    return Match((table, ids), {}, lambda table, ids: (table, jnp.reshape(ids, (1,))))
 
 
 def _gathered(gather: ir.Op, part: str) -> tuple[int, ...]:
@@ -395,5 +411,10 @@ TABLE: tuple[Pattern, ...] = (
         layer_norm,
     ),
     Pattern("ditto.gelu", ("stablehlo.multiply", "stablehlo.divide"), match_gelu, gelu),
-    Pattern("ditto.embedding", ("stablehlo.select", "stablehlo.gather"), match_embedding, embedding),
+    Pattern(
+        "ditto.embedding",
+        ("stablehlo.select", "stablehlo.gather", "stablehlo.dynamic_slice"),
+        match_embedding,
+        embedding,
+    ),
 )

@@ -105,7 +105,8 @@ class SpuParty:
         try:
             # Not a list: each input's copy is freed once SPU has its own.
             shares = (self._as_share(value) for value in inputs)
-            return [self._arithmetic(each) for each in self._execute(executable, shares)]
+            outputs = zip(self._execute(executable, shares), executable.output_names, strict=True)
+            return [self._arithmetic(each)._replace(kind=name.partition(".")[2]) for each, name in outputs]
         except RuntimeError as error:
             raise PartyError(f"SPU of party {self.rank} failed in '{name}': {reason(error)}") from error
 
@@ -137,7 +138,7 @@ class SpuParty:
         executable.ParseFromString(_to_arithmetic(kind, shape))
         zero = np.zeros((), np.float32 if kind.startswith("f") else np.int32)
         (converted,) = self._execute(executable, [share, public_share(zero, self.rank, self._io)])
-        return from_share(converted, self.rank)._replace(kind=kind)
+        return from_share(converted, self.rank)
 
 
 @functools.lru_cache(maxsize=512)

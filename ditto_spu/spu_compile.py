@@ -19,6 +19,7 @@ from spu import libspu
 
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.spu_values import kind_of
 
 _ELEMENTWISE = """abs add and atan2 bitcast_convert ceil clamp compare convert cosine divide exponential
 exponential_minus_one floor is_finite log log_plus_one logistic maximum minimum multiply negate not or popcnt
@@ -57,7 +58,7 @@ _compiling = threading.Lock()
 def compile_program(
     program: str | ir.Module, public: Sequence[bool], name: str = "main", stock: bool = False
 ) -> bytes:
-    """Compile a module to a serialised SPU executable with inputs `in0`, ... and outputs `out0`, ....
+    """Compile a module to a serialised SPU executable with inputs `in0`, ... and outputs `out0.f32`, ....
 
     `public` says which arguments of @main are public. With `stock` tanh is SPU's own, with an error of 0.005,
     else it is computed from the exponential. Raises UnsupportedOpError for what SPU cannot run.
@@ -74,13 +75,13 @@ def _compile(text: str, public: tuple[bool, ...], name: str, stock: bool) -> byt
         _expand(module, _EXPANSIONS if stock else {**_EXPANSIONS, **_ACCURATE})
         _refuse_unsupported(module)
         _simplify_comparators(module)
-        outputs = len(ir.ops(ir.body(ir.main(module)))[-1].operands)
+        results = [kind_of(ir.element(value)) for value in ir.ops(ir.body(ir.main(module)))[-1].operands]
         code = _to_pphlo(ir.text(module), public)
     _refuse_reveals(code)
     inputs = [f"in{index}" for index in range(len(public))]
-    return libspu.Executable(
-        name, inputs, [f"out{index}" for index in range(outputs)], code.encode()
-    ).SerializeToString()
+    # SPU forgets some integer types (top_k's indices come back as int64): the names keep them.
+    outputs = [f"out{index}.{kind}" for index, kind in enumerate(results)]
+    return libspu.Executable(name, inputs, outputs, code.encode()).SerializeToString()
 
 
 def _to_pphlo(text: str, public: tuple[bool, ...]) -> str:

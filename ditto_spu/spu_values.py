@@ -77,6 +77,11 @@ def element_type(kind: str) -> str:
     return _ELEMENTS[kind]
 
 
+def kind_of(element: str) -> str:
+    """The kind of a StableHLO element type: `i1` is `bool`."""
+    return next(kind for kind, known in _ELEMENTS.items() if known == element)
+
+
 def tensor_type(shape: Sequence[int], element: str) -> str:
     """`tensor<2x3xf32>`."""
     return f"tensor<{''.join(f'{size}x' for size in shape)}{element}>"

@@ -17,8 +17,8 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     """A copy of `module` in which every pattern of the table that acts on secret values is one composite.
 
     Its plaintext result is the same, except for what fixed point cannot hold: an index out of range takes
-    the nearest row instead of NaN, and a softmax row whose every position is masked is uniform. A secret mask given as
-    numbers is taken to hold 0 and 1.
+    the nearest row instead of NaN, and a softmax row whose every position is masked is uniform. A secret
+    mask given as numbers is taken to hold 0 and 1.
     """
     fused = ir.clone(module)
     ir.inline_calls(fused)
@@ -66,12 +66,11 @@ def _expand(module: ir.Module, public: Sequence[bool]) -> None:
             continue
         if op.name not in EXPANSIONS:
             path = ir.path_of(op)
+            place = f"{ir.source_of(op)}, in {path}" if path else ir.source_of(op)
             raise UnsupportedOpError(
-                f"'{kind(op)}' at {ir.source_of(op)}{f' in {path}' if path else ''} acts on secret "
-                f"values, which no protocol here can do: write it with exp, log, tanh, division or a polynomial, or make its "
-                f"input public"
+                f"'{kind(op)}' ({place}) acts on secret values, which no protocol here can do: write it with "
+                f"exp, log, tanh, division or a polynomial, or make its input public"
             )
-        ir.replace_all_uses(
-            op.results[0], ir.emit(EXPANSIONS[op.name], list(op.operands), op, op.location)[0]
-        )
+        new = ir.emit(EXPANSIONS[op.name], list(op.operands), op, op.location)[0]
+        ir.replace_all_uses(op.results[0], new)
         op.erase()

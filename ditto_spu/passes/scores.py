@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from ditto_spu import ir
-from ditto_spu.algebra import DEPTH, Seen, affine, kind, splat, whole
+from ditto_spu.algebra import DEPTH, Seen, affine, kind, peel, splat, whole
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.patterns import softmax
 
@@ -34,7 +34,7 @@ def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
             continue
         attributes = ir.composite_attributes(op)
         secret = visibility(module, public)
-        scores = Scores(op.operands[0], attributes["scale"])
+        scores = Scores(op.operands[0], attributes["scale"], tuple(op.operands)[1:])
         for _ in range(DEPTH):
             inner = _stripped(scores, op, secret)
             if inner is None:
@@ -114,6 +114,8 @@ def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value
             rest = ir.emit(lambda b: b * jnp.asarray(scores.scale, b.dtype), [bias], at, at.location)[0]
             return replace(scores, x=x, biases=(*scores.biases, rest))
         mask, rest = ir.emit(partial(_split, scale=scores.scale), [bias], at, at.location)
+        if _is_zero_or_low(bias, scores.scale):
+            return replace(scores, x=x, masks=(*scores.masks, mask))
         return replace(scores, x=x, masks=(*scores.masks, mask), biases=(*scores.biases, rest))
     return None
 
@@ -123,6 +125,15 @@ def _split(bias: Array, scale: float) -> tuple[Array, Array]:
     bias = bias * jnp.asarray(scale, bias.dtype)
     mask = bias > MASKED
     return mask, jnp.where(mask, bias, 0)
+
+
+def _is_zero_or_low(bias: ir.Value, scale: float) -> bool:
+    """Whether a bias is a constant array that only masks."""
+    op = peel(whole(bias)).op
+    if op is None or kind(op) != "constant":
+        return False
+    scaled = np.asarray(ir.constant_value(op), np.float64) * scale
+    return bool(((scaled == 0) | (scaled <= MASKED)).all())
 
 
 def _may_mask(bias: ir.Value) -> bool:

@@ -33,6 +33,9 @@ def _replacement(op: ir.Op) -> ir.Value | None:
             return right
         if name == "maximum" and ir.is_float(left):
             return right if a is not None and a <= LOWEST else left if b is not None and b <= LOWEST else None
+    if name == "select":
+        chosen = splat(op.operands[0])
+        return None if chosen is None else op.operands[1 if chosen else 2]
     if name == "compare":
         return _truth(op)
     if name == "transpose":

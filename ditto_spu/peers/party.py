@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import resource
 import sys
@@ -19,12 +20,17 @@ def main(folder: Path, addresses: list[str], rank: int) -> None:
     log_to(folder / f"spu{rank}.log")
     program, values = pickle.loads((folder / f"in{rank}").read_bytes())
     inputs = [Shared(*each) if isinstance(each, tuple) else each for each in values]
-    party = run_party(connect(rank, addresses, timeout=TIMEOUT), program, inputs)
+    link = connect(rank, addresses, timeout=TIMEOUT)
+    party = run_party(link, program, inputs)
     outputs = [tuple(each) for each in party.outputs]
     (folder / f"out{rank}").write_bytes(pickle.dumps((outputs, party.seconds)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     (folder / f"peak{rank}").write_text(json.dumps(peak))
+    # Nobody leaves while another may still wait for a message.
+    link.barrier()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2:5], int(sys.argv[5]))
+    # The network library of SPU may crash while the interpreter takes it down; everything is written by now.
+    os._exit(0)
