@@ -1,0 +1,264 @@
+"""Exponentials by a multiplicative mask: e^(-s T) = e^(-s c) e^(s r) for an opened c = T + r, no polynomial."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ditto_kernels.additive import Additive, Opened, from_rss, open_masked, to_rss
+from ditto_kernels.boolean import (
+    FAN_IN,
+    Bits,
+    Monomial,
+    compare_digits,
+    digits_of,
+    evaluate,
+    evaluate_cost,
+    onehot_planes,
+    onehots,
+    to_planes,
+    unpack,
+    word_count,
+)
+from ditto_kernels.compare import less_monomials
+from ditto_kernels.cost import Cost, dealt, elements, exchanged
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.party import Deal, Party, Protocol, deal
+from ditto_kernels.ring import Array, Fxp, signed, unsigned
+from ditto_kernels.rss import Rss
+from ditto_kernels.select import open_bits, open_bits_cost
+from ditto_kernels.truncate import convert, convert_cost
+
+_LOG2_E = math.log2(math.e)
+_WIDE = 64  # ring of the dealt factors
+_ONE_ROUND = 5  # digits whose products one round evaluates
+_TABLE_BITS = 16  # factors of windows up to this size are looked up, larger ones computed
+
+Outputs = tuple[tuple[Monomial, ...], ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """How e^(gain - s T) is represented: the low `bits` of T count, everything beyond is exactly 0."""
+
+    bits: int
+    rate: float  # s in base 2 per unit in the last place of T
+    gain: float  # in base 2
+    dealt_bits: int  # fraction bits of the dealt factors 2^(rate r)
+    public_bits: int  # fraction bits of the public factor 2^(gain - rate c)
+    out: Fxp
+
+    @property
+    def length(self) -> float:
+        """The window in units of base 2."""
+        return self.rate * 2.0**self.bits
+
+    @property
+    def shift(self) -> int:
+        return self.dealt_bits + self.public_bits - self.out.fraction_bits
+
+    @property
+    def error(self) -> float:
+        """Rounding error of a value within the window."""
+        top = 2.0**self.gain
+        factors = top * 2.0 ** -(self.dealt_bits + 1) + 2.0 ** (self.length - self.public_bits - 1)
+        return factors + self.out.ulp
+
+
+def window(fxp: Fxp, scale: float, out: Fxp, gain: float = 0.0, span: float = math.inf, terms: int = 1) -> Window:
+    """The window with the least error for e^(gain - scale * T), T >= 0 in `fxp`, 0 <= scale * T <= span.
+
+    A long window leaves fewer bits for the factors, a short one drops values below 2^-length; `terms` of them may be
+    summed. Raises ValueError if no window serves.
+    """
+    rate, top = scale * fxp.ulp * _LOG2_E, gain * _LOG2_E
+    budget = min(62, _WIDE - out.ring_bits + out.fraction_bits + math.floor(top))
+    reach = min(span, scale * fxp.limit) * _LOG2_E
+    best: tuple[float, Window] | None = None
+    for bits in range(2, fxp.ring_bits):
+        length = rate * 2.0**bits
+        precision = math.floor((budget - length) / 2)
+        if precision < 4:
+            break
+        public_bits = budget - precision - math.ceil(top)
+        candidate = Window(bits, rate, top, precision, public_bits, out)
+        lost = 0.0 if length > reach * (1 + 1e-9) else terms * 2.0**-length
+        error = lost + 2.0**-precision
+        if candidate.shift >= 0 and candidate.shift <= _WIDE - out.ring_bits and (best is None or error < best[0]):
+            best = (error, candidate)
+    if best is None:
+        raise ValueError(
+            f"exp of {fxp} at scale {scale:g} into {out} finds no window: take more fraction bits or a smaller range"
+        )
+    return best[1]
+
+
+def _steps(low: int, high: int) -> list[tuple[Outputs, int, int]]:
+    """(outputs, low digits, high digits left) of every round from digits to the bits a0, a1.
+
+    Inputs of a round: less and equal of the low digits, then [c == r] and [c - 1 == r] of the high digits.
+    """
+    steps: list[tuple[Outputs, int, int]] = []
+    while low + high > _ONE_ROUND:
+        outputs: list[tuple[Monomial, ...]] = []
+        lows = [range(start, min(start + FAN_IN, low)) for start in range(0, low, FAN_IN)]
+        highs = [range(start, min(start + FAN_IN, high)) for start in range(0, high, FAN_IN)]
+        outputs += [less_monomials(group, [low + place for place in group]) for group in lows]
+        outputs += [(tuple(low + place for place in group),) for group in lows]
+        for base in (2 * low, 2 * low + high):
+            outputs += [(tuple(base + place for place in group),) for group in highs]
+        low, high = len(lows), len(highs)
+        steps.append((tuple(outputs), low, high))
+    borrow = less_monomials(range(low), range(low, 2 * low))
+    same, next_ = (tuple(range(2 * low + part * high, 2 * low + (part + 1) * high)) for part in (0, 1))
+    inside = ((same,), *((tuple(sorted((*monomial, *same))),) for monomial in borrow))
+    steps.append(
+        (
+            (tuple(item[0] for item in inside), tuple(tuple(sorted((*monomial, *next_))) for monomial in borrow)),
+            low,
+            high,
+        )
+    )
+    return steps
+
+
+def _range_bits(party: Party, x: Opened, bits: int) -> Protocol[Bits]:
+    """Shares of a0 = [T in the window, c_low >= r_low] and a1 = [T in the window, c_low < r_low]."""
+    ring = x.fxp.ring_bits
+    low, high = digits_of(0, bits), digits_of(bits, ring)
+    size = int(np.prod(x.shape, dtype=np.int64))
+    words, dtype = word_count(size, ring), unsigned(ring)
+    items = [Deal("digits", (onehot_planes(low) + onehot_planes(high), words), dtype, xor=True)]
+    shares = yield from deal(
+        party, items, lambda: [onehots(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
+    )
+    inputs = None
+    if party.role != "D":
+        leader, c = party.role == "A", np.asarray(x.c).reshape(-1)
+        planes = to_planes(c, ring)
+        before = to_planes(c - np.asarray(1 << bits).astype(c.dtype), ring)
+        split = onehot_planes(low)
+        less, equal = compare_digits(planes, shares[0][:split], low, leader)
+        same = compare_digits(planes, shares[0][split:], high, leader)[1]
+        following = compare_digits(before, shares[0][split:], high, leader)[1]
+        inputs = np.stack([*less, *equal, *same, *following])
+    for level, (outputs, _, _) in enumerate(_steps(len(low), len(high))):
+        inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs, (words,), dtype)
+    return Bits(inputs, (2, words), ring)
+
+
+def _factors(positions: Array, how: Window, sign: float, offset: float, bits: int) -> Array:
+    """round(2^(bits + offset + sign * rate * position)) as int64, position = the window's low bits of an element."""
+    size = 1 << how.bits
+    low = positions.view(unsigned(8 * positions.dtype.itemsize)) & positions.dtype.type(size - 1).view(
+        unsigned(8 * positions.dtype.itemsize)
+    )
+    if how.bits <= _TABLE_BITS:
+        exponents = sign * how.rate * np.arange(size) + offset + bits
+        return np.rint(np.exp2(exponents)).astype(np.int64)[low.astype(np.int32)]
+    return np.rint(np.exp2(sign * how.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
+
+
+def _dealer_terms(mask: Array, sigma: Array, how: Window, word_bits: int) -> tuple[Array, Array, Array]:
+    """The selected value for opened bits (0, 0), and what each opened bit adds."""
+    size = mask.size
+    flat = mask.reshape(-1)
+    first, second = unpack(sigma, size, word_bits).astype(bool)
+    plain = _factors(flat, how, 1.0, 0.0, how.dealt_bits)
+    wrapped = _factors(flat, how, 1.0, -how.length, how.dealt_bits)
+    base = np.where(first, plain, 0) + np.where(second, wrapped, 0)
+    return base, np.where(first, -plain, plain), np.where(second, -wrapped, wrapped)
+
+
+@partial(jax.jit, static_argnames=("word_bits", "ring"))
+def _join(
+    alpha: Array, base: Array, same: Array, wrap: Array, factor: Array, shift: Array, bias: Array, word_bits: int, ring: int
+) -> Array:
+    bits = unpack(alpha, base.shape[0], word_bits).astype(jnp.int64)
+    product = (base + bits[0] * same + bits[1] * wrap) * factor + bias
+    return (product.view(jnp.uint64) >> shift).astype(signed(ring))
+
+
+def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
+    """e^(gain - s T) for T >= 0: additive shares in the format of the window.
+
+    Range: 0 <= T < 2^k ulp; a negative T yields 0. T beyond the window yields exactly 0. Error: `Window.error`.
+    Cost: 2k + about 40 + 4 bits online and 24 bytes + about 12 bits a digit offline an element; 3 rounds (4 for ring
+    32, 5 for ring 64).
+    Security: c is masked full-width, the range bits one-time; factors are dealt as additive shares in Z_2^64.
+    """
+    opened = yield from open_masked(party.at("open"), x)
+    inside = yield from _range_bits(party.at("range"), opened, how.bits)
+    alpha, sigma = yield from open_bits(party.at("bits"), inside)
+    items = [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")]
+    shares = yield from deal(
+        party.at("factors"), items, lambda: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits)
+    )
+    if party.role == "D":
+        return Additive(None, x.shape, how.out)
+    factor = _factors(np.asarray(opened.c).reshape(-1), how, -1.0, how.gain, how.public_bits)
+    bias = np.int64((1 << how.shift) - 1 if party.role == "A" else 0)  # A rounds up, B down: zero stays zero
+    value = _join(alpha, *shares, factor, np.uint64(how.shift), bias, inside.word_bits, how.out.ring_bits)
+    return Additive(np.asarray(value).reshape(x.shape), x.shape, how.out)
+
+
+def exp_negative_cost(count: int, ring: int, how: Window) -> Cost:
+    """Cost of `exp_negative`."""
+    low, high = digits_of(0, how.bits), digits_of(how.bits, ring)
+    words = word_count(count, ring)
+    cost = exchanged(count, ring) + dealt((onehot_planes(low) + onehot_planes(high)) * words, ring)
+    for outputs, _, _ in _steps(len(low), len(high)):
+        cost = cost + evaluate_cost(outputs, words, ring)
+    return cost + open_bits_cost(2 * words, ring) + dealt(3 * count, _WIDE)
+
+
+def _plan(fxp: Fxp, out: Fxp, lo: float, hi: float) -> tuple[Window, int]:
+    """(window, hi in ulp) of the exponential of values in [lo, hi]."""
+    top = math.ceil(hi / fxp.ulp)
+    gain = top * fxp.ulp
+    narrow = out
+    if out.ring_bits == _WIDE:
+        narrow = Fxp(32, max(0, min(out.fraction_bits, 29 - math.ceil(gain * _LOG2_E))))
+    return window(fxp, 1.0, narrow, gain, gain - lo), top
+
+
+def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Protocol[Rss]:
+    """e^x for x in the declared range [lo, hi]; below it the result falls to 0, above it is wrong (0).
+
+    Error: about 2^-13 of e^hi plus rounding to `out` (see `error`): declare the least hi that holds. Cost, security:
+    see `exp_negative`. e^hi must fit `out` with one bit to spare.
+    """
+    how, top = _plan(x.fxp, out, lo, hi)
+    value = from_rss(party, x)
+    share = None
+    if value.share is not None:
+        share = np.asarray(top if party.role == "A" else 0).astype(x.fxp.dtype) - np.asarray(value.share)
+    result = yield from exp_negative(party, Additive(share, x.shape, x.fxp), how)
+    joined = yield from to_rss(party, result)
+    return (yield from convert(party.at("cast"), joined, out))
+
+
+def _cost(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Cost:
+    assert x.fxp is not None
+    how, count = _plan(x.fxp, out, lo, hi)[0], elements(x.shape)
+    cost = exp_negative_cost(count, x.fxp.ring_bits, how) + exchanged(count, how.out.ring_bits)
+    return cost + convert_cost(x.shape, how.out, out)
+
+
+def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> float:
+    assert x.fxp is not None
+    how, top = _plan(x.fxp, out, lo, hi)
+    cut = math.exp(top * x.fxp.ulp) * 2.0**-how.length
+    return how.error + (cut if how.length <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
+
+
+def _reference(x: Array, **_: float) -> Array:
+    return np.exp(x)
+
+
+EXPONENTIAL = Kernel("exponential", _run, _reference, _cost, _error, "own: multiplicative masking of e^(c - r)")
