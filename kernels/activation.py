@@ -1,0 +1,208 @@
+"""Activations that saturate: tanh, sigmoid and SiLU as clipped trigonometric series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ditto_kernels import cost as costs
+from ditto_kernels.additive import (
+    Additive,
+    Opened,
+    from_rss,
+    open_masked,
+    open_masked_cost,
+    to_rss,
+    to_rss_cost,
+)
+from ditto_kernels.boolean import Bits
+from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.curves import SIGMOID, SILU, TANH
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.party import Party, Protocol, Round, parallel
+from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.rss import Rss
+from ditto_kernels.select import multiply_bits, multiply_bits_cost
+from ditto_kernels.series import (
+    NARROW,
+    Curve,
+    index_bits,
+    index_shift,
+    noise,
+    release,
+    release_cost,
+    series,
+    series_cost,
+)
+from ditto_kernels.truncate import convert, convert_cost
+
+
+def middle_bits(curve: Curve, x: Fxp, out: Fxp) -> int:
+    """Fraction bits of the series' value."""
+    if curve.above is not None:
+        return min(out.fraction_bits, curve.narrow_bits)
+    return x.fraction_bits if x.ring_bits == NARROW else min(x.fraction_bits, curve.narrow_bits)
+
+
+def _check(curve: Curve, x: Fxp) -> None:
+    if x.ring_bits < NARROW:
+        raise ValueError(f"{x}: the series needs ring 16 or more; cast the operand to fxp16 first")
+    if curve.period_bits + x.fraction_bits > x.ring_bits or x.fraction_bits < 2:
+        raise ValueError(
+            f"{x} does not hold a period of {2**curve.period_bits}: "
+            f"choose 2 to {x.ring_bits - curve.period_bits} fraction bits"
+        )
+
+
+def _row(bits: Bits, first: int, second: int | None = None) -> Bits:
+    """One row of bits, or the exclusive or of two."""
+    words = None
+    if bits.words is not None:
+        words = bits.words[first] if second is None else bits.words[first] ^ bits.words[second]
+    return Bits(words, bits.shape[1:], bits.word_bits)
+
+
+def _sum(*terms: tuple[int, Additive]) -> Additive:
+    """Shares times 1 or -1, added; the dealer holds none."""
+    if terms[0][1].share is None:
+        return terms[0][1]
+    total = sum(sign * np.asarray(term.share) for sign, term in terms)
+    return replace(terms[0][1], share=total)
+
+
+def _less(party: Party, x: Opened, constant: float) -> Opened:
+    """The opened value minus a public one."""
+    if x.c is None or not constant:
+        return x
+    step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
+    return replace(x, c=np.asarray(x.c) - step)
+
+
+def _plus(party: Party, x: Additive, constant: float) -> Additive:
+    if party.role != "A" or not constant:
+        return x
+    step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
+    return replace(x, share=np.asarray(x.share) + step)
+
+
+def _open_series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Opened]:
+    value = yield from series(party.at("series"), x, curve, middle)
+    yield Round()  # the comparison deals once more before it sends: opening with it saves a round
+    return (yield from open_masked(party.at("value"), value))
+
+
+def clipped(party: Party, x: Rss, curve: Curve, out: Fxp) -> Protocol[Rss]:
+    """`curve` at every element of x, in `out`.
+
+    Range: |x| + bound < half of x's ring, so that neither comparison wraps. If x itself is the upper tail, `out` must
+    hold x, and an upcast from ring 16 wants x < limit - 0.5. Error: `clipped_error`. Rounds: open, compare beside
+    open the series, choose, reshare (4) or upcast (5); one more each for a ring above 16.
+    Security: x, the series and the choosing bits are opened to A and B under full-width one-time masks.
+    """
+    _check(curve, x.fxp)
+    middle = middle_bits(curve, x.fxp, out)
+    own = from_rss(party, x)
+    opened = yield from open_masked(party.at("operand"), own)
+    bound = round(curve.bound * 2.0**x.fxp.fraction_bits)
+    bits, value = yield from parallel(
+        signs(party.at("signs"), opened, (-bound, bound)), _open_series(party, opened, curve, middle)
+    )
+    not_above, below = _row(bits, 0), _row(bits, 1)
+    if curve.above is not None:
+        upper, lower = yield from parallel(
+            multiply_bits(party.at("above"), not_above, _less(party, value, curve.above)),
+            multiply_bits(party.at("below"), below, _less(party, value, curve.below)),
+        )
+        total = _plus(party, _sum((1, upper), (-1, lower)), curve.above)
+        return (yield from release(party.at("out"), total, out, curve.minimum))
+    inside, kept = yield from parallel(
+        multiply_bits(party.at("inside"), _row(bits, 0, 1), value),
+        multiply_bits(party.at("above"), not_above, opened),
+    )
+    if x.fxp.ring_bits == NARROW:
+        total = _sum((1, inside), (1, own), (-1, kept))
+        return (yield from release(party.at("out"), total, out, curve.minimum))
+    narrow, wide = yield from parallel(
+        release(party.at("narrow"), inside, x.fxp, curve.minimum),
+        to_rss(party.at("wide"), _sum((1, own), (-1, kept))),
+    )
+    joined = Rss(np.asarray(narrow.mine) + wide.mine, np.asarray(narrow.next) + wide.next, x.fxp)
+    return (yield from convert(party.at("out"), joined, out))
+
+
+def clipped_cost(x: Spec, curve: Curve, out: Fxp) -> costs.Cost:
+    """Cost of `clipped`."""
+    assert x.fxp is not None
+    _check(curve, x.fxp)
+    size, ring = costs.elements(x.shape), x.fxp.ring_bits
+    narrow = Fxp(NARROW, middle_bits(curve, x.fxp, out))
+    evaluated = series_cost(size, curve) + open_masked_cost(size, NARROW)
+    other = NARROW if curve.above is not None else ring
+    chosen = multiply_bits_cost(size, NARROW, ring) | multiply_bits_cost(size, other, ring)
+    total = open_masked_cost(size, ring) + (signs_cost(size, ring, 2) | evaluated) + chosen
+    if curve.above is not None or ring == NARROW:
+        return total + release_cost(x.shape, narrow, out)
+    joined = release_cost(x.shape, narrow, x.fxp) | to_rss_cost(size, ring)
+    return total + joined + convert_cost(x.shape, x.fxp, out)
+
+
+def clipped_error(x: Spec, curve: Curve, out: Fxp) -> float:
+    """Bound of the error of `clipped`: fit, factors, a truncation, the angle's grid, and a last conversion."""
+    assert x.fxp is not None
+    _check(curve, x.fxp)
+    fraction, middle = x.fxp.fraction_bits, middle_bits(curve, x.fxp, out)
+    shift = index_shift(curve, fraction)
+    total = curve.fit_error + noise(curve, index_bits(curve, fraction), middle) + 2.0**-middle
+    if shift:
+        total += curve.slope * 2.0 ** (shift - fraction)
+    if min(middle, out.fraction_bits) == out.fraction_bits < max(middle, fraction if curve.above is None else 0):
+        total += 1.5 * out.ulp
+    return total
+
+
+def _run(party: Party, x: Rss, out: Fxp, curve: Curve, approx: str = "fourier") -> Protocol[Rss]:
+    require("fourier", approx)
+    return (yield from clipped(party, x, curve, out))
+
+
+def require(known: str, approx: str) -> None:
+    """Refuse an approximation that the kernel does not have."""
+    if approx not in known.split():
+        raise ValueError(f"no approximation '{approx}' here: choose {' or '.join(known.split())}")
+
+
+def _cost(x: Spec, out: Fxp, curve: Curve, approx: str = "fourier") -> costs.Cost:
+    return clipped_cost(x, curve, out)
+
+
+def _error(x: Spec, out: Fxp, curve: Curve, approx: str = "fourier") -> float:
+    return clipped_error(x, curve, out)
+
+
+def _tanh(x: Array, **attributes: Any) -> NDArray[np.float64]:
+    return np.tanh(np.asarray(x, dtype=np.float64))
+
+
+def _sigmoid(x: Array, **attributes: Any) -> NDArray[np.float64]:
+    return np.asarray(expit(np.asarray(x, dtype=np.float64)))
+
+
+def _silu(x: Array, **attributes: Any) -> NDArray[np.float64]:
+    real = np.asarray(x, dtype=np.float64)
+    return np.asarray(real * expit(real))
+
+
+def _kernel(name: str, curve: Curve, reference: Any) -> Kernel:
+    parts = (partial(function, curve=curve) for function in (_run, _cost, _error))
+    run, cost, error = parts
+    return Kernel(name, run, reference, cost, error, "own construction: dealt trigonometric series with clipping")
+
+
+TANH_KERNEL = _kernel("tanh", TANH, _tanh)
+SIGMOID_KERNEL = _kernel("sigmoid", SIGMOID, _sigmoid)
+SILU_KERNEL = _kernel("silu", SILU, _silu)
