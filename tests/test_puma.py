@@ -1,5 +1,7 @@
 """The PUMA baseline: its formulas, their place in the program, and a small model on stock SPU."""
 
+import threading
+import time
 from typing import Any
 
 import jax
@@ -115,12 +117,13 @@ def test_the_error_of_one_party_reaches_the_caller_at_once(monkeypatch: pytest.M
     def failing(link: Any, program: bytes, inputs: Any) -> Any:
         if link.rank == 1:
             raise PartyError("party 1 is out of memory")
-        link.recv(1)
+        threading.Event().wait(60)
 
     monkeypatch.setattr(stock, "run_party", failing)
-    monkeypatch.setattr(stock, "TIMEOUT", 2.0)
+    started = time.perf_counter()
     with pytest.raises(PartyError, match="party 1 is out of memory"):
         run_puma(jnp.sin, (ARGS[0],))
+    assert time.perf_counter() - started < 30
 
 
 def test_an_unknown_mode_is_refused() -> None:
