@@ -74,7 +74,7 @@ def _stripped(scores: Scores, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Sco
         return _without_scale(scores, op)
     if name == "select":
         return _without_select(scores, op, at)
-    return _without_bias(scores, op, at, secret) if name == "add" else None
+    return _without_bias(scores, op, at, secret) if name in ("add", "subtract") else None
 
 
 def _without_scale(scores: Scores, op: ir.Op) -> Scores | None:
@@ -102,19 +102,22 @@ def _without_select(scores: Scores, op: ir.Op, at: ir.Op) -> Scores | None:
 
 
 def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
-    """x + bias, where the bias is 0, or any one number, at what is kept and -big elsewhere; or is public."""
-    for x, bias in ((op.operands[0], op.operands[1]), (op.operands[1], op.operands[0])):
-        mask = _mask_of(bias, scores.scale, at, secret)
+    """x ± bias, where the bias is 0, or any one number, at what is kept and -big elsewhere; or is public."""
+    first, second = op.operands
+    orders = ((first, second), (second, first)) if kind(op) == "add" else ((first, second),)
+    scale = scores.scale if kind(op) == "add" else -scores.scale
+    for x, bias in orders:
+        mask = _mask_of(bias, scale, at, secret)
         if mask is not None:
             return replace(scores, x=x, masks=(*scores.masks, mask))
         # A value made by this pass is missing from `secret`; it is never a bias of the user's.
         if secret.get(bias, True) or not secret.get(x, True):
             continue
         if not _may_mask(bias):
-            rest = ir.emit(lambda b: b * jnp.asarray(scores.scale, b.dtype), [bias], at, at.location)[0]
+            rest = ir.emit(lambda b: b * jnp.asarray(scale, b.dtype), [bias], at, at.location)[0]
             return replace(scores, x=x, biases=(*scores.biases, rest))
-        mask, rest = ir.emit(partial(_split, scale=scores.scale), [bias], at, at.location)
-        if _is_zero_or_low(bias, scores.scale):
+        mask, rest = ir.emit(partial(_split, scale=scale), [bias], at, at.location)
+        if _is_zero_or_low(bias, scale):
             return replace(scores, x=x, masks=(*scores.masks, mask))
         return replace(scores, x=x, masks=(*scores.masks, mask), biases=(*scores.biases, rest))
     return None

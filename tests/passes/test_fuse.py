@@ -129,6 +129,7 @@ MASKS: dict[str, tuple[Callable[..., Any], np.ndarray]] = {
     "added (1-m)*-10000": (lambda x, m: jax.nn.softmax(x + (1.0 - m) * -10000.0), NUMBERS),
     "added (1-m)*lowest": (lambda x, m: jax.nn.softmax((1.0 - m.astype(x.dtype)) * LOW + x), KEEP),
     "added (m-1)*1e9": (lambda x, m: jax.nn.softmax(x + 1e9 * (m - 1.0)), NUMBERS.astype(np.float32)),
+    "subtracted 1e30*(1-m)": (lambda x, m: jax.nn.softmax(x - 1e30 * (1.0 - m)), NUMBERS),
     "two masks": (lambda x, m: jax.nn.softmax(jnp.where(m, x, LOW) + jnp.where(m[:1], 0.0, LOW)), KEEP),
 }
 
