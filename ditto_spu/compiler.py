@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -65,14 +65,13 @@ def compile_call(traced: Traced, config: Config, name: str) -> Lowered:
 def _cost_row(plan: Plan, number: int) -> CostRow:
     step = plan.steps[number]
     format_ = ", ".join(dict.fromkeys(str(plan.vars[var].fxp or "public") for var in step.outputs))
+    stage = next(place for place, numbers in enumerate(plan.stages) if number in numbers)
+    row = CostRow(number, step.path, kind(step), format_, stage, source="computed")
     if isinstance(step, SpuStep):
-        return CostRow(number, step.path, "spu", format_, rounds=None, source="unknown")
+        return replace(row, rounds=None, source="unknown")
     if not isinstance(step, KernelStep):
-        return CostRow(number, step.path, kind(step), format_, source="computed")
+        return row
     specs = [Spec(plan.vars[var].shape, plan.vars[var].fxp) for var in step.inputs]
     cost = KERNELS[step.kernel].cost(*specs, out=plan.vars[step.outputs[0]].fxp, **dict(step.attributes))
     online, offline = cost.by_rank(step.dealer)
-    return CostRow(
-        number, step.path, step.kernel, format_, online, offline, rounds=cost.rounds, source="computed"
-    )
-
+    return replace(row, online_bytes=online, offline_bytes=offline, rounds=cost.rounds)

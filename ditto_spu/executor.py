@@ -1,4 +1,4 @@
-"""Run a plan at one party: a loop over its steps."""
+"""Run a plan at one party: a loop over its stages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from ditto_kernels import KERNELS
 from ditto_kernels.link import Link, Traffic
 from ditto_kernels.multiply import zero_share
-from ditto_kernels.party import Party, run
+from ditto_kernels.party import Party, parallel, run
+from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import encode
 from ditto_kernels.rss import Rss
 from ditto_spu import ir
 from ditto_spu.errors import PartyError, RangeError
-from ditto_spu.plan import KernelStep, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Step, Var
+from ditto_spu.plan import KernelStep, LocalInput, LocalStep, Plan, PublicStep, Step, Var, kind
 
 Value = Rss | NDArray[Any]
 
@@ -37,6 +38,7 @@ class StepRecord:
     """What one step cost one party."""
 
     step: int
+    stage: int
     traffic: Traffic
     seconds: float
 
@@ -52,25 +54,29 @@ def execute(
     spu: SpuRunner | None = None,
     observe: Observer | None = None,
 ) -> tuple[list[Value], list[StepRecord]]:
-    """Run all steps; returns this party's output parts (`reveal` has masked the shared ones) and a record a step.
+    """Run all steps; returns this party's parts of the outputs (the shared ones masked) and a record a step.
 
     inputs: one value per `plan.inputs`, shares for secret arguments and arrays for public ones.
     `observe` sees every step's results: the simulator's checked mode and progress use it.
     """
     env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
     records = []
-    for number, (step, released) in enumerate(zip(plan.steps, plan.last_uses(), strict=True)):
+    for place, (stage, released) in enumerate(zip(plan.stages, plan.last_uses(), strict=True)):
         link.start_clock()
         before, started = link.traffic(), time.perf_counter()
         try:
-            results = _run(step, plan, party.at(f"step{number}"), link, env, spu)
+            results, sent = _run_stage(stage, plan, party, link, env, spu)
         except (ValueError, FloatingPointError) as error:
-            raise PartyError(f"step {number} ({_name(step)}) at '{step.path}': {error}") from error
-        seconds = time.perf_counter() - started
-        records.append(StepRecord(number, link.traffic().since(before), seconds))
-        env.update(zip(step.outputs, results, strict=True))
-        if observe is not None:
-            observe(number, step, results)
+            names = ", ".join(f"step {number} ({kind(plan.steps[number])})" for number in stage)
+            raise PartyError(f"{names} at '{plan.steps[stage[0]].path}': {error}") from error
+        seconds = (time.perf_counter() - started) / len(stage)
+        messages = link.traffic().since(before)
+        for number, values, counted in zip(stage, results, sent, strict=True):
+            first = number == stage[0]  # steps of a stage share messages: the first one reports them
+            records.append(StepRecord(number, place, _of_step(messages, counted, first), seconds))
+            env.update(zip(plan.steps[number].outputs, values, strict=True))
+            if observe is not None:
+                observe(number, plan.steps[number], values)
         for var in released:
             env.pop(var, None)
     return [reveal(party.at(f"output{place}"), env[var]) for place, var in enumerate(plan.outputs)], records
@@ -84,33 +90,80 @@ def reveal(party: Party, value: Value) -> Value:
     return Rss(masked, np.zeros_like(masked), value.fxp)
 
 
-def _name(step: Step) -> str:
-    return step.kernel if isinstance(step, KernelStep) else type(step).__name__
+@dataclass
+class _Sent:
+    """Bytes that one step sent, while it shares messages with others."""
+
+    online: int = 0
+    offline: int = 0
 
 
-def _run(
-    step: Step, plan: Plan, party: Party, link: Link, env: dict[int, Value], spu: SpuRunner | None
-) -> Sequence[Value]:
+def _of_step(stage: Traffic, sent: _Sent, first: bool) -> Traffic:
+    return Traffic(
+        sent.online,
+        stage.messages if first else 0,
+        sent.offline,
+        stage.offline_messages if first else 0,
+        stage.rounds,
+    )
+
+
+def _counted(protocol: ShareProtocol[Any], sent: _Sent) -> ShareProtocol[Any]:
+    """The same protocol; what it sends is added up."""
+    received: list[NDArray[Any]] | None = None
+    while True:
+        try:
+            step = next(protocol) if received is None else protocol.send(received)
+        except StopIteration as stop:
+            return stop.value
+        for each in step.sends:
+            size = np.asarray(each.array).nbytes
+            sent.online, sent.offline = (
+                sent.online + size * (not each.offline),
+                sent.offline + size * each.offline,
+            )
+        received = yield step
+
+
+def _run_stage(
+    stage: tuple[int, ...],
+    plan: Plan,
+    party: Party,
+    link: Link,
+    env: dict[int, Value],
+    spu: SpuRunner | None,
+) -> tuple[list[Sequence[Value]], list[_Sent]]:
+    """Results and bytes of the steps of one stage."""
+    sent = [_Sent() for _ in stage]
+    step = plan.steps[stage[0]]
     if isinstance(step, KernelStep):
-        kernel = KERNELS[step.kernel]
-        out = plan.vars[step.outputs[0]].fxp
-        operands = [env[var] for var in step.inputs]
-        protocol = kernel.run(party.with_dealer(step.dealer), *operands, out=out, **dict(step.attributes))
-        return [run(link, protocol)]
+        protocols = [
+            _counted(_kernel(plan, number, party, env), count)
+            for number, count in zip(stage, sent, strict=True)
+        ]
+        return [[result] for result in run(link, parallel(*protocols))], sent
     if isinstance(step, LocalStep):
-        return _linear(step, plan, party.rank, env)
+        return [_linear(step, plan, party.rank, env)], sent
     if isinstance(step, PublicStep):
-        return ir.evaluate(step.text, [env[var] for var in step.inputs])
-    assert isinstance(step, SpuStep)
+        return [ir.evaluate(step.text, [env[var] for var in step.inputs])], sent
     if spu is None:
         raise PartyError("the plan has steps for SPU, but this party was started without it")
     kinds = [plan.vars[var].dtype for var in step.inputs]
-    results = [plan.vars[var] for var in step.outputs]
-    return spu.run_step(step.text, [env[var] for var in step.inputs], kinds, results)
+    outputs = [plan.vars[var] for var in step.outputs]
+    return [spu.run_step(step.text, [env[var] for var in step.inputs], kinds, outputs)], sent
+
+
+def _kernel(plan: Plan, number: int, party: Party, env: dict[int, Value]) -> ShareProtocol[Any]:
+    step = plan.steps[number]
+    assert isinstance(step, KernelStep)
+    out = plan.vars[step.outputs[0]].fxp
+    operands = [env[var] for var in step.inputs]
+    mine = party.at(f"step{number}").with_dealer(step.dealer)
+    return KERNELS[step.kernel].run(mine, *operands, out=out, **dict(step.attributes))
 
 
 def _linear(step: LocalStep, plan: Plan, rank: int, env: dict[int, Value]) -> list[Rss]:
-    """The step on both components; a public affine term belongs to component 0 alone, held by parties 0 and 2."""
+    """The step on both components; public affine terms belong to component 0 alone, held by parties 0 and 2."""
     components = []
     for place in range(2):
         holds_zero = (rank + place) % 3 == 0

@@ -13,7 +13,7 @@ Attributes = tuple[tuple[str, object], ...]
 
 @dataclass(frozen=True)
 class Var:
-    """A value of the program: shared in format `fxp`, or public (fxp None). Integers and booleans are fxp64.0."""
+    """A value: shared in format `fxp`, or public (fxp None). Shared integers and booleans are fxp64.0."""
 
     shape: tuple[int, ...]
     dtype: str  # as the user's program has it
@@ -38,7 +38,7 @@ class PublicStep:
 
 @dataclass(frozen=True)
 class LocalInput:
-    """How a linear step uses a value: as `share`; public as `affine` term (component 0 alone), `factor` or `plain`."""
+    """How a linear step uses a value: a `share`, or a public `affine` term (component 0 alone), `factor`, `plain`."""
 
     var: int
     use: str
@@ -47,7 +47,7 @@ class LocalInput:
 
 @dataclass(frozen=True)
 class LocalStep:
-    """Linear and layout operations, retyped to ring integers and run on each share component: no communication."""
+    """Linear and layout operations, retyped to ring integers and run on each component: no communication."""
 
     path: str
     text: str
@@ -90,7 +90,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Plan:
-    """What three parties execute. `str(plan)` is readable; `hash()` identifies it."""
+    """What three parties execute. `str(plan)` is readable (| marks steps that share rounds with the one above)."""
 
     name: str
     config: str
@@ -98,17 +98,20 @@ class Plan:
     inputs: tuple[Input, ...]
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
+    stages: tuple[tuple[int, ...], ...]  # numbers of steps; the kernels of one stage share rounds
 
     def hash(self) -> str:
         """A short digest of everything that parties must agree on."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def last_uses(self) -> tuple[frozenset[int], ...]:
-        """For every step the variables that no later step and no output needs."""
+        """For every stage the variables that no later stage and no output needs."""
         needed = set(self.outputs)
         released: list[frozenset[int]] = []
-        for step in reversed(self.steps):
-            touched = set(used(step)) | set(step.outputs)
+        for stage in reversed(self.stages):
+            touched = {
+                var for number in stage for var in (*used(self.steps[number]), *self.steps[number].outputs)
+            }
             released.append(frozenset(touched - needed))
             needed |= touched
         return tuple(reversed(released))
@@ -116,8 +119,10 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"plan {self.name} ({self.config})"]
         lines += [f"  input  %{each.var}: {self.vars[each.var]}  {each.path}" for each in self.inputs]
-        for number, step in enumerate(self.steps):
-            lines.append(f"  {number:>3} {self._line(step)}")
+        for stage in self.stages:
+            for place, number in enumerate(stage):
+                shared = "|" if place else " "
+                lines.append(f" {shared}{number:>3} {self._line(self.steps[number])}")
         lines += [f"  output %{var}: {self.vars[var]}" for var in self.outputs]
         return "\n".join(lines)
 

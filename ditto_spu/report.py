@@ -35,6 +35,7 @@ class CostRow:
     path: str
     kind: str
     format: str
+    stage: int = 0  # steps of one stage share rounds
     online_bytes: Triple = ZERO
     offline_bytes: Triple = ZERO
     messages: Triple = ZERO
@@ -71,8 +72,7 @@ class CostReport:
     @property
     def rounds(self) -> int | None:
         """Critical path; None if some step's rounds are not known (SPU counts none)."""
-        known = [row.rounds for row in self.rows if row.rounds is not None]
-        return sum(known) if len(known) == len(self.rows) else None
+        return _rounds(self.rows)
 
     def predicted_seconds(self, network: Network) -> float | None:
         """compute + bytes / bandwidth + rounds * round trip / 2, with the busiest party's bytes."""
@@ -96,16 +96,24 @@ class CostReport:
             "offline_bytes_sent_per_party": self.offline_bytes_sent_per_party,
             "messages_per_party": self.messages_per_party,
             "rounds": self.rounds,
-            "predicted_seconds": {
-                network.name: self.predicted_seconds(network) for network in (LAN, WAN)
-            },
+            "predicted_seconds": {network.name: self.predicted_seconds(network) for network in (LAN, WAN)},
         }
 
     def __rich__(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
         totals = _sum_rows("total", list(self.rows))
         footers = ("", "total", "", "", *_numbers(totals), f"{self.seconds:.3f}" if self.seconds else "-")
-        titles = ("step", "path", "kind", "format", "kB online", "kB offline", "messages", "rounds", "seconds")
+        titles = (
+            "step",
+            "path",
+            "kind",
+            "format",
+            "kB online",
+            "kB offline",
+            "messages",
+            "rounds",
+            "seconds",
+        )
         for place, (title, footer) in enumerate(zip(titles, footers, strict=True)):
             table.add_column(title, footer=footer, justify="right" if place in (0, 4, 5, 6, 7, 8) else "left")
         for row in self.rows:
@@ -139,7 +147,6 @@ def _numbers(row: CostRow) -> tuple[str, str, str, str]:
 
 
 def _sum_rows(kind: str, rows: Sequence[CostRow]) -> CostRow:
-    rounds = [row.rounds for row in rows]
     return CostRow(
         step=-1,
         path="",
@@ -148,9 +155,19 @@ def _sum_rows(kind: str, rows: Sequence[CostRow]) -> CostRow:
         online_bytes=_total([row.online_bytes for row in rows]),
         offline_bytes=_total([row.offline_bytes for row in rows]),
         messages=_total([row.messages for row in rows]),
-        rounds=None if None in rounds else sum(each for each in rounds if each is not None),
+        rounds=_rounds(rows),
         seconds=sum(row.seconds or 0.0 for row in rows),
     )
+
+
+def _rounds(rows: Sequence[CostRow]) -> int | None:
+    """The steps of a stage share rounds, stages follow each other."""
+    stages: dict[int, int] = {}
+    for row in rows:
+        if row.rounds is None:
+            return None
+        stages[row.stage] = max(stages.get(row.stage, 0), row.rounds)
+    return sum(stages.values())
 
 
 def _total(triples: Sequence[Triple]) -> Triple:

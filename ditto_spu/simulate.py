@@ -7,15 +7,17 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from ditto_kernels.link import MemLink
 from ditto_kernels.local import run_three
 from ditto_kernels.party import Party
+from ditto_kernels.prg import KEY_BYTES
 from ditto_kernels.ring import decode, encode
 from ditto_kernels.rss import Rss, share
 from ditto_spu.checked import Checker
@@ -52,8 +54,11 @@ def simulate(
     checked: joins every value inside the simulator and raises RangeError for the first that is out of range.
     progress: called with (steps done, steps in all) by party 0.
     """
-    source: RandomBytes = secrets.token_bytes if seed is None else random.Random(seed).randbytes
-    shared = [_share_input(entry, plan.vars[entry.var], value, source) for entry, value in zip(plan.inputs, values, strict=True)]
+    source = _random_bytes(seed)
+    shared = [
+        _share_input(entry, plan.vars[entry.var], value, source)
+        for entry, value in zip(plan.inputs, values, strict=True)
+    ]
     checker = Checker(plan, _plain_inputs(plan, values)) if checked else None
     programs = compile_steps(plan)
     with ExitStack() as stack:
@@ -78,16 +83,28 @@ def simulate(
             return execute(plan, party, link, mine, spu[party.rank], observe)
 
         started = time.perf_counter()
-        results, _ = run_three(program, seed=None if seed is None else seed.to_bytes(16, "big", signed=True), timeout=timeout)
+        results, _ = run_three(
+            program, seed=None if seed is None else seed.to_bytes(16, "big", signed=True), timeout=timeout
+        )
         seconds = time.perf_counter() - started
         costs = log.costs() if log is not None else {}
     outputs = [
-        _join(plan.vars[var], [results[rank][0][place] for rank in range(3)]) for place, var in enumerate(plan.outputs)
+        _join(plan.vars[var], [results[rank][0][place] for rank in range(3)])
+        for place, var in enumerate(plan.outputs)
     ]
     return Simulation(outputs, _report(plan, [records for _, records in results], costs, seconds))
 
 
-def _share_input(entry: Input, var: Var, value: Any, source: RandomBytes) -> Sequence[Rss] | Sequence[NDArray[Any]]:
+def _random_bytes(seed: int | None) -> RandomBytes:
+    """The client's source for shares: an AES-128-CTR stream under a fresh key, as weights are gigabytes."""
+    key = secrets.token_bytes(KEY_BYTES) if seed is None else random.Random(seed).randbytes(KEY_BYTES)
+    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+    return lambda count: stream.update(bytes(count))
+
+
+def _share_input(
+    entry: Input, var: Var, value: Any, source: RandomBytes
+) -> Sequence[Rss] | Sequence[NDArray[Any]]:
     array = np.asarray(value)
     if tuple(array.shape) != var.shape:
         raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {var.shape}")
@@ -99,7 +116,8 @@ def _share_input(entry: Input, var: Var, value: Any, source: RandomBytes) -> Seq
         return share(encode(array, var.fxp), var.fxp, source)
     except ValueError as error:
         raise RangeError(
-            f"secret argument '{entry.path}': {error}; scale it, or choose a wider format by a rule for its path"
+            f"secret argument '{entry.path}': {error}; scale it, or choose a wider format by a rule for its "
+            "path"
         ) from None
 
 
@@ -126,13 +144,15 @@ def _report(
     seconds: float,
 ) -> CostReport:
     rows = []
+    by_step = [{each.step: each for each in record} for record in records]
     for number, step in enumerate(plan.steps):
-        each = [record[number] for record in records]
+        each = [record[number] for record in by_step]
         row = CostRow(
             step=number,
             path=step.path,
             kind=kind(step),
             format=", ".join(dict.fromkeys(str(plan.vars[var].fxp or "public") for var in step.outputs)),
+            stage=each[0].stage,
             online_bytes=_triple([r.traffic.bytes_sent for r in each]),
             offline_bytes=_triple([r.traffic.offline_bytes for r in each]),
             messages=_triple([r.traffic.messages + r.traffic.offline_messages for r in each]),
@@ -142,8 +162,8 @@ def _report(
         if isinstance(step, SpuStep):
             sent, messages = spu_costs.get(number, (ZERO, ZERO))
             known = "measured" if number in spu_costs else "unknown"
-            row = CostRow(
-                number, step.path, "spu", row.format, _triple(sent), ZERO, _triple(messages), None, row.seconds, known
+            row = replace(
+                row, online_bytes=_triple(sent), messages=_triple(messages), rounds=None, source=known
             )
         rows.append(row)
     return CostReport(tuple(rows), seconds)

@@ -35,8 +35,12 @@ class _State:
 
     config: Config
     secret: dict[ir.Value, bool]
-    formats: dict[ir.Value, Fxp | None] = field(default_factory=dict)  # None: an argument nobody has fixed yet
-    roots: dict[ir.Value, ir.Value] = field(default_factory=dict)  # layout of an unfixed argument -> the argument
+    formats: dict[ir.Value, Fxp | None] = field(
+        default_factory=dict
+    )  # None: an argument nobody has fixed yet
+    roots: dict[ir.Value, ir.Value] = field(
+        default_factory=dict
+    )  # layout of an unfixed argument -> the argument
     wants: dict[ir.Value, Fxp | None] = field(default_factory=dict)
     kinds: dict[ir.Op, str] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
@@ -49,9 +53,7 @@ class _State:
         return choice
 
     def sets_format(self, rule_op: str, path: str) -> bool:
-        return any(
-            rule.format is not None and rule.matches(rule_op, path) for rule in self.config.rules
-        )
+        return any(rule.format is not None and rule.matches(rule_op, path) for rule in self.config.rules)
 
 
 def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Module:
@@ -268,8 +270,10 @@ def _decide_product(state: _State, op: ir.Op, kind: str, choice: Choice, default
     if len(formats) == 1 and left != right:
         ir.set_string(op, "ditto.factor", str(Fxp(ring, weight.format.fraction_bits)))
     natural = Fxp(ring, sum(bits))
-    target = default if default.ring_bits <= ring - (natural.fraction_bits - default.fraction_bits) else Fxp(
-        ring, default.fraction_bits
+    target = (
+        default
+        if default.ring_bits <= ring - (natural.fraction_bits - default.fraction_bits)
+        else Fxp(ring, default.fraction_bits)
     )
     target = Fxp(target.ring_bits, min(target.fraction_bits, natural.fraction_bits))
     _record_operands(op, formats)
@@ -291,7 +295,7 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
         if state.secret[each]:
             wish = (choice.operand if main_operand else None) or state.config.default_format
             known = _current(state, each, wish)
-            operands[each] = (choice.operand if main_operand and choice.operand else known)
+            operands[each] = choice.operand if main_operand and choice.operand else known
         elif name not in ("ditto.layer_norm",) and main_operand or name == "ditto.embedding":
             operands[each] = choice.operand or state.config.default_format
     if name in ("stablehlo.maximum", "stablehlo.divide") or name == "stablehlo.reduce":
@@ -338,4 +342,6 @@ def _finish_arguments(state: _State, module: ir.Module) -> None:
         if ir.attribute(op, "ditto.format") == "argument":
             fxp = state.formats[op.results[0]]
             ir.set_string(op, "ditto.format", str(fxp))
-            _record_operands(op, {each: fxp for each in op.operands if state.secret[each] and fxp is not None})
+            _record_operands(
+                op, {each: fxp for each in op.operands if state.secret[each] and fxp is not None}
+            )

@@ -9,8 +9,20 @@ from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.insert_casts import ENCODED, LIFTED
 from ditto_spu.passes.operations import LAYOUT, op_name
+from ditto_spu.passes.schedule import schedule
 from ditto_spu.passes.visibility import visibility
-from ditto_spu.plan import Attributes, Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Step, Var
+from ditto_spu.plan import (
+    Attributes,
+    Input,
+    KernelStep,
+    LocalInput,
+    LocalStep,
+    Plan,
+    PublicStep,
+    SpuStep,
+    Step,
+    Var,
+)
 
 INTEGER_TYPES = {8: "i8", 16: "i16", 32: "i32", 64: "i64"}
 
@@ -61,7 +73,7 @@ def segment(
     outputs = tuple(builder.use(each) for each in operations[-1].operands)
     public_step = _public_step(builder, operations[:-1])
     steps = ([public_step] if public_step else []) + builder.steps
-    return Plan(name, config, tuple(builder.vars), tuple(inputs), tuple(steps), outputs)
+    return Plan(name, config, tuple(builder.vars), tuple(inputs), tuple(steps), outputs, schedule(steps))
 
 
 def _visit(builder: _Builder, op: ir.Op) -> None:
@@ -203,10 +215,7 @@ def _flush(builder: _Builder) -> None:
         dict.fromkeys(each for op in group for each in (*op.operands, *ir.captured(op)) if each not in made)
     )
     outputs = [
-        result
-        for op in group
-        for result in op.results
-        if any(user not in group for user in ir.users(result))
+        result for op in group for result in op.results if any(user not in group for user in ir.users(result))
     ]
     path = ir.path_of(group[-1])
     if kind == "spu":
@@ -236,7 +245,9 @@ def _local_step(
     }
     ring = Fxp.parse(ir.attribute(group[0], "ditto.format")).ring_bits
     text = ir.retype(ir.extract(group, list(entries), outputs, "local"), INTEGER_TYPES[ring])
-    results = tuple(builder.declare(each, _format(group, each), path, _range(group, each)) for each in outputs)
+    results = tuple(
+        builder.declare(each, _format(group, each), path, _range(group, each)) for each in outputs
+    )
     builder.steps.append(LocalStep(path, text, tuple(entries.values()), results))
 
 
@@ -294,6 +305,8 @@ def _public_step(builder: _Builder, operations: Sequence[ir.Op]) -> PublicStep |
             needed.update((*op.operands, *ir.captured(op)))
     chosen.reverse()
     made = {result for op in chosen for result in op.results}
-    inputs = [value for value in builder.index if value in needed and value not in made and value not in wanted]
+    inputs = [
+        value for value in builder.index if value in needed and value not in made and value not in wanted
+    ]
     text = ir.extract(chosen, inputs, list(wanted), "public")
     return PublicStep("", text, tuple(builder.index[each] for each in inputs), tuple(wanted.values()))
