@@ -1,16 +1,30 @@
 """Share-level three-party kernels: ABY3 replicated sharing, free of SPU and of the compiler."""
 
+from ditto_kernels.activation import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
+from ditto_kernels.exponential import EXPONENTIAL
+from ditto_kernels.gelu import GELU_KERNEL
 from ditto_kernels.kernel import Kernel
 from ditto_kernels.linear import MATMUL, MATMUL_PUBLIC
+from ditto_kernels.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.multiply import MULTIPLY
+from ditto_kernels.reciprocal import RECIPROCAL, RSQRT
 from ditto_kernels.truncate import CAST
 
 # Literal on purpose: the whole list of what the compiler may call, in one place.
 KERNELS: dict[str, Kernel] = {
     "cast": CAST,
+    "exponential": EXPONENTIAL,
+    "gelu": GELU_KERNEL,
     "matmul": MATMUL,
     "matmul_public": MATMUL_PUBLIC,
+    "maximum": MAXIMUM,
     "multiply": MULTIPLY,
+    "reciprocal": RECIPROCAL,
+    "reduce_max": REDUCE_MAX,
+    "rsqrt": RSQRT,
+    "sigmoid": SIGMOID_KERNEL,
+    "silu": SILU_KERNEL,
+    "tanh": TANH_KERNEL,
 }
 
 __all__ = ["KERNELS", "Kernel"]

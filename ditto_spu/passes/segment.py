@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.insert_casts import ENCODED, LIFTED
-from ditto_spu.passes.operations import LAYOUT, op_name
+from ditto_spu.passes.operations import KERNEL_OPS, LAYOUT, op_name
 from ditto_spu.passes.schedule import schedule
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.plan import (
@@ -24,6 +25,12 @@ from ditto_spu.plan import (
     Var,
 )
 
+# What a configuration may tell a kernel beyond formats.
+KERNEL_OPTIONS = {
+    "ditto.gelu": ("approx", "inner"),
+    "ditto.softmax": ("approx", "inner"),
+    "ditto.layer_norm": ("inner",),
+}
 INTEGER_TYPES = {8: "i8", 16: "i16", 32: "i32", 64: "i64"}
 
 
@@ -170,18 +177,22 @@ def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attribut
         return "multiply", (), operands
     if kind == "matmul":
         return _matmul_call(builder, op, operands)
-    chosen = [(key, ir.attribute(op, f"ditto.{key}")) for key in ("approx", "inner")]
-    attributes: list[tuple[str, object]] = [
-        (key, Fxp.parse(value) if key == "inner" else value) for key, value in chosen if value is not None
-    ]
     name = op_name(op)
+    attributes: list[tuple[str, object]] = [
+        (key, Fxp.parse(value) if key == "inner" else value)
+        for key in KERNEL_OPTIONS.get(name, ())
+        if (value := ir.attribute(op, f"ditto.{key}")) is not None
+    ]
     if name == "stablehlo.reduce":
-        return "reduce_maximum", (("dim", ir.attribute(op, "dimensions")[0]),), operands[:1]
+        return "reduce_max", (("dim", ir.attribute(op, "dimensions")[0]),), operands[:1]
     if name.startswith("ditto."):
         attributes += sorted(ir.composite_attributes(op).items())
         return name.removeprefix("ditto."), tuple(attributes), operands
-    names = {"stablehlo.logistic": "sigmoid", "stablehlo.exponential": "exponential"}
-    return names.get(name, name.removeprefix("stablehlo.")), tuple(attributes), operands
+    kernel = KERNEL_OPS[name][0]
+    declared = ir.attribute(op, "ditto.range")
+    if kernel == "exponential" and declared is not None:
+        attributes.append(("hi", math.log(float(declared))))
+    return kernel, tuple(attributes), operands
 
 
 def _matmul_call(

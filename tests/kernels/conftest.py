@@ -32,7 +32,11 @@ class Outcome:
 
 
 def _mpc(
-    protocol: Callable[..., Any], *operands: Any, dealer: int = 2, seed: bytes | None = None, **attributes: Any
+    protocol: Callable[..., Any],
+    *operands: Any,
+    dealer: int = 2,
+    seed: bytes | None = None,
+    **attributes: Any,
 ) -> Outcome:
     """`protocol(party, *operands, **attributes)`; an operand is (array, Fxp) to share, or a public array."""
     shared = [
@@ -45,7 +49,9 @@ def _mpc(
         mine = [each[party.rank] for each in shared]
         return run(link, protocol(party.with_dealer(dealer), *mine, **attributes))
 
-    parts, traffic = run_three(program, seed=seed, timeout=30, observer=lambda rank, sent: messages.append((rank, sent)))
+    parts, traffic = run_three(
+        program, seed=seed, timeout=30, observer=lambda rank, sent: messages.append((rank, sent))
+    )
     value = decode(reconstruct(parts), parts[0].fxp) if isinstance(parts[0], Rss) else parts
     return Outcome(value, parts, traffic, messages)
 
@@ -57,4 +63,3 @@ def _is_shared(value: Any) -> bool:
 @pytest.fixture(scope="session")
 def mpc() -> Callable[..., Outcome]:
     return _mpc
-

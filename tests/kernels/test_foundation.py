@@ -126,7 +126,8 @@ def _swap(party, name, value):
     other = (party.rank + 1) % 3
     dtype = np.dtype(np.int64)
     (received,) = yield Round(
-        (party.send(other, name, np.asarray([value])),), (party.expect((party.rank + 2) % 3, name, (1,), dtype),)
+        (party.send(other, name, np.asarray([value])),),
+        (party.expect((party.rank + 2) % 3, name, (1,), dtype),),
     )
     return int(received[0])
 

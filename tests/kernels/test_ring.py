@@ -29,7 +29,11 @@ def test_shapes_are_kept(shape):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("fxp32", "is not a format"), ("fxp24.8", "choose one of 8, 16, 32, 64"), ("fxp16.16", "choose 0 to 15")],
+    [
+        ("fxp32", "is not a format"),
+        ("fxp24.8", "choose one of 8, 16, 32, 64"),
+        ("fxp16.16", "choose 0 to 15"),
+    ],
 )
 def test_a_bad_format_is_explained(text, message):
     with pytest.raises(ValueError, match=message):
