@@ -19,7 +19,10 @@ from ditto_spu.models import named_model
 
 def main(
     case: Annotated[list[str], typer.Option(help="A model of `ditto models`; may be given several times.")],
-    config: Annotated[list[str], typer.Option(help="A configuration; may be given several times.")] = ["ditto"],  # noqa: B006
+    config: Annotated[
+        list[str],
+        typer.Option(help="A configuration; may be given several times.", default_factory=lambda: ["ditto"]),
+    ],
     baseline: Annotated[str, typer.Option(help="'puma', or 'none'.")] = "none",
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,

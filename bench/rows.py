@@ -14,8 +14,19 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("case")
     shown.add_column("config")
-    for title in ("seconds", "PUMA / ours", "MB sent", "PUMA / ours", "busiest / mean", "messages", "rounds",
-                  "max error", "mean error", "cosine", "peak GB"):
+    for title in (
+        "seconds",
+        "PUMA / ours",
+        "MB sent",
+        "PUMA / ours",
+        "busiest / mean",
+        "messages",
+        "rounds",
+        "max error",
+        "mean error",
+        "cosine",
+        "peak GB",
+    ):
         shown.add_column(title, justify="right")
     baselines = {row["case"]: row for row in rows if row["config"] == "puma"}
     for row in rows:

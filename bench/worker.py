@@ -1,4 +1,4 @@
-"""One side of a benchmark in its own process: reads `warm`, `run` or `report` from standard input, answers in JSON."""
+"""One side of a benchmark in its own process: answers `warm`, `run` and `report` in JSON."""
 
 from __future__ import annotations
 

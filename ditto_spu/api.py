@@ -35,7 +35,8 @@ def secure(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Decorate a JAX function so that calling it runs three simulated parties on secret shares.
 
     config: a configuration's name, path, dictionary or Config.
-    public: names of parameters whose values all parties may know (masks, positions): a public mask reveals lengths.
+    public: names of parameters whose values all parties may know (masks, positions). A public mask reveals
+        lengths.
     static_argnums, static_argnames: as in jax.jit.
     checked: verify every declared range while simulating. seed: reproducible and INSECURE randomness.
     """
@@ -61,7 +62,7 @@ class SecureFunction:
         self._fn = fn
         self._config = load_config(config)
         self._public = tuple(public) if not isinstance(public, str) else public
-        self._static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+        self._static: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
         self._checked = checked
         self._seed = seed
         self._compiled: dict[Any, Lowered] = {}
@@ -109,7 +110,7 @@ class SecureFunction:
         emulated: bool = True,
         **kwargs: Any,
     ) -> Comparison:
-        """Plaintext, emulation, each configuration (default: this function's) and PUMA on stock SPU: error and cost."""
+        """Error and cost: plaintext, emulation, each configuration (default: this function's), PUMA."""
         plain = jax.jit(self._fn, **self._static)
         plain(*args, **kwargs)  # compiles
         started = time.perf_counter()
@@ -193,7 +194,7 @@ class SecureFunction:
         leaves, tree = jax.tree_util.tree_flatten(dynamic)
         try:
             shapes = tuple((np.shape(leaf), str(jax.dtypes.result_type(leaf))) for leaf in leaves)
-            key = (static, tree, shapes, bool(jax.config.jax_enable_x64))
+            key = (static, tree, shapes, str(jax.dtypes.canonicalize_dtype(np.int64)))
             hash(key)
         except TypeError:
             return None

@@ -1,4 +1,4 @@
-"""The simulator's checked mode: join the shares of every value and compare with plaintext. Never part of a real run."""
+"""The simulator's checked mode: join the shares of every value and compare with plaintext."""
 
 from __future__ import annotations
 
@@ -69,17 +69,16 @@ class Checker:
         worst = float(np.max(np.abs(expected), initial=0.0))
         if worst >= info.fxp.limit:
             raise RangeError(
-                f"step {number} ({step.kernel}) at '{step.path}': the result {worst:g} does not fit {info.fxp}, "
-                f"which holds |x| < {info.fxp.limit:g}: choose fewer fraction bits or a wider ring for this path"
+                f"step {number} ({step.kernel}) at '{step.path}': the result {worst:g} does not fit "
+                f"{info.fxp}, which holds |x| < {info.fxp.limit:g}: choose fewer fraction bits or a wider "
+                "ring for this path"
             )
         specs = [Spec(self._plan.vars[var].shape, self._plan.vars[var].fxp) for var in step.inputs]
         bound = SLACK * kernel.error(*specs, out=info.fxp, **attributes) + 1e-3 * worst
         error = float(np.max(np.abs(expected - self._values[output]), initial=0.0))
         if error > bound:
             raise RangeError(
-                f"step {number} ({step.kernel}) at '{step.path}': the result is off by {error:g} (bound {bound:g}): "
-                f"an operand or product left its range; operands reach "
+                f"step {number} ({step.kernel}) at '{step.path}': the result is off by {error:g} (bound "
+                f"{bound:g}): an operand or product left its range; operands reach "
                 + ", ".join(f"{np.max(np.abs(self._values[var]), initial=0.0):g}" for var in step.inputs)
             )
-
-

@@ -163,7 +163,7 @@ def _kernel(plan: Plan, number: int, party: Party, env: dict[int, Value]) -> Sha
 
 
 def _linear(step: LocalStep, plan: Plan, rank: int, env: dict[int, Value]) -> list[Rss]:
-    """The step on both components; public affine terms belong to component 0 alone, held by parties 0 and 2."""
+    """The step on both components; public affine terms belong to component 0, which parties 0 and 2 hold."""
     components = []
     for place in range(2):
         holds_zero = (rank + place) % 3 == 0

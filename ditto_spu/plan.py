@@ -38,7 +38,7 @@ class PublicStep:
 
 @dataclass(frozen=True)
 class LocalInput:
-    """How a linear step uses a value: a `share`, or a public `affine` term (component 0 alone), `factor`, `plain`."""
+    """How a linear step uses a value: `share`; public as `affine` (in component 0), `factor` or `plain`."""
 
     var: int
     use: str

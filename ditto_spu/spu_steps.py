@@ -22,7 +22,7 @@ _FLOAT_KINDS = {"float32": "f32", "float64": "f64"}
 
 
 def compile_steps(plan: Plan) -> dict[str, bytes]:
-    """Executables of all SPU steps by their text. UnsupportedOpError, before anything runs, for what SPU refuses."""
+    """Executables of all SPU steps by their text. UnsupportedOpError, before the run, if SPU refuses one."""
     return {
         step.text: compile_program(
             step.text, [plan.vars[var].fxp is None for var in step.inputs], f"step{number}"

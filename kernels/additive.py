@@ -17,7 +17,7 @@ from ditto_kernels.rss import Rss
 
 @dataclass(frozen=True)
 class Additive:
-    """x = share at A + share at B (mod 2^k); the dealer holds nothing (`share` is None) but knows the shape."""
+    """x = share at A + share at B (mod 2^k); the dealer knows the shape alone (its `share` is None)."""
 
     share: Array | None
     shape: tuple[int, ...]
@@ -28,7 +28,9 @@ class Additive:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def reshape(self, shape: Sequence[int]) -> Additive:
-        return replace(self, share=None if self.share is None else self.share.reshape(shape), shape=tuple(shape))
+        return replace(
+            self, share=None if self.share is None else self.share.reshape(shape), shape=tuple(shape)
+        )
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ def from_rss(party: Party, x: Rss) -> Additive:
 def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
     """Replicate a 2-of-2 sharing.
 
-    Cost: 2k bits, 1 round (A and B one message each). Security: components D + 1 and D are fresh pads that the
-    dealer draws too; the exchanged values are one-time-padded.
+    Cost: 2k bits, 1 round (A and B one message each). Security: components D + 1 and D are fresh pads that
+    the dealer draws too; the exchanged values are one-time-padded.
     """
     dtype = x.fxp.dtype
     if party.role == "D":

@@ -1,8 +1,9 @@
-"""Bit-sliced XOR sharing between A and B: bit planes, products of few bits in one round, comparison with a mask.
+"""Bit-sliced XOR sharing between A and B: bit planes, products of few bits in one round, comparisons.
 
-Elements live in planes: n ring elements of k bits become k words-of-k-bits planes (a k x k bit transposition of
-blocks), so that one word operation handles k elements. Numpy, not XLA: these are hundreds of tiny word operations whose compilation would
-take a second a shape, and numpy's run time is within a few milliseconds of XLA's at the largest layer.
+Elements live in planes: n ring elements of k bits become k words-of-k-bits planes (a k x k bit transposition
+of blocks), so that one word operation handles k elements. Numpy, not XLA: these are hundreds of tiny word
+operations whose compilation would take a second a shape, and numpy's run time is within a few milliseconds of
+XLA's at the largest layer.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def word_count(size: int, word_bits: int) -> int:
 
 
 def transpose_bits(rows: Array) -> Array:
-    """k rows of k-bit words -> k planes: bit b of plane j is bit j of row b. Delta swaps along the leading axis."""
+    """k rows of k-bit words -> k planes: bit b of plane j is bit j of row b. Delta swaps on axis 0."""
     bits = rows.shape[0]
     step = bits // 2
     while step:
@@ -68,7 +69,7 @@ def unpack(words: Array, size: int, word_bits: int) -> Array:
 
 
 def digits_of(low: int, high: int) -> tuple[tuple[int, int], ...]:
-    """Bit positions low..high-1 cut into digits (first bit, width) of at most four bits, least significant first."""
+    """Bits low..high-1 cut into digits (first bit, width) of at most four bits, least significant first."""
     return tuple((start, min(DIGIT_BITS, high - start)) for start in range(low, high, DIGIT_BITS))
 
 
@@ -140,7 +141,12 @@ def _mask_products(masks: Array, needed: tuple[Monomial, ...]) -> Array:
 
 
 def _expand(
-    inputs: Array, opened: Array, masks: Array, dealt: Array, outputs: tuple[tuple[Monomial, ...], ...], leader: bool
+    inputs: Array,
+    opened: Array,
+    masks: Array,
+    dealt: Array,
+    outputs: tuple[tuple[Monomial, ...], ...],
+    leader: bool,
 ) -> Array:
     places = {index: place for place, index in enumerate(opened_inputs(outputs))}
     needed = subsets(outputs)
@@ -179,8 +185,8 @@ def evaluate(
 ) -> Protocol[Array | None]:
     """XOR of products of shared bits, any number of them, in one round.
 
-    inputs: (m, *shape) words. Each input in a product is opened under a mask the dealer knows; the products of masks
-    are dealt. Formula: prod (X_i ^ m_i) = XOR_S prod_{i not in S} X_i * prod_{i in S} m_i.
+    inputs: (m, *shape) words. Each input in a product is opened under a mask the dealer knows; the products
+    of masks are dealt. Formula: prod (X_i ^ m_i) = XOR_S prod_{i not in S} X_i * prod_{i in S} m_i.
     Cost: 2 bits an opened input and element online, 1 bit a dealt product offline; 1 round.
     """
     opened = opened_inputs(outputs)

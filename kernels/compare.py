@@ -1,7 +1,8 @@
 """Signs of masked values: c = x + r is known to A and B, the dealer deals r's digits one-hot.
 
-x = c - r, so msb(x) = msb(c) ^ msb(r) ^ [c_low < r_low]. The comparison of a public c with a dealt r is linear inside a
-digit of four bits; digits combine four at a time, one round a level (a radix-4 tree of masked products).
+x = c - r, so msb(x) = msb(c) ^ msb(r) ^ [c_low < r_low]. The comparison of a public c with a dealt r is
+linear inside a digit of four bits; digits combine four at a time, one round a level (a radix-4 tree of masked
+products).
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ def less_monomials(less: Sequence[int], equal: Sequence[int]) -> tuple[Monomial,
 
 
 def _level(count: int) -> tuple[tuple[Monomial, ...], ...]:
-    """What one level computes from `count` digits (inputs: all less, then all equal): less, then equal of groups."""
+    """What one level computes from `count` digits (all less, then all equal): less, then equal of groups."""
     groups = [range(start, min(start + FAN_IN, count)) for start in range(0, count, FAN_IN)]
     less = [less_monomials(group, [count + place for place in group]) for group in groups]
-    equal = [(tuple(count + place for place in group),) for group in groups[1:]]  # the lowest group's decides nothing
+    equal = [
+        (tuple(count + place for place in group),) for group in groups[1:]
+    ]  # the lowest group's decides nothing
     return (*less, *equal)
 
 
@@ -88,7 +91,13 @@ def _dealt_planes(mask: Array, low: int, width: int, digits: tuple[tuple[int, in
 
 
 def _leaves(
-    c: Array, offsets: Array, dealt: Array, low: int, width: int, digits: tuple[tuple[int, int], ...], leader: bool
+    c: Array,
+    offsets: Array,
+    dealt: Array,
+    low: int,
+    width: int,
+    digits: tuple[tuple[int, int], ...],
+    leader: bool,
 ) -> tuple[list[Array], list[Array], Array]:
     planes = _slice_planes(c[None, :] + offsets[:, None], low, width)
     less, equal = compare_digits(planes, dealt[:-1], digits, leader)
@@ -99,10 +108,10 @@ def _leaves(
 def signs(
     party: Party, x: Opened, offsets: Sequence[int] = (0,), low: int = 0, width: int | None = None
 ) -> Protocol[Bits]:
-    """Shared bits [x + offset < 0] for several public offsets: XOR shares at A and B, words of shape (offsets, w).
+    """Shared bits [x + offset < 0] for several public offsets: XOR shares at A and B, words (offsets, w).
 
-    Formats: x in any ring; the comparison reads bits low .. low + width - 1 of it (default: all). With low > 0 values
-    in [-2^low, 0) may read as not negative. Range: |x + offset| < 2^(low + width - 1).
+    Formats: x in any ring; the comparison reads bits low .. low + width - 1 of it (default: all). With low >
+    0 values in [-2^low, 0) may read as not negative. Range: |x + offset| < 2^(low + width - 1).
     Cost at width 16: 38 + 12 a further offset bits online, 75 + 15 offline; ceil(log4 of digits) rounds.
     Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
     """

@@ -1,4 +1,4 @@
-"""What a protocol costs, as data: bytes by role, offline and online apart, and rounds. Exact, from shapes alone."""
+"""What a protocol costs, from shapes alone and exact: bytes by role, offline and online apart, and rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class Cost:
     rounds: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(_sum(self.online, other.online), _sum(self.offline, other.offline), self.rounds + other.rounds)
+        return Cost(
+            _sum(self.online, other.online), _sum(self.offline, other.offline), self.rounds + other.rounds
+        )
 
     def __or__(self, other: Cost) -> Cost:
         return Cost(
@@ -27,9 +29,7 @@ class Cost:
 
     def __mul__(self, times: int) -> Cost:
         """So many copies one after the other."""
-        return Cost(
-            _scale(self.online, times), _scale(self.offline, times), self.rounds * times
-        )
+        return Cost(_scale(self.online, times), _scale(self.offline, times), self.rounds * times)
 
     def by_rank(self, dealer: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         """(online, offline) bytes sent by parties 0, 1, 2 when `dealer` deals."""

@@ -1,4 +1,4 @@
-"""The record that describes one kernel: how to run it, what it means in plaintext, what it costs, how exact it is."""
+"""The record that describes one kernel: its protocol, its meaning in plaintext, its cost and its error."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Spec:
 class Kernel:
     """A share-level operation.
 
-    run(party, *operands, out, **attributes) is a protocol that returns an Rss in format `out`; shared operands are Rss,
-    public ones numpy arrays. reference(*arrays, **attributes) is its plaintext meaning. cost(*specs, out=,
-    **attributes) equals the counted traffic. error(*specs, out=, **attributes) bounds |result - reference| for inputs
-    on the grid and within range.
+    run(party, *operands, out, **attributes) is a protocol that returns an Rss in format `out`; shared
+    operands are Rss, public ones numpy arrays. reference(*arrays, **attributes) is its plaintext meaning.
+    cost(*specs, out=, **attributes) equals the counted traffic. error(*specs, out=, **attributes) bounds
+    |result - reference| for inputs on the grid and within range.
     """
 
     name: str

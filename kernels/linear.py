@@ -1,4 +1,4 @@
-"""Matrix products of shares: int32 dots for rings up to 32, float64 limbs for ring 64, truncation fused in."""
+"""Matrix products of shares: int32 dots up to ring 32, float64 limbs for ring 64, truncation fused in."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def _int_dot(x: Array, w: Array, dims: Dimensions) -> Array:
     return jax.lax.dot_general(x.astype(jnp.int32), w.astype(jnp.int32), dims).astype(x.dtype)
 
 
-def _as_batches(value: NDArray[Any], summed: tuple[int, ...], batch: tuple[int, ...], last: bool) -> NDArray[Any]:
+def _as_batches(
+    value: NDArray[Any], summed: tuple[int, ...], batch: tuple[int, ...], last: bool
+) -> NDArray[Any]:
     """(batch, free, summed) or, for the right operand, (batch, summed, free)."""
     free = [i for i in range(value.ndim) if i not in (*summed, *batch)]
     order = [*batch, *free, *summed] if last else [*batch, *summed, *free]
@@ -100,7 +102,8 @@ def local_products(x: Rss, w: Rss, dims: Dimensions) -> Array:
 def matmul(party: Party, x: Rss, w: Rss, out: Fxp, dims: Dimensions) -> Protocol[Rss]:
     """dot_general of two shared tensors, truncated to `out` on the way back to replicated shares.
 
-    Formats: x and w in one ring; out in that ring or a smaller one. Range, error, cost and security: `multiply.finish`.
+    Formats: x and w in one ring; out in that ring or a smaller one. Range, error, cost and security:
+    `multiply.finish`.
     Source: ABY3 section 5.1 for the local product.
     """
     z = local_products(x, w, dims)
@@ -108,14 +111,21 @@ def matmul(party: Party, x: Rss, w: Rss, out: Fxp, dims: Dimensions) -> Protocol
 
 
 def matmul_public(
-    party: Party, x: Rss, w: Array, out: Fxp, dims: Dimensions, weight_fraction_bits: int, public_left: bool = False
+    party: Party,
+    x: Rss,
+    w: Array,
+    out: Fxp,
+    dims: Dimensions,
+    weight_fraction_bits: int,
+    public_left: bool = False,
 ) -> Protocol[Rss]:
     """dot_general of a shared and a public real tensor: local on every component, then a cast to `out`."""
     ring = x.fxp.ring_bits
     public = encode(w, Fxp(ring, weight_fraction_bits))
     local = _int_dot if ring <= 32 else dot64
     components = [
-        local(public, part, dims=dims) if public_left else local(part, public, dims=dims) for part in (x.mine, x.next)
+        local(public, part, dims=dims) if public_left else local(part, public, dims=dims)
+        for part in (x.mine, x.next)
     ]
     product = Rss(components[0], components[1], Fxp(ring, x.fxp.fraction_bits + weight_fraction_bits))
     return (yield from convert(party, product, out))
@@ -144,13 +154,15 @@ def _product_error(x: Spec, w: Spec, out: Fxp, **_: Any) -> float:
 
 
 def _public_error(x: Spec, w: Spec, out: Fxp, **attributes: Any) -> float:
-    """Rounding of the public operand comes on top: half an ulp of it a term, times the declared range (default 1)."""
+    """On top comes the rounding of the public operand: half an ulp of it a term, for |x| <= 1."""
     dims = attributes["dims"]
     terms = contraction(w.shape if attributes.get("public_left") else x.shape, dims)
     return 1.5 * out.ulp + terms * 2.0 ** -(attributes["weight_fraction_bits"] + 1)
 
 
-MATMUL = Kernel("matmul", matmul, _matmul_reference, _matmul_cost, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1")
+MATMUL = Kernel(
+    "matmul", matmul, _matmul_reference, _matmul_cost, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1"
+)
 MATMUL_PUBLIC = Kernel(
     "matmul_public", matmul_public, _matmul_reference, _matmul_public_cost, _public_error, "ABY3 (2018), 5.1"
 )

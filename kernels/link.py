@@ -39,7 +39,7 @@ class Receive:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one party sent. `rounds`: the longest chain of dependent online messages since `start_clock`, ending here."""
+    """What one party sent. `rounds`: the longest chain of dependent online messages since `start_clock`."""
 
     bytes_sent: int = 0
     messages: int = 0
@@ -84,6 +84,10 @@ class _Mailbox:
     arrived: dict[tuple[int, str], tuple[NDArray[Any], int]] = field(default_factory=dict)
     failure: BaseException | None = None
 
+    def wait(self, address: tuple[int, str], timeout: float) -> bool:
+        """Whether the tensor arrived, or a party failed, in time. The caller holds the condition."""
+        return self.condition.wait_for(lambda: address in self.arrived or self.failure is not None, timeout)
+
 
 class MemLink:
     """A link between threads of one process. Rounds are counted by a Lamport clock carried on messages."""
@@ -120,14 +124,13 @@ class MemLink:
         for item in expected:
             address = (item.source, item.tag)
             with box.condition:
-                arrived = box.condition.wait_for(
-                    lambda address=address: address in box.arrived or box.failure is not None, self._timeout
-                )
+                arrived = box.wait(address, self._timeout)
                 if address not in box.arrived and box.failure is not None:
                     raise LinkError(f"party {self.rank} stops: another party failed") from box.failure
                 if not arrived:
                     raise LinkError(
-                        f"party {self.rank} waited {self._timeout:g} s for '{item.tag}' from party {item.source}"
+                        f"party {self.rank} waited {self._timeout:g} s for '{item.tag}' "
+                        f"from party {item.source}"
                     )
                 array, sent_at = box.arrived.pop(address)
             if array.shape != tuple(item.shape) or array.dtype != item.dtype:
@@ -151,7 +154,8 @@ class MemLink:
                 box.condition.notify_all()
 
     def traffic(self) -> Traffic:
-        return Traffic(*self._counts, rounds=self._clock)
+        sent, messages, offline_sent, offline_messages = self._counts
+        return Traffic(sent, messages, offline_sent, offline_messages, self._clock)
 
 
 def memory_links(timeout: float = 60.0) -> tuple[MemLink, MemLink, MemLink]:

@@ -15,7 +15,7 @@ from ditto_kernels.prg import KEY_BYTES, PairKeys, Randomness
 
 
 def fresh_keys(seed: bytes | None = None) -> tuple[PairKeys, PairKeys, PairKeys]:
-    """Pairwise keys. A seed makes the run reproducible and INSECURE; without one they come from the system."""
+    """Pairwise keys, from the system. A seed makes the run reproducible and INSECURE."""
     if seed is None:
         keys = [secrets.token_bytes(KEY_BYTES) for _ in range(3)]
     else:

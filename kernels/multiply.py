@@ -47,7 +47,8 @@ def finish(party: Party, z: Array, fraction_bits: int, out: Fxp) -> Protocol[Rss
     """From one's own 3-of-3 product share with `fraction_bits` to replicated shares in `out`.
 
     plain:    same ring, nothing dropped: 3k bits, 1 round, exact.
-    narrow:   into a ring of l <= k - dropped bits: 3l bits, 1 round, |e| <= 1.5 ulp, mean 0. Range |x| < 2^(l-1) in `out`.
+    narrow:   into a ring of l <= k - dropped bits: 3l bits, 1 round, |e| <= 1.5 ulp, mean 0. Range |x| <
+              2^(l-1) in `out`.
     truncate: in the same ring: 4k + 4w bits, 2 rounds, |e| < 1.5 ulp, mean 0. Range |z| < 2^(k-2).
     Every share leaves under a fresh zero share; truncation opens to A and B under full-width masks.
     """
@@ -65,7 +66,9 @@ def finish(party: Party, z: Array, fraction_bits: int, out: Fxp) -> Protocol[Rss
         )
         return Rss(mine, following, out)
     if out.ring_bits != ring:
-        raise ValueError(f"product in ring {ring} with {fraction_bits} fraction bits cannot be truncated to {out}")
+        raise ValueError(
+            f"product in ring {ring} with {fraction_bits} fraction bits cannot be truncated to {out}"
+        )
     c, masks = yield from _open_product(party, z, zero, truncation_bias(ring, dropped))
     return (yield from truncate_opened(party, c, masks, out, dropped, shape))
 
@@ -106,8 +109,8 @@ def _product(x: Array, x_next: Array, y: Array, y_next: Array) -> Array:
 def multiply(party: Party, x: Rss, y: Rss, out: Fxp) -> Protocol[Rss]:
     """Elementwise x * y with numpy broadcasting, truncated to `out`.
 
-    Formats: x and y in one ring k; out in ring k or smaller (`finish` chooses). Source: ABY3 section 5.1 for the local
-    product; truncation as in `truncate`.
+    Formats: x and y in one ring k; out in ring k or smaller (`finish` chooses). Source: ABY3 section 5.1 for
+    the local product; truncation as in `truncate`.
     """
     if x.fxp.ring_bits != y.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {y.fxp}")

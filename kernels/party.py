@@ -1,7 +1,7 @@
 """One party's view of a protocol: who it is, whom it shares randomness with, and how protocols are driven.
 
-Protocols are generators. They yield a `Round` (what to send, what to receive) and are resumed with the received
-tensors, so that the same code runs alone, or merged with others into shared rounds by `parallel`.
+Protocols are generators. They yield a `Round` (what to send, what to receive) and are resumed with the
+received tensors, so that the same code runs alone, or merged with others into shared rounds by `parallel`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Protocol = Generator[Round, list[NDArray[Any]], T]
 class Party:
     """First argument of every protocol.
 
-    For one kernel the roles are fixed: the `dealer` D deals input-independent material to A = D + 1 and B = D + 2
-    (mod 3), who alone open masked values. A holds (x_{D+1}, x_{D+2}), B holds (x_{D+2}, x_D), so A's sum
+    For one kernel the roles are fixed: the `dealer` D deals input-independent material to A = D + 1 and B = D
+    + 2 (mod 3), who alone open masked values. A holds (x_{D+1}, x_{D+2}), B holds (x_{D+2}, x_D), so A's sum
     x_{D+1} + x_{D+2} and B's x_D are a 2-of-2 sharing without any message.
     """
 
@@ -123,7 +123,9 @@ def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
     return results
 
 
-def exchange(party: Party, name: str, array: Array | None, like: tuple[tuple[int, ...], np.dtype[Any]]) -> Protocol[Any]:
+def exchange(
+    party: Party, name: str, array: Array | None, like: tuple[tuple[int, ...], np.dtype[Any]]
+) -> Protocol[Any]:
     """A and B swap one tensor each; returns the other's (None at the dealer, who takes no part)."""
     if party.role == "D":
         yield Round()
@@ -148,8 +150,9 @@ class Deal:
 def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]]) -> Protocol[list[Any]]:
     """Deal tensors: A's share is drawn from the stream it has with the dealer, B receives the difference.
 
-    `make` runs at the dealer alone and returns the values in the order of `items`. A and B get their shares, the
-    dealer gets the values. Security: A sees uniform bytes, B a one-time-padded value; both independent of inputs.
+    `make` runs at the dealer alone and returns the values in the order of `items`. A and B get their shares,
+    the dealer gets the values. Security: A sees uniform bytes, B a one-time-padded value; both independent of
+    inputs.
     """
     if party.role == "A":
         yield Round()

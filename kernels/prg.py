@@ -1,4 +1,4 @@
-"""Pseudo-random streams from pairwise keys: AES-128 in counter mode, addressed by name, never by a running counter."""
+"""Pseudo-random streams from pairwise keys: AES-128 in counter mode, addressed by name, not in sequence."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class Randomness:
         """Uniform ring elements that both holders of `component` draw alike."""
         address = (component, label)
         if address in self._spent:
-            raise StreamReuseError(f"stream '{label}' of component {component} was drawn twice in one request")
+            raise StreamReuseError(
+                f"stream '{label}' of component {component} was drawn twice in one request"
+            )
         self._spent.add(address)
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
         counter = modes.CTR(nonce + bytes(16 - _NONCE_BYTES))

@@ -1,4 +1,4 @@
-"""Fixed-point formats over the rings Z_2^k: encoding, decoding and the format type that travels with every value."""
+"""Fixed-point formats over the rings Z_2^k: encoding, decoding and the format that travels with a value."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class Fxp:
         """Read `fxp32.12`."""
         match = _FORMAT.fullmatch(text.strip())
         if match is None:
-            raise ValueError(f"'{text}' is not a format: write fxp<ring bits>.<fraction bits>, such as fxp32.12")
+            raise ValueError(
+                f"'{text}' is not a format: write fxp<ring bits>.<fraction bits>, such as fxp32.12"
+            )
         return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
@@ -74,7 +76,7 @@ def container_bits(bits: int) -> int:
 
 
 def encode(values: Array, fxp: Fxp) -> NDArray[Any]:
-    """Round to the grid of `fxp` (ties to even). NaN, infinity and values outside the range raise ValueError."""
+    """Round to the grid of `fxp` (ties to even). ValueError for NaN, infinity and values out of range."""
     real = np.asarray(values, dtype=np.float64)
     if not np.all(np.isfinite(real)):
         raise ValueError("NaN or infinity cannot be encoded in fixed point")

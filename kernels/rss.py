@@ -58,6 +58,8 @@ def reconstruct(parts: Sequence[Rss]) -> NDArray[Any]:
     """Join three parts (client side). Parts whose replicated components differ raise ValueError."""
     for rank in range(PARTIES):
         if not np.array_equal(parts[rank].next, parts[(rank + 1) % PARTIES].mine):
-            raise ValueError(f"component {(rank + 1) % PARTIES} differs between its two holders: corrupted shares")
+            raise ValueError(
+                f"component {(rank + 1) % PARTIES} differs between its two holders: corrupted shares"
+            )
     # Stacked: numpy would widen the sum of scalars instead of wrapping it.
     return np.asarray(np.sum(np.stack([part.mine for part in parts]), axis=0, dtype=parts[0].fxp.dtype))

@@ -40,7 +40,7 @@ def _bits_times(
 
 
 def open_bits(party: Party, bits: Bits) -> Protocol[tuple[Array | None, Array]]:
-    """(beta = b ^ rho known to A and B, rho: own XOR share, or the whole mask at the dealer). 2 bits, 1 round."""
+    """(beta = b ^ rho known to A and B, rho: own XOR share, or the dealer's whole mask). 2 bits, 1 round."""
     dtype = np.dtype(f"uint{bits.word_bits}")
     if party.role == "D":
         first, second = party.draw_both("rho", bits.shape, dtype)
@@ -60,7 +60,8 @@ def open_bits_cost(words: int, word_bits: int) -> costs.Cost:
 def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Additive]:
     """Bits as additive 0 or 1 in the ring of `fxp` (an integer: fraction bits 0 are implied).
 
-    Shapes: (..., size). Cost: 2 bits online, k bits offline an element; 1 round. Security: beta is one-time-masked.
+    Shapes: (..., size). Cost: 2 bits online, k bits offline an element; 1 round. Security: beta is
+    one-time-masked.
     """
     opened, rho = yield from open_bits(party, bits)
     shape = (*bits.shape[:-1], size)

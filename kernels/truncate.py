@@ -1,4 +1,4 @@
-"""Casts between formats: truncation without catastrophic error, upcasts by a masked opening, free downcasts."""
+"""Casts between formats: truncation without catastrophic error, masked upcasts, local downcasts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,14 @@ def _wrap_share(c: Array, carry: Array, top: Array, pad: Array, ring: int) -> Ar
     return carry + keep * top - pad
 
 
-def reshared_wrap(party: Party, c: Array | None, ring: int, width: int, shape: tuple[int, ...], masks: tuple[Array, Array] | None) -> Protocol[tuple[Array, Array]]:
+def reshared_wrap(
+    party: Party,
+    c: Array | None,
+    ring: int,
+    width: int,
+    shape: tuple[int, ...],
+    masks: tuple[Array, Array] | None,
+) -> Protocol[tuple[Array, Array]]:
     """Components (mine, next) of v = [c + r wraps], c opened to A and B with c - r in [0, 2^(k-1)).
 
     Sent in a container ring of `width` bits: pads always fill it. Cost: 2w bits online, 2w offline; 1 round.
@@ -77,10 +84,21 @@ def _shifted_mask(mask: Array, wrap: Array, ring: int, bits: int) -> Array:
 
 @partial(jax.jit, static_argnames=("ring", "bits"))
 def _shifted_opening(c: Array, wrap: Array, ring: int, bits: int) -> Array:
-    return _logical(c, bits) + (wrap.astype(c.dtype) << (ring - bits)) - np.asarray(1 << (ring - 2 - bits), c.dtype)
+    return (
+        _logical(c, bits)
+        + (wrap.astype(c.dtype) << (ring - bits))
+        - np.asarray(1 << (ring - 2 - bits), c.dtype)
+    )
 
 
-def truncate_opened(party: Party, c: Array | None, masks: tuple[Array, Array] | Array, fxp: Fxp, bits: int, shape: tuple[int, ...]) -> Protocol[Rss]:
+def truncate_opened(
+    party: Party,
+    c: Array | None,
+    masks: tuple[Array, Array] | Array,
+    fxp: Fxp,
+    bits: int,
+    shape: tuple[int, ...],
+) -> Protocol[Rss]:
     """Second half of every truncation: from c = x + bias + r to shares of x / 2^bits.
 
     `masks` is (A's, B's) at the dealer, the own one elsewhere. See `truncate` for range and error.
@@ -90,7 +108,9 @@ def truncate_opened(party: Party, c: Array | None, masks: tuple[Array, Array] | 
     mine, following = yield from reshared_wrap(party, c, ring, width, shape, dealer_masks)
     if dealer_masks is not None:
         shift = partial(_shifted_mask, ring=ring, bits=bits)
-        return Rss(shift(dealer_masks[1], mine), shift(dealer_masks[0], following), Fxp(ring, fxp.fraction_bits))
+        return Rss(
+            shift(dealer_masks[1], mine), shift(dealer_masks[0], following), Fxp(ring, fxp.fraction_bits)
+        )
     own = party.role == "A"
     masked = _shifted_mask(masks, mine if own else following, ring, bits)
     opening = _shifted_opening(c, following if own else mine, ring, bits)
@@ -100,8 +120,8 @@ def truncate_opened(party: Party, c: Array | None, masks: tuple[Array, Array] | 
 def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
     """x / 2^bits in the same ring: fraction bits drop by `bits`.
 
-    Range: |x| < 2^(k-2) as ring element; outside it the result is wrong. Error: e in (-1.5, 1.5) ulp of the result,
-    mean 0 (floor + {0, 1, 2} with probability 1/6, 2/3, 1/6 after centring). No catastrophic failure.
+    Range: |x| < 2^(k-2) as ring element; outside it the result is wrong. Error: e in (-1.5, 1.5) ulp of the
+    result, mean 0 (floor + {0, 1, 2} with probability 1/6, 2/3, 1/6 after centring). No catastrophic failure.
     Cost: 2k + 4w bits, w = 8 or 16 (32 for bits > 16); 2 rounds. Security: c is masked full-width.
     """
     ring = x.fxp.ring_bits
@@ -119,7 +139,9 @@ def truncate_cost(count: int, ring: int, bits: int) -> Cost:
     return exchanged(count, ring) + wrap_cost(count, container_bits(bits))
 
 
-def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array | None, tuple[Array, Array] | Array]]:
+def _open_biased(
+    party: Party, x: Additive, bias: int
+) -> Protocol[tuple[Array | None, tuple[Array, Array] | Array]]:
     """c = x + bias + r at A and B; the masks as `truncate_opened` wants them."""
     dtype = x.fxp.dtype
     if party.role == "D":
@@ -149,8 +171,9 @@ def _lifted_opening(c: Array, wrap: Array, ring: int, target: int, bias: int) ->
 def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) -> Protocol[Rss]:
     """The same value in a larger ring.
 
-    Range: 0 <= x + bias < 2^(k-1) as ring element; the default bias 2^(k-2) serves |x| < 2^(k-2), and a value known to
-    be positive may take bias 0. Error: none. Cost: 2k + 4w bits with w the container of (target - k) bits; 2 rounds.
+    Range: 0 <= x + bias < 2^(k-1) as ring element; the default bias 2^(k-2) serves |x| < 2^(k-2), and a value
+    known to be positive may take bias 0. Error: none. Cost: 2k + 4w bits with w the container of (target - k)
+    bits; 2 rounds.
     """
     source = x.fxp.ring_bits
     if ring <= source:
@@ -188,8 +211,8 @@ def _narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
 def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:
     """Into a smaller ring, dropping fraction bits on the way: local.
 
-    Range: |x| < 2^(l-1) in the new ring, and l <= k - dropped bits (else ValueError). Error: |e| <= 1.5 ulp of the
-    result, mean 0; none if no bit is dropped. Cost: nothing.
+    Range: |x| < 2^(l-1) in the new ring, and l <= k - dropped bits (else ValueError). Error: |e| <= 1.5 ulp
+    of the result, mean 0; none if no bit is dropped. Cost: nothing.
     """
     bits = x.fxp.fraction_bits - fxp.fraction_bits
     if bits < 0 or fxp.ring_bits > x.fxp.ring_bits - bits:
@@ -208,13 +231,17 @@ def _raise(component: Array, bits: int) -> Array:
 def convert(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     """Any cast: the cheapest sequence of local shifts, a downcast, a truncation or an upcast.
 
-    Range: the value fits both formats with one bit to spare (`upcast`, `truncate`). Error: 1.5 ulp of `out` if
-    fraction bits are dropped, else none.
+    Range: the value fits both formats with one bit to spare (`upcast`, `truncate`). Error: 1.5 ulp of `out`
+    if fraction bits are dropped, else none.
     """
     if x.fxp == out:
         return x
     dropped = x.fxp.fraction_bits - out.fraction_bits
-    if out.ring_bits <= x.fxp.ring_bits - max(dropped, 0) and out.ring_bits < x.fxp.ring_bits and dropped >= 0:
+    if (
+        out.ring_bits <= x.fxp.ring_bits - max(dropped, 0)
+        and out.ring_bits < x.fxp.ring_bits
+        and dropped >= 0
+    ):
         return downcast(party, x, out)
     if dropped > 0 and out.ring_bits <= x.fxp.ring_bits:
         x = yield from truncate(party.at("truncate"), x, dropped)
@@ -235,7 +262,9 @@ def convert_cost(shape: tuple[int, ...], source: Fxp, target: Fxp) -> Cost:
     """Cost of `convert`."""
     count, dropped = elements(shape), source.fraction_bits - target.fraction_bits
     if source == target or (
-        target.ring_bits < source.ring_bits and dropped >= 0 and target.ring_bits <= source.ring_bits - dropped
+        target.ring_bits < source.ring_bits
+        and dropped >= 0
+        and target.ring_bits <= source.ring_bits - dropped
     ):
         return Cost()
     cost = truncate_cost(count, source.ring_bits, dropped) if dropped > 0 else Cost()
@@ -258,4 +287,11 @@ def _cast_error(x: Spec, out: Fxp) -> float:
     return 1.5 * out.ulp if out.fraction_bits < x.fxp.fraction_bits else 0.0
 
 
-CAST = Kernel("cast", convert, _cast_reference, _cast_cost, _cast_error, "masked opening after SecureML-style truncation pairs")
+CAST = Kernel(
+    "cast",
+    convert,
+    _cast_reference,
+    _cast_cost,
+    _cast_error,
+    "masked opening after SecureML-style truncation pairs",
+)

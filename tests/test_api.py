@@ -67,7 +67,11 @@ def test_layout_operations_are_local(rng):
     def fn(x, y):
         z = jnp.concatenate([x, y[::-1]], axis=0)
         z = jnp.pad(z, ((1, 0), (0, 2)), constant_values=1.5)
-        return z[1:3, ::2].T, jnp.where(jnp.arange(2) > 0, 2.0, x[0, :2]), jax.lax.dynamic_slice(z, (1, 0), (2, 2))
+        return (
+            z[1:3, ::2].T,
+            jnp.where(jnp.arange(2) > 0, 2.0, x[0, :2]),
+            jax.lax.dynamic_slice(z, (1, 0), (2, 2)),
+        )
 
     x, y = (rng.normal(size=(2, 3)).astype(np.float32) for _ in range(2))
     secure = ditto.secure(fn, config=PLAIN)
@@ -144,7 +148,7 @@ def test_a_declared_range_that_is_exceeded_is_caught():
 
 
 def test_a_value_outside_its_format_is_refused():
-    with pytest.raises(RangeError, match="'x'.*does not fit fxp32.12"):
+    with pytest.raises(RangeError, match=r"'x'.*does not fit fxp32\.12"):
         ditto.secure(lambda x: x + 1.0, config=PLAIN)(np.full(2, 1e7, np.float32))
 
 
@@ -159,6 +163,11 @@ def test_what_nothing_can_run_is_refused_before_the_run():
 
 
 def test_a_declared_range_that_does_not_fit_its_product_is_refused():
-    config = {"default": "fxp32.14", "rule": [{"op": "matmul", "range": 100.0}, {"op": "weight", "format": "fxp32.14"}]}
+    config = {
+        "default": "fxp32.14",
+        "rule": [{"op": "matmul", "range": 100.0}, {"op": "weight", "format": "fxp32.14"}],
+    }
     with pytest.raises(RangeError, match="before truncation"):
-        ditto.secure(lambda x, w: x @ w, config=config).lower(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32))
+        ditto.secure(lambda x, w: x @ w, config=config).lower(
+            np.ones((2, 2), np.float32), np.ones((2, 2), np.float32)
+        )

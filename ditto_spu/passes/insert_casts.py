@@ -80,12 +80,23 @@ def _cast_operands(module: ir.Module, op: ir.Op, wanted: list[str], formats: dic
 
 
 def _cast(
-    module: ir.Module, value: ir.Value, source: str, target: str, before: ir.Op, location: ir.Location | None = None
+    module: ir.Module,
+    value: ir.Value,
+    source: str,
+    target: str,
+    before: ir.Op,
+    location: ir.Location | None = None,
 ) -> ir.Value:
     fraction_bits = Fxp.parse(target).fraction_bits
     attributes = {"from": source, "to": target}
     return ir.composite(
-        module, "ditto.cast", _meaning(fraction_bits), [value], attributes, before, location or before.location
+        module,
+        "ditto.cast",
+        _meaning(fraction_bits),
+        [value],
+        attributes,
+        before,
+        location or before.location,
     )
 
 

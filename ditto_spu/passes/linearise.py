@@ -1,4 +1,4 @@
-"""Turn what is linear in its secret operands into linear operations: division by public values, look-ups by public ids."""
+"""Turn divisions by public values and look-ups by public ids into linear operations."""
 
 from __future__ import annotations
 

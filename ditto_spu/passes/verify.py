@@ -42,9 +42,9 @@ def _declared_range(op: ir.Op) -> None:
         spare = 1.0 if narrow else 0.5
         if bound >= product.limit * spare:
             raise RangeError(
-                f"{_place(op)}: before truncation the product has {product.fraction_bits} fraction bits and holds "
-                f"only |x| < {product.limit * spare:g}, but the declared range is {bound:g}: give its operands fewer "
-                f"fraction bits (rule `operand`, op \"weight\") or a wider ring"
+                f"{_place(op)}: before truncation the product has {product.fraction_bits} fraction bits and "
+                f"holds only |x| < {product.limit * spare:g}, but the declared range is {bound:g}: give its "
+                f'operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
             )
 
 
@@ -67,8 +67,9 @@ def _constants(op: ir.Op) -> None:
         if not np.all(np.isfinite(value)) or np.max(np.abs(value), initial=0.0) >= fxp.limit:
             worst = value.reshape(-1)[np.argmax(np.abs(np.nan_to_num(value.reshape(-1), nan=np.inf)))]
             raise RangeError(
-                f"{_place(op)}: the constant {worst:g} does not fit {fxp}, which holds |x| < {fxp.limit:g}; as a mask, "
-                "make it a boolean used by select or a bias on softmax; else choose a wider format for this path"
+                f"{_place(op)}: constant {worst:g} does not fit {fxp}, which holds |x| < {fxp.limit:g}: "
+                "as a mask, make it a boolean used by select or a bias on softmax; else choose a wider format "
+                "for this path"
             )
 
 
