@@ -107,13 +107,15 @@ def _angle(value: Array, shift: int, bits: int) -> Array:
 
 
 @partial(jax.jit, static_argnames=("shift", "bits"))
-def _look_up(table: Array, value: Array, shift: int, bits: int) -> Array:
+def _look_up(table: Array, value: Array, shift: int, bits: int) -> list[Array]:
     index = _angle(value, shift, bits)
-    return jnp.stack([row.at[index].get(mode="promise_in_bounds") for row in table])
+    return [row.at[index].get(mode="promise_in_bounds") for row in table]
 
 
 @partial(jax.jit, static_argnames=("shift", "bits", "drop"))
-def _inner_product(table: Array, value: Array, shares: Array, constant: Array, shift: int, bits: int, drop: int) -> Array:
+def _inner_product(
+    table: Array, value: Array, shares: list[Array], constant: Array, shift: int, bits: int, drop: int
+) -> Array:
     """One share of the series, truncated into ring 16."""
     index = _angle(value, shift, bits)
     total = constant
@@ -131,11 +133,11 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     fraction = x.fxp.fraction_bits
     bits, shift = index_bits(curve, fraction), index_shift(curve, fraction)
     precision = dealt_bits(curve, middle)
-    items = [Deal("waves", (2 * len(curve.harmonics), *x.shape), signed(32))]
+    items = [Deal(f"wave{place}", x.shape, signed(32)) for place in range(2 * len(curve.harmonics))]
     waves = yield from deal(
         party,
         items,
-        lambda: [_look_up(dealt_waves(curve.harmonics, bits, precision), jnp.asarray(x.mask), shift, bits)],
+        lambda: _look_up(dealt_waves(curve.harmonics, bits, precision), jnp.asarray(x.mask), shift, bits),
     )
     fxp = Fxp(NARROW, middle)
     if party.role == "D":
@@ -145,7 +147,7 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     constant = round(curve.constant * 2.0**scale) if party.role == "A" else 0
     constant += 1 << (drop - 1)  # two floors lose half a unit each
     factors = public_factors(curve, bits)
-    share = _inner_product(factors, jnp.asarray(x.c), waves[0], np.int32(constant), shift, bits, drop)
+    share = _inner_product(factors, jnp.asarray(x.c), waves, np.int32(constant), shift, bits, drop)
     return Additive(share, x.shape, fxp)
 
 

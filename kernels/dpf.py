@@ -1,0 +1,91 @@
+"""Distributed point functions: short keys for A and B that expand to additive shares of a one-hot vector.
+
+Boyle, Gilboa, Ishai, "Function Secret Sharing: Improvements and Extensions" (CCS 2016), section 3.2.1, stopped early: a leaf of 128 bits
+is four elements of Z_2^32. The generator is fixed-key AES in Matyas-Meyer-Oseas mode (AES as ideal cipher); children carry
+their control bit in the lowest bit, and seeds keep that bit zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+LEAF_BITS = 2  # four ring elements a leaf
+_LEFT, _RIGHT, _LEAF = (hashlib.blake2b(name, digest_size=16).digest() for name in (b"left", b"right", b"leaf"))
+_SEED = np.array([~np.uint64(1), ~np.uint64(0)])  # a seed's lowest bit is its control bit's place
+
+Blocks = NDArray[np.uint64]  # (..., 2)
+Bytes = NDArray[np.uint8]
+
+
+def _hash(key: bytes, blocks: Blocks) -> Blocks:
+    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # fixed key: a public permutation
+    encrypted = np.frombuffer(encryptor.update(np.ascontiguousarray(blocks).data.cast("B")), dtype=np.uint64)
+    return encrypted.reshape(blocks.shape) ^ blocks
+
+
+def _children(seeds: Blocks) -> tuple[Blocks, Bytes]:
+    """(seeds, control bits) of both children: shapes (..., 2, 2) and (..., 2)."""
+    pair = np.stack([_hash(_LEFT, seeds), _hash(_RIGHT, seeds)], axis=-2)
+    control = (pair[..., 0] & np.uint64(1)).astype(np.uint8)
+    pair &= _SEED
+    return pair, control
+
+
+def _leaf(seeds: Blocks) -> NDArray[np.int32]:
+    return _hash(_LEAF, seeds).view(np.int32)
+
+
+def generate(
+    points: NDArray[np.int64], depth: int, first: Blocks, second: Blocks
+) -> tuple[Blocks, Bytes, NDArray[np.int32]]:
+    """Corrections for n points in [0, 2^(depth + 2)) from A's and B's root seeds (n, 2).
+
+    Returns seed corrections (depth, n, 2), control corrections (depth, n) with bit 0 for left and bit 1 for right, and
+    leaf corrections (n, 4). Together they are the same for A and B; each looks random beside one root seed.
+    """
+    count = len(points)
+    rows = np.arange(count)
+    seeds = np.stack([first, second]) & _SEED
+    control = np.stack([np.zeros(count, np.uint8), np.ones(count, np.uint8)])
+    corrections = np.empty((depth, count, 2), np.uint64)
+    flips = np.empty((depth, count), np.uint8)
+    for level in range(depth):
+        keep = ((points >> (LEAF_BITS + depth - 1 - level)) & 1).astype(np.uint8)
+        pair, bits = _children(seeds)
+        corrections[level] = pair[0, rows, 1 - keep] ^ pair[1, rows, 1 - keep]
+        flip = bits[0] ^ bits[1]
+        flip[:, 0] ^= keep ^ 1
+        flip[:, 1] ^= keep
+        flips[level] = flip[:, 0] | flip[:, 1] << 1
+        seeds = pair[:, rows, keep] ^ corrections[level] * control[..., None]
+        control = bits[:, rows, keep] ^ control * flip[rows, keep]
+    target = (points[:, None] % 4 == np.arange(4)).astype(np.int32)
+    leaves = _leaf(seeds)
+    sign = 1 - 2 * control[1].astype(np.int32)
+    return corrections, flips, sign[:, None] * (target - leaves[0] + leaves[1])
+
+
+def evaluate(
+    seeds: Blocks, corrections: Blocks, flips: Bytes, final: NDArray[np.int32], first: bool
+) -> NDArray[np.int32]:
+    """One party's share of the one-hot vectors: (n, 2^(depth + 2))."""
+    count = len(seeds)
+    seeds = (seeds & _SEED)[:, None]
+    control = np.full((count, 1), 0 if first else 1, np.uint8)
+    for correction, flip in zip(corrections, flips, strict=True):
+        pair, bits = _children(seeds)
+        pair ^= (correction[:, None] * control[..., None])[:, :, None]
+        bits ^= control[..., None] * np.stack([flip & 1, flip >> 1], axis=-1)[:, None]
+        seeds, control = pair.reshape(count, -1, 2), bits.reshape(count, -1)
+    shares = _leaf(seeds).reshape(count, -1, 4)
+    shares += final[:, None] * control[..., None]
+    return (shares if first else -shares).reshape(count, -1)
+
+
+def key_bytes(depth: int) -> int:
+    """Size of the corrections of one point."""
+    return 17 * depth + 16

@@ -1,0 +1,169 @@
+"""Embedding: rows of a secret table at secret indices, by private retrieval from the holders of each component.
+
+Every component of the table is known to two parties. Those two open c = id + r under a mask of the third, who has dealt them a point
+function at -r; rotated by c it is a sharing of the one-hot vector of id, and one product with the component gives
+additive shares of its row. Each party deals once; the sum over the components is reshared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.additive import from_rss, open_masked
+from ditto_kernels.cost import Cost, elements, everyone
+from ditto_kernels.dpf import LEAF_BITS, Blocks, Bytes, evaluate, generate, key_bytes
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.multiply import finish
+from ditto_kernels.party import Party, Protocol, Round, parallel
+from ditto_kernels.ring import Array, Fxp, container_bits
+from ditto_kernels.rss import PARTIES, Rss
+from ditto_kernels.truncate import convert, convert_cost, downcast
+
+TILE_BYTES = 1 << 24  # of one-hot shares at once
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What A or B needs to expand its share of n one-hot vectors."""
+
+    c: NDArray[np.int64]
+    seeds: Blocks
+    corrections: Blocks
+    flips: Bytes
+    final: NDArray[np.int32]
+    first: bool
+
+
+def address_bits(rows: int) -> int:
+    """Bits of an index; three at least, so that a point function has a level."""
+    return max(LEAF_BITS + 1, (rows - 1).bit_length())
+
+
+def _retrieve(party: Party, ids: Rss, bits: int) -> Protocol[_Key | None]:
+    """Keys for A and B at the id, None at the dealer. One round; the dealer sends keys ahead of time."""
+    count, depth, word = ids.size, bits - LEAF_BITS, np.dtype(np.uint64)
+    opened = yield from open_masked(party.at("index"), from_rss(party, ids))
+    parts = (
+        ("corrections", (depth, count, 2), word),
+        ("flips", (depth, count), np.dtype(np.uint8)),
+        ("final", (count, 4), np.dtype(np.int32)),
+    )
+    if party.role == "D":
+        first, second = party.draw_both("seeds", (count, 2), word)
+        points = -np.asarray(opened.mask).reshape(-1).astype(np.int64) & ((1 << bits) - 1)
+        values = generate(points, depth, first, second)
+        sends = [
+            party.send(to, name, value, offline=True)
+            for to in (party.a, party.b)
+            for (name, _, _), value in zip(parts, values, strict=True)
+        ]
+        yield Round(tuple(sends))
+        return None
+    received = yield Round((), tuple(party.expect(party.dealer, *part) for part in parts))
+    seeds = party.draw_with_dealer("seeds", (count, 2), word)
+    c = np.asarray(opened.c).reshape(-1).astype(np.int64) & ((1 << bits) - 1)
+    return _Key(c, seeds, received[0], received[1], received[2], party.role == "A")
+
+
+@jax.jit
+def _dot(onehot: Array, table: Array) -> Array:
+    return jax.lax.dot(onehot, table, preferred_element_type=jnp.int32)
+
+
+def _rows(key: _Key, component: Array) -> NDArray[np.int32]:
+    """This party's share of the component's rows, tile by tile."""
+    rows = component.shape[0]
+    table = jnp.asarray(np.asarray(component).astype(np.int32, copy=False))
+    size = 4 << (key.corrections.shape[0])
+    tile = max(1, TILE_BYTES // (4 * size))
+    results = []
+    for start in range(0, len(key.c), tile):
+        part = slice(start, start + tile)
+        points = evaluate(
+            key.seeds[part], key.corrections[:, part], key.flips[:, part], key.final[part], key.first
+        )
+        onehot = np.empty((len(points), rows), np.int32)
+        for place, shift in enumerate(key.c[part]):
+            head = min(int(shift), rows)
+            onehot[place, :head] = points[place, size - shift : size - shift + head]
+            onehot[place, head:] = points[place, : rows - head]
+        results.append(np.asarray(_dot(onehot, table)))
+    return np.concatenate(results)
+
+
+def _index_ring(rows: int, ids: Fxp) -> Fxp:
+    if ids.fraction_bits:
+        raise ValueError(f"indices in {ids}: they are integers, give them a format without fraction bits")
+    bits = address_bits(rows)
+    if ids.ring_bits < bits:
+        raise ValueError(f"indices in {ids} cannot address {rows} rows: use a ring of {container_bits(bits)} bits")
+    return Fxp(min(ids.ring_bits, max(16, container_bits(bits))), 0)
+
+
+def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
+    """table[ids] for a table (rows, width) in a ring up to 32 and integer ids of any shape.
+
+    Range: 0 <= id < rows. Only id mod 2^address_bits is read; where that is not below `rows` the row is zero. Error: none,
+    but that of a conversion to `out`. Rounds: 2, and those of the conversion.
+    Security: each index is opened three times, to two parties under a full-width mask of the third; keys of a point function hide the mask
+    computationally; the sum leaves under a zero share.
+    """
+    if table.fxp.ring_bits > 32:
+        raise ValueError(f"a table in {table.fxp}: products run in ring 32, give the weight a format fxp32 or smaller")
+    rows, width = table.shape
+    index = downcast(party, ids, _index_ring(rows, ids.fxp)) if ids.fxp.ring_bits > 16 else ids
+    keys = yield from parallel(
+        *(
+            _retrieve(party.at(f"dealer{dealer}").with_dealer(dealer), index, address_bits(rows))
+            for dealer in range(PARTIES)
+        )
+    )
+    # The holders of component j are j and j - 1, so that j + 1 deals for it.
+    mine = _rows(keys[(party.rank + 1) % PARTIES], table.mine)
+    following = _rows(keys[(party.rank + 2) % PARTIES], table.next)
+    share = (mine + following).astype(table.fxp.dtype, copy=False).reshape(*ids.shape, width)
+    result = yield from finish(party.at("sum"), jnp.asarray(share), table.fxp.fraction_bits, table.fxp)
+    return (yield from convert(party.at("out"), result, out))
+
+
+def embedding_cost(table: Spec, ids: Spec, out: Fxp) -> Cost:
+    """Cost of `embedding`: the same for every role."""
+    assert table.fxp is not None and ids.fxp is not None
+    rows, width = table.shape
+    count, bits = elements(ids.shape), address_bits(rows)
+    opened = 2 * count * _index_ring(rows, ids.fxp).ring_bits // 8
+    keys = 2 * count * key_bytes(bits - LEAF_BITS)
+    shape = (*ids.shape, width)
+    retrieved = Cost(online=(opened,) * 3, offline=(keys,) * 3, rounds=1)
+    reshared = everyone(elements(shape), table.fxp.ring_bits)
+    return retrieved + reshared + convert_cost(shape, table.fxp, out)
+
+
+def embedding_error(table: Spec, ids: Spec, out: Fxp) -> float:
+    """None, or that of dropping fraction bits."""
+    assert table.fxp is not None
+    return 1.5 * out.ulp if out.fraction_bits < table.fxp.fraction_bits else 0.0
+
+
+def reference(table: Array, ids: Array, **attributes: Any) -> NDArray[Any]:
+    """Rows of the table; zeros where an index is out of range."""
+    rows = np.asarray(table)
+    index = np.asarray(ids).astype(np.int64)
+    inside = (index >= 0) & (index < len(rows))
+    return np.where(inside[..., None], rows[np.where(inside, index, 0)], 0)
+
+
+EMBEDDING_KERNEL = Kernel(
+    "embedding",
+    embedding,
+    reference,
+    embedding_cost,
+    embedding_error,
+    "private retrieval with point functions: Boyle, Gilboa, Ishai (CCS 2016); replicated sharing: ABY3",
+)
