@@ -90,7 +90,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Plan:
-    """What three parties execute. `str(plan)` is readable (| marks steps that share rounds with the one above)."""
+    """What three parties execute. In `str(plan)` a | marks a step that shares rounds with the one above."""
 
     name: str
     config: str

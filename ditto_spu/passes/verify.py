@@ -68,8 +68,8 @@ def _constants(op: ir.Op) -> None:
             worst = value.reshape(-1)[np.argmax(np.abs(np.nan_to_num(value.reshape(-1), nan=np.inf)))]
             raise RangeError(
                 f"{_place(op)}: constant {worst:g} does not fit {fxp}, which holds |x| < {fxp.limit:g}: "
-                "as a mask, make it a boolean used by select or a bias on softmax; else choose a wider format "
-                "for this path"
+                "as a mask, make it a boolean used by select or a bias on softmax; else choose a wider "
+                "format for this path"
             )
 
 
