@@ -72,18 +72,33 @@ def generate(
 def evaluate(
     seeds: Blocks, corrections: Blocks, flips: Bytes, final: NDArray[np.int32], first: bool
 ) -> NDArray[np.int32]:
-    """One party's share of the one-hot vectors: (n, 2^(depth + 2))."""
+    """One party's share of the one-hot vectors: (n, 2^(depth + 2)).
+
+    Nodes lead and points follow, so that numpy's inner loops run over points; words of a block are touched by strided views.
+    """
     count = len(seeds)
-    seeds = (seeds & _SEED)[:, None]
-    control = np.full((count, 1), 0 if first else 1, np.uint8)
+    nodes = (seeds & _SEED)[None]
+    control = np.full((1, count), 0 if first else 2**64 - 1, np.uint64)  # all ones where the control bit is set
     for correction, flip in zip(corrections, flips, strict=True):
-        pair, bits = _children(seeds)
-        pair ^= (correction[:, None] * control[..., None])[:, :, None]
-        bits ^= control[..., None] * np.stack([flip & 1, flip >> 1], axis=-1)[:, None]
-        seeds, control = pair.reshape(count, -1, 2), bits.reshape(count, -1)
-    shares = _leaf(seeds).reshape(count, -1, 4)
-    shares += final[:, None] * control[..., None]
-    return (shares if first else -shares).reshape(count, -1)
+        pair = np.empty((len(nodes), 2, count, 2), np.uint64)
+        following = np.empty((len(nodes), 2, count), np.uint64)
+        for side, key in enumerate((_LEFT, _RIGHT)):
+            child, bits = _hash(key, nodes), following[:, side]
+            np.negative(child[..., 0] & np.uint64(1), out=bits)
+            bits ^= control & -(flip >> side & 1).astype(np.uint64)
+            for word in range(2):
+                np.bitwise_xor(
+                    child[..., word] & _SEED[word], control & correction[:, word], out=pair[:, side, :, word]
+                )
+        nodes, control = pair.reshape(-1, count, 2), following.reshape(-1, count)
+    shares = _leaf(nodes)
+    chosen = control.astype(np.int32)  # truncates all ones to -1
+    for place in range(4):
+        shares[..., place] += final[:, place] & chosen
+    if not first:
+        np.negative(shares, out=shares)
+    blocks = shares.view(np.complex128)[..., 0]  # moved as wholes of 16 bytes
+    return np.ascontiguousarray(blocks.T).view(np.int32).reshape(count, -1)
 
 
 def key_bytes(depth: int) -> int:

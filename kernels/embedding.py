@@ -25,7 +25,7 @@ from ditto_kernels.ring import Array, Fxp, container_bits
 from ditto_kernels.rss import PARTIES, Rss
 from ditto_kernels.truncate import convert, convert_cost, downcast
 
-TILE_BYTES = 1 << 24  # of one-hot shares at once
+TILE_BYTES = 1 << 22  # of one-hot shares at once
 
 
 @dataclass(frozen=True)
