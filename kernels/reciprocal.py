@@ -48,6 +48,12 @@ class Table:
     error: float  # relative
 
 
+def guess_room(lo: float, power: Power = "reciprocal") -> int:
+    """Fraction bits that a guess may have so that the last product stays below 2^61."""
+    largest = lo ** (-1.0 if power == "reciprocal" else -0.5)
+    return 60 - 2 * _EPSILON_BITS - _SQUARE[power][1] - math.ceil(math.log2(largest))
+
+
 def table(power: Power, fxp: Fxp, lo: float, hi: float, guess_bits: int, divisor: int = 1) -> Table:
     """Thresholds, guesses and coefficients for (x / divisor)^-1 or ^-1/2, lo <= x / divisor <= hi."""
     if not 0 < lo < hi:
@@ -76,6 +82,8 @@ def table(power: Power, fxp: Fxp, lo: float, hi: float, guess_bits: int, divisor
     if unit_bits > 60 or unit_bits < _EPSILON_BITS:
         raise ValueError(f"{power} of {fxp}: {guess_bits} guess bits leave no room in a ring of {_WIDE} bits")
     multipliers = [round(value) for value in scaled]
+    if min(*guesses, *multipliers) < 16 or guess_bits > guess_room(lo, power):
+        raise ValueError(f"{power} on [{lo:g}, {hi:g}]: the range is too wide for one evaluation; narrow it")
     slack = 2.0**low / ulps
     spread = [
         1 - edge * ulps / divisor * multiplier / 2.0 ** (unit_bits - fxp.fraction_bits) / 2.0**fxp.fraction_bits
@@ -231,7 +239,7 @@ def _table_for(power: Power, fxp: Fxp, lo: float, hi: float) -> Table:
     smallest = hi ** (-1.0 if power == "reciprocal" else -0.5)
     bits = max(1, 9 - math.floor(math.log2(smallest)))
     most = 60 - fxp.fraction_bits if power == "reciprocal" else (60 - fxp.fraction_bits) // 2
-    return table(power, fxp, lo, hi, min(bits, most, 20))
+    return table(power, fxp, lo, hi, min(bits, most, guess_room(lo, power)))
 
 
 def _run(power: Power, party: Party, x: Rss, out: Fxp, lo: float, hi: float) -> Protocol[Rss]:

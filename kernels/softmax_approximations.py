@@ -1,0 +1,122 @@
+"""Numerators of softmax as earlier work computes them: PUMA's clipped power, MPCFormer's 2Quad and 2ReLU."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
+from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.cost import Cost, exchanged
+from ditto_kernels.multiply import finish_cost, multiply
+from ditto_kernels.party import Party, Protocol
+from ditto_kernels.reciprocal import plus_constant
+from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.rss import Rss
+from ditto_kernels.select import multiply_bits, multiply_bits_cost, to_arithmetic, to_arithmetic_cost
+from ditto_kernels.truncate import truncate, truncate_cost, upcast, upcast_cost
+
+_SCALE_BITS = 20
+_CLIP = 14.0
+_SQUARINGS = 5
+
+
+def _scaled(party: Party, x: Rss, factor: float, bits: int) -> Protocol[Rss]:
+    """factor * x with `bits` fraction bits, in x's ring."""
+    drop = x.fxp.fraction_bits + _SCALE_BITS - bits
+    shift = _SCALE_BITS + max(0, -drop)
+    whole = plus_constant(party, x, 0, round(factor * 2.0**shift)).retagged(
+        Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + shift)
+    )
+    return (yield from truncate(party, whole, drop)) if drop > 0 else whole
+
+
+def _scaled_cost(count: int, fxp: Fxp, bits: int) -> Cost:
+    drop = fxp.fraction_bits + _SCALE_BITS - bits
+    return truncate_cost(count, 64, drop) if drop > 0 else Cost()
+
+
+def _wide(party: Party, x: Rss | Additive) -> Protocol[Rss]:
+    if x.fxp.ring_bits < 64:
+        return (yield from upcast(party, x, 64))
+    if isinstance(x, Additive):
+        return (yield from to_rss(party, x))
+    return x
+
+
+def _wide_cost(count: int, ring: int, additive: bool) -> Cost:
+    if ring < 64:
+        return upcast_cost(count, ring, 64)
+    return exchanged(count, 64) if additive else Cost()
+
+
+def clip_threshold(fxp: Fxp, scale: float) -> int:
+    """max - x, in ulp, from which PUMA's exponential is 0."""
+    return max(1, math.ceil(_CLIP / (scale * fxp.ulp)))
+
+
+def puma(party: Party, distance: Additive, scale: float, inner: Fxp) -> Protocol[Rss]:
+    """(1 - s T / 32)^32 where s T < 14, else 0; T = max - x in 2-of-2. Source: PUMA, arXiv 2307.12533.
+
+    Range: T < 2^(k-2) ulp. Error: 0.0086 by the approximation, 32 ulp of `inner` by rounding.
+    """
+    opened = yield from open_masked(party.at("open"), distance)
+    below = yield from signs(party.at("sign"), opened, [-clip_threshold(distance.fxp, scale)])
+    bits = yield from to_arithmetic(party.at("bits"), below, distance.size, Fxp(64, 0))
+    share = None if bits.share is None else np.asarray(bits.share)[0].reshape(distance.shape)
+    keep = yield from to_rss(party.at("keep"), Additive(share, distance.shape, bits.fxp))
+    wide = yield from _wide(party.at("widen"), distance)
+    base = yield from _scaled(party.at("scale"), wide, -scale / 2**_SQUARINGS, inner.fraction_bits)
+    power = plus_constant(party, base, 1 << inner.fraction_bits)
+    for step in range(_SQUARINGS):
+        power = yield from multiply(party.at(f"square{step}"), power, power, inner)
+    return (yield from multiply(party.at("clip"), power, keep, inner))
+
+
+def two_quad(party: Party, x: Rss, scale: float, inner: Fxp) -> Protocol[Rss]:
+    """(s x + 5)^2. Range: |s x + 5| < 2^10. Source: MPCFormer, arXiv 2211.01452."""
+    wide = yield from _wide(party.at("widen"), x)
+    root = yield from _scaled(party.at("scale"), wide, scale, inner.fraction_bits)
+    root = plus_constant(party, root, 5 << inner.fraction_bits)
+    return (yield from multiply(party.at("square"), root, root, inner))
+
+
+def two_relu(party: Party, x: Rss, scale: float, inner: Fxp) -> Protocol[Rss]:
+    """relu(s x). Range: |x| < 2^(k-2) ulp. Source: MPCFormer, arXiv 2211.01452."""
+    value = from_rss(party, x)
+    opened = yield from open_masked(party.at("open"), value)
+    negative = yield from signs(party.at("sign"), opened)
+    part = yield from multiply_bits(party.at("select"), negative, opened)
+    share = None
+    if part.share is not None:
+        chosen = np.asarray(part.share)[0]
+        share = np.asarray(value.share) - chosen if scale > 0 else chosen
+    wide = yield from _wide(party.at("widen"), Additive(share, x.shape, x.fxp))
+    return (yield from _scaled(party.at("scale"), wide, scale, inner.fraction_bits))
+
+
+def numerator_cost(approx: str, count: int, fxp: Fxp, inner: Fxp) -> Cost:
+    """Cost of `puma`, `two_quad` or `two_relu`."""
+    ring = fxp.ring_bits
+    scaling = _scaled_cost(count, fxp, inner.fraction_bits)
+    square = finish_cost(count, 64, inner.fraction_bits, inner)
+    wide = _wide_cost(count, ring, approx != "2quad")
+    if approx == "2quad":
+        return wide + scaling + square
+    sign = exchanged(count, ring) + signs_cost(count, ring)
+    if approx == "2relu":
+        return sign + multiply_bits_cost(count, ring, ring) + wide + scaling
+    bits = to_arithmetic_cost(count, 64, ring) + exchanged(count, 64)
+    return sign + bits + wide + scaling + square * _SQUARINGS + finish_cost(count, 64, 0, inner)
+
+
+def numerator_reference(approx: str, distance: Array, scores: Array) -> Array:
+    """Plaintext numerators from scaled max - x and scaled scores."""
+    if approx == "puma":
+        return np.where(distance < _CLIP, (1 - distance / 2**_SQUARINGS) ** 2**_SQUARINGS, 0.0)
+    if approx == "2quad":
+        return (scores + 5) ** 2
+    if approx == "2relu":
+        return np.maximum(scores, 0)
+    return np.exp(-distance)

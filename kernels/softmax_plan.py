@@ -1,0 +1,149 @@
+"""The public decisions of one softmax: formats, exponential window and thresholds, from shapes and attributes alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ditto_kernels.exponential import Window, window
+from ditto_kernels.maximum import dropped
+from ditto_kernels.multiply import finish_kind
+from ditto_kernels.reciprocal import Table, guess_room, table
+from ditto_kernels.ring import Fxp
+
+Approximation = Literal["exact", "puma", "2quad", "2relu"]
+INNER = {"exact": Fxp(64, 22), "puma": Fxp(64, 18), "2quad": Fxp(64, 18), "2relu": Fxp(64, 18)}
+_LOG2_E = math.log2(math.e)
+_PRECISION = {32: 10, 64: 13}  # bits wanted of the reciprocal where it is smallest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the protocol and its cost follow."""
+
+    approx: Approximation
+    length: int
+    rows: tuple[int, ...]
+    scale: float
+    fxp: Fxp
+    inner: Fxp  # numerators
+    coarse: Fxp | None  # format of the tournament, if smaller than x's
+    offset: int  # added to max - x, in ulp, so that a coarse maximum leaves nothing negative
+    window: Window | None
+    inverse: Table
+    inverted: Fxp  # reciprocal row sums
+    landing: Fxp  # last product, before the cast to the output format
+    epsilon: float  # 2relu's
+    secret_mask: bool
+    lowest: float  # least sum of numerators
+    lost: float  # sum of numerators beyond the window, at most
+
+    @property
+    def lift(self) -> int:
+        """Added to kept scores under a secret mask, where masked ones become 0."""
+        return 1 << (self.fxp.ring_bits - 2)
+
+    @property
+    def floor(self) -> float:
+        """Added to every numerator: 2relu's epsilon, and what makes a row emptied by a secret mask uniform."""
+        if self.approx == "2relu":
+            return self.epsilon / self.length
+        return 1.2 * self.lowest / self.length if self.approx == "2quad" and self.secret_mask else 0.0
+
+
+def _coarse(fxp: Fxp, scale: float, reach: float | None) -> tuple[Fxp | None, int]:
+    """(format of the tournament, offset): ring 16 if the declared range leaves it a fine enough grid."""
+    if reach is None or fxp.ring_bits <= 16:
+        return None, 0
+    bits = min(fxp.fraction_bits, math.floor(math.log2((2**14 - 4) / reach)))
+    drop = fxp.fraction_bits - bits
+    if bits < 0 or 16 > fxp.ring_bits - drop or (drop and scale * 3.5 * 2.0**-bits * _LOG2_E > 0.5):
+        return None, 0
+    return Fxp(16, bits), 2 << drop if drop else 0
+
+
+def _landing(inner: Fxp, out: Fxp, needed: int) -> tuple[Fxp, int]:
+    """(format of the last product, fraction bits of the reciprocal). A probability of 1 must fit the product."""
+    ring = inner.ring_bits
+    choices = []
+    if out.ring_bits < ring and out.fraction_bits <= out.ring_bits - 2:
+        choices.append((out, min(ring - 2, ring - out.ring_bits + out.fraction_bits)))
+    if ring == out.ring_bits == 32 and out.fraction_bits <= 14:
+        choices.append((Fxp(16, out.fraction_bits), min(ring - 2, 16 + out.fraction_bits)))
+    choices.append((Fxp(ring, min(out.fraction_bits, ring - 8)), ring - 3))
+    for landing, total in choices:
+        bits = total - inner.fraction_bits
+        if bits >= needed and finish_kind_fits(ring, total - landing.fraction_bits, landing):
+            return landing, min(bits, needed + 4)
+    return choices[-1][0], choices[-1][1] - inner.fraction_bits
+
+
+def finish_kind_fits(ring: int, dropped_bits: int, landing: Fxp) -> bool:
+    """Whether a product that drops so many bits reaches `landing` in one step."""
+    if dropped_bits < 0:
+        return False
+    return landing.ring_bits == ring or finish_kind(ring, dropped_bits, landing) == "narrow"
+
+
+def plan(
+    shape: tuple[int, ...],
+    fxp: Fxp,
+    out: Fxp,
+    *,
+    dim: int = -1,
+    scale: float = 1.0,
+    approx: Approximation = "exact",
+    inner: Fxp | None = None,
+    range: float | None = None,
+    denominator: tuple[float, float] | None = None,
+    epsilon: float = 0.01,
+    secret_mask: bool = False,
+) -> Plan:
+    """Choose everything public. Raises ValueError for attributes that no plan serves."""
+    if approx not in INNER or scale == 0:
+        raise ValueError(f"softmax: approx '{approx}' at scale {scale:g}; choose one of {', '.join(INNER)}, scale not 0")
+    chosen = inner or INNER[approx]
+    if chosen.ring_bits != 64 and (approx != "exact" or chosen.ring_bits != 32):
+        raise ValueError(f"softmax '{approx}' cannot compute in {chosen}: take a ring of 64 bits")
+    length, rows = shape[dim], dropped(shape, dim)
+    digits = math.ceil(math.log2(max(length, 2)))
+    coarse, offset, exponential = None, 0, None
+    lowest, highest, lost = 0.9, float(length), 0.0
+    if approx in ("exact", "puma"):
+        coarse, offset = _coarse(fxp, abs(scale), None if secret_mask else range)
+        if coarse is not None and offset:
+            lowest *= math.exp(-abs(scale) * (offset * fxp.ulp + 1.5 * coarse.ulp))
+    elif approx == "2quad":
+        lowest, highest = denominator or (0.25, 2.0**10 * length)
+    else:
+        lowest, highest = denominator or (epsilon * 0.9, 2.0**7 * length)
+    if approx == "exact":
+        bits = chosen.fraction_bits if chosen.ring_bits == 32 else min(chosen.fraction_bits, 30 - digits)
+        chosen = Fxp(chosen.ring_bits, bits)
+        span = math.inf if range is None or secret_mask else abs(scale) * (2 * range + offset * fxp.ulp)
+        exponential = window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length)
+        reach = min(span, abs(scale) * fxp.limit) * _LOG2_E
+        lost = length * 2.0**-exponential.length if exponential.length < reach else 0.0
+    wanted = math.ceil(math.log2(highest))
+    landing, bits = _landing(chosen, out, _PRECISION[chosen.ring_bits] + wanted)
+    if bits < wanted + 4:
+        raise ValueError(f"softmax over {length} elements from {chosen} to {out} leaves {bits} bits for 1 / sum")
+    guess_bits = min(max(7 + wanted, bits - 32), 60 - chosen.fraction_bits, guess_room(lowest))
+    reciprocal = table("reciprocal", chosen, lowest, highest * 1.02, guess_bits)
+    inverted = Fxp(chosen.ring_bits, bits)
+    return Plan(
+        approx, length, rows, scale, fxp, chosen, coarse, offset, exponential, reciprocal, inverted, landing, epsilon,
+        secret_mask, lowest, lost,
+    )  # fmt: skip
+
+
+def largest_score(
+    fxp: Fxp, out: Fxp, length: int, scale: float = 1.0, secret_mask: bool = False, approx: Approximation = "exact"
+) -> float:
+    """The largest admissible |x|: scores differ by less than half the ring, secretly masked ones stay out of reach."""
+    limit = 2.0 ** (fxp.ring_bits - 2)
+    if secret_mask and approx in ("exact", "puma"):
+        how = plan((length,), fxp, out, scale=scale, secret_mask=True, approx=approx)
+        limit -= 2.0**how.window.bits if how.window is not None else 14 / abs(scale) / fxp.ulp + 1
+    return (limit - 1) * fxp.ulp
