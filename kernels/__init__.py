@@ -1,6 +1,7 @@
 """Share-level three-party kernels: ABY3 replicated sharing, free of SPU and of the compiler."""
 
 from ditto_kernels.activation import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
+from ditto_kernels.embedding import EMBEDDING_KERNEL
 from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.gelu import GELU_KERNEL
 from ditto_kernels.kernel import Kernel
@@ -13,6 +14,7 @@ from ditto_kernels.truncate import CAST
 # Literal on purpose: the whole list of what the compiler may call, in one place.
 KERNELS: dict[str, Kernel] = {
     "cast": CAST,
+    "embedding": EMBEDDING_KERNEL,
     "exponential": EXPONENTIAL,
     "gelu": GELU_KERNEL,
     "matmul": MATMUL,
