@@ -172,7 +172,7 @@ def _linear(step: LocalStep, plan: Plan, rank: int, env: dict[int, Value]) -> li
     results = []
     for mine, following, var in zip(*components, step.outputs, strict=True):
         fxp = plan.vars[var].fxp
-        assert fxp is not None
+        assert fxp is not None and mine.dtype == fxp.dtype, (step.path, mine.dtype, fxp)
         results.append(Rss(mine, following, fxp))
     return results
 

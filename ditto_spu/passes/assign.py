@@ -201,12 +201,12 @@ def _decide_local(state: _State, op: ir.Op, secrets: Sequence[ir.Value], default
 def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> None:
     """Times a public value: a power of two is read off, an integer needs no truncation, others are encoded.
 
-    A factor that only the run knows is encoded in ring 64: a narrow ring leaves it too few bits.
+    A factor is encoded in ring 64, where the product has room and is narrowed for free, unless a declared
+    range says that the product fits the ring of the value.
     """
     result = op.results[0]
     other = next(each for each in op.operands if each != value)
-    maker = ir.define(other)
-    constant = ir.constant_value(maker) if maker is not None and maker.name == "stablehlo.constant" else None
+    constant = _constant(other)
     current = _current(state, value, default)
     if constant is not None and (shift := _power_of_two(constant)) is not None:
         bits = current.fraction_bits - shift
@@ -218,20 +218,36 @@ def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> No
             _record(op, retagged)
             return
     target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
+    largest = 0.0 if constant is None else float(np.max(np.abs(constant), initial=0.0))
+    lead = math.ceil(math.log2(largest)) if largest > 0 else 0
     if _is_integral(other):
         bits, target = 0, current
-    elif constant is None:
-        current = Fxp(64, current.fraction_bits)
-        bits, target = FACTOR_BITS[64], Fxp(64, current.fraction_bits)
+    elif constant is not None and _fits(op, current, FACTOR_BITS[max(16, current.ring_bits)] - lead):
+        bits = FACTOR_BITS[max(16, current.ring_bits)] - lead
     else:
-        bits = FACTOR_BITS[max(16, current.ring_bits)]
-        if np.max(np.abs(constant)) > 0:
-            bits -= math.ceil(math.log2(float(np.max(np.abs(constant)))))
+        current = Fxp(64, current.fraction_bits)
+        bits = FACTOR_BITS[64] - lead
     bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
     ir.set_string(op, "ditto.factor", str(Fxp(current.ring_bits, bits)))
     _record_operands(op, {value: current})
     state.formats[result] = target
     _record(op, target, Fxp(current.ring_bits, current.fraction_bits + bits))
+
+
+def _fits(op: ir.Op, fxp: Fxp, factor_bits: int) -> bool:
+    """Whether a declared range lets the product with such a factor be truncated in the ring of the value."""
+    declared = ir.attribute(op, "ditto.range")
+    if declared is None:
+        return False
+    return float(declared) < 2.0 ** (fxp.ring_bits - 2 - fxp.fraction_bits - max(0, factor_bits))
+
+
+def _constant(value: ir.Value) -> np.ndarray | None:
+    """The elements of a constant, perhaps rearranged."""
+    maker = ir.define(value)
+    while maker is not None and maker.name in ("stablehlo.broadcast_in_dim", "stablehlo.reshape"):
+        maker = ir.define(maker.operands[0])
+    return ir.constant_value(maker) if maker is not None and maker.name == "stablehlo.constant" else None
 
 
 def _is_integral(value: ir.Value) -> bool:
@@ -294,8 +310,12 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
             continue  # the initial value of a maximum is its identity
         if state.secret[each]:
             wish = (choice.operand if main_operand else None) or state.config.default_format
+            if name == "ditto.embedding":
+                wish = _table_format(wish)
             known = _current(state, each, wish)
             operands[each] = choice.operand if main_operand and choice.operand else known
+            if name == "ditto.embedding":
+                operands[each] = _table_format(operands[each])
         elif name not in ("ditto.layer_norm",) and main_operand or name == "ditto.embedding":
             operands[each] = choice.operand or state.config.default_format
     if name in ("stablehlo.maximum", "stablehlo.divide") or name == "stablehlo.reduce":
@@ -313,6 +333,11 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
     _record_operands(op, operands)
     state.formats[result] = default
     _record(op, default)
+
+
+def _table_format(fxp: Fxp) -> Fxp:
+    """A table is multiplied by one-hot vectors in ring 32 at most."""
+    return fxp if fxp.ring_bits <= 32 else Fxp(32, min(fxp.fraction_bits, 20))
 
 
 def _record(op: ir.Op, fxp: Fxp, natural: Fxp | None = None) -> None:

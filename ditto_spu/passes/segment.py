@@ -91,8 +91,7 @@ def _visit(builder: _Builder, op: ir.Op) -> None:
         value = next(each for each in op.operands if builder.secret[each])
         _identity(builder, op, value, LocalInput(_ready(builder, value), "share"))
     elif kind in ("local", "scale"):
-        ring = Fxp.parse(ir.attribute(op, "ditto.format")).ring_bits
-        _gather(builder, op, f"local{ring}")
+        _gather(builder, op, f"local{_computed(op).ring_bits}")
     elif kind == "spu":
         _gather(builder, op, "spu")
     else:
@@ -254,7 +253,7 @@ def _local_step(
         for place, each in enumerate(op.operands)
         if each in operands
     }
-    ring = Fxp.parse(ir.attribute(group[0], "ditto.format")).ring_bits
+    ring = _computed(group[0]).ring_bits
     text = ir.retype(ir.extract(group, list(entries), outputs, "local"), INTEGER_TYPES[ring])
     results = tuple(
         builder.declare(each, _format(group, each), path, _range(group, each)) for each in outputs
@@ -291,10 +290,14 @@ def _conflicts(builder: _Builder, op: ir.Op) -> bool:
 
 def _format(group: Sequence[ir.Op], value: ir.Value) -> Fxp:
     op = next(each for each in group if value in list(each.results))
-    natural = ir.attribute(op, "ditto.natural")
     if ir.attribute(op, "ditto.kind") == "spu":
         return Fxp(64, 18) if ir.is_float(value) else Fxp(64, 0)
-    return Fxp.parse(natural or ir.attribute(op, "ditto.format"))
+    return _computed(op)
+
+
+def _computed(op: ir.Op) -> Fxp:
+    """The format in which an operation computes its result, before any cast of it."""
+    return Fxp.parse(ir.attribute(op, "ditto.natural") or ir.attribute(op, "ditto.format"))
 
 
 def _range(group: Sequence[ir.Op], value: ir.Value) -> float | None:
