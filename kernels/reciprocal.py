@@ -86,7 +86,7 @@ def table(power: Power, fxp: Fxp, lo: float, hi: float, guess_bits: int, divisor
         raise ValueError(f"{power} on [{lo:g}, {hi:g}]: the range is too wide for one evaluation; narrow it")
     slack = 2.0**low / ulps
     spread = [
-        1 - edge * ulps / divisor * multiplier / 2.0 ** (unit_bits - fxp.fraction_bits) / 2.0**fxp.fraction_bits
+        1 - edge * ulps * multiplier / 2.0**unit_bits
         for left, right, multiplier in zip(bounds, bounds[1:], multipliers, strict=False)
         for edge in (max(left - slack, lo), right)
     ]

@@ -1,0 +1,208 @@
+"""Layer normalisation: centred in ring 64, one inverse root a row, gamma and beta inside the last product."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.cost import Cost, elements
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.multiply import finish, finish_cost, finish_kind, multiply
+from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.reciprocal import Table, guess_room, inverse, inverse_cost, plus_constant, table
+from ditto_kernels.ring import Array, Fxp, encode
+from ditto_kernels.rss import Rss
+from ditto_kernels.truncate import convert, convert_cost, truncate, truncate_cost, upcast, upcast_cost
+
+_WIDE = 64
+_MEAN_BITS = 30  # fraction bits of the public 1/n
+_ROOT_BITS = 14  # bits of the reciprocal standard deviation where it is smallest
+_GAMMA_BITS = 12  # fraction bits of gamma that the free truncation always leaves room for
+_TOP_BITS = 9  # the result stays below 2^9
+_GAMMA_LIMIT = 4.0  # of the error bound
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The public decisions of one layer normalisation."""
+
+    shape: tuple[int, ...]
+    centred: Fxp  # x - mean
+    gamma: Fxp
+    squares: Fxp  # row sums of the centred squares
+    eps: int  # n * eps on the grid of the squares
+    inverse: Table
+    root: Fxp  # reciprocal standard deviation
+    landing: Fxp
+
+    @property
+    def length(self) -> int:
+        return self.shape[-1]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        return (*self.shape[:-1], 1)
+
+    @property
+    def product_bits(self) -> int:
+        """Fraction bits of the last product."""
+        return self.centred.fraction_bits + self.gamma.fraction_bits + self.root.fraction_bits
+
+
+def plan(
+    shape: tuple[int, ...],
+    fxp: Fxp,
+    gamma: Fxp | None,
+    out: Fxp,
+    *,
+    dim: int = -1,
+    eps: float = 1e-12,
+    inner: Fxp | None = None,
+    variance: tuple[float, float] = (2.0**-9, 2.0**8),
+) -> Plan:
+    """Choose formats so that no product passes its ring for the declared variances. Raises ValueError if none do."""
+    if dim % len(shape) != len(shape) - 1:
+        raise ValueError(f"layer_norm works over the last dimension, not over dimension {dim}")
+    if inner is not None and inner.ring_bits != _WIDE:
+        raise ValueError(f"layer_norm computes in a ring of {_WIDE} bits, not in {inner}")
+    length, (lo, hi) = shape[-1], variance
+    least = max(fxp.fraction_bits, inner.fraction_bits if inner is not None else 0)
+    root = _ROOT_BITS + max(0, math.ceil(math.log2(hi) / 2))
+    free, total = _WIDE - out.ring_bits + out.fraction_bits, _WIDE - 3 - _TOP_BITS
+    wanted = 14 if gamma is None else min(gamma.fraction_bits, 14)
+    for budget, landing in ((min(free, total), out), (total, Fxp(_WIDE, out.fraction_bits))):
+        if landing is out and out.ring_bits == _WIDE:
+            continue
+        for weight in sorted({wanted, min(wanted, _GAMMA_BITS)}, reverse=True):
+            centred = min(budget - root - weight, least + 4)
+            if centred >= least and finish_kind(_WIDE, centred + weight + root - landing.fraction_bits, landing):
+                return _complete(shape, centred, weight, root, landing, eps, lo, hi, length)
+    raise ValueError(f"layer_norm from {fxp} to {out}: too many fraction bits for a ring of {_WIDE} bits")
+
+
+def _complete(
+    shape: tuple[int, ...], centred: int, weight: int, root: int, landing: Fxp, eps: float, lo: float, hi: float, length: int
+) -> Plan:
+    squares = Fxp(_WIDE, 2 * centred if centred <= 14 else 26)
+    guess_bits = min(8 + max(0, math.ceil(math.log2(hi) / 2)), guess_room(lo, "rsqrt"))
+    how = table("rsqrt", squares, lo, hi, guess_bits, length)
+    small = round(eps * length * 2.0**squares.fraction_bits)
+    return Plan(
+        shape, Fxp(_WIDE, centred), Fxp(_WIDE, weight), squares, small, how, Fxp(_WIDE, root), landing
+    )
+
+
+def _centre(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
+    """x - mean in ring 64: the row sum is local, 1/n public, one truncation a row."""
+    wide = x if x.fxp.ring_bits == _WIDE else (yield from upcast(party.at("widen"), x, _WIDE))
+    fine = plus_constant(party, wide, 0, 1 << (how.centred.fraction_bits - x.fxp.fraction_bits))
+    share_of_row = round(2.0**_MEAN_BITS / how.length)
+    sums = (part.sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(share_of_row) for part in (fine.mine, fine.next))
+    mean = yield from truncate(
+        party.at("mean"), Rss(*sums, Fxp(_WIDE, how.centred.fraction_bits + _MEAN_BITS)), _MEAN_BITS
+    )
+    return Rss(fine.mine - np.asarray(mean.mine), fine.next - np.asarray(mean.next), how.centred)
+
+
+def _centre_cost(fxp: Fxp, how: Plan) -> Cost:
+    widen = Cost() if fxp.ring_bits == _WIDE else upcast_cost(elements(how.shape), fxp.ring_bits, _WIDE)
+    return widen + truncate_cost(elements(how.rows), _WIDE, _MEAN_BITS)
+
+
+def _local_product(x: Rss, y: Rss) -> Array:
+    return (x.mine + x.next) * np.asarray(y.mine) + x.mine * np.asarray(y.next)
+
+
+def _nothing() -> Protocol[None]:
+    return None
+    yield
+
+
+def _run(
+    party: Party, x: Rss, gamma: Rss | Array, beta: Rss | Array, *, out: Fxp, **attributes: Any
+) -> Protocol[Rss]:
+    """(x - mean) / sqrt(variance + eps) * gamma + beta over the last dimension.
+
+    gamma, beta: Rss vectors (ring 32 or 64) or public arrays. variance: declared range of each row's variance (default
+    2^-9 to 2^8; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner: least fraction bits.
+    Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error: relative 2e-4 in 1/sigma, 1.5
+    ulp of the centred format in the mean, 1.5 ulp of `out`. Security: sums are local, every product leaves under a
+    zero share or a full-width mask. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public.
+    """
+    gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
+    how = plan(x.shape, x.fxp, gamma_fxp, out, **attributes)
+    centred, scale, shift = yield from parallel(
+        _centre(party.at("centre"), x, how),
+        convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else _nothing(),
+        convert(party.at("beta"), beta, Fxp(_WIDE, beta.fxp.fraction_bits)) if isinstance(beta, Rss) else _nothing(),
+    )
+    squares = _local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
+    bits = how.centred.fraction_bits
+    weighted_fxp = Fxp(_WIDE, bits + how.gamma.fraction_bits)
+    if isinstance(gamma, Rss):
+        total, weighted = yield from parallel(
+            finish(party.at("squares"), squares, 2 * bits, how.squares),
+            multiply(party.at("gamma_product"), centred, scale, weighted_fxp),
+        )
+    else:
+        total = yield from finish(party.at("squares"), squares, 2 * bits, how.squares)
+        public = encode(gamma, how.gamma)
+        weighted = Rss(centred.mine * public, centred.next * public, weighted_fxp)
+    total = plus_constant(party, total, how.eps)
+    root = yield from inverse(party.at("root"), total, how.inverse, how.root)
+    weighted = Rss(np.asarray(weighted.mine), np.asarray(weighted.next), weighted_fxp)
+    product = _local_product(weighted, root)
+    if isinstance(beta, Rss):
+        product = product + (np.asarray(shift.mine) << np.int64(how.product_bits - shift.fxp.fraction_bits))
+    elif party.rank == 0:
+        product = product + encode(beta, Fxp(_WIDE, how.product_bits))
+    result = yield from finish(party.at("result"), product, how.product_bits, how.landing)
+    return (yield from convert(party.at("cast"), result, out))
+
+
+def _cost(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> Cost:
+    assert x.fxp is not None
+    how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
+    count, rows = elements(how.shape), elements(how.rows)
+    cost = _centre_cost(x.fxp, how)
+    if gamma.fxp is not None:
+        cost = cost | convert_cost(gamma.shape, gamma.fxp, how.gamma)
+    if beta.fxp is not None:
+        cost = cost | convert_cost(beta.shape, beta.fxp, Fxp(_WIDE, beta.fxp.fraction_bits))
+    bits = how.centred.fraction_bits
+    middle = finish_cost(rows, _WIDE, 2 * bits - how.squares.fraction_bits, how.squares)
+    if gamma.fxp is not None:
+        middle = middle | finish_cost(count, _WIDE, 0, Fxp(_WIDE, bits + how.gamma.fraction_bits))
+    last = finish_cost(count, _WIDE, how.product_bits - how.landing.fraction_bits, how.landing)
+    root = inverse_cost(how.rows, _WIDE, how.inverse, how.root)
+    return cost + middle + root + last + convert_cost(how.shape, how.landing, out)
+
+
+def _reference(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-12, **_: Any) -> Array:
+    value = np.asarray(x, dtype=np.float64)
+    centred = value - value.mean(axis=-1, keepdims=True)
+    variance = np.mean(centred**2, axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + eps) * gamma + beta
+
+
+def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> float:
+    """For |gamma| <= 4 and |mean| <= 8; rows of the least variance decide."""
+    assert x.fxp is not None
+    how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
+    lo, hi = attributes.get("variance", (2.0**-9, 2.0**8))
+    mean = 1.5 * how.centred.ulp + 8 * how.length * 2.0 ** -(_MEAN_BITS + 1)
+    relative = how.inverse.error + 1.5 * how.root.ulp * math.sqrt(hi) + mean**2 / lo
+    relative += 2 * how.squares.ulp / (how.length * lo)
+    largest = math.sqrt(how.length)
+    grid = how.gamma.ulp * (1.5 if gamma.fxp is not None and gamma.fxp.fraction_bits > how.gamma.fraction_bits else 0.5)
+    return (
+        _GAMMA_LIMIT * (mean / math.sqrt(lo) + largest * relative) + largest * grid + 1.5 * how.landing.ulp
+        + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)
+    )  # fmt: skip
+
+
+_PAPER = "own: centred sums in ring 64, threshold inverse root, gamma and beta folded into the last product"
+LAYER_NORM = Kernel("layer_norm", _run, _reference, _cost, _error, _PAPER)
