@@ -472,12 +472,13 @@ def _bring_functions(inside: Op, function: Op, made: Module) -> None:
 _FLOAT_ELEMENT = re.compile(r"(?<=[x<])(?:bf16|f16|f32|f64)(?=[>,])")
 
 
-def retype(source: str, to: str) -> str:
-    """The module text with every floating-point element type replaced by the integer type `to` ("i32").
+def retype(source: str, to: str, element: str = "") -> str:
+    """The module text with every floating-point element type, or every `element`, replaced by the type `to`.
 
     For linear operations without constants: the module then does the same on ring integers.
     """
-    return _FLOAT_ELEMENT.sub(to, source)
+    pattern = re.compile(rf"(?<=[x<]){element}(?=[>,])") if element else _FLOAT_ELEMENT
+    return pattern.sub(to, source)
 
 
 @dataclass(frozen=True)

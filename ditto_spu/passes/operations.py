@@ -60,7 +60,9 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
     floats = all(ir.is_float(each) for each in op.results) and all(ir.is_float(operands[i]) for i in hidden)
     stays = all(from_spu(operands[i]) for i in hidden)
     if name in LAYOUT and set(hidden) <= set(LAYOUT[name]) and len(op.results) == 1:
-        return "spu" if stays else "local"
+        # Shares of booleans are integers: a step on them can hold no public booleans that stay booleans.
+        chooses_booleans = name == "stablehlo.select" and ir.element(op.results[0]) == "i1"
+        return "spu" if stays or chooses_booleans else "local"
     if not floats:
         return "spu"
     if name == "stablehlo.concatenate" or name in LINEAR or name == "stablehlo.convert":

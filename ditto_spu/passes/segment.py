@@ -91,7 +91,7 @@ def _visit(builder: _Builder, op: ir.Op) -> None:
         value = next(each for each in op.operands if builder.secret[each])
         _identity(builder, op, value, LocalInput(_ready(builder, value), "share"))
     elif kind in ("local", "scale"):
-        _gather(builder, op, f"local{_computed(op).ring_bits}")
+        _gather(builder, op, f"local{_computed(op).ring_bits}{_integer_element(op)}")
     elif kind == "spu":
         _gather(builder, op, "spu")
     else:
@@ -254,7 +254,8 @@ def _local_step(
         if each in operands
     }
     ring = _computed(group[0]).ring_bits
-    text = ir.retype(ir.extract(group, list(entries), outputs, "local"), INTEGER_TYPES[ring])
+    text = ir.extract(group, list(entries), outputs, "local")
+    text = ir.retype(text, INTEGER_TYPES[ring], _integer_element(group[0]))
     results = tuple(
         builder.declare(each, _format(group, each), path, _range(group, each)) for each in outputs
     )
@@ -293,6 +294,11 @@ def _format(group: Sequence[ir.Op], value: ir.Value) -> Fxp:
     if ir.attribute(op, "ditto.kind") == "spu":
         return Fxp(64, 18) if ir.is_float(value) else Fxp(64, 0)
     return _computed(op)
+
+
+def _integer_element(op: ir.Op) -> str:
+    """The element type of rearranged integers or booleans, whose shares are in ring 64; '' for floats."""
+    return "" if ir.is_float(op.results[0]) else ir.element(op.results[0])
 
 
 def _computed(op: ir.Op) -> Fxp:
