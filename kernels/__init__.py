@@ -5,10 +5,12 @@ from ditto_kernels.embedding import EMBEDDING_KERNEL
 from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.gelu import GELU_KERNEL
 from ditto_kernels.kernel import Kernel
+from ditto_kernels.layer_norm import LAYER_NORM
 from ditto_kernels.linear import MATMUL, MATMUL_PUBLIC
 from ditto_kernels.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.multiply import MULTIPLY
 from ditto_kernels.reciprocal import RECIPROCAL, RSQRT
+from ditto_kernels.softmax import SOFTMAX
 from ditto_kernels.truncate import CAST
 
 # Literal on purpose: the whole list of what the compiler may call, in one place.
@@ -17,6 +19,7 @@ KERNELS: dict[str, Kernel] = {
     "embedding": EMBEDDING_KERNEL,
     "exponential": EXPONENTIAL,
     "gelu": GELU_KERNEL,
+    "layer_norm": LAYER_NORM,
     "matmul": MATMUL,
     "matmul_public": MATMUL_PUBLIC,
     "maximum": MAXIMUM,
@@ -26,6 +29,7 @@ KERNELS: dict[str, Kernel] = {
     "rsqrt": RSQRT,
     "sigmoid": SIGMOID_KERNEL,
     "silu": SILU_KERNEL,
+    "softmax": SOFTMAX,
     "tanh": TANH_KERNEL,
 }
 
