@@ -1,4 +1,4 @@
-"""Fit the trigonometric series of kernels/curves.py: smallest maximal error, with the coefficients' sum bounded.
+"""Fit the trigonometric series of kernels/curves.py: smallest maximal error, bounded sum of coefficients.
 
 Run `python docs/fit_series.py` to print the tables. A linear program over a dense grid: minimise e subject to
 |series - f| <= e inside the window and sum |coefficient| <= limit, so that rounding is not amplified.

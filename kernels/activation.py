@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from ditto_kernels import cost as costs
 from ditto_kernels.additive import (
@@ -59,7 +59,7 @@ def _check(curve: Curve, x: Fxp) -> None:
         )
 
 
-def _row(bits: Bits, first: int, second: int | None = None) -> Bits:
+def row(bits: Bits, first: int, second: int | None = None) -> Bits:
     """One row of bits, or the exclusive or of two."""
     words = None
     if bits.words is not None:
@@ -67,7 +67,7 @@ def _row(bits: Bits, first: int, second: int | None = None) -> Bits:
     return Bits(words, bits.shape[1:], bits.word_bits)
 
 
-def _sum(*terms: tuple[int, Additive]) -> Additive:
+def total_of(*terms: tuple[int, Additive]) -> Additive:
     """Shares times 1 or -1, added; the dealer holds none."""
     if terms[0][1].share is None:
         return terms[0][1]
@@ -99,9 +99,10 @@ def _open_series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol
 def clipped(party: Party, x: Rss, curve: Curve, out: Fxp) -> Protocol[Rss]:
     """`curve` at every element of x, in `out`.
 
-    Range: |x| + bound < half of x's ring, so that neither comparison wraps. If x itself is the upper tail, `out` must
-    hold x, and an upcast from ring 16 wants x < limit - 0.5. Error: `clipped_error`. Rounds: open, compare beside
-    open the series, choose, reshare (4) or upcast (5); one more each for a ring above 16.
+    Range: |x| + bound < half of x's ring, so that neither comparison wraps. If x itself is the upper tail,
+    `out` must hold x, and an upcast from ring 16 wants x < limit - 0.5. Error: `clipped_error`. Rounds:
+    open; compare, and open the series; choose; reshare (4 in all) or upcast (5); one more for each doubling
+    of the ring.
     Security: x, the series and the choosing bits are opened to A and B under full-width one-time masks.
     """
     _check(curve, x.fxp)
@@ -112,27 +113,43 @@ def clipped(party: Party, x: Rss, curve: Curve, out: Fxp) -> Protocol[Rss]:
     bits, value = yield from parallel(
         signs(party.at("signs"), opened, (-bound, bound)), _open_series(party, opened, curve, middle)
     )
-    not_above, below = _row(bits, 0), _row(bits, 1)
+    not_above, below = row(bits, 0), row(bits, 1)
     if curve.above is not None:
         upper, lower = yield from parallel(
             multiply_bits(party.at("above"), not_above, _less(party, value, curve.above)),
             multiply_bits(party.at("below"), below, _less(party, value, curve.below)),
         )
-        total = _plus(party, _sum((1, upper), (-1, lower)), curve.above)
+        total = _plus(party, total_of((1, upper), (-1, lower)), curve.above)
         return (yield from release(party.at("out"), total, out, curve.minimum))
     inside, kept = yield from parallel(
-        multiply_bits(party.at("inside"), _row(bits, 0, 1), value),
+        multiply_bits(party.at("inside"), row(bits, 0, 1), value),
         multiply_bits(party.at("above"), not_above, opened),
     )
-    if x.fxp.ring_bits == NARROW:
-        total = _sum((1, inside), (1, own), (-1, kept))
-        return (yield from release(party.at("out"), total, out, curve.minimum))
+    return (yield from joined(party, own, kept, inside, out, curve.minimum))
+
+
+def joined(
+    party: Party, own: Additive, kept: Additive, inside: Additive, out: Fxp, minimum: float
+) -> Protocol[Rss]:
+    """inside + x - kept: the window's value from ring 16, and x above the window. Range, error: `release`."""
+    if own.fxp.ring_bits == NARROW:
+        return (
+            yield from release(party.at("out"), total_of((1, inside), (1, own), (-1, kept)), out, minimum)
+        )
     narrow, wide = yield from parallel(
-        release(party.at("narrow"), inside, x.fxp, curve.minimum),
-        to_rss(party.at("wide"), _sum((1, own), (-1, kept))),
+        release(party.at("narrow"), inside, own.fxp, minimum),
+        to_rss(party.at("wide"), total_of((1, own), (-1, kept))),
     )
-    joined = Rss(np.asarray(narrow.mine) + wide.mine, np.asarray(narrow.next) + wide.next, x.fxp)
-    return (yield from convert(party.at("out"), joined, out))
+    total = Rss(np.asarray(narrow.mine) + wide.mine, np.asarray(narrow.next) + wide.next, own.fxp)
+    return (yield from convert(party.at("out"), total, out))
+
+
+def joined_cost(shape: tuple[int, ...], x: Fxp, inside: Fxp, out: Fxp) -> costs.Cost:
+    """Cost of `joined`."""
+    if x.ring_bits == NARROW:
+        return release_cost(shape, inside, out)
+    wide = to_rss_cost(costs.elements(shape), x.ring_bits)
+    return (release_cost(shape, inside, x) | wide) + convert_cost(shape, x, out)
 
 
 def clipped_cost(x: Spec, curve: Curve, out: Fxp) -> costs.Cost:
@@ -145,35 +162,33 @@ def clipped_cost(x: Spec, curve: Curve, out: Fxp) -> costs.Cost:
     other = NARROW if curve.above is not None else ring
     chosen = multiply_bits_cost(size, NARROW, ring) | multiply_bits_cost(size, other, ring)
     total = open_masked_cost(size, ring) + (signs_cost(size, ring, 2) | evaluated) + chosen
-    if curve.above is not None or ring == NARROW:
+    if curve.above is not None:
         return total + release_cost(x.shape, narrow, out)
-    joined = release_cost(x.shape, narrow, x.fxp) | to_rss_cost(size, ring)
-    return total + joined + convert_cost(x.shape, x.fxp, out)
+    return total + joined_cost(x.shape, x.fxp, narrow, out)
 
 
 def clipped_error(x: Spec, curve: Curve, out: Fxp) -> float:
-    """Bound of the error of `clipped`: fit, factors, a truncation, the angle's grid, and a last conversion."""
+    """Bound of the error of `clipped`: fit, factors, truncation, the angle's grid, conversion."""
     assert x.fxp is not None
     _check(curve, x.fxp)
     fraction, middle = x.fxp.fraction_bits, middle_bits(curve, x.fxp, out)
     shift = index_shift(curve, fraction)
-    total = curve.fit_error + noise(curve, index_bits(curve, fraction), middle) + 2.0**-middle
+    inside = curve.fit_error + noise(curve, index_bits(curve, fraction), middle) + 2.0**-middle
     if shift:
-        total += curve.slope * 2.0 ** (shift - fraction)
-    if min(middle, out.fraction_bits) == out.fraction_bits < max(middle, fraction if curve.above is None else 0):
-        total += 1.5 * out.ulp
-    return total
+        inside += curve.slope * 2.0 ** (shift - fraction)
+    carried = fraction if curve.above is None else middle
+    return max(inside, curve.tail_error) + (1.5 * out.ulp if out.fraction_bits < carried else 0.0)
 
 
 def _run(party: Party, x: Rss, out: Fxp, curve: Curve, approx: str = "fourier") -> Protocol[Rss]:
-    require("fourier", approx)
+    require(("fourier",), approx)
     return (yield from clipped(party, x, curve, out))
 
 
-def require(known: str, approx: str) -> None:
+def require(known: Sequence[str], approx: str) -> None:
     """Refuse an approximation that the kernel does not have."""
-    if approx not in known.split():
-        raise ValueError(f"no approximation '{approx}' here: choose {' or '.join(known.split())}")
+    if approx not in known:
+        raise ValueError(f"no approximation '{approx}' here: choose {' or '.join(known)}")
 
 
 def _cost(x: Spec, out: Fxp, curve: Curve, approx: str = "fourier") -> costs.Cost:
@@ -189,18 +204,22 @@ def _tanh(x: Array, **attributes: Any) -> NDArray[np.float64]:
 
 
 def _sigmoid(x: Array, **attributes: Any) -> NDArray[np.float64]:
-    return np.asarray(expit(np.asarray(x, dtype=np.float64)))
+    return 0.5 + 0.5 * np.tanh(0.5 * np.asarray(x, dtype=np.float64))
 
 
 def _silu(x: Array, **attributes: Any) -> NDArray[np.float64]:
-    real = np.asarray(x, dtype=np.float64)
-    return np.asarray(real * expit(real))
+    return np.asarray(x, dtype=np.float64) * _sigmoid(x)
 
 
 def _kernel(name: str, curve: Curve, reference: Any) -> Kernel:
-    parts = (partial(function, curve=curve) for function in (_run, _cost, _error))
-    run, cost, error = parts
-    return Kernel(name, run, reference, cost, error, "own construction: dealt trigonometric series with clipping")
+    return Kernel(
+        name,
+        partial(_run, curve=curve),
+        reference,
+        partial(_cost, curve=curve),
+        partial(_error, curve=curve),
+        "own construction: dealt trigonometric series with clipping",
+    )
 
 
 TANH_KERNEL = _kernel("tanh", TANH, _tanh)

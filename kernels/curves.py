@@ -14,10 +14,11 @@ GELU = Curve(
     sine=(2.056205, -0.5163939, 0.0859169, -0.0014778),
     below=0.0,
     above=None,
-    minimum=-0.1706,
+    minimum=-0.25,
     maximum=3.25,
     slope=1.13,
-    fit_error=0.0019,
+    fit_error=0.00064,
+    tail_error=0.00188,
 )
 
 SILU = Curve(
@@ -29,10 +30,11 @@ SILU = Curve(
     sine=(4.3855965, -1.3726262, 0.3856222, -0.0645469, 0.0012639, -0.0001652),
     below=0.0,
     above=None,
-    minimum=-0.28,
+    minimum=-0.35,
     maximum=8.0,
     slope=1.1,
-    fit_error=0.0027,
+    fit_error=0.0013,
+    tail_error=0.00269,
 )
 
 TANH = Curve(
@@ -44,10 +46,11 @@ TANH = Curve(
     sine=(1.0018904, 0.2859175, 0.1562137, 0.0320606, 0.0146538, 0.0029461),
     below=-1.0,
     above=1.0,
-    minimum=-1.0,
+    minimum=-1.05,
     maximum=1.0,
     slope=1.02,
-    fit_error=0.0007,
+    fit_error=0.00039,
+    tail_error=0.00068,
 )
 
 SIGMOID = Curve(
@@ -59,8 +62,9 @@ SIGMOID = Curve(
     sine=(0.471515, 0.1678754, 0.068109, 0.0227471, 0.0054481),
     below=0.0,
     above=1.0,
-    minimum=-0.001,
-    maximum=1.001,
+    minimum=-0.05,
+    maximum=1.0,
     slope=0.26,
-    fit_error=0.00092,
+    fit_error=0.0006,
+    tail_error=0.00092,
 )

@@ -1,8 +1,9 @@
 """Distributed point functions: short keys for A and B that expand to additive shares of a one-hot vector.
 
-Boyle, Gilboa, Ishai, "Function Secret Sharing: Improvements and Extensions" (CCS 2016), section 3.2.1, stopped early: a leaf of 128 bits
-is four elements of Z_2^32. The generator is fixed-key AES in Matyas-Meyer-Oseas mode (AES as ideal cipher); children carry
-their control bit in the lowest bit, and seeds keep that bit zero.
+Boyle, Gilboa, Ishai, "Function Secret Sharing: Improvements and Extensions" (CCS 2016), section 3.2.1,
+stopped early: a leaf of 128 bits is four elements of Z_2^32. The generator is fixed-key AES in
+Matyas-Meyer-Oseas mode (AES as ideal cipher); children carry their control bit in the lowest bit, and seeds
+keep that bit zero.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 LEAF_BITS = 2  # four ring elements a leaf
-_LEFT, _RIGHT, _LEAF = (hashlib.blake2b(name, digest_size=16).digest() for name in (b"left", b"right", b"leaf"))
+_LEFT, _RIGHT, _LEAF = (
+    hashlib.blake2b(each, digest_size=16).digest() for each in (b"left", b"right", b"leaf")
+)
 _SEED = np.array([~np.uint64(1), ~np.uint64(0)])  # a seed's lowest bit is its control bit's place
 
 Blocks = NDArray[np.uint64]  # (..., 2)
@@ -44,8 +47,8 @@ def generate(
 ) -> tuple[Blocks, Bytes, NDArray[np.int32]]:
     """Corrections for n points in [0, 2^(depth + 2)) from A's and B's root seeds (n, 2).
 
-    Returns seed corrections (depth, n, 2), control corrections (depth, n) with bit 0 for left and bit 1 for right, and
-    leaf corrections (n, 4). Together they are the same for A and B; each looks random beside one root seed.
+    Returns seed corrections (depth, n, 2), control corrections (depth, n) with bit 0 for left and bit 1 for
+    right, and leaf corrections (n, 4). They are the same for A and B, and look random beside one root seed.
     """
     count = len(points)
     rows = np.arange(count)
@@ -74,11 +77,13 @@ def evaluate(
 ) -> NDArray[np.int32]:
     """One party's share of the one-hot vectors: (n, 2^(depth + 2)).
 
-    Nodes lead and points follow, so that numpy's inner loops run over points; words of a block are touched by strided views.
+    Nodes lead and points follow, so that numpy's inner loops run over points, on the strided words of blocks.
     """
     count = len(seeds)
     nodes = (seeds & _SEED)[None]
-    control = np.full((1, count), 0 if first else 2**64 - 1, np.uint64)  # all ones where the control bit is set
+    control = np.full(
+        (1, count), 0 if first else 2**64 - 1, np.uint64
+    )  # all ones where the control bit is set
     for correction, flip in zip(corrections, flips, strict=True):
         pair = np.empty((len(nodes), 2, count, 2), np.uint64)
         following = np.empty((len(nodes), 2, count), np.uint64)

@@ -1,8 +1,9 @@
-"""Embedding: rows of a secret table at secret indices, by private retrieval from the holders of each component.
+"""Embedding: rows of a secret table at secret indices, retrieved from the holders of each component.
 
-Every component of the table is known to two parties. Those two open c = id + r under a mask of the third, who has dealt them a point
-function at -r; rotated by c it is a sharing of the one-hot vector of id, and one product with the component gives
-additive shares of its row. Each party deals once; the sum over the components is reshared.
+Every component of the table is known to two parties. Those two open c = id + r under a mask of the third,
+who has dealt them a point function at -r; rotated by c it is a sharing of the one-hot vector of id, and one
+product with the component gives additive shares of its row. Each party deals once; the sum over the
+components is reshared.
 """
 
 from __future__ import annotations
@@ -102,20 +103,24 @@ def _index_ring(rows: int, ids: Fxp) -> Fxp:
         raise ValueError(f"indices in {ids}: they are integers, give them a format without fraction bits")
     bits = address_bits(rows)
     if ids.ring_bits < bits:
-        raise ValueError(f"indices in {ids} cannot address {rows} rows: use a ring of {container_bits(bits)} bits")
+        needed = container_bits(bits)
+        raise ValueError(f"indices in {ids} cannot address {rows} rows: use a ring of {needed} bits")
     return Fxp(min(ids.ring_bits, max(16, container_bits(bits))), 0)
 
 
 def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
     """table[ids] for a table (rows, width) in a ring up to 32 and integer ids of any shape.
 
-    Range: 0 <= id < rows. Only id mod 2^address_bits is read; where that is not below `rows` the row is zero. Error: none,
-    but that of a conversion to `out`. Rounds: 2, and those of the conversion.
-    Security: each index is opened three times, to two parties under a full-width mask of the third; keys of a point function hide the mask
-    computationally; the sum leaves under a zero share.
+    Range: 0 <= id < rows. Only id mod 2^address_bits is read; where that is not below `rows` the row is
+    zero.
+    Error: none, but that of a conversion to `out`. Rounds: 2, and those of the conversion.
+    Security: each index is opened three times, to two parties under a full-width mask that the third knows;
+    keys of a point function hide the mask computationally; the sum leaves under a zero share.
     """
     if table.fxp.ring_bits > 32:
-        raise ValueError(f"a table in {table.fxp}: products run in ring 32, give the weight a format fxp32 or smaller")
+        raise ValueError(
+            f"a table in {table.fxp}: products run in ring 32, give it a ring of 32 bits or less"
+        )
     rows, width = table.shape
     index = downcast(party, ids, _index_ring(rows, ids.fxp)) if ids.fxp.ring_bits > 16 else ids
     keys = yield from parallel(

@@ -1,9 +1,10 @@
 """Smooth saturating functions by a trigonometric series: one masked opening, then only local products.
 
-Inside a window f(x) = a_0 + sum a_j cos(w_j x) + b_j sin(w_j x), outside it f is a constant or x itself. With c = x + r
-open, cos(w (c - r)) = cos(w c) cos(w r) + sin(w c) sin(w r): the dealer deals cos(w r) and sin(w r) as additive shares, A and B
-multiply them by public numbers. The period is a power of two, so the series does not see where c wraps. It runs
-beside the two comparisons, and the bits then choose between series and tails.
+Inside a window f(x) = a_0 + sum a_j cos(w_j x) + b_j sin(w_j x), outside it f is a constant or x itself.
+With c = x + r open, cos(w (c - r)) = cos(w c) cos(w r) + sin(w c) sin(w r): the dealer deals cos(w r) and
+sin(w r) as additive shares, A and B multiply them by public numbers. The period is a power of two, so the
+series does not see where c wraps. It runs beside the two comparisons, and the bits then choose between
+series and tails.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ INDEX_BITS = 15  # an angle has at most so many bits: tables of 2^15 rows
 
 @dataclass(frozen=True)
 class Curve:
-    """A function as a series inside [-bound, bound), `below` and `above` outside; `above` None is x itself."""
+    """A function as a series inside [-bound, bound), `below` and `above` outside (`above` None: x)."""
 
     bound: float
     period_bits: int  # period 2^period_bits
@@ -39,16 +40,19 @@ class Curve:
     sine: tuple[float, ...]
     below: float
     above: float | None
-    minimum: float  # of the function, and of the series inside the window
-    maximum: float  # inside the window
+    minimum: float  # a lower bound of every result, errors included: upcasts rely on it
+    maximum: float  # of the function inside the window
     slope: float  # largest inside the window
-    fit_error: float  # over the whole line, of series and tails
+    fit_error: float  # of the series inside the window
+    tail_error: float  # of the tails outside it
 
     def __call__(self, x: Array) -> NDArray[np.float64]:
         """What the protocol computes, without its rounding."""
         real = np.asarray(x, dtype=np.float64)
         angle = np.multiply.outer(real, np.asarray(self.harmonics)) * (2 * np.pi / 2.0**self.period_bits)
-        inside = self.constant + np.cos(angle) @ np.asarray(self.cosine) + np.sin(angle) @ np.asarray(self.sine)
+        inside = (
+            self.constant + np.cos(angle) @ np.asarray(self.cosine) + np.sin(angle) @ np.asarray(self.sine)
+        )
         above = real if self.above is None else self.above
         return np.where(real < -self.bound, self.below, np.where(real < self.bound, inside, above))
 
@@ -88,7 +92,7 @@ def _waves(harmonics: tuple[int, ...], bits: int) -> tuple[NDArray[np.float64], 
 
 @lru_cache(maxsize=32)
 def public_factors(curve: Curve, bits: int) -> NDArray[np.int16]:
-    """Factors of the dealt cosines and sines for every angle of c: (2 harmonics, 2^bits). Equal at A and B: a table."""
+    """Factors of the dealt waves for each angle of c (2 harmonics, 2^bits): a table, so equal at A and B."""
     cosine, sine = _waves(curve.harmonics, bits)
     a, b = np.asarray(curve.cosine)[:, None], np.asarray(curve.sine)[:, None]
     real = np.concatenate([a * cosine + b * sine, a * sine - b * cosine])
@@ -127,7 +131,8 @@ def _inner_product(
 def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Additive]:
     """The series at any x (mod the period), in fxp16.`middle`.
 
-    Error: fit inside the window, 1 ulp of the result, and `noise`. Cost: 64 bits a harmonic offline; no round.
+    Error: fit inside the window, 1 ulp of the result, and `noise`. Cost: 64 bits a harmonic offline; no
+    round.
     Security: dealt values are full-width additive shares in ring 32 that depend on r alone.
     """
     fraction = x.fxp.fraction_bits
