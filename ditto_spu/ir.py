@@ -356,6 +356,14 @@ def emit(
     return [mapping[each] for each in terminator.operands]
 
 
+def unary(name: str, value: Value, before: Op, location: Location) -> Value:
+    """The operation `name`, which has one operand and one result of its type, before `before`; its result."""
+    made = ir.Operation.create(
+        name, results=[value.type], operands=[value], loc=location, ip=ir.InsertionPoint(before)
+    )
+    return made.results[0]
+
+
 def composite(
     module: Module,
     name: str,

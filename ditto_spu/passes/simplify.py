@@ -1,4 +1,4 @@
-"""Remove arithmetic that does nothing, which JAX libraries leave behind and a protocol would pay for."""
+"""Remove arithmetic that JAX leaves behind or spells out, and that a protocol would pay for."""
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -10,7 +10,7 @@ LOWEST = -3e38  # at or below: -infinity, or the least finite number of a format
 
 
 def simplify(module: ir.Module) -> None:
-    """Rewrite @main in place: times 1, plus 0, maximum with -infinity, boolean → number → boolean."""
+    """Rewrite @main in place: times 1, plus 0, maximum with −∞, boolean → number → boolean, sigmoid."""
     for op in list(ir.walk(ir.main(module))):
         if len(op.results) != 1:
             continue
@@ -33,6 +33,7 @@ def _replacement(op: ir.Op) -> ir.Value | None:
             return right
         if name == "maximum" and ir.is_float(left):
             return right if a is not None and a <= LOWEST else left if b is not None and b <= LOWEST else None
+        return _logistic(op) if name == "divide" and a == 1 else None
     if name == "select":
         chosen = splat(op.operands[0])
         return None if chosen is None else op.operands[1 if chosen else 2]
@@ -42,6 +43,21 @@ def _replacement(op: ir.Op) -> ir.Value | None:
         return _undone(op)
     if name == "dot_general":
         return _filled_dot(op)
+    return None
+
+
+def _logistic(op: ir.Op) -> ir.Value | None:
+    """1 / (1 + exp(-x)), as JAX lowers its sigmoid on a CPU, in one operation."""
+    total = ir.define(op.operands[1])
+    if kind(total) != "add" or total is None:
+        return None
+    for one, term in ((total.operands[0], total.operands[1]), (total.operands[1], total.operands[0])):
+        power = ir.define(term)
+        if splat(one) != 1 or power is None or kind(power) != "exponential":
+            continue
+        minus = ir.define(power.operands[0])
+        if minus is not None and kind(minus) == "negate":
+            return ir.unary("stablehlo.logistic", minus.operands[0], op, op.location)
     return None
 
 

@@ -1,0 +1,27 @@
+"""simplify: what JAX spells out becomes one operation; what only looks like it stays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ditto_spu import ir
+
+X = np.linspace(-3, 3, 6, dtype=np.float32)
+
+
+@pytest.mark.parametrize("fn", [jax.nn.sigmoid, lambda x: 1 / (jnp.exp(-x) + 1)], ids=["jax", "by hand"])
+def test_a_sigmoid_is_one_operation(fn, compile_to):
+    program = compile_to(fn, X, to="fused")
+    assert [op.name for op in ir.ops(ir.body(ir.main(program.module)))] == [
+        "stablehlo.logistic",
+        "func.return",
+    ]
+    np.testing.assert_allclose(ir.evaluate(program.module, [X])[0], fn(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fn", [lambda x: 2 / (1 + jnp.exp(-x)), lambda x: 1 / (1 + jnp.exp(x)), lambda x: 1 / (2 + jnp.exp(-x))]
+)
+def test_what_is_no_sigmoid_stays(fn, compile_to):
+    assert not compile_to(fn, X, to="fused").ops("stablehlo.logistic")
