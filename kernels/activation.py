@@ -71,8 +71,9 @@ def total_of(*terms: tuple[int, Additive]) -> Additive:
     """Shares times 1 or -1, added; the dealer holds none."""
     if terms[0][1].share is None:
         return terms[0][1]
-    total = sum(sign * np.asarray(term.share) for sign, term in terms)
-    return replace(terms[0][1], share=total)
+    dtype = terms[0][1].fxp.dtype
+    total = sum(dtype.type(sign) * np.asarray(term.share) for sign, term in terms)
+    return replace(terms[0][1], share=np.asarray(total, dtype))
 
 
 def _less(party: Party, x: Opened, constant: float) -> Opened:
@@ -80,14 +81,14 @@ def _less(party: Party, x: Opened, constant: float) -> Opened:
     if x.c is None or not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, c=np.asarray(x.c) - step)
+    return replace(x, c=np.asarray(np.asarray(x.c) - step, x.fxp.dtype))
 
 
 def _plus(party: Party, x: Additive, constant: float) -> Additive:
     if party.role != "A" or not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, share=np.asarray(x.share) + step)
+    return replace(x, share=np.asarray(np.asarray(x.share) + step, x.fxp.dtype))
 
 
 def _open_series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Opened]:

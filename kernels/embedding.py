@@ -122,7 +122,8 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
             f"a table in {table.fxp}: products run in ring 32, give it a ring of 32 bits or less"
         )
     rows, width = table.shape
-    index = downcast(party, ids, _index_ring(rows, ids.fxp)) if ids.fxp.ring_bits > 16 else ids
+    ring = _index_ring(rows, ids.fxp)
+    index = ids if ring == ids.fxp else downcast(party, ids, ring)
     keys = yield from parallel(
         *(
             _retrieve(party.at(f"dealer{dealer}").with_dealer(dealer), index, address_bits(rows))

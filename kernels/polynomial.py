@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
+import jax
 import numpy as np
 
 from ditto_kernels.activation import joined, joined_cost, row, total_of
@@ -13,7 +15,7 @@ from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.multiply import finish, finish_cost, multiply, multiply_cost
 from ditto_kernels.party import Party, Protocol, parallel
-from ditto_kernels.ring import Fxp
+from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.select import multiply_bits, multiply_bits_cost
 from ditto_kernels.series import NARROW, release, release_cost
@@ -164,8 +166,17 @@ def _work(x: Fxp) -> Fxp:
 
 
 def _quadratic_result(x: Fxp, out: Fxp) -> Fxp:
-    """What the product's truncation gives: `out` itself unless that is in a larger ring."""
-    return Fxp(min(out.ring_bits, _work(x).ring_bits), out.fraction_bits)
+    """What the product becomes: `out` if a local shift leads there, else a format of its own ring."""
+    ring, fraction = _work(x).ring_bits, 2 * x.fraction_bits + 3
+    kept = min(out.fraction_bits, fraction)
+    narrow = out.ring_bits <= ring - (fraction - kept) and kept == out.fraction_bits
+    return out if narrow else Fxp(ring, kept)
+
+
+@partial(jax.jit, static_argnames=("bits", "constant"))
+def _square(mine: Array, following: Array, bits: int, constant: int) -> Array:
+    """A 3-of-3 share of x^2 + 2^bits x + constant."""
+    return mine * (mine + (following << 1)) + (mine << bits) + np.asarray(constant, mine.dtype)
 
 
 def quadratic(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
@@ -177,10 +188,7 @@ def quadratic(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     """
     wide = yield from convert(party.at("widen"), x, _work(x.fxp))
     fraction = x.fxp.fraction_bits
-    mine, following = np.asarray(wide.mine), np.asarray(wide.next)
-    z = mine * (mine + (following << 1)) + (mine << (fraction + 1))
-    if party.rank == 0:
-        z = z + np.asarray(4 << (2 * fraction), z.dtype)
+    z = _square(wide.mine, wide.next, fraction + 1, 4 << (2 * fraction) if party.rank == 0 else 0)
     result = yield from finish(party.at("square"), z, 2 * fraction + 3, _quadratic_result(x.fxp, out))
     return (yield from convert(party.at("out"), result, out))
 

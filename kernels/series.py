@@ -176,7 +176,7 @@ def noise(curve: Curve, bits: int, middle: int) -> float:
 
 
 def _shifted(x: Additive, bits: int) -> Additive:
-    share = None if x.share is None else np.asarray(x.share) << bits
+    share = None if x.share is None else np.asarray(np.asarray(x.share) << bits, x.fxp.dtype)
     return replace(x, share=share, fxp=Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + bits))
 
 

@@ -1,0 +1,71 @@
+"""Signs of masked values, and what is chosen by them."""
+
+import numpy as np
+import pytest
+
+from ditto_kernels.additive import from_rss, open_masked, open_masked_cost, to_rss, to_rss_cost
+from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.ring import Fxp
+from ditto_kernels.select import (
+    multiply_bits,
+    multiply_bits_cost,
+    to_arithmetic,
+    to_arithmetic_cost,
+)
+
+
+def signs_of(party, x, offsets, width):
+    opened = yield from open_masked(party.at("open"), from_rss(party, x))
+    bits = yield from signs(party.at("signs"), opened, offsets, width=width)
+    result = yield from to_arithmetic(party.at("ring"), bits, x.size, Fxp(32, 0))
+    return (yield from to_rss(party.at("result"), result))
+
+
+def kept_if_negative(party, x, offsets):
+    opened = yield from open_masked(party.at("open"), from_rss(party, x))
+    bits = yield from signs(party.at("signs"), opened, offsets)
+    kept = yield from multiply_bits(party.at("keep"), bits, opened)
+    return (yield from to_rss(party.at("result"), kept))
+
+
+@pytest.mark.parametrize("dealer", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("ring", "width"), [(8, None), (16, None), (32, None), (64, None), (32, 16), (64, 16), (16, 8)]
+)
+def test_signs(mpc, rng, ring, width, dealer):
+    bound = 2 ** min((width or ring) - 1, 50)
+    x = rng.integers(-bound + 3, bound - 3, 75)
+    x[:6] = 0, -1, 1, -bound + 3, bound - 4, 2
+    offsets = (0, 3, -3)
+    outcome = mpc(signs_of, (x, Fxp(ring, 0)), dealer=dealer, offsets=offsets, width=width)
+    assert np.array_equal(outcome.value, np.stack([x + offset < 0 for offset in offsets]))
+    outcome.assert_cost(
+        open_masked_cost(75, ring)
+        + signs_cost(75, ring, 3, width)
+        + to_arithmetic_cost(75, 32, width or ring, 3)
+        + to_rss_cost(3 * 75, 32),
+        dealer,
+    )
+
+
+@pytest.mark.parametrize("dealer", [0, 1, 2])
+@pytest.mark.parametrize("ring", [8, 16, 32, 64])
+@pytest.mark.parametrize("shape", [(), (1,), (63,), (3, 5)])
+def test_values_chosen_by_their_sign(mpc, rng, ring, shape, dealer):
+    x = np.asarray(rng.integers(-100, 100, shape))
+    outcome = mpc(kept_if_negative, (x, Fxp(ring, 0)), dealer=dealer, offsets=(0, 5))
+    assert np.array_equal(outcome.value, np.stack([np.where(x < 0, x, 0), np.where(x + 5 < 0, x, 0)]))
+    outcome.assert_cost(
+        open_masked_cost(x.size, ring)
+        + signs_cost(x.size, ring, 2)
+        + multiply_bits_cost(x.size, ring, ring, 2)
+        + to_rss_cost(2 * x.size, ring),
+        dealer,
+    )
+
+
+def test_every_value_of_ring_16_against_several_thresholds(mpc):
+    x = np.arange(-(2**15) + 2000, 2**15 - 2000)
+    offsets = (0, 1664, -1664, 1999)
+    outcome = mpc(signs_of, (x, Fxp(16, 0)), offsets=offsets, width=None)
+    assert np.array_equal(outcome.value, np.stack([x + offset < 0 for offset in offsets]))
