@@ -1,4 +1,4 @@
-"""Exponentials by a multiplicative mask: e^(-s T) = e^(-s c) e^(s r) for an opened c = T + r, no polynomial."""
+"""Exponentials by a multiplicative mask: e^(-s T) = e^(-s c) e^(s r), c = T + r opened; no polynomial."""
 
 from __future__ import annotations
 
@@ -70,11 +70,13 @@ class Window:
         return factors + self.out.ulp
 
 
-def window(fxp: Fxp, scale: float, out: Fxp, gain: float = 0.0, span: float = math.inf, terms: int = 1) -> Window:
+def window(
+    fxp: Fxp, scale: float, out: Fxp, gain: float = 0.0, span: float = math.inf, terms: int = 1
+) -> Window:
     """The window with the least error for e^(gain - scale * T), T >= 0 in `fxp`, 0 <= scale * T <= span.
 
-    A long window leaves fewer bits for the factors, a short one drops values below 2^-length; `terms` of them may be
-    summed. Raises ValueError if no window serves.
+    A long window leaves fewer bits for the factors, a short one drops values below 2^-length; `terms` of them
+    may be summed. Raises ValueError if no window serves.
     """
     rate, top = scale * fxp.ulp * _LOG2_E, gain * _LOG2_E
     budget = min(62, _WIDE - out.ring_bits + out.fraction_bits + math.floor(top))
@@ -89,11 +91,15 @@ def window(fxp: Fxp, scale: float, out: Fxp, gain: float = 0.0, span: float = ma
         candidate = Window(bits, rate, top, precision, public_bits, out)
         lost = 0.0 if length > reach * (1 + 1e-9) else terms * 2.0**-length
         error = lost + 2.0**-precision
-        if candidate.shift >= 0 and candidate.shift <= _WIDE - out.ring_bits and (best is None or error < best[0]):
+        if (
+            candidate.shift >= 0
+            and candidate.shift <= _WIDE - out.ring_bits
+            and (best is None or error < best[0])
+        ):
             best = (error, candidate)
     if best is None:
         raise ValueError(
-            f"exp of {fxp} at scale {scale:g} into {out} finds no window: take more fraction bits or a smaller range"
+            f"exp of {fxp} at scale {scale:g} into {out} finds no window: take more fraction bits"
         )
     return best[1]
 
@@ -119,7 +125,10 @@ def _steps(low: int, high: int) -> list[tuple[Outputs, int, int]]:
     inside = ((same,), *((tuple(sorted((*monomial, *same))),) for monomial in borrow))
     steps.append(
         (
-            (tuple(item[0] for item in inside), tuple(tuple(sorted((*monomial, *next_))) for monomial in borrow)),
+            (
+                tuple(item[0] for item in inside),
+                tuple(tuple(sorted((*monomial, *next_))) for monomial in borrow),
+            ),
             low,
             high,
         )
@@ -153,7 +162,7 @@ def _range_bits(party: Party, x: Opened, bits: int) -> Protocol[Bits]:
 
 
 def _factors(positions: Array, how: Window, sign: float, offset: float, bits: int) -> Array:
-    """round(2^(bits + offset + sign * rate * position)) as int64, position = the window's low bits of an element."""
+    """round(2^(bits + offset + sign * rate * position)) as int64, position = an element's low bits."""
     size = 1 << how.bits
     low = positions.view(unsigned(8 * positions.dtype.itemsize)) & positions.dtype.type(size - 1).view(
         unsigned(8 * positions.dtype.itemsize)
@@ -168,16 +177,24 @@ def _dealer_terms(mask: Array, sigma: Array, how: Window, word_bits: int) -> tup
     """The selected value for opened bits (0, 0), and what each opened bit adds."""
     size = mask.size
     flat = mask.reshape(-1)
-    first, second = unpack(sigma, size, word_bits).astype(bool)
+    first, second = unpack(sigma, size, word_bits).astype(np.int64)
     plain = _factors(flat, how, 1.0, 0.0, how.dealt_bits)
     wrapped = _factors(flat, how, 1.0, -how.length, how.dealt_bits)
-    base = np.where(first, plain, 0) + np.where(second, wrapped, 0)
-    return base, np.where(first, -plain, plain), np.where(second, -wrapped, wrapped)
+    chosen, chosen_wrapped = first * plain, second * wrapped
+    return chosen + chosen_wrapped, plain - 2 * chosen, wrapped - 2 * chosen_wrapped
 
 
 @partial(jax.jit, static_argnames=("word_bits", "ring"))
 def _join(
-    alpha: Array, base: Array, same: Array, wrap: Array, factor: Array, shift: Array, bias: Array, word_bits: int, ring: int
+    alpha: Array,
+    base: Array,
+    same: Array,
+    wrap: Array,
+    factor: Array,
+    shift: Array,
+    bias: Array,
+    word_bits: int,
+    ring: int,
 ) -> Array:
     bits = unpack(alpha, base.shape[0], word_bits).astype(jnp.int64)
     product = (base + bits[0] * same + bits[1] * wrap) * factor + bias
@@ -187,17 +204,19 @@ def _join(
 def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     """e^(gain - s T) for T >= 0: additive shares in the format of the window.
 
-    Range: 0 <= T < 2^k ulp; a negative T yields 0. T beyond the window yields exactly 0. Error: `Window.error`.
-    Cost: 2k + about 40 + 4 bits online and 24 bytes + about 12 bits a digit offline an element; 3 rounds (4 for ring
-    32, 5 for ring 64).
-    Security: c is masked full-width, the range bits one-time; factors are dealt as additive shares in Z_2^64.
+    Range: 0 <= T < 2^k ulp; a negative T yields 0. T beyond the window yields exactly 0. Error:
+    `Window.error`. Cost: 2k + about 40 + 4 bits online and 24 bytes + about 12 bits a digit offline an
+    element; 3 rounds (4 for ring 32, 5 for ring 64). Security: c is masked full-width, the range bits
+    one-time; factors are dealt as additive shares in Z_2^64.
     """
     opened = yield from open_masked(party.at("open"), x)
     inside = yield from _range_bits(party.at("range"), opened, how.bits)
     alpha, sigma = yield from open_bits(party.at("bits"), inside)
     items = [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")]
     shares = yield from deal(
-        party.at("factors"), items, lambda: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits)
+        party.at("factors"),
+        items,
+        lambda: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits),
     )
     if party.role == "D":
         return Additive(None, x.shape, how.out)
@@ -230,8 +249,8 @@ def _plan(fxp: Fxp, out: Fxp, lo: float, hi: float) -> tuple[Window, int]:
 def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Protocol[Rss]:
     """e^x for x in the declared range [lo, hi]; below it the result falls to 0, above it is wrong (0).
 
-    Error: about 2^-13 of e^hi plus rounding to `out` (see `error`): declare the least hi that holds. Cost, security:
-    see `exp_negative`. e^hi must fit `out` with one bit to spare.
+    Error: about 2^-13 of e^hi plus rounding to `out` (see `error`): declare the least hi that holds. Cost,
+    security: see `exp_negative`. e^hi must fit `out` with one bit to spare.
     """
     how, top = _plan(x.fxp, out, lo, hi)
     value = from_rss(party, x)
@@ -261,4 +280,6 @@ def _reference(x: Array, **_: float) -> Array:
     return np.exp(x)
 
 
-EXPONENTIAL = Kernel("exponential", _run, _reference, _cost, _error, "own: multiplicative masking of e^(c - r)")
+EXPONENTIAL = Kernel(
+    "exponential", _run, _reference, _cost, _error, "own: multiplicative masking of e^(c - r)"
+)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.cost import Cost, elements
+from ditto_kernels.inverse import Table, guess_room, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish, finish_cost, finish_kind, multiply
 from ditto_kernels.party import Party, Protocol, parallel
-from ditto_kernels.reciprocal import Table, guess_room, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost, truncate, truncate_cost, upcast, upcast_cost
@@ -63,7 +63,7 @@ def plan(
     inner: Fxp | None = None,
     variance: tuple[float, float] = (2.0**-9, 2.0**8),
 ) -> Plan:
-    """Choose formats so that no product passes its ring for the declared variances. Raises ValueError if none do."""
+    """Choose formats so that no product passes its ring for the declared variances. ValueError if none do."""
     if dim % len(shape) != len(shape) - 1:
         raise ValueError(f"layer_norm works over the last dimension, not over dimension {dim}")
     if inner is not None and inner.ring_bits != _WIDE:
@@ -76,15 +76,24 @@ def plan(
     for budget, landing in ((min(free, total), out), (total, Fxp(_WIDE, out.fraction_bits))):
         if landing is out and out.ring_bits == _WIDE:
             continue
-        for weight in sorted({wanted, min(wanted, _GAMMA_BITS)}, reverse=True):
+        for weight, spare in ((wanted, 2), (min(wanted, _GAMMA_BITS), 0)):  # the mean matters more than gamma
             centred = min(budget - root - weight, least + 4)
-            if centred >= least and finish_kind(_WIDE, centred + weight + root - landing.fraction_bits, landing):
+            dropped = centred + weight + root - landing.fraction_bits
+            if centred >= least + spare and finish_kind(_WIDE, dropped, landing):
                 return _complete(shape, centred, weight, root, landing, eps, lo, hi, length)
     raise ValueError(f"layer_norm from {fxp} to {out}: too many fraction bits for a ring of {_WIDE} bits")
 
 
 def _complete(
-    shape: tuple[int, ...], centred: int, weight: int, root: int, landing: Fxp, eps: float, lo: float, hi: float, length: int
+    shape: tuple[int, ...],
+    centred: int,
+    weight: int,
+    root: int,
+    landing: Fxp,
+    eps: float,
+    lo: float,
+    hi: float,
+    length: int,
 ) -> Plan:
     squares = Fxp(_WIDE, 2 * centred if centred <= 14 else 26)
     guess_bits = min(8 + max(0, math.ceil(math.log2(hi) / 2)), guess_room(lo, "rsqrt"))
@@ -100,10 +109,12 @@ def _centre(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
     wide = x if x.fxp.ring_bits == _WIDE else (yield from upcast(party.at("widen"), x, _WIDE))
     fine = plus_constant(party, wide, 0, 1 << (how.centred.fraction_bits - x.fxp.fraction_bits))
     share_of_row = round(2.0**_MEAN_BITS / how.length)
-    sums = (part.sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(share_of_row) for part in (fine.mine, fine.next))
-    mean = yield from truncate(
-        party.at("mean"), Rss(*sums, Fxp(_WIDE, how.centred.fraction_bits + _MEAN_BITS)), _MEAN_BITS
+    mine, following = (
+        part.sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(share_of_row)
+        for part in (fine.mine, fine.next)
     )
+    sums = Rss(mine, following, Fxp(_WIDE, how.centred.fraction_bits + _MEAN_BITS))
+    mean = yield from truncate(party.at("mean"), sums, _MEAN_BITS)
     return Rss(fine.mine - np.asarray(mean.mine), fine.next - np.asarray(mean.next), how.centred)
 
 
@@ -126,18 +137,21 @@ def _run(
 ) -> Protocol[Rss]:
     """(x - mean) / sqrt(variance + eps) * gamma + beta over the last dimension.
 
-    gamma, beta: Rss vectors (ring 32 or 64) or public arrays. variance: declared range of each row's variance (default
-    2^-9 to 2^8; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner: least fraction bits.
-    Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error: relative 2e-4 in 1/sigma, 1.5
-    ulp of the centred format in the mean, 1.5 ulp of `out`. Security: sums are local, every product leaves under a
-    zero share or a full-width mask. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public.
+    gamma, beta: Rss vectors (ring 32 or 64) or public arrays. variance: declared range of each row's variance
+    (default 2^-9 to 2^8; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner:
+    least fraction bits. Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error:
+    relative 2e-4 in 1/sigma, 1.5 ulp of the centred format in the mean, 1.5 ulp of `out`. Security: sums are
+    local, every product leaves under a zero share or a full-width mask. Cost at ring 32 in and out: 60 bytes
+    an element, 36 if gamma is public.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     how = plan(x.shape, x.fxp, gamma_fxp, out, **attributes)
     centred, scale, shift = yield from parallel(
         _centre(party.at("centre"), x, how),
         convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else _nothing(),
-        convert(party.at("beta"), beta, Fxp(_WIDE, beta.fxp.fraction_bits)) if isinstance(beta, Rss) else _nothing(),
+        convert(party.at("beta"), beta, Fxp(_WIDE, beta.fxp.fraction_bits))
+        if isinstance(beta, Rss)
+        else _nothing(),
     )
     squares = _local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
     bits = how.centred.fraction_bits
@@ -197,7 +211,9 @@ def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> 
     relative = how.inverse.error + 1.5 * how.root.ulp * math.sqrt(hi) + mean**2 / lo
     relative += 2 * how.squares.ulp / (how.length * lo)
     largest = math.sqrt(how.length)
-    grid = how.gamma.ulp * (1.5 if gamma.fxp is not None and gamma.fxp.fraction_bits > how.gamma.fraction_bits else 0.5)
+    grid = how.gamma.ulp * (
+        1.5 if gamma.fxp is not None and gamma.fxp.fraction_bits > how.gamma.fraction_bits else 0.5
+    )
     return (
         _GAMMA_LIMIT * (mean / math.sqrt(lo) + largest * relative) + largest * grid + 1.5 * how.landing.ulp
         + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)

@@ -46,7 +46,7 @@ def choose(party: Party, keep: Array, x: Additive, otherwise: int) -> Additive:
 
 
 def _open(party: Party, x: Additive) -> Protocol[Opened]:
-    """`open_masked` in numpy: the levels of a tournament have many shapes, each of which XLA would compile."""
+    """`open_masked` in numpy: a tournament's levels have many shapes, each of which XLA would compile."""
     like = (x.shape, x.fxp.dtype)
     if party.role == "D":
         first, second = party.draw_both("open", *like)
@@ -74,8 +74,9 @@ def _times(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
     if party.role == "D":
         return Additive(None, x.shape, x.fxp)
     value = x.c - x.mask if party.role == "A" else -x.mask
-    other = x.c * dealt[0] - dealt[1]  # rho (c - r): selects where the opened bit is 0, corrects where it is 1
-    return Additive(np.where(spread(beta) != 0, value - other, other), x.shape, x.fxp)
+    # rho (c - r) is the result where the opened bit is 0. No np.where: it is slow on random bits.
+    other = x.c * dealt[0] - dealt[1]
+    return Additive(other + spread(beta) * (value - other - other), x.shape, x.fxp)
 
 
 def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
@@ -146,7 +147,8 @@ def _operand(party: Party, value: Rss | Array, fxp: Fxp, shape: tuple[int, ...])
 def _run_maximum(party: Party, x: Rss | Array, y: Rss | Array, out: Fxp) -> Protocol[Rss]:
     """Elementwise maximum of two shared values of one format, or of a shared and a public one.
 
-    Range: |x - y| < 2^(k-1) ulp. Error: none, but that of the cast to `out`. Security: see `signs`, `multiply_bits`.
+    Range: |x - y| < 2^(k-1) ulp. Error: none, but that of the cast to `out`. Security: see `signs`,
+    `multiply_bits`.
     """
     shared = [value for value in (x, y) if isinstance(value, Rss)]
     if not shared or any(value.fxp != shared[0].fxp for value in shared):
@@ -167,7 +169,7 @@ def _maximum_cost(x: Spec, y: Spec, out: Fxp) -> Cost:
 
 
 def _run_reduce(party: Party, x: Rss, out: Fxp, dim: int = -1, mask: Array | None = None) -> Protocol[Rss]:
-    """Maximum over one dimension, which is dropped. Positions that the public `mask` excludes count as lowest.
+    """Maximum over one dimension, which is dropped. What the public `mask` excludes counts as lowest.
 
     Range: |x| < 2^(k-2) ulp. Error: none, but that of the cast to `out`.
     """
@@ -183,9 +185,7 @@ def _reduce_cost(x: Spec, out: Fxp, dim: int = -1, mask: Array | None = None) ->
     assert x.fxp is not None
     shape = dropped(x.shape, dim)
     rows, ring = elements(shape), x.fxp.ring_bits
-    return (
-        tournament_cost(x.shape[dim], rows, ring) + exchanged(rows, ring) + convert_cost(shape, x.fxp, out)
-    )
+    return tournament_cost(x.shape[dim], rows, ring) + exchanged(rows, ring) + convert_cost(shape, x.fxp, out)
 
 
 def dropped(shape: Sequence[int], dim: int) -> tuple[int, ...]:

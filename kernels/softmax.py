@@ -10,11 +10,11 @@ import numpy as np
 from ditto_kernels.additive import Additive, from_rss, to_rss
 from ditto_kernels.cost import Cost, elements, exchanged
 from ditto_kernels.exponential import exp_negative, exp_negative_cost
+from ditto_kernels.inverse import inverse, inverse_cost, plus_constant
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.maximum import axis_first, choose, shared, tournament, tournament_cost
+from ditto_kernels.maximum import choose, shared, tournament, tournament_cost
 from ditto_kernels.multiply import finish_cost, multiply, multiply_cost
 from ditto_kernels.party import Party, Protocol
-from ditto_kernels.reciprocal import inverse, inverse_cost, plus_constant
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.softmax_approximations import (
@@ -28,9 +28,12 @@ from ditto_kernels.softmax_plan import Plan, plan
 from ditto_kernels.truncate import convert, convert_cost, downcast, upcast, upcast_cost
 
 
-def _front(x: Rss, dim: int) -> Rss:
-    """The reduced dimension in front."""
-    return Rss(*(np.ascontiguousarray(np.moveaxis(np.asarray(part), dim, 0)) for part in (x.mine, x.next)), x.fxp)
+def _moved(x: Rss, source: int, target: int) -> Rss:
+    """One dimension moved to another place."""
+    mine, following = (
+        np.ascontiguousarray(np.moveaxis(np.asarray(part), source, target)) for part in (x.mine, x.next)
+    )
+    return Rss(mine, following, x.fxp)
 
 
 def _choose(party: Party, keep: Array, x: Rss, otherwise: int) -> Rss:
@@ -92,22 +95,25 @@ def _apply_secret_mask(party: Party, x: Rss, mask: Rss, how: Plan) -> Protocol[R
     return (yield from multiply(party, plus_constant(party, x, sign * how.lift), keep, how.fxp))
 
 
-def _run(party: Party, x: Rss, mask: Rss | Array | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> Protocol[Rss]:
-    """softmax(scale * x) over `dim`; see the module's attributes below.
+def _run(
+    party: Party, x: Rss, mask: Rss | Array | None = None, *, out: Fxp, dim: int = -1, **attributes: Any
+) -> Protocol[Rss]:
+    """softmax(scale * x) over `dim`; the attributes after `dim` are those of `plan`.
 
-    mask: None, a public boolean array (broadcast to x), or an Rss of 0/1 integers of x's shape; entries that are 0 get
-    probability 0, a row without any 1 gets 1/n everywhere. scale: public factor. approx: "exact", "puma", "2quad",
-    "2relu". inner: format of numerators and row sums (default fxp64.22; fxp32.12 is cheaper and coarser; fxp64.18 is
-    Ditto's). range: declared |x|, which lets x of ring 32 or 64 take its maximum in ring 16. denominator, epsilon: of
-    2quad and 2relu. Range: |x| <= `largest_score`; a score further than the window (about 16 base-2 units) below
-    the row's maximum becomes exactly 0. Error: see `error`. Security: as of the parts; masks and shapes only are public.
+    mask: None, a public boolean array (broadcast to x), or an Rss of 0/1 integers of x's shape; entries that
+    are 0 get probability 0, a row without any 1 gets 1/n everywhere. scale: public factor. approx: "exact",
+    "puma", "2quad", "2relu". inner: format of numerators and row sums (default fxp64.22; fxp32.12 is cheaper
+    and coarser; fxp64.18 is Ditto's). range: declared |x|, which lets x of ring 32 or 64 take its maximum in
+    ring 16. denominator, epsilon: of 2quad and 2relu. Range: |x| <= `largest_score`; a score further than the
+    window (about 16 base-2 units) below the row's maximum becomes exactly 0. Error: see `error`. Security: as
+    of the parts; masks and shapes only are public.
     """
     secret = isinstance(mask, Rss)
     how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
-    value = _front(x, dim)
+    value = _moved(x, dim, 0)
     keep = None
     if isinstance(mask, Rss):
-        mask = _front(mask, dim)
+        mask = _moved(mask, dim, 0)
         if how.approx in ("exact", "puma"):
             value = yield from _apply_secret_mask(party.at("mask"), value, mask, how)
     elif mask is not None:
@@ -135,7 +141,7 @@ def _run(party: Party, x: Rss, mask: Rss | Array | None = None, *, out: Fxp, dim
     if keep is not None:
         product = _choose(party, keep, product, 0)
     result = yield from _cast(party.at("cast"), product, out)
-    return Rss(*(np.moveaxis(np.asarray(part), 0, dim) for part in (result.mine, result.next)), out)
+    return _moved(result, 0, dim)
 
 
 def _integer_mask(party: Party, mask: Rss) -> Protocol[Rss]:
@@ -146,7 +152,8 @@ def _integer_mask(party: Party, mask: Rss) -> Protocol[Rss]:
 
 def _cast(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     if x.fxp.ring_bits < out.ring_bits and x.fxp.fraction_bits == out.fraction_bits:
-        return (yield from upcast(party, x, out.ring_bits, bias=4))  # probabilities: 1.0 may sit at the top of the ring
+        # probabilities are positive but for rounding, and 1.0 may lie beyond what the default bias admits
+        return (yield from upcast(party, x, out.ring_bits, bias=4))
     return (yield from convert(party, x, out))
 
 
@@ -180,11 +187,19 @@ def _cost(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attri
 
 
 def _reference(
-    x: Array, mask: Array | None = None, *, dim: int = -1, scale: float = 1.0, approx: str = "exact",
-    epsilon: float = 0.01, **_: Any
+    x: Array,
+    mask: Array | None = None,
+    *,
+    dim: int = -1,
+    scale: float = 1.0,
+    approx: str = "exact",
+    epsilon: float = 0.01,
+    **_: Any,
 ) -> Array:
     scores = scale * np.asarray(x, dtype=np.float64)
-    keep = np.ones(scores.shape, bool) if mask is None else np.broadcast_to(np.asarray(mask) != 0, scores.shape)
+    keep = (
+        np.ones(scores.shape, bool) if mask is None else np.broadcast_to(np.asarray(mask) != 0, scores.shape)
+    )
     best = np.max(np.where(keep, scores, -np.inf), axis=dim, keepdims=True)
     distance = np.where(np.isfinite(best), best, 0) - scores
     values = numerator_reference(approx, np.where(keep, distance, 0), scores)
@@ -195,7 +210,7 @@ def _reference(
 
 
 def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> float:
-    """Numerators against the reference's, their sum's share of the same, the reciprocal's, and the last rounding."""
+    """Of the numerators, of their sum, of the reciprocal, and of the last rounding."""
     assert x.fxp is not None
     secret = mask is not None and mask.fxp is not None
     how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)

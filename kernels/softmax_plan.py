@@ -1,4 +1,4 @@
-"""The public decisions of one softmax: formats, exponential window and thresholds, from shapes and attributes alone."""
+"""The public decisions of one softmax: formats, window, thresholds, from shapes and attributes alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ditto_kernels.exponential import Window, window
+from ditto_kernels.inverse import Table, guess_room, table
 from ditto_kernels.maximum import dropped
 from ditto_kernels.multiply import finish_kind
-from ditto_kernels.reciprocal import Table, guess_room, table
 from ditto_kernels.ring import Fxp
 
 Approximation = Literal["exact", "puma", "2quad", "2relu"]
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def floor(self) -> float:
-        """Added to every numerator: 2relu's epsilon, and what makes a row emptied by a secret mask uniform."""
+        """Added to every numerator: 2relu's epsilon, and what makes a secretly emptied row uniform."""
         if self.approx == "2relu":
             return self.epsilon / self.length
         return 1.2 * self.lowest / self.length if self.approx == "2quad" and self.secret_mask else 0.0
@@ -58,13 +58,13 @@ def _coarse(fxp: Fxp, scale: float, reach: float | None) -> tuple[Fxp | None, in
         return None, 0
     bits = min(fxp.fraction_bits, math.floor(math.log2((2**14 - 4) / reach)))
     drop = fxp.fraction_bits - bits
-    if bits < 0 or 16 > fxp.ring_bits - drop or (drop and scale * 3.5 * 2.0**-bits * _LOG2_E > 0.5):
+    if bits < 0 or fxp.ring_bits - drop < 16 or (drop and scale * 3.5 * 2.0**-bits * _LOG2_E > 0.5):
         return None, 0
     return Fxp(16, bits), 2 << drop if drop else 0
 
 
 def _landing(inner: Fxp, out: Fxp, needed: int) -> tuple[Fxp, int]:
-    """(format of the last product, fraction bits of the reciprocal). A probability of 1 must fit the product."""
+    """(format of the last product, fraction bits of the reciprocal). A probability of 1 must fit."""
     ring = inner.ring_bits
     choices = []
     if out.ring_bits < ring and out.fraction_bits <= out.ring_bits - 2:
@@ -102,7 +102,9 @@ def plan(
 ) -> Plan:
     """Choose everything public. Raises ValueError for attributes that no plan serves."""
     if approx not in INNER or scale == 0:
-        raise ValueError(f"softmax: approx '{approx}' at scale {scale:g}; choose one of {', '.join(INNER)}, scale not 0")
+        raise ValueError(
+            f"softmax: approx '{approx}' at scale {scale:g}; choose one of {', '.join(INNER)}, scale not 0"
+        )
     chosen = inner or INNER[approx]
     if chosen.ring_bits != 64 and (approx != "exact" or chosen.ring_bits != 32):
         raise ValueError(f"softmax '{approx}' cannot compute in {chosen}: take a ring of 64 bits")
@@ -128,20 +130,27 @@ def plan(
     wanted = math.ceil(math.log2(highest))
     landing, bits = _landing(chosen, out, _PRECISION[chosen.ring_bits] + wanted)
     if bits < wanted + 4:
-        raise ValueError(f"softmax over {length} elements from {chosen} to {out} leaves {bits} bits for 1 / sum")
+        raise ValueError(
+            f"softmax over {length} elements from {chosen} to {out} leaves {bits} bits for 1 / sum"
+        )
     guess_bits = min(max(7 + wanted, bits - 32), 60 - chosen.fraction_bits, guess_room(lowest))
     reciprocal = table("reciprocal", chosen, lowest, highest * 1.02, guess_bits)
     inverted = Fxp(chosen.ring_bits, bits)
     return Plan(
-        approx, length, rows, scale, fxp, chosen, coarse, offset, exponential, reciprocal, inverted, landing, epsilon,
-        secret_mask, lowest, lost,
+        approx, length, rows, scale, fxp, chosen, coarse, offset, exponential, reciprocal, inverted, landing,
+        epsilon, secret_mask, lowest, lost,
     )  # fmt: skip
 
 
 def largest_score(
-    fxp: Fxp, out: Fxp, length: int, scale: float = 1.0, secret_mask: bool = False, approx: Approximation = "exact"
+    fxp: Fxp,
+    out: Fxp,
+    length: int,
+    scale: float = 1.0,
+    secret_mask: bool = False,
+    approx: Approximation = "exact",
 ) -> float:
-    """The largest admissible |x|: scores differ by less than half the ring, secretly masked ones stay out of reach."""
+    """The largest admissible |x|: scores differ by less than half the ring, masked ones stay out of reach."""
     limit = 2.0 ** (fxp.ring_bits - 2)
     if secret_mask and approx in ("exact", "puma"):
         how = plan((length,), fxp, out, scale=scale, secret_mask=True, approx=approx)

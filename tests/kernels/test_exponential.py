@@ -1,0 +1,43 @@
+"""Exponentials: within their bound over the whole range, exactly 0 far below it, exact costs."""
+
+import numpy as np
+import pytest
+
+from ditto_kernels.exponential import EXPONENTIAL, window
+from ditto_kernels.kernel import Spec
+from ditto_kernels.ring import Fxp
+
+CASES = [
+    ("fxp16.8", "fxp32.12", -4.0, 4.0),
+    ("fxp16.8", "fxp32.14", -16.0, 0.0),
+    ("fxp16.6", "fxp32.16", -10.0, 3.0),
+    ("fxp32.12", "fxp32.16", -8.0, 2.0),
+    ("fxp32.14", "fxp16.10", -4.0, 2.0),
+    ("fxp64.18", "fxp64.18", -8.0, 2.0),
+    ("fxp8.4", "fxp16.8", -4.0, 2.0),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "lo", "hi"), CASES)
+def test_error_stays_within_the_bound(mpc, source, target, lo, hi):
+    fxp, out = Fxp.parse(source), Fxp.parse(target)
+    x = np.concatenate([np.random.default_rng(0).uniform(lo, hi, 400), [lo, hi, hi - fxp.ulp]])
+    x = np.rint(x / fxp.ulp) * fxp.ulp
+    spec = Spec(x.shape, fxp)
+    bound = EXPONENTIAL.error(spec, out=out, lo=lo, hi=hi)
+    for dealer in range(3):
+        outcome = mpc(EXPONENTIAL.run, (x, fxp), out=out, lo=lo, hi=hi, dealer=dealer)
+        assert np.max(np.abs(outcome.value - np.exp(x))) <= bound
+        outcome.assert_cost(EXPONENTIAL.cost(spec, out=out, lo=lo, hi=hi), dealer)
+
+
+def test_far_values_are_exactly_zero(mpc):
+    fxp = Fxp(16, 6)
+    x = -np.linspace(40, 250, 300)
+    outcome = mpc(EXPONENTIAL.run, (x, fxp), out=Fxp(32, 20), lo=-20.0, hi=0.0)
+    assert not outcome.value.any()
+
+
+def test_no_window_is_an_error():
+    with pytest.raises(ValueError, match="no window"):
+        window(Fxp(16, 0), 100.0, Fxp(32, 4))

@@ -1,0 +1,70 @@
+"""Layer normalisation: variances from 2^-9 to 2^8 in one call, shared and public weights, exact costs."""
+
+import numpy as np
+import pytest
+
+from ditto_kernels.kernel import Spec
+from ditto_kernels.layer_norm import LAYER_NORM
+from ditto_kernels.ring import Fxp
+
+F = Fxp.parse
+CASES = [
+    ("fxp32.12", "fxp32.12", "fxp32.12", (2, 5, 96), {}),
+    ("fxp32.12", "fxp32.14", "fxp32.12", (5, 384), {}),
+    ("fxp32.10", "fxp32.12", "fxp32.10", (3, 64), {"eps": 1e-5}),
+    ("fxp64.18", "fxp64.18", "fxp64.18", (3, 64), {"eps": 1e-5}),
+    ("fxp64.18", "fxp32.14", "fxp32.12", (3, 64), {"inner": Fxp(64, 18)}),
+    ("fxp32.12", None, "fxp32.12", (3, 64), {}),
+    ("fxp32.12", "fxp32.12", "fxp16.8", (1, 33), {}),
+    ("fxp32.12", "fxp32.12", "fxp32.16", (3, 64), {}),
+    ("fxp16.7", "fxp32.12", "fxp32.12", (3, 64), {"variance": (2.0**-4, 2.0**8)}),
+]
+
+
+def _on(values, fxp):
+    return values if fxp is None else np.rint(values / fxp.ulp) * fxp.ulp
+
+
+@pytest.mark.parametrize(("source", "weights", "target", "shape", "attributes"), CASES)
+def test_error_over_all_variances(mpc, source, weights, target, shape, attributes):
+    rng = np.random.default_rng(0)
+    fxp, weight, out = F(source), F(weights) if weights else None, F(target)
+    lo, hi = attributes.get("variance", (2.0**-9, 2.0**8))
+    x = rng.normal(size=shape)
+    x = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+    rows = np.exp(np.linspace(np.log(lo * 1.1), np.log(hi * 0.9), x[..., 0].size)).reshape((*shape[:-1], 1))
+    x = _on(x * np.sqrt(rows) + 3, fxp)
+    gamma, beta = _on(rng.uniform(-2, 2, shape[-1]), weight), _on(rng.uniform(-1, 1, shape[-1]), weight)
+    operands = [(x, fxp), *((value, weight) if weight else value for value in (gamma, beta))]
+    specs = [Spec(shape, fxp), *(Spec(gamma.shape, weight) for _ in range(2))]
+    exact = LAYER_NORM.reference(x, gamma, beta, **attributes)
+    for dealer in range(3):
+        outcome = mpc(LAYER_NORM.run, *operands, out=out, dealer=dealer, **attributes)
+        error = np.abs(outcome.value - exact)
+        assert np.max(error) <= LAYER_NORM.error(*specs, out=out, **attributes)
+        if min(fxp.fraction_bits, out.fraction_bits) >= 10:
+            assert np.max(error) < 0.02
+            assert np.sqrt(np.mean(error**2)) < 4e-3
+        outcome.assert_cost(LAYER_NORM.cost(*specs, out=out, **attributes), dealer)
+
+
+def test_outliers_of_the_real_model_fit(mpc):
+    fxp = Fxp(32, 12)
+    x = np.zeros((2, 384))
+    x[0, 7], x[1, :8] = 222.0, 60.0
+    weights = (np.full(384, 2.0), fxp), (np.zeros(384), fxp)
+    outcome = mpc(LAYER_NORM.run, (x, fxp), *weights, out=fxp)
+    exact = LAYER_NORM.reference(x, 2.0, 0.0)
+    assert np.max(np.abs(outcome.value - exact)) < 0.01
+
+
+def test_a_constant_row_stays_bounded(mpc):
+    fxp = Fxp(32, 12)
+    outcome = mpc(LAYER_NORM.run, (np.full((1, 32), 5.0), fxp), np.ones(32), np.zeros(32), out=fxp)
+    assert np.max(np.abs(outcome.value)) < 0.1
+
+
+def test_only_the_last_dimension():
+    fxp, weight = Fxp(32, 12), Spec((4,), Fxp(32, 12))
+    with pytest.raises(ValueError, match="last dimension"):
+        LAYER_NORM.cost(Spec((4, 5), fxp), weight, weight, out=fxp, dim=0)

@@ -1,0 +1,58 @@
+"""1/x, 1/sqrt(x) and x/y: relative error over the declared range, exact costs."""
+
+import numpy as np
+import pytest
+
+from ditto_kernels.kernel import Spec
+from ditto_kernels.reciprocal import DIVIDE, RECIPROCAL, RSQRT
+from ditto_kernels.ring import Fxp
+
+CASES = [
+    (RECIPROCAL, "fxp32.12", "fxp32.18", 0.9, 128.0),
+    (RECIPROCAL, "fxp32.12", "fxp64.24", 0.5, 1024.0),
+    (RECIPROCAL, "fxp64.18", "fxp64.24", 0.5, 1024.0),
+    (RECIPROCAL, "fxp32.20", "fxp32.20", 0.9, 1.0),
+    (RSQRT, "fxp64.24", "fxp64.24", 2.0**-9, 2.0**8),
+    (RSQRT, "fxp64.18", "fxp32.12", 2.0**-9, 2.0**8),
+    (RSQRT, "fxp32.16", "fxp32.16", 2.0**-4, 2.0**8),
+]
+
+
+@pytest.mark.parametrize(("kernel", "source", "target", "lo", "hi"), CASES)
+def test_relative_error(mpc, kernel, source, target, lo, hi):
+    fxp, out = Fxp.parse(source), Fxp.parse(target)
+    x = np.exp(np.random.default_rng(0).uniform(np.log(lo), np.log(hi), 500))
+    x = np.clip(np.rint(np.concatenate([x, [lo, hi]]) / fxp.ulp) * fxp.ulp, lo, hi)
+    spec, grid = Spec(x.shape, fxp), np.rint(x / fxp.ulp) * fxp.ulp
+    exact = kernel.reference(grid)
+    for dealer in range(3):
+        outcome = mpc(kernel.run, (x, fxp), out=out, lo=lo, hi=hi, dealer=dealer)
+        error = np.abs(outcome.value - exact)
+        assert np.max(np.maximum(error - 3 * out.ulp, 0) / exact) < 1e-4
+        assert np.max(error) <= kernel.error(spec, out=out, lo=lo, hi=hi)
+        outcome.assert_cost(kernel.cost(spec, out=out, lo=lo, hi=hi), dealer)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (2.0, 1.0), (0.5, 1e9)])
+def test_ranges_that_do_not_fit_are_errors(bounds):
+    with pytest.raises(ValueError):
+        RECIPROCAL.cost(Spec((3,), Fxp(32, 12)), out=Fxp(32, 12), lo=bounds[0], hi=bounds[1])
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(
+    ("source", "target"), [("fxp32.12", "fxp32.12"), ("fxp64.18", "fxp64.18"), ("fxp16.6", "fxp32.12")]
+)
+def test_quotients(mpc, source, target, signed):
+    fxp, out = Fxp.parse(source), Fxp.parse(target)
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(-90, 90, (7, 9)), np.exp(rng.uniform(np.log(0.6), np.log(99.0), (7, 1)))
+    y = y * np.where(rng.random(y.shape) < 0.5, -1, 1) if signed else y
+    x, y = np.rint(x / fxp.ulp) * fxp.ulp, np.rint(y / fxp.ulp) * fxp.ulp
+    attributes = {"lo": 0.5, "hi": 100.0, "signed": signed}
+    for dealer in range(3):
+        outcome = mpc(DIVIDE.run, (x, fxp), (y, fxp), out=out, dealer=dealer, **attributes)
+        assert np.all(np.abs(outcome.value - x / y) <= 2e-4 * np.abs(x / y) + 3 * out.ulp)
+        outcome.assert_cost(
+            DIVIDE.cost(Spec(x.shape, fxp), Spec(y.shape, fxp), out=out, **attributes), dealer
+        )

@@ -1,0 +1,98 @@
+"""Softmax: accuracy, row sums, far scores, masks of both kinds, every approximation, exact costs."""
+
+import numpy as np
+import pytest
+
+from ditto_kernels.kernel import Spec
+from ditto_kernels.ring import Fxp
+from ditto_kernels.softmax import SOFTMAX
+from ditto_kernels.softmax_plan import largest_score
+
+F = Fxp.parse
+CASES = [
+    ("fxp16.8", "fxp32.14", (4, 7, 32), {}),
+    ("fxp16.8", "fxp16.14", (2, 128), {}),
+    ("fxp16.8", "fxp16.14", (3, 128), {"inner": Fxp(32, 12)}),
+    ("fxp16.8", "fxp32.14", (3, 40), {"inner": Fxp(64, 18)}),
+    ("fxp32.12", "fxp32.16", (5, 33), {"scale": 0.125}),
+    ("fxp32.12", "fxp32.14", (5, 33), {"range": 60.0}),
+    ("fxp64.18", "fxp64.18", (3, 5), {}),
+    ("fxp16.8", "fxp32.14", (6, 1), {}),
+    ("fxp16.8", "fxp32.18", (2, 9, 3), {"dim": 1, "scale": -1.0}),
+    ("fxp16.8", "fxp32.14", (4, 20), {"approx": "puma"}),
+    ("fxp16.8", "fxp32.14", (4, 20), {"approx": "2quad", "scale": 0.5}),
+    ("fxp32.12", "fxp32.14", (4, 20), {"approx": "2relu", "scale": 0.5}),
+]
+
+
+def _scores(shape, fxp, spread=6.0):
+    x = np.random.default_rng(1).normal(size=shape) * spread
+    x[-1] *= 0.02
+    return np.rint(np.clip(x, -40, 40) / fxp.ulp) * fxp.ulp
+
+
+def _mask(shape):
+    mask = np.random.default_rng(2).random(shape) < 0.7
+    mask[0], mask[-1] = True, False
+    return mask
+
+
+@pytest.mark.parametrize("masked", ["open", "public", "secret"])
+@pytest.mark.parametrize(("source", "target", "shape", "attributes"), CASES)
+def test_accuracy_masks_and_costs(mpc, source, target, shape, attributes, masked):
+    fxp, out = F(source), F(target)
+    x, mask = _scores(shape, fxp), None if masked == "open" else _mask(shape)
+    operands = {"open": (), "public": (mask,), "secret": ((np.asarray(mask, float), Fxp(64, 0)),)}[masked]
+    specs = {"open": (), "public": (Spec(shape),), "secret": (Spec(shape, Fxp(64, 0)),)}[masked]
+    exact = SOFTMAX.reference(x, mask, **attributes)
+    bound = min(1e-3, SOFTMAX.error(Spec(shape, fxp), *specs, out=out, **attributes))
+    for dealer in range(3) if masked == "open" else (1,):
+        outcome = mpc(SOFTMAX.run, (x, fxp), *operands, out=out, dealer=dealer, **attributes)
+        assert np.max(np.abs(outcome.value - exact)) <= bound
+        sums = outcome.value.sum(axis=attributes.get("dim", -1))
+        assert np.max(np.abs(sums - 1)) < 2.0**-10 + 3 * out.ulp * np.sqrt(shape[-1])
+        if masked == "public":
+            kept = mask | ~mask.any(axis=attributes.get("dim", -1), keepdims=True)
+            assert not outcome.value[~kept].any()
+        outcome.assert_cost(SOFTMAX.cost(Spec(shape, fxp), *specs, out=out, **attributes), dealer)
+
+
+@pytest.mark.parametrize(
+    ("source", "attributes"), [("fxp16.6", {}), ("fxp32.12", {"range": 140.0}), ("fxp32.12", {})]
+)
+def test_scores_far_apart_vanish_and_never_wrap(mpc, source, attributes):
+    fxp, out = F(source), Fxp(32, 16)
+    x = np.rint(np.random.default_rng(3).uniform(-95.8, 95.8, (6, 128)) / fxp.ulp) * fxp.ulp
+    x[0, :2], x[1] = (95.8, -95.8), 95.8
+    outcome = mpc(SOFTMAX.run, (x, fxp), out=out, **attributes)
+    grid = np.rint(x / fxp.ulp) * fxp.ulp
+    assert np.max(np.abs(outcome.value - SOFTMAX.reference(grid))) < 3e-4
+    assert np.max(np.abs(outcome.value.sum(axis=-1) - 1)) < 2.0**-10
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_the_largest_admissible_score(mpc, secret):
+    fxp, out = Fxp(16, 8), Fxp(32, 14)
+    top = largest_score(fxp, out, 8, secret_mask=secret)
+    x = np.array([[top, -top, 0, top, top - 1, -top, 1, 2], [-top] * 8])
+    mask = np.array([[0, 1, 1, 0, 1, 1, 1, 1], [0] * 8])
+    operand = (mask.astype(float), Fxp(32, 0)) if secret else mask.astype(bool)
+    outcome = mpc(SOFTMAX.run, (x, fxp), operand, out=out)
+    assert np.max(np.abs(outcome.value - SOFTMAX.reference(x, mask))) < 3e-4
+    assert np.max(np.abs(outcome.value[1] - 1 / 8)) < 2e-4
+
+
+def test_message_sizes_do_not_depend_on_the_mask_or_the_scores(mpc):
+    fxp, out, shape = Fxp(16, 8), Fxp(32, 14), (3, 16)
+    sizes = []
+    for scores, mask in ((np.zeros(shape), np.ones(shape, bool)), (_scores(shape, fxp), _mask(shape))):
+        outcome = mpc(SOFTMAX.run, (scores, fxp), mask, out=out)
+        sizes.append([(each.bytes_sent, each.offline_bytes, each.rounds) for each in outcome.traffic])
+    assert sizes[0] == sizes[1]
+
+
+def test_attributes_that_no_plan_serves_are_errors():
+    spec = Spec((4, 8), Fxp(16, 8))
+    for attributes in ({"approx": "cubic"}, {"scale": 0.0}, {"approx": "2quad", "inner": Fxp(32, 8)}):
+        with pytest.raises(ValueError, match="softmax"):
+            SOFTMAX.cost(spec, out=Fxp(32, 14), **attributes)
