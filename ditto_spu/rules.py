@@ -38,8 +38,11 @@ APPROXIMATIONS = {
     "layer_norm": ("newton",),
     "tanh": ("fourier",),
     "sigmoid": ("fourier",),
-    "exp": ("masked", "limit"),
+    "exp": ("masked",),
 }
+
+# Kernels that compute in a format of their own between operand and result.
+INNER = ("softmax", "layer_norm")
 
 KEYS = ("path", "op", "optional")
 VALUES = ("format", "operand", "inner", "range", "approx")
@@ -70,6 +73,8 @@ class Rule:
                 raise ConfigError(f"path '{self.path}' is not a regular expression: {error}") from None
         if self.approx is not None:
             _check_approximation(self.approx, self.op)
+        if self.inner is not None:
+            _check_inner(self.op)
         if self.range is not None:
             if not 0 < self.range < float("inf"):
                 raise ConfigError(f"range {self.range:g} is not a positive finite number")
@@ -180,6 +185,14 @@ def _check_approximation(approx: str, ops: tuple[str, ...] | None) -> None:
                 f"choose one of {', '.join(names)}"
             )
         raise ConfigError(f"{kind} has no approximation '{approx}'" + nearest(approx, names))
+
+
+def _check_inner(ops: tuple[str, ...] | None) -> None:
+    wrong = [kind for kind in ops or ("every op",) if kind not in INNER]
+    if wrong:
+        raise ConfigError(
+            f"inner is for {' and '.join(INNER)}, not for {wrong[0]}: name the op, or set `operand` instead"
+        )
 
 
 def _check_range(range_: float, fxp: Fxp) -> None:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 KEY_BYTES = 16
 _NONCE_BYTES = 12  # the other four bytes of the counter block count blocks: 64 GiB a stream
+_ZEROS = memoryview(bytes(1 << 16))  # encrypted block by block: stays in the cache
+_SPARE = 15  # update_into wants room for a block less one byte
 
 
 class StreamReuseError(RuntimeError):
@@ -62,5 +64,10 @@ class Randomness:
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
         counter = modes.CTR(nonce + bytes(16 - _NONCE_BYTES))
         encryptor = Cipher(algorithms.AES(self._keys.key(component)), counter).encryptor()
-        count = int(np.prod(shape, dtype=np.int64))
-        return np.frombuffer(encryptor.update(bytes(count * dtype.itemsize)), dtype=dtype).reshape(shape)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        stream = np.empty(size + _SPARE, np.uint8)
+        view = memoryview(stream)
+        for start in range(0, size, len(_ZEROS)):
+            count = min(len(_ZEROS), size - start)
+            encryptor.update_into(_ZEROS[:count], view[start : start + count + _SPARE])
+        return stream[:size].view(dtype).reshape(shape)

@@ -27,7 +27,9 @@ from ditto_spu.plan import (
 
 # What a configuration may tell a kernel beyond formats.
 KERNEL_OPTIONS = {
-    "ditto.gelu": ("approx", "inner"),
+    "ditto.gelu": ("approx",),
+    "stablehlo.tanh": ("approx",),
+    "stablehlo.logistic": ("approx",),
     "ditto.softmax": ("approx", "inner"),
     "ditto.layer_norm": ("inner",),
 }
