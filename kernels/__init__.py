@@ -9,13 +9,14 @@ from ditto_kernels.layer_norm import LAYER_NORM
 from ditto_kernels.linear import MATMUL, MATMUL_PUBLIC
 from ditto_kernels.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.multiply import MULTIPLY
-from ditto_kernels.reciprocal import RECIPROCAL, RSQRT
+from ditto_kernels.reciprocal import DIVIDE, RECIPROCAL, RSQRT
 from ditto_kernels.softmax import SOFTMAX
 from ditto_kernels.truncate import CAST
 
 # Literal on purpose: the whole list of what the compiler may call, in one place.
 KERNELS: dict[str, Kernel] = {
     "cast": CAST,
+    "divide": DIVIDE,
     "embedding": EMBEDDING_KERNEL,
     "exponential": EXPONENTIAL,
     "gelu": GELU_KERNEL,

@@ -45,6 +45,22 @@ EXAMPLES = [
     Example("exponential", ((-6, 0, (9, 5), "fxp32.12"),), "fxp32.14", {"hi": 0.0}),
     Example("reciprocal", ((1, 100, (45,), "fxp32.12"),), "fxp32.18"),
     Example("rsqrt", ((0.5, 100, (45,), "fxp32.14"),), "fxp32.14"),
+    Example(
+        "divide",
+        ((-9, 9, (45,), "fxp32.12"), (1, 90, (45,), "fxp32.12")),
+        "fxp32.12",
+        {"lo": 0.5, "hi": 100.0},
+    ),
+    Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"),), "fxp32.14", {"dim": 2}),
+    Example(
+        "softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}
+    ),
+    Example(
+        "layer_norm",
+        ((-3, 3, (5, 96), "fxp32.12"), (0.5, 2, (96,), "fxp32.12"), (-1, 1, (96,), "fxp32.12")),
+        "fxp32.12",
+        {"dim": 1},
+    ),
     Example("tanh", ((-6, 6, (45,), "fxp16.9"),), "fxp32.12"),
     Example("sigmoid", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
     Example("silu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
