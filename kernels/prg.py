@@ -66,7 +66,7 @@ class Randomness:
         encryptor = Cipher(algorithms.AES(self._keys.key(component)), counter).encryptor()
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         stream = np.empty(size + _SPARE, np.uint8)
-        view = memoryview(stream)
+        view = stream.data
         for start in range(0, size, len(_ZEROS)):
             count = min(len(_ZEROS), size - start)
             encryptor.update_into(_ZEROS[:count], view[start : start + count + _SPARE])

@@ -1,9 +1,9 @@
-"""Choose a format for every secret value: configuration rules first, then what the consumers ask for, then the default.
+"""Choose a format for every secret value: first rules, then what the consumers ask for, then the default.
 
-The decisions are string attributes on the operations: `ditto.kind`, `ditto.path`, `ditto.format` (of the result),
-`ditto.natural` (of the result before its cast: a product has the fraction bits of both operands), `ditto.operands` (what
-each secret operand is cast to; '-' leaves it), `ditto.approx`, `ditto.inner`, `ditto.range`. `ditto.arguments` on @main
-holds the formats of the secret arguments.
+The decisions are string attributes on the operations: `ditto.kind`, `ditto.path`, `ditto.format` (of the
+result), `ditto.natural` (of the result before its cast: a product has the fraction bits of both operands),
+`ditto.operands` (what each secret operand is cast to; '-' leaves it), `ditto.approx`, `ditto.inner`,
+`ditto.range`. `ditto.arguments` on @main holds the formats of the secret arguments.
 """
 
 from __future__ import annotations
@@ -23,10 +23,6 @@ from ditto_spu.rules import Choice, Config
 SPU_FORMAT = Fxp(64, 18)
 INTEGER = Fxp(64, 0)
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor
-
-# Kernels whose first operand stays in the ring of the value unless a rule says otherwise; the others follow here.
-SAME_RING_OPERANDS = ("maximum", "multiply", "matmul")
-TRANSPARENT = ("local",)
 
 
 @dataclass
@@ -57,7 +53,7 @@ class _State:
 
 
 def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Module:
-    """A copy of the fused module with every decision written on it. ConfigError for a rule that did nothing."""
+    """A copy of the fused module with every decision written on it. ConfigError for an unused rule."""
     module = ir.clone(module)
     state = _State(config, visibility(module, public))
     block = ir.body(ir.main(module))
@@ -177,7 +173,7 @@ def _decide_local(state: _State, op: ir.Op, secrets: Sequence[ir.Value], default
     if not ir.is_float(result):
         state.formats[result] = INTEGER
         _record(op, INTEGER)
-        _record_operands(op, {each: INTEGER for each in secrets})
+        _record_operands(op, dict.fromkeys(secrets, INTEGER))
         return
     known = [fxp for each in secrets if (fxp := state.formats[each]) is not None]
     if not known and len(secrets) == 1:
@@ -186,14 +182,13 @@ def _decide_local(state: _State, op: ir.Op, secrets: Sequence[ir.Value], default
         state.roots[result] = state.roots[secrets[0]]
         ir.set_string(op, "ditto.format", "argument")
         return
+    target = default
     if known:
         # Up to the finest of the operands: shifting left is free, dropping bits costs a truncation.
         target = Fxp(max(f.ring_bits for f in known), max(f.fraction_bits for f in known))
-    else:
-        target = default
     for each in secrets:
         _current(state, each, target)
-    _record_operands(op, {each: target for each in secrets})
+    _record_operands(op, dict.fromkeys(secrets, target))
     state.formats[result] = target
     _record(op, target)
 
@@ -211,11 +206,12 @@ def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> No
     if constant is not None and (shift := _power_of_two(constant)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
-            retagged = Fxp(current.ring_bits, bits)
+            # More fraction bits than asked for would take the room of what the result meets: they go.
+            kept = min(bits, max(default.fraction_bits, current.fraction_bits))
             ir.set_string(op, "ditto.kind", "retag")
-            state.formats[result] = retagged
+            state.formats[result] = Fxp(current.ring_bits, kept)
             _record_operands(op, {value: current})
-            _record(op, retagged)
+            _record(op, Fxp(current.ring_bits, kept), Fxp(current.ring_bits, bits))
             return
     target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
     largest = 0.0 if constant is None else float(np.max(np.abs(constant), initial=0.0))
@@ -316,7 +312,7 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
             operands[each] = choice.operand if main_operand and choice.operand else known
             if name == "ditto.embedding":
                 operands[each] = _table_format(operands[each])
-        elif name not in ("ditto.layer_norm",) and main_operand or name == "ditto.embedding":
+        elif (name != "ditto.layer_norm" and main_operand) or name == "ditto.embedding":
             operands[each] = choice.operand or state.config.default_format
     if name in ("stablehlo.maximum", "stablehlo.divide") or name == "stablehlo.reduce":
         meet = Fxp(

@@ -8,7 +8,7 @@ from ditto_spu.plan import KernelStep, Step, used
 
 
 def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
-    """Stages of step numbers. As soon as possible: all local work that is ready, then all ready kernels together."""
+    """Stages of step numbers: as soon as possible, all ready local work, then all ready kernels together."""
     maker = {var: number for number, step in enumerate(steps) for var in step.outputs}
     waits = [{maker[var] for var in used(step) if var in maker} for step in steps]
     stages: list[tuple[int, ...]] = []

@@ -135,7 +135,8 @@ def _ready(builder: _Builder, value: ir.Value) -> int:
 def _identity(builder: _Builder, op: ir.Op, value: ir.Value, entry: LocalInput) -> None:
     """A step that keeps the ring elements: they are read in another format, or lifted from a public value."""
     _flush(builder)
-    fxp = Fxp.parse(ir.attribute(op, "ditto.format") or ir.composite_attributes(op)["to"])
+    lifted = op_name(op) == "ditto.cast"
+    fxp = Fxp.parse(ir.composite_attributes(op)["to"]) if lifted else _computed(op)
     var = builder.declare(op.results[0], fxp, ir.path_of(op), _range([op], op.results[0]))
     text = ir.retype(ir.extract([], [value], [value], "identity"), INTEGER_TYPES[fxp.ring_bits])
     builder.steps.append(LocalStep(ir.path_of(op), text, (entry,), (var,)))

@@ -112,14 +112,25 @@ def test_a_public_operand_of_a_product_is_encoded_as_a_weight(compile_to):
     assert decisions(program.op("stablehlo.dot_general"), "factor", "operands") == ("fxp32.12", "fxp32.12,-")
 
 
-@pytest.mark.parametrize(("factor", "bits"), [(0.25, 14), (1.0, 12), (8.0, 9)])
-def test_a_power_of_two_only_moves_the_point(factor, bits, compile_to):
-    program = compile_to(lambda x: (x + x) * factor, X, to="assigned")
-    found = program.ops("stablehlo.multiply")
-    if factor == 1.0:
-        assert not found
-    else:
-        assert decisions(found[0], "kind", "format", "natural") == ("retag", f"fxp32.{bits}", None)
+def test_a_power_of_two_only_moves_the_point(compile_to):
+    program = compile_to(lambda x: (x + x) * 8.0, X, to="assigned")
+    assert decisions(program.op("stablehlo.multiply"), "kind", "format", "natural") == (
+        "retag",
+        "fxp32.9",
+        None,
+    )
+
+
+def test_fraction_bits_that_nobody_asked_for_are_dropped(compile_to):
+    program = compile_to(lambda x: (x + x) * 0.25, X, to="assigned")
+    assert decisions(program.op("stablehlo.multiply"), "kind", "format", "natural") == (
+        "retag",
+        "fxp32.12",
+        "fxp32.14",
+    )
+    config = rules({"op": "multiply", "format": "fxp32.14"})
+    program = compile_to(lambda x: (x + x) * 0.25, X, to="assigned", config=config)
+    assert decisions(program.op("stablehlo.multiply"), "format", "natural") == ("fxp32.14", None)
 
 
 def test_other_factors_are_multiplied_in_ring_64_and_narrowed(compile_to):
@@ -162,13 +173,13 @@ def test_what_no_kernel_does_is_spus_in_its_format(compile_to):
 
 
 def test_a_kernel_carries_its_approximation_inner_format_and_range(compile_to):
-    row = {"op": "gelu", "approx": "quad", "operand": "fxp16.9", "inner": "fxp64.18", "range": 20.0}
-    program = compile_to(lambda x: jax.nn.gelu(x), X, to="assigned", config=rules(row))
-    assert decisions(program.op("ditto.gelu"), "approx", "operands", "inner", "range") == (
-        "quad",
-        "fxp16.9",
+    row = {"op": "softmax", "approx": "puma", "operand": "fxp32.8", "inner": "fxp64.18", "range": 2.0}
+    program = compile_to(lambda x: jax.nn.softmax(x), X, to="assigned", config=rules(row))
+    assert decisions(program.op("ditto.softmax"), "approx", "operands", "inner", "range") == (
+        "puma",
+        "fxp32.8",
         "fxp64.18",
-        "20",
+        "2",
     )
 
 

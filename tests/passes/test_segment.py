@@ -111,9 +111,12 @@ def test_what_no_kernel_does_is_one_spu_step_with_its_constants(compile_to):
 
 
 def test_a_multiplication_by_a_power_of_two_keeps_the_elements(compile_to):
-    plan = compile_to(lambda x: (x + x) * 0.25, X).plan()
-    assert [plan.vars[step.outputs[0]].fxp for step in plan.steps] == [Fxp(32, 12), Fxp(32, 14)]
+    plan = compile_to(lambda x: (x + x) * 4.0, X).plan()
+    assert [plan.vars[step.outputs[0]].fxp for step in plan.steps] == [Fxp(32, 12), Fxp(32, 10)]
     assert plan.steps[1].inputs == (LocalInput(plan.steps[0].outputs[0], "share"),)
+    plan = compile_to(lambda x: (x + x) * 0.25, X).plan()
+    assert kinds(plan) == ["local", "local", "cast"]
+    assert [plan.vars[step.outputs[0]].fxp for step in plan.steps[1:]] == [Fxp(32, 14), Fxp(32, 12)]
 
 
 def test_a_value_is_lifted_where_a_linear_step_has_only_public_data(compile_to):
