@@ -122,7 +122,13 @@ def _share_input(
 
 
 def _plain_inputs(plan: Plan, values: Sequence[Any]) -> dict[int, NDArray[Any]]:
-    return {entry.var: np.asarray(value) for entry, value in zip(plan.inputs, values, strict=True)}
+    """The inputs as the parties hold them, rounded to their formats: kernels' bounds presume it."""
+    plain = {}
+    for entry, value in zip(plan.inputs, values, strict=True):
+        fxp = plan.vars[entry.var].fxp
+        shared = fxp is not None and fxp.fraction_bits > 0
+        plain[entry.var] = decode(encode(value, fxp), fxp) if fxp and shared else np.asarray(value)
+    return plain
 
 
 def _join(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
