@@ -57,7 +57,7 @@ class LocalStep:
 
 @dataclass(frozen=True)
 class KernelStep:
-    """One kernel; `dealer` is the party that deals its correlated randomness (rotated over the steps)."""
+    """One kernel; `dealer` is the party that deals its correlated randomness (chosen to level traffic)."""
 
     path: str
     kernel: str

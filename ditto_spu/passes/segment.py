@@ -10,7 +10,7 @@ from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.insert_casts import ENCODED, LIFTED
 from ditto_spu.passes.operations import KERNEL_OPS, LAYOUT, op_name
-from ditto_spu.passes.schedule import schedule
+from ditto_spu.passes.schedule import balance, schedule
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.plan import (
     Attributes,
@@ -47,7 +47,6 @@ class _Builder:
     pending: list[ir.Op] = field(default_factory=list)
     pending_kind: str = ""
     wanted_public: dict[ir.Value, int] = field(default_factory=dict)
-    kernels: int = 0
 
     def declare(self, value: ir.Value, fxp: Fxp | None, path: str = "", range_: float | None = None) -> int:
         self.vars.append(Var(ir.shape(value), str(ir.dtype(value)), fxp, path, range_))
@@ -81,7 +80,7 @@ def segment(
     _flush(builder)
     outputs = tuple(builder.use(each) for each in operations[-1].operands)
     public_step = _public_step(builder, operations[:-1])
-    steps = ([public_step] if public_step else []) + builder.steps
+    steps = balance(([public_step] if public_step else []) + builder.steps, builder.vars)
     return Plan(name, config, tuple(builder.vars), tuple(inputs), tuple(steps), outputs, schedule(steps))
 
 
@@ -168,8 +167,7 @@ def _kernel(builder: _Builder, op: ir.Op, kind: str) -> None:
 def _add_kernel(
     builder: _Builder, path: str, name: str, inputs: tuple[int, ...], var: int, attributes: Attributes
 ) -> None:
-    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, builder.kernels % 3))
-    builder.kernels += 1
+    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, dealer=0))  # `balance` chooses
 
 
 def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attributes, list[ir.Value]]:
