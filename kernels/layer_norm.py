@@ -18,6 +18,7 @@ from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost, truncate, truncate_cost, upcast, upcast_cost
 
 _WIDE = 64
+VARIANCE = (2.0**-11, 2.0**8)  # of rows: real models have 0.002 and 129 side by side
 _MEAN_BITS = 30  # fraction bits of the public 1/n
 _ROOT_BITS = 14  # bits of the reciprocal standard deviation where it is smallest
 _GAMMA_BITS = 12  # fraction bits of gamma that the free truncation always leaves room for
@@ -61,7 +62,7 @@ def plan(
     dim: int = -1,
     eps: float = 1e-12,
     inner: Fxp | None = None,
-    variance: tuple[float, float] = (2.0**-9, 2.0**8),
+    variance: tuple[float, float] = VARIANCE,
 ) -> Plan:
     """Choose formats so that no product passes its ring for the declared variances. ValueError if none do."""
     if dim % len(shape) != len(shape) - 1:
@@ -206,7 +207,7 @@ def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> 
     """For |gamma| <= 4 and |mean| <= 8; rows of the least variance decide."""
     assert x.fxp is not None
     how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
-    lo, hi = attributes.get("variance", (2.0**-9, 2.0**8))
+    lo, hi = attributes.get("variance", VARIANCE)
     mean = 1.5 * how.centred.ulp + 8 * how.length * 2.0 ** -(_MEAN_BITS + 1)
     relative = how.inverse.error + 1.5 * how.root.ulp * math.sqrt(hi) + mean**2 / lo
     relative += 2 * how.squares.ulp / (how.length * lo)

@@ -136,7 +136,7 @@ def test_checked_mode_names_the_path_of_an_overflow():
             return x * x
 
     with pytest.raises(RangeError, match="'block'"):
-        fn(np.full(3, 600.0, np.float32))
+        fn(np.full(3, 900.0, np.float32))
     assert np.allclose(fn(np.full(3, 6.0, np.float32)), 36.0, atol=0.01)
 
 

@@ -276,7 +276,8 @@ def _decide_product(state: _State, op: ir.Op, kind: str, choice: Choice, default
                 continue
             formats[value] = choice.operand or known if value == left else known
     ring = max([32, default.ring_bits, *(f.ring_bits for f in formats.values())])
-    ring = max(ring, 64 if default.ring_bits == 64 else 32)
+    if kind == "multiply" and choice.range is None:
+        ring = 64  # nobody promises that the product, with the fraction bits of both, fits a narrow ring
     formats = {value: Fxp(ring, fxp.fraction_bits) for value, fxp in formats.items()}
     bits = [formats[v].fraction_bits if v in formats else weight.format.fraction_bits for v in (left, right)]
     if len(formats) == 1 and left != right:

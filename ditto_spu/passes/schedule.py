@@ -37,12 +37,16 @@ def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
     """
     totals = [0, 0, 0]
     chosen: dict[int, int] = {}
-    costs = {number: _cost(step, variables) for number, step in enumerate(steps) if isinstance(step, KernelStep)}
+    costs = {
+        number: _cost(step, variables) for number, step in enumerate(steps) if isinstance(step, KernelStep)
+    }
     for number in sorted(costs, key=lambda each: -costs[each].total_bytes):
         after = [_added(totals, costs[number], dealer) for dealer in range(PARTIES)]
         # Among equals the dealers take turns, so that no party deals everything of a small plan.
         turn = len(chosen) % PARTIES
-        chosen[number] = min(range(PARTIES), key=lambda dealer: (sorted(after[dealer])[::-1], (dealer - turn) % 3))
+        chosen[number] = min(
+            range(PARTIES), key=lambda dealer: (sorted(after[dealer])[::-1], (dealer - turn) % 3)
+        )
         totals = after[chosen[number]]
     return [
         replace(step, dealer=chosen[number]) if isinstance(step, KernelStep) else step

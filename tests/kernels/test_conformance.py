@@ -1,4 +1,4 @@
-"""Every kernel of the table: right within its bound, exact cost, replicated, reproducible, shapes alone decide sizes."""
+"""Every kernel: right within its bound, exact cost, replicated, reproducible, sizes from shapes alone."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ DOT = (((1,), (0,)), ((), ()))
 
 @dataclass(frozen=True)
 class Example:
-    """Operands as (low, high, shape, format), or (low, high, shape) for a public one; values are drawn uniformly."""
+    """Operands as (low, high, shape, format), or (low, high, shape) for a public one, drawn uniformly."""
 
     kernel: str
     operands: tuple[tuple[Any, ...], ...]
@@ -52,9 +52,7 @@ EXAMPLES = [
         {"lo": 0.5, "hi": 100.0},
     ),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"),), "fxp32.14", {"dim": 2}),
-    Example(
-        "softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}
-    ),
+    Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}),
     Example(
         "layer_norm",
         ((-3, 3, (5, 96), "fxp32.12"), (0.5, 2, (96,), "fxp32.12"), (-1, 1, (96,), "fxp32.12")),
@@ -64,9 +62,7 @@ EXAMPLES = [
     Example("tanh", ((-6, 6, (45,), "fxp16.9"),), "fxp32.12"),
     Example("sigmoid", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
     Example("silu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
-    Example(
-        "embedding", ((-3, 3, (37, 6), "fxp32.12"), ("integers", 37, (4, 3), "fxp64.0")), "fxp32.12"
-    ),
+    Example("embedding", ((-3, 3, (37, 6), "fxp32.12"), ("integers", 37, (4, 3), "fxp64.0")), "fxp32.12"),
     Example("gelu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
 ]
 
@@ -111,7 +107,9 @@ def _on_grid(operand: Any) -> Any:
 def test_right_within_the_bound_at_the_stated_cost(mpc, rng, example, dealer):
     kernel, out = KERNELS[example.kernel], F(example.out)
     operands = [_draw(each, rng) for each in example.operands]
-    outcome = mpc(kernel.run, *operands, dealer=dealer, out=out, **example.attributes)  # joins: replicas must agree
+    outcome = mpc(
+        kernel.run, *operands, dealer=dealer, out=out, **example.attributes
+    )  # joins: replicas must agree
     expected = np.asarray(kernel.reference(*map(_on_grid, operands), **example.attributes))
     assert outcome.parts[0].fxp == out
     assert outcome.value.shape == expected.shape
@@ -139,7 +137,7 @@ def test_messages_depend_on_shapes_and_seeds_alone(mpc, rng, example):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_every_message_is_uniform(mpc, example):
-    """Chi-square of the bytes of every kind of message, over constant inputs: one value must not show through."""
+    """Chi-square of the bytes of every kind of message over constant inputs: no value shows through."""
     kernel, out = KERNELS[example.kernel], F(example.out)
     constant = np.random.default_rng(3)
     operands = [_draw(each, constant) for each in example.operands]
