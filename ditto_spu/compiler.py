@@ -13,6 +13,7 @@ from ditto_kernels.kernel import Spec
 from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.frontend import Traced
+from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.insert_casts import insert_casts
@@ -55,7 +56,7 @@ def compile_call(traced: Traced, config: Config, name: str) -> Lowered:
     module = ir.parse(traced.module_text)
     fused = fuse(module, traced.public)
     assigned = assign(linearise(fused, traced.public), traced.public, config)
-    cast = insert_casts(assigned)
+    cast = insert_casts(approximate(assigned))
     verify(cast, traced.public)
     plan = segment(cast, traced.public, [each.path for each in traced.arguments], name, config.name)
     texts = {"traced": traced.module_text, "fused": ir.text(fused, True), "formats": ir.text(cast, True)}

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ditto_spu import ir
+from ditto_spu import ir, puma_formulas
 from ditto_spu.errors import InputError, PartyError
 from ditto_spu.frontend import trace
 from ditto_spu.passes.fuse import fuse
-from ditto_spu.peers import puma, stock
+from ditto_spu.peers import stock
 from ditto_spu.peers.puma import puma_module, run_puma
 
 WIDE = np.linspace(-10, 10, 2001, dtype=np.float32)
@@ -24,13 +24,16 @@ def random(*shape: int) -> np.ndarray[Any, Any]:
 
 
 def test_gelu_and_silu_stay_within_the_published_errors() -> None:
-    assert np.abs(puma.gelu(WIDE, approximate="erf") - jax.nn.gelu(WIDE, approximate=False)).max() < 0.0205
-    assert np.abs(puma.silu(WIDE) - jax.nn.silu(WIDE)).max() < 0.073
+    assert (
+        np.abs(puma_formulas.gelu(WIDE, approximate="erf") - jax.nn.gelu(WIDE, approximate=False)).max()
+        < 0.0205
+    )
+    assert np.abs(puma_formulas.silu(WIDE) - jax.nn.silu(WIDE)).max() < 0.073
 
 
 def test_softmax_stays_within_the_error_of_its_exponential() -> None:
     scores = 5 * random(6, 16)
-    result = puma.softmax(scores, dim=1, scale=0.5)
+    result = puma_formulas.softmax(scores, dim=1, scale=0.5)
     # Each exponential is off by up to 0.0086, and so is their sum by which it is divided.
     assert np.abs(result - jax.nn.softmax(0.5 * scores)).max() < 0.03
     np.testing.assert_allclose(result.sum(1), 1, atol=1e-5)
@@ -38,18 +41,18 @@ def test_softmax_stays_within_the_error_of_its_exponential() -> None:
 
 def test_masked_positions_get_exactly_zero() -> None:
     scores, mask = 50 * random(3, 4), np.array([[True, True, False, True]] * 3)
-    result = puma.softmax(scores, mask, dim=1, scale=1.0)
+    result = puma_formulas.softmax(scores, mask, dim=1, scale=1.0)
     assert not np.asarray(result)[:, 2].any()
     np.testing.assert_allclose(result.sum(1), 1, atol=1e-5)
 
 
 def test_embedding_and_layer_norm() -> None:
     table, ids = random(8, 4), np.array([[3, 0], [7, 3]])
-    np.testing.assert_allclose(puma.embedding(table, ids), table[ids])
-    np.testing.assert_allclose(puma.public_embedding(table, ids), table[ids])
+    np.testing.assert_allclose(puma_formulas.embedding(table, ids), table[ids])
+    np.testing.assert_allclose(puma_formulas.public_embedding(table, ids), table[ids])
     x = random(3, 8) * 5
     expected = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True) * 2 + 1
-    result = puma.layer_norm(x, jnp.full(8, 2.0), jnp.ones(8), dim=1, eps=1e-12)
+    result = puma_formulas.layer_norm(x, jnp.full(8, 2.0), jnp.ones(8), dim=1, eps=1e-12)
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
