@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
+from ditto_spu.report import LAN, WAN, Network, predicted_seconds
+
 PLAINTEXT = "plaintext"
 PUMA = "puma"
 
@@ -59,9 +61,27 @@ class Comparison:
             return None
         return (puma.seconds / puma.items) / (row.seconds / row.items)
 
+    def predicted(self, row: ComparisonRow, network: Network) -> float | None:
+        """Seconds for one input on a network. For PUMA messages stand in for rounds: an upper bound."""
+        if row.bytes_sent_per_party is None:
+            return None
+        rounds = row.rounds
+        if rounds is None:
+            rounds = max(row.messages_per_party) if row.messages_per_party else None
+        if rounds is None:
+            return None
+        return predicted_seconds(network, row.seconds, row.bytes_sent_per_party, rounds) / row.items
+
     def as_dicts(self) -> list[dict[str, Any]]:
         """Plain data for JSON."""
-        return [{**asdict(row), "speed_up": self.speed_up(row)} for row in self.rows]
+        return [
+            {
+                **asdict(row),
+                "speed_up": self.speed_up(row),
+                "predicted_seconds": {network.name: self.predicted(row, network) for network in (LAN, WAN)},
+            }
+            for row in self.rows
+        ]
 
     def __rich__(self) -> Group:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -72,6 +92,8 @@ class Comparison:
             "messages\nper party",
             "rounds",
             f"speed-up\nper {self.item}",
+            "LAN s\npredicted",
+            "WAN s\npredicted",
             "max\nerror",
             "cosine",
         ):
@@ -84,11 +106,15 @@ class Comparison:
                 _cell(_mean(row.messages_per_party), "{:,.0f}"),
                 _cell(row.rounds, "{:,}"),
                 _cell(self.speed_up(row), "{:.1f}x"),
+                _cell(self.predicted(row, LAN), "{:.1f}"),
+                _cell(self.predicted(row, WAN), "{:.1f}"),
                 _cell(row.max_abs_error, "{:.4f}"),
                 _cell(row.cosine, "{:.5f}"),
             )
         # Beside the numbers, notes would make the table too wide for a terminal.
-        return Group(table, *(f"{row.config}: {row.note}" for row in self.rows if row.note))
+        model = f"predicted: compute + bytes / bandwidth + rounds x RTT / 2, per {self.item}; {LAN.name}, {WAN.name}"
+        bound = "; for PUMA, messages bound the rounds" if self.row(PUMA) else ""
+        return Group(table, *(f"{row.config}: {row.note}" for row in self.rows if row.note), model + bound)
 
     def __str__(self) -> str:
         console = Console(width=200, no_color=True)

@@ -27,6 +27,11 @@ LAN = Network("LAN (5 Gbps, 0.4 ms)", 5e9, 0.4e-3)
 WAN = Network("WAN (400 Mbps, 40 ms)", 400e6, 40e-3)
 
 
+def predicted_seconds(network: Network, compute: float, sent: Sequence[int], rounds: int) -> float:
+    """compute + bytes / bandwidth + rounds * round trip / 2, with the busiest party's bytes."""
+    return compute + 8 * max(sent) / network.bandwidth + rounds * network.round_trip / 2
+
+
 @dataclass(frozen=True)
 class CostRow:
     """One step: bytes and messages by party; rounds or seconds are None where nobody has measured them."""
@@ -78,8 +83,7 @@ class CostReport:
         """compute + bytes / bandwidth + rounds * round trip / 2, with the busiest party's bytes."""
         if self.rounds is None:
             return None
-        transfer = 8 * max(self.bytes_sent_per_party) / network.bandwidth
-        return self.seconds + transfer + self.rounds * network.round_trip / 2
+        return predicted_seconds(network, self.seconds, self.bytes_sent_per_party, self.rounds)
 
     def by_kind(self) -> dict[str, CostRow]:
         """Totals by kind of step, most bytes first."""

@@ -161,7 +161,7 @@ def piecewise_error(x: Fxp, out: Fxp, approx: str) -> float:
 
 
 def _work(x: Fxp) -> Fxp:
-    """The format in which a quadratic is computed: in ring 32 only where squares up to 1000 fit beside the fraction."""
+    """The format in which a quadratic is computed: ring 32 only where squares up to 1000 fit it."""
     ring = 32 if x.ring_bits <= 32 and 2 * x.fraction_bits <= 20 else 64
     return Fxp(max(ring, x.ring_bits), x.fraction_bits)
 
@@ -183,9 +183,9 @@ def _square(mine: Array, following: Array, bits: int, constant: int) -> Array:
 def quadratic(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     """x^2/8 + x/4 + 1/2: one product of x + 1 with itself, read with three fraction bits more.
 
-    Range: (x + 1)^2 + 3 < 2^(k - 2 - 2f), with k = 32 up to 10 fraction bits (|x| < 30 at 10, 127 at 8) and 64
-    above; an operand of a smaller ring is cast up first, which wants |x| < limit / 2. Error: 1.5 ulp of `out`.
-    Rounds: 2 (truncation) or 1 (smaller ring), 2 more for the cast.
+    Range: (x + 1)^2 + 3 < 2^(k - 2 - 2f), with k = 32 up to 10 fraction bits (|x| < 30 at 10, 127 at 8) and
+    64 above; an operand of a smaller ring is cast up first, which wants |x| < limit / 2. Error: 1.5 ulp of
+    `out`. Rounds: 2 (truncation) or 1 (smaller ring), 2 more for the cast.
     """
     wide = yield from convert(party.at("widen"), x, _work(x.fxp))
     fraction = x.fxp.fraction_bits

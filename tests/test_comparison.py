@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
+from ditto_spu.report import LAN, WAN
 
 
 def test_accuracy() -> None:
@@ -38,3 +39,18 @@ def test_speed_up_is_per_item() -> None:
     text = str(table)
     assert "puma: one sentence" in text and "25.0x" in text and "2.0" in text and "1,234" in text
     assert Comparison((ours,)).speed_up(ours) is None
+
+
+def test_predicted_times_follow_the_stated_model():
+    row = ComparisonRow(
+        config="ditto", seconds=1.0, items=2, bytes_sent_per_party=(50_000_000, 0, 0), rounds=100
+    )
+    puma = ComparisonRow(
+        config="puma", seconds=1.0, bytes_sent_per_party=(50_000_000, 0, 0), messages_per_party=(100, 90, 80)
+    )
+    table = Comparison((row, puma))
+    # 400 Mbit at 400 Mbps is one second, 100 rounds at 40 ms are two.
+    assert table.predicted(row, WAN) == pytest.approx((1.0 + 1.0 + 2.0) / 2)
+    assert table.predicted(puma, WAN) == pytest.approx(4.0)
+    assert table.predicted(ComparisonRow(config="plaintext", seconds=1.0), WAN) is None
+    assert table.as_dicts()[0]["predicted_seconds"][LAN.name] == pytest.approx((1.0 + 0.08 + 0.02) / 2)
