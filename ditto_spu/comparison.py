@@ -112,7 +112,7 @@ class Comparison:
                 _cell(row.cosine, "{:.5f}"),
             )
         # Beside the numbers, notes would make the table too wide for a terminal.
-        model = f"predicted: compute + bytes / bandwidth + rounds x RTT / 2, per {self.item}; {LAN.name}, {WAN.name}"
+        model = f"predicted per {self.item}, {LAN.name}, {WAN.name}: compute + transfer + rounds x RTT/2"
         bound = "; for PUMA, messages bound the rounds" if self.row(PUMA) else ""
         return Group(table, *(f"{row.config}: {row.note}" for row in self.rows if row.note), model + bound)
 
