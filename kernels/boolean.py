@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -38,27 +39,33 @@ def word_count(size: int, word_bits: int) -> int:
     return -(-size // word_bits)
 
 
-def transpose_bits(rows: Array) -> Array:
-    """k rows of k-bit words -> k planes: bit b of plane j is bit j of row b. Delta swaps on axis 0."""
-    bits = rows.shape[0]
+def transpose_bits(planes: Array) -> None:
+    """k rows of k-bit words -> k planes, in place: bit b of plane j is bit j of row b. By delta swaps."""
+    bits = planes.shape[0]
+    word = planes.dtype.type
     step = bits // 2
     while step:
-        mask = sum(1 << j for j in range(bits) if not j & step)
-        blocks = rows.reshape(bits // (2 * step), 2, step, *rows.shape[1:])
+        mask = word(sum(1 << j for j in range(bits) if not j & step))
+        blocks = planes.reshape(bits // (2 * step), 2, step, *planes.shape[1:])
         upper, lower = blocks[:, 0], blocks[:, 1]
-        swap = ((upper >> step) ^ lower) & rows.dtype.type(mask)
-        rows = np.stack([upper ^ (swap << step), lower ^ swap], axis=1).reshape(rows.shape)
+        swap = upper >> word(step)
+        swap ^= lower
+        swap &= mask
+        lower ^= swap
+        swap <<= word(step)
+        upper ^= swap
         step //= 2
-    return rows
 
 
 def to_planes(elements: Array, bits: int) -> Array:
-    """Flat ring elements -> planes of shape (bits, words). Padding elements are zero."""
-    flat = elements.reshape(-1).astype(unsigned(bits), copy=False)
-    words = word_count(flat.shape[0], bits)
-    if words * bits != flat.shape[0]:
-        flat = np.pad(flat, (0, words * bits - flat.shape[0]))
-    return transpose_bits(flat.reshape(bits, words))
+    """Ring elements (..., n) -> planes of shape (bits, ..., words). Padding elements are zero."""
+    lead, size = elements.shape[:-1], elements.shape[-1]
+    words = word_count(size, bits)
+    rows = np.zeros((*lead, bits * words), unsigned(bits))
+    rows[..., :size] = elements
+    planes = np.ascontiguousarray(np.moveaxis(rows.reshape(*lead, bits, words), -2, 0))
+    transpose_bits(planes)
+    return planes
 
 
 def unpack(words: Array, size: int, word_bits: int) -> Array:
@@ -78,42 +85,60 @@ def onehot_planes(digits: Sequence[tuple[int, int]]) -> int:
     return sum((1 << width) - 1 for _, width in digits)
 
 
-def minterms(planes: Array, start: int, width: int) -> list[Array]:
-    """[digit == v] for all v, from the planes of a digit known in the clear."""
-    terms = [np.full_like(planes[start], np.iinfo(planes.dtype).max)]
-    for place in reversed(range(width)):
-        bit = planes[start + place]
-        terms = [word for term in terms for word in (term & ~bit, term & bit)]
-    return terms
-
-
 def onehots(planes: Array, digits: Sequence[tuple[int, int]]) -> Array:
     """The dealer's one-hot digits of r, value 0 left out: shape (onehot_planes, words)."""
-    return np.stack([term for start, width in digits for term in minterms(planes, start, width)[1:]])
+    result = np.empty((onehot_planes(digits), *planes.shape[1:]), planes.dtype)
+    offset = 0
+    for start, width in digits:
+        for place, bit in enumerate(planes[start : start + width]):
+            known = (1 << place) - 1  # [digit == v] of the lower bits, v = 1 .. known
+            without, with_bit = result[offset : offset + known], result[offset + known + 1 :][:known]
+            np.bitwise_and(without, bit, out=with_bit)
+            without ^= with_bit
+            np.bitwise_xor(bit, np.bitwise_xor.reduce(with_bit, axis=0), out=result[offset + known])
+        offset += (1 << width) - 1
+    return result
+
+
+def look_up(terms: Array, planes: Array) -> Array:
+    """terms[:, v] for a public v of few bits, its planes least significant first: halves the terms a bit."""
+    for bit in planes:
+        even, odd = terms[:, 0::2], terms[:, 1::2]
+        chosen = (even ^ odd) & bit
+        chosen ^= even
+        terms = chosen
+    return terms[:, 0]
 
 
 def compare_digits(
     planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
 ) -> tuple[list[Array], list[Array]]:
-    """Shares of [c_j < r_j] and [c_j == r_j] for every digit j; linear in the shared one-hot digits of r."""
+    """Shares of [c_j < r_j] and [c_j == r_j] for every digit j, c in planes (bits, ..., words).
+
+    Linear in the shared one-hot digits of r: entry c_j of the one-hot digit, and the sum of the entries
+    above it.
+    """
     less, equal, offset = [], [], 0
     for start, width in digits:
-        public = minterms(planes, start, width)
-        below = public[0]
-        lt = np.zeros_like(public[0])
-        eq = public[0] if leader else np.zeros_like(public[0])
-        for value in range(1, 1 << width):
-            share = shares[offset + value - 1]
-            lt = lt ^ (share & below)
-            eq = eq ^ (share & (public[value] ^ public[0]))
-            below = below | public[value]
-        offset += (1 << width) - 1
-        less.append(lt)
-        equal.append(eq)
+        count = 1 << width
+        onehot = shares[offset : offset + count - 1]
+        terms = np.empty((2, count, *shares.shape[1:]), shares.dtype)
+        above, same = terms
+        above[-1] = 0
+        for value in reversed(range(count - 1)):
+            np.bitwise_xor(above[value + 1], onehot[value], out=above[value])
+        same[1:] = onehot
+        same[0] = ~above[0] if leader else above[0]
+        middle = (1,) * (planes.ndim - 2)  # the offsets, which c has and r has not
+        both = look_up(terms.reshape(2, count, *middle, -1), planes[start : start + width])
+        offset += count - 1
+        less.append(both[0])
+        equal.append(both[1])
     return less, equal
 
 
-def subsets(outputs: Sequence[Sequence[Monomial]]) -> tuple[Monomial, ...]:
+@lru_cache(maxsize=64)
+def subsets(outputs: tuple[tuple[Monomial, ...], ...]) -> tuple[Monomial, ...]:
     """The products of masks the dealer must deal: every subset of two or more inputs of a monomial."""
     needed = {
         subset
@@ -125,67 +150,75 @@ def subsets(outputs: Sequence[Sequence[Monomial]]) -> tuple[Monomial, ...]:
     return tuple(sorted(needed, key=lambda subset: (len(subset), subset)))
 
 
-def opened_inputs(outputs: Sequence[Sequence[Monomial]]) -> tuple[int, ...]:
+@lru_cache(maxsize=64)
+def opened_inputs(outputs: tuple[tuple[Monomial, ...], ...]) -> tuple[int, ...]:
     """Inputs that occur in a product, and so must be opened under a mask."""
     return tuple(sorted({index for monomials in outputs for m in monomials if len(m) > 1 for index in m}))
 
 
 def _mask_products(masks: Array, needed: tuple[Monomial, ...]) -> Array:
-    products = []
-    for subset in needed:
-        product = masks[subset[0]]
-        for index in subset[1:]:
-            product = product & masks[index]
-        products.append(product)
-    return np.stack(products)
+    products = np.empty((len(needed), *masks.shape[1:]), masks.dtype)
+    known: dict[Monomial, Array] = {(index,): mask for index, mask in enumerate(masks)}
+    for subset, product in zip(needed, products, strict=True):  # shorter ones come first
+        known[subset] = np.bitwise_and(known[subset[:-1]], masks[subset[-1]], out=product)
+    return products
+
+
+def _share_of_product(opened: Sequence[Array], masks: Sequence[Array]) -> Array:
+    """Share of prod (X_i ^ m_i): `masks` holds the shares of prod m_i of all subsets of i, in binary order.
+
+    A factor after the other, the last first: X_i times what lacks m_i, plus what has it.
+    """
+    for public in reversed(opened):
+        half = len(masks) // 2
+        masks = [(public & masks[place]) ^ masks[half + place] for place in range(half)]
+    return masks[0]
 
 
 def _expand(
-    inputs: Array,
+    inputs: Sequence[Array],
     opened: Array,
     masks: Array,
     dealt: Array,
     outputs: tuple[tuple[Monomial, ...], ...],
     leader: bool,
-) -> Array:
+) -> list[Array]:
     places = {index: place for place, index in enumerate(opened_inputs(outputs))}
-    needed = subsets(outputs)
-    dealt_place = {tuple(places[i] for i in subset): place for place, subset in enumerate(needed)}
+    known: dict[Monomial, Array] = {(): masks.dtype.type(np.iinfo(masks.dtype).max if leader else 0)}
+    known |= {(index,): masks[place] for index, place in places.items()}
+    known |= dict(zip(subsets(outputs), dealt, strict=True))
     results = []
     for monomials in outputs:
-        total = np.zeros_like(inputs[0])
+        total = None
         for monomial in monomials:
-            if len(monomial) == 1:
-                total = total ^ inputs[monomial[0]]
-                continue
-            for length in range(len(monomial) + 1):
-                for subset in combinations(monomial, length):
-                    if not subset and not leader:
-                        continue
-                    chosen = tuple(places[i] for i in subset)
-                    terms = [opened[places[i]] for i in monomial if i not in subset]
-                    if length == 1:
-                        terms.append(masks[chosen[0]])
-                    elif length > 1:
-                        terms.append(dealt[dealt_place[chosen]])
-                    product = terms[0]
-                    for term in terms[1:]:
-                        product = product & term
-                    total = total ^ product
+            term = inputs[monomial[0]]
+            if len(monomial) > 1:
+                masks_of = [known[subset] for subset in _binary_order(monomial)]
+                term = _share_of_product([opened[places[index]] for index in monomial], masks_of)
+            total = term if total is None else total ^ term
         results.append(total)
-    return np.stack(results)
+    return results
+
+
+@lru_cache(maxsize=256)
+def _binary_order(monomial: Monomial) -> tuple[Monomial, ...]:
+    """All subsets of a monomial; bit j of a subset's number tells whether it holds index j."""
+    return tuple(
+        tuple(index for place, index in enumerate(monomial) if number >> place & 1)
+        for number in range(1 << len(monomial))
+    )
 
 
 def evaluate(
     party: Party,
-    inputs: Array | None,
+    inputs: Sequence[Array] | None,
     outputs: tuple[tuple[Monomial, ...], ...],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-) -> Protocol[Array | None]:
+) -> Protocol[list[Array] | None]:
     """XOR of products of shared bits, any number of them, in one round.
 
-    inputs: (m, *shape) words. Each input in a product is opened under a mask the dealer knows; the products
+    inputs: words of that shape. Each input in a product is opened under a mask the dealer knows; the products
     of masks are dealt. Formula: prod (X_i ^ m_i) = XOR_S prod_{i not in S} X_i * prod_{i in S} m_i.
     Cost: 2 bits an opened input and element online, 1 bit a dealt product offline; 1 round.
     """
@@ -203,12 +236,14 @@ def evaluate(
     assert inputs is not None
     masks = party.draw_with_dealer("masks", mask_shape, dtype)
     dealt = yield from deal(party, [Deal("products", (len(needed), *shape), dtype, xor=True)], list)
-    mine = np.stack([inputs[i] for i in opened]) ^ masks
+    mine = np.empty_like(masks)
+    for place, index in enumerate(opened):
+        np.bitwise_xor(inputs[index], masks[place], out=mine[place])
     other = yield from exchange(party, "masked", mine, (mask_shape, dtype))
     return _expand(inputs, mine ^ other, masks, dealt[0], outputs, party.role == "A")
 
 
-def evaluate_cost(outputs: Sequence[Sequence[Monomial]], words: int, word_bits: int) -> costs.Cost:
+def evaluate_cost(outputs: tuple[tuple[Monomial, ...], ...], words: int, word_bits: int) -> costs.Cost:
     """Cost of `evaluate` over so many words in all."""
     masked = costs.exchanged(len(opened_inputs(outputs)) * words, word_bits)
     return masked + costs.dealt(len(subsets(outputs)) * words, word_bits)

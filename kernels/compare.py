@@ -58,11 +58,11 @@ def combine(
     level = 0
     while count > 1:
         outputs, count_next = _level(count), -(-count // FAN_IN)
-        inputs = None if less is None or equal is None else np.stack([*less, *equal])
+        inputs = None if less is None or equal is None else [*less, *equal]
         result = yield from evaluate(party.at(f"level{level}"), inputs, outputs, shape, dtype)
         count, level = count_next, level + 1
         if result is not None:
-            less = list(result[:count])
+            less = result[:count]
             equal = [np.zeros_like(result[0]), *result[count:]]
     return None if less is None else less[0]
 
@@ -77,12 +77,9 @@ def combine_cost(count: int, words: int, word_bits: int) -> costs.Cost:
 
 
 def _slice_planes(values: Array, low: int, width: int) -> Array:
-    """Planes (width, words) or, for stacked values (j, n), (width, j, words)."""
+    """Planes of bits low .. low + width - 1."""
     word = values.view(unsigned(8 * values.dtype.itemsize))
-    part = (word >> word.dtype.type(low)).astype(unsigned(width), copy=False)
-    if part.ndim == 1:
-        return to_planes(part, width)
-    return np.stack([to_planes(row, width) for row in part], axis=1)
+    return to_planes(word >> word.dtype.type(low) if low else word, width)
 
 
 def _dealt_planes(mask: Array, low: int, width: int, digits: tuple[tuple[int, int], ...]) -> Array:

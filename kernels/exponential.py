@@ -146,7 +146,7 @@ def _range_bits(party: Party, x: Opened, bits: int) -> Protocol[Bits]:
     shares = yield from deal(
         party, items, lambda: [onehots(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
     )
-    inputs = None
+    inputs: list[Array] | None = None
     if party.role != "D":
         leader, c = party.role == "A", np.asarray(x.c).reshape(-1)
         planes = to_planes(c, ring)
@@ -155,10 +155,10 @@ def _range_bits(party: Party, x: Opened, bits: int) -> Protocol[Bits]:
         less, equal = compare_digits(planes, shares[0][:split], low, leader)
         same = compare_digits(planes, shares[0][split:], high, leader)[1]
         following = compare_digits(before, shares[0][split:], high, leader)[1]
-        inputs = np.stack([*less, *equal, *same, *following])
+        inputs = [*less, *equal, *same, *following]
     for level, (outputs, _, _) in enumerate(_steps(len(low), len(high))):
         inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs, (words,), dtype)
-    return Bits(inputs, (2, words), ring)
+    return Bits(None if inputs is None else np.stack(inputs), (2, words), ring)
 
 
 def _factors(positions: Array, how: Window, sign: float, offset: float, bits: int) -> Array:
@@ -281,5 +281,11 @@ def _reference(x: Array, **_: float) -> Array:
 
 
 EXPONENTIAL = Kernel(
-    "exponential", _run, _reference, _cost, _error, "own: multiplicative masking of e^(c - r)"
+    "exponential",
+    _run,
+    _reference,
+    _cost,
+    _error,
+    "own: multiplicative masking of e^(c - r)",
+    elementwise=True,
 )

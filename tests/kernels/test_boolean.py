@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from ditto_kernels.boolean import (
+    compare_digits,
     digits_of,
     evaluate,
     evaluate_cost,
-    minterms,
+    onehot_planes,
+    onehots,
     to_planes,
     transpose_bits,
     unpack,
@@ -21,8 +23,11 @@ from ditto_kernels.boolean import (
 def test_transposition_is_an_involution_that_makes_planes(bits, rng):
     word = np.dtype(f"uint{bits}")
     rows = rng.integers(0, 2**bits, (bits, 3), dtype=word)
-    planes = transpose_bits(rows)
-    assert np.array_equal(transpose_bits(planes), rows)
+    planes = rows.copy()
+    transpose_bits(planes)
+    again = planes.copy()
+    transpose_bits(again)
+    assert np.array_equal(again, rows)
     one = word.type(1)
     for row, plane in itertools.product(range(bits), repeat=2):
         left = (planes[plane] >> word.type(row)) & one
@@ -46,12 +51,21 @@ def test_digits_cover_the_range_once():
         assert places == list(range(low, high))
 
 
-def test_exactly_one_minterm_of_a_digit_holds(rng):
-    planes = rng.integers(0, 2**16, (6, 5), dtype=np.uint16)
-    terms = minterms(planes, 1, 4)
-    assert len(terms) == 16
-    assert np.all(np.bitwise_xor.reduce(terms) == 0xFFFF)
-    assert sum(int(unpack(term, 80, 16).sum()) for term in terms) == 80
+def test_onehot_digits_and_comparisons_agree_with_integers(rng):
+    dealt, public = (rng.integers(0, 2**8, 80, dtype=np.uint16) for _ in range(2))
+    digits = ((1, 4), (5, 3))
+    onehot = onehots(to_planes(dealt, 16), digits)
+    assert len(onehot) == onehot_planes(digits)
+    other = rng.integers(0, 2**16, onehot.shape, dtype=np.uint16)
+    parts = [
+        compare_digits(to_planes(public, 16), part, digits, leader)
+        for part, leader in ((other, True), (onehot ^ other, False))
+    ]
+    for digit, (start, width) in enumerate(digits):
+        c, r = ((value >> start) % 2**width for value in (public, dealt))
+        for which, expected in enumerate((c < r, c == r)):
+            word = parts[0][which][digit] ^ parts[1][which][digit]
+            assert np.array_equal(unpack(word, 80, 16), expected)
 
 
 @pytest.mark.parametrize("dealer", [0, 1, 2])
@@ -67,7 +81,7 @@ def test_products_of_shared_bits_in_one_round(mpc, rng, dealer):
     outcome = mpc(protocol, dealer=dealer)
     outcome.assert_cost(evaluate_cost(outputs, 9, 16), dealer)
     assert outcome.parts[dealer] is None
-    result = outcome.parts[(dealer + 1) % 3] ^ outcome.parts[(dealer + 2) % 3]
+    first, second = (outcome.parts[(dealer + party) % 3] for party in (1, 2))
     for place, monomials in enumerate(outputs):
         expected = np.bitwise_xor.reduce([np.bitwise_and.reduce(values[list(m)]) for m in monomials])
-        assert np.array_equal(result[place], expected)
+        assert np.array_equal(first[place] ^ second[place], expected)
