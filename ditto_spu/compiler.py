@@ -8,8 +8,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ditto_kernels import KERNELS
-from ditto_kernels.kernel import Spec
 from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.frontend import Traced
@@ -18,6 +16,7 @@ from ditto_spu.passes.assign import assign
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.insert_casts import insert_casts
 from ditto_spu.passes.linearise import linearise
+from ditto_spu.passes.schedule import step_cost
 from ditto_spu.passes.segment import segment
 from ditto_spu.passes.verify import verify
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
@@ -72,7 +71,5 @@ def _cost_row(plan: Plan, number: int) -> CostRow:
         return replace(row, rounds=None, source="unknown")
     if not isinstance(step, KernelStep):
         return row
-    specs = [Spec(plan.vars[var].shape, plan.vars[var].fxp) for var in step.inputs]
-    cost = KERNELS[step.kernel].cost(*specs, out=plan.vars[step.outputs[0]].fxp, **dict(step.attributes))
-    online, offline = cost.by_rank(step.dealer)
-    return replace(row, online_bytes=online, offline_bytes=offline, rounds=cost.rounds)
+    online, offline, rounds = step_cost(step, plan.vars)
+    return replace(row, online_bytes=online, offline_bytes=offline, rounds=rounds)

@@ -17,6 +17,7 @@ from ditto_kernels.party import Party, parallel, run
 from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import encode
 from ditto_kernels.rss import Rss
+from ditto_kernels.spread import spread
 from ditto_spu import ir
 from ditto_spu.errors import PartyError, RangeError
 from ditto_spu.plan import KernelStep, LocalInput, LocalStep, Plan, PublicStep, Step, Var, kind
@@ -157,9 +158,13 @@ def _kernel(plan: Plan, number: int, party: Party, env: dict[int, Value]) -> Sha
     step = plan.steps[number]
     assert isinstance(step, KernelStep)
     out = plan.vars[step.outputs[0]].fxp
-    operands = [env[var] for var in step.inputs]
-    mine = party.at(f"step{number}").with_dealer(step.dealer)
-    return KERNELS[step.kernel].run(mine, *operands, out=out, **dict(step.attributes))
+    assert out is not None
+    operands: list[Any] = [env[var] for var in step.inputs]
+    mine, kernel = party.at(f"step{number}"), KERNELS[step.kernel]
+    attributes: dict[str, Any] = dict(step.attributes)
+    if step.dealer is None:
+        return spread(kernel, mine, operands[0], out, **attributes)
+    return kernel.run(mine.with_dealer(step.dealer), *operands, out=out, **attributes)
 
 
 def _linear(step: LocalStep, plan: Plan, rank: int, env: dict[int, Value]) -> list[Rss]:

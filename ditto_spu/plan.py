@@ -57,14 +57,14 @@ class LocalStep:
 
 @dataclass(frozen=True)
 class KernelStep:
-    """One kernel; `dealer` is the party that deals its correlated randomness (chosen to level traffic)."""
+    """One kernel; `dealer` deals its correlated randomness: None, if each party does for a third of it."""
 
     path: str
     kernel: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]  # one
     attributes: Attributes
-    dealer: int
+    dealer: int | None
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,10 @@ class Plan:
         operands = ", ".join(f"%{var}" for var in used(step))
         if isinstance(step, KernelStep):
             notes = " ".join(f"{key}={value}" for key, value in step.attributes if _worth_showing(value))
-            what = f"{step.kernel}({operands}) {notes}".rstrip() + f" dealer={step.dealer}"
+            what = (
+                f"{step.kernel}({operands}) {notes}".rstrip()
+                + f" dealer={'all' if step.dealer is None else step.dealer}"
+            )
         else:
             what = f"{kind(step)}({operands})"
         return f"{results} = {what}  {step.path}".rstrip()

@@ -220,6 +220,7 @@ def _kernel(name: str, curve: Curve, reference: Any) -> Kernel:
         partial(_cost, curve=curve),
         partial(_error, curve=curve),
         "own construction: dealt trigonometric series with clipping",
+        elementwise=True,
     )
 
 

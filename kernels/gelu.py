@@ -76,5 +76,11 @@ def reference(x: Array, approximate: str = "erf", approx: str = "fourier") -> ND
 
 
 GELU_KERNEL = Kernel(
-    "gelu", gelu, reference, gelu_cost, gelu_error, "own construction; PUMA (2307.12533); Ditto (2405.05525)"
+    "gelu",
+    gelu,
+    reference,
+    gelu_cost,
+    gelu_error,
+    "own construction; PUMA (2307.12533); Ditto (2405.05525)",
+    elementwise=True,
 )

@@ -35,3 +35,4 @@ class Kernel:
     cost: Callable[..., Cost]
     error: Callable[..., float]
     paper: str
+    elementwise: bool = False

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ditto_kernels import KERNELS
-from ditto_kernels.cost import Cost
 from ditto_kernels.kernel import Spec
 from ditto_kernels.rss import PARTIES
+from ditto_kernels.spread import spread_costs
 from ditto_spu.plan import KernelStep, Step, Var, used
+from ditto_spu.report import Triple
+
+LEVEL = 1.1  # busiest party over the mean
 
 
 def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
@@ -31,34 +34,63 @@ def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
 
 
 def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
-    """Give every kernel step the dealer that levels the bytes sent by the three parties.
+    """Choose the dealers that level the bytes sent by the three parties.
 
-    The dearest steps choose first, each the dealer that leaves the busiest party least busy.
+    While the busiest party sends more than LEVEL times the mean, the dearest elementwise kernel is cut into
+    thirds with a dealer each.
     """
-    totals = [0, 0, 0]
-    chosen: dict[int, int] = {}
-    costs = {
-        number: _cost(step, variables) for number, step in enumerate(steps) if isinstance(step, KernelStep)
-    }
-    for number in sorted(costs, key=lambda each: -costs[each].total_bytes):
-        after = [_added(totals, costs[number], dealer) for dealer in range(PARTIES)]
-        # Among equals the dealers take turns, so that no party deals everything of a small plan.
-        turn = len(chosen) % PARTIES
-        chosen[number] = min(
-            range(PARTIES), key=lambda dealer: (sorted(after[dealer])[::-1], (dealer - turn) % 3)
-        )
-        totals = after[chosen[number]]
+    kernels = {number: step for number, step in enumerate(steps) if isinstance(step, KernelStep)}
+    dearest = sorted(kernels, key=lambda each: -sum(_by_dealer(kernels[each], variables, 0)))
+    whole = [number for number in dearest if KERNELS[kernels[number].kernel].elementwise]
+    shared: set[int] = set()
+    while True:
+        dealers, totals = _choose(kernels, variables, dearest, shared)
+        if max(totals) * PARTIES <= LEVEL * sum(totals) or not whole:
+            break
+        shared.add(whole.pop(0))
     return [
-        replace(step, dealer=chosen[number]) if isinstance(step, KernelStep) else step
+        replace(step, dealer=dealers[number]) if isinstance(step, KernelStep) else step
         for number, step in enumerate(steps)
     ]
 
 
-def _cost(step: KernelStep, variables: Sequence[Var]) -> Cost:
+def _choose(
+    kernels: Mapping[int, KernelStep], variables: Sequence[Var], dearest: Sequence[int], shared: set[int]
+) -> tuple[dict[int, int | None], list[int]]:
+    """The dearest steps choose first, each the dealer that leaves the busiest party least busy."""
+    totals = [0, 0, 0]
+    chosen: dict[int, int | None] = {}
+    for number in dearest:
+        step = kernels[number]
+        turn = len(chosen) % PARTIES  # among equals they take turns
+        options = (None,) if number in shared else tuple((turn + place) % PARTIES for place in range(PARTIES))
+        sums = {
+            dealer: [a + b for a, b in zip(totals, _by_dealer(step, variables, dealer), strict=True)]
+            for dealer in options
+        }
+        chosen[number] = min(sums, key=lambda dealer: sorted(sums[dealer], reverse=True))
+        totals = sums[chosen[number]]
+    return chosen, totals
+
+
+def _by_dealer(step: KernelStep, variables: Sequence[Var], dealer: int | None) -> list[int]:
+    online, offline, _ = step_cost(replace(step, dealer=dealer), variables)
+    return [sent + dealt for sent, dealt in zip(online, offline, strict=True)]
+
+
+def step_cost(step: KernelStep, variables: Sequence[Var]) -> tuple[Triple, Triple, int]:
+    """(online bytes, offline bytes) sent by parties 0, 1, 2, and rounds."""
+    kernel, out = KERNELS[step.kernel], variables[step.outputs[0]].fxp
     specs = [Spec(variables[var].shape, variables[var].fxp) for var in step.inputs]
-    return KERNELS[step.kernel].cost(*specs, out=variables[step.outputs[0]].fxp, **dict(step.attributes))
-
-
-def _added(totals: Sequence[int], cost: Cost, dealer: int) -> list[int]:
-    online, offline = cost.by_rank(dealer)
-    return [total + sent + dealt for total, sent, dealt in zip(totals, online, offline, strict=True)]
+    attributes = dict(step.attributes)
+    if step.dealer is not None:
+        cost = kernel.cost(*specs, out=out, **attributes)
+        return (*cost.by_rank(step.dealer), cost.rounds)
+    assert out is not None
+    costs = spread_costs(kernel, specs[0], out, **attributes)
+    parts = [cost.by_rank(dealer) for dealer, cost in enumerate(costs)]
+    online, offline = (
+        (sum(p[i][0] for p in parts), sum(p[i][1] for p in parts), sum(p[i][2] for p in parts))
+        for i in range(2)
+    )
+    return online, offline, max(cost.rounds for cost in costs)

@@ -92,8 +92,15 @@ def test_a_product_with_a_public_matrix(left, compile_to):
 
 
 def test_dealers_take_turns(compile_to):
-    plan = compile_to(lambda x: jnp.tanh(jnp.tanh(jnp.tanh(jnp.tanh(x)))), X).plan()
-    assert [step.dealer for step in plan.steps] == [0, 1, 2, 0]
+    plan = compile_to(lambda x: x * (x * (x * (x * x))), X).plan()
+    dealers = [step.dealer for step in plan.steps if step.kernel == "multiply"]
+    assert set(dealers) == {0, 1, 2}
+
+
+def test_a_dear_elementwise_kernel_is_dealt_by_all(compile_to):
+    plan = compile_to(jnp.tanh, X).plan()
+    assert [step.dealer for step in plan.steps] == [None]
+    assert "dealer=all" in str(plan)
 
 
 def test_kernels_keep_composite_attributes(compile_to):
