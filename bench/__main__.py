@@ -1,4 +1,4 @@
-"""`python -m bench --case CASE [--config NAME ...] [--baseline puma] [--repeat N] [--json FILE]`"""
+"""`python -m bench --case CASE [--config NAME ...] [--baseline puma] [--repeat N] [--small] [--json FILE]`"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.kernel_table import kernel_rows, kernel_table
 from bench.rows import table
 from bench.sides import measure
 from ditto_spu.config import load_config
@@ -18,13 +19,19 @@ from ditto_spu.models import named_model
 
 
 def main(
-    case: Annotated[list[str], typer.Option(help="A model of `ditto models`; may be given several times.")],
+    case: Annotated[
+        list[str],
+        typer.Option(
+            help="A model of `ditto models`, or `kernels`: each kernel alone; may be given several times."
+        ),
+    ],
     config: Annotated[
         list[str],
         typer.Option(help="A configuration; may be given several times.", default_factory=lambda: ["ditto"]),
     ],
     baseline: Annotated[str, typer.Option(help="'puma', or 'none'.")] = "none",
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
+    small: Annotated[bool, typer.Option("--small", help="Small operands for `--case kernels`.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
 ) -> None:
     """Time each side in its own process, alternating; print medians and, with a baseline, ratios."""
@@ -34,17 +41,23 @@ def main(
             raise InputError(f"there is no baseline '{baseline}': choose puma or none")
         for name in config:
             load_config(name)
-        rows = []
+        rows, kernels = [], []
         for name in case:
+            if name == "kernels":
+                kernels += kernel_rows(repeat, lambda line: console.print(f"[dim]{line}"), small)
+                continue
             named_model(name)
             sides = [*config, *(["puma"] if baseline == "puma" else [])]
             rows += measure(name, sides, repeat, lambda line: console.print(f"[dim]{line}"))
     except DittoError as error:
         print(f"bench: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    console.print(table(rows))
+    if rows:
+        console.print(table(rows))
+    if kernels:
+        console.print(kernel_table(kernels))
     if json_file is not None:
-        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+        json_file.write_text(json.dumps(rows + kernels, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""One kernel on SPU over Z_2^32, in a process that may die of it: `bench.fm32 NAME REPEAT [small]`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from bench.kernel_cases import KernelCase, kernel_cases
+from ditto_spu import ir
+from ditto_spu.frontend import trace
+from ditto_spu.passes.fuse import fuse
+from ditto_spu.peers.puma import puma_module
+from ditto_spu.spu_fm32 import run_fm32
+
+ANSWER = "fm32-answer "
+TIMEOUT = 180.0
+
+
+def measure_fm32(name: str, repeat: int, small: bool) -> dict[str, Any] | None:
+    """Seconds, bytes of all parties, messages and error; None where SPU refuses, dies or hangs."""
+    command = [sys.executable, "-m", "bench.fm32", name, str(repeat), *(["small"] if small else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return None
+    for line in done.stdout.splitlines():
+        if line.startswith(ANSWER):
+            answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
+            return answer
+    return None
+
+
+def _run(case: KernelCase, repeat: int) -> dict[str, Any]:
+    assert case.function is not None
+    traced = trace(case.function, case.arrays, None, (), (), ())
+    text = ir.text(puma_module(fuse(ir.parse(traced.module_text), traced.public), traced.public))
+    runs = [run_fm32(text, case.arrays) for _ in range(repeat)]
+    output, _, sent, messages = runs[-1]
+    error = np.max(np.abs(output - np.asarray(case.function(*case.arrays))))
+    return {
+        "seconds_all": [seconds for _, seconds, _, _ in runs],
+        "bytes_sent": sent,
+        "messages_per_party": messages,
+        "max_abs_error": float(error),
+    }
+
+
+def main(name: str, repeat: str, small: str = "") -> None:
+    """Print one line of JSON."""
+    (case,) = (each for each in kernel_cases(bool(small)) if each.name == name)
+    print(ANSWER + json.dumps(_run(case, int(repeat))), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except Exception as error:
+        print(error, file=sys.stderr)
+    sys.stdout.flush()
+    os._exit(0)  # threads of a failed party may still wait inside SPU

@@ -1,0 +1,167 @@
+"""The kernels to measure alone: operands at BERT-base sizes in the formats of configuration `ditto`.
+
+Each case holds the same function in JAX, for stock SPU; what has no counterpart there has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.ring import Fxp
+
+Operand = tuple[NDArray[Any], Fxp]
+_DOT = (((1,), (0,)), ((), ()))
+_FXP = Fxp.parse
+
+
+@dataclass(frozen=True)
+class KernelCase:
+    """One kernel on shared operands: `KERNELS[kernel].run(*operands, out=out, **attributes)`.
+
+    `function` is what SPU runs on the same arrays and what errors are measured against. It may take constants
+    that our kernel does not need (`truncate`), or be None.
+    """
+
+    name: str
+    kernel: str
+    operands: tuple[Operand, ...]
+    out: Fxp
+    function: Callable[..., Any] | None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        return tuple(array for array, _ in self.operands)
+
+    @property
+    def formats(self) -> str:
+        return f"{' '.join(str(fxp) for _, fxp in self.operands)} -> {self.out}"
+
+
+def _normal(shape: tuple[int, ...], fxp: str, scale: float = 1.0, seed: int = 0) -> Operand:
+    draw = np.random.default_rng(seed).standard_normal(shape)
+    return (scale * draw).astype(np.float32), _FXP(fxp)
+
+
+def _uniform(shape: tuple[int, ...], fxp: str, low: float, high: float) -> Operand:
+    return np.random.default_rng(0).uniform(low, high, shape).astype(np.float32), _FXP(fxp)
+
+
+def _layer_norm(x: Any, gamma: Any, beta: Any) -> Any:
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(variance + 1e-12) * gamma + beta
+
+
+def kernel_cases(small: bool = False) -> tuple[KernelCase, ...]:
+    """All cases, in the order of the table; small ones for a quick look."""
+    tokens, wide, heads = (16, 512, 2) if small else (128, 3072, 12)
+    vocabulary, width, ids = (512, 64, 4) if small else (30522, 384, 32)
+    hidden = wide // 4
+    flat, scores = (tokens, wide), (heads, tokens, tokens)
+    reciprocals = (heads * tokens,)
+    gamma = (1 + _normal((hidden,), "fxp32.14", 0.1, 1)[0]).astype(np.float32)
+    indices = np.random.default_rng(1).integers(0, vocabulary, ids).astype(np.int32)
+    return (
+        KernelCase(
+            "matmul",
+            "matmul",
+            (_normal((tokens, hidden), "fxp32.11"), _normal((hidden, wide), "fxp32.14", 0.02, 1)),
+            _FXP("fxp32.11"),
+            jnp.matmul,
+            {"dims": _DOT},
+        ),
+        KernelCase(
+            "matmul, narrow",
+            "matmul",
+            (_normal((tokens, hidden), "fxp32.11"), _normal((hidden, wide), "fxp32.14", 0.02, 1)),
+            _FXP("fxp16.9"),
+            None,
+            {"dims": _DOT},
+        ),
+        KernelCase(
+            "multiply",
+            "multiply",
+            (_normal(flat, "fxp32.11"), _normal(flat, "fxp32.11", seed=1)),
+            _FXP("fxp32.11"),
+            jnp.multiply,
+        ),
+        KernelCase("truncate", "cast", (_normal(flat, "fxp32.22"),), _FXP("fxp32.11"), lambda x: x * 0.3),
+        KernelCase("upcast", "cast", (_normal(flat, "fxp16.9"),), _FXP("fxp32.9"), None),
+        KernelCase(
+            "maximum",
+            "maximum",
+            (_normal(flat, "fxp16.9"), _normal(flat, "fxp16.9", seed=1)),
+            _FXP("fxp16.9"),
+            jnp.maximum,
+        ),
+        KernelCase(
+            "reduce_max",
+            "reduce_max",
+            (_normal(scores, "fxp16.6", 2.0),),
+            _FXP("fxp16.6"),
+            lambda x: jnp.max(x, axis=-1),
+            {"dim": -1},
+        ),
+        KernelCase(
+            "exp",
+            "exponential",
+            (_uniform(scores, "fxp16.9", -8, 0),),
+            _FXP("fxp32.14"),
+            jnp.exp,
+            {"hi": 0.0},
+        ),
+        KernelCase(
+            "reciprocal",
+            "reciprocal",
+            (_uniform(reciprocals, "fxp32.12", 1, 128),),
+            _FXP("fxp32.18"),
+            lambda x: 1 / x,
+            {"lo": 0.9, "hi": 130.0},
+        ),
+        KernelCase(
+            "rsqrt", "rsqrt", (_uniform((tokens,), "fxp32.14", 0.1, 100),), _FXP("fxp32.14"), jax.lax.rsqrt
+        ),
+        KernelCase(
+            "gelu",
+            "gelu",
+            (_normal(flat, "fxp16.9", 2.0),),
+            _FXP("fxp32.11"),
+            lambda x: jax.nn.gelu(x, approximate=False),
+        ),
+        KernelCase("tanh", "tanh", (_normal(flat, "fxp16.9", 2.0),), _FXP("fxp32.11"), jnp.tanh),
+        KernelCase("sigmoid", "sigmoid", (_normal(flat, "fxp16.9", 2.0),), _FXP("fxp32.11"), jax.nn.sigmoid),
+        KernelCase("silu", "silu", (_normal(flat, "fxp16.9", 2.0),), _FXP("fxp32.11"), jax.nn.silu),
+        KernelCase(
+            "softmax",
+            "softmax",
+            (_normal(scores, "fxp16.6", 2.0),),
+            _FXP("fxp32.14"),
+            lambda x: jax.nn.softmax(x, axis=-1),
+        ),
+        KernelCase(
+            "layer_norm",
+            "layer_norm",
+            (
+                _normal((tokens, hidden), "fxp32.11"),
+                (gamma, _FXP("fxp32.14")),
+                _normal((hidden,), "fxp32.14", 0.1, 2),
+            ),
+            _FXP("fxp32.11"),
+            _layer_norm,
+        ),
+        KernelCase(
+            "embedding",
+            "embedding",
+            (_normal((vocabulary, width), "fxp32.11", 0.02), (indices, _FXP("fxp64.0"))),
+            _FXP("fxp32.11"),
+            lambda table, index: jnp.take(table, index, axis=0),
+        ),
+    )
