@@ -23,6 +23,8 @@ from ditto_kernels.ring import Array, unsigned
 FAN_IN = 4
 DIGIT_BITS = 4
 Monomial = tuple[int, ...]
+_BLOCK_BYTES = 1 << 21  # of the terms that a comparison works on at once: more would leave the caches
+_MIN_BLOCK = 64  # words
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ def word_count(size: int, word_bits: int) -> int:
 def transpose_bits(planes: Array) -> None:
     """k rows of k-bit words -> k planes, in place: bit b of plane j is bit j of row b. By delta swaps."""
     bits = planes.shape[0]
-    word = planes.dtype.type
+    if planes.shape[-1] * planes.dtype.itemsize % 8 == 0:
+        planes = planes.view(np.uint64)  # several words at once: the masks drop what crosses between them
+    word, width = planes.dtype.type, 8 * planes.dtype.itemsize
     step = bits // 2
     while step:
-        mask = word(sum(1 << j for j in range(bits) if not j & step))
+        mask = word(sum(1 << j for j in range(width) if not j & step))
         blocks = planes.reshape(bits // (2 * step), 2, step, *planes.shape[1:])
         upper, lower = blocks[:, 0], blocks[:, 1]
         swap = upper >> word(step)
@@ -69,9 +73,9 @@ def to_planes(elements: Array, bits: int) -> Array:
 
 
 def unpack(words: Array, size: int, word_bits: int) -> Array:
-    """One plane (..., words) -> its bits (..., size) as 0 or 1."""
-    places = np.arange(word_bits, dtype=words.dtype)
-    bits = (words[..., None, :] >> places[:, None]) & words.dtype.type(1)
+    """One plane (..., words) -> its bits (..., size) as booleans."""
+    places = np.left_shift(1, np.arange(word_bits, dtype=words.dtype), dtype=words.dtype)
+    bits = (words[..., None, :] & places[:, None]) != 0
     return bits.reshape(*words.shape[:-1], -1)[..., :size]
 
 
@@ -112,28 +116,31 @@ def look_up(terms: Array, planes: Array) -> Array:
 
 def compare_digits(
     planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
-) -> tuple[list[Array], list[Array]]:
+) -> tuple[Array, Array]:
     """Shares of [c_j < r_j] and [c_j == r_j] for every digit j, c in planes (bits, ..., words).
 
-    Linear in the shared one-hot digits of r: entry c_j of the one-hot digit, and the sum of the entries
-    above it.
+    Linear in the shared one-hot digits of r: the sum of the entries above c_j, and entry c_j itself.
     """
-    less, equal, offset = [], [], 0
-    for start, width in digits:
-        count = 1 << width
-        onehot = shares[offset : offset + count - 1]
-        terms = np.empty((2, count, *shares.shape[1:]), shares.dtype)
-        above, same = terms
-        above[-1] = 0
-        for value in reversed(range(count - 1)):
-            np.bitwise_xor(above[value + 1], onehot[value], out=above[value])
-        same[1:] = onehot
-        same[0] = ~above[0] if leader else above[0]
-        middle = (1,) * (planes.ndim - 2)  # the offsets, which c has and r has not
-        both = look_up(terms.reshape(2, count, *middle, -1), planes[start : start + width])
-        offset += count - 1
-        less.append(both[0])
-        equal.append(both[1])
+    shape = (len(digits), *planes.shape[1:])
+    less, equal = np.empty(shape, planes.dtype), np.empty(shape, planes.dtype)
+    middle = (1,) * (planes.ndim - 2)  # the offsets, which c has and r has not
+    block = max(_MIN_BLOCK, _BLOCK_BYTES * planes.shape[-1] // (planes[:1].nbytes * 2 << DIGIT_BITS))
+    for first in range(0, planes.shape[-1], block):
+        part = slice(first, first + block)
+        offset = 0
+        for place, (start, width) in enumerate(digits):
+            last = (1 << width) - 1
+            onehot = shares[offset : offset + last, part]
+            offset += last
+            terms = np.empty((2, last + 1, *middle, onehot.shape[-1]), shares.dtype)
+            above, same = terms.reshape(2, last + 1, -1)
+            above[last] = 0
+            for value in reversed(range(last)):
+                np.bitwise_xor(above[value + 1], onehot[value], out=above[value])
+            same[1:] = onehot
+            same[0] = ~above[0] if leader else above[0]
+            bits = planes[start : start + width, ..., part]
+            less[place, ..., part], equal[place, ..., part] = look_up(terms, bits)
     return less, equal
 
 

@@ -7,6 +7,7 @@ products).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,7 +116,7 @@ def signs(
     width = x.fxp.ring_bits if width is None else width
     digits = digits_of(0, width - 1)
     dtype = unsigned(width)
-    words = word_count(int(np.prod(x.shape, dtype=np.int64)), width)
+    words = word_count(math.prod(x.shape), width)
     items = [Deal("digits", (onehot_planes(digits) + 1, words), dtype, xor=True)]
     dealt = yield from deal(
         party, items, lambda: [_dealt_planes(np.asarray(x.mask).reshape(-1), low, width, digits)]

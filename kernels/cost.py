@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 ROLES = "ABD"
 
@@ -70,4 +69,4 @@ def everyone(elements: int, bits: int) -> Cost:
 
 def elements(shape: tuple[int, ...]) -> int:
     """Number of elements of a shape."""
-    return int(np.prod(shape, dtype=np.int64))
+    return math.prod(shape)

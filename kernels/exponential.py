@@ -140,7 +140,7 @@ def _range_bits(party: Party, x: Opened, bits: int) -> Protocol[Bits]:
     """Shares of a0 = [T in the window, c_low >= r_low] and a1 = [T in the window, c_low < r_low]."""
     ring = x.fxp.ring_bits
     low, high = digits_of(0, bits), digits_of(bits, ring)
-    size = int(np.prod(x.shape, dtype=np.int64))
+    size = math.prod(x.shape)
     words, dtype = word_count(size, ring), unsigned(ring)
     items = [Deal("digits", (onehot_planes(low) + onehot_planes(high), words), dtype, xor=True)]
     shares = yield from deal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -35,7 +36,7 @@ def result_shape(left: tuple[int, ...], right: tuple[int, ...], dims: Dimensions
 
 def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
     """Number of terms a result element sums."""
-    return int(np.prod([left[i] for i in dims[0][0]], dtype=np.int64))
+    return math.prod([left[i] for i in dims[0][0]])
 
 
 @partial(jax.jit, static_argnames="dims")
@@ -58,7 +59,7 @@ def _as_batches(
     """(batch, free, summed) or, for the right operand, (batch, summed, free)."""
     free = [i for i in range(value.ndim) if i not in (*summed, *batch)]
     order = [*batch, *free, *summed] if last else [*batch, *summed, *free]
-    sizes = [int(np.prod([value.shape[i] for i in group], dtype=np.int64)) for group in (batch, free, summed)]
+    sizes = [math.prod([value.shape[i] for i in group]) for group in (batch, free, summed)]
     shape = (sizes[0], sizes[1], sizes[2]) if last else (sizes[0], sizes[2], sizes[1])
     return np.transpose(value, order).reshape(shape)
 

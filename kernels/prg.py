@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 KEY_BYTES = 16
 _NONCE_BYTES = 12  # the other four bytes of the counter block count blocks: 64 GiB a stream
-_ZEROS = memoryview(bytes(1 << 16))  # encrypted block by block: stays in the cache
+_ZEROS = memoryview(bytes(1 << 18))  # encrypted block by block: stays in the cache
 _SPARE = 15  # update_into wants room for a block less one byte
 
 
@@ -64,7 +65,7 @@ class Randomness:
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
         counter = modes.CTR(nonce + bytes(16 - _NONCE_BYTES))
         encryptor = Cipher(algorithms.AES(self._keys.key(component)), counter).encryptor()
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         stream = np.empty(size + _SPARE, np.uint8)
         view = stream.data
         for start in range(0, size, len(_ZEROS)):

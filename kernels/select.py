@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -90,7 +91,7 @@ def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
     Source: daBit selection with dealt [rho], [rho r].
     """
     opened, rho = yield from open_bits(party, bits)
-    size = int(np.prod(x.shape, dtype=np.int64))
+    size = math.prod(x.shape)
     flat = (*bits.shape[:-1], size)
     shape = (*bits.shape[:-1], *x.shape)
     items = [Deal("rho_ring", flat, x.fxp.dtype), Deal("rho_r", flat, x.fxp.dtype)]
