@@ -31,7 +31,7 @@ def run_fm32(
 ) -> tuple[NDArray[Any], float, int, tuple[int, ...]]:
     """Run a StableHLO module whose arguments are all secret.
 
-    Returns its first output, seconds of the slowest party, bytes sent by all and messages by rank. Products of
+    Returns its first output, seconds of the slowest party, bytes sent by all, messages by rank. Products of
     matrices are refused: the wheel's 32-bit product is misaligned and ends the process.
     """
     if "stablehlo.dot" in text or "stablehlo.convolution" in text:
