@@ -163,7 +163,7 @@ def _kernel(plan: Plan, number: int, party: Party, env: dict[int, Value]) -> Sha
     mine, kernel = party.at(f"step{number}"), KERNELS[step.kernel]
     attributes: dict[str, Any] = dict(step.attributes)
     if step.dealer is None:
-        return spread(kernel, mine, operands[0], out, **attributes)
+        return spread(kernel, mine, operands, out, **attributes)
     return kernel.run(mine.with_dealer(step.dealer), *operands, out=out, **attributes)
 
 

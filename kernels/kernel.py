@@ -26,7 +26,8 @@ class Kernel:
     run(party, *operands, out, **attributes) is a protocol that returns an Rss in format `out`; shared
     operands are Rss, public ones numpy arrays. reference(*arrays, **attributes) is its plaintext meaning.
     cost(*specs, out=, **attributes) equals the counted traffic. error(*specs, out=, **attributes) bounds
-    |result - reference| for inputs on the grid and within range.
+    |result - reference| for inputs on the grid and within range. `elementwise`: elements do not interact.
+    `along`: the attribute that names the one dimension along which they do.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Kernel:
     error: Callable[..., float]
     paper: str
     elementwise: bool = False
+    along: str | None = None

@@ -234,4 +234,4 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
 
 
 _PAPER = "own; approximations of PUMA (arXiv 2307.12533) and MPCFormer (arXiv 2211.01452)"
-SOFTMAX = Kernel("softmax", _run, _reference, _cost, _error, _PAPER)
+SOFTMAX = Kernel("softmax", _run, _reference, _cost, _error, _PAPER, along="dim")

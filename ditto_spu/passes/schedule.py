@@ -8,7 +8,7 @@ from dataclasses import replace
 from ditto_kernels import KERNELS
 from ditto_kernels.kernel import Spec
 from ditto_kernels.rss import PARTIES
-from ditto_kernels.spread import spread_costs
+from ditto_kernels.spread import cut, spread_costs
 from ditto_spu.plan import KernelStep, Step, Var, used
 from ditto_spu.report import Triple
 
@@ -36,12 +36,12 @@ def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
 def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
     """Choose the dealers that level the bytes sent by the three parties.
 
-    While the busiest party sends more than LEVEL times the mean, the dearest elementwise kernel is cut into
-    thirds with a dealer each.
+    While the busiest party sends more than LEVEL times the mean, the dearest kernel that can be cut is cut
+    into thirds with a dealer each.
     """
     kernels = {number: step for number, step in enumerate(steps) if isinstance(step, KernelStep)}
     dearest = sorted(kernels, key=lambda each: -sum(_by_dealer(kernels[each], variables, 0)))
-    whole = [number for number in dearest if KERNELS[kernels[number].kernel].elementwise]
+    whole = [number for number in dearest if _divisible(kernels[number], variables)]
     shared: set[int] = set()
     while True:
         dealers, totals = _choose(kernels, variables, dearest, shared)
@@ -52,6 +52,11 @@ def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
         replace(step, dealer=dealers[number]) if isinstance(step, KernelStep) else step
         for number, step in enumerate(steps)
     ]
+
+
+def _divisible(step: KernelStep, variables: Sequence[Var]) -> bool:
+    shapes = [variables[var].shape for var in step.inputs]
+    return cut(KERNELS[step.kernel], shapes, **dict(step.attributes)) is not None
 
 
 def _choose(
@@ -87,7 +92,7 @@ def step_cost(step: KernelStep, variables: Sequence[Var]) -> tuple[Triple, Tripl
         cost = kernel.cost(*specs, out=out, **attributes)
         return (*cost.by_rank(step.dealer), cost.rounds)
     assert out is not None
-    costs = spread_costs(kernel, specs[0], out, **attributes)
+    costs = spread_costs(kernel, specs, out, **attributes)
     parts = [cost.by_rank(dealer) for dealer, cost in enumerate(costs)]
     online, offline = (
         (sum(p[i][0] for p in parts), sum(p[i][1] for p in parts), sum(p[i][2] for p in parts))
