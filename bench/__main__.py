@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.format_sweep import format_lines, format_rows
 from bench.kernel_table import kernel_rows, kernel_table
 from bench.rows import table
 from bench.sides import measure
@@ -36,19 +37,26 @@ def main(
 ) -> None:
     """Time each side in its own process, alternating; print medians and, with a baseline, ratios."""
     console = Console(width=None if sys.stdout.isatty() else 200)
+
+    def say(line: str) -> None:
+        console.print(f"[dim]{line}")
+
     try:
         if baseline not in ("puma", "none"):
             raise InputError(f"there is no baseline '{baseline}': choose puma or none")
         for name in config:
             load_config(name)
-        rows, kernels = [], []
+        rows, kernels, formats = [], [], []
         for name in case:
             if name == "kernels":
-                kernels += kernel_rows(repeat, lambda line: console.print(f"[dim]{line}"), small)
+                kernels += kernel_rows(repeat, say, small)
+                continue
+            if name == "formats":
+                formats += format_rows(say)
                 continue
             named_model(name)
             sides = [*config, *(["puma"] if baseline == "puma" else [])]
-            rows += measure(name, sides, repeat, lambda line: console.print(f"[dim]{line}"))
+            rows += measure(name, sides, repeat, say)
     except DittoError as error:
         print(f"bench: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -56,8 +64,10 @@ def main(
         console.print(table(rows))
     if kernels:
         console.print(kernel_table(kernels))
+    for line in format_lines(formats):
+        console.print(line)
     if json_file is not None:
-        json_file.write_text(json.dumps(rows + kernels, indent=2) + "\n")
+        json_file.write_text(json.dumps(rows + kernels + formats, indent=2) + "\n")
 
 
 if __name__ == "__main__":

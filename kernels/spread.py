@@ -20,7 +20,7 @@ Cuts = tuple[int, ...]
 def cut(
     kernel: Kernel, shapes: Sequence[tuple[int, ...]], **attributes: Any
 ) -> tuple[int | None, Cuts] | None:
-    """(axis to cut along, where), axis None for the flat operand; None if the kernel cannot be cut or is too small.
+    """(axis to cut along, where), axis None for the flat operand; None if it cannot be cut or is too small.
 
     A kernel along one dimension is cut along the largest other one; all operands must have one shape.
     """
@@ -31,8 +31,8 @@ def cut(
         size = elements(shape)
         if size < PARTIES * _BLOCK:
             return None
-        part = -(-size // (PARTIES * _BLOCK)) * _BLOCK
-        return None, (0, min(part, size), min(2 * part, size), size)
+        part = size // (PARTIES * _BLOCK) * _BLOCK
+        return None, (0, part, 2 * part, size)
     if kernel.along is None:
         return None
     along = attributes[kernel.along] % len(shape)
