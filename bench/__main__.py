@@ -23,7 +23,7 @@ def main(
     case: Annotated[
         list[str],
         typer.Option(
-            help="A model of `ditto models`, or `kernels`: each kernel alone; may be given several times."
+            help="A model of `ditto models`, `kernels` (each alone) or `formats`; may be given several times."
         ),
     ],
     config: Annotated[

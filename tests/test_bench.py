@@ -1,0 +1,136 @@
+"""The benchmark driver: rows of a tiny run, the kernels' table, the sweep of formats, plots, errors."""
+
+from __future__ import annotations
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench import fm32, sides
+from bench.format_sweep import format_lines, format_rows
+from bench.kernel_cases import kernel_cases
+from bench.kernel_table import kernel_rows, kernel_table
+from bench.plots import write_plots
+from bench.rows import table
+from ditto_kernels import KERNELS
+from ditto_kernels.kernel import Spec
+from ditto_spu.errors import PartyError, UnsupportedOpError
+from ditto_spu.models import Program
+from ditto_spu.spu_fm32 import run_fm32
+
+
+def shown(renderable):
+    console = Console(width=200, no_color=True)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get()
+
+
+@pytest.fixture(scope="module")
+def small_rows():
+    return kernel_rows(1, lambda line: None, small=True, names=("gelu", "upcast"), peers=False)
+
+
+def test_every_kernel_but_a_few_has_a_case():
+    left_out = {"divide", "matmul_public"}
+    assert {case.kernel for case in kernel_cases()} == set(KERNELS) - left_out
+
+
+def test_cases_have_bert_bases_sizes_and_functions_of_the_references_meaning():
+    for case in kernel_cases(small=True):
+        if case.function is None or case.name == "truncate":
+            continue
+        expected = KERNELS[case.kernel].reference(*case.arrays, **case.attributes)
+        assert np.allclose(case.function(*case.arrays), expected, atol=2e-5), case.name
+    sizes = {case.name: case.arrays[0].shape for case in kernel_cases()}
+    assert sizes["gelu"] == (128, 3072)
+    assert sizes["softmax"] == (12, 128, 128)
+    assert sizes["layer_norm"] == (128, 768)
+
+
+def test_a_kernels_row_has_the_cost_that_its_function_says(small_rows):
+    (row,) = (row for row in small_rows if row["kernel"] == "gelu")
+    (case,) = (case for case in kernel_cases(small=True) if case.name == "gelu")
+    ((array, fxp),) = case.operands
+    cost = KERNELS["gelu"].cost(Spec(array.shape, fxp), out=case.out)
+    assert row["online_bits_per_element"] == 8 * sum(cost.online) / array.size
+    assert row["offline_bits_per_element"] == 8 * sum(cost.offline) / array.size
+    assert row["rounds"] == cost.rounds
+    assert (
+        row["max_abs_error"] <= KERNELS["gelu"].error(Spec(array.shape, fxp), out=case.out) + 1.13 * fxp.ulp
+    )
+    assert row["ns_per_element"] == pytest.approx(1e9 * row["seconds"] / array.size)
+
+
+def test_the_table_of_kernels_marks_what_did_not_run(small_rows):
+    lines = {tuple(line.split()[:2]): line.split() for line in shown(kernel_table(small_rows)).splitlines()}
+    assert lines["gelu", "ours"][2:5] == ["fxp16.9", "->", "fxp32.11"]
+    assert lines["gelu", "spu-fm64"][2:] == ["-"] * 9
+    assert lines["upcast", "spu-fm32"][2:] == ["-"] * 9
+
+
+@pytest.mark.slow
+def test_a_kernel_runs_beside_stock_spu_over_64_and_32_bits():
+    rows = kernel_rows(1, lambda line: None, small=True, names=("multiply",))
+    bits = {row["config"]: row["online_bits_per_element"] for row in rows}
+    assert bits == {"ours": 160.0, "spu-fm64": 416.0, "spu-fm32": 256.0}
+    assert all(row["max_abs_error"] < 0.05 for row in rows)
+
+
+def test_32_bits_never_see_a_product_of_matrices():
+    text = "%0 = stablehlo.dot_general %arg0, %arg1, contracting_dims = [1] x [0]"
+    with pytest.raises(UnsupportedOpError, match="end the process: use 64 bits"):
+        run_fm32(text, [np.ones((2, 2)), np.ones((2, 2))])
+
+
+@pytest.mark.slow
+def test_what_32_bits_refuse_gives_no_row():
+    assert fm32.measure_fm32("reciprocal", 1, small=True) is None
+
+
+def test_errors_shrink_with_fraction_bits_and_plots_are_written(tmp_path, small_rows):
+    program = Program(lambda x: jnp.tanh(x @ x) * 0.3, (np.linspace(-1, 1, 9).reshape(3, 3).astype("f4"),))
+    rows = format_rows(lambda line: None, program, (6, 12))
+    assert rows[0]["max_abs_error"] > 16 * rows[1]["max_abs_error"] > 0
+    assert [line.split()[0] for line in format_lines(rows)] == ["fxp64.6", "fxp64.12"]
+    both = [small_rows[0], {**small_rows[0], "config": "spu-fm64"}]
+    files = write_plots(rows + both, tmp_path / "plots")
+    assert [file.name for file in files] == ["cost-by-op.png", "error-by-bits.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_no_rows_no_plots(tmp_path):
+    assert write_plots([], tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_side_in_its_own_process_gives_a_row(tmp_path):
+    said: list[str] = []
+    (row,) = sides.measure("layernorm", ["ditto"], 2, said.append)
+    json.dumps(row)
+    assert (row["case"], row["config"]) == ("layernorm", "ditto")
+    assert row["seconds"] == pytest.approx(np.median(row["seconds_all"]))
+    assert len(row["seconds_all"]) == 2
+    assert len(row["bytes_sent_per_party"]) == len(row["messages_per_party"]) == 3
+    assert all(
+        sent >= offline
+        for sent, offline in zip(
+            row["bytes_sent_per_party"], row["offline_bytes_sent_per_party"], strict=True
+        )
+    )
+    assert 0 < row["max_abs_error"] < 0.03
+    assert row["cosine"] > 0.999
+    assert said[0] == "layernorm: ditto: compile and warm up"
+    assert said[-1].startswith("layernorm: ditto: run 2 of 2: ")
+    baseline = {**row, "config": "puma", "seconds": 10 * row["seconds"]}
+    line = next(line for line in shown(table([row, baseline])).splitlines() if " ditto " in line)
+    assert line.split()[3] == "10.0"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_named():
+    with pytest.raises(PartyError, match="the worker for no-such-case, ditto ended with exit code 1"):
+        sides.measure("no-such-case", ["ditto"], 1, lambda line: None)
