@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
-import jax
 import numpy as np
 
 from ditto_kernels.cost import Cost, exchanged
@@ -46,7 +44,11 @@ class Opened:
 
 def from_rss(party: Party, x: Rss) -> Additive:
     """A adds its two components, B keeps the one A lacks. Cost: nothing."""
-    share = {"A": lambda: x.mine + x.next, "B": lambda: x.next, "D": lambda: None}[party.role]()
+    share = None
+    if party.role == "A":
+        share = np.asarray(x.mine) + np.asarray(x.next)
+    elif party.role == "B":
+        share = np.asarray(x.next)
     return Additive(share, x.shape, x.fxp)
 
 
@@ -73,11 +75,6 @@ def to_rss_cost(size: int, ring: int) -> Cost:
     return exchanged(size, ring)
 
 
-@partial(jax.jit, static_argnames="bias")
-def _masked(share: Array, mask: Array, bias: int) -> Array:
-    return share + mask + np.asarray(bias, mask.dtype)
-
-
 def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) -> Protocol[Opened]:
     """A and B learn c = x + bias + r for a full-width uniform r that only the dealer knows whole.
 
@@ -89,7 +86,9 @@ def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) ->
         yield from exchange(party, name, None, (x.shape, dtype))
         return Opened(None, first + second, x.shape, x.fxp)
     mask = party.draw_with_dealer(name, x.shape, dtype)
-    mine = _masked(x.share, mask, bias if party.role == "A" else 0)
+    mine = x.share + mask
+    if party.role == "A" and bias:
+        mine = mine + dtype.type(bias)
     other = yield from exchange(party, name, mine, (x.shape, dtype))
     return Opened(mine + other, mask, x.shape, x.fxp)
 

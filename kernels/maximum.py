@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, Opened, from_rss, to_rss
-from ditto_kernels.boolean import Bits, unpack
+from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, elements, exchanged
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
+from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import multiply_bits_cost, open_bits
+from ditto_kernels.select import multiply_bits, multiply_bits_cost
 from ditto_kernels.truncate import convert, convert_cost
 
 
@@ -45,47 +44,13 @@ def choose(party: Party, keep: Array, x: Additive, otherwise: int) -> Additive:
     return local(x, np.where(keep, x.share, fill))
 
 
-def _open(party: Party, x: Additive) -> Protocol[Opened]:
-    """`open_masked` in numpy: a tournament's levels have many shapes, each of which XLA would compile."""
-    like = (x.shape, x.fxp.dtype)
-    if party.role == "D":
-        first, second = party.draw_both("open", *like)
-        yield from exchange(party, "open", None, like)
-        return Opened(None, first + second, x.shape, x.fxp)
-    mask = party.draw_with_dealer("open", *like)
-    mine = x.share + mask
-    other = yield from exchange(party, "open", mine, like)
-    return Opened(mine + other, mask, x.shape, x.fxp)
-
-
-def _times(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
-    """`multiply_bits` by one bit an element, in numpy for the same reason."""
-    beta, rho = yield from open_bits(party, bits)
-    items = [Deal("rho_ring", x.shape, x.fxp.dtype), Deal("rho_r", x.shape, x.fxp.dtype)]
-
-    def spread(words: Array) -> Array:
-        return unpack(words[0], elements(x.shape), bits.word_bits).astype(x.fxp.dtype).reshape(x.shape)
-
-    def make() -> tuple[Array, Array]:
-        ring = spread(rho)
-        return ring, ring * x.mask
-
-    dealt = yield from deal(party, items, make)
-    if party.role == "D":
-        return Additive(None, x.shape, x.fxp)
-    value = x.c - x.mask if party.role == "A" else -x.mask
-    # rho (c - r) is the result where the opened bit is 0. No np.where: it is slow on random bits.
-    other = x.c * dealt[0] - dealt[1]
-    return Additive(other + spread(beta) * (value - other - other), x.shape, x.fxp)
-
-
 def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
     """max(a, b) = a - [a < b] (a - b). Range: |a - b| < 2^(k-1) ulp. 3 rounds up to ring 16, else 4."""
     difference = Additive(None if a.share is None else a.share - b.share, a.shape, a.fxp)
-    opened = yield from _open(party, difference)
+    opened = yield from open_masked(party, difference)
     below = yield from signs(party.at("sign"), opened)
-    part = yield from _times(party.at("select"), below, opened)
-    return local(a, None if part.share is None else a.share - part.share)
+    part = yield from multiply_bits(party.at("select"), below, opened)
+    return local(a, None if part.share is None else a.share - part.share[0])
 
 
 def larger_cost(count: int, ring: int) -> Cost:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import jax
 import numpy as np
 
 from ditto_kernels.cost import Cost, elements, everyone
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Party, Protocol, Round
-from ditto_kernels.ring import Array, Fxp, container_bits, signed, unsigned
+from ditto_kernels.ring import Array, Fxp, container_bits, signed
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import narrowing_bias, truncate_opened, truncation_bias, wrap_cost
+from ditto_kernels.truncate import narrow, narrowing_bias, truncate_opened, truncation_bias, wrap_cost
 
 
 def zero_share(party: Party, name: str, shape: tuple[int, ...], ring: int) -> Array:
     """A fresh 3-of-3 share of zero: F_i - F_{i+1}."""
     dtype = signed(ring)
-    return party.draw(party.rank, name, shape, dtype) - party.draw(party.rank + 1, name, shape, dtype)
+    share = party.draw(party.rank, name, shape, dtype)
+    share -= party.draw(party.rank + 1, name, shape, dtype)
+    return share
 
 
 def finish_kind(ring: int, dropped: int, out: Fxp) -> str:
@@ -32,17 +31,6 @@ def finish_kind(ring: int, dropped: int, out: Fxp) -> str:
     return "truncate"
 
 
-@partial(jax.jit, static_argnames=("dropped", "ring", "bias"))
-def _narrow_product(z: Array, zero: Array, dropped: int, ring: int, bias: int) -> Array:
-    total = z + zero + np.asarray(bias, z.dtype)
-    return (total.view(unsigned(8 * total.dtype.itemsize)) >> dropped).astype(signed(ring))
-
-
-@jax.jit
-def _plus(left: Array, middle: Array, right: Array) -> Array:
-    return left + middle + right
-
-
 def finish(party: Party, z: Array, fraction_bits: int, out: Fxp) -> Protocol[Rss]:
     """From one's own 3-of-3 product share with `fraction_bits` to replicated shares in `out`.
 
@@ -52,14 +40,14 @@ def finish(party: Party, z: Array, fraction_bits: int, out: Fxp) -> Protocol[Rss
     truncate: in the same ring: 4k + 4w bits, 2 rounds, |e| < 1.5 ulp, mean 0. Range |z| < 2^(k-2).
     Every share leaves under a fresh zero share; truncation opens to A and B under full-width masks.
     """
-    ring = 8 * z.dtype.itemsize
-    shape = tuple(z.shape)
+    z = np.asarray(z)
+    ring, shape = 8 * z.dtype.itemsize, z.shape
     dropped = fraction_bits - out.fraction_bits
     kind = finish_kind(ring, dropped, out)
     zero = zero_share(party, "zero", shape, ring)
     if kind != "truncate":
         bias = narrowing_bias(dropped) if party.rank == 0 else 0
-        mine = _narrow_product(z, zero, dropped, out.ring_bits, bias)
+        mine = narrow(z + zero, dropped, out.ring_bits, bias)
         (following,) = yield Round(
             (party.send((party.rank - 1) % 3, "reshare", mine),),
             (party.expect((party.rank + 1) % 3, "reshare", shape, out.dtype),),
@@ -80,17 +68,17 @@ def _open_product(
     shape, dtype = tuple(z.shape), z.dtype
     if party.role == "D":
         masks = party.draw_both("mask", shape, dtype)
-        share = _plus(z, zero, masks[0] + masks[1])
+        share = z + zero + masks[0] + masks[1]
         yield Round((party.send(party.a, "product", share), party.send(party.b, "product", share)))
         return None, masks
     mask = party.draw_with_dealer("mask", shape, dtype)
-    share = _plus(z, zero, np.asarray(bias if party.role == "A" else 0).astype(dtype))
+    share = z + zero + dtype.type(bias if party.role == "A" else 0)
     other = party.b if party.role == "A" else party.a
     received = yield Round(
         (party.send(other, "product", share),),
         (party.expect(other, "product", shape, dtype), party.expect(party.dealer, "product", shape, dtype)),
     )
-    return _plus(share, received[0], received[1]), mask
+    return share + received[0] + received[1], mask
 
 
 def finish_cost(count: int, ring: int, dropped: int, out: Fxp) -> Cost:
@@ -101,9 +89,12 @@ def finish_cost(count: int, ring: int, dropped: int, out: Fxp) -> Cost:
     return Cost(online=(size, size, 2 * size), rounds=1) + wrap_cost(count, container_bits(dropped))
 
 
-@jax.jit
-def _product(x: Array, x_next: Array, y: Array, y_next: Array) -> Array:
-    return (x + x_next) * y + x * y_next
+def local_product(x: Rss, y: Rss) -> Array:
+    """One's own 3-of-3 share of the elementwise product, without its zero share."""
+    x_mine, x_next, y_mine, y_next = (np.asarray(part) for part in (x.mine, x.next, y.mine, y.next))
+    product = (x_mine + x_next) * y_mine
+    product += x_mine * y_next
+    return product
 
 
 def multiply(party: Party, x: Rss, y: Rss, out: Fxp) -> Protocol[Rss]:
@@ -114,7 +105,7 @@ def multiply(party: Party, x: Rss, y: Rss, out: Fxp) -> Protocol[Rss]:
     """
     if x.fxp.ring_bits != y.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {y.fxp}")
-    z = _product(x.mine, x.next, y.mine, y.next)
+    z = local_product(x, y)
     return (yield from finish(party, z, x.fxp.fraction_bits + y.fxp.fraction_bits, out))
 
 

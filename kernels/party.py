@@ -92,7 +92,8 @@ def run(link: Link, protocol: Protocol[T]) -> T:
     received: list[NDArray[Any]] | None = None
     while True:
         try:
-            step = next(protocol) if received is None else protocol.send(received)
+            with np.errstate(over="ignore"):  # rings wrap, which numpy reports for scalars
+                step = next(protocol) if received is None else protocol.send(received)
         except StopIteration as stop:
             return stop.value
         link.send(step.sends)
@@ -166,7 +167,8 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
     sends = []
     for item, value in zip(items, values, strict=True):
         pad = party.draw(party.dealer + 1, item.name, item.shape, item.dtype)
-        difference = np.bitwise_xor(value, pad) if item.xor else np.subtract(value, pad)
-        sends.append(party.send(party.b, item.name, difference, offline=True))
+        difference = np.bitwise_xor if item.xor else np.subtract
+        difference(value, pad, out=pad)
+        sends.append(party.send(party.b, item.name, pad, offline=True))
     yield Round(tuple(sends))
     return list(values)

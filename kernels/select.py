@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ditto_kernels import cost as costs
@@ -17,27 +13,22 @@ from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
 from ditto_kernels.ring import Array, Fxp
 
 
-@partial(jax.jit, static_argnames=("size", "word_bits", "dtype"))
-def _dealer_terms(masks: Array, r: Array, size: int, word_bits: int, dtype: Any) -> tuple[Array, Array]:
-    bits = unpack(masks, size, word_bits).astype(dtype)
-    return bits, bits * r
-
-
-@partial(jax.jit, static_argnames=("size", "word_bits", "leader"))
-def _bits_to_ring(opened: Array, rho: Array, size: int, word_bits: int, leader: bool) -> Array:
+def _bits_to_ring(beta: Array, rho: Array, leader: bool) -> Array:
     """Share of b = beta + (1 - 2 beta) rho."""
-    beta = unpack(opened, size, word_bits).astype(rho.dtype)
-    return (beta if leader else 0) + (1 - 2 * beta) * rho
+    one = rho.dtype.type(1 if leader else 0)
+    return rho + beta * (one - rho - rho)
 
 
-@partial(jax.jit, static_argnames=("size", "word_bits", "leader"))
-def _bits_times(
-    opened: Array, c: Array, mask: Array, rho: Array, rho_r: Array, size: int, word_bits: int, leader: bool
-) -> Array:
+def _bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, leader: bool) -> Array:
     """Share of b (c - r) = beta (c - r) + (1 - 2 beta)(c rho - rho r)."""
-    beta = unpack(opened, size, word_bits).astype(rho.dtype)
-    value = (c if leader else 0) - mask
-    return beta * value + (1 - 2 * beta) * (c * rho - rho_r)
+    value = c - mask if leader else -mask
+    other = c * rho
+    other -= rho_r
+    value = value - other
+    value -= other
+    value *= beta
+    value += other
+    return value
 
 
 def open_bits(party: Party, bits: Bits) -> Protocol[tuple[Array | None, Array]]:
@@ -67,13 +58,12 @@ def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Add
     opened, rho = yield from open_bits(party, bits)
     shape = (*bits.shape[:-1], size)
     items = [Deal("rho_ring", shape, fxp.dtype)]
-    dealt = yield from deal(
-        party, items, lambda: [np.asarray(unpack(rho, size, bits.word_bits)).astype(fxp.dtype)]
-    )
+    dealt = yield from deal(party, items, lambda: [unpack(rho, size, bits.word_bits).astype(fxp.dtype)])
     integer = Fxp(fxp.ring_bits, 0)
     if party.role == "D":
         return Additive(None, shape, integer)
-    share = _bits_to_ring(opened, dealt[0], size, bits.word_bits, party.role == "A")
+    beta = unpack(opened, size, bits.word_bits).astype(fxp.dtype)
+    share = _bits_to_ring(beta, dealt[0], party.role == "A")
     return Additive(share, shape, integer)
 
 
@@ -92,26 +82,21 @@ def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
     """
     opened, rho = yield from open_bits(party, bits)
     size = math.prod(x.shape)
-    flat = (*bits.shape[:-1], size)
+    flat, dtype = (*bits.shape[:-1], size), x.fxp.dtype
     shape = (*bits.shape[:-1], *x.shape)
-    items = [Deal("rho_ring", flat, x.fxp.dtype), Deal("rho_r", flat, x.fxp.dtype)]
-    dealt = yield from deal(
-        party,
-        items,
-        lambda: _dealer_terms(rho, np.asarray(x.mask).reshape(-1), size, bits.word_bits, x.fxp.dtype),
-    )
+    items = [Deal("rho_ring", flat, dtype), Deal("rho_r", flat, dtype)]
+    mask = x.mask.reshape(-1)
+
+    def make() -> tuple[Array, Array]:
+        ring = unpack(rho, size, bits.word_bits).astype(dtype)
+        return ring, ring * mask
+
+    dealt = yield from deal(party, items, make)
     if party.role == "D":
         return Additive(None, shape, x.fxp)
-    share = _bits_times(
-        opened,
-        jnp.asarray(x.c).reshape(-1),
-        jnp.asarray(x.mask).reshape(-1),
-        dealt[0],
-        dealt[1],
-        size,
-        bits.word_bits,
-        party.role == "A",
-    )
+    assert x.c is not None
+    beta = unpack(opened, size, bits.word_bits).astype(dtype)
+    share = _bits_times(beta, x.c.reshape(-1), mask, dealt[0], dealt[1], party.role == "A")
     return Additive(share.reshape(shape), shape, x.fxp)
 
 

@@ -1,11 +1,13 @@
-"""Casts between formats: truncation without catastrophic error, masked upcasts, local downcasts."""
+"""Casts between formats: truncation without catastrophic error, masked upcasts, local downcasts.
+
+Numpy, not XLA, as in most protocols: a few passes over memory cost what XLA's calls do, and XLA would compile
+every shape for a tenth of a second.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ditto_kernels.additive import Additive, from_rss
@@ -18,24 +20,24 @@ from ditto_kernels.rss import Rss
 
 def _logical(value: Array, bits: int) -> Array:
     """Shift right as an unsigned number."""
-    word = jnp.asarray(value).view(unsigned(8 * value.dtype.itemsize))
-    return (word >> np.asarray(bits, word.dtype)).view(value.dtype)
+    word = value.view(unsigned(8 * value.dtype.itemsize))
+    return (word >> word.dtype.type(bits)).view(value.dtype)
 
 
-@partial(jax.jit, static_argnames=("ring", "width"))
 def _carry_and_top(r1: Array, r3: Array, ring: int, width: int) -> tuple[Array, Array]:
     """carry of r1 + r3 and msb(r1 + r3 mod 2^k), in the container ring of the wrap correction."""
-    total = (r1 + r3).view(unsigned(ring))
-    carry = (total < r1.view(unsigned(ring))).astype(signed(width))
-    top = (total >> np.asarray(ring - 1, total.dtype)).astype(signed(width))
-    return carry, top
+    total = r1 + r3
+    carry = (total.view(unsigned(ring)) < r1.view(unsigned(ring))).astype(signed(width))
+    return carry, (total < 0).astype(signed(width))
 
 
-@partial(jax.jit, static_argnames="ring")
-def _wrap_share(c: Array, carry: Array, top: Array, pad: Array, ring: int) -> Array:
+def _wrap_share(c: Array, carry: Array, top: Array, pad: Array) -> Array:
     """carry + (1 - msb c) msb(r), less the pad that goes to the dealer's copy."""
-    keep = jnp.asarray(1, carry.dtype) - _logical(c, ring - 1).astype(carry.dtype)
-    return carry + keep * top - pad
+    share = (c >= 0).astype(carry.dtype)
+    share *= top
+    share += carry
+    share -= pad
+    return share
 
 
 def reshared_wrap(
@@ -61,9 +63,9 @@ def reshared_wrap(
         return pad_b, pad_a
     carry, top = yield from deal(party, items, list)
     pad = party.draw_with_dealer("wrap_pad", shape, dtype)
-    mine = _wrap_share(c, carry, top, pad, ring)
+    mine = _wrap_share(c, carry, top, pad)
     other = yield from exchange(party, "wrap", mine, (shape, dtype))
-    joined = np.asarray(mine) + other
+    joined = mine + other
     return (pad, joined) if party.role == "A" else (joined, pad)
 
 
@@ -77,18 +79,19 @@ def truncation_bias(ring: int, bits: int) -> int:
     return (1 << (ring - 2)) - (1 << (bits - 1))
 
 
-@partial(jax.jit, static_argnames=("ring", "bits"))
 def _shifted_mask(mask: Array, wrap: Array, ring: int, bits: int) -> Array:
-    return (wrap.astype(mask.dtype) << (ring - bits)) - _logical(mask, bits)
+    share = wrap.astype(mask.dtype)
+    share <<= mask.dtype.type(ring - bits)
+    share -= _logical(mask, bits)
+    return share
 
 
-@partial(jax.jit, static_argnames=("ring", "bits"))
 def _shifted_opening(c: Array, wrap: Array, ring: int, bits: int) -> Array:
-    return (
-        _logical(c, bits)
-        + (wrap.astype(c.dtype) << (ring - bits))
-        - np.asarray(1 << (ring - 2 - bits), c.dtype)
-    )
+    share = wrap.astype(c.dtype)
+    share <<= c.dtype.type(ring - bits)
+    share += _logical(c, bits)
+    share -= c.dtype.type(1 << (ring - 2 - bits))
+    return share
 
 
 def truncate_opened(
@@ -156,16 +159,19 @@ def _open_biased(
     return mine + other, mask
 
 
-@partial(jax.jit, static_argnames=("ring", "target"))
 def _lifted_mask(mask: Array, wrap: Array, ring: int, target: int) -> Array:
-    word = mask.view(unsigned(ring)).astype(signed(target))
-    return (wrap.astype(signed(target)) << ring) - word
+    share = wrap.astype(signed(target))
+    share <<= share.dtype.type(ring)
+    share -= mask.view(unsigned(ring))
+    return share
 
 
-@partial(jax.jit, static_argnames=("ring", "target", "bias"))
 def _lifted_opening(c: Array, wrap: Array, ring: int, target: int, bias: int) -> Array:
-    word = c.view(unsigned(ring)).astype(signed(target))
-    return word + (wrap.astype(signed(target)) << ring) - np.asarray(bias, signed(target))
+    share = wrap.astype(signed(target))
+    share <<= share.dtype.type(ring)
+    share += c.view(unsigned(ring))
+    share -= share.dtype.type(bias)
+    return share
 
 
 def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) -> Protocol[Rss]:
@@ -203,9 +209,9 @@ def narrowing_bias(bits: int) -> int:
     return 3 * ((1 << bits) - 1) // 2
 
 
-@partial(jax.jit, static_argnames=("bits", "ring", "bias"))
-def _narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
-    return _logical(component + np.asarray(bias, component.dtype), bits).astype(signed(ring))
+def narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
+    """A component plus the bias, shifted right as an unsigned number, in a smaller ring."""
+    return _logical(component + component.dtype.type(bias), bits).astype(signed(ring))
 
 
 def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:
@@ -218,14 +224,9 @@ def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:
     if bits < 0 or fxp.ring_bits > x.fxp.ring_bits - bits:
         raise ValueError(f"{x.fxp} cannot be downcast to {fxp} locally")
     bias = narrowing_bias(bits)
-    mine = _narrow(x.mine, bits, fxp.ring_bits, bias if party.rank == 0 else 0)
-    following = _narrow(x.next, bits, fxp.ring_bits, bias if party.rank == 2 else 0)
+    mine = narrow(np.asarray(x.mine), bits, fxp.ring_bits, bias if party.rank == 0 else 0)
+    following = narrow(np.asarray(x.next), bits, fxp.ring_bits, bias if party.rank == 2 else 0)
     return Rss(mine, following, fxp)
-
-
-@partial(jax.jit, static_argnames="bits")
-def _raise(component: Array, bits: int) -> Array:
-    return component << bits
 
 
 def convert(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
@@ -254,7 +255,8 @@ def convert(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
         x = downcast(party, x, Fxp(out.ring_bits, x.fxp.fraction_bits))
     rise = out.fraction_bits - x.fxp.fraction_bits
     if rise:
-        x = Rss(_raise(x.mine, rise), _raise(x.next, rise), out)
+        mine, following = (np.asarray(part) << out.dtype.type(rise) for part in (x.mine, x.next))
+        x = Rss(mine, following, out)
     return x
 
 
