@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, Opened, from_rss, open_masked, to_rss
 from ditto_kernels.boolean import (
@@ -161,15 +162,19 @@ def _range_bits(party: Party, x: Opened, bits: int) -> Protocol[Bits]:
     return Bits(None if inputs is None else np.stack(inputs), (2, words), ring)
 
 
+@lru_cache(maxsize=32)
+def _table(how: Window, sign: float, offset: float, bits: int) -> NDArray[np.int64]:
+    """`_factors` of every position."""
+    exponents = sign * how.rate * np.arange(1 << how.bits) + (offset + bits)
+    return np.rint(np.exp2(exponents)).astype(np.int64)
+
+
 def _factors(positions: Array, how: Window, sign: float, offset: float, bits: int) -> Array:
     """round(2^(bits + offset + sign * rate * position)) as int64, position = an element's low bits."""
-    size = 1 << how.bits
-    low = positions.view(unsigned(8 * positions.dtype.itemsize)) & positions.dtype.type(size - 1).view(
-        unsigned(8 * positions.dtype.itemsize)
-    )
+    word = positions.view(unsigned(8 * positions.dtype.itemsize))
+    low = word & word.dtype.type((1 << how.bits) - 1)
     if how.bits <= _TABLE_BITS:
-        exponents = sign * how.rate * np.arange(size) + offset + bits
-        return np.rint(np.exp2(exponents)).astype(np.int64)[low.astype(np.int32)]
+        return np.take(_table(how, sign, offset, bits), low.astype(np.intp))
     return np.rint(np.exp2(sign * how.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
 
 

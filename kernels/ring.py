@@ -78,11 +78,12 @@ def container_bits(bits: int) -> int:
 def encode(values: Array, fxp: Fxp) -> NDArray[Any]:
     """Round to the grid of `fxp` (ties to even). ValueError for NaN, infinity and values out of range."""
     real = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(real)):
-        raise ValueError("NaN or infinity cannot be encoded in fixed point")
-    scaled = np.rint(real * 2.0**fxp.fraction_bits)
+    scaled = np.asarray(real * 2.0**fxp.fraction_bits)
+    np.rint(scaled, out=scaled)
     bound = 2.0 ** (fxp.ring_bits - 1)
-    if scaled.size and (scaled.max() >= bound or scaled.min() < -bound):
+    if scaled.size and not (scaled.max() < bound and scaled.min() >= -bound):  # NaN fails both
+        if not np.all(np.isfinite(real)):
+            raise ValueError("NaN or infinity cannot be encoded in fixed point")
         worst = float(np.max(np.abs(real)))
         raise ValueError(f"magnitude {worst:g} does not fit {fxp}, which holds values below {fxp.limit:g}")
     return scaled.astype(fxp.dtype)

@@ -142,7 +142,7 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     waves = yield from deal(
         party,
         items,
-        lambda: _look_up(dealt_waves(curve.harmonics, bits, precision), jnp.asarray(x.mask), shift, bits),
+        lambda: _look_up(dealt_waves(curve.harmonics, bits, precision), x.mask, shift, bits),
     )
     fxp = Fxp(NARROW, middle)
     if party.role == "D":
@@ -152,8 +152,8 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     constant = round(curve.constant * 2.0**scale) if party.role == "A" else 0
     constant += 1 << (drop - 1)  # two floors lose half a unit each
     factors = public_factors(curve, bits)
-    share = _inner_product(factors, jnp.asarray(x.c), waves, np.int32(constant), shift, bits, drop)
-    return Additive(share, x.shape, fxp)
+    share = _inner_product(factors, x.c, waves, np.int32(constant), shift, bits, drop)
+    return Additive(np.asarray(share), x.shape, fxp)
 
 
 def series_cost(size: int, curve: Curve) -> costs.Cost:
