@@ -110,7 +110,7 @@ def signs(
 
     Formats: x in any ring; the comparison reads bits low .. low + width - 1 of it (default: all). With low >
     0 values in [-2^low, 0) may read as not negative. Range: |x + offset| < 2^(low + width - 1).
-    Cost at width 16: 38 + 12 a further offset bits online, 75 + 15 offline; ceil(log4 of digits) rounds.
+    Cost at width 16: 12 bits an offset online, 53 + 15 an offset offline; ceil(log4 of digits) rounds.
     Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
     """
     width = x.fxp.ring_bits if width is None else width

@@ -139,7 +139,7 @@ def _run(
     """(x - mean) / sqrt(variance + eps) * gamma + beta over the last dimension.
 
     gamma, beta: Rss vectors (ring 32 or 64) or public arrays. variance: declared range of each row's variance
-    (default 2^-9 to 2^8; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner:
+    (default 2^-11 to 2^8; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner:
     least fraction bits. Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error:
     relative 2e-4 in 1/sigma, 1.5 ulp of the centred format in the mean, 1.5 ulp of `out`. Security: sums are
     local, every product leaves under a zero share or a full-width mask. Cost at ring 32 in and out: 60 bytes
