@@ -182,11 +182,15 @@ def _dealer_terms(mask: Array, sigma: Array, how: Window, word_bits: int) -> tup
     """The selected value for opened bits (0, 0), and what each opened bit adds."""
     size = mask.size
     flat = mask.reshape(-1)
-    first, second = unpack(sigma, size, word_bits).astype(np.int64)
+    chosen, chosen_wrapped = unpack(sigma, size, word_bits).astype(np.int64)
     plain = _factors(flat, how, 1.0, 0.0, how.dealt_bits)
     wrapped = _factors(flat, how, 1.0, -how.length, how.dealt_bits)
-    chosen, chosen_wrapped = first * plain, second * wrapped
-    return chosen + chosen_wrapped, plain - 2 * chosen, wrapped - 2 * chosen_wrapped
+    chosen *= plain
+    chosen_wrapped *= wrapped
+    plain -= 2 * chosen
+    wrapped -= 2 * chosen_wrapped
+    chosen += chosen_wrapped
+    return chosen, plain, wrapped
 
 
 @partial(jax.jit, static_argnames=("word_bits", "ring"))

@@ -12,7 +12,7 @@ from ditto_kernels.spread import cut, spread_costs
 from ditto_spu.plan import KernelStep, Step, Var, used
 from ditto_spu.report import Triple
 
-LEVEL = 1.1  # busiest party over the mean
+LEVEL = 1.2  # busiest party over the mean: cutting costs time, about 5 % of a layer for GeLU
 
 
 def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
