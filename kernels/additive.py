@@ -82,7 +82,7 @@ def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) ->
     """
     dtype = x.fxp.dtype
     if party.role == "D":
-        first, second = party.draw_both(name, x.shape, dtype)
+        first, second = party.draw_to_deal(name, x.shape, dtype)
         yield from exchange(party, name, None, (x.shape, dtype))
         return Opened(None, first + second, x.shape, x.fxp)
     mask = party.draw_with_dealer(name, x.shape, dtype)

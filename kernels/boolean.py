@@ -234,7 +234,7 @@ def evaluate(
     places = {index: place for place, index in enumerate(opened)}
     mask_shape = (len(opened), *shape)
     if party.role == "D":
-        first, second = party.draw_both("masks", mask_shape, dtype)
+        first, second = party.draw_to_deal("masks", mask_shape, dtype)
         chosen = tuple(tuple(places[i] for i in subset) for subset in needed)
         items = [Deal("products", (len(needed), *shape), dtype, xor=True)]
         yield from deal(party, items, lambda: [_mask_products(first ^ second, chosen)])

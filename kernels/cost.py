@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 ROLES = "ABD"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes sent by A, B and the dealer D; `a + b` runs one after the other, `a | b` in shared rounds."""
+    """Bytes sent by A, B and the dealer D; `a + b` runs one after the other, `a | b` in shared rounds.
+
+    `masked`: the same where the dealer's components are masks (`Party.masked`), if that costs otherwise.
+    """
 
     online: tuple[int, int, int] = (0, 0, 0)
     offline: tuple[int, int, int] = (0, 0, 0)
     rounds: int = 0
+    masked: Cost | None = None
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            _sum(self.online, other.online), _sum(self.offline, other.offline), self.rounds + other.rounds
-        )
+        return self._joined(other, self.rounds + other.rounds, lambda a, b: a + b)
 
     def __or__(self, other: Cost) -> Cost:
-        return Cost(
-            _sum(self.online, other.online), _sum(self.offline, other.offline), max(self.rounds, other.rounds)
-        )
+        return self._joined(other, max(self.rounds, other.rounds), lambda a, b: a | b)
+
+    def _joined(self, other: Cost, rounds: int, join: Callable[[Cost, Cost], Cost]) -> Cost:
+        masked = None
+        if self.masked is not None or other.masked is not None:
+            masked = join(self.in_mode(True), other.in_mode(True))
+        return Cost(_sum(self.online, other.online), _sum(self.offline, other.offline), rounds, masked)
 
     def __mul__(self, times: int) -> Cost:
         """So many copies one after the other."""
-        return Cost(_scale(self.online, times), _scale(self.offline, times), self.rounds * times)
+        masked = None if self.masked is None else self.masked * times
+        return Cost(_scale(self.online, times), _scale(self.offline, times), self.rounds * times, masked)
+
+    def in_mode(self, masked: bool) -> Cost:
+        """The cost with masked or with ordinary shares."""
+        return self.masked if masked and self.masked is not None else replace(self, masked=None)
 
     def by_rank(self, dealer: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         """(online, offline) bytes sent by parties 0, 1, 2 when `dealer` deals."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.multiply import finish, finish_cost
+from ditto_kernels.multiply import finish, finish_cost, how_to_finish, symmetric
 from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost
 
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
+Dot = Callable[[Array, Array], Array]
 
 LIMB_BITS = 22
 MAX_CONTRACTION = 2048  # 2 * 21 bits a limb product and 11 bits of terms stay exact in float64's 53 bits
@@ -39,13 +41,38 @@ def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
     return math.prod([left[i] for i in dims[0][0]])
 
 
-@partial(jax.jit, static_argnames="dims")
-def _int_products(x: Array, x_next: Array, w: Array, w_next: Array, dims: Dimensions) -> Array:
-    """(x_i + x_{i+1}) w_i + x_i w_{i+1}; XLA's fast integer dot is the int32 one."""
-    both, first = (x + x_next).astype(jnp.int32), x.astype(jnp.int32)
-    total = jax.lax.dot_general(both, w.astype(jnp.int32), dims)
-    total = total + jax.lax.dot_general(first, w_next.astype(jnp.int32), dims)
-    return total.astype(x.dtype)
+@partial(jax.jit, static_argnames=("dims", "role", "double"))
+def _int_products(
+    x: Array, x_next: Array, w: Array, w_next: Array, dims: Dimensions, role: str, double: bool
+) -> Array:
+    """In rings up to 32: XLA's fast integer dot is the int32 one."""
+    components = [each.astype(jnp.int32) for each in (x, x_next, w, w_next)]
+    return _FORMS[double](*components, lambda left, right: jax.lax.dot_general(left, right, dims), role)
+
+
+def _products(x: Array, x_next: Array, w: Array, w_next: Array, dot: Dot, role: str) -> Array:
+    """The nine products of components, each at one party: five products of matrices in all."""
+    if role == "D":
+        return dot(x + x_next, w + w_next)
+    if role == "A":
+        return dot(x, w_next) + dot(x_next, w + w_next)
+    return dot(x, w_next) + dot(x_next, w)
+
+
+def _twice(x: Array, x_next: Array, w: Array, w_next: Array, dot: Dot, role: str) -> Array:
+    """Shares of 2xw from one product of matrices a party.
+
+    2xw = (2 x_D + x_A)(2 w_D + w_A) + (x_A + 2 x_B)(w_A + 2 w_B) - 2 (x_B - x_D)(w_B - w_D), where x_A stands
+    for component D + 1 and x_B for D + 2.
+    """
+    if role == "D":
+        return dot(2 * x + x_next, 2 * w + w_next)
+    if role == "A":
+        return dot(x + 2 * x_next, w + 2 * w_next)
+    return -2 * dot(x - x_next, w - w_next)
+
+
+_FORMS: dict[bool, Callable[..., Array]] = {False: _products, True: _twice}
 
 
 @partial(jax.jit, static_argnames="dims")
@@ -90,25 +117,52 @@ def dot64(x: Array, w: Array, dims: Dimensions) -> NDArray[np.int64]:
     return total.reshape(result_shape(tuple(x.shape), tuple(w.shape), dims))
 
 
-def local_products(x: Rss, w: Rss, dims: Dimensions) -> Array:
-    """One's own 3-of-3 share of the product, without its zero share: must not leave the party like this."""
+def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float] | None) -> bool:
+    """Whether 2xw, with one fraction bit more, fits: then each party multiplies matrices once, not twice.
+
+    A narrow or lifted result needs the bits that its ring and the dropped ones fill; a truncated one twice
+    the declared range below 2^(k-2). Without a declared range there is no promise, so no.
+    """
+    how = how_to_finish(ring, fraction_bits, out, values)
+    if how.kind == "narrow":
+        return out.ring_bits <= ring - how.dropped - 1
+    if values is None or fraction_bits + 1 >= ring:
+        return False
+    more = how_to_finish(ring, fraction_bits + 1, out, values)
+    if more.kind == "lift":
+        return True
+    largest = max(map(abs, values)) * 2.0 ** (fraction_bits + 1) + 2.0**more.dropped
+    return more.kind == "truncate" and how.kind == "truncate" and largest < 2.0 ** (ring - 2)
+
+
+def local_products(role: str, x: Rss, w: Rss, dims: Dimensions, double: bool = False) -> Array:
+    """One's own 3-of-3 share of xw or 2xw, without its zero share: must not leave the party like this."""
     if x.fxp.ring_bits != w.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {w.fxp}")
+    parts = (x.mine, x.next, w.mine, w.next)
     if x.fxp.ring_bits <= 32:
-        return _int_products(x.mine, x.next, w.mine, w.next, dims)
-    both = np.asarray(x.mine) + np.asarray(x.next)
-    return dot64(both, w.mine, dims) + dot64(x.mine, w.next, dims)
+        return np.asarray(_int_products(*parts, dims, role, double)).astype(x.fxp.dtype, copy=False)
+    x_mine, x_next, w_mine, w_next = (np.asarray(part) for part in parts)
+    return _FORMS[double](x_mine, x_next, w_mine, w_next, partial(dot64, dims=dims), role)
 
 
-def matmul(party: Party, x: Rss, w: Rss, out: Fxp, dims: Dimensions) -> Protocol[Rss]:
+def matmul(
+    party: Party, x: Rss, w: Rss, out: Fxp, dims: Dimensions, range: float | None = None
+) -> Protocol[Rss]:
     """dot_general of two shared tensors, truncated to `out` on the way back to replicated shares.
 
-    Formats: x and w in one ring; out in that ring or a smaller one. Range, error, cost and security:
-    `multiply.finish`.
-    Source: ABY3 section 5.1 for the local product.
+    Formats: x and w in one ring; out in that ring or a smaller one. `range`: declared |result|, which may
+    make it cheaper (`doubles`, `finish`). Range, error, cost and security: `multiply.finish`.
+    Source: ABY3 section 5.1 for replicated products; one product a party: own, a local conversion to shares
+    of another linear scheme (Cramer, Damgard, Ishai, TCC 2005) whose reconstruction divides by two.
     """
-    z = local_products(x, w, dims)
-    return (yield from finish(party, z, x.fxp.fraction_bits + w.fxp.fraction_bits, out))
+    fraction_bits, values = x.fxp.fraction_bits + w.fxp.fraction_bits, symmetric(range)
+    double = doubles(x.fxp.ring_bits, fraction_bits, out, values)
+    if party.phase == "ahead" and not party.masked:  # what is dealt does not depend on the product
+        z = np.zeros(result_shape(x.shape, w.shape, dims), x.fxp.dtype)
+    else:
+        z = local_products(party.role, x, w, dims, double)
+    return (yield from finish(party, z, fraction_bits + double, out, values))
 
 
 def matmul_public(
@@ -136,10 +190,13 @@ def _matmul_reference(x: Array, w: Array, dims: Dimensions, **_: Any) -> NDArray
     return np.asarray(jax.lax.dot_general(np.asarray(x, np.float64), np.asarray(w, np.float64), dims))
 
 
-def _matmul_cost(x: Spec, w: Spec, out: Fxp, dims: Dimensions) -> Cost:
+def _matmul_cost(x: Spec, w: Spec, out: Fxp, dims: Dimensions, range: float | None = None) -> Cost:
     assert x.fxp is not None and w.fxp is not None
-    dropped = x.fxp.fraction_bits + w.fxp.fraction_bits - out.fraction_bits
-    return finish_cost(elements(result_shape(x.shape, w.shape, dims)), x.fxp.ring_bits, dropped, out)
+    ring, values = x.fxp.ring_bits, symmetric(range)
+    bits = x.fxp.fraction_bits + w.fxp.fraction_bits
+    bits += doubles(ring, bits, out, values)
+    count = elements(result_shape(x.shape, w.shape, dims))
+    return finish_cost(count, ring, bits - out.fraction_bits, out, values)
 
 
 def _matmul_public_cost(

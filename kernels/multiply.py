@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from ditto_kernels.cost import Cost, elements, everyone
+from ditto_kernels.additive import Additive, to_rss, to_rss_cost
+from ditto_kernels.cost import Cost, dealt, elements, everyone
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.party import Party, Protocol, Round
+from ditto_kernels.party import Deal, Party, Protocol, Round, deal
 from ditto_kernels.ring import Array, Fxp, container_bits, signed
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import narrow, narrowing_bias, truncate_opened, truncation_bias, wrap_cost
+from ditto_kernels.truncate import (
+    lift_opened,
+    narrow,
+    narrowing_bias,
+    truncate_additive,
+    truncate_cost,
+    truncate_opened,
+    truncation_bias,
+    upcast,
+    upcast_cost,
+    wrap_cost,
+)
+
+_LIFTED = 16  # ring of the opening that a lift starts from
 
 
 def zero_share(party: Party, name: str, shape: tuple[int, ...], ring: int) -> Array:
@@ -21,7 +38,7 @@ def zero_share(party: Party, name: str, shape: tuple[int, ...], ring: int) -> Ar
 
 
 def finish_kind(ring: int, dropped: int, out: Fxp) -> str:
-    """How a product share becomes replicated: 'plain', 'narrow' (free truncation) or 'truncate'."""
+    """What serves without a declared range: 'plain', 'narrow' (free truncation) or 'truncate'."""
     if out.ring_bits > ring:
         raise ValueError(f"a product in ring {ring} cannot be widened to {out} in one step")
     if dropped < 0:
@@ -31,48 +48,108 @@ def finish_kind(ring: int, dropped: int, out: Fxp) -> str:
     return "truncate"
 
 
-def finish(party: Party, z: Array, fraction_bits: int, out: Fxp) -> Protocol[Rss]:
+@dataclass(frozen=True)
+class Finish:
+    """How a 3-of-3 product share becomes replicated shares in `out`: see `finish`."""
+
+    ring: int
+    dropped: int  # fraction bits
+    out: Fxp
+    kind: str
+    bias: int = 0  # of a lift, in ulp of `out`: makes the value positive
+
+
+def lift_bias(out: Fxp, least: float, most: float) -> int | None:
+    """What makes a value in [least, most], and its rounding, positive and below 2^15 ulp; None: nothing."""
+    bias = max(0, math.ceil(-least / out.ulp + 2))
+    return bias if most / out.ulp + 2 + bias < 2 ** (_LIFTED - 1) else None
+
+
+def how_to_finish(
+    ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float] | None = None
+) -> Finish:
+    """The cheapest way to `out` for a product with so many fraction bits; `values`: its declared range."""
+    dropped = fraction_bits - out.fraction_bits
+    kind = finish_kind(ring, dropped, out)
+    if kind != "truncate":
+        return Finish(ring, dropped, out, kind)
+    if values is not None and out.ring_bits == ring == 2 * _LIFTED and dropped <= ring - _LIFTED:
+        bias = lift_bias(out, *values)
+        if bias is not None:
+            return Finish(ring, dropped, out, "lift", bias)
+    if out.ring_bits != ring:
+        raise ValueError(
+            f"product in ring {ring} with {fraction_bits} fraction bits cannot be truncated to {out}"
+        )
+    return Finish(ring, dropped, out, "truncate")
+
+
+def finish(
+    party: Party, z: Array, fraction_bits: int, out: Fxp, values: tuple[float, float] | None = None
+) -> Protocol[Rss]:
     """From one's own 3-of-3 product share with `fraction_bits` to replicated shares in `out`.
 
     plain:    same ring, nothing dropped: 3k bits, 1 round, exact.
     narrow:   into a ring of l <= k - dropped bits: 3l bits, 1 round, |e| <= 1.5 ulp, mean 0. Range |x| <
               2^(l-1) in `out`.
+    lift:     shares are shifted into ring 16, whose opening is lifted to ring 32: 128 bits, 2 rounds, |e| <=
+              1.5 ulp, mean 0. Range: the declared `values`, which fit 2^15 ulp.
     truncate: in the same ring: 4k + 4w bits, 2 rounds, |e| < 1.5 ulp, mean 0. Range |z| < 2^(k-2).
-    Every share leaves under a fresh zero share; truncation opens to A and B under full-width masks.
+    Every share leaves under a fresh zero share; what is opened to A and B is masked full-width. With masked
+    shares the dealer's share is dealt ahead, and A and B go on with a 2-of-2 sharing.
     """
     z = np.asarray(z)
-    ring, shape = 8 * z.dtype.itemsize, z.shape
-    dropped = fraction_bits - out.fraction_bits
-    kind = finish_kind(ring, dropped, out)
-    zero = zero_share(party, "zero", shape, ring)
-    if kind != "truncate":
-        bias = narrowing_bias(dropped) if party.rank == 0 else 0
-        mine = narrow(z + zero, dropped, out.ring_bits, bias)
-        (following,) = yield Round(
-            (party.send((party.rank - 1) % 3, "reshare", mine),),
-            (party.expect((party.rank + 1) % 3, "reshare", shape, out.dtype),),
-        )
-        return Rss(mine, following, out)
-    if out.ring_bits != ring:
-        raise ValueError(
-            f"product in ring {ring} with {fraction_bits} fraction bits cannot be truncated to {out}"
-        )
-    c, masks = yield from _open_product(party, z, zero, truncation_bias(ring, dropped))
-    return (yield from truncate_opened(party, c, masks, out, dropped, shape))
+    how = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
+    if party.masked:
+        return (yield from _finish_masked(party, z, how))
+    z = z + zero_share(party, "zero", z.shape, how.ring)
+    if how.kind == "truncate":
+        c, masks = yield from _open_product(party, z, truncation_bias(how.ring, how.dropped))
+        return (yield from truncate_opened(party, c, masks, out, how.dropped, z.shape))
+    target = _LIFTED if how.kind == "lift" else out.ring_bits
+    bias = narrowing_bias(how.dropped) if party.rank == 0 else 0
+    mine = narrow(z, how.dropped, target, bias)
+    if how.kind == "lift":
+        c, masks = yield from _open_product(party, mine, how.bias)
+        small = Fxp(_LIFTED, out.fraction_bits)
+        return (yield from lift_opened(party, c, masks, small, out.ring_bits, how.bias, z.shape))
+    (following,) = yield Round(
+        (party.send((party.rank - 1) % 3, "reshare", mine),),
+        (party.expect((party.rank + 1) % 3, "reshare", z.shape, out.dtype),),
+    )
+    return Rss(mine, following, out)
+
+
+def _finish_masked(party: Party, z: Array, how: Finish) -> Protocol[Rss]:
+    """The dealer's share depends on no input: it is dealt, and the rest is done on a 2-of-2 sharing."""
+    (dealt,) = yield from deal(party, [Deal("product", z.shape, z.dtype)], lambda: [z])
+    share = None if party.role == "D" else z + dealt
+    if how.kind == "truncate":
+        fxp = Fxp(how.ring, how.out.fraction_bits + how.dropped)
+        return (yield from truncate_additive(party, Additive(share, z.shape, fxp), how.dropped))
+    target = Fxp(_LIFTED if how.kind == "lift" else how.out.ring_bits, how.out.fraction_bits)
+    if share is not None:
+        bias = narrowing_bias(how.dropped, shares=2) if party.role == "A" else 0
+        share = narrow(share, how.dropped, target.ring_bits, bias)
+    small = Additive(share, z.shape, target)
+    if how.kind == "lift":
+        return (yield from upcast(party, small, how.out.ring_bits, how.bias))
+    return (yield from to_rss(party, small))
 
 
 def _open_product(
-    party: Party, z: Array, zero: Array, bias: int
+    party: Party, share: Array, bias: int
 ) -> Protocol[tuple[Array | None, tuple[Array, Array] | Array]]:
     """c = z + bias + r at A and B in one round: the dealer adds r to its own share and sends it to both."""
-    shape, dtype = tuple(z.shape), z.dtype
+    shape, dtype = tuple(share.shape), share.dtype
     if party.role == "D":
         masks = party.draw_both("mask", shape, dtype)
-        share = z + zero + masks[0] + masks[1]
+        share = share + masks[0] + masks[1]
         yield Round((party.send(party.a, "product", share), party.send(party.b, "product", share)))
         return None, masks
     mask = party.draw_with_dealer("mask", shape, dtype)
-    share = z + zero + dtype.type(bias if party.role == "A" else 0)
+    if party.role == "A":
+        share = share + dtype.type(bias)
     other = party.b if party.role == "A" else party.a
     received = yield Round(
         (party.send(other, "product", share),),
@@ -81,12 +158,21 @@ def _open_product(
     return share + received[0] + received[1], mask
 
 
-def finish_cost(count: int, ring: int, dropped: int, out: Fxp) -> Cost:
+def finish_cost(
+    count: int, ring: int, dropped: int, out: Fxp, values: tuple[float, float] | None = None
+) -> Cost:
     """Cost of `finish`."""
-    if finish_kind(ring, dropped, out) != "truncate":
-        return everyone(count, out.ring_bits)
-    size = count * ring // 8
-    return Cost(online=(size, size, 2 * size), rounds=1) + wrap_cost(count, container_bits(dropped))
+    how = how_to_finish(ring, out.fraction_bits + dropped, out, values)
+    gathered = dealt(count, ring)
+    if how.kind == "truncate":
+        size = count * ring // 8
+        joint = Cost(online=(size, size, 2 * size), rounds=1) + wrap_cost(count, container_bits(dropped))
+        return replace(joint, masked=gathered + truncate_cost(count, ring, dropped))
+    if how.kind == "lift":
+        size = count * _LIFTED // 8
+        joint = Cost(online=(size, size, 2 * size), rounds=1) + wrap_cost(count, ring - _LIFTED)
+        return replace(joint, masked=gathered + upcast_cost(count, _LIFTED, ring))
+    return replace(everyone(count, out.ring_bits), masked=gathered + to_rss_cost(count, out.ring_bits))
 
 
 def local_product(x: Rss, y: Rss) -> Array:
@@ -97,8 +183,10 @@ def local_product(x: Rss, y: Rss) -> Array:
     return product
 
 
-def multiply(party: Party, x: Rss, y: Rss, out: Fxp) -> Protocol[Rss]:
-    """Elementwise x * y with numpy broadcasting, truncated to `out`.
+def multiply(
+    party: Party, x: Rss, y: Rss, out: Fxp, values: tuple[float, float] | None = None
+) -> Protocol[Rss]:
+    """Elementwise x * y with numpy broadcasting, truncated to `out`; `values`: declared range of the result.
 
     Formats: x and y in one ring k; out in ring k or smaller (`finish` chooses). Source: ABY3 section 5.1 for
     the local product; truncation as in `truncate`.
@@ -106,28 +194,41 @@ def multiply(party: Party, x: Rss, y: Rss, out: Fxp) -> Protocol[Rss]:
     if x.fxp.ring_bits != y.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {y.fxp}")
     z = local_product(x, y)
-    return (yield from finish(party, z, x.fxp.fraction_bits + y.fxp.fraction_bits, out))
+    return (yield from finish(party, z, x.fxp.fraction_bits + y.fxp.fraction_bits, out, values))
 
 
-def multiply_cost(shape: tuple[int, ...], x: Fxp, y: Fxp, out: Fxp) -> Cost:
+def multiply_cost(
+    shape: tuple[int, ...], x: Fxp, y: Fxp, out: Fxp, values: tuple[float, float] | None = None
+) -> Cost:
     """Cost of `multiply` with a result of that shape."""
     dropped = x.fraction_bits + y.fraction_bits - out.fraction_bits
-    return finish_cost(elements(shape), x.ring_bits, dropped, out)
+    return finish_cost(elements(shape), x.ring_bits, dropped, out, values)
 
 
-def _multiply_reference(x: Array, y: Array) -> Array:
+def symmetric(range: float | None) -> tuple[float, float] | None:
+    """A declared magnitude as a range of values."""
+    return None if range is None else (-range, range)
+
+
+def _run(party: Party, x: Rss, y: Rss, out: Fxp, range: float | None = None) -> Protocol[Rss]:
+    """`multiply`; `range`: declared |result|."""
+    return (yield from multiply(party, x, y, out, symmetric(range)))
+
+
+def _multiply_reference(x: Array, y: Array, range: float | None = None) -> Array:
     return np.asarray(x) * np.asarray(y)
 
 
-def _multiply_kernel_cost(x: Spec, y: Spec, out: Fxp) -> Cost:
+def _multiply_kernel_cost(x: Spec, y: Spec, out: Fxp, range: float | None = None) -> Cost:
     assert x.fxp is not None and y.fxp is not None
-    return multiply_cost(np.broadcast_shapes(x.shape, y.shape), x.fxp, y.fxp, out)
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    return multiply_cost(shape, x.fxp, y.fxp, out, symmetric(range))
 
 
-def _multiply_error(x: Spec, y: Spec, out: Fxp) -> float:
+def _multiply_error(x: Spec, y: Spec, out: Fxp, range: float | None = None) -> float:
     return 1.5 * out.ulp
 
 
 MULTIPLY = Kernel(
-    "multiply", multiply, _multiply_reference, _multiply_kernel_cost, _multiply_error, "ABY3 (2018), 5.1"
+    "multiply", _run, _multiply_reference, _multiply_kernel_cost, _multiply_error, "ABY3 (2018), 5.1"
 )

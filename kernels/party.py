@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from ditto_kernels.prg import Randomness
 from ditto_kernels.ring import Array
 
 T = TypeVar("T")
+Phase = Literal["whole", "ahead", "online"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,18 @@ class Party:
     For one kernel the roles are fixed: the `dealer` D deals input-independent material to A = D + 1 and B = D
     + 2 (mod 3), who alone open masked values. A holds (x_{D+1}, x_{D+2}), B holds (x_{D+2}, x_D), so A's sum
     x_{D+1} + x_{D+2} and B's x_D are a 2-of-2 sharing without any message.
+
+    masked: D's two components of every value are masks that depend on no input (one dealer for a whole
+    request), so that all D sends can be made ahead. phase: "ahead" makes what is dealt and nothing else,
+    "online" presumes that this was done, "whole" does both at once.
     """
 
     rank: int
     randomness: Randomness
     dealer: int = 2
     scope: str = ""
+    masked: bool = False
+    phase: Phase = "whole"
 
     @property
     def role(self) -> str:
@@ -79,6 +86,13 @@ class Party:
             self.draw(self.dealer + 1, name, shape, dtype),
             self.draw(self.dealer, name, shape, dtype),
         )
+
+    def draw_to_deal(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """`draw_both` for masks from which the dealer only deals: zeros, once all is dealt."""
+        if self.phase == "online":
+            zeros = np.broadcast_to(dtype.type(0), tuple(shape))
+            return zeros, zeros
+        return self.draw_both(name, shape, dtype)
 
     def send(self, to: int, name: str, array: Array, offline: bool = False) -> Send:
         return Send(to, f"{self.scope}:{name}", array, offline)
@@ -151,9 +165,9 @@ class Deal:
 def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]]) -> Protocol[list[Any]]:
     """Deal tensors: A's share is drawn from the stream it has with the dealer, B receives the difference.
 
-    `make` runs at the dealer alone and returns the values in the order of `items`. A and B get their shares,
-    the dealer gets the values. Security: A sees uniform bytes, B a one-time-padded value; both independent of
-    inputs.
+    `make` runs at the dealer alone, unless all was dealt ahead, and returns the values in the order of
+    `items`. A and B get their shares. Security: A sees uniform bytes, B a one-time-padded value; both are
+    independent of inputs.
     """
     if party.role == "A":
         yield Round()
@@ -163,6 +177,9 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
             (), tuple(party.expect(party.dealer, item.name, item.shape, item.dtype) for item in items)
         )
         return list(received)
+    if party.phase == "online":
+        yield Round()
+        return [None] * len(items)
     values = [np.asarray(value) for value in make()]
     sends = []
     for item, value in zip(items, values, strict=True):
@@ -171,4 +188,4 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
         difference(value, pad, out=pad)
         sends.append(party.send(party.b, item.name, pad, offline=True))
     yield Round(tuple(sends))
-    return list(values)
+    return [None] * len(items)

@@ -35,7 +35,7 @@ def open_bits(party: Party, bits: Bits) -> Protocol[tuple[Array | None, Array]]:
     """(beta = b ^ rho known to A and B, rho: own XOR share, or the dealer's whole mask). 2 bits, 1 round."""
     dtype = np.dtype(f"uint{bits.word_bits}")
     if party.role == "D":
-        first, second = party.draw_both("rho", bits.shape, dtype)
+        first, second = party.draw_to_deal("rho", bits.shape, dtype)
         yield from exchange(party, "beta", None, (bits.shape, dtype))
         return None, first ^ second
     mask = party.draw_with_dealer("rho", bits.shape, dtype)

@@ -132,8 +132,14 @@ def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
         raise ValueError(f"cannot truncate {x.fxp} by {bits} bits")
     if x.fxp.fraction_bits < bits:
         raise ValueError(f"truncating {x.fxp} by {bits} bits leaves no fraction bits")
+    return (yield from truncate_additive(party, from_rss(party, x), bits))
+
+
+def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
+    """`truncate` of a 2-of-2 sharing."""
+    ring = x.fxp.ring_bits
     fxp = Fxp(ring, x.fxp.fraction_bits - bits)
-    c, masks = yield from _open_biased(party, from_rss(party, x), truncation_bias(ring, bits))
+    c, masks = yield from _open_biased(party, x, truncation_bias(ring, bits))
     return (yield from truncate_opened(party, c, masks, fxp, bits, x.shape))
 
 
@@ -186,16 +192,32 @@ def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) 
         raise ValueError(f"upcast from ring {source} to ring {ring}: use downcast")
     bias = 1 << (source - 2) if bias is None else bias
     additive = from_rss(party, x) if isinstance(x, Rss) else x
-    fxp, width = Fxp(ring, x.fxp.fraction_bits), container_bits(ring - source)
     c, masks = yield from _open_biased(party, additive, bias)
+    return (yield from lift_opened(party, c, masks, x.fxp, ring, bias, x.shape))
+
+
+def lift_opened(
+    party: Party,
+    c: Array | None,
+    masks: tuple[Array, Array] | Array,
+    source: Fxp,
+    ring: int,
+    bias: int,
+    shape: tuple[int, ...],
+) -> Protocol[Rss]:
+    """Second half of every upcast: from c = x + bias + r in `source` to shares of x in the larger ring.
+
+    `masks` as for `truncate_opened`; range and error as for `upcast`.
+    """
+    fxp, width = Fxp(ring, source.fraction_bits), container_bits(ring - source.ring_bits)
     dealer_masks = masks if isinstance(masks, tuple) else None
-    mine, following = yield from reshared_wrap(party, c, source, width, x.shape, dealer_masks)
-    lift = partial(_lifted_mask, ring=source, target=ring)
+    mine, following = yield from reshared_wrap(party, c, source.ring_bits, width, shape, dealer_masks)
+    lift = partial(_lifted_mask, ring=source.ring_bits, target=ring)
     if dealer_masks is not None:
         return Rss(lift(dealer_masks[1], mine), lift(dealer_masks[0], following), fxp)
     own = party.role == "A"
     masked = lift(masks, mine if own else following)
-    opening = _lifted_opening(c, following if own else mine, source, ring, bias)
+    opening = _lifted_opening(c, following if own else mine, source.ring_bits, ring, bias)
     return Rss(masked, opening, fxp) if own else Rss(opening, masked, fxp)
 
 
@@ -204,9 +226,9 @@ def upcast_cost(count: int, source: int, target: int) -> Cost:
     return exchanged(count, source) + wrap_cost(count, container_bits(target - source))
 
 
-def narrowing_bias(bits: int) -> int:
-    """Added to component 0 before all three are shifted: three floors lose 1.5 units on average."""
-    return 3 * ((1 << bits) - 1) // 2
+def narrowing_bias(bits: int, shares: int = 3) -> int:
+    """Added to one share before all are shifted: each floor loses half a unit on average."""
+    return shares * ((1 << bits) - 1) // 2
 
 
 def narrow(component: Array, bits: int, ring: int, bias: int) -> Array:

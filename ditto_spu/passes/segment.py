@@ -174,7 +174,7 @@ def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attribut
     """(kernel, attributes, operands) of an operation."""
     operands = list(op.operands)
     if kind == "multiply":
-        return "multiply", (), operands
+        return "multiply", _declared(op), operands
     if kind == "matmul":
         return _matmul_call(builder, op, operands)
     name = op_name(op)
@@ -195,6 +195,12 @@ def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attribut
     return kernel, tuple(attributes), operands
 
 
+def _declared(op: ir.Op) -> Attributes:
+    """What lets a product take a cheaper form: the range that a rule declares for its result."""
+    declared = ir.attribute(op, "ditto.range")
+    return () if declared is None else (("range", float(declared)),)
+
+
 def _matmul_call(
     builder: _Builder, op: ir.Op, operands: list[ir.Value]
 ) -> tuple[str, Attributes, list[ir.Value]]:
@@ -204,7 +210,7 @@ def _matmul_call(
         tuple(ir.dimensions(op, numbers, f"{side}_batching_dimensions") for side in ("lhs", "rhs")),
     )
     if all(builder.secret[each] for each in operands):
-        return "matmul", (("dims", dims),), operands
+        return "matmul", (("dims", dims), *_declared(op)), operands
     public_left = builder.secret[operands[1]]
     factor = Fxp.parse(ir.attribute(op, "ditto.factor"))
     attributes = (

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.linear import dot64, matmul, matmul_public
-from ditto_kernels.multiply import multiply, multiply_cost
+from ditto_kernels.kernel import Spec
+from ditto_kernels.linear import MATMUL, dot64, doubles, local_products, matmul, matmul_public
+from ditto_kernels.multiply import how_to_finish, lift_bias, multiply, multiply_cost
 from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.rss import share
 from ditto_kernels.truncate import convert, convert_cost, downcast, truncate, upcast
 
 F = Fxp.parse
@@ -127,3 +129,69 @@ def test_ring_64_products_are_exact_beyond_one_block_of_terms(rng):
     x = rng.integers(-(2**63), 2**63 - 1, (2, 2100), dtype=np.int64)
     w = rng.integers(-(2**63), 2**63 - 1, (2100, 2), dtype=np.int64)
     assert np.array_equal(dot64(x, w, (((1,), (0,)), ((), ()))), x @ w)
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("format_", ["fxp16.0", "fxp32.0", "fxp64.0"])
+def test_shares_of_products_add_up_exactly_in_the_ring(rng, format_, double):
+    """Every role's local product, over the whole ring: their sum is xw, or 2xw from half the products."""
+    fxp, dims = F(format_), (((1,), (0,)), ((), ()))
+    low, high = np.iinfo(fxp.dtype).min, np.iinfo(fxp.dtype).max
+    x, w = (rng.integers(low, high, shape, fxp.dtype, endpoint=True) for shape in ((5, 9), (9, 4)))
+    parts = zip(share(x, fxp, rng.bytes), share(w, fxp, rng.bytes), "DAB", strict=True)
+    total = sum(local_products(role, mine, weight, dims, double) for mine, weight, role in parts)
+    with np.errstate(over="ignore"):
+        assert np.array_equal(total, (x @ w) * fxp.dtype.type(1 + double))
+
+
+@pytest.mark.parametrize(
+    ("ring", "bits", "out", "range_", "kind", "double"),
+    [
+        (32, 25, "fxp32.11", None, "truncate", False),
+        (32, 25, "fxp32.11", 15, "truncate", True),  # 2 * 15 * 2^25 < 2^30
+        (32, 25, "fxp32.11", 16, "truncate", False),
+        (32, 25, "fxp32.11", 7.9, "lift", True),
+        (32, 27, "fxp32.11", 3.9, "lift", False),  # a bit more to drop than ring 16 leaves room for
+        (32, 25, "fxp16.9", None, "narrow", False),
+        (32, 24, "fxp16.9", None, "narrow", True),
+        (64, 36, "fxp64.18", None, "truncate", False),
+        (64, 36, "fxp64.18", 2.0**24, "truncate", True),
+        (64, 36, "fxp32.12", None, "narrow", True),
+        (32, 12, "fxp32.12", 3, "plain", False),
+    ],
+)
+def test_a_declared_range_chooses_the_cheapest_form(ring, bits, out, range_, kind, double):
+    values = None if range_ is None else (-range_, range_)
+    assert how_to_finish(ring, bits, F(out), values).kind == kind
+    assert doubles(ring, bits, F(out), values) == double
+
+
+def test_a_lift_serves_what_fits_15_bits_after_its_bias():
+    assert lift_bias(F("fxp32.14"), 0.0, 1.0) == 2  # a probability
+    assert lift_bias(F("fxp32.11"), -7.9, 7.9) is not None
+    assert lift_bias(F("fxp32.11"), -8.0, 8.0) is None
+
+
+@pytest.mark.parametrize("dealer", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("out", "range_"), [("fxp32.11", 7.9), ("fxp32.11", 15.0), ("fxp16.9", 31.0), ("fxp32.9", 31.0)]
+)
+def test_products_with_a_declared_range_reach_all_of_it(mpc, rng, out, range_, dealer):
+    left, right, out, dims = F("fxp32.11"), F("fxp32.13"), F(out), (((1,), (0,)), ((), ()))
+    x, w = rng.uniform(-1, 1, (60, 16)), rng.uniform(-1, 1, (16, 20))
+    scale = (range_ - 0.01) / np.max(np.abs(x @ w))
+    x *= scale
+    outcome = mpc(matmul, (x, left), (w, right), dealer=dealer, out=out, dims=dims, range=range_)
+    exact = decode(encode(x, left), left) @ decode(encode(w, right), right)
+    assert np.max(np.abs(outcome.value - exact)) <= 1.5 * out.ulp
+    specs = Spec(x.shape, left), Spec(w.shape, right)
+    outcome.assert_cost(MATMUL.cost(*specs, out=out, dims=dims, range=range_), dealer)
+
+
+def test_a_lifted_product_of_one_sign_uses_the_whole_range(mpc, rng):
+    fxp, out = F("fxp32.13"), F("fxp32.14")
+    x, y = np.append(rng.uniform(0, 1, 500), [0, 1]), np.append(rng.uniform(0, 1, 500), [1, 1])
+    outcome = mpc(multiply, (x, fxp), (y, fxp), out=out, values=(0.0, 1.0))
+    exact = decode(encode(x, fxp), fxp) * decode(encode(y, fxp), fxp)
+    assert np.max(np.abs(outcome.value - exact)) <= 1.5 * out.ulp
+    outcome.assert_cost(multiply_cost(x.shape, fxp, fxp, out, (0.0, 1.0)), 2)
