@@ -57,6 +57,9 @@ def _retrieve(party: Party, ids: Rss, bits: int) -> Protocol[_Key | None]:
     )
     if party.role == "D":
         first, second = party.draw_both("seeds", (count, 2), word)
+        if party.phase == "online":
+            yield Round()
+            return None
         points = -np.asarray(opened.mask).reshape(-1).astype(np.int64) & ((1 << bits) - 1)
         values = generate(points, depth, first, second)
         sends = [
@@ -124,17 +127,22 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
     rows, width = table.shape
     ring = _index_ring(rows, ids.fxp)
     index = ids if ring == ids.fxp else downcast(party, ids, ring)
+    shape = (*ids.shape, width)
+    ahead = party.phase == "ahead"  # then only one's own part is dealt, and no row is looked up
     keys = yield from parallel(
         *(
             _retrieve(party.at(f"dealer{dealer}").with_dealer(dealer), index, address_bits(rows))
-            for dealer in range(PARTIES)
+            for dealer in ((party.rank,) if ahead else range(PARTIES))
         )
     )
-    # The holders of component j are j and j - 1, so that j + 1 deals for it.
-    mine = _rows(keys[(party.rank + 1) % PARTIES], table.mine)
-    following = _rows(keys[(party.rank + 2) % PARTIES], table.next)
-    share = (mine + following).astype(table.fxp.dtype, copy=False).reshape(*ids.shape, width)
-    result = yield from finish(party.at("sum"), jnp.asarray(share), table.fxp.fraction_bits, table.fxp)
+    if ahead:
+        share = np.zeros(shape, table.fxp.dtype)
+    else:
+        # The holders of component j are j and j - 1, so that j + 1 deals for it.
+        mine = _rows(keys[(party.rank + 1) % PARTIES], table.mine)
+        following = _rows(keys[(party.rank + 2) % PARTIES], table.next)
+        share = (mine + following).astype(table.fxp.dtype, copy=False).reshape(shape)
+    result = yield from finish(party.at("sum"), share, table.fxp.fraction_bits, table.fxp)
     return (yield from convert(party.at("out"), result, out))
 
 
@@ -172,4 +180,5 @@ EMBEDDING_KERNEL = Kernel(
     embedding_cost,
     embedding_error,
     "private retrieval with point functions: Boyle, Gilboa, Ishai (CCS 2016); replicated sharing: ABY3",
+    all_deal=True,
 )

@@ -27,7 +27,8 @@ class Kernel:
     operands are Rss, public ones numpy arrays. reference(*arrays, **attributes) is its plaintext meaning.
     cost(*specs, out=, **attributes) equals the counted traffic. error(*specs, out=, **attributes) bounds
     |result - reference| for inputs on the grid and within range. `elementwise`: elements do not interact.
-    `along`: the attribute that names the one dimension along which they do.
+    `along`: the attribute that names the one dimension along which they do. `all_deal`: all three parties
+    take part alike, so that the result is no masked sharing before `ahead.remask`.
     """
 
     name: str
@@ -38,3 +39,4 @@ class Kernel:
     paper: str
     elementwise: bool = False
     along: str | None = None
+    all_deal: bool = False

@@ -126,7 +126,7 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
     how = how_to_finish(ring, fraction_bits, out, values)
     if how.kind == "narrow":
         return out.ring_bits <= ring - how.dropped - 1
-    if values is None or fraction_bits + 1 >= ring:
+    if how.kind == "plain" or values is None or fraction_bits + 1 >= ring:
         return False
     more = how_to_finish(ring, fraction_bits + 1, out, values)
     if more.kind == "lift":

@@ -158,7 +158,12 @@ class MemLink:
         return Traffic(sent, messages, offline_sent, offline_messages, self._clock)
 
 
-def memory_links(timeout: float = 60.0) -> tuple[MemLink, MemLink, MemLink]:
-    """Three connected links for three threads."""
-    boxes = [_Mailbox() for _ in range(3)]
+Dealt = dict[tuple[int, str], NDArray[Any]]  # tensors dealt ahead to one party, by (source, tag)
+
+
+def memory_links(
+    timeout: float = 60.0, dealt: Sequence[Dealt] = ({}, {}, {})
+) -> tuple[MemLink, MemLink, MemLink]:
+    """Three connected links for three threads; `dealt`: what each party received ahead."""
+    boxes = [_Mailbox(arrived={key: (array, 0) for key, array in each.items()}) for each in dealt]
     return (MemLink(0, boxes, timeout), MemLink(1, boxes, timeout), MemLink(2, boxes, timeout))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.experimental import enable_x64
 
-from ditto_kernels.link import MemLink, Traffic, memory_links
+from ditto_kernels.link import Dealt, MemLink, Traffic, memory_links
 from ditto_kernels.party import Party
 from ditto_kernels.prg import KEY_BYTES, PairKeys, Randomness
 
+Keys = tuple[PairKeys, PairKeys, PairKeys]
 
-def fresh_keys(seed: bytes | None = None) -> tuple[PairKeys, PairKeys, PairKeys]:
+
+def fresh_keys(seed: bytes | None = None) -> Keys:
     """Pairwise keys, from the system. A seed makes the run reproducible and INSECURE."""
     if seed is None:
         keys = [secrets.token_bytes(KEY_BYTES) for _ in range(3)]
@@ -33,12 +35,17 @@ def run_three(
     program: Callable[[Party, MemLink], Any],
     *,
     seed: bytes | None = None,
+    keys: Keys | None = None,
+    dealt: Sequence[Dealt] = ({}, {}, {}),
     timeout: float = 60.0,
     observer: Callable[[int, Any], None] | None = None,
 ) -> tuple[list[Any], list[Traffic]]:
-    """Run `program(party, link)` at three threads. The first exception of any party reaches the caller."""
-    links = memory_links(timeout)
-    keys = fresh_keys(seed)
+    """Run `program(party, link)` at three threads. The first exception of any party reaches the caller.
+
+    keys: of a request for which `dealt` was made ahead; fresh ones otherwise.
+    """
+    links = memory_links(timeout, dealt)
+    keys = fresh_keys(seed) if keys is None else keys
     results: list[Any] = [None] * 3
     failures: list[BaseException] = []
 

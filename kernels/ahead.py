@@ -1,0 +1,66 @@
+"""What a dealer makes before any input exists: its side of a protocol, driven without the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ditto_kernels.additive import from_rss, to_rss, to_rss_cost
+from ditto_kernels.cost import Cost
+from ditto_kernels.link import Send
+from ditto_kernels.party import Party, Protocol
+from ditto_kernels.ring import Fxp
+from ditto_kernels.rss import Rss
+
+T = TypeVar("T")
+
+
+def deal_ahead(protocol: Protocol[T]) -> tuple[T, list[Send]]:
+    """Drive one party's side of a protocol alone; returns its result and the dealt tensors.
+
+    What it would receive is zero, and what it would send online is dropped: dealt tensors depend on neither.
+    The result means something only with masked shares, where the dealer's components are masks.
+    """
+    dealt: list[Send] = []
+    received: list[Any] | None = None
+    while True:
+        try:
+            with np.errstate(over="ignore"):  # rings wrap, which numpy reports for scalars
+                step = next(protocol) if received is None else protocol.send(received)
+        except StopIteration as stop:
+            return stop.value, dealt
+        dealt += [send for send in step.sends if send.offline]
+        received = [np.zeros(each.shape, each.dtype) for each in step.receives]
+
+
+def nothing(shape: tuple[int, ...], fxp: Fxp) -> Rss:
+    """Stands for an operand while its kernel is dealt for: a shape and a format, no memory."""
+    zeros = np.broadcast_to(fxp.dtype.type(0), shape)
+    return Rss(zeros, zeros, fxp)
+
+
+def remask(party: Party, x: Rss, name: str = "remask") -> Protocol[Rss]:
+    """The same value with fresh masks as the dealer's components.
+
+    After protocols in which all three parties take part alike, so that masked shares can go on. Cost: 2k
+    bits, 1 round. Security: that of `to_rss`.
+    """
+    return (yield from to_rss(party, from_rss(party, x), name))
+
+
+def remask_cost(count: int, ring: int) -> Cost:
+    """Cost of `remask`."""
+    return to_rss_cost(count, ring)
+
+
+def dealers_part(party: Party, shape: tuple[int, ...], fxp: Fxp, name: str = "remask") -> Rss:
+    """The dealer's components of what `remask` will return: they are masks, and known beforehand."""
+    first, second = party.draw_both(name, shape, fxp.dtype)
+    return Rss(second, first, fxp)
+
+
+def in_phase(party: Party, phase: Any) -> Party:
+    """The same party, dealing ahead or online."""
+    return replace(party, phase=phase)

@@ -1,0 +1,84 @@
+"""One or more calls of every kernel, for the tests that hold for all of them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.kernel import Spec
+from ditto_kernels.ring import Fxp, decode, encode
+
+F = Fxp.parse
+DOT = (((1,), (0,)), ((), ()))
+
+
+@dataclass(frozen=True)
+class Example:
+    """Operands as (low, high, shape, format), or (low, high, shape) for a public one, drawn uniformly."""
+
+    kernel: str
+    operands: tuple[tuple[Any, ...], ...]
+    out: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        notes = "-".join(str(value) for value in self.attributes.values() if isinstance(value, str))
+        return f"{self.kernel}-{self.operands[0][-1]}-{self.out}{'-' + notes if notes else ''}"
+
+
+EXAMPLES = [
+    Example("cast", ((-7, 7, (9, 5), "fxp32.12"),), "fxp32.8"),
+    Example("cast", ((-7, 7, (9, 5), "fxp16.9"),), "fxp64.18"),
+    Example("multiply", ((-3, 3, (9, 5), "fxp32.12"), (-3, 3, (5,), "fxp32.12")), "fxp32.12"),
+    Example("matmul", ((-1, 1, (9, 6), "fxp32.12"), (-1, 1, (6, 5), "fxp32.12")), "fxp16.8", {"dims": DOT}),
+    Example("matmul", ((-1, 1, (9, 6), "fxp64.18"), (-1, 1, (6, 5), "fxp64.18")), "fxp64.18", {"dims": DOT}),
+    Example(
+        "matmul_public",
+        ((-1, 1, (9, 6), "fxp32.12"), (-1, 1, (6, 5))),
+        "fxp32.12",
+        {"dims": DOT, "weight_fraction_bits": 12},
+    ),
+    Example("maximum", ((-3, 3, (9, 5), "fxp16.8"), (-3, 3, (9, 5), "fxp16.8")), "fxp16.8"),
+    Example("reduce_max", ((-3, 3, (9, 5), "fxp16.8"),), "fxp16.8", {"dim": 1}),
+    Example("exponential", ((-6, 0, (9, 5), "fxp32.12"),), "fxp32.14", {"hi": 0.0}),
+    Example("reciprocal", ((1, 100, (45,), "fxp32.12"),), "fxp32.18"),
+    Example("rsqrt", ((0.5, 100, (45,), "fxp32.14"),), "fxp32.14"),
+    Example(
+        "divide",
+        ((-9, 9, (45,), "fxp32.12"), (1, 90, (45,), "fxp32.12")),
+        "fxp32.12",
+        {"lo": 0.5, "hi": 100.0},
+    ),
+    Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"),), "fxp32.14", {"dim": 2}),
+    Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}),
+    Example(
+        "layer_norm",
+        ((-3, 3, (5, 96), "fxp32.12"), (0.5, 2, (96,), "fxp32.12"), (-1, 1, (96,), "fxp32.12")),
+        "fxp32.12",
+        {"dim": 1},
+    ),
+    Example("tanh", ((-6, 6, (45,), "fxp16.9"),), "fxp32.12"),
+    Example("sigmoid", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
+    Example("silu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
+    Example("embedding", ((-3, 3, (37, 6), "fxp32.12"), ("integers", 37, (4, 3), "fxp64.0")), "fxp32.12"),
+    Example("gelu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
+]
+
+
+def draw(operand: tuple[Any, ...], rng: np.random.Generator) -> Any:
+    low, high, shape, *fxp = operand
+    if low == "bits":
+        values = rng.integers(0, 2, shape).astype(np.float64 if fxp else bool)
+    elif low == "integers":
+        values = rng.integers(0, high, shape).astype(np.float64)
+    else:
+        values = rng.uniform(low, high, shape)
+    return (values, F(fxp[0])) if fxp else values
+
+
+def specs(example: Example) -> list[Spec]:
+    return [Spec(shape, F(fxp[0]) if fxp else None) for _, _, shape, *fxp in example.operands]
+
+
+def on_grid(operand: Any) -> Any:
+    return decode(encode(*operand), operand[1]) if isinstance(operand, tuple) else operand
