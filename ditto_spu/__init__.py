@@ -4,6 +4,18 @@ from ditto_spu.api import Result, SecureFunction, secure
 from ditto_spu.comparison import Comparison
 from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError
+from ditto_spu.material import Material
+from ditto_spu.material import load as load_material
 from ditto_spu.report import CostReport
 
-__all__ = ["Comparison", "CostReport", "DittoError", "Result", "SecureFunction", "load_config", "secure"]
+__all__ = [
+    "Comparison",
+    "CostReport",
+    "DittoError",
+    "Material",
+    "Result",
+    "SecureFunction",
+    "load_config",
+    "load_material",
+    "secure",
+]

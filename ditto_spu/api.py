@@ -16,6 +16,8 @@ from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, acc
 from ditto_spu.compiler import Lowered, compile_call
 from ditto_spu.config import load_config
 from ditto_spu.frontend import trace
+from ditto_spu.material import Material
+from ditto_spu.precompute import precompute
 from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
 from ditto_spu.simulate import simulate
@@ -38,6 +40,8 @@ def secure(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
     public: names of parameters whose values all parties may know (masks, positions). A public mask reveals
         lengths.
     static_argnums, static_argnames: as in jax.jit.
+    masked: keep every value as a masked one that two parties hold, with masks that the third knows. Products
+        take one round and half the bytes online, and the third party works ahead of the inputs.
     checked: verify every declared range while simulating. seed: reproducible and INSECURE randomness.
     """
     if fn is None:
@@ -56,6 +60,7 @@ class SecureFunction:
         public: Sequence[str] = (),
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = (),
+        masked: bool = False,
         checked: bool = False,
         seed: int | None = None,
     ) -> None:
@@ -63,6 +68,7 @@ class SecureFunction:
         self._config = load_config(config)
         self._public = tuple(public) if not isinstance(public, str) else public
         self._static: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+        self._masked = masked
         self._checked = checked
         self._seed = seed
         self._compiled: dict[Any, Lowered] = {}
@@ -72,20 +78,47 @@ class SecureFunction:
         """The outputs alone."""
         return self.run(*args, **kwargs).outputs
 
-    def run(self, *args: Any, progress: Callable[[int, int], None] | None = None, **kwargs: Any) -> Result:
-        """Outputs and cost report. `progress(done, steps)` is called after every step."""
+    def run(
+        self,
+        *args: Any,
+        progress: Callable[[int, int], None] | None = None,
+        material: Material | None = None,
+        **kwargs: Any,
+    ) -> Result:
+        """Outputs and cost report. `progress(done, steps)` is called after every step.
+
+        material: what `precompute` made for these arguments' shapes; it serves once.
+        """
         lowered = self.lower(*args, **kwargs)
         values = self._leaves(args, kwargs)
-        done = simulate(lowered.plan, values, seed=self._seed, checked=self._checked, progress=progress)
+        done = simulate(
+            lowered.plan,
+            values,
+            seed=self._seed,
+            checked=self._checked,
+            progress=progress,
+            material=material,
+        )
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, done.report)
+
+    def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
+        """Make the offline part of one request ahead: of the secret arguments only shapes matter.
+
+        folder: where to keep it (`ditto_spu.load_material` reads it); else it stays in memory.
+        """
+        lowered = self.lower(*args, **kwargs)
+        made = precompute(lowered.plan, self._leaves(args, kwargs), seed=self._seed)
+        return made if folder is None else made.save(Path(folder))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments without running."""
         key = self._key(args, kwargs)
         if key is None or key not in self._compiled:
             traced = trace(self._fn, args, kwargs, public=self._public, **self._static)
-            lowered = compile_call(traced, self._config, getattr(self._fn, "__name__", "function"))
+            lowered = compile_call(
+                traced, self._config, getattr(self._fn, "__name__", "function"), self._masked
+            )
             if key is None:
                 return lowered
             self._compiled[key] = lowered
@@ -97,6 +130,7 @@ class SecureFunction:
             self._fn,
             config=config,
             public=self._public,
+            masked=self._masked,
             checked=self._checked,
             seed=self._seed,
             **self._static,

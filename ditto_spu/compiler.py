@@ -50,14 +50,15 @@ class Lowered:
         return ir.evaluate(self.texts["formats"], values)
 
 
-def compile_call(traced: Traced, config: Config, name: str) -> Lowered:
+def compile_call(traced: Traced, config: Config, name: str, masked: bool = False) -> Lowered:
     """Run all passes on a traced call."""
     module = ir.parse(traced.module_text)
     fused = fuse(module, traced.public)
     assigned = assign(linearise(fused, traced.public), traced.public, config)
     cast = insert_casts(approximate(assigned))
     verify(cast, traced.public)
-    plan = segment(cast, traced.public, [each.path for each in traced.arguments], name, config.name)
+    paths = [each.path for each in traced.arguments]
+    plan = segment(cast, traced.public, paths, name, config.name, masked)
     texts = {"traced": traced.module_text, "fused": ir.text(fused, True), "formats": ir.text(cast, True)}
     return Lowered(traced, config, texts, plan)
 
@@ -71,5 +72,5 @@ def _cost_row(plan: Plan, number: int) -> CostRow:
         return replace(row, rounds=None, source="unknown")
     if not isinstance(step, KernelStep):
         return row
-    online, offline, rounds = step_cost(step, plan.vars)
+    online, offline, rounds = step_cost(step, plan.vars, plan.masked)
     return replace(row, online_bytes=online, offline_bytes=offline, rounds=rounds)

@@ -1,16 +1,21 @@
-"""Run a plan at one party: a loop over its stages."""
+"""Run a plan at one party: a loop over its stages.
+
+With masked shares the dealer has worked ahead (`ahead.py`): online it takes part only in steps that all three
+parties run alike, whose results are masked anew.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
+from ditto_kernels.ahead import remask
 from ditto_kernels.link import Link, Traffic
 from ditto_kernels.multiply import zero_share
 from ditto_kernels.party import Party, parallel, run
@@ -20,7 +25,18 @@ from ditto_kernels.rss import Rss
 from ditto_kernels.spread import spread
 from ditto_spu import ir
 from ditto_spu.errors import PartyError, RangeError
-from ditto_spu.plan import KernelStep, LocalInput, LocalStep, Plan, PublicStep, Step, Var, kind
+from ditto_spu.plan import (
+    MASK_DEALER,
+    KernelStep,
+    LocalInput,
+    LocalStep,
+    Plan,
+    PublicStep,
+    SpuStep,
+    Step,
+    Var,
+    kind,
+)
 
 Value = Rss | NDArray[Any]
 
@@ -54,33 +70,52 @@ def execute(
     inputs: Sequence[Value],
     spu: SpuRunner | None = None,
     observe: Observer | None = None,
+    known: Mapping[int, Value] | None = None,
 ) -> tuple[list[Value], list[StepRecord]]:
     """Run all steps; returns this party's parts of the outputs (the shared ones masked) and a record a step.
 
     inputs: one value per `plan.inputs`, shares for secret arguments and arrays for public ones.
     `observe` sees every step's results: the simulator's checked mode and progress use it.
+    known: of the dealer of masked shares, what it computed ahead: its parts of outputs and of operands that
+    it needs online.
     """
+    party = as_planned(plan, party)
     env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
+    env.update(known or {})
+    away = known is not None
     records = []
     for place, (stage, released) in enumerate(zip(plan.stages, plan.last_uses(), strict=True)):
         link.start_clock()
         before, started = link.traffic(), time.perf_counter()
+        active = tuple(number for number in stage if not away or joint(plan.steps[number]))
         try:
-            results, sent = _run_stage(stage, plan, party, link, env, spu)
+            results, sent = _run_stage(active, plan, party, link, env, spu) if active else ([], [])
         except (ValueError, FloatingPointError) as error:
             names = ", ".join(f"step {number} ({kind(plan.steps[number])})" for number in stage)
             raise PartyError(f"{names} at '{plan.steps[stage[0]].path}': {error}") from error
         seconds = (time.perf_counter() - started) / len(stage)
         messages = link.traffic().since(before)
-        for number, values, counted in zip(stage, results, sent, strict=True):
-            first = number == stage[0]  # steps of a stage share messages: the first one reports them
+        for number, values, counted in zip(active, results, sent, strict=True):
+            first = number == active[0]  # steps of a stage share messages: the first one reports them
             records.append(StepRecord(number, place, _of_step(messages, counted, first), seconds))
             env.update(zip(plan.steps[number].outputs, values, strict=True))
             if observe is not None:
                 observe(number, plan.steps[number], values)
         for var in released:
-            env.pop(var, None)
+            env.pop(var, None)  # known ones too: each is needed up to its last use
     return [reveal(party.at(f"output{place}"), env[var]) for place, var in enumerate(plan.outputs)], records
+
+
+def as_planned(plan: Plan, party: Party) -> Party:
+    """The party in the plan's mode: masked shares have one dealer for everything."""
+    return replace(party, masked=True, dealer=MASK_DEALER) if plan.masked else party
+
+
+def joint(step: Step) -> bool:
+    """Whether all three parties take part alike, also where the dealer of masked shares works ahead."""
+    if isinstance(step, KernelStep):
+        return KERNELS[step.kernel].all_deal
+    return isinstance(step, PublicStep | SpuStep)
 
 
 def reveal(party: Party, value: Value) -> Value:
@@ -139,22 +174,27 @@ def _run_stage(
     step = plan.steps[stage[0]]
     if isinstance(step, KernelStep):
         protocols = [
-            _counted(_kernel(plan, number, party, env), count)
+            _counted(kernel_protocol(plan, number, party, env), count)
             for number, count in zip(stage, sent, strict=True)
         ]
         return [[result] for result in run(link, parallel(*protocols))], sent
     if isinstance(step, LocalStep):
-        return [_linear(step, plan, party.rank, env)], sent
+        return [linear(step, plan, party.rank, env)], sent
     if isinstance(step, PublicStep):
         return [ir.evaluate(step.text, [env[var] for var in step.inputs])], sent
     if spu is None:
         raise PartyError("the plan has steps for SPU, but this party was started without it")
     kinds = [plan.vars[var].dtype for var in step.inputs]
     outputs = [plan.vars[var] for var in step.outputs]
-    return [spu.run_step(step.text, [env[var] for var in step.inputs], kinds, outputs)], sent
+    results = spu.run_step(step.text, [env[var] for var in step.inputs], kinds, outputs)
+    if plan.masked:
+        mine = party.at(f"step{stage[0]}")
+        results = run(link, parallel(*(remask(mine.at(str(i)), each) for i, each in enumerate(results))))
+    return [results], sent
 
 
-def _kernel(plan: Plan, number: int, party: Party, env: dict[int, Value]) -> ShareProtocol[Any]:
+def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Value]) -> ShareProtocol[Any]:
+    """One kernel of the plan at one party."""
     step = plan.steps[number]
     assert isinstance(step, KernelStep)
     out = plan.vars[step.outputs[0]].fxp
@@ -164,10 +204,18 @@ def _kernel(plan: Plan, number: int, party: Party, env: dict[int, Value]) -> Sha
     attributes: dict[str, Any] = dict(step.attributes)
     if step.dealer is None:
         return spread(kernel, mine, operands, out, **attributes)
-    return kernel.run(mine.with_dealer(step.dealer), *operands, out=out, **attributes)
+    mine = mine.with_dealer(step.dealer)
+    if plan.masked and kernel.all_deal:
+        return _remasked(mine, kernel.run(replace(mine, masked=False), *operands, out=out, **attributes))
+    return kernel.run(mine, *operands, out=out, **attributes)
 
 
-def _linear(step: LocalStep, plan: Plan, rank: int, env: dict[int, Value]) -> list[Rss]:
+def _remasked(party: Party, protocol: ShareProtocol[Rss]) -> ShareProtocol[Rss]:
+    result = yield from protocol
+    return (yield from remask(party, result))
+
+
+def linear(step: LocalStep, plan: Plan, rank: int, env: Mapping[int, Value]) -> list[Rss]:
     """The step on both components; public affine terms belong to component 0, which parties 0 and 2 hold."""
     components = []
     for place in range(2):

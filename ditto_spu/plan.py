@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ditto_kernels.ring import Fxp
 
 Attributes = tuple[tuple[str, object], ...]
+MASK_DEALER = 0  # of masked shares: it holds components 0 and 1, which a client draws at random
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Plan:
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
     stages: tuple[tuple[int, ...], ...]  # numbers of steps; the kernels of one stage share rounds
+    masked: bool = False  # MASK_DEALER's components of every value are masks: it works ahead of the inputs
 
     def hash(self) -> str:
         """A short digest of everything that parties must agree on."""
@@ -117,7 +119,7 @@ class Plan:
         return tuple(reversed(released))
 
     def __str__(self) -> str:
-        lines = [f"plan {self.name} ({self.config})"]
+        lines = [f"plan {self.name} ({self.config}{', masked' if self.masked else ''})"]
         lines += [f"  input  %{each.var}: {self.vars[each.var]}  {each.path}" for each in self.inputs]
         for stage in self.stages:
             for place, number in enumerate(stage):

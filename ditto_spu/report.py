@@ -51,10 +51,14 @@ class CostRow:
 
 @dataclass(frozen=True)
 class CostReport:
-    """All steps of a run, or of a plan before any run."""
+    """All steps of a run, or of a plan before any run.
+
+    seconds: of the run; what was dealt ahead took `offline_seconds` before it.
+    """
 
     rows: tuple[CostRow, ...]
     seconds: float = 0.0
+    offline_seconds: float = 0.0
 
     @property
     def online_bytes_sent_per_party(self) -> Triple:
@@ -96,6 +100,7 @@ class CostReport:
         return {
             "rows": [asdict(row) for row in self.rows],
             "seconds": self.seconds,
+            "offline_seconds": self.offline_seconds,
             "bytes_sent_per_party": self.bytes_sent_per_party,
             "offline_bytes_sent_per_party": self.offline_bytes_sent_per_party,
             "messages_per_party": self.messages_per_party,

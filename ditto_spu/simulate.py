@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,24 +9,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from ditto_kernels.link import MemLink
+from ditto_kernels.ahead import in_phase
+from ditto_kernels.link import MemLink, Traffic
 from ditto_kernels.local import run_three
 from ditto_kernels.party import Party
-from ditto_kernels.prg import KEY_BYTES
 from ditto_kernels.ring import decode, encode
 from ditto_kernels.rss import Rss, share
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import StepRecord, execute
-from ditto_spu.plan import Input, Plan, SpuStep, Step, Var, kind
+from ditto_spu.material import Material
+from ditto_spu.plan import MASK_DEALER, Input, Plan, SpuStep, Step, Var, kind
+from ditto_spu.precompute import RandomBytes, client_key, key_seed, precompute, random_bytes
 from ditto_spu.report import ZERO, CostReport, CostRow, Triple
 from ditto_spu.spu_backend import create_links
 from ditto_spu.spu_steps import SpuLog, SpuSteps, compile_steps
 
-RandomBytes = Callable[[int], bytes]
+_REPORTER = 1  # the party that reports progress: with masked shares party 0 works ahead
 
 
 @dataclass(frozen=True)
@@ -47,20 +46,28 @@ def simulate(
     checked: bool = False,
     progress: Callable[[int, int], None] | None = None,
     timeout: float = 300.0,
+    material: Material | None = None,
 ) -> Simulation:
     """Share `values` (one per plan input), run the plan at three threads, join the outputs.
 
     seed: makes keys and shares reproducible and the run INSECURE; None draws both from the system.
     checked: joins every value inside the simulator and raises RangeError for the first that is out of range.
-    progress: called with (steps done, steps in all) by party 0.
+    progress: called with (steps done, steps in all) by one party.
+    material: from `precompute` for this plan; spent by this call. With masked shares it is made if missing.
     """
-    source = _random_bytes(seed)
+    checker = Checker(plan, _plain_inputs(plan, values)) if checked else None
+    if plan.masked and checked and material is not None:
+        raise InputError("a checked run with masked shares deals within the run: leave `material` out")
+    if plan.masked and material is None:
+        material = precompute(plan, values, seed=seed, observe=checker.observe if checker else None)
+    source = random_bytes(client_key(seed) if material is None else material.client_key)
     shared = [
         _share_input(entry, plan.vars[entry.var], value, source)
         for entry, value in zip(plan.inputs, values, strict=True)
     ]
-    checker = Checker(plan, _plain_inputs(plan, values)) if checked else None
     programs = compile_steps(plan)
+    if material is not None:
+        material.take(plan.hash())
     with ExitStack() as stack:
         log = None
         spu: list[SpuSteps | None] = [None] * 3
@@ -76,15 +83,23 @@ def simulate(
             def observe(number: int, step: Step, results: Sequence[Any]) -> None:
                 if checker is not None:
                     checker.observe(party.rank, number, step, results)
-                if progress is not None and party.rank == 0:
+                if progress is not None and party.rank == _REPORTER:
                     progress(number + 1, len(plan.steps))
 
             mine = [each[party.rank] for each in shared]
-            return execute(plan, party, link, mine, spu[party.rank], observe)
+            known = None
+            if material is not None:
+                party = in_phase(party, "online")
+                known = material.known if party.rank == MASK_DEALER else None
+            return execute(plan, party, link, mine, spu[party.rank], observe, known)
 
         started = time.perf_counter()
         results, _ = run_three(
-            program, seed=None if seed is None else seed.to_bytes(16, "big", signed=True), timeout=timeout
+            program,
+            seed=key_seed(seed),
+            keys=None if material is None else material.keys,
+            dealt=({}, {}, {}) if material is None else material.dealt,
+            timeout=timeout,
         )
         seconds = time.perf_counter() - started
         costs = log.costs() if log is not None else {}
@@ -92,14 +107,8 @@ def simulate(
         _join(plan.vars[var], [results[rank][0][place] for rank in range(3)])
         for place, var in enumerate(plan.outputs)
     ]
-    return Simulation(outputs, _report(plan, [records for _, records in results], costs, seconds))
-
-
-def _random_bytes(seed: int | None) -> RandomBytes:
-    """The client's source for shares: an AES-128-CTR stream under a fresh key, as weights are gigabytes."""
-    key = secrets.token_bytes(KEY_BYTES) if seed is None else random.Random(seed).randbytes(KEY_BYTES)
-    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-    return lambda count: stream.update(bytes(count))
+    records = [records for _, records in results]
+    return Simulation(outputs, _report(plan, records, costs, seconds, material))
 
 
 def _share_input(
@@ -148,20 +157,29 @@ def _report(
     records: Sequence[Sequence[StepRecord]],
     spu_costs: dict[int, tuple[tuple[int, ...], tuple[int, ...]]],
     seconds: float,
+    material: Material | None,
 ) -> CostReport:
     rows = []
     by_step = [{each.step: each for each in record} for record in records]
+    stages = {number: place for place, stage in enumerate(plan.stages) for number in stage}
     for number, step in enumerate(plan.steps):
-        each = [record[number] for record in by_step]
+        away = StepRecord(number, stages[number], Traffic(), 0.0)  # a dealer that has worked ahead
+        each = [record.get(number, away) for record in by_step]
+        dealt = [(0, 0)] * 3 if material is None else [sizes.get(number, (0, 0)) for sizes in material.sizes]
         row = CostRow(
             step=number,
             path=step.path,
             kind=kind(step),
             format=", ".join(dict.fromkeys(str(plan.vars[var].fxp or "public") for var in step.outputs)),
-            stage=each[0].stage,
+            stage=stages[number],
             online_bytes=_triple([r.traffic.bytes_sent for r in each]),
-            offline_bytes=_triple([r.traffic.offline_bytes for r in each]),
-            messages=_triple([r.traffic.messages + r.traffic.offline_messages for r in each]),
+            offline_bytes=_triple([r.traffic.offline_bytes + d[0] for r, d in zip(each, dealt, strict=True)]),
+            messages=_triple(
+                [
+                    r.traffic.messages + r.traffic.offline_messages + d[1]
+                    for r, d in zip(each, dealt, strict=True)
+                ]
+            ),
             rounds=max(r.traffic.rounds for r in each),
             seconds=max(r.seconds for r in each),
         )
@@ -172,7 +190,7 @@ def _report(
                 row, online_bytes=_triple(sent), messages=_triple(messages), rounds=None, source=known
             )
         rows.append(row)
-    return CostReport(tuple(rows), seconds)
+    return CostReport(tuple(rows), seconds, 0.0 if material is None else material.seconds)
 
 
 def _triple(values: Sequence[int]) -> Triple:

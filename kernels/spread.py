@@ -48,25 +48,35 @@ def spread(
 ) -> Protocol[Rss]:
     """The kernel on every third; they share rounds, and nothing but reshared results leaves a third."""
     shape = tuple(operands[0].shape)
-    found = cut(kernel, [tuple(each.shape) for each in operands], **attributes)
-    assert found is not None
-    axis, cuts = found
-    parts = yield from parallel(
-        *(
-            kernel.run(
-                party.at(f"third{dealer}").with_dealer(dealer),
-                *(_part(each, axis, cuts[dealer], cuts[dealer + 1]) for each in operands),
-                out=out,
-                **attributes,
-            )
-            for dealer in range(PARTIES)
-        )
-    )
+    axis, _ = _found(kernel, operands, **attributes)
+    parts = yield from parallel(*thirds(kernel, party, operands, out, **attributes))
     mine, following = (
         np.concatenate([np.asarray(getattr(part, name)) for part in parts], axis=axis or 0).reshape(shape)
         for name in ("mine", "next")
     )
     return Rss(mine, following, out)
+
+
+def thirds(
+    kernel: Kernel, party: Party, operands: Sequence[Any], out: Fxp, **attributes: Any
+) -> list[Protocol[Rss]]:
+    """The kernel's protocol on every third, by the third's dealer."""
+    axis, cuts = _found(kernel, operands, **attributes)
+    return [
+        kernel.run(
+            party.at(f"third{dealer}").with_dealer(dealer),
+            *(_part(each, axis, cuts[dealer], cuts[dealer + 1]) for each in operands),
+            out=out,
+            **attributes,
+        )
+        for dealer in range(PARTIES)
+    ]
+
+
+def _found(kernel: Kernel, operands: Sequence[Any], **attributes: Any) -> tuple[int | None, Cuts]:
+    found = cut(kernel, [tuple(each.shape) for each in operands], **attributes)
+    assert found is not None
+    return found
 
 
 def _part(value: Any, axis: int | None, start: int, stop: int) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ditto_kernels import KERNELS
+from ditto_kernels.ahead import remask_cost
+from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Spec
 from ditto_kernels.rss import PARTIES
 from ditto_kernels.spread import cut, spread_costs
@@ -83,13 +85,18 @@ def _by_dealer(step: KernelStep, variables: Sequence[Var], dealer: int | None) -
     return [sent + dealt for sent, dealt in zip(online, offline, strict=True)]
 
 
-def step_cost(step: KernelStep, variables: Sequence[Var]) -> tuple[Triple, Triple, int]:
-    """(online bytes, offline bytes) sent by parties 0, 1, 2, and rounds."""
+def step_cost(step: KernelStep, variables: Sequence[Var], masked: bool = False) -> tuple[Triple, Triple, int]:
+    """(online bytes, offline bytes) sent by parties 0, 1, 2, and rounds; `masked`: with masked shares."""
     kernel, out = KERNELS[step.kernel], variables[step.outputs[0]].fxp
     specs = [Spec(variables[var].shape, variables[var].fxp) for var in step.inputs]
     attributes = dict(step.attributes)
     if step.dealer is not None:
         cost = kernel.cost(*specs, out=out, **attributes)
+        if masked:
+            assert out is not None
+            result = variables[step.outputs[0]]
+            again = remask_cost(elements(result.shape), out.ring_bits) if kernel.all_deal else Cost()
+            cost = cost.in_mode(masked=not kernel.all_deal) + again
         return (*cost.by_rank(step.dealer), cost.rounds)
     assert out is not None
     costs = spread_costs(kernel, specs, out, **attributes)

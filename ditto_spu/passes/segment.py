@@ -13,6 +13,7 @@ from ditto_spu.passes.operations import KERNEL_OPS, LAYOUT, op_name
 from ditto_spu.passes.schedule import balance, schedule
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.plan import (
+    MASK_DEALER,
     Attributes,
     Input,
     KernelStep,
@@ -63,9 +64,14 @@ class _Builder:
 
 
 def segment(
-    module: ir.Module, public: Sequence[bool], argument_paths: Sequence[str], name: str, config: str
+    module: ir.Module,
+    public: Sequence[bool],
+    argument_paths: Sequence[str],
+    name: str,
+    config: str,
+    masked: bool = False,
 ) -> Plan:
-    """The plan of a module that has been through insert_casts."""
+    """The plan of a module that has been through insert_casts; `masked`: one dealer, who works ahead."""
     builder = _Builder(visibility(module, public))
     operations = ir.ops(ir.body(ir.main(module)))
     arguments = ir.arguments(module)
@@ -80,8 +86,11 @@ def segment(
     _flush(builder)
     outputs = tuple(builder.use(each) for each in operations[-1].operands)
     public_step = _public_step(builder, operations[:-1])
-    steps = balance(([public_step] if public_step else []) + builder.steps, builder.vars)
-    return Plan(name, config, tuple(builder.vars), tuple(inputs), tuple(steps), outputs, schedule(steps))
+    steps = ([public_step] if public_step else []) + builder.steps
+    if not masked:
+        steps = balance(steps, builder.vars)
+    variables, stages = tuple(builder.vars), schedule(steps)
+    return Plan(name, config, variables, tuple(inputs), tuple(steps), outputs, stages, masked)
 
 
 def _visit(builder: _Builder, op: ir.Op) -> None:
@@ -167,7 +176,7 @@ def _kernel(builder: _Builder, op: ir.Op, kind: str) -> None:
 def _add_kernel(
     builder: _Builder, path: str, name: str, inputs: tuple[int, ...], var: int, attributes: Attributes
 ) -> None:
-    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, dealer=0))  # `balance` chooses
+    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, dealer=MASK_DEALER))
 
 
 def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attributes, list[ir.Value]]:

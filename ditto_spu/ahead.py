@@ -1,0 +1,101 @@
+"""What one party makes for a plan before any input exists, and sends to the others ahead of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ditto_kernels import KERNELS
+from ditto_kernels.ahead import deal_ahead, dealers_part, in_phase, nothing
+from ditto_kernels.link import Send
+from ditto_kernels.party import Party
+from ditto_kernels.spread import thirds
+from ditto_spu import ir
+from ditto_spu.executor import Observer, Value, as_planned, joint, kernel_protocol, linear
+from ditto_spu.plan import MASK_DEALER, KernelStep, LocalStep, Plan, PublicStep, Step, used
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """One party's dealt tensors, by step, and what the dealer of masked shares will need online."""
+
+    sends: dict[int, list[Send]]
+    known: dict[int, Value] | None
+
+
+def run_ahead(plan: Plan, party: Party, inputs: Sequence[Value], observe: Observer | None = None) -> Ahead:
+    """Deal for every kernel of which this party is a dealer.
+
+    inputs: public arguments as arrays; secret ones as `nothing`, but for the dealer of masked shares its
+    two components: it then computes its part of every value. `observe` sees what that party computes.
+    """
+    party = in_phase(as_planned(plan, party), "ahead")
+    masking = plan.masked and party.rank == MASK_DEALER
+    env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
+    kept = _needed_online(plan) if masking else frozenset()
+    sends: dict[int, list[Send]] = {}
+    for stage, released in zip(plan.stages, plan.last_uses(), strict=True):
+        for number in stage:
+            step = plan.steps[number]
+            values, sends[number] = _step(plan, number, party, env, masking)
+            env.update(zip(step.outputs, values, strict=True))
+            if observe is not None and masking and not joint(step):
+                observe(number, step, values)
+        for var in released - kept:
+            env.pop(var, None)
+    return Ahead(sends, {var: env[var] for var in kept} if masking else None)
+
+
+def _needed_online(plan: Plan) -> frozenset[int]:
+    """What the dealer of masked shares needs after its work ahead: outputs, and operands of joint steps."""
+    operands = {var for step in plan.steps if joint(step) for var in used(step)}
+    return frozenset(operands | set(plan.outputs))
+
+
+def _step(
+    plan: Plan, number: int, party: Party, env: dict[int, Value], masking: bool
+) -> tuple[Sequence[Value], list[Send]]:
+    """(this party's part of the results, or what stands for it; what it deals)."""
+    step = plan.steps[number]
+    if isinstance(step, PublicStep):
+        return ir.evaluate(step.text, [env[var] for var in step.inputs]), []
+    if masking and isinstance(step, LocalStep):
+        return linear(step, plan, party.rank, env), []
+    if isinstance(step, KernelStep):
+        return _kernel(plan, number, step, party, env, masking)
+    return _results(plan, number, step, party, masking), []
+
+
+def _results(plan: Plan, number: int, step: Step, party: Party, masking: bool) -> list[Value]:
+    """The masks of values that are masked anew, or mere shapes."""
+    results: list[Value] = []
+    for place, var in enumerate(step.outputs):
+        info = plan.vars[var]
+        assert info.fxp is not None
+        mine = party.at(f"step{number}")
+        mine = mine if isinstance(step, KernelStep) else mine.at(str(place))
+        results.append(dealers_part(mine, info.shape, info.fxp) if masking else nothing(info.shape, info.fxp))
+    return results
+
+
+def _kernel(
+    plan: Plan, number: int, step: KernelStep, party: Party, env: dict[int, Value], masking: bool
+) -> tuple[Sequence[Value], list[Send]]:
+    kernel, out = KERNELS[step.kernel], plan.vars[step.outputs[0]].fxp
+    assert out is not None
+    mine = party.with_dealer(MASK_DEALER if step.dealer is None else step.dealer)
+    if masking and not kernel.all_deal:
+        value, dealt = deal_ahead(kernel_protocol(plan, number, mine, env))
+        return [value], dealt
+    results = _results(plan, number, step, mine, masking)
+    if not kernel.all_deal and step.dealer not in (party.rank, None):
+        return results, []
+    operands: list[Any] = [
+        nothing(plan.vars[var].shape, fxp) if (fxp := plan.vars[var].fxp) else env[var] for var in step.inputs
+    ]
+    mine, attributes = replace(mine.at(f"step{number}"), masked=False), dict(step.attributes)
+    if step.dealer is None:
+        part = thirds(kernel, mine, operands, out, **attributes)[party.rank]
+        return results, deal_ahead(part)[1]
+    return results, deal_ahead(kernel.run(mine, *operands, out=out, **attributes))[1]

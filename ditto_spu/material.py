@@ -1,0 +1,164 @@
+"""Material made ahead for one request: kept in memory or in a folder, used once."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.link import Dealt
+from ditto_kernels.local import Keys
+from ditto_kernels.prg import PairKeys
+from ditto_kernels.ring import Fxp
+from ditto_kernels.rss import PARTIES, Rss
+from ditto_spu.errors import InputError
+
+Sizes = dict[int, tuple[int, int]]  # step -> bytes and messages that one party dealt
+_SPENT = "spent"
+_CLIENT = "client.npz"
+
+
+@dataclass
+class Material:
+    """Keys and dealt tensors of one request, as each party holds them.
+
+    Security: whoever reads all of it can read the request; a folder's files are readable by their owner
+    alone. `take` marks it spent, durably if it is in a folder, before anything is sent: a mask never serves
+    twice.
+    """
+
+    plan: str  # hash of the plan that it serves
+    keys: Keys = field(repr=False)
+    client_key: bytes = field(repr=False)  # of the stream from which the client draws its shares
+    dealt: tuple[Dealt, Dealt, Dealt] = field(repr=False)
+    known: dict[int, Any] | None = field(repr=False)  # the dealer's part, with masked shares
+    sizes: tuple[Sizes, Sizes, Sizes] = field(repr=False)
+    seconds: float
+    folder: Path | None = None
+    spent: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """Size of all dealt tensors."""
+        return sum(array.nbytes for each in self.dealt for array in each.values())
+
+    def take(self, plan: str) -> None:
+        """Mark as spent. InputError if it was, or belongs to another plan."""
+        if plan != self.plan:
+            raise InputError(
+                f"the material was made for plan {self.plan}, but this call compiles to plan {plan}: "
+                "precompute with the same function, shapes, configuration and mode"
+            )
+        if self.spent or (self.folder is not None and not _mark_spent(self.folder)):
+            raise InputError("the material is spent: each serves one request, precompute another")
+        self.spent = True
+
+    def save(self, folder: Path) -> Material:
+        """Write to a new folder, one file a party; returns the material as it is there."""
+        try:
+            folder.mkdir(parents=True, mode=0o700)
+        except FileExistsError:
+            raise InputError(f"'{folder}' exists: material goes into a folder of its own") from None
+        for rank in range(PARTIES):
+            keys = self.keys[rank]
+            arrays = {f"tensor{place}": array for place, array in enumerate(self.dealt[rank].values())}
+            facts = {
+                "keys": [keys.mine.hex(), keys.next.hex()],
+                "addresses": list(self.dealt[rank]),
+                "sizes": [[step, *sent] for step, sent in self.sizes[rank].items()],
+            }
+            _write(folder / f"party{rank}.npz", facts, arrays)
+        known = self.known or {}
+        arrays, formats = {}, {}
+        for var, value in known.items():
+            shared = isinstance(value, Rss)
+            formats[str(var)] = str(value.fxp) if shared else None
+            arrays |= {f"{var}.mine": value.mine, f"{var}.next": value.next} if shared else {str(var): value}
+        facts = {
+            "plan": self.plan,
+            "client_key": self.client_key.hex(),
+            "seconds": self.seconds,
+            "known": formats if self.known is not None else None,
+        }
+        _write(folder / _CLIENT, facts, arrays)
+        self.folder = folder
+        return self
+
+
+def load(folder: Path) -> Material:
+    """Read what `Material.save` wrote. InputError if it is spent, incomplete or damaged."""
+    if (folder / _SPENT).exists():
+        raise InputError(f"the material in '{folder}' is spent: each serves one request, precompute another")
+    facts, arrays = _read(folder / _CLIENT)
+    parties = [_read(folder / f"party{rank}.npz") for rank in range(PARTIES)]
+    try:
+        keys, dealt, sizes = [], [], []
+        for rank, (own, tensors) in enumerate(parties):
+            keys.append(PairKeys(rank, *(bytes.fromhex(each) for each in own["keys"])))
+            addresses = [(int(source), str(tag)) for source, tag in own["addresses"]]
+            dealt.append({each: tensors[f"tensor{place}"] for place, each in enumerate(addresses)})
+            sizes.append({int(step): (int(sent), int(messages)) for step, sent, messages in own["sizes"]})
+        known = None if facts["known"] is None else _known(facts["known"], arrays)
+        return Material(
+            plan=facts["plan"],
+            keys=(keys[0], keys[1], keys[2]),
+            client_key=bytes.fromhex(facts["client_key"]),
+            dealt=(dealt[0], dealt[1], dealt[2]),
+            known=known,
+            sizes=(sizes[0], sizes[1], sizes[2]),
+            seconds=facts["seconds"],
+            folder=folder,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"the material in '{folder}' is damaged ({error}): precompute it anew") from None
+
+
+def _known(formats: dict[str, str | None], arrays: dict[str, NDArray[Any]]) -> dict[int, Any]:
+    return {
+        int(var): arrays[var]
+        if fxp is None
+        else Rss(arrays[f"{var}.mine"], arrays[f"{var}.next"], Fxp.parse(fxp))
+        for var, fxp in formats.items()
+    }
+
+
+def _write(path: Path, facts: dict[str, Any], arrays: dict[str, Any]) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        np.savez(
+            file, facts=np.array(json.dumps(facts)), **{key: np.asarray(each) for key, each in arrays.items()}
+        )
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        facts: dict[str, Any] = json.loads(str(arrays.pop("facts")))
+        return facts, arrays
+    except FileNotFoundError:
+        raise InputError(f"there is no material in '{path.parent}': '{path.name}' is missing") from None
+    except Exception as error:  # zipfile, numpy and json each have their own for a damaged file
+        raise InputError(f"'{path}' is damaged ({error}): precompute the material anew") from None
+
+
+def _mark_spent(folder: Path) -> bool:
+    """Durably, and once: whether nobody had done it before."""
+    try:
+        marker = os.open(folder / _SPENT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    os.fsync(marker)
+    os.close(marker)
+    directory = os.open(folder, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+    for path in (folder / _CLIENT, *(folder / f"party{rank}.npz" for rank in range(PARTIES))):
+        path.unlink(missing_ok=True)  # it serves nobody any more
+    return True

@@ -1,0 +1,125 @@
+"""The offline part of a request: three parties deal for a plan before its inputs exist."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from jax.experimental import enable_x64
+
+from ditto_kernels.ahead import nothing
+from ditto_kernels.link import Dealt
+from ditto_kernels.local import fresh_keys
+from ditto_kernels.party import Party
+from ditto_kernels.prg import KEY_BYTES, Randomness
+from ditto_kernels.ring import Fxp
+from ditto_kernels.rss import PARTIES, Rss
+from ditto_spu.ahead import Ahead, run_ahead
+from ditto_spu.material import Material, Sizes
+from ditto_spu.plan import MASK_DEALER, Plan, Step
+
+RandomBytes = Callable[[int], bytes]
+Observer = Callable[[int, int, Step, Sequence[Any]], None]  # rank, step's number, step, results
+
+
+def client_key(seed: int | None) -> bytes:
+    """A fresh key for `random_bytes`, or the INSECURE one of a seed."""
+    return secrets.token_bytes(KEY_BYTES) if seed is None else random.Random(seed).randbytes(KEY_BYTES)
+
+
+def random_bytes(key: bytes) -> RandomBytes:
+    """The client's source for shares, as weights are gigabytes: AES-128 in counter mode, a key a request."""
+    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+    return lambda count: stream.update(bytes(count))
+
+
+def key_seed(seed: int | None) -> bytes | None:
+    """What a seed gives the parties' keys."""
+    return None if seed is None else seed.to_bytes(16, "big", signed=True)
+
+
+def precompute(
+    plan: Plan,
+    values: Sequence[Any],
+    *,
+    seed: int | None = None,
+    observe: Observer | None = None,
+) -> Material:
+    """Fresh keys, and everything that the parties deal for one request.
+
+    values: as for `simulate`; only public ones are read. seed: as for `simulate`, reproducible and INSECURE.
+    `observe` sees what the dealer of masked shares computes. With masked shares it alone works, otherwise
+    each party deals its part, as threads.
+    """
+    keys, key = fresh_keys(key_seed(seed)), client_key(seed)
+    masks = _masks(plan, random_bytes(key)) if plan.masked else {}
+    made: list[Ahead | None] = [None] * PARTIES
+    failures: list[BaseException] = []
+
+    def work(rank: int) -> None:
+        known = masks if rank == MASK_DEALER else {}
+        inputs = [
+            _input(plan, entry.var, value, known) for entry, value in zip(plan.inputs, values, strict=True)
+        ]
+        seen = None if observe is None else lambda *what: observe(rank, *what)
+        try:
+            with enable_x64():
+                made[rank] = run_ahead(plan, Party(rank, Randomness(keys[rank])), inputs, seen)
+        except BaseException as failure:  # reaches the caller below
+            failures.append(failure)
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=work, args=(rank,), name=f"dealer-{rank}") for rank in range(PARTIES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    seconds = time.perf_counter() - started
+    finished = [each for each in made if each is not None]
+    sizes = [_sizes(each) for each in finished]
+    boxes: tuple[Dealt, Dealt, Dealt] = ({}, {}, {})
+    for rank, each in enumerate(finished):
+        for sends in each.sends.values():
+            for send in sends:
+                boxes[send.to][rank, send.tag] = np.asarray(send.array)
+    known = finished[MASK_DEALER].known
+    return Material(plan.hash(), keys, key, boxes, known, (sizes[0], sizes[1], sizes[2]), seconds)
+
+
+def _masks(plan: Plan, source: RandomBytes) -> dict[int, Rss]:
+    """The dealer's components of every secret input, as the client will draw them when it shares."""
+    masks = {}
+    for entry in plan.inputs:
+        info = plan.vars[entry.var]
+        if info.fxp is not None:
+            mine, following = (_component(info.shape, info.fxp, source) for _ in range(2))
+            masks[entry.var] = Rss(mine, following, info.fxp)
+    return masks
+
+
+def _component(shape: tuple[int, ...], fxp: Fxp, source: RandomBytes) -> Any:
+    empty = np.empty(shape, fxp.dtype)
+    return np.frombuffer(source(empty.nbytes), fxp.dtype).reshape(shape)
+
+
+def _input(plan: Plan, var: int, value: Any, masks: dict[int, Rss]) -> Any:
+    info = plan.vars[var]
+    if info.fxp is None:
+        return np.asarray(value)
+    return masks[var] if var in masks else nothing(info.shape, info.fxp)
+
+
+def _sizes(ahead: Ahead) -> Sizes:
+    return {
+        step: (sum(np.asarray(each.array).nbytes for each in sends), len({each.to for each in sends}))
+        for step, sends in ahead.sends.items()
+        if sends
+    }
