@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict, is_dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 
 from ditto_spu.config import configurations, load_config
 from ditto_spu.errors import DittoError
+from ditto_spu.material import load as load_material
 from ditto_spu.models import MODELS, Program, named_model
 
 
@@ -51,6 +53,9 @@ OneConfig = Annotated[
     str, typer.Option("--config", help="A name from `ditto configs`, or a path ending with .toml.")
 ]
 Configs = Annotated[list[str], typer.Option("--config", help="As for run; may be given several times.")]
+Masked = Annotated[
+    bool, typer.Option("--masked", help="Masked shares: one party works ahead, products take one round.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -87,13 +92,37 @@ def run(
     checked: Annotated[
         bool, typer.Option("--checked", help="Verify every declared range while running.")
     ] = False,
+    masked: Masked = False,
+    ahead: Annotated[
+        bool, typer.Option("--ahead", help="Deal first, then run: times and bytes are told apart.")
+    ] = False,
+    material: Annotated[
+        Path | None, typer.Option(help="A folder of `ditto precompute`, which this run spends.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a model under MPC and print what each step cost."""
-    function, args = _secure(model, config, checked=checked)
+    stored = None if material is None else load_material(material)
+    function, args = _secure(model, config, checked=checked, masked=masked)
     with _console().status(f"{model}, configuration {config}"):
-        result = function.run(*args)
+        if ahead and stored is None:
+            stored = function.precompute(*args)
+        result = function.run(*args, material=stored)
     _print(result.report, as_json)
+
+
+@app.command()
+def precompute(
+    model: Model,
+    folder: Annotated[Path, typer.Argument(help="A new folder for the material.", show_default=False)],
+    config: OneConfig = "ditto",
+    masked: Masked = False,
+) -> None:
+    """Make the offline part of one request ahead, for `ditto run --material FOLDER` to spend."""
+    function, args = _secure(model, config, masked=masked)
+    with _console().status(f"{model}, configuration {config}: dealing"):
+        material = function.precompute(*args, folder=folder)
+    typer.echo(f"{folder}: {material.bytes / 1e6:,.1f} MB dealt in {material.seconds:.2f} s")
 
 
 @app.command()

@@ -129,7 +129,8 @@ class CostReport:
             if any(row.online_bytes + row.offline_bytes) or row.rounds is None or (row.seconds or 0) > 1e-3:
                 seconds = "-" if row.seconds is None else f"{row.seconds:.4f}"
                 table.add_row(str(row.step), row.path, row.kind, row.format, *_numbers(row), seconds)
-        table.caption = "kB and messages: mean over the parties. " + ", ".join(
+        ahead = f" Dealt ahead in {self.offline_seconds:.3f} s." if self.offline_seconds else ""
+        table.caption = f"kB and messages: mean over the parties.{ahead} " + ", ".join(
             f"{network.name}: {predicted:.2f} s predicted"
             for network in (LAN, WAN)
             if (predicted := self.predicted_seconds(network)) is not None

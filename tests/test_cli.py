@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -32,8 +33,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     recorded: list[tuple[Any, ...]] = []
 
     class Function:
-        def run(self, *args: Any) -> SimpleNamespace:
+        def run(self, *args: Any, material: Any = None) -> SimpleNamespace:
+            recorded.append(material)
             return SimpleNamespace(report=Report(1.5))
+
+        def precompute(self, *args: Any, folder: Any = None) -> SimpleNamespace:
+            return SimpleNamespace(bytes=2_500_000, seconds=0.25, folder=folder)
 
         def lower(self, *args: Any) -> SimpleNamespace:
             return SimpleNamespace(as_text=lambda stage: f"the {stage} text [not markup]")
@@ -68,8 +73,21 @@ def test_configs() -> None:
 def test_run(calls: list[Any]) -> None:
     result = ditto("run", "gelu", "--config", "uniform64", "--checked", "--json")
     assert json.loads(result.stdout) == {"seconds": 1.5}
-    assert calls == [("gelu", "uniform64", (), {"checked": True})]
+    assert calls == [("gelu", "uniform64", (), {"checked": True, "masked": False}), None]
     assert "1.5" in ditto("run", "gelu").stdout
+
+
+def test_run_from_material(calls: list[Any], tmp_path: Path) -> None:
+    ditto("run", "gelu", "--masked", "--ahead")
+    assert calls[0][-1] == {"checked": False, "masked": True} and calls[1].seconds == 0.25
+    result = ditto("run", "gelu", "--material", str(tmp_path))
+    assert result.exit_code == 2 and "there is no material in" in result.stderr
+
+
+def test_precompute(calls: list[Any], tmp_path: Path) -> None:
+    result = ditto("precompute", "gelu", str(tmp_path / "one"), "--masked")
+    assert "2.5 MB dealt in 0.25 s" in result.stdout
+    assert calls == [("gelu", "ditto", (), {"masked": True})]
 
 
 def test_compare(calls: list[Any]) -> None:
