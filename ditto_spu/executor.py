@@ -63,6 +63,13 @@ class StepRecord:
 Observer = Callable[[int, Step, Sequence[Value]], None]
 
 
+def prepare(plan: Plan) -> None:
+    """Compile the local steps once, before three parties would each do it."""
+    for step in plan.steps:
+        if isinstance(step, LocalStep | PublicStep):
+            ir.prepare(step.text)
+
+
 def execute(
     plan: Plan,
     party: Party,

@@ -497,7 +497,7 @@ class _Program:
     dtypes: tuple[np.dtype[Any], ...]
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4096)  # more than a deep model has steps, or each call would compile them anew
 def _compiled(source: str) -> _Program:
     module = parse(source)
     dtypes = tuple(dtype(each) for each in arguments(module))
@@ -517,6 +517,11 @@ def is_effect(op: Op) -> bool:
     return any(each.name.partition(".")[2] in names for each in (op,)) or any(
         each.name.partition(".")[2] in names[1:] for each in walk(op)
     )
+
+
+def prepare(source: str) -> None:
+    """Compile a program that `evaluate` will run."""
+    _compiled(source)
 
 
 def evaluate(program: str | Module, args: Sequence[Any]) -> list[np.ndarray[Any, Any]]:

@@ -19,7 +19,7 @@ from ditto_kernels.ring import decode, encode
 from ditto_kernels.rss import Rss, share
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
-from ditto_spu.executor import StepRecord, execute
+from ditto_spu.executor import StepRecord, execute, prepare
 from ditto_spu.material import Material
 from ditto_spu.plan import MASK_DEALER, Input, Plan, SpuStep, Step, Var, kind
 from ditto_spu.precompute import RandomBytes, client_key, key_seed, precompute, random_bytes
@@ -55,6 +55,7 @@ def simulate(
     progress: called with (steps done, steps in all) by one party.
     material: from `precompute` for this plan; spent by this call. With masked shares it is made if missing.
     """
+    prepare(plan)
     checker = Checker(plan, _plain_inputs(plan, values)) if checked else None
     if plan.masked and checked and material is not None:
         raise InputError("a checked run with masked shares deals within the run: leave `material` out")

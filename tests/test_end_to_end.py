@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
+from ditto_spu import ir
 from ditto_spu.models import named_model
 
 # Of unit-variance outputs. Quad GeLU is another function: ditto-paper meets its own emulation alone.
@@ -138,3 +139,19 @@ def test_minilm_keeps_its_embeddings():
         vectors = secure(params, ids[part], mask[part])
         cosines = np.sum(vectors * expected[part], -1) / np.linalg.norm(vectors, axis=-1)
         assert np.min(cosines) >= 0.999
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_second_call_compiles_nothing(masked):
+    """Neither traces nor XLA: JAX reports every compilation to its listeners."""
+    program = named_model("bert-tiny").build()
+    function = ditto.secure(program.fn, public=program.public, masked=masked)
+    function(*program.args)
+    events: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: events.append(event))
+    compiled = ir._compiled.cache_info().misses
+    function(*program.args)
+    assert ir._compiled.cache_info().misses == compiled
+    assert [event for event in events if "compile" in event or "trace" in event] == []
+    jax.jit(lambda x: x + len(events))(1)
+    assert any("compile" in event for event in events)  # the listener does hear them
