@@ -106,9 +106,9 @@ def _value(key: str, value: Any) -> Any:
         ):
             raise ConfigError("op must be a name or a list of names")
         return tuple(kinds)
-    if key == "range":
+    if key in ("range", "error"):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"range must be a number, not {value!r}")
+            raise ConfigError(f"{key} must be a number, not {value!r}")
         return float(value)
     wanted = bool if key == "optional" else str
     if not isinstance(value, wanted):

@@ -41,11 +41,17 @@ APPROXIMATIONS = {
     "exp": ("masked",),
 }
 
+# These replace their function by another one and need a model trained for it: never chosen by an error limit.
+REPLACEMENTS = ("quad", "2quad", "2relu")
+
+# Ops whose operand format and approximation an error limit may choose, and how steep each is.
+ERROR_LIMITED = {"gelu": 1.13, "tanh": 1.0, "sigmoid": 0.25, "softmax": 0.5}
+
 # Kernels that compute in a format of their own between operand and result.
 INNER = ("softmax", "layer_norm")
 
 KEYS = ("path", "op", "optional")
-VALUES = ("format", "operand", "inner", "range", "approx")
+VALUES = ("format", "operand", "inner", "range", "approx", "error")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,7 @@ class Rule:
     inner: Fxp | None = None  # in which a kernel computes between its operand and its result
     range: float | None = None  # declared: |result| <= range
     approx: str | None = None
+    error: float | None = None  # limit: operand and approx that no rule sets are the cheapest within it
 
     def __post_init__(self) -> None:
         for kind in self.op or ():
@@ -75,6 +82,8 @@ class Rule:
             _check_approximation(self.approx, self.op)
         if self.inner is not None:
             _check_inner(self.op)
+        if self.error is not None:
+            _check_error(self.error, self.op)
         if self.range is not None:
             if not 0 < self.range < float("inf"):
                 raise ConfigError(f"range {self.range:g} is not a positive finite number")
@@ -106,6 +115,7 @@ class Choice:
     inner: Fxp | None
     range: float | None
     approx: str | None
+    error: float | None
     rules: frozenset[int]
 
 
@@ -147,6 +157,7 @@ class Config:
             inner=chosen.get("inner"),
             range=chosen.get("range"),
             approx=chosen.get("approx"),
+            error=chosen.get("error"),
             rules=frozenset(giver.values()),
         )
 
@@ -192,6 +203,17 @@ def _check_inner(ops: tuple[str, ...] | None) -> None:
     if wrong:
         raise ConfigError(
             f"inner is for {' and '.join(INNER)}, not for {wrong[0]}: name the op, or set `operand` instead"
+        )
+
+
+def _check_error(error: float, ops: tuple[str, ...] | None) -> None:
+    if not 0 < error < float("inf"):
+        raise ConfigError(f"error {error:g} is not a positive finite number")
+    wrong = [kind for kind in ops or ("every op",) if kind not in ERROR_LIMITED]
+    if wrong:
+        raise ConfigError(
+            f"an error limit is for {', '.join(ERROR_LIMITED)}, not for {wrong[0]}: name the op, or choose "
+            "its formats"
         )
 
 

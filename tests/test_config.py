@@ -132,7 +132,7 @@ def test_unused_rules() -> None:
         ({"optional": "yes", "range": 1}, "optional must be true or false, not 'yes'"),
         (
             {"op": "gelu"},
-            "a rule without a value does nothing: set one of format, operand, inner, range, approx",
+            "a rule without a value does nothing: set one of format, operand, inner, range, approx, error",
         ),
     ],
 )

@@ -16,6 +16,7 @@ import numpy as np
 
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
+from ditto_spu.passes.choose import cheapest
 from ditto_spu.passes.operations import KERNEL_OPS, classify, op_name
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.rules import Choice, Config
@@ -41,6 +42,7 @@ class _State:
     kinds: dict[ir.Op, str] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
     paths: set[str] = field(default_factory=set)
+    chosen: dict[ir.Op, Choice] = field(default_factory=dict)  # by an error limit
 
     def choose(self, rule_op: str, path: str) -> Choice:
         choice = self.config.lookup(rule_op, path)
@@ -85,7 +87,19 @@ def _classify(state: _State, operations: Sequence[ir.Op]) -> None:
 
 
 def _choice(state: _State, op: ir.Op) -> Choice:
-    return state.choose(_rule_op(op, state.kinds[op]), ir.path_of(op))
+    choice = state.choose(_rule_op(op, state.kinds[op]), ir.path_of(op))
+    if choice.error is None or (choice.operand and choice.approx):
+        return choice
+    if op not in state.chosen:
+        state.chosen[op] = cheapest(op, choice, lambda maker: _declared(state, maker))
+    return state.chosen[op]
+
+
+def _declared(state: _State, op: ir.Op) -> float | None:
+    """The range that a rule promises for the result of an operation."""
+    if state.kinds.get(op, "public") in ("public", "cast", "spu"):
+        return None
+    return state.choose(_rule_op(op, state.kinds[op]), ir.path_of(op)).range
 
 
 def _rule_op(op: ir.Op, kind: str) -> str:
