@@ -15,12 +15,12 @@ import numpy as np
 from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
 from ditto_spu.compiler import Lowered, compile_call
 from ditto_spu.config import load_config
-from ditto_spu.frontend import trace
+from ditto_spu.frontend import check_held, trace, whole_call
 from ditto_spu.material import Material
-from ditto_spu.precompute import precompute
+from ditto_spu.precompute import NOTHING_HELD, Held, precompute
 from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
-from ditto_spu.simulate import simulate
+from ditto_spu.simulate import hold, simulate
 
 ConfigSource = str | Path | Mapping[str, Any] | Config
 
@@ -72,6 +72,8 @@ class SecureFunction:
         self._checked = checked
         self._seed = seed
         self._compiled: dict[Any, Lowered] = {}
+        self._holding: dict[str, Any] = {}
+        self._held: dict[str, Held] = {}
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +91,8 @@ class SecureFunction:
 
         material: what `precompute` made for these arguments' shapes; it serves once.
         """
-        lowered = self.lower(*args, **kwargs)
+        args, kwargs = self._whole(args, kwargs)
+        lowered = self._lower(args, kwargs)
         values = self._leaves(args, kwargs)
         done = simulate(
             lowered.plan,
@@ -98,6 +101,7 @@ class SecureFunction:
             checked=self._checked,
             progress=progress,
             material=material,
+            held=self._shares(lowered, values),
         )
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, done.report)
@@ -107,12 +111,17 @@ class SecureFunction:
 
         folder: where to keep it (`ditto_spu.load_material` reads it); else it stays in memory.
         """
-        lowered = self.lower(*args, **kwargs)
-        made = precompute(lowered.plan, self._leaves(args, kwargs), seed=self._seed)
+        args, kwargs = self._whole(args, kwargs)
+        lowered = self._lower(args, kwargs)
+        values = self._leaves(args, kwargs)
+        made = precompute(lowered.plan, values, seed=self._seed, held=self._shares(lowered, values))
         return made if folder is None else made.save(Path(folder))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments without running."""
+        return self._lower(*self._whole(args, kwargs))
+
+    def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lowered:
         key = self._key(args, kwargs)
         if key is None or key not in self._compiled:
             traced = trace(self._fn, args, kwargs, public=self._public, **self._static)
@@ -124,9 +133,35 @@ class SecureFunction:
             self._compiled[key] = lowered
         return self._compiled[key]
 
+    def hold(self, **arguments: Any) -> SecureFunction:
+        """The same function with arguments given once and for all, such as weights.
+
+        They are shared at the first call and serve all later ones, which leave them out.
+        """
+        check_held(self._fn, arguments)
+        return self._like(self._config, self._holding | arguments)
+
+    def _whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A call with the held arguments in it: all by name then."""
+        if not self._holding:
+            return args, kwargs
+        return (), whole_call(self._fn, self._holding, args, kwargs)
+
+    def _shares(self, lowered: Lowered, values: list[Any]) -> Held:
+        """The held arguments' shares for this plan."""
+        plan = lowered.plan
+        key = plan.hash()
+        if self._holding and key not in self._held:
+            places = [i for i, each in enumerate(plan.inputs) if each.path.split("/")[0] in self._holding]
+            self._held[key] = hold(plan, values, places, self._seed)
+        return self._held.get(key, NOTHING_HELD)
+
     def with_config(self, config: ConfigSource) -> SecureFunction:
         """The same function under another configuration."""
-        return SecureFunction(
+        return self._like(config, self._holding)
+
+    def _like(self, config: ConfigSource, holding: Mapping[str, Any]) -> SecureFunction:
+        other = SecureFunction(
             self._fn,
             config=config,
             public=self._public,
@@ -135,6 +170,8 @@ class SecureFunction:
             seed=self._seed,
             **self._static,
         )
+        other._holding = dict(holding)
+        return other
 
     def compare(
         self,
@@ -145,22 +182,23 @@ class SecureFunction:
         **kwargs: Any,
     ) -> Comparison:
         """Error and cost: plaintext, emulation, each configuration (default: this function's), PUMA."""
+        whole, named = self._whole(args, kwargs)
         plain = jax.jit(self._fn, **self._static)
-        plain(*args, **kwargs)  # compiles
+        plain(*whole, **named)  # compiles
         started = time.perf_counter()
-        expected = [np.asarray(each) for each in jax.tree_util.tree_leaves(plain(*args, **kwargs))]
+        expected = [np.asarray(each) for each in jax.tree_util.tree_leaves(plain(*whole, **named))]
         rows = [ComparisonRow(config=PLAINTEXT, seconds=time.perf_counter() - started)]
         for each in (self._config,) if configs is None else configs:
             function = self.with_config(each)
             if emulated:
-                rows.append(function._emulated_row(expected, args, kwargs))
+                rows.append(function._emulated_row(expected, whole, named))
             rows.append(function._measured_row(expected, args, kwargs))
         if puma:
-            rows.append(self._puma_row(expected, args, kwargs))
+            rows.append(self._puma_row(expected, whole, named))
         return Comparison(tuple(rows))
 
     def _emulated_row(self, expected: list[Any], args: Any, kwargs: Any) -> ComparisonRow:
-        lowered = self.lower(*args, **kwargs)
+        lowered = self._lower(args, kwargs)
         values = self._leaves(args, kwargs)
         lowered.emulate(values)  # compiles
         started = time.perf_counter()

@@ -75,6 +75,43 @@ def trace(
     )
 
 
+def check_held(fn: Callable[..., Any], held: Mapping[str, Any]) -> None:
+    """Refuse to hold what is no parameter of the function."""
+    signature = _signature(fn)
+    for name in held:
+        if signature is not None and name not in signature.parameters:
+            known = signature.parameters
+            raise InputError(
+                f"hold names '{name}', but the parameters of {getattr(fn, '__name__', 'the function')} are "
+                f"{', '.join(known)}{nearest(name, known) if len(known) > 1 else ''}"
+            )
+
+
+def whole_call(
+    fn: Callable[..., Any], held: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All arguments by name: those held, and a call's, whose positions count among the others."""
+    signature = _signature(fn)
+    parameters = {} if signature is None else signature.parameters
+    left = [
+        name
+        for name, each in parameters.items()
+        if name not in held and each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if len(args) > len(left):
+        raise InputError(
+            f"{len(args)} positional arguments, but beside what is held ({', '.join(held)}) there are only "
+            f"{', '.join(left) or 'none'}: pass the others by name"
+        )
+    named = dict(zip(left, args, strict=False))
+    for name in kwargs:
+        if name in held or name in named:
+            raise InputError(
+                f"argument '{name}' is given twice: {'it is held' if name in held else 'by position'}"
+            )
+    return {**held, **named, **kwargs}
+
+
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(fn)

@@ -33,6 +33,7 @@ class Material:
     """
 
     plan: str  # hash of the plan that it serves
+    held: str  # token of the held shares that it serves, "" for none
     keys: Keys = field(repr=False)
     client_key: bytes = field(repr=False)  # of the stream from which the client draws its shares
     dealt: tuple[Dealt, Dealt, Dealt] = field(repr=False)
@@ -47,12 +48,16 @@ class Material:
         """Size of all dealt tensors."""
         return sum(array.nbytes for each in self.dealt for array in each.values())
 
-    def take(self, plan: str) -> None:
-        """Mark as spent. InputError if it was, or belongs to another plan."""
+    def take(self, plan: str, held: str) -> None:
+        """Mark as spent. InputError if it was, or belongs to another plan or other held shares."""
         if plan != self.plan:
             raise InputError(
                 f"the material was made for plan {self.plan}, but this call compiles to plan {plan}: "
                 "precompute with the same function, shapes, configuration and mode"
+            )
+        if held != self.held:
+            raise InputError(
+                "the material was dealt for other held shares: precompute with the very function that runs"
             )
         if self.spent or (self.folder is not None and not _mark_spent(self.folder)):
             raise InputError("the material is spent: each serves one request, precompute another")
@@ -81,6 +86,7 @@ class Material:
             arrays |= {f"{var}.mine": value.mine, f"{var}.next": value.next} if shared else {str(var): value}
         facts = {
             "plan": self.plan,
+            "held": self.held,
             "client_key": self.client_key.hex(),
             "seconds": self.seconds,
             "known": formats if self.known is not None else None,
@@ -106,6 +112,7 @@ def load(folder: Path) -> Material:
         known = None if facts["known"] is None else _known(facts["known"], arrays)
         return Material(
             plan=facts["plan"],
+            held=facts["held"],
             keys=(keys[0], keys[1], keys[2]),
             client_key=bytes.fromhex(facts["client_key"]),
             dealt=(dealt[0], dealt[1], dealt[2]),

@@ -6,7 +6,8 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,17 @@ from ditto_spu.plan import MASK_DEALER, Plan, Step
 
 RandomBytes = Callable[[int], bytes]
 Observer = Callable[[int, int, Step, Sequence[Any]], None]  # rank, step's number, step, results
+
+
+@dataclass(frozen=True)
+class Held:
+    """Inputs whose shares serve many requests: the three parties' parts, by the input's place in the plan."""
+
+    parts: Mapping[int, Sequence[Any]]
+    token: str  # material dealt for these shares serves no others
+
+
+NOTHING_HELD = Held({}, "")
 
 
 def client_key(seed: int | None) -> bytes:
@@ -50,15 +62,16 @@ def precompute(
     *,
     seed: int | None = None,
     observe: Observer | None = None,
+    held: Held = NOTHING_HELD,
 ) -> Material:
     """Fresh keys, and everything that the parties deal for one request.
 
     values: as for `simulate`; only public ones are read. seed: as for `simulate`, reproducible and INSECURE.
-    `observe` sees what the dealer of masked shares computes. With masked shares it alone works, otherwise
-    each party deals its part, as threads.
+    held: as for `simulate`. `observe` sees what the dealer of masked shares computes. With masked shares it
+    alone works, otherwise each party deals its part, as threads.
     """
     keys, key = fresh_keys(key_seed(seed)), client_key(seed)
-    masks = _masks(plan, random_bytes(key)) if plan.masked else {}
+    masks = _masks(plan, random_bytes(key), held) if plan.masked else {}
     made: list[Ahead | None] = [None] * PARTIES
     failures: list[BaseException] = []
 
@@ -91,15 +104,17 @@ def precompute(
             for send in sends:
                 boxes[send.to][rank, send.tag] = np.asarray(send.array)
     known = finished[MASK_DEALER].known
-    return Material(plan.hash(), keys, key, boxes, known, (sizes[0], sizes[1], sizes[2]), seconds)
+    return Material(plan.hash(), held.token, keys, key, boxes, known, (sizes[0], sizes[1], sizes[2]), seconds)
 
 
-def _masks(plan: Plan, source: RandomBytes) -> dict[int, Rss]:
+def _masks(plan: Plan, source: RandomBytes, held: Held) -> dict[int, Rss]:
     """The dealer's components of every secret input, as the client will draw them when it shares."""
     masks = {}
-    for entry in plan.inputs:
+    for place, entry in enumerate(plan.inputs):
         info = plan.vars[entry.var]
-        if info.fxp is not None:
+        if place in held.parts:
+            masks[entry.var] = held.parts[place][MASK_DEALER]
+        elif info.fxp is not None:
             mine, following = (_component(info.shape, info.fxp, source) for _ in range(2))
             masks[entry.var] = Rss(mine, following, info.fxp)
     return masks

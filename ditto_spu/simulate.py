@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,7 +23,15 @@ from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import StepRecord, execute, prepare
 from ditto_spu.material import Material
 from ditto_spu.plan import MASK_DEALER, Input, Plan, SpuStep, Step, Var, kind
-from ditto_spu.precompute import RandomBytes, client_key, key_seed, precompute, random_bytes
+from ditto_spu.precompute import (
+    NOTHING_HELD,
+    Held,
+    RandomBytes,
+    client_key,
+    key_seed,
+    precompute,
+    random_bytes,
+)
 from ditto_spu.report import ZERO, CostReport, CostRow, Triple
 from ditto_spu.spu_backend import create_links
 from ditto_spu.spu_steps import SpuLog, SpuSteps, compile_steps
@@ -47,6 +56,7 @@ def simulate(
     progress: Callable[[int, int], None] | None = None,
     timeout: float = 300.0,
     material: Material | None = None,
+    held: Held = NOTHING_HELD,
 ) -> Simulation:
     """Share `values` (one per plan input), run the plan at three threads, join the outputs.
 
@@ -54,21 +64,23 @@ def simulate(
     checked: joins every value inside the simulator and raises RangeError for the first that is out of range.
     progress: called with (steps done, steps in all) by one party.
     material: from `precompute` for this plan; spent by this call. With masked shares it is made if missing.
+    held: shares that serve many calls, from `hold`; the values at these places are not read.
     """
     prepare(plan)
     checker = Checker(plan, _plain_inputs(plan, values)) if checked else None
     if plan.masked and checked and material is not None:
         raise InputError("a checked run with masked shares deals within the run: leave `material` out")
     if plan.masked and material is None:
-        material = precompute(plan, values, seed=seed, observe=checker.observe if checker else None)
+        observe_dealer = checker.observe if checker else None
+        material = precompute(plan, values, seed=seed, observe=observe_dealer, held=held)
     source = random_bytes(client_key(seed) if material is None else material.client_key)
     shared = [
-        _share_input(entry, plan.vars[entry.var], value, source)
-        for entry, value in zip(plan.inputs, values, strict=True)
+        held.parts[place] if place in held.parts else _share_input(entry, plan.vars[entry.var], value, source)
+        for place, (entry, value) in enumerate(zip(plan.inputs, values, strict=True))
     ]
     programs = compile_steps(plan)
     if material is not None:
-        material.take(plan.hash())
+        material.take(plan.hash(), held.token)
     with ExitStack() as stack:
         log = None
         spu: list[SpuSteps | None] = [None] * 3
@@ -110,6 +122,17 @@ def simulate(
     ]
     records = [records for _, records in results]
     return Simulation(outputs, _report(plan, records, costs, seconds, material))
+
+
+def hold(plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | None = None) -> Held:
+    """Shares of the secret inputs at these places, which may serve any number of requests."""
+    source = random_bytes(client_key(None if seed is None else seed + 1))
+    shared = {}
+    for place in places:
+        entry = plan.inputs[place]
+        parts = _share_input(entry, plan.vars[entry.var], values[place], source)
+        shared[place] = [part.kept() if isinstance(part, Rss) else part for part in parts]
+    return Held(shared, secrets.token_hex(8))
 
 
 def _share_input(

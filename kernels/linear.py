@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,6 @@ from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost
 
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
-Dot = Callable[[Array, Array], Array]
 
 LIMB_BITS = 22
 MAX_CONTRACTION = 2048  # 2 * 21 bits a limb product and 11 bits of terms stay exact in float64's 53 bits
@@ -41,38 +39,49 @@ def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
     return math.prod([left[i] for i in dims[0][0]])
 
 
+def _left(x: Array, x_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+    """Left factors of this party's products of matrices; `_right` has the right ones.
+
+    The nine products of components take five products of matrices, one at the dealer D and two at A and B.
+    Doubled, they take three: with x_A for component D + 1 and x_B for D + 2,
+    2xw = (2 x_D + x_A)(2 w_D + w_A) + (x_A + 2 x_B)(w_A + 2 w_B) - 2 (x_B - x_D)(w_B - w_D).
+    """
+    if double:
+        return ({"D": 2 * x + x_next, "A": x + 2 * x_next, "B": -2 * (x - x_next)}[role],)
+    return (x + x_next,) if role == "D" else (x, x_next)
+
+
+def _right(w: Array, w_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+    if double:
+        return ({"D": 2 * w + w_next, "A": w + 2 * w_next, "B": w - w_next}[role],)
+    return {"D": (w + w_next,), "A": (w_next, w + w_next), "B": (w_next, w)}[role]
+
+
+@partial(jax.jit, static_argnames=("role", "double"))
+def _int_right(w: Array, w_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+    return _right(w.astype(jnp.int32), w_next.astype(jnp.int32), role, double)
+
+
 @partial(jax.jit, static_argnames=("dims", "role", "double"))
 def _int_products(
-    x: Array, x_next: Array, w: Array, w_next: Array, dims: Dimensions, role: str, double: bool
+    x: Array, x_next: Array, right: tuple[Array, ...], dims: Dimensions, role: str, double: bool
 ) -> Array:
     """In rings up to 32: XLA's fast integer dot is the int32 one."""
-    components = [each.astype(jnp.int32) for each in (x, x_next, w, w_next)]
-    return _FORMS[double](*components, lambda left, right: jax.lax.dot_general(left, right, dims), role)
+    left = _left(x.astype(jnp.int32), x_next.astype(jnp.int32), role, double)
+    return sum(jax.lax.dot_general(a, b, dims) for a, b in zip(left, right, strict=True))
 
 
-def _products(x: Array, x_next: Array, w: Array, w_next: Array, dot: Dot, role: str) -> Array:
-    """The nine products of components, each at one party: five products of matrices in all."""
-    if role == "D":
-        return dot(x + x_next, w + w_next)
-    if role == "A":
-        return dot(x, w_next) + dot(x_next, w + w_next)
-    return dot(x, w_next) + dot(x_next, w)
-
-
-def _twice(x: Array, x_next: Array, w: Array, w_next: Array, dot: Dot, role: str) -> Array:
-    """Shares of 2xw from one product of matrices a party.
-
-    2xw = (2 x_D + x_A)(2 w_D + w_A) + (x_A + 2 x_B)(w_A + 2 w_B) - 2 (x_B - x_D)(w_B - w_D), where x_A stands
-    for component D + 1 and x_B for D + 2.
-    """
-    if role == "D":
-        return dot(2 * x + x_next, 2 * w + w_next)
-    if role == "A":
-        return dot(x + 2 * x_next, w + 2 * w_next)
-    return -2 * dot(x - x_next, w - w_next)
-
-
-_FORMS: dict[bool, Callable[..., Array]] = {False: _products, True: _twice}
+def _prepared(w: Rss, role: str, double: bool) -> tuple[Array, ...]:
+    """Right factors, kept with weights that serve many calls."""
+    key = (role, double)
+    if w.prepared is not None and key in w.prepared:
+        kept: tuple[Array, ...] = w.prepared[key]
+        return kept
+    make = _int_right if w.fxp.ring_bits <= 32 else _right
+    right = make(w.mine, w.next, role, double)
+    if w.prepared is not None:
+        w.prepared[key] = right
+    return right
 
 
 @partial(jax.jit, static_argnames="dims")
@@ -139,11 +148,12 @@ def local_products(role: str, x: Rss, w: Rss, dims: Dimensions, double: bool = F
     """One's own 3-of-3 share of xw or 2xw, without its zero share: must not leave the party like this."""
     if x.fxp.ring_bits != w.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {w.fxp}")
-    parts = (x.mine, x.next, w.mine, w.next)
+    right = _prepared(w, role, double)
     if x.fxp.ring_bits <= 32:
-        return np.asarray(_int_products(*parts, dims, role, double)).astype(x.fxp.dtype, copy=False)
-    x_mine, x_next, w_mine, w_next = (np.asarray(part) for part in parts)
-    return _FORMS[double](x_mine, x_next, w_mine, w_next, partial(dot64, dims=dims), role)
+        product = _int_products(x.mine, x.next, right, dims, role, double)
+        return np.asarray(product).astype(x.fxp.dtype, copy=False)
+    left = _left(np.asarray(x.mine), np.asarray(x.next), role, double)
+    return np.asarray(sum(dot64(a, b, dims) for a, b in zip(left, right, strict=True)))
 
 
 def matmul(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,15 @@ PARTIES = 3
 
 @dataclass(frozen=True)
 class Rss:
-    """One party's part of a shared tensor: `mine` is component i, `next` is component i + 1 (mod 3)."""
+    """One party's part of a shared tensor: `mine` is component i, `next` is component i + 1 (mod 3).
+
+    `prepared`: what kernels keep of a tensor that serves many calls, such as weights; None: nothing.
+    """
 
     mine: Array
     next: Array
     fxp: Fxp
+    prepared: dict[Any, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -32,13 +36,17 @@ class Rss:
         return math.prod(self.shape)
 
     def reshape(self, shape: Sequence[int]) -> Rss:
-        return replace(self, mine=self.mine.reshape(shape), next=self.next.reshape(shape))
+        return Rss(self.mine.reshape(shape), self.next.reshape(shape), self.fxp)
 
     def retagged(self, fxp: Fxp) -> Rss:
         """The same ring elements read with other fraction bits: a free multiplication by a power of two."""
         if fxp.ring_bits != self.fxp.ring_bits:
             raise ValueError(f"retagging {self.fxp} as {fxp} would change the ring; use a cast")
-        return replace(self, fxp=fxp)
+        return Rss(self.mine, self.next, fxp)
+
+    def kept(self) -> Rss:
+        """The same part, of which kernels may keep prepared forms."""
+        return replace(self, prepared={})
 
 
 def share(elements: NDArray[Any], fxp: Fxp, random_bytes: Any) -> tuple[Rss, Rss, Rss]:

@@ -171,3 +171,53 @@ def test_a_declared_range_that_does_not_fit_its_product_is_refused():
         ditto.secure(lambda x, w: x @ w, config=config).lower(
             np.ones((2, 2), np.float32), np.ones((2, 2), np.float32)
         )
+
+
+def test_held_arguments_are_shared_once_and_left_out_of_calls(rng):
+    def dense(params, x, scale=1.0):
+        return x @ params["w"] * scale + params["b"]
+
+    params = {"w": rng.normal(size=(4, 5)).astype(np.float32), "b": np.ones(5, np.float32)}
+    x, y = (rng.normal(size=(3, 4)).astype(np.float32) for _ in range(2))
+    served = ditto.secure(dense, config=PLAIN).hold(params=params)
+    _close(served(x), dense(params, x))
+    shares = dict(served._held)
+    _close(served(y, scale=2.0), dense(params, y, 2.0))
+    _close(served(y), dense(params, y))
+    assert all(served._held[key] is value for key, value in shares.items())
+    (held,) = shares.values()
+    weights = [parts[0] for parts in held.parts.values() if parts[0].prepared]
+    assert len(weights) == 1 and weights[0].shape == (
+        4,
+        5,
+    )  # what the product prepared stays with the weights
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_held_weights_serve_runs_from_material(rng, masked):
+    def fn(w, x):
+        return jnp.tanh(x @ w)
+
+    w, x = rng.normal(size=(4, 5)).astype(np.float32), rng.normal(size=(3, 4)).astype(np.float32)
+    served = ditto.secure(fn, config=PLAIN, masked=masked).hold(w=w)
+    for scale in (1.0, 0.5):
+        material = served.precompute(x)
+        _close(served.run(x * np.float32(scale), material=material).outputs, fn(w, x * scale), 5e-3)
+    with pytest.raises(InputError, match="dealt for other held shares"):
+        ditto.secure(fn, config=PLAIN, masked=masked).hold(w=w).run(x, material=served.precompute(x))
+    rows = served.compare(x, puma=False).rows
+    assert [row.max_abs_error < 5e-3 for row in rows[1:]] == [True, True]
+
+
+def test_mistakes_in_holding_are_explained(rng):
+    def fn(w, x):
+        return x @ w
+
+    secure = ditto.secure(fn, config=PLAIN)
+    with pytest.raises(InputError, match="hold names 'weights', but the parameters of fn are w, x"):
+        secure.hold(weights=np.eye(3))
+    served = secure.hold(w=np.eye(3, dtype=np.float32))
+    with pytest.raises(InputError, match="argument 'w' is given twice: it is held"):
+        served(np.ones((2, 3)), w=np.eye(3))
+    with pytest.raises(InputError, match=r"beside what is held \(w\) there are only x"):
+        served(np.ones((2, 3)), np.ones(3))

@@ -17,6 +17,7 @@ import numpy as np
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.choose import cheapest
+from ditto_spu.passes.factors import constant, is_integral, power_of_two
 from ditto_spu.passes.operations import KERNEL_OPS, classify, op_name
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.rules import Choice, Config
@@ -215,9 +216,9 @@ def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> No
     """
     result = op.results[0]
     other = next(each for each in op.operands if each != value)
-    constant = _constant(other)
+    known = constant(other)
     current = _current(state, value, default)
-    if constant is not None and (shift := _power_of_two(constant)) is not None:
+    if known is not None and (shift := power_of_two(known)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
             # More fraction bits than asked for would take the room of what the result meets: they go.
@@ -228,11 +229,11 @@ def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> No
             _record(op, Fxp(current.ring_bits, kept), Fxp(current.ring_bits, bits))
             return
     target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
-    largest = 0.0 if constant is None else float(np.max(np.abs(constant), initial=0.0))
+    largest = 0.0 if known is None else float(np.max(np.abs(known), initial=0.0))
     lead = math.ceil(math.log2(largest)) if largest > 0 else 0
-    if _is_integral(other):
+    if is_integral(other):
         bits, target = 0, current
-    elif constant is not None and _fits(op, current, FACTOR_BITS[max(16, current.ring_bits)] - lead):
+    elif known is not None and _fits(op, current, FACTOR_BITS[max(16, current.ring_bits)] - lead):
         bits = FACTOR_BITS[max(16, current.ring_bits)] - lead
     else:
         current = Fxp(64, current.fraction_bits)
@@ -250,30 +251,6 @@ def _fits(op: ir.Op, fxp: Fxp, factor_bits: int) -> bool:
     if declared is None:
         return False
     return float(declared) < 2.0 ** (fxp.ring_bits - 2 - fxp.fraction_bits - max(0, factor_bits))
-
-
-def _constant(value: ir.Value) -> np.ndarray | None:
-    """The elements of a constant, perhaps rearranged."""
-    maker = ir.define(value)
-    while maker is not None and maker.name in ("stablehlo.broadcast_in_dim", "stablehlo.reshape"):
-        maker = ir.define(maker.operands[0])
-    return ir.constant_value(maker) if maker is not None and maker.name == "stablehlo.constant" else None
-
-
-def _is_integral(value: ir.Value) -> bool:
-    """Whether a public value is a converted integer or boolean, perhaps rearranged."""
-    maker = ir.define(value)
-    while maker is not None and maker.name in ("stablehlo.broadcast_in_dim", "stablehlo.reshape"):
-        maker = ir.define(maker.operands[0])
-    return maker is not None and maker.name == "stablehlo.convert" and not ir.is_float(maker.operands[0])
-
-
-def _power_of_two(constant: np.ndarray) -> int | None:
-    first = float(constant.reshape(-1)[0])
-    if first <= 0 or not np.all(constant == first):
-        return None
-    mantissa, exponent = math.frexp(first)
-    return exponent - 1 if mantissa == 0.5 else None
 
 
 def _decide_product(state: _State, op: ir.Op, kind: str, choice: Choice, default: Fxp) -> None:
