@@ -29,13 +29,13 @@ Operands = tuple[Any, Any, Dimensions]
 def linear_rows(config: str, repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """One row; both sides take turns."""
     program = named_model(MODEL).build()
-    function = secure(program.fn, config=config, public=program.public)
-    products = _products(function.lower(*program.args).plan)
-    function.run(*program.args)  # compiles
+    function = secure(program.fn, config=config, public=program.public).hold(**program.held)
+    products = _products(function.lower(*program.inputs).plan)
+    function.run(*program.inputs)  # compiles
     _bare(products)
     ours, bare = [], []
     for turn in range(repeat):
-        report = function.run(*program.args).report
+        report = function.run(*program.inputs).report
         ours.append(sum(row.seconds for row in report.rows if row.kind == "matmul"))
         bare.append(_bare(products))
         say(f"linear: run {turn + 1} of {repeat}: {ours[-1]:.4f} s, bare {bare[-1]:.4f} s")

@@ -36,7 +36,7 @@ def encoder(layers: int, sequence: int = 128) -> Program:
     def initialise() -> Any:
         return module.init(jax.random.PRNGKey(0), hidden, None, None, return_dict=False)["params"]
 
-    return Program(encode, (jax.device_get(jax.jit(initialise)()), hidden))
+    return Program(encode, (jax.device_get(jax.jit(initialise)()), hidden), weights=1)
 
 
 def tiny(sequence: int = 8) -> Program:
@@ -65,7 +65,7 @@ def tiny(sequence: int = 8) -> Program:
         zeros = jnp.zeros_like(ids)
         return module.init(jax.random.PRNGKey(0), ids, mask, zeros, zeros, None, return_dict=False)["params"]
 
-    return Program(encode, (jax.device_get(jax.jit(initialise)()), ids, mask), public=("mask",))
+    return Program(encode, (jax.device_get(jax.jit(initialise)()), ids, mask), public=("mask",), weights=1)
 
 
 def bert_hidden(module: Any, params: Any, ids: Any, mask: Any) -> Any:

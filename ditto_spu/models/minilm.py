@@ -23,7 +23,7 @@ LENGTH = 32  # tokens a sentence is cut or padded to
 def build() -> Program:
     """`fn(params, ids, mask)` embeds one sentence; the mask is public, so its length is revealed."""
     module, params = load()
-    return Program(embedder(module), (params, *tokenise([QUERY])), public=("mask",))
+    return Program(embedder(module), (params, *tokenise([QUERY])), public=("mask",), weights=1)
 
 
 def model_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,25 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Program:
-    """`fn(*args)` is the plaintext model; `public` names the arguments that are not secret."""
+    """`fn(*args)` is the plaintext model; `public` names the arguments that are not secret.
+
+    The first `weights` arguments are the model's: a server holds them for all requests.
+    """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     public: tuple[str, ...] = ()
+    weights: int = 0
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The weights by name."""
+        return dict(zip(inspect.signature(self.fn).parameters, self.args[: self.weights], strict=False))
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The arguments of one request."""
+        return self.args[self.weights :]
 
 
 @dataclass(frozen=True)

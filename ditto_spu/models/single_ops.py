@@ -44,7 +44,7 @@ def layernorm() -> Program:
         return module.apply({"params": params}, x)
 
     params = {"scale": 1 + _normal(768, scale=0.1, seed=1), "bias": _normal(768, scale=0.1, seed=2)}
-    return Program(layernorm, (params, _normal(128, 768)))
+    return Program(layernorm, (params, _normal(128, 768)), weights=1)
 
 
 def matmul() -> Program:
