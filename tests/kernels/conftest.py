@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -36,6 +36,7 @@ def _mpc(
     *operands: Any,
     dealer: int = 2,
     seed: bytes | None = None,
+    masked: bool = False,
     **attributes: Any,
 ) -> Outcome:
     """`protocol(party, *operands, **attributes)`; an operand is (array, Fxp) to share, or a public array."""
@@ -47,7 +48,7 @@ def _mpc(
 
     def program(party: Any, link: Any) -> Any:
         mine = [each[party.rank] for each in shared]
-        return run(link, protocol(party.with_dealer(dealer), *mine, **attributes))
+        return run(link, protocol(replace(party, dealer=dealer, masked=masked), *mine, **attributes))
 
     parts, traffic = run_three(
         program, seed=seed, timeout=30, observer=lambda rank, sent: messages.append((rank, sent))

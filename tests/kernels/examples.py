@@ -38,6 +38,13 @@ EXAMPLES = [
         "fxp32.12",
         {"dims": DOT, "weight_fraction_bits": 12},
     ),
+    Example(
+        "matmul",
+        ((-1, 1, (9, 6), "fxp32.12"), (-1, 1, (6, 5), "fxp32.12")),
+        "fxp32.11",
+        {"dims": DOT, "range": 7.0},
+    ),
+    Example("multiply", ((-3, 3, (9, 5), "fxp32.10"), (-3, 3, (5,), "fxp32.10")), "fxp32.10", {"range": 9.5}),
     Example("maximum", ((-3, 3, (9, 5), "fxp16.8"), (-3, 3, (9, 5), "fxp16.8")), "fxp16.8"),
     Example("reduce_max", ((-3, 3, (9, 5), "fxp16.8"),), "fxp16.8", {"dim": 1}),
     Example("exponential", ((-6, 0, (9, 5), "fxp32.12"),), "fxp32.14", {"hi": 0.0}),

@@ -57,15 +57,26 @@ def test_messages_depend_on_shapes_and_seeds_alone(mpc, rng, example):
             assert not np.array_equal(sent.array, runs[2][key].array)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_every_message_is_uniform(mpc, example):
+# What all three parties take alike runs with ordinary shares, and is masked anew.
+CASES = [
+    (each, masked)
+    for each in EXAMPLES
+    for masked in (False, True)
+    if not (masked and KERNELS[each.kernel].all_deal)
+]
+
+
+@pytest.mark.parametrize(("example", "masked"), CASES, ids=str)
+def test_every_message_is_uniform(mpc, example, masked):
     """Chi-square of the bytes of every kind of message over constant inputs: no value shows through."""
     kernel, out = KERNELS[example.kernel], F(example.out)
     constant = np.random.default_rng(3)
     operands = [draw(each, constant) for each in example.operands]
     kinds: dict[tuple[int, int, str], list[bytes]] = {}
     while min((sum(map(len, seen)) for seen in kinds.values()), default=0) < 3000:
-        for rank, sent in mpc(kernel.run, *operands, out=out, **example.attributes).messages:
+        for rank, sent in mpc(
+            kernel.run, *operands, out=out, dealer=0, masked=masked, **example.attributes
+        ).messages:
             data = np.ascontiguousarray(sent.array).tobytes()
             if data:
                 kinds.setdefault((rank, sent.to, sent.tag), []).append(data)
