@@ -12,9 +12,10 @@ from rich.console import Console
 
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_table import kernel_rows, kernel_table
+from bench.linear_case import linear_lines, linear_rows
 from bench.mpcformer import side as mpcformer
 from bench.rows import BASELINES, table
-from bench.sides import measure
+from bench.sides import measure, sides_of
 from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError, InputError
 from ditto_spu.models import named_model
@@ -24,12 +25,21 @@ def main(
     case: Annotated[
         list[str],
         typer.Option(
-            help="A model of `ditto models`, `kernels` (each alone) or `formats`; may be given several times."
+            help="A model of `ditto models`, `kernels` (each alone), `linear` or `formats`; "
+            "may be given several times."
         ),
     ],
     config: Annotated[
         list[str],
         typer.Option(help="A configuration; may be given several times.", default_factory=lambda: ["ditto"]),
+    ],
+    mode: Annotated[
+        list[str],
+        typer.Option(
+            help="'whole', 'ahead' (a request's offline part first, told apart) or 'masked' (masked shares, "
+            "ahead too); may be given several times.",
+            default_factory=lambda: ["whole"],
+        ),
     ],
     baseline: Annotated[
         list[str],
@@ -51,14 +61,17 @@ def main(
     try:
         for name in config:
             load_config(name)
-        sides = list(dict.fromkeys([*config, *_baselines(baseline, case)]))
-        rows, kernels, formats = [], [], []
+        sides = list(dict.fromkeys([*sides_of(config, mode), *_baselines(baseline, case)]))
+        rows, kernels, formats, linear = [], [], [], []
         for name in case:
             if name == "kernels":
                 kernels += kernel_rows(repeat, say, small)
                 continue
             if name == "formats":
                 formats += format_rows(say)
+                continue
+            if name == "linear":
+                linear += linear_rows(config[0], repeat, say)
                 continue
             named_model(name)
             rows += measure(name, sides, repeat, say)
@@ -69,10 +82,10 @@ def main(
         console.print(table(rows))
     if kernels:
         console.print(kernel_table(kernels))
-    for line in format_lines(formats):
+    for line in (*format_lines(formats), *linear_lines(linear)):
         console.print(line)
     if json_file is not None:
-        json_file.write_text(json.dumps(rows + kernels + formats, indent=2) + "\n")
+        json_file.write_text(json.dumps(rows + kernels + formats + linear, indent=2) + "\n")
 
 
 def _baselines(names: list[str], cases: list[str]) -> list[str]:
@@ -82,7 +95,7 @@ def _baselines(names: list[str], cases: list[str]) -> list[str]:
             raise InputError(f"there is no baseline '{name}': choose {', '.join(BASELINES)} or none")
     if "mpcformer" in names:
         for case in cases:
-            if case not in ("kernels", "formats"):
+            if case not in ("kernels", "formats", "linear"):
                 mpcformer.check(case)
     return [name for name in names if name != "none"]
 

@@ -6,12 +6,31 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ditto_spu.errors import PartyError
+from ditto_spu.errors import InputError, PartyError
 
 ANSWER = "bench-answer "  # a worker's other output, such as warnings, is passed over
+
+
+MODES = ("whole", "ahead", "masked")
+
+
+def split_side(side: str) -> tuple[str, str]:
+    """(configuration, mode) of one of our sides: `ditto`, `ditto:ahead`, `ditto:masked`."""
+    config, _, mode = (
+        side.rpartition(":") if side.endswith(tuple(f":{mode}" for mode in MODES)) else (side, "", "")
+    )
+    return config, mode or "whole"
+
+
+def sides_of(configs: Sequence[str], modes: Sequence[str]) -> list[str]:
+    """Our sides: every configuration in every mode."""
+    for mode in modes:
+        if mode not in MODES:
+            raise InputError(f"there is no mode '{mode}': choose {', '.join(MODES)}")
+    return [name if mode == "whole" else f"{name}:{mode}" for name in configs for mode in modes]
 
 
 class Worker:
@@ -46,7 +65,7 @@ class Worker:
 def measure(case: str, sides: list[str], repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """One row a side. The sides take turns, so that a noisy moment of the machine meets them all."""
     workers: dict[str, Worker] = {}
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     try:
         for side in sides:
             say(f"{case}: {side}: compile and warm up")
@@ -54,13 +73,13 @@ def measure(case: str, sides: list[str], repeat: int, say: Callable[[str], None]
             workers[side].ask("warm")
         for turn in range(repeat):
             for side in sides:
-                seconds[side].append(workers[side].ask("run")["seconds"])
-                say(f"{case}: {side}: run {turn + 1} of {repeat}: {seconds[side][-1]:.3f} s")
+                runs[side].append(workers[side].ask("run"))
+                say(f"{case}: {side}: run {turn + 1} of {repeat}: {runs[side][-1]['seconds']:.3f} s")
         rows = []
         for side in sides:
-            row = workers[side].ask("report")
-            rows.append({"case": case, "config": side, "seconds": statistics.median(seconds[side])} | row)
-            rows[-1]["seconds_all"] = seconds[side]
+            medians = {key: statistics.median(run[key] for run in runs[side]) for key in runs[side][0]}
+            rows.append({"case": case, "config": side} | medians | workers[side].ask("report"))
+            rows[-1]["seconds_all"] = [run["seconds"] for run in runs[side]]
         return rows
     finally:
         for worker in workers.values():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import fm32, sides
+from bench import fm32, linear_case, sides
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_cases import kernel_cases
 from bench.kernel_table import kernel_rows, kernel_table
@@ -17,8 +17,9 @@ from bench.plots import write_plots
 from bench.rows import table
 from ditto_kernels import KERNELS
 from ditto_kernels.kernel import Spec
-from ditto_spu.errors import PartyError, UnsupportedOpError
-from ditto_spu.models import Program
+from ditto_spu import secure
+from ditto_spu.errors import InputError, PartyError, UnsupportedOpError
+from ditto_spu.models import Program, named_model
 from ditto_spu.spu_fm32 import run_fm32
 
 
@@ -134,3 +135,44 @@ def test_a_side_in_its_own_process_gives_a_row(tmp_path):
 def test_a_worker_that_dies_is_named():
     with pytest.raises(PartyError, match="the worker for no-such-case, ditto ended with exit code 1"):
         sides.measure("no-such-case", ["ditto"], 1, lambda line: None)
+
+
+def test_sides_name_configuration_and_mode():
+    assert sides.sides_of(["ditto", "a.toml"], ["whole", "masked"]) == [
+        "ditto", "ditto:masked", "a.toml", "a.toml:masked",
+    ]  # fmt: skip
+    assert sides.split_side("ditto") == ("ditto", "whole")
+    assert sides.split_side("ditto:ahead") == ("ditto", "ahead")
+    assert sides.split_side("odd:name.toml:masked") == ("odd:name.toml", "masked")
+    with pytest.raises(InputError, match="no mode 'online': choose whole, ahead, masked"):
+        sides.sides_of(["ditto"], ["online"])
+
+
+def test_a_row_whose_offline_part_is_apart_gets_columns_of_its_own():
+    row = {
+        "case": "c", "config": "ditto:ahead", "seconds": 2.0, "online_seconds": 1.5,
+        "bytes_sent_per_party": [4e6, 4e6, 4e6], "offline_bytes_sent_per_party": [1e6, 1e6, 1e6],
+        "messages_per_party": [1, 1, 1], "rounds": 3, "max_abs_error": 0.0, "mean_abs_error": 0.0,
+        "cosine": 1.0, "peak_memory_bytes": 1e9,
+    }  # fmt: skip
+    puma = row | {
+        "config": "puma",
+        "seconds": 30.0,
+        "online_seconds": 30.0,
+        "bytes_sent_per_party": [6e7] * 3,
+    }
+    lines = shown(table([row, puma])).splitlines()
+    (line,) = (each.split() for each in lines if "ditto:ahead" in each)
+    assert line[2:10] == ["2.000", "15.0", "1.500", "20.0", "4.00", "15.0", "3.00", "20.0"]
+    assert "online" not in shown(table([row | {"online_seconds": 2.0}]))
+
+
+def test_bare_products_are_those_of_the_plan():
+    program = named_model("bert-tiny").build()
+    plan = secure(program.fn, public=program.public).lower(*program.args).plan
+    products = linear_case._products(plan)
+    matmuls = [step for step in plan.steps if getattr(step, "kernel", "") == "matmul"]
+    assert [x.shape for x, _, _ in products] == [plan.vars[step.inputs[0]].shape for step in matmuls]
+    assert linear_case._bare(products) > 0
+    row = {"config": "ditto", "seconds": 0.1, "bare_seconds": 0.2, "ratio": 0.5}
+    assert "0.50 times the 0.2000 s of bare" in linear_case.linear_lines([row])[0]
