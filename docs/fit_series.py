@@ -50,20 +50,24 @@ def gelu(x: Real) -> Real:
     return 0.5 * x * (1 + erf(x / np.sqrt(2)))
 
 
-FITS = {
-    "GELU": (gelu, 3.25, 4, (1, 2, 3, 6), 6.0),
-    "SILU": (lambda x: x * expit(x), 8.0, 5, (1, 2, 3, 4, 7, 10), 16.0),
-    "TANH": (np.tanh, 4.0, 4, (1, 2, 4, 6, 8, 11), 6.0),
-    "SIGMOID": (expit, 7.0, 5, (1, 2, 4, 6, 9), 6.0),
+FITS = {  # function, outer window, period in bits, harmonics, limit of the coefficients' sum
+    "GELU.short": (gelu, 3.25, 6, (1, 8, 21), 12.0),
+    "GELU.fine": (gelu, 3.5, 4, (1, 2, 3, 6), 12.0),
+    "SILU.short": (lambda x: x * expit(x), 7.5, 6, (1, 3, 8, 13, 19), 24.0),
+    "SILU.fine": (lambda x: x * expit(x), 8.5, 5, (1, 2, 3, 4, 7, 10), 24.0),
+    "TANH.short": (np.tanh, 3.5, 6, (4, 13, 24, 37), 6.0),
+    "TANH.fine": (np.tanh, 4.0, 4, (1, 2, 4, 6, 8, 11), 6.0),
+    "SIGMOID.short": (expit, 7.0, 6, (3, 6, 9, 16), 6.0),
+    "SIGMOID.fine": (expit, 7.0, 5, (1, 2, 4, 6, 9), 6.0),
 }
 
 
 def main() -> None:
-    for name, (function, bound, period_bits, harmonics, limit) in FITS.items():
-        error, values = fit(function, bound, 2.0**period_bits, harmonics, limit)
-        rounded = [0.0 if abs(value) < 1e-7 else round(float(value), 7) for value in values]
+    for name, (function, outer, period_bits, harmonics, limit) in FITS.items():
+        error, values = fit(function, outer, 2.0**period_bits, harmonics, limit)
+        rounded = [0.0 if abs(value) < 1e-6 else round(float(value), 7) for value in values]
         count = len(harmonics)
-        print(f"{name}: bound {bound}, period 2^{period_bits}, harmonics {harmonics}, error {error:.6f}")
+        print(f"{name}: outer {outer}, period 2^{period_bits}, harmonics {harmonics}, error {error:.6f}")
         print(f"    constant={rounded[0]},")
         print(f"    cosine={tuple(rounded[1 : count + 1])},")
         print(f"    sine={tuple(rounded[count + 1 :])},")

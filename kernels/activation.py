@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,12 +26,13 @@ from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.curves import SIGMOID, SILU, TANH
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Party, Protocol, Round, parallel
-from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.ring import Array, Fxp, container_bits
 from ditto_kernels.rss import Rss
 from ditto_kernels.select import multiply_bits, multiply_bits_cost
 from ditto_kernels.series import (
     NARROW,
     Curve,
+    Fits,
     index_bits,
     index_shift,
     noise,
@@ -49,14 +51,14 @@ def middle_bits(curve: Curve, x: Fxp, out: Fxp) -> int:
     return x.fraction_bits if x.ring_bits == NARROW else min(x.fraction_bits, curve.narrow_bits)
 
 
-def _check(curve: Curve, x: Fxp) -> None:
-    if x.ring_bits < NARROW:
-        raise ValueError(f"{x}: the series needs ring 16 or more; cast the operand to fxp16 first")
-    if curve.period_bits + x.fraction_bits > x.ring_bits or x.fraction_bits < 2:
-        raise ValueError(
-            f"{x} does not hold a period of {2**curve.period_bits}: "
-            f"choose 2 to {x.ring_bits - curve.period_bits} fraction bits"
-        )
+def _window(curve: Curve, x: Fxp) -> tuple[tuple[int, int], int]:
+    """(offsets, low) of the two comparisons of x: not above the window, below it.
+
+    Bits below `low` are left out where the curve lets a band of 2^low ulp be read either way.
+    """
+    low = max(0, x.fraction_bits + math.floor(math.log2(curve.outer - curve.bound)))
+    bound, outer = (round(each * 2.0**x.fraction_bits) for each in (curve.bound, curve.outer))
+    return (-outer, bound), low
 
 
 def row(bits: Bits, first: int, second: int | None = None) -> Bits:
@@ -100,19 +102,18 @@ def _open_series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol
 def clipped(party: Party, x: Rss, curve: Curve, out: Fxp) -> Protocol[Rss]:
     """`curve` at every element of x, in `out`.
 
-    Range: |x| + bound < half of x's ring, so that neither comparison wraps. If x itself is the upper tail,
+    Range: |x| + outer < half of x's ring, so that neither comparison wraps. If x itself is the upper tail,
     `out` must hold x, and an upcast from ring 16 wants x < limit - 0.5. Error: `clipped_error`. Rounds:
     open; compare, and open the series; choose; reshare (4 in all) or upcast (5); one more for each doubling
     of the ring.
     Security: x, the series and the choosing bits are opened to A and B under full-width one-time masks.
     """
-    _check(curve, x.fxp)
     middle = middle_bits(curve, x.fxp, out)
+    offsets, low = _window(curve, x.fxp)
     own = from_rss(party, x)
     opened = yield from open_masked(party.at("operand"), own)
-    bound = round(curve.bound * 2.0**x.fxp.fraction_bits)
     bits, value = yield from parallel(
-        signs(party.at("signs"), opened, (-bound, bound)), _open_series(party, opened, curve, middle)
+        signs(party.at("signs"), opened, offsets, low), _open_series(party, opened, curve, middle)
     )
     not_above, below = row(bits, 0), row(bits, 1)
     if curve.above is not None:
@@ -156,13 +157,14 @@ def joined_cost(shape: tuple[int, ...], x: Fxp, inside: Fxp, out: Fxp) -> costs.
 def clipped_cost(x: Spec, curve: Curve, out: Fxp) -> costs.Cost:
     """Cost of `clipped`."""
     assert x.fxp is not None
-    _check(curve, x.fxp)
     size, ring = costs.elements(x.shape), x.fxp.ring_bits
     narrow = Fxp(NARROW, middle_bits(curve, x.fxp, out))
     evaluated = series_cost(size, curve) + open_masked_cost(size, NARROW)
     other = NARROW if curve.above is not None else ring
-    chosen = multiply_bits_cost(size, NARROW, ring) | multiply_bits_cost(size, other, ring)
-    total = open_masked_cost(size, ring) + (signs_cost(size, ring, 2) | evaluated) + chosen
+    width = ring - _window(curve, x.fxp)[1]
+    words = container_bits(width)
+    chosen = multiply_bits_cost(size, NARROW, words) | multiply_bits_cost(size, other, words)
+    total = open_masked_cost(size, ring) + (signs_cost(size, ring, 2, width) | evaluated) + chosen
     if curve.above is not None:
         return total + release_cost(x.shape, narrow, out)
     return total + joined_cost(x.shape, x.fxp, narrow, out)
@@ -171,7 +173,6 @@ def clipped_cost(x: Spec, curve: Curve, out: Fxp) -> costs.Cost:
 def clipped_error(x: Spec, curve: Curve, out: Fxp) -> float:
     """Bound of the error of `clipped`: fit, factors, truncation, the angle's grid, conversion."""
     assert x.fxp is not None
-    _check(curve, x.fxp)
     fraction, middle = x.fxp.fraction_bits, middle_bits(curve, x.fxp, out)
     shift = index_shift(curve, fraction)
     inside = curve.fit_error + noise(curve, index_bits(curve, fraction), middle) + 2.0**-middle
@@ -181,9 +182,9 @@ def clipped_error(x: Spec, curve: Curve, out: Fxp) -> float:
     return max(inside, curve.tail_error) + (1.5 * out.ulp if out.fraction_bits < carried else 0.0)
 
 
-def _run(party: Party, x: Rss, out: Fxp, curve: Curve, approx: str = "fourier") -> Protocol[Rss]:
+def _run(party: Party, x: Rss, out: Fxp, fits: Fits, approx: str = "fourier") -> Protocol[Rss]:
     require(("fourier",), approx)
-    return (yield from clipped(party, x, curve, out))
+    return (yield from clipped(party, x, fits.at(x.fxp), out))
 
 
 def require(known: Sequence[str], approx: str) -> None:
@@ -192,12 +193,14 @@ def require(known: Sequence[str], approx: str) -> None:
         raise ValueError(f"no approximation '{approx}' here: choose {' or '.join(known)}")
 
 
-def _cost(x: Spec, out: Fxp, curve: Curve, approx: str = "fourier") -> costs.Cost:
-    return clipped_cost(x, curve, out)
+def _cost(x: Spec, out: Fxp, fits: Fits, approx: str = "fourier") -> costs.Cost:
+    assert x.fxp is not None
+    return clipped_cost(x, fits.at(x.fxp), out)
 
 
-def _error(x: Spec, out: Fxp, curve: Curve, approx: str = "fourier") -> float:
-    return clipped_error(x, curve, out)
+def _error(x: Spec, out: Fxp, fits: Fits, approx: str = "fourier") -> float:
+    assert x.fxp is not None
+    return clipped_error(x, fits.at(x.fxp), out)
 
 
 def _tanh(x: Array, **attributes: Any) -> NDArray[np.float64]:
@@ -212,13 +215,13 @@ def _silu(x: Array, **attributes: Any) -> NDArray[np.float64]:
     return np.asarray(x, dtype=np.float64) * _sigmoid(x)
 
 
-def _kernel(name: str, curve: Curve, reference: Any) -> Kernel:
+def _kernel(name: str, fits: Fits, reference: Any) -> Kernel:
     return Kernel(
         name,
-        partial(_run, curve=curve),
+        partial(_run, fits=fits),
         reference,
-        partial(_cost, curve=curve),
-        partial(_error, curve=curve),
+        partial(_cost, fits=fits),
+        partial(_error, fits=fits),
         "own construction: dealt trigonometric series with clipping",
         elementwise=True,
     )

@@ -35,7 +35,7 @@ def gelu(party: Party, x: Rss, out: Fxp, approximate: str = "erf", approx: str =
     """
     require(FORMS, approx)
     if approx == "fourier":
-        return (yield from clipped(party, x, GELU, out))
+        return (yield from clipped(party, x, GELU.at(x.fxp), out))
     if approx == "quad":
         return (yield from quadratic(party, x, out))
     return (yield from piecewise(party, x, out, approx))
@@ -46,7 +46,7 @@ def gelu_cost(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourie
     require(FORMS, approx)
     assert x.fxp is not None
     if approx == "fourier":
-        return clipped_cost(x, GELU, out)
+        return clipped_cost(x, GELU.at(x.fxp), out)
     if approx == "quad":
         return quadratic_cost(x.shape, x.fxp, out)
     return piecewise_cost(x.shape, x.fxp, out, approx)
@@ -60,7 +60,7 @@ def gelu_error(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fouri
         return 1.5 * out.ulp
     between = 0.0005 if approximate == "tanh" else 0.0
     if approx == "fourier":
-        return clipped_error(x, GELU, out) + between
+        return clipped_error(x, GELU.at(x.fxp), out) + between
     return piecewise_error(x.fxp, out, approx) + between
 
 

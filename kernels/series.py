@@ -30,9 +30,13 @@ INDEX_BITS = 15  # an angle has at most so many bits: tables of 2^15 rows
 
 @dataclass(frozen=True)
 class Curve:
-    """A function as a series inside [-bound, bound), `below` and `above` outside (`above` None: x)."""
+    """A function as a series inside, `below` and `above` (None: x) outside.
 
-    bound: float
+    Both serve where bound <= |x| <= outer: there the comparisons, which leave out low bits, may say either.
+    """
+
+    bound: float  # the tails hold beyond it
+    outer: float  # the series holds within it
     period_bits: int  # period 2^period_bits
     harmonics: tuple[int, ...]
     constant: float
@@ -41,31 +45,55 @@ class Curve:
     below: float
     above: float | None
     minimum: float  # a lower bound of every result, errors included: upcasts rely on it
-    maximum: float  # of the function inside the window
-    slope: float  # largest inside the window
-    fit_error: float  # of the series inside the window
-    tail_error: float  # of the tails outside it
+    maximum: float  # of the function within `outer`
+    slope: float  # largest within `outer`
+    fit_error: float  # of the series within `outer`
+    tail_error: float  # of the tails beyond `bound`
 
-    def __call__(self, x: Array) -> NDArray[np.float64]:
-        """What the protocol computes, without its rounding."""
+    def series(self, x: Array) -> NDArray[np.float64]:
+        """The series, without the protocol's rounding."""
+        angle = np.multiply.outer(np.asarray(x, dtype=np.float64), np.asarray(self.harmonics))
+        angle *= 2 * np.pi / 2.0**self.period_bits
+        return self.constant + np.cos(angle) @ np.asarray(self.cosine) + np.sin(angle) @ np.asarray(self.sine)
+
+    def tails(self, x: Array) -> NDArray[np.float64]:
+        """What holds outside."""
         real = np.asarray(x, dtype=np.float64)
-        angle = np.multiply.outer(real, np.asarray(self.harmonics)) * (2 * np.pi / 2.0**self.period_bits)
-        inside = (
-            self.constant + np.cos(angle) @ np.asarray(self.cosine) + np.sin(angle) @ np.asarray(self.sine)
-        )
-        above = real if self.above is None else self.above
-        return np.where(real < -self.bound, self.below, np.where(real < self.bound, inside, above))
+        return np.where(real < 0, self.below, real if self.above is None else self.above)
+
+    def holds(self, x: Fxp) -> bool:
+        """Whether a format has room for the period, and two bits for the angle."""
+        return self.period_bits + x.fraction_bits <= x.ring_bits and x.fraction_bits >= 2
 
     @property
-    def public_bits(self) -> int:
-        """Fraction bits of the public factors, which fill 16 bits."""
-        amplitude = float(np.max(np.hypot(self.cosine, self.sine)))
-        return int(np.floor(np.log2((2**15 - 1) / amplitude)))
+    def amplitudes(self) -> NDArray[np.float64]:
+        return np.hypot(self.cosine, self.sine)
 
     @property
     def narrow_bits(self) -> int:
         """Most fraction bits with which the window's values fit ring 16, and its upcast."""
         return int(np.floor(np.log2((2**15 - 1) / (self.maximum - self.minimum + 0.5))))
+
+
+@dataclass(frozen=True)
+class Fits:
+    """One function by a short series for ring 16, whose rounding is as large, and by a finer one."""
+
+    short: Curve
+    fine: Curve
+
+    def at(self, x: Fxp) -> Curve:
+        """The curve for operands in that format. ValueError if neither serves."""
+        if x.ring_bits == NARROW and self.short.holds(x):
+            return self.short
+        if x.ring_bits < NARROW:
+            raise ValueError(f"{x}: the series needs ring 16 or more; cast the operand to fxp16 first")
+        if not self.fine.holds(x):
+            raise ValueError(
+                f"{x} does not hold a period of {2**self.fine.period_bits}: "
+                f"choose 2 to {x.ring_bits - self.fine.period_bits} fraction bits"
+            )
+        return self.fine
 
 
 def index_bits(curve: Curve, fraction_bits: int) -> int:
@@ -78,9 +106,24 @@ def index_shift(curve: Curve, fraction_bits: int) -> int:
     return curve.period_bits + fraction_bits - index_bits(curve, fraction_bits)
 
 
-def dealt_bits(curve: Curve, middle: int) -> int:
-    """Fraction bits of the dealt cosines: the product has 16 more than the result."""
-    return 32 - NARROW + middle - curve.public_bits
+def scale_bits(middle: int) -> int:
+    """Fraction bits of a factor times a wave: 16 more than the result."""
+    return 32 - NARROW + middle
+
+
+def public_bits(curve: Curve, middle: int) -> tuple[int, ...]:
+    """Fraction bits of each harmonic's factors, which fill 16 bits at most; its waves have the rest.
+
+    With amplitude A, rounding costs 2^-p for the factor and A 2^-(scale - p) for the wave: least if equal.
+    """
+    level = np.log2(curve.amplitudes)
+    best = np.minimum(np.rint((scale_bits(middle) - level) / 2), np.floor(np.log2(2**15 - 1) - level))
+    return tuple(int(bits) for bits in best)
+
+
+def dealt_bits(curve: Curve, middle: int) -> tuple[int, ...]:
+    """Fraction bits of each harmonic's dealt waves."""
+    return tuple(scale_bits(middle) - bits for bits in public_bits(curve, middle))
 
 
 def _waves(harmonics: tuple[int, ...], bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -90,19 +133,28 @@ def _waves(harmonics: tuple[int, ...], bits: int) -> tuple[NDArray[np.float64], 
     return np.cos(angle), np.sin(angle)
 
 
-@lru_cache(maxsize=32)
-def public_factors(curve: Curve, bits: int) -> NDArray[np.int16]:
-    """Factors of the dealt waves for each angle of c (2 harmonics, 2^bits): a table, so equal at A and B."""
+def _factors(curve: Curve, bits: int) -> NDArray[np.float64]:
+    """What each dealt wave is multiplied by, for each angle of c: (2 harmonics, 2^bits)."""
     cosine, sine = _waves(curve.harmonics, bits)
     a, b = np.asarray(curve.cosine)[:, None], np.asarray(curve.sine)[:, None]
-    real = np.concatenate([a * cosine + b * sine, a * sine - b * cosine])
-    return np.rint(real * 2.0**curve.public_bits).astype(np.int16)
+    return np.concatenate([a * cosine + b * sine, a * sine - b * cosine])
+
+
+def _rounded(real: NDArray[np.float64], fraction_bits: tuple[int, ...]) -> NDArray[np.float64]:
+    return np.rint(real * np.exp2(np.tile(fraction_bits, 2))[:, None])
 
 
 @lru_cache(maxsize=32)
-def dealt_waves(harmonics: tuple[int, ...], bits: int, fraction_bits: int) -> NDArray[np.int32]:
-    """What the dealer looks up for every angle of r: (2 harmonics, 2^bits)."""
-    return np.rint(np.concatenate(_waves(harmonics, bits)) * 2.0**fraction_bits).astype(np.int32)
+def public_factors(curve: Curve, bits: int, middle: int) -> NDArray[np.int16]:
+    """The factors for each angle of c, (2 harmonics, 2^bits): a table, so equal at A and B."""
+    return _rounded(_factors(curve, bits), public_bits(curve, middle)).astype(np.int16)
+
+
+@lru_cache(maxsize=32)
+def dealt_waves(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
+    """What the dealer looks up for every angle of r: cosines, then sines, (2 harmonics, 2^bits)."""
+    waves = np.concatenate(_waves(curve.harmonics, bits))
+    return _rounded(waves, dealt_bits(curve, middle)).astype(np.int32)
 
 
 def _angle(value: Array, shift: int, bits: int) -> Array:
@@ -137,22 +189,21 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     """
     fraction = x.fxp.fraction_bits
     bits, shift = index_bits(curve, fraction), index_shift(curve, fraction)
-    precision = dealt_bits(curve, middle)
     items = [Deal(f"wave{place}", x.shape, signed(32)) for place in range(2 * len(curve.harmonics))]
     waves = yield from deal(
         party,
         items,
-        lambda: _look_up(dealt_waves(curve.harmonics, bits, precision), x.mask, shift, bits),
+        lambda: _look_up(dealt_waves(curve, bits, middle), x.mask, shift, bits),
     )
     fxp = Fxp(NARROW, middle)
     if party.role == "D":
         return Additive(None, x.shape, fxp)
-    scale = curve.public_bits + precision
+    scale = scale_bits(middle)
     drop = scale - middle
     constant = round(curve.constant * 2.0**scale) if party.role == "A" else 0
     constant += 1 << (drop - 1)  # two floors lose half a unit each
-    factors = public_factors(curve, bits)
-    share = _inner_product(factors, x.c, waves, np.int32(constant), shift, bits, drop)
+    start = np.asarray(constant).astype(np.int32)
+    share = _inner_product(public_factors(curve, bits, middle), x.c, waves, start, shift, bits, drop)
     return Additive(np.asarray(share), x.shape, fxp)
 
 
@@ -164,14 +215,13 @@ def series_cost(size: int, curve: Curve) -> costs.Cost:
 def noise(curve: Curve, bits: int, middle: int) -> float:
     """Bound of what rounding factors and waves to integers adds to the series."""
     count = len(curve.harmonics)
-    cosine, sine = _waves(curve.harmonics, bits)
-    a, b = np.asarray(curve.cosine)[:, None], np.asarray(curve.sine)[:, None]
-    exact = np.concatenate([a * cosine + b * sine, a * sine - b * cosine])
-    wrong = exact - public_factors(curve, bits) * 2.0**-curve.public_bits
-    precision = dealt_bits(curve, middle)
-    dealt = np.concatenate([cosine, sine]) - dealt_waves(curve.harmonics, bits, precision) * 2.0**-precision
+    factors, waves = _factors(curve, bits), np.concatenate(_waves(curve.harmonics, bits))
+    public = np.exp2(-np.tile(public_bits(curve, middle), 2).astype(np.float64))[:, None]
+    dealt = np.exp2(-np.tile(dealt_bits(curve, middle), 2).astype(np.float64))[:, None]
+    wrong = factors - public_factors(curve, bits, middle) * public
+    lost = waves - dealt_waves(curve, bits, middle) * dealt
     public_part = np.hypot(wrong[:count], wrong[count:]).sum(axis=0).max()
-    dealt_part = np.hypot(dealt[:count], dealt[count:]).max(axis=1) @ np.hypot(curve.cosine, curve.sine)
+    dealt_part = np.hypot(lost[:count], lost[count:]).max(axis=1) @ curve.amplitudes
     return float(public_part + dealt_part * (1 + 2.0**-8))  # factors are rounded too: below 2^-8 of them
 
 
