@@ -159,7 +159,7 @@ def clipped_cost(x: Spec, curve: Curve, out: Fxp) -> costs.Cost:
     assert x.fxp is not None
     size, ring = costs.elements(x.shape), x.fxp.ring_bits
     narrow = Fxp(NARROW, middle_bits(curve, x.fxp, out))
-    evaluated = series_cost(size, curve) + open_masked_cost(size, NARROW)
+    evaluated = series_cost(size, ring, curve) + open_masked_cost(size, NARROW)
     other = NARROW if curve.above is not None else ring
     width = ring - _window(curve, x.fxp)[1]
     words = container_bits(width)

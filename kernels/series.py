@@ -1,14 +1,15 @@
 """Smooth saturating functions by a trigonometric series: one masked opening, then only local products.
 
-Inside a window f(x) = a_0 + sum a_j cos(w_j x) + b_j sin(w_j x), outside it f is a constant or x itself.
-With c = x + r open, cos(w (c - r)) = cos(w c) cos(w r) + sin(w c) sin(w r): the dealer deals cos(w r) and
-sin(w r) as additive shares, A and B multiply them by public numbers. The period is a power of two, so the
-series does not see where c wraps. It runs beside the two comparisons, and the bits then choose between
-series and tails.
+Inside a window f(x) = a_0 + sum a_j cos(w_j x) + b_j sin(w_j x), perhaps + x/2 (`half.py`); outside it f is a
+constant or x itself. With c = x + r open, cos(w (c - r)) = cos(w c) cos(w r) + sin(w c) sin(w r): the dealer
+deals cos(w r) and sin(w r) as additive shares, A and B multiply them by public numbers. The period is a power
+of two, so the series does not see where c wraps. It runs beside the two comparisons, and the bits then choose
+between series and tails.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -19,13 +20,14 @@ from numpy.typing import NDArray
 
 from ditto_kernels import cost as costs
 from ditto_kernels.additive import Additive, Opened, to_rss, to_rss_cost
+from ditto_kernels.half import half, wrap_items, wrap_values, wraps_cost
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, signed, unsigned
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost
 
 NARROW = 16  # ring of the series' value; its sum in ring 32 leaves 16 bits to drop
-INDEX_BITS = 15  # an angle has at most so many bits: tables of 2^15 rows
+INDEX_BITS = 16  # an angle has at most so many bits: tables of 2^16 rows
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Curve:
     outer: float  # the series holds within it
     period_bits: int  # period 2^period_bits
     harmonics: tuple[int, ...]
+    half: bool  # whether x/2 is added to the series, which is then an even function
     constant: float
     cosine: tuple[float, ...]
     sine: tuple[float, ...]
@@ -46,15 +49,16 @@ class Curve:
     above: float | None
     minimum: float  # a lower bound of every result, errors included: upcasts rely on it
     maximum: float  # of the function within `outer`
-    slope: float  # largest within `outer`
+    slope: float  # largest of the series within `outer`, x/2 left out
     fit_error: float  # of the series within `outer`
     tail_error: float  # of the tails beyond `bound`
 
     def series(self, x: Array) -> NDArray[np.float64]:
         """The series, without the protocol's rounding."""
-        angle = np.multiply.outer(np.asarray(x, dtype=np.float64), np.asarray(self.harmonics))
-        angle *= 2 * np.pi / 2.0**self.period_bits
-        return self.constant + np.cos(angle) @ np.asarray(self.cosine) + np.sin(angle) @ np.asarray(self.sine)
+        real = np.asarray(x, dtype=np.float64)
+        angle = np.multiply.outer(real, np.asarray(self.harmonics)) * (2 * np.pi / 2.0**self.period_bits)
+        waves = np.cos(angle) @ np.asarray(self.cosine) + np.sin(angle) @ np.asarray(self.sine)
+        return waves + self.constant + (real / 2 if self.half else 0)
 
     def tails(self, x: Array) -> NDArray[np.float64]:
         """What holds outside."""
@@ -62,8 +66,12 @@ class Curve:
         return np.where(real < 0, self.below, real if self.above is None else self.above)
 
     def holds(self, x: Fxp) -> bool:
-        """Whether a format has room for the period, and two bits for the angle."""
-        return self.period_bits + x.fraction_bits <= x.ring_bits and x.fraction_bits >= 2
+        """Whether a format has room for the period and for four windows, and two bits for the angle."""
+        return 2 <= x.fraction_bits <= self.most_fraction_bits(x.ring_bits)
+
+    def most_fraction_bits(self, ring_bits: int) -> int:
+        """Fraction bits with which that ring still holds this curve's operands."""
+        return ring_bits - max(self.period_bits, math.ceil(math.log2(4 * self.outer)))
 
     @property
     def amplitudes(self) -> NDArray[np.float64]:
@@ -90,8 +98,8 @@ class Fits:
             raise ValueError(f"{x}: the series needs ring 16 or more; cast the operand to fxp16 first")
         if not self.fine.holds(x):
             raise ValueError(
-                f"{x} does not hold a period of {2**self.fine.period_bits}: "
-                f"choose 2 to {x.ring_bits - self.fine.period_bits} fraction bits"
+                f"{x} does not hold the window and the period of the series: "
+                f"choose 2 to {self.fine.most_fraction_bits(x.ring_bits)} fraction bits"
             )
         return self.fine
 
@@ -187,14 +195,16 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     round.
     Security: dealt values are full-width additive shares in ring 32 that depend on r alone.
     """
-    fraction = x.fxp.fraction_bits
+    fraction, count = x.fxp.fraction_bits, 2 * len(curve.harmonics)
     bits, shift = index_bits(curve, fraction), index_shift(curve, fraction)
-    items = [Deal(f"wave{place}", x.shape, signed(32)) for place in range(2 * len(curve.harmonics))]
-    waves = yield from deal(
-        party,
-        items,
-        lambda: _look_up(dealt_waves(curve, bits, middle), x.mask, shift, bits),
-    )
+    items = [Deal(f"wave{place}", x.shape, signed(32)) for place in range(count)]
+    items += wrap_items(x) if curve.half else []
+
+    def make() -> list[Array]:
+        waves = _look_up(dealt_waves(curve, bits, middle), x.mask, shift, bits)
+        return [*waves, *(wrap_values(x) if curve.half else [])]
+
+    dealt = yield from deal(party, items, make)
     fxp = Fxp(NARROW, middle)
     if party.role == "D":
         return Additive(None, x.shape, fxp)
@@ -203,13 +213,16 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     constant = round(curve.constant * 2.0**scale) if party.role == "A" else 0
     constant += 1 << (drop - 1)  # two floors lose half a unit each
     start = np.asarray(constant).astype(np.int32)
-    share = _inner_product(public_factors(curve, bits, middle), x.c, waves, start, shift, bits, drop)
+    if curve.half:
+        start = start + half(party, x, next(iter(dealt[count:]), None), scale)
+    share = _inner_product(public_factors(curve, bits, middle), x.c, dealt[:count], start, shift, bits, drop)
     return Additive(np.asarray(share), x.shape, fxp)
 
 
-def series_cost(size: int, curve: Curve) -> costs.Cost:
+def series_cost(size: int, ring: int, curve: Curve) -> costs.Cost:
     """Cost of `series`."""
-    return costs.dealt(2 * len(curve.harmonics) * size, 32)
+    waves = costs.dealt(2 * len(curve.harmonics) * size, 32)
+    return waves + wraps_cost(size, ring) if curve.half else waves
 
 
 def noise(curve: Curve, bits: int, middle: int) -> float:
