@@ -67,7 +67,18 @@ class Curve:
 
     def holds(self, x: Fxp) -> bool:
         """Whether a format has room for the period and for four windows, and two bits for the angle."""
-        return 2 <= x.fraction_bits <= self.most_fraction_bits(x.ring_bits)
+        return x.ring_bits >= NARROW and 2 <= x.fraction_bits <= self.most_fraction_bits(x.ring_bits)
+
+    def checked(self, x: Fxp) -> Curve:
+        """This curve. ValueError if the format does not hold it."""
+        if x.ring_bits < NARROW:
+            raise ValueError(f"{x}: the series needs ring 16 or more; cast the operand to fxp16 first")
+        if not self.holds(x):
+            raise ValueError(
+                f"{x} does not hold the window and the period of the series: "
+                f"choose 2 to {self.most_fraction_bits(x.ring_bits)} fraction bits"
+            )
+        return self
 
     def most_fraction_bits(self, ring_bits: int) -> int:
         """Fraction bits with which that ring still holds this curve's operands."""
@@ -92,16 +103,8 @@ class Fits:
 
     def at(self, x: Fxp) -> Curve:
         """The curve for operands in that format. ValueError if neither serves."""
-        if x.ring_bits == NARROW and self.short.holds(x):
-            return self.short
-        if x.ring_bits < NARROW:
-            raise ValueError(f"{x}: the series needs ring 16 or more; cast the operand to fxp16 first")
-        if not self.fine.holds(x):
-            raise ValueError(
-                f"{x} does not hold the window and the period of the series: "
-                f"choose 2 to {self.fine.most_fraction_bits(x.ring_bits)} fraction bits"
-            )
-        return self.fine
+        short = x.ring_bits == NARROW and self.short.holds(x)
+        return self.short if short else self.fine.checked(x)
 
 
 def index_bits(curve: Curve, fraction_bits: int) -> int:
@@ -236,6 +239,13 @@ def noise(curve: Curve, bits: int, middle: int) -> float:
     public_part = np.hypot(wrong[:count], wrong[count:]).sum(axis=0).max()
     dealt_part = np.hypot(lost[:count], lost[count:]).max(axis=1) @ curve.amplitudes
     return float(public_part + dealt_part * (1 + 2.0**-8))  # factors are rounded too: below 2^-8 of them
+
+
+def series_error(curve: Curve, fraction_bits: int, middle: int) -> float:
+    """Bound of the error of `series` within `outer`: fit, factors and waves, truncation, the angle's grid."""
+    total = curve.fit_error + noise(curve, index_bits(curve, fraction_bits), middle) + 2.0**-middle
+    shift = index_shift(curve, fraction_bits)
+    return total + (curve.slope * 2.0 ** (shift - fraction_bits) if shift else 0.0)
 
 
 def _shifted(x: Additive, bits: int) -> Additive:
