@@ -62,7 +62,9 @@ def half(party: Party, x: Opened, wraps: Array | None, scale: int) -> Array:
         share = share >> -lift if lift < 0 else share
         return np.left_shift(share.astype(np.int32), max(lift, 0))
     if x.fxp.ring_bits + lift != _RING - 1:
-        raise ValueError(f"half of {x.fxp} with {scale} fraction bits needs more than one bit of its wraps")
+        raise ValueError(
+            f"half of {x.fxp} with {scale} fraction bits: choose {x.fxp.fraction_bits + _NARROW}"
+        )
     share = -mask.view(unsigned(_NARROW)).astype(np.int32)
     biased = c + c.dtype.type(_BIAS)
     if leader:

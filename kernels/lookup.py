@@ -64,14 +64,16 @@ def _onehot(index: Array, words: int) -> NDArray[np.uint64]:
 
 def _entries(masks: NDArray[np.uint64], index: Array, shares: NDArray[np.uint64]) -> NDArray[np.uint16]:
     """XOR shares of the entries: the parity of each mask with the dealt vector."""
-    result = np.zeros(len(index), np.uint16)
+    result, term = np.zeros(len(index), np.uint16), np.empty(_BLOCK, np.uint64)
     for first in range(0, len(index), _BLOCK):
         part = slice(first, first + _BLOCK)
         chosen, share = index[part], shares[:, part]
         for bit, rows in enumerate(masks):
             total = np.zeros(len(chosen), np.uint64)
             for row, word in zip(rows, share, strict=True):
-                total ^= np.take(row, chosen) & word
+                np.take(row, chosen, out=term[: len(chosen)], mode="clip")  # in range: clip is fast
+                term[: len(chosen)] &= word
+                total ^= term[: len(chosen)]
             for step in (32, 16, 8, 4, 2, 1):
                 total ^= total >> np.uint64(step)
             result[part] |= ((total & np.uint64(1)) << np.uint64(bit)).astype(np.uint16)

@@ -55,13 +55,14 @@ def tabulated(party: Party, x: Opened, curve: Curve, function: Function, middle:
 
 
 def _half(party: Party, x: Opened, middle: int) -> Protocol[Array | None]:
-    """A share of x/2 in fxp16.`middle`. Error: 1 ulp."""
+    """A share of x/2 in fxp16.`middle`. Error: below 1 ulp, half of one if one bit drops."""
     dealt = yield from deal(party, wrap_items(x), lambda: wrap_values(x))
     if party.role == "D":
         return None
     scale = scale_bits(middle)
     share = half(party, x, next(iter(dealt), None), scale)
-    share += np.int32(1 << (scale - middle - 1))  # two floors lose half a unit each
+    if party.role == "A":  # one rounds up, one down: without loss on average
+        share += np.int32((1 << (scale - middle)) - (1 << max(0, scale - x.fxp.fraction_bits - 1)))
     return (share >> np.int32(scale - middle)).astype(np.int16)
 
 
@@ -75,4 +76,5 @@ def tabulated_error(x: Fxp, curve: Curve, middle: int) -> float:
     """Bound of the error: a neighbour's entry, the rounding of entries and of x/2."""
     low = _grid(curve, x.fraction_bits)[1]
     away = 2.0**-x.fraction_bits * ((1 << low) - 1)
-    return curve.slope * away + 2.0 ** -(middle + 1) + (2.0**-middle if curve.half else 0.0)
+    lost = 1.0 - 2.0 ** (middle - x.fraction_bits - 1) if curve.half else 0.0  # of x/2, in ulp
+    return curve.slope * away + (0.5 + lost) * 2.0**-middle
