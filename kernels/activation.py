@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.clipped import clipped, clipped_cost, clipped_error
 from ditto_kernels.cost import Cost
+from ditto_kernels.curve import Curve, Fits
 from ditto_kernels.curves import SIGMOID, SILU, TANH
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Party, Protocol
@@ -18,7 +19,6 @@ from ditto_kernels.pieces import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
 from ditto_kernels.polynomial import piecewise, piecewise_cost, piecewise_error
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.series import Curve, Fits
 from ditto_kernels.tabulated import Function
 
 

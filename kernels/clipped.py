@@ -19,26 +19,20 @@ from ditto_kernels.additive import (
 )
 from ditto_kernels.boolean import Bits
 from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.curve import NARROW, Curve
 from ditto_kernels.kernel import Spec
 from ditto_kernels.party import Party, Protocol, Round, parallel
+from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp, container_bits
 from ditto_kernels.rss import Rss
 from ditto_kernels.select import multiply_bits, multiply_bits_cost
-from ditto_kernels.series import (
-    NARROW,
-    Curve,
-    release,
-    release_cost,
-    series,
-    series_cost,
-    series_error,
-)
+from ditto_kernels.series import series, series_cost, series_error
 from ditto_kernels.tabulated import Function, tabulated, tabulated_cost, tabulated_error
 from ditto_kernels.truncate import convert, convert_cost
 
 
 def middle_bits(curve: Curve, x: Fxp, out: Fxp) -> int:
-    """Fraction bits of the series' value."""
+    """Fraction bits of the window's value."""
     if curve.above is not None:
         return min(out.fraction_bits, curve.narrow_bits)
     return x.fraction_bits if x.ring_bits == NARROW else min(x.fraction_bits, curve.narrow_bits)
@@ -71,7 +65,7 @@ def total_of(*terms: tuple[int, Additive]) -> Additive:
     return replace(terms[0][1], share=np.asarray(total, dtype))
 
 
-def less(x: Opened, constant: float) -> Opened:
+def minus(x: Opened, constant: float) -> Opened:
     """The opened value minus a public one."""
     if x.c is None or not constant:
         return x
@@ -120,8 +114,8 @@ def clipped(party: Party, x: Rss, curve: Curve, out: Fxp, function: Function | N
     not_above, below = row(bits, 0), row(bits, 1)
     if curve.above is not None:
         upper, lower = yield from parallel(
-            multiply_bits(party.at("above"), not_above, less(value, curve.above)),
-            multiply_bits(party.at("below"), below, less(value, curve.below)),
+            multiply_bits(party.at("above"), not_above, minus(value, curve.above)),
+            multiply_bits(party.at("below"), below, minus(value, curve.below)),
         )
         total = plus(party, total_of((1, upper), (-1, lower)), curve.above)
         return (yield from release(party.at("out"), total, out, curve.minimum))

@@ -8,16 +8,17 @@ import numpy as np
 
 from ditto_kernels.additive import Additive, from_rss, open_masked, open_masked_cost
 from ditto_kernels.boolean import Bits
-from ditto_kernels.clipped import joined, joined_cost, less, plus, row, total_of
+from ditto_kernels.clipped import joined, joined_cost, minus, plus, row, total_of
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, elements
+from ditto_kernels.curve import NARROW
 from ditto_kernels.multiply import multiply, multiply_cost
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.pieces import Pieces, Polynomial
+from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.select import multiply_bits, multiply_bits_cost
-from ditto_kernels.series import NARROW, release, release_cost
 
 POWER = Fxp(32, 14)  # of T_n(t), |t| <= 1
 DOUBLED = Fxp(32, 13)  # the same ring elements, read as twice the value
@@ -91,8 +92,8 @@ def piecewise(party: Party, x: Rss, out: Fxp, pieces: Pieces) -> Protocol[Rss]:
     last, inside = len(bounds) - 1, party.at("inside")
     if pieces.saturates:
         not_above, below = yield from parallel(
-            multiply_bits(inside, row(bits, last), less(opened, bounds[last])),
-            multiply_bits(party.at("below"), row(bits, 0), less(opened, bounds[0])),
+            multiply_bits(inside, row(bits, last), minus(opened, bounds[last])),
+            multiply_bits(party.at("below"), row(bits, 0), minus(opened, bounds[0])),
         )
         clipped = plus(party, total_of((1, not_above), (-1, below)), bounds[last])
     else:
