@@ -33,11 +33,11 @@ OPS = {
 
 # The approximations each kind of op offers; the kernels hold their formulas and error bounds.
 APPROXIMATIONS = {
-    "gelu": ("fourier", "even", "puma", "quad"),
+    "gelu": ("fourier", "table", "even", "puma", "quad"),
     "softmax": ("exact", "puma", "2quad", "2relu"),
     "layer_norm": ("newton",),
-    "tanh": ("fourier",),
-    "sigmoid": ("fourier",),
+    "tanh": ("fourier", "table", "odd"),
+    "sigmoid": ("fourier", "table", "odd"),
     "exp": ("masked",),
 }
 

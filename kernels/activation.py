@@ -1,189 +1,67 @@
-"""Activations that saturate: tanh, sigmoid and SiLU as clipped trigonometric series."""
+"""tanh, sigmoid and SiLU: clipped series by default, tables, or polynomials; and how GeLU shares them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels import cost as costs
-from ditto_kernels.additive import (
-    Additive,
-    Opened,
-    from_rss,
-    open_masked,
-    open_masked_cost,
-    to_rss,
-    to_rss_cost,
-)
-from ditto_kernels.boolean import Bits
-from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.clipped import clipped, clipped_cost, clipped_error
+from ditto_kernels.cost import Cost
+from ditto_kernels.curve import Curve, Fits
 from ditto_kernels.curves import SIGMOID, SILU, TANH
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.party import Party, Protocol, Round, parallel
+from ditto_kernels.party import Party, Protocol
+from ditto_kernels.pieces import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
+from ditto_kernels.polynomial import piecewise, piecewise_cost, piecewise_error
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import multiply_bits, multiply_bits_cost
-from ditto_kernels.series import (
-    NARROW,
-    Curve,
-    index_bits,
-    index_shift,
-    noise,
-    release,
-    release_cost,
-    series,
-    series_cost,
-)
-from ditto_kernels.truncate import convert, convert_cost
+from ditto_kernels.tabulated import Function
 
 
-def middle_bits(curve: Curve, x: Fxp, out: Fxp) -> int:
-    """Fraction bits of the series' value."""
-    if curve.above is not None:
-        return min(out.fraction_bits, curve.narrow_bits)
-    return x.fraction_bits if x.ring_bits == NARROW else min(x.fraction_bits, curve.narrow_bits)
+@dataclass(frozen=True)
+class Activation:
+    """A function that saturates, by `fourier` (the default), `table`, or one of its polynomials."""
 
+    function: Function
+    fits: Fits
+    polynomials: dict[str, Pieces]
 
-def _check(curve: Curve, x: Fxp) -> None:
-    if x.ring_bits < NARROW:
-        raise ValueError(f"{x}: the series needs ring 16 or more; cast the operand to fxp16 first")
-    if curve.period_bits + x.fraction_bits > x.ring_bits or x.fraction_bits < 2:
-        raise ValueError(
-            f"{x} does not hold a period of {2**curve.period_bits}: "
-            f"choose 2 to {x.ring_bits - curve.period_bits} fraction bits"
-        )
+    @property
+    def forms(self) -> tuple[str, ...]:
+        return ("fourier", "table", *self.polynomials)
 
+    def _window(self, x: Fxp, approx: str) -> tuple[Curve, Function | None]:
+        require(self.forms, approx)
+        if approx == "table":
+            return self.fits.short.checked(x), self.function
+        return self.fits.at(x), None
 
-def row(bits: Bits, first: int, second: int | None = None) -> Bits:
-    """One row of bits, or the exclusive or of two."""
-    words = None
-    if bits.words is not None:
-        words = bits.words[first] if second is None else bits.words[first] ^ bits.words[second]
-    return Bits(words, bits.shape[1:], bits.word_bits)
+    def run(self, party: Party, x: Rss, out: Fxp, approx: str = "fourier") -> Protocol[Rss]:
+        """The function of every element: `clipped.clipped` or `polynomial.piecewise`."""
+        if approx in self.polynomials:
+            return (yield from piecewise(party, x, out, self.polynomials[approx]))
+        curve, function = self._window(x.fxp, approx)
+        return (yield from clipped(party, x, curve, out, function))
 
+    def cost(self, x: Spec, out: Fxp, approx: str = "fourier") -> Cost:
+        """Cost of `run`."""
+        assert x.fxp is not None
+        if approx in self.polynomials:
+            return piecewise_cost(x.shape, x.fxp, out, self.polynomials[approx])
+        curve, function = self._window(x.fxp, approx)
+        return clipped_cost(x, curve, out, function)
 
-def total_of(*terms: tuple[int, Additive]) -> Additive:
-    """Shares times 1 or -1, added; the dealer holds none."""
-    if terms[0][1].share is None:
-        return terms[0][1]
-    dtype = terms[0][1].fxp.dtype
-    total = sum(dtype.type(sign) * np.asarray(term.share) for sign, term in terms)
-    return replace(terms[0][1], share=np.asarray(total, dtype))
-
-
-def _less(party: Party, x: Opened, constant: float) -> Opened:
-    """The opened value minus a public one."""
-    if x.c is None or not constant:
-        return x
-    step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, c=np.asarray(np.asarray(x.c) - step, x.fxp.dtype))
-
-
-def _plus(party: Party, x: Additive, constant: float) -> Additive:
-    if party.role != "A" or not constant:
-        return x
-    step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, share=np.asarray(np.asarray(x.share) + step, x.fxp.dtype))
-
-
-def _open_series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Opened]:
-    value = yield from series(party.at("series"), x, curve, middle)
-    yield Round()  # the comparison deals once more before it sends: opening with it saves a round
-    return (yield from open_masked(party.at("value"), value))
-
-
-def clipped(party: Party, x: Rss, curve: Curve, out: Fxp) -> Protocol[Rss]:
-    """`curve` at every element of x, in `out`.
-
-    Range: |x| + bound < half of x's ring, so that neither comparison wraps. If x itself is the upper tail,
-    `out` must hold x, and an upcast from ring 16 wants x < limit - 0.5. Error: `clipped_error`. Rounds:
-    open; compare, and open the series; choose; reshare (4 in all) or upcast (5); one more for each doubling
-    of the ring.
-    Security: x, the series and the choosing bits are opened to A and B under full-width one-time masks.
-    """
-    _check(curve, x.fxp)
-    middle = middle_bits(curve, x.fxp, out)
-    own = from_rss(party, x)
-    opened = yield from open_masked(party.at("operand"), own)
-    bound = round(curve.bound * 2.0**x.fxp.fraction_bits)
-    bits, value = yield from parallel(
-        signs(party.at("signs"), opened, (-bound, bound)), _open_series(party, opened, curve, middle)
-    )
-    not_above, below = row(bits, 0), row(bits, 1)
-    if curve.above is not None:
-        upper, lower = yield from parallel(
-            multiply_bits(party.at("above"), not_above, _less(party, value, curve.above)),
-            multiply_bits(party.at("below"), below, _less(party, value, curve.below)),
-        )
-        total = _plus(party, total_of((1, upper), (-1, lower)), curve.above)
-        return (yield from release(party.at("out"), total, out, curve.minimum))
-    inside, kept = yield from parallel(
-        multiply_bits(party.at("inside"), row(bits, 0, 1), value),
-        multiply_bits(party.at("above"), not_above, opened),
-    )
-    return (yield from joined(party, own, kept, inside, out, curve.minimum))
-
-
-def joined(
-    party: Party, own: Additive, kept: Additive, inside: Additive, out: Fxp, minimum: float
-) -> Protocol[Rss]:
-    """inside + x - kept: the window's value from ring 16, and x above the window. Range, error: `release`."""
-    if own.fxp.ring_bits == NARROW:
-        return (
-            yield from release(party.at("out"), total_of((1, inside), (1, own), (-1, kept)), out, minimum)
-        )
-    narrow, wide = yield from parallel(
-        release(party.at("narrow"), inside, own.fxp, minimum),
-        to_rss(party.at("wide"), total_of((1, own), (-1, kept))),
-    )
-    total = Rss(np.asarray(narrow.mine) + wide.mine, np.asarray(narrow.next) + wide.next, own.fxp)
-    return (yield from convert(party.at("out"), total, out))
-
-
-def joined_cost(shape: tuple[int, ...], x: Fxp, inside: Fxp, out: Fxp) -> costs.Cost:
-    """Cost of `joined`."""
-    if x.ring_bits == NARROW:
-        return release_cost(shape, inside, out)
-    wide = to_rss_cost(costs.elements(shape), x.ring_bits)
-    return (release_cost(shape, inside, x) | wide) + convert_cost(shape, x, out)
-
-
-def clipped_cost(x: Spec, curve: Curve, out: Fxp) -> costs.Cost:
-    """Cost of `clipped`."""
-    assert x.fxp is not None
-    _check(curve, x.fxp)
-    size, ring = costs.elements(x.shape), x.fxp.ring_bits
-    narrow = Fxp(NARROW, middle_bits(curve, x.fxp, out))
-    evaluated = series_cost(size, curve) + open_masked_cost(size, NARROW)
-    other = NARROW if curve.above is not None else ring
-    chosen = multiply_bits_cost(size, NARROW, ring) | multiply_bits_cost(size, other, ring)
-    total = open_masked_cost(size, ring) + (signs_cost(size, ring, 2) | evaluated) + chosen
-    if curve.above is not None:
-        return total + release_cost(x.shape, narrow, out)
-    return total + joined_cost(x.shape, x.fxp, narrow, out)
-
-
-def clipped_error(x: Spec, curve: Curve, out: Fxp) -> float:
-    """Bound of the error of `clipped`: fit, factors, truncation, the angle's grid, conversion."""
-    assert x.fxp is not None
-    _check(curve, x.fxp)
-    fraction, middle = x.fxp.fraction_bits, middle_bits(curve, x.fxp, out)
-    shift = index_shift(curve, fraction)
-    inside = curve.fit_error + noise(curve, index_bits(curve, fraction), middle) + 2.0**-middle
-    if shift:
-        inside += curve.slope * 2.0 ** (shift - fraction)
-    carried = fraction if curve.above is None else middle
-    return max(inside, curve.tail_error) + (1.5 * out.ulp if out.fraction_bits < carried else 0.0)
-
-
-def _run(party: Party, x: Rss, out: Fxp, curve: Curve, approx: str = "fourier") -> Protocol[Rss]:
-    require(("fourier",), approx)
-    return (yield from clipped(party, x, curve, out))
+    def error(self, x: Spec, out: Fxp, approx: str = "fourier") -> float:
+        """Bound of the error of `run` against the exact function."""
+        assert x.fxp is not None
+        if approx in self.polynomials:
+            return piecewise_error(x.fxp, out, self.polynomials[approx])
+        curve, function = self._window(x.fxp, approx)
+        return clipped_error(x, curve, out, function)
 
 
 def require(known: Sequence[str], approx: str) -> None:
@@ -192,38 +70,30 @@ def require(known: Sequence[str], approx: str) -> None:
         raise ValueError(f"no approximation '{approx}' here: choose {' or '.join(known)}")
 
 
-def _cost(x: Spec, out: Fxp, curve: Curve, approx: str = "fourier") -> costs.Cost:
-    return clipped_cost(x, curve, out)
-
-
-def _error(x: Spec, out: Fxp, curve: Curve, approx: str = "fourier") -> float:
-    return clipped_error(x, curve, out)
-
-
-def _tanh(x: Array, **attributes: Any) -> NDArray[np.float64]:
+def _tanh(x: Array, **_: Any) -> NDArray[np.float64]:
     return np.tanh(np.asarray(x, dtype=np.float64))
 
 
-def _sigmoid(x: Array, **attributes: Any) -> NDArray[np.float64]:
+def _sigmoid(x: Array, **_: Any) -> NDArray[np.float64]:
     return 0.5 + 0.5 * np.tanh(0.5 * np.asarray(x, dtype=np.float64))
 
 
-def _silu(x: Array, **attributes: Any) -> NDArray[np.float64]:
+def _silu(x: Array, **_: Any) -> NDArray[np.float64]:
     return np.asarray(x, dtype=np.float64) * _sigmoid(x)
 
 
-def _kernel(name: str, curve: Curve, reference: Any) -> Kernel:
+def _kernel(name: str, activation: Activation) -> Kernel:
     return Kernel(
         name,
-        partial(_run, curve=curve),
-        reference,
-        partial(_cost, curve=curve),
-        partial(_error, curve=curve),
+        activation.run,
+        activation.function,
+        activation.cost,
+        activation.error,
         "own construction: dealt trigonometric series with clipping",
         elementwise=True,
     )
 
 
-TANH_KERNEL = _kernel("tanh", TANH, _tanh)
-SIGMOID_KERNEL = _kernel("sigmoid", SIGMOID, _sigmoid)
-SILU_KERNEL = _kernel("silu", SILU, _silu)
+TANH_KERNEL = _kernel("tanh", Activation(_tanh, TANH, {"odd": TANH_ODD}))
+SIGMOID_KERNEL = _kernel("sigmoid", Activation(_sigmoid, SIGMOID, {"odd": SIGMOID_ODD}))
+SILU_KERNEL = _kernel("silu", Activation(_silu, SILU, {"even": SILU_EVEN}))

@@ -34,12 +34,16 @@ class Additive:
 
 @dataclass(frozen=True)
 class Opened:
-    """c = x + r, known to A and B alone. `mask` is A's or B's share of r; at the dealer it is r itself."""
+    """c = x + r, known to A and B alone. `mask` is A's or B's share of r; at the dealer it is r itself.
+
+    `first` is A's share of r, at the dealer.
+    """
 
     c: Array | None
     mask: Array
     shape: tuple[int, ...]
     fxp: Fxp
+    first: Array | None = None
 
 
 def from_rss(party: Party, x: Rss) -> Additive:
@@ -84,7 +88,7 @@ def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) ->
     if party.role == "D":
         first, second = party.draw_to_deal(name, x.shape, dtype)
         yield from exchange(party, name, None, (x.shape, dtype))
-        return Opened(None, first + second, x.shape, x.fxp)
+        return Opened(None, first + second, x.shape, x.fxp, first)
     mask = party.draw_with_dealer(name, x.shape, dtype)
     mine = x.share + mask
     if party.role == "A" and bias:

@@ -29,7 +29,7 @@ from ditto_kernels.boolean import (
     word_count,
 )
 from ditto_kernels.party import Deal, Party, Protocol, deal
-from ditto_kernels.ring import Array, unsigned
+from ditto_kernels.ring import Array, container_bits, unsigned
 
 
 def less_monomials(less: Sequence[int], equal: Sequence[int]) -> tuple[Monomial, ...]:
@@ -80,7 +80,7 @@ def combine_cost(count: int, words: int, word_bits: int) -> costs.Cost:
 def _slice_planes(values: Array, low: int, width: int) -> Array:
     """Planes of bits low .. low + width - 1."""
     word = values.view(unsigned(8 * values.dtype.itemsize))
-    return to_planes(word >> word.dtype.type(low) if low else word, width)
+    return to_planes(word >> word.dtype.type(low) if low else word, container_bits(width))[:width]
 
 
 def _dealt_planes(mask: Array, low: int, width: int, digits: tuple[tuple[int, int], ...]) -> Array:
@@ -108,15 +108,17 @@ def signs(
 ) -> Protocol[Bits]:
     """Shared bits [x + offset < 0] for several public offsets: XOR shares at A and B, words (offsets, w).
 
-    Formats: x in any ring; the comparison reads bits low .. low + width - 1 of it (default: all). With low >
-    0 values in [-2^low, 0) may read as not negative. Range: |x + offset| < 2^(low + width - 1).
+    Formats: x in any ring; the comparison reads bits low .. low + width - 1 of it (default: all from `low`).
+    With low > 0 the lower bits and their carry are left out: -2^low < x + offset < 0 may read as not
+    negative, by chance of the mask, and no other value is wrong. Range: -2^(low + width - 1) <= x + offset
+    <= 2^(low + width - 1) - 2^low.
     Cost at width 16: 12 bits an offset online, 53 + 15 an offset offline; ceil(log4 of digits) rounds.
     Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
     """
-    width = x.fxp.ring_bits if width is None else width
-    digits = digits_of(0, width - 1)
-    dtype = unsigned(width)
-    words = word_count(math.prod(x.shape), width)
+    width = x.fxp.ring_bits - low if width is None else width
+    digits, word_bits = digits_of(0, width - 1), container_bits(width)
+    dtype = unsigned(word_bits)
+    words = word_count(math.prod(x.shape), word_bits)
     items = [Deal("digits", (onehot_planes(digits) + 1, words), dtype, xor=True)]
     dealt = yield from deal(
         party, items, lambda: [_dealt_planes(np.asarray(x.mask).reshape(-1), low, width, digits)]
@@ -124,7 +126,7 @@ def signs(
     shape = (len(offsets), words)
     if party.role == "D":
         yield from combine(party, None, None, len(digits), shape, dtype)
-        return Bits(None, shape, width)
+        return Bits(None, shape, word_bits)
     assert x.c is not None
     less, equal, top = _leaves(
         np.asarray(x.c).reshape(-1),
@@ -136,12 +138,13 @@ def signs(
         party.role == "A",
     )
     borrow = yield from combine(party, less, equal, len(digits), shape, dtype)
-    return Bits(borrow ^ top, shape, width)
+    return Bits(borrow ^ top, shape, word_bits)
 
 
 def signs_cost(size: int, ring: int, offsets: int = 1, width: int | None = None) -> costs.Cost:
     """Cost of `signs` for that many offsets."""
     width = ring if width is None else width
-    digits, words = digits_of(0, width - 1), word_count(size, width)
-    dealt = costs.dealt((onehot_planes(digits) + 1) * words, width)
-    return dealt + combine_cost(len(digits), offsets * words, width)
+    digits, word_bits = digits_of(0, width - 1), container_bits(width)
+    words = word_count(size, word_bits)
+    dealt = costs.dealt((onehot_planes(digits) + 1) * words, word_bits)
+    return dealt + combine_cost(len(digits), offsets * words, word_bits)

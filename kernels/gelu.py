@@ -1,4 +1,4 @@
-"""GeLU: a clipped trigonometric series by default, and the polynomial forms of other work."""
+"""GeLU: a clipped trigonometric series by default, a table, and the polynomial forms of other work."""
 
 from __future__ import annotations
 
@@ -7,61 +7,15 @@ from jax.experimental import enable_x64
 from jax.scipy.special import erf
 from numpy.typing import NDArray
 
-from ditto_kernels.activation import clipped, clipped_cost, clipped_error, require
+from ditto_kernels.activation import Activation, require
 from ditto_kernels.cost import Cost
 from ditto_kernels.curves import GELU
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Party, Protocol
-from ditto_kernels.polynomial import (
-    piecewise,
-    piecewise_cost,
-    piecewise_error,
-    quadratic,
-    quadratic_cost,
-)
+from ditto_kernels.pieces import GELU_EVEN, GELU_PUMA
+from ditto_kernels.quadratic import quadratic, quadratic_cost
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-
-FORMS = ("fourier", "even", "puma", "quad")
-
-
-def gelu(party: Party, x: Rss, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> Protocol[Rss]:
-    """GeLU of every element, by one of FORMS.
-
-    fourier: `activation.clipped`; even, puma: `polynomial.piecewise`; quad: `polynomial.quadratic`, which
-    is another function and needs a model trained for it. `approximate` ("erf" or "tanh") names the
-    reference: the protocols are the same, for the two differ by less than 0.0005. Cheapest operand: fxp16.9
-    or fxp16.10.
-    """
-    require(FORMS, approx)
-    if approx == "fourier":
-        return (yield from clipped(party, x, GELU, out))
-    if approx == "quad":
-        return (yield from quadratic(party, x, out))
-    return (yield from piecewise(party, x, out, approx))
-
-
-def gelu_cost(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> Cost:
-    """Cost of `gelu`."""
-    require(FORMS, approx)
-    assert x.fxp is not None
-    if approx == "fourier":
-        return clipped_cost(x, GELU, out)
-    if approx == "quad":
-        return quadratic_cost(x.shape, x.fxp, out)
-    return piecewise_cost(x.shape, x.fxp, out, approx)
-
-
-def gelu_error(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> float:
-    """Bound of the error against the reference, for operands in range."""
-    require(FORMS, approx)
-    assert x.fxp is not None
-    if approx == "quad":
-        return 1.5 * out.ulp
-    between = 0.0005 if approximate == "tanh" else 0.0
-    if approx == "fourier":
-        return clipped_error(x, GELU, out) + between
-    return piecewise_error(x.fxp, out, approx) + between
 
 
 def reference(x: Array, approximate: str = "erf", approx: str = "fourier") -> NDArray[np.float64]:
@@ -73,6 +27,39 @@ def reference(x: Array, approximate: str = "erf", approx: str = "fourier") -> ND
         return 0.5 * real * (1 + np.tanh(np.sqrt(2 / np.pi) * (real + 0.044715 * real**3)))
     with enable_x64():
         return 0.5 * real * (1 + np.asarray(erf(real / np.sqrt(2))))
+
+
+_EXACT = Activation(reference, GELU, {"even": GELU_EVEN, "puma": GELU_PUMA})
+FORMS = (*_EXACT.forms, "quad")
+
+
+def gelu(party: Party, x: Rss, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> Protocol[Rss]:
+    """GeLU of every element, by one of FORMS.
+
+    fourier, table: `clipped.clipped`; even, puma: `polynomial.piecewise`; quad: `quadratic.quadratic`, which
+    is another function and needs a model trained for it. `approximate` ("erf" or "tanh") names the
+    reference: the protocols are the same, for the two differ by less than 0.0005. Cheapest operand: fxp16.9
+    or fxp16.10.
+    """
+    require(FORMS, approx)
+    if approx == "quad":
+        return (yield from quadratic(party, x, out))
+    return (yield from _EXACT.run(party, x, out, approx))
+
+
+def gelu_cost(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> Cost:
+    """Cost of `gelu`."""
+    require(FORMS, approx)
+    assert x.fxp is not None
+    return quadratic_cost(x.shape, x.fxp, out) if approx == "quad" else _EXACT.cost(x, out, approx)
+
+
+def gelu_error(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> float:
+    """Bound of the error against the reference, for operands in range."""
+    require(FORMS, approx)
+    if approx == "quad":
+        return 1.5 * out.ulp
+    return _EXACT.error(x, out, approx) + (0.0005 if approximate == "tanh" else 0.0)
 
 
 GELU_KERNEL = Kernel(

@@ -69,6 +69,10 @@ EXAMPLES = [
     Example("silu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
     Example("embedding", ((-3, 3, (37, 6), "fxp32.12"), ("integers", 37, (4, 3), "fxp64.0")), "fxp32.12"),
     Example("gelu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
+    Example("gelu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12", {"approx": "table"}),
+    Example("gelu", ((-9, 9, (45,), "fxp32.12"),), "fxp32.12", {"approx": "puma"}),
+    Example("tanh", ((-6, 6, (45,), "fxp16.9"),), "fxp32.12", {"approx": "odd"}),
+    Example("silu", ((-9, 9, (45,), "fxp16.9"),), "fxp16.9", {"approx": "even"}),
 ]
 
 

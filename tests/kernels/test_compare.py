@@ -5,7 +5,7 @@ import pytest
 
 from ditto_kernels.additive import from_rss, open_masked, open_masked_cost, to_rss, to_rss_cost
 from ditto_kernels.compare import signs, signs_cost
-from ditto_kernels.ring import Fxp
+from ditto_kernels.ring import Fxp, container_bits
 from ditto_kernels.select import (
     multiply_bits,
     multiply_bits_cost,
@@ -14,9 +14,9 @@ from ditto_kernels.select import (
 )
 
 
-def signs_of(party, x, offsets, width):
+def signs_of(party, x, offsets, width, low=0):
     opened = yield from open_masked(party.at("open"), from_rss(party, x))
-    bits = yield from signs(party.at("signs"), opened, offsets, width=width)
+    bits = yield from signs(party.at("signs"), opened, offsets, low, width)
     result = yield from to_arithmetic(party.at("ring"), bits, x.size, Fxp(32, 0))
     return (yield from to_rss(party.at("result"), result))
 
@@ -69,3 +69,48 @@ def test_every_value_of_ring_16_against_several_thresholds(mpc):
     offsets = (0, 1664, -1664, 1999)
     outcome = mpc(signs_of, (x, Fxp(16, 0)), offsets=offsets, width=None)
     assert np.array_equal(outcome.value, np.stack([x + offset < 0 for offset in offsets]))
+
+
+@pytest.mark.parametrize("low", [1, 3, 7, 8, 11])
+def test_every_value_of_ring_16_without_its_low_bits(mpc, low):
+    """Only -2^low < x + offset < 0 may read either way, whatever the mask; and does."""
+    offsets, step = (0, 1664, -1536, 77, -1), 1 << low
+    x = np.arange(-(2**15), 2**15)
+    y = x + np.asarray(offsets)[:, None]
+    in_range = (y >= -(2**15)) & (y <= 2**15 - step)
+    fuzzy = (y > -step) & (y < 0)
+    seen = []
+    for dealer in (0, 1, 2, 0):
+        outcome = mpc(signs_of, (x, Fxp(16, 0)), dealer=dealer, offsets=offsets, width=None, low=low)
+        seen.append(outcome.value == 1)
+        sure = in_range & ~fuzzy
+        assert np.array_equal(seen[-1][sure], (y < 0)[sure])
+    either = np.any(seen, axis=0) & ~np.all(seen, axis=0)
+    assert np.any(either) and not np.any(either & in_range & ~fuzzy)
+
+
+def test_the_chance_of_the_other_reading_grows_with_the_low_bits(mpc):
+    """x + offset = -2^low + t reads as not negative with probability t / 2^low."""
+    low, t = 6, np.repeat([0, 1, 16, 32, 63], 4000)
+    outcome = mpc(signs_of, (t - 64, Fxp(16, 0)), offsets=(0,), width=None, low=low)
+    shares = (outcome.value[0] == 0).reshape(5, -1).mean(axis=1)
+    assert np.abs(shares - np.array([0, 1, 16, 32, 63]) / 64).max() < 0.04
+    assert shares[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("ring", "low", "width"), [(32, 10, None), (64, 16, None), (64, 16, 20), (32, 8, 8), (16, 7, 9)]
+)
+def test_low_bits_of_wider_rings(mpc, rng, ring, low, width):
+    top = min(low + (width or ring - low) - 1, 50)
+    x = rng.integers(-(2**top) + 2**low, 2**top - 2 * 2**low, 999)
+    x[:4] = 0, 1, -(2**low), -(2**low) - 1
+    offsets = (0, 2**low)
+    outcome = mpc(signs_of, (x, Fxp(ring, 0)), offsets=offsets, width=width, low=low)
+    y = x + np.asarray(offsets)[:, None]
+    sure = (y >= 0) | (y <= -(2**low))
+    assert np.array_equal((outcome.value == 1)[sure], (y < 0)[sure])
+    word = container_bits(width or ring - low)
+    cost = open_masked_cost(999, ring) + signs_cost(999, ring, 2, width or ring - low)
+    cost = cost + to_arithmetic_cost(999, 32, word, 2) + to_rss_cost(2 * 999, 32)
+    outcome.assert_cost(cost, 2)

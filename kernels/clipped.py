@@ -1,0 +1,182 @@
+"""A function inside a window, by a series or a table, and its tails outside, chosen by two bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ditto_kernels import cost as costs
+from ditto_kernels.additive import (
+    Additive,
+    Opened,
+    from_rss,
+    open_masked,
+    open_masked_cost,
+    to_rss,
+    to_rss_cost,
+)
+from ditto_kernels.boolean import Bits
+from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.curve import NARROW, Curve
+from ditto_kernels.kernel import Spec
+from ditto_kernels.party import Party, Protocol, Round, parallel
+from ditto_kernels.release import release, release_cost
+from ditto_kernels.ring import Fxp, container_bits
+from ditto_kernels.rss import Rss
+from ditto_kernels.select import multiply_bits, multiply_bits_cost
+from ditto_kernels.series import series, series_cost, series_error
+from ditto_kernels.tabulated import Function, tabulated, tabulated_cost, tabulated_error
+from ditto_kernels.truncate import convert, convert_cost
+
+
+def middle_bits(curve: Curve, x: Fxp, out: Fxp) -> int:
+    """Fraction bits of the window's value."""
+    if curve.above is not None:
+        return min(out.fraction_bits, curve.narrow_bits)
+    return x.fraction_bits if x.ring_bits == NARROW else min(x.fraction_bits, curve.narrow_bits)
+
+
+def _window(curve: Curve, x: Fxp) -> tuple[tuple[int, int], int]:
+    """(offsets, low) of the two comparisons of x: not above the window, below it.
+
+    Bits below `low` are left out where the curve lets a band of 2^low ulp be read either way.
+    """
+    low = max(0, x.fraction_bits + math.floor(math.log2(curve.outer - curve.bound)))
+    bound, outer = (round(each * 2.0**x.fraction_bits) for each in (curve.bound, curve.outer))
+    return (-outer, bound), low
+
+
+def row(bits: Bits, first: int, second: int | None = None) -> Bits:
+    """One row of bits, or the exclusive or of two."""
+    words = None
+    if bits.words is not None:
+        words = bits.words[first] if second is None else bits.words[first] ^ bits.words[second]
+    return Bits(words, bits.shape[1:], bits.word_bits)
+
+
+def total_of(*terms: tuple[int, Additive]) -> Additive:
+    """Shares times 1 or -1, added; the dealer holds none."""
+    if terms[0][1].share is None:
+        return terms[0][1]
+    dtype = terms[0][1].fxp.dtype
+    total = sum(dtype.type(sign) * np.asarray(term.share) for sign, term in terms)
+    return replace(terms[0][1], share=np.asarray(total, dtype))
+
+
+def minus(x: Opened, constant: float) -> Opened:
+    """The opened value minus a public one."""
+    if x.c is None or not constant:
+        return x
+    step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
+    return replace(x, c=np.asarray(np.asarray(x.c) - step, x.fxp.dtype))
+
+
+def plus(party: Party, x: Additive, constant: float) -> Additive:
+    """Shares of a value plus a public one."""
+    if party.role != "A" or not constant:
+        return x
+    step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
+    return replace(x, share=np.asarray(np.asarray(x.share) + step, x.fxp.dtype))
+
+
+def _open_value(
+    party: Party, x: Opened, curve: Curve, middle: int, function: Function | None
+) -> Protocol[Opened]:
+    """The window's value, opened. A pause where the comparison deals lets them send in the same rounds."""
+    if function is None:
+        value = yield from series(party.at("series"), x, curve, middle)
+        yield Round()
+    else:
+        value = yield from tabulated(party.at("table"), x, curve, function, middle)
+    return (yield from open_masked(party.at("value"), value))
+
+
+def clipped(party: Party, x: Rss, curve: Curve, out: Fxp, function: Function | None = None) -> Protocol[Rss]:
+    """`curve` at every element of x, in `out`; inside the window by its series or, if given, by a table of
+    `function`.
+
+    Range: |x| + outer < half of x's ring, so that neither comparison wraps. If x itself is the upper tail,
+    `out` must hold x, and an upcast from ring 16 wants x < limit - 0.5. Error: `clipped_error`. Rounds:
+    open; compare, and open the value (2 with a table); choose; reshare (4 in all) or upcast (5); one more for
+    each doubling of the ring.
+    Security: x, the value and the choosing bits are opened to A and B under full-width one-time masks.
+    """
+    middle = middle_bits(curve, x.fxp, out)
+    offsets, low = _window(curve, x.fxp)
+    own = from_rss(party, x)
+    opened = yield from open_masked(party.at("operand"), own)
+    bits, value = yield from parallel(
+        signs(party.at("signs"), opened, offsets, low),
+        _open_value(party, opened, curve, middle, function),
+    )
+    not_above, below = row(bits, 0), row(bits, 1)
+    if curve.above is not None:
+        upper, lower = yield from parallel(
+            multiply_bits(party.at("above"), not_above, minus(value, curve.above)),
+            multiply_bits(party.at("below"), below, minus(value, curve.below)),
+        )
+        total = plus(party, total_of((1, upper), (-1, lower)), curve.above)
+        return (yield from release(party.at("out"), total, out, curve.minimum))
+    inside, kept = yield from parallel(
+        multiply_bits(party.at("inside"), row(bits, 0, 1), value),
+        multiply_bits(party.at("above"), not_above, opened),
+    )
+    return (yield from joined(party, own, kept, inside, out, curve.minimum))
+
+
+def joined(
+    party: Party, own: Additive, kept: Additive, inside: Additive, out: Fxp, minimum: float
+) -> Protocol[Rss]:
+    """inside + x - kept: the window's value from ring 16, and x above the window. Range, error: `release`."""
+    if own.fxp.ring_bits == NARROW:
+        return (
+            yield from release(party.at("out"), total_of((1, inside), (1, own), (-1, kept)), out, minimum)
+        )
+    narrow, wide = yield from parallel(
+        release(party.at("narrow"), inside, own.fxp, minimum),
+        to_rss(party.at("wide"), total_of((1, own), (-1, kept))),
+    )
+    total = Rss(np.asarray(narrow.mine) + wide.mine, np.asarray(narrow.next) + wide.next, own.fxp)
+    return (yield from convert(party.at("out"), total, out))
+
+
+def joined_cost(shape: tuple[int, ...], x: Fxp, inside: Fxp, out: Fxp) -> costs.Cost:
+    """Cost of `joined`."""
+    if x.ring_bits == NARROW:
+        return release_cost(shape, inside, out)
+    wide = to_rss_cost(costs.elements(shape), x.ring_bits)
+    return (release_cost(shape, inside, x) | wide) + convert_cost(shape, x, out)
+
+
+def clipped_cost(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> costs.Cost:
+    """Cost of `clipped`."""
+    assert x.fxp is not None
+    size, ring = costs.elements(x.shape), x.fxp.ring_bits
+    narrow = Fxp(NARROW, middle_bits(curve, x.fxp, out))
+    if function is None:
+        value = series_cost(size, ring, curve)
+    else:
+        value = tabulated_cost(size, x.fxp, curve, function, narrow.fraction_bits)
+    evaluated = value + open_masked_cost(size, NARROW)
+    other = NARROW if curve.above is not None else ring
+    width = ring - _window(curve, x.fxp)[1]
+    words = container_bits(width)
+    chosen = multiply_bits_cost(size, NARROW, words) | multiply_bits_cost(size, other, words)
+    total = open_masked_cost(size, ring) + (signs_cost(size, ring, 2, width) | evaluated) + chosen
+    if curve.above is not None:
+        return total + release_cost(x.shape, narrow, out)
+    return total + joined_cost(x.shape, x.fxp, narrow, out)
+
+
+def clipped_error(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> float:
+    """Bound of the error of `clipped`: that of the window's value or of the tails, and the conversion."""
+    assert x.fxp is not None
+    fraction, middle = x.fxp.fraction_bits, middle_bits(curve, x.fxp, out)
+    if function is None:
+        inside = series_error(curve, fraction, middle)
+    else:
+        inside = tabulated_error(x.fxp, curve, middle)
+    carried = fraction if curve.above is None else middle
+    return max(inside, curve.tail_error) + (1.5 * out.ulp if out.fraction_bits < carried else 0.0)

@@ -1,0 +1,76 @@
+"""x/2 from the opening of x, as additive shares in ring 32: the linear part of a series.
+
+x = c - r_A - r_B + 2^k w over the integers, w in {0, 1, 2}. Halved with `lift` bits more, 2^k w counts modulo
+2^32 alone: not at all in rings 32 and 64, by its parity in ring 16. With a bias that makes x + bias positive,
+w = carry(r_A + r_B) + (1 - msb c) msb(r), and the dealer deals both bits by XOR.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ditto_kernels import cost as costs
+from ditto_kernels.additive import Opened
+from ditto_kernels.party import Deal, Party
+from ditto_kernels.ring import Array, unsigned
+
+_RING = 32
+_NARROW = 16
+_BIAS = 1 << (_NARROW - 2)
+
+
+def _bytes(size: int) -> int:
+    return -(-size // 8)
+
+
+def wrap_items(x: Opened) -> list[Deal]:
+    """What the dealer deals for it: two packed bits an element in ring 16, else nothing."""
+    if x.fxp.ring_bits >= _RING:
+        return []
+    return [Deal("wraps", (2, _bytes(math.prod(x.shape))), unsigned(8), xor=True)]
+
+
+def wrap_values(x: Opened) -> list[Array]:
+    """The dealer's values of `wrap_items`: carry of r_A + r_B, msb of r."""
+    if x.fxp.ring_bits >= _RING:
+        return []
+    assert x.first is not None
+    r, first = (np.asarray(each).reshape(-1) for each in (x.mask, x.first))
+    carry = r.view(unsigned(_NARROW)) < first.view(unsigned(_NARROW))
+    return [np.packbits(np.stack([carry, r < 0]), axis=1)]
+
+
+def wraps_cost(size: int, ring: int) -> costs.Cost:
+    """Cost of `wrap_items`."""
+    return costs.dealt(0 if ring >= _RING else 2 * _bytes(size), 8)
+
+
+def half(party: Party, x: Opened, wraps: Array | None, scale: int) -> Array:
+    """A's or B's share of x/2 in ring 32, with `scale` fraction bits; `wraps` is its share of `wrap_items`.
+
+    Range: in ring 16, |x| < 2^14 ulp (a quarter of the ring), and scale = fraction bits + 16. Error: none, or
+    2 ulp of the result if it has fewer fraction bits than x/2. Cost: 2 bits offline in ring 16; no round.
+    Security: local but for two dealt bits, which depend on r alone.
+    Source: own; the wrap is that of `truncate.reshared_wrap`.
+    """
+    lift = scale - x.fxp.fraction_bits - 1
+    leader, c, mask = party.role == "A", np.asarray(x.c), np.asarray(x.mask)
+    if wraps is None:
+        share = c - mask if leader else -mask
+        share = share >> -lift if lift < 0 else share
+        return np.left_shift(share.astype(np.int32), max(lift, 0))
+    if x.fxp.ring_bits + lift != _RING - 1:
+        raise ValueError(
+            f"half of {x.fxp} with {scale} fraction bits: choose {x.fxp.fraction_bits + _NARROW}"
+        )
+    share = -mask.view(unsigned(_NARROW)).astype(np.int32)
+    biased = c + c.dtype.type(_BIAS)
+    if leader:
+        share += biased.view(unsigned(_NARROW))
+        share -= np.int32(_BIAS)
+    parity = wraps[0] ^ (wraps[1] & np.packbits(biased.reshape(-1) >= 0))
+    share += np.unpackbits(parity, count=c.size).reshape(c.shape).astype(np.int32) << _NARROW
+    share <<= np.int32(lift)
+    return share

@@ -1,0 +1,116 @@
+"""Tables at a secret index, from the opening c = x + r of the index: the dealer deals r one-hot.
+
+The one-hot vector of x is that of r turned by the public c, so that each bit of the entry is an inner product
+of public bits with dealt ones: local. Only the bits of the entry are opened under masks, to turn arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels import cost as costs
+from ditto_kernels.additive import Additive, Opened
+from ditto_kernels.boolean import Bits, to_planes, word_count
+from ditto_kernels.party import Deal, Party, Protocol, Round, deal
+from ditto_kernels.ring import Array, Fxp, unsigned
+from ditto_kernels.select import to_arithmetic, to_arithmetic_cost
+
+_WORD = 64
+_ENTRY = 16  # bits of an entry at most
+_BLOCK = 1 << 13  # elements at a time: stays in the cache
+
+Entries = tuple[int, ...]
+
+
+def _words(entries: int) -> int:
+    return -(-entries // _WORD)
+
+
+def entry_bits(entries: Entries) -> int:
+    """Bits of an entry, counted from the least one."""
+    return max(1, (max(entries) - min(entries)).bit_length())
+
+
+@lru_cache(maxsize=8)
+def _turned(entries: Entries) -> NDArray[np.uint64]:
+    """For each entry bit and c the mask of those r whose entry c - r has that bit: (bits, words, c)."""
+    count = len(entries)
+    places = np.arange(count)
+    turned = (np.asarray(entries) - min(entries))[(places[:, None] - places) % count]
+    padded = np.zeros((count, _WORD * _words(count)), bool)
+    masks = []
+    for bit in range(entry_bits(entries)):
+        padded[:, :count] = turned >> bit & 1
+        masks.append(np.packbits(padded, axis=1, bitorder="little").view(np.uint64).T)
+    return np.ascontiguousarray(np.stack(masks))
+
+
+def _index(value: Array, low: int, count: int) -> Array:
+    word = np.asarray(value).reshape(-1).view(unsigned(8 * value.dtype.itemsize))
+    return (word >> word.dtype.type(low)).astype(np.intp) & (count - 1)
+
+
+def _onehot(index: Array, words: int) -> NDArray[np.uint64]:
+    result = np.zeros((words, len(index)), np.uint64)
+    result[index // _WORD, np.arange(len(index))] = np.left_shift(
+        np.uint64(1), (index % _WORD).astype(np.uint64)
+    )
+    return result
+
+
+def _entries(masks: NDArray[np.uint64], index: Array, shares: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """XOR shares of the entries: the parity of each mask with the dealt vector."""
+    result, term = np.zeros(len(index), np.uint16), np.empty(_BLOCK, np.uint64)
+    for first in range(0, len(index), _BLOCK):
+        part = slice(first, first + _BLOCK)
+        chosen, share = index[part], shares[:, part]
+        for bit, rows in enumerate(masks):
+            total = np.zeros(len(chosen), np.uint64)
+            for row, word in zip(rows, share, strict=True):
+                np.take(row, chosen, out=term[: len(chosen)], mode="clip")  # in range: clip is fast
+                term[: len(chosen)] &= word
+                total ^= term[: len(chosen)]
+            for step in (32, 16, 8, 4, 2, 1):
+                total ^= total >> np.uint64(step)
+            result[part] |= ((total & np.uint64(1)) << np.uint64(bit)).astype(np.uint16)
+    return result
+
+
+def look_up(party: Party, x: Opened, entries: Entries, low: int, ring: int) -> Protocol[Additive]:
+    """entries[i] as integers in any ring, i = bits low, low + 1, ... of x, as many as number the entries.
+
+    Range: any x (mod their number, a power of two); entries span less than 2^16. Error: none if low = 0; else
+    i + 1 may be read where x has bits below `low`, by chance of the mask: with probability x_low / 2^low.
+    Cost: 2^m bits offline for m bits of index; 2 bits online, k offline for each bit of an entry; 1 round.
+    Security: r is dealt one-hot by XOR, the entry's bits are opened under one-time masks (`to_arithmetic`).
+    Source: one-time truth tables (TinyTable, ePrint 2016/695), turned by the masked index.
+    """
+    bits, words = entry_bits(entries), _words(len(entries))
+    if bits > _ENTRY:
+        raise ValueError(f"entries of {bits} bits: a table's may span {_ENTRY}")
+    size = math.prod(x.shape)
+    items = [Deal("onehot", (words, size), np.dtype(np.uint64), xor=True)]
+    dealt = yield from deal(party, items, lambda: [_onehot(_index(x.mask, low, len(entries)), words)])
+    yield Round()  # a comparison beside it deals once more before it sends
+    plane = None
+    if party.role != "D":
+        entry = _entries(_turned(entries), _index(x.c, low, len(entries)), dealt[0])
+        plane = to_planes(entry, _ENTRY)[:bits]
+    shared = Bits(plane, (bits, word_count(size, _ENTRY)), _ENTRY)
+    digits = yield from to_arithmetic(party.at("bits"), shared, size, Fxp(ring, 0))
+    if digits.share is None:
+        return Additive(None, x.shape, digits.fxp)
+    total = np.full(size, min(entries) if party.role == "A" else 0, digits.fxp.dtype)
+    for bit, share in enumerate(digits.share):
+        total += share << share.dtype.type(bit)
+    return Additive(total.reshape(x.shape), x.shape, digits.fxp)
+
+
+def look_up_cost(size: int, entries: Entries, ring: int) -> costs.Cost:
+    """Cost of `look_up`."""
+    dealt = costs.dealt(_words(len(entries)) * size, _WORD)
+    return dealt + to_arithmetic_cost(size, ring, _ENTRY, entry_bits(entries))

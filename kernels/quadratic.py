@@ -1,0 +1,58 @@
+"""The quadratic that MPCFormer and Ditto put in GeLU's place: one square."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from ditto_kernels.cost import Cost, elements
+from ditto_kernels.multiply import finish, finish_cost
+from ditto_kernels.party import Party, Protocol
+from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.rss import Rss
+from ditto_kernels.truncate import convert, convert_cost
+
+
+def _work(x: Fxp) -> Fxp:
+    """The format in which a quadratic is computed: ring 32 only where squares up to 1000 fit it."""
+    ring = 32 if x.ring_bits <= 32 and 2 * x.fraction_bits <= 20 else 64
+    return Fxp(max(ring, x.ring_bits), x.fraction_bits)
+
+
+def _quadratic_result(x: Fxp, out: Fxp) -> Fxp:
+    """What the product becomes: `out` if a local shift leads there, else a format of its own ring."""
+    ring, fraction = _work(x).ring_bits, 2 * x.fraction_bits + 3
+    kept = min(out.fraction_bits, fraction)
+    narrow = out.ring_bits <= ring - (fraction - kept) and kept == out.fraction_bits
+    return out if narrow else Fxp(ring, kept)
+
+
+@partial(jax.jit, static_argnames=("bits", "constant"))
+def _square(mine: Array, following: Array, bits: int, constant: int) -> Array:
+    """A 3-of-3 share of x^2 + 2^bits x + constant."""
+    return mine * (mine + (following << 1)) + (mine << bits) + np.asarray(constant, mine.dtype)
+
+
+def quadratic(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
+    """x^2/8 + x/4 + 1/2: one product of x + 1 with itself, read with three fraction bits more.
+
+    Range: (x + 1)^2 + 3 < 2^(k - 2 - 2f), with k = 32 up to 10 fraction bits (|x| < 30 at 10, 127 at 8) and
+    64 above; an operand of a smaller ring is cast up first, which wants |x| < limit / 2. Error: 1.5 ulp of
+    `out`. Rounds: 2 (truncation) or 1 (smaller ring), 2 more for the cast.
+    """
+    wide = yield from convert(party.at("widen"), x, _work(x.fxp))
+    fraction = x.fxp.fraction_bits
+    z = _square(wide.mine, wide.next, fraction + 1, 4 << (2 * fraction) if party.rank == 0 else 0)
+    result = yield from finish(party.at("square"), z, 2 * fraction + 3, _quadratic_result(x.fxp, out))
+    return (yield from convert(party.at("out"), result, out))
+
+
+def quadratic_cost(shape: tuple[int, ...], x: Fxp, out: Fxp) -> Cost:
+    """Cost of `quadratic`."""
+    result, work = _quadratic_result(x, out), _work(x)
+    product = finish_cost(
+        elements(shape), work.ring_bits, 2 * x.fraction_bits + 3 - result.fraction_bits, result
+    )
+    return convert_cost(shape, x, work) + product + convert_cost(shape, result, out)

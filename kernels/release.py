@@ -1,0 +1,47 @@
+"""2-of-2 shares to replicated ones in any format: a larger ring costs no separate reshare."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ditto_kernels import cost as costs
+from ditto_kernels.additive import Additive, to_rss, to_rss_cost
+from ditto_kernels.party import Party, Protocol
+from ditto_kernels.ring import Fxp
+from ditto_kernels.rss import Rss
+from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost
+
+
+def _shifted(x: Additive, bits: int) -> Additive:
+    share = None if x.share is None else np.asarray(np.asarray(x.share) << bits, x.fxp.dtype)
+    return replace(x, share=share, fxp=Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + bits))
+
+
+def release(party: Party, x: Additive, out: Fxp, minimum: float) -> Protocol[Rss]:
+    """2-of-2 shares to replicated ones in `out`; a larger ring costs no separate reshare.
+
+    Range: minimum <= x, and x - minimum < half of x's ring. Error: 1.5 ulp of `out` if fraction bits drop.
+    """
+    source = x.fxp
+    if out.ring_bits > source.ring_bits:
+        bias = int(np.ceil(-minimum * 2.0**source.fraction_bits)) + 4
+        wide = yield from upcast(party.at("upcast"), x, out.ring_bits, bias)
+        return (yield from convert(party.at("convert"), wide, out))
+    if out.ring_bits == source.ring_bits and out.fraction_bits >= source.fraction_bits:
+        return (yield from to_rss(party, _shifted(x, out.fraction_bits - source.fraction_bits)))
+    shared = yield from to_rss(party, x)
+    return (yield from convert(party.at("convert"), shared, out))
+
+
+def release_cost(shape: tuple[int, ...], source: Fxp, out: Fxp) -> costs.Cost:
+    """Cost of `release`."""
+    size = costs.elements(shape)
+    if out.ring_bits > source.ring_bits:
+        wide = Fxp(out.ring_bits, source.fraction_bits)
+        return upcast_cost(size, source.ring_bits, out.ring_bits) + convert_cost(shape, wide, out)
+    reshared = to_rss_cost(size, source.ring_bits)
+    if out.ring_bits == source.ring_bits and out.fraction_bits >= source.fraction_bits:
+        return reshared
+    return reshared + convert_cost(shape, source, out)

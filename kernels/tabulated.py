@@ -1,0 +1,81 @@
+"""A function inside its window from a table of exact values, in place of its series."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels import cost as costs
+from ditto_kernels.additive import Additive, Opened
+from ditto_kernels.curve import NARROW, Curve
+from ditto_kernels.half import half, wrap_items, wrap_values, wraps_cost
+from ditto_kernels.lookup import Entries, look_up, look_up_cost
+from ditto_kernels.party import Party, Protocol, deal, parallel
+from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.series import scale_bits
+
+INDEX_BITS = 10  # 1024 entries: a step of 1/128 in a window of 8
+
+Function = Callable[[Any], Any]
+
+
+def _grid(curve: Curve, fraction_bits: int) -> tuple[int, int]:
+    """(bits of the index, bits of x below it): the window is the least power of two that holds it."""
+    span = math.ceil(math.log2(2 * curve.outer)) + fraction_bits
+    return min(INDEX_BITS, span), max(0, span - INDEX_BITS)
+
+
+@lru_cache(maxsize=32)
+def _entries(curve: Curve, function: Function, fraction_bits: int, middle: int) -> Entries:
+    """The function, less x/2 if the curve adds it, at every index: those of negative x follow."""
+    bits, low = _grid(curve, fraction_bits)
+    place = np.arange(1 << bits)
+    x = np.where(place < 1 << (bits - 1), place, place - (1 << bits)) * 2.0 ** (low - fraction_bits)
+    values = np.asarray(function(x)) - (x / 2 if curve.half else 0)
+    return tuple(int(value) for value in np.rint(values * 2.0**middle))
+
+
+def tabulated(party: Party, x: Opened, curve: Curve, function: Function, middle: int) -> Protocol[Additive]:
+    """`function` within the curve's `outer`, in fxp16.`middle`. Error: `tabulated_error`.
+
+    Rounds: 1. Cost, security: `lookup.look_up` and two bits for x/2.
+    """
+    entries = _entries(curve, function, x.fxp.fraction_bits, middle)
+    found = look_up(party.at("entry"), x, entries, _grid(curve, x.fxp.fraction_bits)[1], NARROW)
+    fxp = Fxp(NARROW, middle)
+    if not curve.half:
+        return replace((yield from found), fxp=fxp)
+    value, halved = yield from parallel(found, _half(party.at("half"), x, middle))
+    share = None if halved is None else value.share + halved
+    return Additive(share, x.shape, fxp)
+
+
+def _half(party: Party, x: Opened, middle: int) -> Protocol[Array | None]:
+    """A share of x/2 in fxp16.`middle`. Error: below 1 ulp, half of one if one bit drops."""
+    dealt = yield from deal(party, wrap_items(x), lambda: wrap_values(x))
+    if party.role == "D":
+        return None
+    scale = scale_bits(middle)
+    share = half(party, x, next(iter(dealt), None), scale)
+    if party.role == "A":  # one rounds up, one down: without loss on average
+        share += np.int32((1 << (scale - middle)) - (1 << max(0, scale - x.fxp.fraction_bits - 1)))
+    return (share >> np.int32(scale - middle)).astype(np.int16)
+
+
+def tabulated_cost(size: int, x: Fxp, curve: Curve, function: Function, middle: int) -> costs.Cost:
+    """Cost of `tabulated`."""
+    found = look_up_cost(size, _entries(curve, function, x.fraction_bits, middle), NARROW)
+    return found | wraps_cost(size, x.ring_bits) if curve.half else found
+
+
+def tabulated_error(x: Fxp, curve: Curve, middle: int) -> float:
+    """Bound of the error: a neighbour's entry, the rounding of entries and of x/2."""
+    low = _grid(curve, x.fraction_bits)[1]
+    away = 2.0**-x.fraction_bits * ((1 << low) - 1)
+    lost = 1.0 - 2.0 ** (middle - x.fraction_bits - 1) if curve.half else 0.0  # of x/2, in ulp
+    return curve.slope * away + (0.5 + lost) * 2.0**-middle
