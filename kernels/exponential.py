@@ -122,7 +122,8 @@ def window(
 def _steps(high: int) -> list[Outputs]:
     """The outputs of every round from digits to the bits a0, a1.
 
-    Inputs of a round: [c < r] of the low bits' highest digit, then [c == r] and [c - 1 == r] of the high digits.
+    Inputs of a round: [c < r] of the low bits' highest digit, then [c == r] and [c - 1 == r] of the high
+    digits.
     """
     steps: list[Outputs] = []
     while high >= _ONE_ROUND:
@@ -143,9 +144,9 @@ def _digits(how: Window, ring: int) -> tuple[tuple[tuple[int, int], ...], tuple[
 def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     """Shares of a0 = [T in the window, c_low >= r_low] and a1 = [T in the window, c_low < r_low].
 
-    Comparing the highest digit of c_low and r_low is enough. If the low bits wrap, c_low = r_low + T - 2^bits is
-    less by a digit's unit at least, unless T is within one unit of the window's end; then both bits may be 0. If
-    they do not, no digit is less.
+    Comparing the highest digit of c_low and r_low is enough. If the low bits wrap, c_low = r_low + T - 2^bits
+    is less by a digit's unit at least, unless T is within one unit of the window's end; then both bits may be
+    0. If they do not, no digit is less.
     """
     ring = x.fxp.ring_bits
     low, high = _digits(how, ring)
@@ -223,8 +224,8 @@ def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
 
     Range: 0 <= T < 2^k ulp; a negative T is right or yields 0. T beyond the window yields exactly 0. Error:
     `Window.error`. Cost at ring 16: 42 bits online and 216 offline an element; 3 rounds (4 for ring 32, 5 for
-    ring 64). Security: c is masked full-width, the range bits one-time; factors are dealt as additive shares in
-    Z_2^64.
+    ring 64). Security: c is masked full-width, the range bits one-time; factors are dealt as additive shares
+    in Z_2^64.
     """
     opened = yield from open_masked(party.at("open"), x)
     inside = yield from _range_bits(party.at("range"), opened, how)

@@ -12,7 +12,7 @@ from ditto_kernels.cost import Cost, elements, exchanged
 from ditto_kernels.exponential import exp_negative, exp_negative_cost
 from ditto_kernels.inverse import inverse, inverse_cost, plus_constant
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.maximum import choose, shared
+from ditto_kernels.maximum import choose, constant, shared
 from ditto_kernels.multiply import finish_cost, multiply, multiply_cost
 from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
@@ -78,6 +78,9 @@ def _row_maximum(party: Party, x: Additive, keep: Array | None, how: Plan) -> Pr
 def _distance(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Additive]:
     """max - x in 2-of-2 shares, never negative."""
     value = shared(party, x)
+    if how.bound is not None:
+        bound = np.full(x.shape[1:], how.bound, how.fxp.dtype)
+        return _minus(constant(party, bound, how.fxp), value)
     best = yield from _row_maximum(party.at("maximum"), value, keep, how)
     return _minus(best, value)
 
@@ -114,10 +117,11 @@ def _run(
 
     mask: None, a public boolean array (broadcast to x), or an Rss of 0/1 integers of x's shape; entries that
     are 0 get probability 0, a row without any 1 gets 1/n everywhere. scale: public factor. approx: "exact",
-    "puma", "2quad", "2relu". inner: format of numerators and row sums (default fxp64.22; fxp32.12 is cheaper
-    and coarser; fxp64.18 is Ditto's). range: declared |x|, which lets the maximum be taken in a smaller ring. denominator, epsilon: of 2quad and 2relu. Range: |x| <= `largest_score`; a score further than the
-    window (about 16 base-2 units) below the row's maximum becomes exactly 0. Error: see `error`. Security: as
-    of the parts; masks and shapes only are public.
+    "bounded" (no maximum: `range` stands for it), "puma", "2quad", "2relu". inner: format of numerators and
+    row sums (default fxp64.22; fxp32.14 is cheaper and coarser; fxp64.18 is Ditto's). range: declared |x|,
+    which lets the maximum be taken in a smaller ring. denominator, epsilon: of 2quad and 2relu. Range: |x| <=
+    `largest_score`; a score further than the window (about 16 base-2 units) below the row's maximum becomes
+    exactly 0. Error: see `error`. Security: as of the parts; masks and shapes only are public.
     """
     secret = isinstance(mask, Rss)
     how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
@@ -174,10 +178,12 @@ def _cost(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attri
     how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
     count, rows, ring = elements(x.shape), elements(how.rows), how.fxp.ring_bits
     cost = Cost()
-    if how.approx in ("exact", "puma"):
+    if how.approx in ("exact", "bounded", "puma"):
         if secret:
             cost = finish_cost(count, ring, 0, how.fxp)
-        if how.coarse is None:
+        if how.bound is not None:
+            pass
+        elif how.coarse is None:
             cost = cost + tournament_cost(how.length, rows, ring)
         else:
             cost = cost + tournament_cost(how.length, rows, how.coarse.ring)

@@ -57,7 +57,7 @@ def _winners(size: int) -> tuple[tuple[Monomial, ...], ...]:
 
 
 def _laid_out(array: Array, ring: int, words: int) -> Array:
-    """Rows that fill words of their own in the bit planes of all: (rows, n) -> (ring, rows, words), padded."""
+    """(rows, n) -> (ring, rows, words), padded: in bit planes of all, every row has words of its own."""
     full = np.pad(array, ((0, 0), (0, ring * words - array.shape[1])))
     return np.moveaxis(full.reshape(-1, ring, words), 0, 1).copy()
 
@@ -74,8 +74,8 @@ def largest(party: Party, x: Additive) -> Protocol[Additive]:
     """Maximum along a short axis 0 by all pairs at once: the first entry that no other exceeds is chosen.
 
     Range: pairwise differences < 2^(k-1) ulp. Error: none. Rounds: 4 up to ring 16, else 5. Security: every
-    entry is opened under its own full-width mask; differences of entries have differences of masks, whose digits
-    the dealer deals; see `signs`, `evaluate` and `multiply_bits`.
+    entry is opened under its own full-width mask; differences of entries have differences of masks, whose
+    digits the dealer deals; see `signs`, `evaluate` and `multiply_bits`.
     """
     size, tail, ring = x.shape[0], x.shape[1:], x.fxp.ring_bits
     count, words = math.prod(tail), word_count(math.prod(tail), ring)
@@ -117,9 +117,9 @@ def _levels(length: int) -> Iterator[tuple[int, int, int]]:
 def tournament(party: Party, x: Additive) -> Protocol[Additive]:
     """Maximum along axis 0, which is dropped. Nothing is reshared between the levels; exact.
 
-    Range: all pairwise differences < 2^(k-1) ulp. Rounds up to ring 16: 3 a level of pairs, 4 a level of fours;
-    17 for 128 entries. Source: tournament as in PUMA (arXiv 2307.12533), on masked comparison; levels of fours
-    own.
+    Range: all pairwise differences < 2^(k-1) ulp. Rounds up to ring 16: 3 a level of pairs, 4 a level of
+    fours; 17 for 128 entries. Source: tournament as in PUMA (arXiv 2307.12533), on masked comparison; levels
+    of fours own.
     """
     for level, (size, groups, left) in enumerate(_levels(x.shape[0])):
         tail, scope = x.shape[1:], party.at(f"level{level}")
