@@ -34,7 +34,7 @@ OPS = {
 # The approximations each kind of op offers; the kernels hold their formulas and error bounds.
 APPROXIMATIONS = {
     "gelu": ("fourier", "table", "even", "puma", "quad"),
-    "softmax": ("exact", "puma", "2quad", "2relu"),
+    "softmax": ("exact", "bounded", "puma", "2quad", "2relu"),
     "layer_norm": ("newton",),
     "tanh": ("fourier", "table", "odd"),
     "sigmoid": ("fourier", "table", "odd"),

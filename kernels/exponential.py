@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, Opened, from_rss, open_masked, to_rss
 from ditto_kernels.boolean import (
+    DIGIT_BITS,
     FAN_IN,
     Bits,
     Monomial,
@@ -26,7 +27,6 @@ from ditto_kernels.boolean import (
     unpack,
     word_count,
 )
-from ditto_kernels.compare import less_monomials
 from ditto_kernels.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Deal, Party, Protocol, deal
@@ -45,7 +45,11 @@ Outputs = tuple[tuple[Monomial, ...], ...]
 
 @dataclass(frozen=True)
 class Window:
-    """How e^(gain - s T) is represented: the low `bits` of T count, everything beyond is exactly 0."""
+    """How e^(gain - s T) is represented: the low `bits` of T count, everything beyond is exactly 0.
+
+    In the last sixteenth of the window a value may be 0 too: the wrap of the low bits shows in their highest
+    digit unless T lies there.
+    """
 
     bits: int
     rate: float  # s in base 2 per unit in the last place of T
@@ -58,6 +62,16 @@ class Window:
     def length(self) -> float:
         """The window in units of base 2."""
         return self.rate * 2.0**self.bits
+
+    @property
+    def digit(self) -> int:
+        """Where the highest digit of the low bits starts, the only one that is compared."""
+        return max(0, self.bits - DIGIT_BITS)
+
+    @property
+    def reach(self) -> float:
+        """What certainly does not vanish, in units of base 2."""
+        return self.rate * (2.0**self.bits - (2.0**self.digit if self.digit else 0.0))
 
     @property
     def shift(self) -> int:
@@ -85,12 +99,12 @@ def window(
     best: tuple[float, Window] | None = None
     for bits in range(2, fxp.ring_bits):
         length = rate * 2.0**bits
-        precision = math.floor((budget - length) / 2)
+        precision = round((budget - length) / 2)
         if precision < 4:
             break
         public_bits = budget - precision - math.ceil(top)
         candidate = Window(bits, rate, top, precision, public_bits, out)
-        lost = 0.0 if length > reach * (1 + 1e-9) else terms * 2.0**-length
+        lost = 0.0 if candidate.reach > reach * (1 + 1e-9) else terms * 2.0**-candidate.reach
         error = lost + 2.0**-precision
         if (
             candidate.shift >= 0
@@ -105,42 +119,37 @@ def window(
     return best[1]
 
 
-def _steps(low: int, high: int) -> list[tuple[Outputs, int, int]]:
-    """(outputs, low digits, high digits left) of every round from digits to the bits a0, a1.
+def _steps(high: int) -> list[Outputs]:
+    """The outputs of every round from digits to the bits a0, a1.
 
-    Inputs of a round: less and equal of the low digits, then [c == r] and [c - 1 == r] of the high digits.
+    Inputs of a round: [c < r] of the low bits' highest digit, then [c == r] and [c - 1 == r] of the high
+    digits.
     """
-    steps: list[tuple[Outputs, int, int]] = []
-    while low + high > _ONE_ROUND:
-        outputs: list[tuple[Monomial, ...]] = []
-        lows = [range(start, min(start + FAN_IN, low)) for start in range(0, low, FAN_IN)]
-        highs = [range(start, min(start + FAN_IN, high)) for start in range(0, high, FAN_IN)]
-        outputs += [less_monomials(group, [low + place for place in group]) for group in lows]
-        outputs += [(tuple(low + place for place in group),) for group in lows]
-        for base in (2 * low, 2 * low + high):
-            outputs += [(tuple(base + place for place in group),) for group in highs]
-        low, high = len(lows), len(highs)
-        steps.append((tuple(outputs), low, high))
-    borrow = less_monomials(range(low), range(low, 2 * low))
-    same, next_ = (tuple(range(2 * low + part * high, 2 * low + (part + 1) * high)) for part in (0, 1))
-    inside = ((same,), *((tuple(sorted((*monomial, *same))),) for monomial in borrow))
-    steps.append(
-        (
-            (
-                tuple(item[0] for item in inside),
-                tuple(tuple(sorted((*monomial, *next_))) for monomial in borrow),
-            ),
-            low,
-            high,
-        )
-    )
+    steps: list[Outputs] = []
+    while high >= _ONE_ROUND:
+        groups = [range(start, min(start + FAN_IN, high)) for start in range(0, high, FAN_IN)]
+        joined = [(tuple(base + place for place in group),) for base in (1, 1 + high) for group in groups]
+        steps.append((((0,),), *joined))
+        high = len(groups)
+    same, following = tuple(range(1, 1 + high)), tuple(range(1 + high, 1 + 2 * high))
+    steps.append(((same, (0, *same)), ((0, *following),)))
     return steps
 
 
-def _range_bits(party: Party, x: Opened, bits: int) -> Protocol[Bits]:
-    """Shares of a0 = [T in the window, c_low >= r_low] and a1 = [T in the window, c_low < r_low]."""
+def _digits(how: Window, ring: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """The digit that shows a wrap of the low bits, and the digits above the window."""
+    return digits_of(how.digit, how.bits), digits_of(how.bits, ring)
+
+
+def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
+    """Shares of a0 = [T in the window, c_low >= r_low] and a1 = [T in the window, c_low < r_low].
+
+    Comparing the highest digit of c_low and r_low is enough. If the low bits wrap, c_low = r_low + T - 2^bits
+    is less by a digit's unit at least, unless T is within one unit of the window's end; then both bits may be
+    0. If they do not, no digit is less.
+    """
     ring = x.fxp.ring_bits
-    low, high = digits_of(0, bits), digits_of(bits, ring)
+    low, high = _digits(how, ring)
     size = math.prod(x.shape)
     words, dtype = word_count(size, ring), unsigned(ring)
     items = [Deal("digits", (onehot_planes(low) + onehot_planes(high), words), dtype, xor=True)]
@@ -151,13 +160,13 @@ def _range_bits(party: Party, x: Opened, bits: int) -> Protocol[Bits]:
     if party.role != "D":
         leader, c = party.role == "A", np.asarray(x.c).reshape(-1)
         planes = to_planes(c, ring)
-        before = to_planes(c - np.asarray(1 << bits).astype(c.dtype), ring)
+        before = to_planes(c - np.asarray(1 << how.bits).astype(c.dtype), ring)
         split = onehot_planes(low)
-        less, equal = compare_digits(planes, shares[0][:split], low, leader)
+        less = compare_digits(planes, shares[0][:split], low, leader)[0]
         same = compare_digits(planes, shares[0][split:], high, leader)[1]
         following = compare_digits(before, shares[0][split:], high, leader)[1]
-        inputs = [*less, *equal, *same, *following]
-    for level, (outputs, _, _) in enumerate(_steps(len(low), len(high))):
+        inputs = [*less, *same, *following]
+    for level, outputs in enumerate(_steps(len(high))):
         inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs, (words,), dtype)
     return Bits(None if inputs is None else np.stack(inputs), (2, words), ring)
 
@@ -213,13 +222,13 @@ def _join(
 def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     """e^(gain - s T) for T >= 0: additive shares in the format of the window.
 
-    Range: 0 <= T < 2^k ulp; a negative T yields 0. T beyond the window yields exactly 0. Error:
-    `Window.error`. Cost: 2k + about 40 + 4 bits online and 24 bytes + about 12 bits a digit offline an
-    element; 3 rounds (4 for ring 32, 5 for ring 64). Security: c is masked full-width, the range bits
-    one-time; factors are dealt as additive shares in Z_2^64.
+    Range: 0 <= T < 2^k ulp; a negative T is right or yields 0. T beyond the window yields exactly 0. Error:
+    `Window.error`. Cost at ring 16: 42 bits online and 216 offline an element; 3 rounds (4 for ring 32, 5 for
+    ring 64). Security: c is masked full-width, the range bits one-time; factors are dealt as additive shares
+    in Z_2^64.
     """
     opened = yield from open_masked(party.at("open"), x)
-    inside = yield from _range_bits(party.at("range"), opened, how.bits)
+    inside = yield from _range_bits(party.at("range"), opened, how)
     alpha, sigma = yield from open_bits(party.at("bits"), inside)
     items = [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")]
     shares = yield from deal(
@@ -237,10 +246,10 @@ def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
 
 def exp_negative_cost(count: int, ring: int, how: Window) -> Cost:
     """Cost of `exp_negative`."""
-    low, high = digits_of(0, how.bits), digits_of(how.bits, ring)
+    low, high = _digits(how, ring)
     words = word_count(count, ring)
     cost = exchanged(count, ring) + dealt((onehot_planes(low) + onehot_planes(high)) * words, ring)
-    for outputs, _, _ in _steps(len(low), len(high)):
+    for outputs in _steps(len(high)):
         cost = cost + evaluate_cost(outputs, words, ring)
     return cost + open_bits_cost(2 * words, ring) + dealt(3 * count, _WIDE)
 
@@ -281,8 +290,8 @@ def _cost(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Cost:
 def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> float:
     assert x.fxp is not None
     how, top = _plan(x.fxp, out, lo, hi)
-    cut = math.exp(top * x.fxp.ulp) * 2.0**-how.length
-    return how.error + (cut if how.length <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
+    cut = math.exp(top * x.fxp.ulp) * 2.0**-how.reach
+    return how.error + (cut if how.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
 
 
 def _reference(x: Array, **_: float) -> Array:

@@ -1,164 +1,212 @@
-"""1/x and 1/sqrt(x) for few elements (one a row): a guess from thresholds and a polynomial of its error."""
+"""1/x and 1/sqrt(x) for few elements (one a row): a guess from thresholds, corrected by a dealt series."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
+from ditto_kernels.boolean import Bits, unpack, word_count
 from ditto_kernels.compare import signs, signs_cost
-from ditto_kernels.cost import Cost, elements, exchanged
+from ditto_kernels.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.multiply import finish_cost, multiply
-from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import to_arithmetic, to_arithmetic_cost
+from ditto_kernels.select import open_bits, open_bits_cost
 from ditto_kernels.truncate import upcast, upcast_cost
 
 Power = Literal["reciprocal", "rsqrt"]
 _WIDE = 64
-_EPSILON_BITS = 16  # fraction bits of the guess's relative error
-_STEPS = {"reciprocal": 6, "rsqrt": 4}  # thresholds an octave: cubic error below 5e-5 of the result
-_SQUARE = {"reciprocal": (1, 0), "rsqrt": (3, 3)}  # coefficient of the square: numerator, power of two below
+_EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5}
+_OCTAVES = {"reciprocal": 1.0, "rsqrt": 2.0}  # between thresholds: the series is off by less than 5e-5
+_HARMONICS = {"reciprocal": 3, "rsqrt": 4}  # of a period of four units
+_GUESS_BITS = 6  # of the least guess
+_DRIFT = 2.0**-15  # between a guess and its multiplier; else x grows into ring 64
 
 
 @dataclass(frozen=True)
 class Table:
-    """Everything public about one evaluation, in integers.
+    """Everything public about one evaluation.
 
-    An x in [edge_j, edge_(j+1)) gets the guess g_j, and G_j = g_j (reciprocal) or g_j^2 / divisor (rsqrt): x
-    * G_j is 1 - epsilon at `unit_bits`. The result is g_j (c0 + c1 epsilon + c2 epsilon^2).
+    An x in [edge_j, edge_(j+1)) is multiplied by m_j, so that u = x m_j is about 1 (2^(k-2) in the ring), and
+    the result is guess_j f(u); f(u) is u^-1 or u^-1/2 up to a constant, as a trigonometric series.
     """
 
+    ring: int  # of x * m_j
     edges: tuple[int, ...]  # in ulp of x, ascending, without the lowest
+    multipliers: tuple[int, ...]
     guesses: tuple[int, ...]
     guess_bits: int
-    multipliers: tuple[int, ...]
-    unit_bits: int
     low: int  # bits of x the comparison leaves out
     width: int  # ring of the comparison
-    constant: int  # c0 and c1 at their fraction bits
-    linear: int
-    square: int
-    result_bits: int  # fraction bits of guess times polynomial
+    series: tuple[float, ...]  # constant, then cosine and sine of every harmonic
+    wave_bits: int  # fraction bits of dealt and of public factors
     error: float  # relative
 
+    @property
+    def harmonics(self) -> int:
+        return len(self.series) // 2
 
-def guess_room(lo: float, power: Power = "reciprocal") -> int:
-    """Fraction bits that a guess may have so that the last product stays below 2^61."""
-    if lo <= 0:
-        raise ValueError(f"{power}: the range must be positive, but starts at {lo:g}")
-    largest = lo ** (-1.0 if power == "reciprocal" else -0.5)
-    return 60 - 2 * _EPSILON_BITS - _SQUARE[power][1] - math.ceil(math.log2(largest))
+    @property
+    def result_bits(self) -> int:
+        """Fraction bits of guess times series."""
+        return self.guess_bits + 2 * self.wave_bits
 
 
-def table(power: Power, fxp: Fxp, lo: float, hi: float, guess_bits: int, divisor: int = 1) -> Table:
-    """Thresholds, guesses and coefficients for (x / divisor)^-1 or ^-1/2, lo <= x / divisor <= hi."""
+def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int = 1) -> Table:
+    """Public numbers for (x / divisor)^-1 or ^-1/2 in `out`, where lo <= x / divisor <= hi."""
     if not 0 < lo < hi:
         raise ValueError(f"{power}: the range must satisfy 0 < lo < hi, not {lo:g} to {hi:g}")
-    ulps = 2.0**fxp.fraction_bits * divisor
+    exponent, ulps = _EXPONENT[power], 2.0**fxp.fraction_bits * divisor
     if lo * ulps < 2 or hi * ulps >= 2.0 ** (fxp.ring_bits - 1):
         raise ValueError(f"{power} on [{lo:g}, {hi:g}]: {fxp} does not hold that range")
-    top = math.ceil(math.log2(hi * ulps))
-    width = next(
-        ring for ring in (16, 32, 64) if ring == _WIDE or math.log2(lo * ulps) - max(0, top + 1 - ring) >= 6
-    )
-    width = min(width, fxp.ring_bits)
-    low = max(0, top + 1 - width)
-    steps = max(1, math.ceil(_STEPS[power] * math.log2(hi / lo)))
-    ratio = (hi / lo) ** (1 / steps)
-    bounds = [lo * ratio**step for step in range(steps + 1)]
-    exponent = -1.0 if power == "reciprocal" else -0.5
-    guesses = [max(1, round(2.0**guess_bits * (left * (1 + ratio) / 2) ** exponent)) for left in bounds[:-1]]
-    spare = 60 - fxp.fraction_bits - 2 * guess_bits
-    if power == "reciprocal":
-        scaled, unit_bits = [guess / divisor for guess in guesses], fxp.fraction_bits + guess_bits
-    else:
-        lift = max(0, spare) if divisor > 1 else 0
-        scaled = [guess**2 * 2**lift / divisor for guess in guesses]
-        unit_bits = fxp.fraction_bits + 2 * guess_bits + lift
-    if divisor > 1 and power == "reciprocal":
-        raise ValueError("reciprocal takes no divisor")
-    if unit_bits > 60 or unit_bits < _EPSILON_BITS:
-        raise ValueError(f"{power} of {fxp}: {guess_bits} guess bits leave no room in a ring of {_WIDE} bits")
-    multipliers = [round(value) for value in scaled]
-    if min(*guesses, *multipliers) < 16 or guess_bits > guess_room(lo, power):
-        raise ValueError(f"{power} on [{lo:g}, {hi:g}]: the range is too wide for one evaluation; narrow it")
-    slack = 2.0**low / ulps
-    spread = [
-        1 - edge * ulps * multiplier / 2.0**unit_bits
-        for left, right, multiplier in zip(bounds, bounds[1:], multipliers, strict=False)
-        for edge in (max(left - slack, lo), right)
+    steps = max(1, math.ceil(math.log2(hi / lo) / _OCTAVES[power]))
+    bounds = [lo * (hi / lo) ** (step / steps) for step in range(steps + 1)]
+    guess_bits = _GUESS_BITS - math.floor(math.log2(hi**exponent))
+    guesses = [
+        round(2.0**guess_bits * ((left + right) / 2) ** exponent)
+        for left, right in itertools.pairwise(bounds)
     ]
-    constant, linear, square, error = _fit(power, min(spread), max(spread))
-    if power == "rsqrt":
-        drift = max(abs(m / s - 1) / 2 for m, s in zip(multipliers, scaled, strict=True))
-        error += drift
+    for ring in (32, 64):
+        unit = 2.0 ** (ring - 2)
+        exact = [unit / ulps * (guess / 2.0**guess_bits) ** (-1 / exponent) for guess in guesses]
+        multipliers = [round(each) for each in exact]
+        drift = max(abs(whole / each - 1) for whole, each in zip(multipliers, exact, strict=True))
+        if ring >= fxp.ring_bits and drift < _DRIFT:
+            break
+    else:
+        raise ValueError(f"{power} of {fxp} on [{lo:g}, {hi:g}]: the range is too wide; narrow it")
+    top, least = math.ceil(math.log2(hi * ulps)), math.log2(lo * ulps)
+    width = next(each for each in (16, 32, 64) if each >= ring or least - max(0, top + 1 - each) >= 5)
+    low = max(0, top + 1 - width)
+    spread = [
+        edge * ulps * multiplier / unit
+        for left, right, multiplier in zip(bounds, bounds[1:], multipliers, strict=False)
+        for edge in (max(left - 2.0**low / ulps, lo), right)
+    ]
+    series, error = _fit(exponent, min(spread), max(spread), _HARMONICS[power])
+    wave_bits = _wave_bits(lo**exponent, guess_bits, out)
+    if wave_bits < 8:
+        raise ValueError(f"{power} on [{lo:g}, {hi:g}] into {out}: too few fraction bits; narrow the range")
     return Table(
+        ring,
         tuple(math.ceil(edge * ulps) for edge in bounds[1:-1]),
+        tuple(multipliers),
         tuple(guesses),
         guess_bits,
-        tuple(multipliers),
-        unit_bits,
         low,
         width,
-        constant,
-        linear,
-        square,
-        2 * _EPSILON_BITS + _SQUARE[power][1] + guess_bits,
-        error + 1.5 * 2.0**-_EPSILON_BITS,
+        series,
+        wave_bits,
+        error + drift + _noise(series, wave_bits) / max(spread) ** exponent,
     )
 
 
-def _fit(power: Power, least: float, most: float) -> tuple[int, int, int, float]:
-    """Integer coefficients of (1 - epsilon)^p on an interval, the square's fixed; the relative error."""
-    exponent = -1.0 if power == "reciprocal" else -0.5
-    numerator, below = _SQUARE[power]
+def _wave_bits(largest: float, guess_bits: int, out: Fxp) -> int:
+    """So many that the last product fits ring 64 and reaches a smaller ring by a free truncation."""
+    wanted = out.fraction_bits + (_WIDE - out.ring_bits if out.ring_bits < _WIDE else 40)
+    return min(24, (min(60 - math.ceil(math.log2(largest)), wanted) - guess_bits) // 2)
+
+
+def _noise(series: tuple[float, ...], wave_bits: int) -> float:
+    """Rounding of dealt and of public factors."""
+    amplitudes = sum(math.hypot(*series[place : place + 2]) for place in range(1, len(series), 2))
+    return math.sqrt(2) * (amplitudes + len(series) // 2) * 2.0 ** -(wave_bits + 1)
+
+
+def _angles(positions: Array, ring: int) -> Array:
+    """Angles of ring elements: the ring is one period."""
+    return np.asarray(positions).astype(np.float64) * (2 * math.pi / 2.0**ring)
+
+
+def _fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tuple[float, ...], float]:
+    """A series of u^exponent on an interval, u = 4 a period; the relative error."""
+
+    def waves(u: Array) -> Array:
+        turns = [harmonic * u * (math.pi / 2) for harmonic in range(1, harmonics + 1)]
+        return np.stack([np.ones_like(u), *(wave(turn) for turn in turns for wave in (np.cos, np.sin))], 1)
+
     nodes = (least + most) / 2 + (most - least) / 2 * np.cos(np.pi * (np.arange(64) + 0.5) / 64)
-    exact = (1 - nodes) ** exponent
-    rest = exact - numerator / 2.0**below * nodes**2
-    weight = 1 / exact
-    matrix = np.stack([weight, nodes * weight], axis=1)
-    (c0, c1), *_ = np.linalg.lstsq(matrix, rest * weight, rcond=None)
-    scale0, scale1 = 2.0 ** (2 * _EPSILON_BITS + below), 2.0 ** (_EPSILON_BITS + below)
-    constant, linear = round(c0 * scale0), round(c1 * scale1)
+    weight = nodes**-exponent
+    coefficients, *_ = np.linalg.lstsq(waves(nodes) * weight[:, None], np.ones_like(nodes), rcond=None)
     fine = np.linspace(least, most, 513)
-    value = constant / scale0 + linear / scale1 * fine + numerator / 2.0**below * fine**2
-    return constant, linear, numerator, float(np.max(np.abs(value * (1 - fine) ** -exponent - 1)))
+    error = float(np.max(np.abs(waves(fine) @ coefficients * fine**-exponent - 1)))
+    return tuple(float(each) for each in coefficients), error
 
 
-def _guess(party: Party, x: Additive, how: Table) -> Protocol[list[Additive]]:
-    """Additive guess and multiplier (one tensor if they are equal): one opening, all thresholds at once."""
-    wide = Fxp(_WIDE, 0)
-    share: Array | None = None if party.role == "D" else np.zeros((0, x.size), dtype=np.int64)
+def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Additive]]:
+    """Additive (guess in ring 64, u = x * multiplier in x's ring): one opening, all thresholds at once."""
+    dtype = x.fxp.dtype.type
+    guess = None if party.role == "D" else np.full(x.shape, how.guesses[-1] if party.role == "A" else 0)
+    scaled = None if x.share is None else np.asarray(x.share) * dtype(how.multipliers[-1])
     if how.edges:
         opened = yield from open_masked(party.at("open"), x)
         below = yield from signs(
             party.at("signs"), opened, [-edge for edge in how.edges], low=how.low, width=how.width
         )
-        bits = yield from to_arithmetic(party.at("bits"), below, x.size, wide)
-        share = None if bits.share is None else np.asarray(bits.share)
-    results = []
-    for values in dict.fromkeys((how.guesses, how.multipliers)):
-        combined = None
-        if share is not None:
-            steps = np.asarray(values[:-1], dtype=np.int64) - np.asarray(values[1:], dtype=np.int64)
-            combined = (share * steps[:, None]).sum(axis=0, dtype=np.int64).reshape(x.shape)
-            if party.role == "A":
-                combined = combined + np.int64(values[-1])
-        results.append(Additive(combined, x.shape, wide))
-    return results
+        beta, rho = yield from open_bits(party.at("bits"), below)
+        shape = (len(how.edges), x.size)
+        items = [Deal("rho", shape, np.dtype(np.int64)), Deal("rho_r", shape, x.fxp.dtype)]
+        make = partial(_bit_products, rho, np.asarray(opened.mask).reshape(-1), x.size, below)
+        shares = yield from deal(party.at("products"), items, make)
+        if scaled is not None and guess is not None and opened.c is not None:
+            flags = unpack(beta, x.size, below.word_bits)
+            signs_of = 1 - 2 * flags.astype(np.int64)
+            leader = party.role == "A"
+            bits = signs_of * shares[0] + (flags if leader else 0)
+            own = np.asarray(opened.c - opened.mask if leader else -opened.mask).reshape(-1)
+            cross = opened.c.reshape(-1) * shares[0].astype(dtype) - shares[1]
+            values = flags * own + signs_of.astype(dtype) * cross
+            guess = guess + _combined(bits, how.guesses).reshape(x.shape)
+            scaled = scaled + _combined(values, how.multipliers).reshape(x.shape)
+    return Additive(guess, x.shape, Fxp(_WIDE, how.guess_bits)), Additive(scaled, x.shape, x.fxp)
 
 
-def _widened(party: Party, x: Rss | Additive) -> Protocol[Rss]:
-    if x.fxp.ring_bits < _WIDE:
-        return (yield from upcast(party, x, _WIDE, bias=2))  # positive but for rounding
-    if isinstance(x, Additive):
-        return (yield from to_rss(party, x))
-    return x
+def _bit_products(rho: Array, mask: Array, size: int, bits: Bits) -> tuple[Array, Array]:
+    flags = unpack(rho, size, bits.word_bits)
+    return flags.astype(np.int64), flags.astype(mask.dtype) * mask
+
+
+def _combined(values: Array, levels: tuple[int, ...]) -> Array:
+    """Sum of the steps between levels, each where its bit [x < edge] is set."""
+    steps = np.asarray([a - b for a, b in itertools.pairwise(levels)], dtype=values.dtype)
+    return np.asarray((values * steps[:, None]).sum(axis=0, dtype=values.dtype))
+
+
+def _waves(mask: Array, how: Table) -> list[Array]:
+    """The dealer's cosines and sines of the mask."""
+    angles = _angles(mask, 8 * mask.dtype.itemsize)
+    turns = [angles * harmonic for harmonic in range(1, how.harmonics + 1)]
+    return [
+        np.rint(wave(turn) * 2.0**how.wave_bits).astype(np.int64)
+        for turn in turns
+        for wave in (np.cos, np.sin)
+    ]
+
+
+def _series(party: Party, u: Additive, how: Table) -> Protocol[Additive]:
+    """f(u) with two times `wave_bits` fraction bits: cos j(c - r) = cos jc cos jr + sin jc sin jr."""
+    opened = yield from open_masked(party.at("open"), u)
+    items = [Deal(f"wave{place}", u.shape, np.dtype(np.int64)) for place in range(2 * how.harmonics)]
+    shares = yield from deal(party, items, lambda: _waves(np.asarray(opened.mask), how))
+    fxp = Fxp(_WIDE, 2 * how.wave_bits)
+    if opened.c is None:
+        return Additive(None, u.shape, fxp)
+    angles, scale = _angles(opened.c, u.fxp.ring_bits), 2.0**how.wave_bits
+    constant = round(how.series[0] * scale * scale) if party.role == "A" else 0
+    total = np.full(u.shape, constant, dtype=np.int64)
+    for place in range(how.harmonics):
+        even, odd = how.series[1 + 2 * place : 3 + 2 * place]
+        cosine, sine = np.cos(angles * (place + 1)), np.sin(angles * (place + 1))
+        total += np.rint((even * cosine + odd * sine) * scale).astype(np.int64) * shares[2 * place]
+        total += np.rint((even * sine - odd * cosine) * scale).astype(np.int64) * shares[2 * place + 1]
+    return Additive(total, u.shape, fxp)
 
 
 def plus_constant(party: Party, x: Rss, value: int, factor: int = 1) -> Rss:
@@ -176,60 +224,31 @@ def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[R
     """(x / divisor)^-1 or ^-1/2 for positive x by a public `table`.
 
     Range: x within the table's; outside it the result is wrong. Error: relative `Table.error`, 1.5 ulp of
-    `out`. Rounds: 4 to 6 for the guess (one more if x needs an upcast), then 4 (5 if `out` needs a truncation
-    in ring 64). Security: `signs`, `to_arithmetic`, and products under zero shares. Source: threshold guess
-    and truncated series, own.
+    `out`. Rounds: open, signs (1 to 3), bits, open u, reshare, and 1 or 2 of the product; 2 more if x grows
+    into the table's ring.
+    Security: x and u are opened under full-width masks, threshold bits under one-time masks; products of bits
+    and masks and waves of masks are dealt; one product under a zero share. Source: threshold guess and
+    trigonometric correction, own.
     """
+    if x.fxp.ring_bits < how.ring:
+        x = yield from upcast(party.at("widen"), x, how.ring, bias=2)  # positive but for rounding
     additive = from_rss(party, x) if isinstance(x, Rss) else x
-    guesses = yield from _guess(party.at("guess"), additive, how)
-    wide, *replicated = yield from parallel(
-        _widened(party.at("widen"), x),
-        *(to_rss(party.at(f"guess{place}"), value) for place, value in enumerate(guesses)),
+    guess, scaled = yield from _guess(party.at("guess"), additive, how)
+    replicated, series = yield from parallel(
+        to_rss(party.at("guess"), guess), _series(party.at("series"), scaled, how)
     )
-    guess, multiplier = replicated[0], replicated[-1]
-    unit = Fxp(_WIDE, how.unit_bits)
-    ratio = yield from multiply(
-        party.at("ratio"),
-        wide,
-        multiplier.retagged(Fxp(_WIDE, unit.fraction_bits - wide.fxp.fraction_bits)),
-        Fxp(_WIDE, _EPSILON_BITS),
-    )
-    epsilon = plus_constant(party, ratio, 1 << _EPSILON_BITS, -1)
-    square = yield from multiply(party.at("square"), epsilon, epsilon, Fxp(_WIDE, 2 * _EPSILON_BITS))
-    polynomial = Rss(
-        np.asarray(square.mine) * np.int64(how.square) + epsilon.mine * np.int64(how.linear),
-        np.asarray(square.next) * np.int64(how.square) + epsilon.next * np.int64(how.linear),
-        Fxp(_WIDE, how.result_bits - how.guess_bits),
-    )
-    polynomial = plus_constant(party, polynomial, how.constant)
-    return (
-        yield from multiply(party.at("result"), polynomial, guess.retagged(Fxp(_WIDE, how.guess_bits)), out)
-    )
+    factor = yield from to_rss(party.at("series"), series)
+    return (yield from multiply(party.at("result"), replicated, factor, out))
 
 
-def inverse_cost(shape: tuple[int, ...], ring: int, how: Table, out: Fxp, additive: bool = False) -> Cost:
-    """Cost of `inverse`; `additive` tells that x arrives in 2-of-2 shares."""
-    count, thresholds = elements(shape), len(how.edges)
-    guess = Cost()
+def inverse_cost(shape: tuple[int, ...], ring: int, how: Table, out: Fxp) -> Cost:
+    """Cost of `inverse`."""
+    count, thresholds, working = elements(shape), len(how.edges), how.ring
+    cost = Cost() if ring == working else upcast_cost(count, ring, working)
     if thresholds:
-        guess = exchanged(count, ring) + signs_cost(count, ring, thresholds, how.width)
-        guess = guess + to_arithmetic_cost(count, _WIDE, how.width, thresholds)
-    replicated = exchanged(count * (1 if how.guesses == how.multipliers else 2), _WIDE)
-    if ring < _WIDE:
-        widen = upcast_cost(count, ring, _WIDE)
-    else:
-        widen = exchanged(count, _WIDE) if additive else Cost()
-    ratio = finish_cost(count, _WIDE, how.unit_bits - _EPSILON_BITS, Fxp(_WIDE, _EPSILON_BITS))
-    square = finish_cost(count, _WIDE, 0, Fxp(_WIDE, 2 * _EPSILON_BITS))
-    return (
-        guess
-        + (widen | replicated)
-        + ratio
-        + square
-        + finish_cost(count, _WIDE, how.result_bits - out.fraction_bits, out)
-    )
-
-
-def result_bits(power: Power, guess_bits: int) -> int:
-    """Fraction bits of the last product of `inverse`."""
-    return 2 * _EPSILON_BITS + _SQUARE[power][1] + guess_bits
+        cost = cost + exchanged(count, working) + signs_cost(count, working, thresholds, how.width)
+        cost = cost + open_bits_cost(thresholds * word_count(count, how.width), how.width)
+        cost = cost + dealt(thresholds * count, _WIDE) + dealt(thresholds * count, working)
+    waves = exchanged(count, working) + dealt(2 * how.harmonics * count, _WIDE)
+    cost = cost + (exchanged(count, _WIDE) | waves) + exchanged(count, _WIDE)
+    return cost + finish_cost(count, _WIDE, how.result_bits - out.fraction_bits, out)

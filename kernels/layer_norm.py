@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.cost import Cost, elements
-from ditto_kernels.inverse import Table, guess_room, inverse, inverse_cost, plus_constant, table
+from ditto_kernels.inverse import Table, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish, finish_cost, finish_kind, multiply
 from ditto_kernels.party import Party, Protocol, parallel
@@ -97,8 +97,7 @@ def _complete(
     length: int,
 ) -> Plan:
     squares = Fxp(_WIDE, 2 * centred if centred <= 14 else 26)
-    guess_bits = min(8 + max(0, math.ceil(math.log2(hi) / 2)), guess_room(lo, "rsqrt"))
-    how = table("rsqrt", squares, lo, hi, guess_bits, length)
+    how = table("rsqrt", squares, lo, hi, Fxp(_WIDE, root), length)
     small = round(eps * length * 2.0**squares.fraction_bits)
     return Plan(
         shape, Fxp(_WIDE, centred), Fxp(_WIDE, weight), squares, small, how, Fxp(_WIDE, root), landing

@@ -1,26 +1,20 @@
-"""Maxima: elementwise, and along an axis by a tournament that stays in 2-of-2 shares between A and B."""
+"""Maxima as kernels: elementwise, and along an axis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
-from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.additive import Additive, from_rss, to_rss
 from ditto_kernels.cost import Cost, elements, exchanged
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import multiply_bits, multiply_bits_cost
+from ditto_kernels.tournament import larger, larger_cost, local, tournament, tournament_cost
 from ditto_kernels.truncate import convert, convert_cost
-
-
-def local(x: Additive, share: Array | None) -> Additive:
-    """The sharing whose own part is `share`, in x's format."""
-    return Additive(share, tuple(x.shape if share is None else share.shape), x.fxp)
 
 
 def shared(party: Party, x: Rss) -> Additive:
@@ -42,55 +36,6 @@ def choose(party: Party, keep: Array, x: Additive, otherwise: int) -> Additive:
         return x
     fill = np.asarray(otherwise if party.role == "A" else 0).astype(x.fxp.dtype)
     return local(x, np.where(keep, x.share, fill))
-
-
-def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
-    """max(a, b) = a - [a < b] (a - b). Range: |a - b| < 2^(k-1) ulp. 3 rounds up to ring 16, else 4."""
-    difference = Additive(None if a.share is None else a.share - b.share, a.shape, a.fxp)
-    opened = yield from open_masked(party, difference)
-    below = yield from signs(party.at("sign"), opened)
-    part = yield from multiply_bits(party.at("select"), below, opened)
-    return local(a, None if part.share is None else a.share - part.share[0])
-
-
-def larger_cost(count: int, ring: int) -> Cost:
-    """Cost of `larger`."""
-    return exchanged(count, ring) + signs_cost(count, ring) + multiply_bits_cost(count, ring, ring)
-
-
-def _levels(length: int) -> Iterator[tuple[int, int]]:
-    """(pairs, left over) of every level of a tournament."""
-    while length > 1:
-        yield length // 2, length % 2
-        length = length // 2 + length % 2
-
-
-def tournament(party: Party, x: Additive) -> Protocol[Additive]:
-    """Maximum along axis 0, which is dropped. Nothing is reshared between the levels; exact.
-
-    Range: all pairwise differences < 2^(k-1) ulp. Cost: 3 rounds a level up to ring 16; the bytes of n - 1
-    comparisons. Source: tournament as in PUMA (arXiv 2307.12533), on masked comparison.
-    """
-    for level, (pairs, odd) in enumerate(_levels(x.shape[0])):
-        tail = x.shape[1:]
-        halves = [
-            Additive(None if x.share is None else x.share[start : start + pairs], (pairs, *tail), x.fxp)
-            for start in (0, pairs)
-        ]
-        winners = yield from larger(party.at(f"level{level}"), halves[0], halves[1])
-        share = winners.share
-        if odd and share is not None and x.share is not None:
-            share = np.concatenate([share, x.share[2 * pairs :]])
-        x = Additive(share, (pairs + odd, *tail), x.fxp)
-    return x.reshape(x.shape[1:])
-
-
-def tournament_cost(length: int, rows: int, ring: int) -> Cost:
-    """Cost of `tournament` over `rows` independent rows."""
-    total = Cost()
-    for pairs, _ in _levels(length):
-        total = total + larger_cost(pairs * rows, ring)
-    return total
 
 
 def axis_first(x: Additive, dim: int) -> Additive:

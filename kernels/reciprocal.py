@@ -10,16 +10,7 @@ import numpy as np
 from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, elements, exchanged
-from ditto_kernels.inverse import (
-    Power,
-    Table,
-    guess_room,
-    inverse,
-    inverse_cost,
-    plus_constant,
-    result_bits,
-    table,
-)
+from ditto_kernels.inverse import Power, Table, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import multiply, multiply_cost
 from ditto_kernels.party import Party, Protocol
@@ -29,42 +20,35 @@ from ditto_kernels.select import to_arithmetic, to_arithmetic_cost
 from ditto_kernels.truncate import convert, convert_cost
 
 _WIDE = 64
+_WAVE_BITS = 16  # with less the series' rounding exceeds its fit
 
 
-def result_format(out: Fxp, guess_bits: int, power: Power) -> Fxp:
-    """Where the last product of `inverse` lands on the way to `out`: out itself if one step reaches it."""
-    total = result_bits(power, guess_bits)
-    if out.fraction_bits > total:
-        return Fxp(_WIDE, total)
-    reachable = out.ring_bits == _WIDE or out.ring_bits <= _WIDE - (total - out.fraction_bits)
-    return out if reachable else Fxp(_WIDE, out.fraction_bits)
-
-
-def _table_for(power: Power, fxp: Fxp, lo: float, hi: float) -> Table:
-    """A table whose guesses have some 9 bits where they are smallest."""
-    smallest = hi ** (-1.0 if power == "reciprocal" else -0.5)
-    bits = max(1, 9 - math.floor(math.log2(smallest)))
-    most = 60 - fxp.fraction_bits if power == "reciprocal" else (60 - fxp.fraction_bits) // 2
-    return table(power, fxp, lo, hi, min(bits, most, guess_room(lo, power)))
+def _table_for(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp) -> tuple[Table, Fxp]:
+    """(table, where the last product lands): `out` itself if that leaves the series bits enough."""
+    if out.ring_bits < _WIDE:
+        how = table(power, fxp, lo, hi, out)
+        if how.wave_bits >= _WAVE_BITS and how.result_bits >= out.fraction_bits:
+            return how, out
+    landing = Fxp(_WIDE, out.fraction_bits)
+    how = table(power, fxp, lo, hi, landing)
+    return how, Fxp(_WIDE, min(out.fraction_bits, how.result_bits))
 
 
 def _run(power: Power, party: Party, x: Rss, out: Fxp, lo: float, hi: float) -> Protocol[Rss]:
-    how = _table_for(power, x.fxp, lo, hi)
-    landing = result_format(out, how.guess_bits, power)
+    how, landing = _table_for(power, x.fxp, lo, hi, out)
     result = yield from inverse(party.at(power), x, how, landing)
     return (yield from convert(party.at("cast"), result, out))
 
 
 def _cost(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> Cost:
     assert x.fxp is not None
-    how = _table_for(power, x.fxp, lo, hi)
-    landing = result_format(out, how.guess_bits, power)
+    how, landing = _table_for(power, x.fxp, lo, hi, out)
     return inverse_cost(x.shape, x.fxp.ring_bits, how, landing) + convert_cost(x.shape, landing, out)
 
 
 def _error(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> float:
     assert x.fxp is not None
-    how = _table_for(power, x.fxp, lo, hi)
+    how, _ = _table_for(power, x.fxp, lo, hi, out)
     return how.error * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
 
 
@@ -102,7 +86,7 @@ def _rsqrt_reference(x: Array, **_: Any) -> Array:
     return 1 / np.sqrt(x)
 
 
-_PAPER = "own: all thresholds on one opening, then a quadratic of the guess's error"
+_PAPER = "own: all thresholds on one opening, then a dealt series of the guess's error"
 RECIPROCAL = Kernel(
     "reciprocal", _run_reciprocal, _reciprocal_reference, _reciprocal_cost, _reciprocal_error, _PAPER
 )
@@ -138,8 +122,7 @@ def _run_divide(
     if signed:
         sign, y = yield from _sign_and_magnitude(party.at("sign"), y)
     inverted, landing = _quotient(x.fxp, out, lo, range)
-    how = _table_for("reciprocal", y.fxp, lo, hi)
-    middle = result_format(inverted, how.guess_bits, "reciprocal")
+    how, middle = _table_for("reciprocal", y.fxp, lo, hi, inverted)
     value = yield from inverse(party.at("inverse"), y, how, middle)
     value = yield from convert(party.at("inverse_cast"), value, inverted)
     if sign is not None:
@@ -176,8 +159,7 @@ def _divide_cost(
     assert x.fxp is not None and y.fxp is not None
     ring, count = y.fxp.ring_bits, elements(y.shape)
     inverted, landing = _quotient(x.fxp, out, lo, range)
-    how = _table_for("reciprocal", y.fxp, lo, hi)
-    middle = result_format(inverted, how.guess_bits, "reciprocal")
+    how, middle = _table_for("reciprocal", y.fxp, lo, hi, inverted)
     cost = inverse_cost(y.shape, ring, how, middle) + convert_cost(y.shape, middle, inverted)
     if signed:
         cost = (
@@ -203,7 +185,7 @@ def _divide_error(
     """For results that `out` holds."""
     assert x.fxp is not None and y.fxp is not None
     inverted, _ = _quotient(x.fxp, out, lo, range)
-    how = _table_for("reciprocal", y.fxp, lo, hi)
+    how, _ = _table_for("reciprocal", y.fxp, lo, hi, inverted)
     return (how.error + 3 * inverted.ulp * hi) * range + 3 * out.ulp
 
 

@@ -12,7 +12,7 @@ from ditto_kernels.cost import Cost, elements, exchanged
 from ditto_kernels.exponential import exp_negative, exp_negative_cost
 from ditto_kernels.inverse import inverse, inverse_cost, plus_constant
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.maximum import choose, shared, tournament, tournament_cost
+from ditto_kernels.maximum import choose, constant, shared
 from ditto_kernels.multiply import finish_cost, multiply, multiply_cost
 from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
@@ -24,8 +24,9 @@ from ditto_kernels.softmax_approximations import (
     two_quad,
     two_relu,
 )
-from ditto_kernels.softmax_plan import Plan, plan
-from ditto_kernels.truncate import convert, convert_cost, downcast, upcast, upcast_cost
+from ditto_kernels.softmax_plan import Coarse, Plan, plan
+from ditto_kernels.tournament import tournament, tournament_cost
+from ditto_kernels.truncate import convert, convert_cost, narrow, upcast, upcast_cost
 
 
 def _moved(x: Rss, source: int, target: int) -> Rss:
@@ -48,26 +49,40 @@ def _minus(x: Additive, y: Additive) -> Additive:
     return Additive(None if x.share is None else x.share - y.share, y.shape, y.fxp)
 
 
-def _row_maximum(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Additive]:
-    """The largest kept score of each row, in x's format, at least so large that max + offset - x >= 0."""
-    value = shared(party, x if how.coarse is None else downcast(party, x, how.coarse))
+def _coarsened(x: Additive, how: Coarse, leader: bool) -> Additive:
+    """x on the grid of the tournament: local."""
+    fxp = Fxp(how.ring, 0)
+    if x.share is None:
+        return Additive(None, x.shape, fxp)
+    return Additive(narrow(x.share, how.drop, how.ring, how.offset if leader else 0), x.shape, fxp)
+
+
+def _row_maximum(party: Party, x: Additive, keep: Array | None, how: Plan) -> Protocol[Additive]:
+    """The largest kept score of each row, in x's format; with the coarse offset no score exceeds it."""
+    value = x if how.coarse is None else _coarsened(x, how.coarse, party.role == "A")
     if keep is not None:
         value = choose(party, keep, value, -(1 << (value.fxp.ring_bits - 2)))
     best = yield from tournament(party.at("tournament"), value)
     if how.coarse is None:
         return best
-    fine = yield from upcast(party.at("widen"), best, how.fxp.ring_bits)
-    lifted = plus_constant(party, fine, 0, 1 << (how.fxp.fraction_bits - how.coarse.fraction_bits))
-    additive = from_rss(party, lifted)
-    return Additive(additive.share, additive.shape, how.fxp)
+    if how.coarse.widens:
+        best = from_rss(party, (yield from upcast(party.at("widen"), best, how.fxp.ring_bits)))
+    if best.share is None:
+        return Additive(None, best.shape, how.fxp)
+    share = best.share.astype(how.fxp.dtype) << how.fxp.dtype.type(how.coarse.drop)
+    if party.role == "A":
+        share = share + how.fxp.dtype.type(how.coarse.offset)
+    return Additive(share, best.shape, how.fxp)
 
 
 def _distance(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Additive]:
-    """max - x + offset in 2-of-2 shares."""
-    best = yield from _row_maximum(party.at("maximum"), x, keep, how)
-    if party.role == "A" and how.offset:
-        best = Additive(best.share + how.fxp.dtype.type(how.offset), best.shape, best.fxp)
-    return _minus(best, from_rss(party, x))
+    """max - x in 2-of-2 shares, never negative."""
+    value = shared(party, x)
+    if how.bound is not None:
+        bound = np.full(x.shape[1:], how.bound, how.fxp.dtype)
+        return _minus(constant(party, bound, how.fxp), value)
+    best = yield from _row_maximum(party.at("maximum"), value, keep, how)
+    return _minus(best, value)
 
 
 def _numerators(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Rss]:
@@ -102,11 +117,11 @@ def _run(
 
     mask: None, a public boolean array (broadcast to x), or an Rss of 0/1 integers of x's shape; entries that
     are 0 get probability 0, a row without any 1 gets 1/n everywhere. scale: public factor. approx: "exact",
-    "puma", "2quad", "2relu". inner: format of numerators and row sums (default fxp64.22; fxp32.12 is cheaper
-    and coarser; fxp64.18 is Ditto's). range: declared |x|, which lets x of ring 32 or 64 take its maximum in
-    ring 16. denominator, epsilon: of 2quad and 2relu. Range: |x| <= `largest_score`; a score further than the
-    window (about 16 base-2 units) below the row's maximum becomes exactly 0. Error: see `error`. Security: as
-    of the parts; masks and shapes only are public.
+    "bounded" (no maximum: `range` stands for it), "puma", "2quad", "2relu". inner: format of numerators and
+    row sums (default fxp64.22; fxp32.14 is cheaper and coarser; fxp64.18 is Ditto's). range: declared |x|,
+    which lets the maximum be taken in a smaller ring. denominator, epsilon: of 2quad and 2relu. Range: |x| <=
+    `largest_score`; a score further than the window (about 16 base-2 units) below the row's maximum becomes
+    exactly 0. Error: see `error`. Security: as of the parts; masks and shapes only are public.
     """
     secret = isinstance(mask, Rss)
     how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
@@ -163,13 +178,17 @@ def _cost(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attri
     how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
     count, rows, ring = elements(x.shape), elements(how.rows), how.fxp.ring_bits
     cost = Cost()
-    if how.approx in ("exact", "puma"):
+    if how.approx in ("exact", "bounded", "puma"):
         if secret:
             cost = finish_cost(count, ring, 0, how.fxp)
-        if how.coarse is None:
+        if how.bound is not None:
+            pass
+        elif how.coarse is None:
             cost = cost + tournament_cost(how.length, rows, ring)
         else:
-            cost = cost + tournament_cost(how.length, rows, 16) + upcast_cost(rows, 16, ring)
+            cost = cost + tournament_cost(how.length, rows, how.coarse.ring)
+            if how.coarse.widens:
+                cost = cost + upcast_cost(rows, how.coarse.ring, ring)
     if how.window is not None:
         cost = cost + exp_negative_cost(count, ring, how.window)
         cost = cost + (exchanged(count, 32) if how.inner.ring_bits == 32 else upcast_cost(count, 32, 64))

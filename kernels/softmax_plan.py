@@ -7,15 +7,42 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ditto_kernels.exponential import Window, window
-from ditto_kernels.inverse import Table, guess_room, table
+from ditto_kernels.inverse import Table, table
 from ditto_kernels.maximum import dropped
 from ditto_kernels.multiply import finish_kind
 from ditto_kernels.ring import Fxp
 
-Approximation = Literal["exact", "puma", "2quad", "2relu"]
-INNER = {"exact": Fxp(64, 22), "puma": Fxp(64, 18), "2quad": Fxp(64, 18), "2relu": Fxp(64, 18)}
+Approximation = Literal["exact", "bounded", "puma", "2quad", "2relu"]
+INNER = {
+    "exact": Fxp(64, 22),
+    "bounded": Fxp(64, 28),
+    "puma": Fxp(64, 18),
+    "2quad": Fxp(64, 18),
+    "2relu": Fxp(64, 18),
+}
 _LOG2_E = math.log2(math.e)
-_PRECISION = {32: 10, 64: 13}  # bits wanted of the reciprocal where it is smallest
+_PRECISION = {32: 9, 64: 13}  # bits wanted of the reciprocal where it is smallest
+_MARGIN = 2  # ulp by which scores may pass a declared range, by the rounding of a cast
+_DEEPEST = 12.0  # nats below its bound at which a row of many scores is still right to 0.003
+_SLACK = 1.0  # a coarse maximum may shrink the numerators of a row by e^-1
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """The grid of a tournament: x / 2^drop in a ring of `ring` bits.
+
+    Two shares are shifted, so that a coarse score is off by less than one step of 2^drop ulp. Coarse scores
+    then differ by less than half their ring if 2 |x| <= (2^(ring-1) - 2) steps.
+    """
+
+    ring: int
+    drop: int
+    widens: bool  # its shares times 2^drop are not already shares in x's ring
+
+    @property
+    def offset(self) -> int:
+        """Added to max - x, in ulp: nothing is negative, and the largest score gets 0 to twice as much."""
+        return (1 << self.drop) - 1
 
 
 @dataclass(frozen=True)
@@ -28,8 +55,8 @@ class Plan:
     scale: float
     fxp: Fxp
     inner: Fxp  # numerators
-    coarse: Fxp | None  # format of the tournament, if smaller than x's
-    offset: int  # added to max - x, in ulp, so that a coarse maximum leaves nothing negative
+    bound: int | None  # in ulp: stands for the maximum of every row
+    coarse: Coarse | None  # of the tournament, if its ring is smaller than x's
     window: Window | None
     inverse: Table
     inverted: Fxp  # reciprocal row sums
@@ -52,15 +79,30 @@ class Plan:
         return 1.2 * self.lowest / self.length if self.approx == "2quad" and self.secret_mask else 0.0
 
 
-def _coarse(fxp: Fxp, scale: float, reach: float | None) -> tuple[Fxp | None, int]:
-    """(format of the tournament, offset): ring 16 if the declared range leaves it a fine enough grid."""
-    if reach is None or fxp.ring_bits <= 16:
-        return None, 0
-    bits = min(fxp.fraction_bits, math.floor(math.log2((2**14 - 4) / reach)))
-    drop = fxp.fraction_bits - bits
-    if bits < 0 or fxp.ring_bits - drop < 16 or (drop and scale * 3.5 * 2.0**-bits * _LOG2_E > 0.5):
-        return None, 0
-    return Fxp(16, bits), 2 << drop if drop else 0
+def _coarse(fxp: Fxp, scale: float, reach: float | None) -> Coarse | None:
+    """The smallest ring for the tournament whose grid costs a row little, for |x| <= reach."""
+    for ring in (8, 16):
+        if reach is None or ring >= fxp.ring_bits:
+            break
+        steps = 2.0 ** (ring - 1) - 2
+        drop = max(0, math.ceil(math.log2(2 * (reach / fxp.ulp + _MARGIN) / steps)))
+        coarse = Coarse(ring, drop, ring + drop < fxp.ring_bits)
+        if coarse.drop <= fxp.ring_bits - ring and scale * 2 * coarse.offset * fxp.ulp <= _SLACK:
+            return coarse
+    return None
+
+
+def _bound(fxp: Fxp, scale: float, reach: float | None, secret_mask: bool) -> tuple[int, float]:
+    """(what stands for the maximum, in ulp, least sum of numerators) for |x| <= reach."""
+    if reach is None or secret_mask:
+        raise ValueError("softmax 'bounded' needs the declared `range` of its scores, and no secret mask")
+    if 2 * scale * reach > _DEEPEST:
+        raise ValueError(
+            f"softmax 'bounded': a row of scores near -{scale * reach:g} would be lost below the bound "
+            f"{scale * reach:g}; declare a range of at most {_DEEPEST / 2 / scale:g}, or take 'exact'"
+        )
+    bound = math.ceil(reach / fxp.ulp) + _MARGIN
+    return bound, 0.9 * math.exp(-scale * 2 * bound * fxp.ulp)
 
 
 def _landing(inner: Fxp, out: Fxp, needed: int) -> tuple[Fxp, int]:
@@ -110,34 +152,38 @@ def plan(
         raise ValueError(f"softmax '{approx}' cannot compute in {chosen}: take a ring of 64 bits")
     length, rows = shape[dim], dropped(shape, dim)
     digits = math.ceil(math.log2(max(length, 2)))
-    coarse, offset, exponential = None, 0, None
+    bound, coarse, slack, exponential = None, None, 0.0, None
     lowest, highest, lost = 0.9, float(length), 0.0
     if approx in ("exact", "puma"):
-        coarse, offset = _coarse(fxp, abs(scale), None if secret_mask else range)
-        if coarse is not None and offset:
-            lowest *= math.exp(-abs(scale) * (offset * fxp.ulp + 1.5 * coarse.ulp))
+        coarse = _coarse(fxp, abs(scale), None if secret_mask else range)
+        slack = abs(scale) * coarse.offset * fxp.ulp if coarse is not None else 0.0
+        lowest *= math.exp(-2 * slack)
+    elif approx == "bounded":
+        bound, lowest = _bound(fxp, abs(scale), range, secret_mask)
     elif approx == "2quad":
         lowest, highest = denominator or (0.25, 2.0**10 * length)
     else:
         lowest, highest = denominator or (epsilon * 0.9, 2.0**7 * length)
-    if approx == "exact":
-        bits = chosen.fraction_bits if chosen.ring_bits == 32 else min(chosen.fraction_bits, 30 - digits)
+    if approx in ("exact", "bounded"):
+        most = {32: 31, 64: 30 - digits}[chosen.ring_bits] if approx == "exact" else 29
+        bits = min(chosen.fraction_bits, most)
         chosen = Fxp(chosen.ring_bits, bits)
-        span = math.inf if range is None or secret_mask else abs(scale) * (2 * range + offset * fxp.ulp)
+        span = math.inf if range is None or secret_mask else abs(scale) * 2 * range + 2 * slack
         exponential = window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length)
         reach = min(span, abs(scale) * fxp.limit) * _LOG2_E
-        lost = length * 2.0**-exponential.length if exponential.length < reach else 0.0
+        lost = length * 2.0**-exponential.reach if exponential.reach < reach else 0.0
     wanted = math.ceil(math.log2(highest))
-    landing, bits = _landing(chosen, out, _PRECISION[chosen.ring_bits] + wanted)
+    landing, bits = _landing(
+        chosen, out, wanted + (9 if approx == "bounded" else _PRECISION[chosen.ring_bits])
+    )
     if bits < wanted + 4:
         raise ValueError(
             f"softmax over {length} elements from {chosen} to {out} leaves {bits} bits for 1 / sum"
         )
-    guess_bits = min(max(7 + wanted, bits - 32), 60 - chosen.fraction_bits, guess_room(lowest))
-    reciprocal = table("reciprocal", chosen, lowest, highest * 1.02, guess_bits)
     inverted = Fxp(chosen.ring_bits, bits)
+    reciprocal = table("reciprocal", chosen, lowest, highest * 1.02, inverted)
     return Plan(
-        approx, length, rows, scale, fxp, chosen, coarse, offset, exponential, reciprocal, inverted, landing,
+        approx, length, rows, scale, fxp, chosen, bound, coarse, exponential, reciprocal, inverted, landing,
         epsilon, secret_mask, lowest, lost,
     )  # fmt: skip
 

@@ -194,6 +194,8 @@ def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attribut
     ]
     if name == "stablehlo.reduce":
         return "reduce_max", (("dim", ir.attribute(op, "dimensions")[0]),), operands[:1]
+    if name == "ditto.softmax" and (reach := builder.vars[builder.use(operands[0])].range) is not None:
+        attributes.append(("range", reach))
     if name.startswith("ditto."):
         attributes += sorted(ir.composite_attributes(op).items())
         return name.removeprefix("ditto."), tuple(attributes), operands

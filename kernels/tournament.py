@@ -1,0 +1,152 @@
+"""The maximum along an axis by a tournament that stays in 2-of-2 shares between A and B."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+
+from ditto_kernels.additive import Additive, Opened, open_masked
+from ditto_kernels.boolean import Bits, Monomial, evaluate, evaluate_cost, word_count
+from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.cost import Cost, exchanged
+from ditto_kernels.party import Party, Protocol
+from ditto_kernels.ring import Array, unsigned
+from ditto_kernels.select import multiply_bits, multiply_bits_cost
+
+_GROUP = 4  # a late level compares all pairs of so many: 4 rounds where two levels of pairs take 6
+_LATE = 16  # from so many entries on: later levels are small, so that their rounds cost more than their bytes
+
+
+def local(x: Additive, share: Array | None) -> Additive:
+    """The sharing whose own part is `share`, in x's format."""
+    return Additive(share, tuple(x.shape if share is None else share.shape), x.fxp)
+
+
+def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
+    """max(a, b) = a - [a < b] (a - b). Range: |a - b| < 2^(k-1) ulp. 3 rounds up to ring 16, else 4."""
+    difference = Additive(None if a.share is None else a.share - b.share, a.shape, a.fxp)
+    opened = yield from open_masked(party, difference)
+    below = yield from signs(party.at("sign"), opened)
+    part = yield from multiply_bits(party.at("select"), below, opened)
+    return local(a, None if part.share is None else a.share - part.share[0])
+
+
+def larger_cost(count: int, ring: int) -> Cost:
+    """Cost of `larger`."""
+    return exchanged(count, ring) + signs_cost(count, ring) + multiply_bits_cost(count, ring, ring)
+
+
+@lru_cache(maxsize=8)
+def _winners(size: int) -> tuple[tuple[Monomial, ...], ...]:
+    """[i is the first of the largest], i < size - 1, from inputs n_ij = [x_i >= x_j], i < j, in that order.
+
+    It is the product of n_ij over later j and 1 + n_ji over earlier ones.
+    """
+    place = {pair: index for index, pair in enumerate(combinations(range(size), 2))}
+    outputs = []
+    for i in range(size - 1):
+        later = [place[i, j] for j in range(i + 1, size)]
+        earlier = [place[j, i] for j in range(i)]
+        chosen = (part for count in range(i + 1) for part in combinations(earlier, count))
+        outputs.append(tuple(tuple(sorted((*later, *part))) for part in chosen))
+    return tuple(outputs)
+
+
+def _laid_out(array: Array, ring: int, words: int) -> Array:
+    """(rows, n) -> (ring, rows, words), padded: in bit planes of all, every row has words of its own."""
+    full = np.pad(array, ((0, 0), (0, ring * words - array.shape[1])))
+    return np.moveaxis(full.reshape(-1, ring, words), 0, 1).copy()
+
+
+def _differences(x: Opened, first: list[int], second: list[int], words: int) -> Opened:
+    """x_i - x_j for so many pairs: linear in what was opened and in its masks."""
+    ring = x.fxp.ring_bits
+    mask = _laid_out(x.mask[first] - x.mask[second], ring, words)
+    c = None if x.c is None else _laid_out(x.c[first] - x.c[second], ring, words)
+    return Opened(c, mask, mask.shape, x.fxp)
+
+
+def largest(party: Party, x: Additive) -> Protocol[Additive]:
+    """Maximum along a short axis 0 by all pairs at once: the first entry that no other exceeds is chosen.
+
+    Range: pairwise differences < 2^(k-1) ulp. Error: none. Rounds: 4 up to ring 16, else 5. Security: every
+    entry is opened under its own full-width mask; differences of entries have differences of masks, whose
+    digits the dealer deals; see `signs`, `evaluate` and `multiply_bits`.
+    """
+    size, tail, ring = x.shape[0], x.shape[1:], x.fxp.ring_bits
+    count, words = math.prod(tail), word_count(math.prod(tail), ring)
+    first, second = (list(each) for each in zip(*combinations(range(size), 2), strict=True))
+    opened = yield from open_masked(party.at("open"), x.reshape((size, count)))
+    below = yield from signs(party.at("sign"), _differences(opened, first, second, words))
+    inputs = None
+    if below.words is not None:
+        planes = below.words.reshape(len(first), words)
+        inputs = list(~planes if party.role == "A" else planes)
+    winners = yield from evaluate(party.at("first"), inputs, _winners(size), (words,), unsigned(ring))
+    flat = (1, (size - 1) * words)
+    bits = Bits(None if winners is None else np.stack(winners).reshape(flat), flat, ring)
+    last = [size - 1] * (size - 1)
+    above_last = _differences(opened, list(range(size - 1)), last, words)
+    part = yield from multiply_bits(party.at("select"), bits, above_last)
+    if part.share is None or x.share is None:
+        return Additive(None, tail, x.fxp)
+    excess = part.share[0].sum(axis=1, dtype=x.fxp.dtype).reshape(-1)[:count]
+    return local(x, x.share[-1] + excess.reshape(tail))
+
+
+def largest_cost(size: int, count: int, ring: int) -> Cost:
+    """Cost of `largest` of `size` entries, `count` times."""
+    words, pairs = word_count(count, ring), math.comb(size, 2)
+    cost = exchanged(size * count, ring) + signs_cost(pairs * words * ring, ring)
+    cost = cost + evaluate_cost(_winners(size), words, ring)
+    return cost + multiply_bits_cost((size - 1) * words * ring, ring, ring)
+
+
+def _levels(length: int) -> Iterator[tuple[int, int, int]]:
+    """(entries of a group, groups, left over) of every level of a tournament."""
+    while length > 1:
+        size = min(_GROUP, length) if length <= _LATE else 2
+        yield size, length // size, length % size
+        length = length // size + length % size
+
+
+def tournament(party: Party, x: Additive) -> Protocol[Additive]:
+    """Maximum along axis 0, which is dropped. Nothing is reshared between the levels; exact.
+
+    Range: all pairwise differences < 2^(k-1) ulp. Rounds up to ring 16: 3 a level of pairs, 4 a level of
+    fours; 17 for 128 entries. Source: tournament as in PUMA (arXiv 2307.12533), on masked comparison; levels
+    of fours own.
+    """
+    for level, (size, groups, left) in enumerate(_levels(x.shape[0])):
+        tail, scope = x.shape[1:], party.at(f"level{level}")
+        members = Additive(
+            None if x.share is None else x.share[: size * groups].reshape(size, groups, *tail),
+            (size, groups, *tail),
+            x.fxp,
+        )
+        if size == 2:
+            winners = yield from larger(scope, *(_entry(members, place) for place in range(2)))
+        else:
+            winners = yield from largest(scope, members)
+        share = winners.share
+        if left and share is not None and x.share is not None:
+            share = np.concatenate([share, x.share[size * groups :]])
+        x = Additive(share, (groups + left, *tail), x.fxp)
+    return x.reshape(x.shape[1:])
+
+
+def _entry(x: Additive, place: int) -> Additive:
+    return Additive(None if x.share is None else x.share[place], x.shape[1:], x.fxp)
+
+
+def tournament_cost(length: int, rows: int, ring: int) -> Cost:
+    """Cost of `tournament` over `rows` independent rows."""
+    total = Cost()
+    for size, groups, _ in _levels(length):
+        count = groups * rows
+        total = total + (larger_cost(count, ring) if size == 2 else largest_cost(size, count, ring))
+    return total
