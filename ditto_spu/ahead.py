@@ -10,7 +10,7 @@ from ditto_kernels import KERNELS
 from ditto_kernels.ahead import deal_ahead, dealers_part, in_phase, nothing
 from ditto_kernels.link import Send
 from ditto_kernels.party import Party
-from ditto_kernels.spread import thirds
+from ditto_kernels.spread import parts
 from ditto_spu import ir
 from ditto_spu.executor import Observer, Value, as_planned, joint, kernel_protocol, linear
 from ditto_spu.plan import MASK_DEALER, KernelStep, LocalStep, Plan, PublicStep, Step, used
@@ -84,18 +84,18 @@ def _kernel(
 ) -> tuple[Sequence[Value], list[Send]]:
     kernel, out = KERNELS[step.kernel], plan.vars[step.outputs[0]].fxp
     assert out is not None
-    mine = party.with_dealer(MASK_DEALER if step.dealer is None else step.dealer)
+    mine = party.with_dealer(step.dealers[0])
     if masking and not kernel.all_deal:
         value, dealt = deal_ahead(kernel_protocol(plan, number, mine, env))
         return [value], dealt
     results = _results(plan, number, step, mine, masking)
-    if not kernel.all_deal and step.dealer not in (party.rank, None):
+    if not kernel.all_deal and party.rank not in step.dealers:
         return results, []
     operands: list[Any] = [
         nothing(plan.vars[var].shape, fxp) if (fxp := plan.vars[var].fxp) else env[var] for var in step.inputs
     ]
     mine, attributes = replace(mine.at(f"step{number}"), masked=False), dict(step.attributes)
-    if step.dealer is None:
-        part = thirds(kernel, mine, operands, out, **attributes)[party.rank]
+    if len(step.dealers) > 1:
+        part = parts(kernel, mine, operands, out, step.dealers, **attributes)[step.dealers.index(party.rank)]
         return results, deal_ahead(part)[1]
     return results, deal_ahead(kernel.run(mine, *operands, out=out, **attributes))[1]

@@ -209,9 +209,9 @@ def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Val
     operands: list[Any] = [env[var] for var in step.inputs]
     mine, kernel = party.at(f"step{number}"), KERNELS[step.kernel]
     attributes: dict[str, Any] = dict(step.attributes)
-    if step.dealer is None:
-        return spread(kernel, mine, operands, out, **attributes)
-    mine = mine.with_dealer(step.dealer)
+    if len(step.dealers) > 1:
+        return spread(kernel, mine, operands, out, step.dealers, **attributes)
+    mine = mine.with_dealer(step.dealers[0])
     if plan.masked and kernel.all_deal:
         return _remasked(mine, kernel.run(replace(mine, masked=False), *operands, out=out, **attributes))
     return kernel.run(mine, *operands, out=out, **attributes)

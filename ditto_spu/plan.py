@@ -58,14 +58,14 @@ class LocalStep:
 
 @dataclass(frozen=True)
 class KernelStep:
-    """One kernel; `dealer` deals its correlated randomness: None, if each party does for a third of it."""
+    """One kernel; each of `dealers` deals the correlated randomness of an equal part of it."""
 
     path: str
     kernel: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]  # one
     attributes: Attributes
-    dealer: int | None
+    dealers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,7 @@ class Plan:
         if isinstance(step, KernelStep):
             notes = " ".join(f"{key}={value}" for key, value in step.attributes if _worth_showing(value))
             what = (
-                f"{step.kernel}({operands}) {notes}".rstrip()
-                + f" dealer={'all' if step.dealer is None else step.dealer}"
+                f"{step.kernel}({operands}) {notes}".rstrip() + f" dealer={','.join(map(str, step.dealers))}"
             )
         else:
             what = f"{kind(step)}({operands})"

@@ -1,4 +1,4 @@
-"""One kernel on thirds of its operands, each third with another dealer: levels what the parties send."""
+"""One kernel on parts of its operands, each part with another dealer: levels what the parties send."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import PARTIES, Rss
+from ditto_kernels.rss import Rss
 
-_BLOCK = 64  # thirds of a flat operand are whole words of bit planes
+_BLOCK = 64  # parts of a flat operand are whole words of bit planes
 Cuts = tuple[int, ...]
 
 
 def cut(
-    kernel: Kernel, shapes: Sequence[tuple[int, ...]], **attributes: Any
+    kernel: Kernel, shapes: Sequence[tuple[int, ...]], parts: int, **attributes: Any
 ) -> tuple[int | None, Cuts] | None:
     """(axis to cut along, where), axis None for the flat operand; None if it cannot be cut or is too small.
 
@@ -29,52 +29,62 @@ def cut(
         return None
     if kernel.elementwise:
         size = elements(shape)
-        if size < PARTIES * _BLOCK:
+        if size < parts * _BLOCK:
             return None
-        part = size // (PARTIES * _BLOCK) * _BLOCK
-        return None, (0, part, 2 * part, size)
+        part = size // (parts * _BLOCK) * _BLOCK
+        return None, (*(place * part for place in range(parts)), size)
     if kernel.along is None:
         return None
     along = attributes[kernel.along] % len(shape)
-    others = [axis for axis in range(len(shape)) if axis != along and shape[axis] >= PARTIES]
+    others = [axis for axis in range(len(shape)) if axis != along and shape[axis] >= parts]
     if not others:
         return None
-    axis = max(others, key=lambda each: (shape[each] % PARTIES == 0, shape[each]))
-    return axis, tuple(shape[axis] * part // PARTIES for part in range(PARTIES + 1))
+    axis = max(others, key=lambda each: (shape[each] % parts == 0, shape[each]))
+    return axis, tuple(shape[axis] * part // parts for part in range(parts + 1))
 
 
 def spread(
-    kernel: Kernel, party: Party, operands: Sequence[Any], out: Fxp, **attributes: Any
+    kernel: Kernel,
+    party: Party,
+    operands: Sequence[Any],
+    out: Fxp,
+    dealers: Sequence[int],
+    **attributes: Any,
 ) -> Protocol[Rss]:
-    """The kernel on every third; they share rounds, and nothing but reshared results leaves a third."""
+    """The kernel on every part; they share rounds, and nothing but reshared results leaves a part."""
     shape = tuple(operands[0].shape)
-    axis, _ = _found(kernel, operands, **attributes)
-    parts = yield from parallel(*thirds(kernel, party, operands, out, **attributes))
+    axis, _ = _found(kernel, operands, len(dealers), **attributes)
+    results = yield from parallel(*parts(kernel, party, operands, out, dealers, **attributes))
     mine, following = (
-        np.concatenate([np.asarray(getattr(part, name)) for part in parts], axis=axis or 0).reshape(shape)
+        np.concatenate([np.asarray(getattr(part, name)) for part in results], axis=axis or 0).reshape(shape)
         for name in ("mine", "next")
     )
     return Rss(mine, following, out)
 
 
-def thirds(
-    kernel: Kernel, party: Party, operands: Sequence[Any], out: Fxp, **attributes: Any
+def parts(
+    kernel: Kernel,
+    party: Party,
+    operands: Sequence[Any],
+    out: Fxp,
+    dealers: Sequence[int],
+    **attributes: Any,
 ) -> list[Protocol[Rss]]:
-    """The kernel's protocol on every third, by the third's dealer."""
-    axis, cuts = _found(kernel, operands, **attributes)
+    """The kernel's protocol on every part, in the order of their dealers."""
+    axis, cuts = _found(kernel, operands, len(dealers), **attributes)
     return [
         kernel.run(
-            party.at(f"third{dealer}").with_dealer(dealer),
-            *(_part(each, axis, cuts[dealer], cuts[dealer + 1]) for each in operands),
+            party.at(f"part{place}").with_dealer(dealer),
+            *(_part(each, axis, cuts[place], cuts[place + 1]) for each in operands),
             out=out,
             **attributes,
         )
-        for dealer in range(PARTIES)
+        for place, dealer in enumerate(dealers)
     ]
 
 
-def _found(kernel: Kernel, operands: Sequence[Any], **attributes: Any) -> tuple[int | None, Cuts]:
-    found = cut(kernel, [tuple(each.shape) for each in operands], **attributes)
+def _found(kernel: Kernel, operands: Sequence[Any], count: int, **attributes: Any) -> tuple[int | None, Cuts]:
+    found = cut(kernel, [tuple(each.shape) for each in operands], count, **attributes)
     assert found is not None
     return found
 
@@ -92,17 +102,17 @@ def _slice(array: Array, axis: int | None, start: int, stop: int) -> Array:
     return array[(slice(None),) * axis + (slice(start, stop),)]
 
 
-def spread_costs(kernel: Kernel, specs: Sequence[Spec], out: Fxp, **attributes: Any) -> list[Cost]:
-    """Cost of every third, by its dealer: bytes add up, rounds are shared."""
-    found = cut(kernel, [each.shape for each in specs], **attributes)
-    assert found is not None
-    axis, cuts = found
+def spread_costs(
+    kernel: Kernel, specs: Sequence[Spec], out: Fxp, count: int, **attributes: Any
+) -> list[Cost]:
+    """Cost of every part: bytes add up, rounds are shared."""
+    axis, cuts = _found(kernel, specs, count, **attributes)
     costs = []
-    for dealer in range(PARTIES):
-        size = cuts[dealer + 1] - cuts[dealer]
-        thirds = [
+    for place in range(count):
+        size = cuts[place + 1] - cuts[place]
+        cut_specs = [
             Spec((size,) if axis is None else (*each.shape[:axis], size, *each.shape[axis + 1 :]), each.fxp)
             for each in specs
         ]
-        costs.append(kernel.cost(*thirds, out=out, **attributes))
+        costs.append(kernel.cost(*cut_specs, out=out, **attributes))
     return costs

@@ -13,7 +13,7 @@ from ditto_spu.plan import Input, KernelStep, LocalInput, LocalStep, Plan, Publi
 
 F = Fxp(32, 12)
 X = np.array([1.0, -3.0, 2.5])
-MULTIPLY = KernelStep("block", "multiply", (0, 0), (1,), (), 0)
+MULTIPLY = KernelStep("block", "multiply", (0, 0), (1,), (), (0,))
 LOCAL = LocalStep("block", "text", (LocalInput(0, "share"),), (1,))
 
 

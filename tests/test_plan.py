@@ -31,7 +31,7 @@ PLAN = Plan(
     ),
     (Input("x", 0), Input("n", 1)),
     (
-        KernelStep("a/b", "cast", (0,), (2,), (("dim", 1), ("long", "x" * 99), ("none", None)), 1),
+        KernelStep("a/b", "cast", (0,), (2,), (("dim", 1), ("long", "x" * 99), ("none", None)), (1,)),
         LocalStep("a", "text", (LocalInput(2, "share"), LocalInput(1, "plain")), (3,)),
         SpuStep("c", "text", (3,), (4,)),
     ),
@@ -59,7 +59,7 @@ def test_a_plan_is_readable():
 
 
 def test_steps_that_share_rounds_are_marked():
-    both = (KernelStep("", "cast", (0,), (2,), (), 0), KernelStep("", "cast", (0,), (3,), (), 1))
+    both = (KernelStep("", "cast", (0,), (2,), (), (0,)), KernelStep("", "cast", (0,), (3,), (), (1,)))
     lines = str(replace(PLAN, steps=both, stages=((0, 1),))).splitlines()
     assert lines[3].startswith("    0 %2") and lines[4].startswith(" |  1 %3")
 

@@ -86,7 +86,7 @@ def test_a_public_value_outside_its_format_is_refused():
 
 
 def test_a_kernels_complaint_names_step_and_path():
-    step = KernelStep("block", "multiply", (0, 0), (1,), (), 0)
+    step = KernelStep("block", "multiply", (0, 0), (1,), (), (0,))
     with pytest.raises(PartyError, match=r"step 0 \(multiply\) at 'block': .* more than the product"):
         simulate(one_step(step, Fxp(32, 30)), [X])
 

@@ -37,7 +37,7 @@ def cheapest(op: ir.Op, choice: Choice, declared: DeclaredRange) -> Choice:
     least = float("inf")
     reach = _reach(op.operands[0], declared)
     for candidate in _candidates(rule_op, choice, reach):
-        error = _error(op, rule_op, candidate)
+        error = _error(op, rule_op, candidate, reach)
         if error is None:
             continue
         least = min(least, error)
@@ -64,9 +64,9 @@ def _candidates(rule_op: str, choice: Choice, reach: float | None) -> Iterator[C
                 yield replace(choice, operand=operand, approx=approx)
 
 
-def _error(op: ir.Op, rule_op: str, candidate: Choice) -> float | None:
+def _error(op: ir.Op, rule_op: str, candidate: Choice, reach: float | None) -> float | None:
     """Bound of kernel and operand rounding; None if the kernel does not take this format."""
-    kernel, attributes = _kernel(op, candidate)
+    kernel, attributes = _kernel(op, candidate, reach)
     assert candidate.operand is not None
     try:
         own = kernel.error(*_specs(op, candidate), out=candidate.format, **attributes)
@@ -77,7 +77,7 @@ def _error(op: ir.Op, rule_op: str, candidate: Choice) -> float | None:
 
 
 def _price(op: ir.Op, candidate: Choice, reach: float | None) -> float:
-    kernel, attributes = _kernel(op, candidate)
+    kernel, attributes = _kernel(op, candidate, reach)
     cost = kernel.cost(*_specs(op, candidate), out=candidate.format, **attributes)
     cost = _brought(op.operands[0], candidate, reach) + cost
     return predicted_seconds(LAN, 0.0, [cost.total_bytes // 3], cost.rounds)
@@ -98,12 +98,14 @@ def _specs(op: ir.Op, candidate: Choice) -> list[Spec]:
     return [Spec(ir.shape(op.operands[0]), candidate.operand), *masks]
 
 
-def _kernel(op: ir.Op, candidate: Choice) -> tuple[Kernel, dict[str, Any]]:
+def _kernel(op: ir.Op, candidate: Choice, reach: float | None) -> tuple[Kernel, dict[str, Any]]:
     name = op_name(op)
     attributes: dict[str, Any] = dict(ir.composite_attributes(op)) if name.startswith("ditto.") else {}
     attributes["approx"] = candidate.approx
     if candidate.inner is not None:
         attributes["inner"] = candidate.inner
+    if name == "ditto.softmax" and reach is not None:
+        attributes["range"] = reach
     return KERNELS[KERNEL_OPS[name][0]], attributes
 
 

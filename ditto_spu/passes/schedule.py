@@ -14,7 +14,11 @@ from ditto_kernels.spread import cut, spread_costs
 from ditto_spu.plan import KernelStep, Step, Var, used
 from ditto_spu.report import Triple
 
-LEVEL = 1.2  # busiest party over the mean: cutting costs time, about 5 % of a layer for GeLU
+LEVEL = 1.15  # busiest party over the mean: levelling further would cut kernels, which costs some time
+Dealers = tuple[int, ...]
+_WHOLE: tuple[Dealers, ...] = ((0,), (1,), (2,))
+_CUT: tuple[Dealers, ...] = ((0, 1), (1, 2), (0, 2), (0, 1, 2))
+_TRIED = 3  # of the dearest kernels, for the next cut
 
 
 def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
@@ -38,50 +42,59 @@ def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
 def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
     """Choose the dealers that level the bytes sent by the three parties.
 
-    While the busiest party sends more than LEVEL times the mean, the dearest kernel that can be cut is cut
-    into thirds with a dealer each.
+    While the busiest party sends more than LEVEL times the mean, one more kernel is cut into parts with a
+    dealer each: of the dearest few the one that helps most.
     """
     kernels = {number: step for number, step in enumerate(steps) if isinstance(step, KernelStep)}
-    dearest = sorted(kernels, key=lambda each: -sum(_by_dealer(kernels[each], variables, 0)))
+    dearest = sorted(kernels, key=lambda each: -sum(_by_dealers(kernels[each], variables, (0,))))
     whole = [number for number in dearest if _divisible(kernels[number], variables)]
-    shared: set[int] = set()
+    shared: frozenset[int] = frozenset()
     while True:
         dealers, totals = _choose(kernels, variables, dearest, shared)
         if max(totals) * PARTIES <= LEVEL * sum(totals) or not whole:
             break
-        shared.add(whole.pop(0))
+        tried = {
+            number: max(_choose(kernels, variables, dearest, shared | {number})[1])
+            for number in whole[:_TRIED]
+        }
+        best = min(tried, key=lambda number: tried[number])
+        shared |= {best}
+        whole.remove(best)
     return [
-        replace(step, dealer=dealers[number]) if isinstance(step, KernelStep) else step
+        replace(step, dealers=dealers[number]) if isinstance(step, KernelStep) else step
         for number, step in enumerate(steps)
     ]
 
 
 def _divisible(step: KernelStep, variables: Sequence[Var]) -> bool:
     shapes = [variables[var].shape for var in step.inputs]
-    return cut(KERNELS[step.kernel], shapes, **dict(step.attributes)) is not None
+    return cut(KERNELS[step.kernel], shapes, PARTIES, **dict(step.attributes)) is not None
 
 
 def _choose(
-    kernels: Mapping[int, KernelStep], variables: Sequence[Var], dearest: Sequence[int], shared: set[int]
-) -> tuple[dict[int, int | None], list[int]]:
-    """The dearest steps choose first, each the dealer that leaves the busiest party least busy."""
+    kernels: Mapping[int, KernelStep],
+    variables: Sequence[Var],
+    dearest: Sequence[int],
+    shared: frozenset[int],
+) -> tuple[dict[int, Dealers], list[int]]:
+    """The dearest steps choose first, each the dealers that leave the busiest party least busy."""
     totals = [0, 0, 0]
-    chosen: dict[int, int | None] = {}
+    chosen: dict[int, Dealers] = {}
     for number in dearest:
         step = kernels[number]
         turn = len(chosen) % PARTIES  # among equals they take turns
-        options = (None,) if number in shared else tuple((turn + place) % PARTIES for place in range(PARTIES))
+        options = _CUT if number in shared else (*_WHOLE[turn:], *_WHOLE[:turn])
         sums = {
-            dealer: [a + b for a, b in zip(totals, _by_dealer(step, variables, dealer), strict=True)]
-            for dealer in options
+            dealers: [a + b for a, b in zip(totals, _by_dealers(step, variables, dealers), strict=True)]
+            for dealers in options
         }
-        chosen[number] = min(sums, key=lambda dealer: sorted(sums[dealer], reverse=True))
+        chosen[number] = min(sums, key=lambda dealers: sorted(sums[dealers], reverse=True))
         totals = sums[chosen[number]]
     return chosen, totals
 
 
-def _by_dealer(step: KernelStep, variables: Sequence[Var], dealer: int | None) -> list[int]:
-    online, offline, _ = step_cost(replace(step, dealer=dealer), variables)
+def _by_dealers(step: KernelStep, variables: Sequence[Var], dealers: Dealers) -> list[int]:
+    online, offline, _ = step_cost(replace(step, dealers=dealers), variables)
     return [sent + dealt for sent, dealt in zip(online, offline, strict=True)]
 
 
@@ -90,17 +103,17 @@ def step_cost(step: KernelStep, variables: Sequence[Var], masked: bool = False) 
     kernel, out = KERNELS[step.kernel], variables[step.outputs[0]].fxp
     specs = [Spec(variables[var].shape, variables[var].fxp) for var in step.inputs]
     attributes = dict(step.attributes)
-    if step.dealer is not None:
+    if len(step.dealers) == 1:
         cost = kernel.cost(*specs, out=out, **attributes)
         if masked:
             assert out is not None
             result = variables[step.outputs[0]]
             again = remask_cost(elements(result.shape), out.ring_bits) if kernel.all_deal else Cost()
             cost = cost.in_mode(masked=not kernel.all_deal) + again
-        return (*cost.by_rank(step.dealer), cost.rounds)
+        return (*cost.by_rank(step.dealers[0]), cost.rounds)
     assert out is not None
-    costs = spread_costs(kernel, specs, out, **attributes)
-    parts = [cost.by_rank(dealer) for dealer, cost in enumerate(costs)]
+    costs = spread_costs(kernel, specs, out, len(step.dealers), **attributes)
+    parts = [cost.by_rank(dealer) for dealer, cost in zip(step.dealers, costs, strict=True)]
     online, offline = (
         (sum(p[i][0] for p in parts), sum(p[i][1] for p in parts), sum(p[i][2] for p in parts))
         for i in range(2)

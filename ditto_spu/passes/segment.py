@@ -176,7 +176,7 @@ def _kernel(builder: _Builder, op: ir.Op, kind: str) -> None:
 def _add_kernel(
     builder: _Builder, path: str, name: str, inputs: tuple[int, ...], var: int, attributes: Attributes
 ) -> None:
-    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, dealer=MASK_DEALER))
+    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, (MASK_DEALER,)))
 
 
 def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attributes, list[ir.Value]]:

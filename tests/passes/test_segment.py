@@ -71,7 +71,7 @@ def test_public_choices_of_shared_booleans_are_spus(compile_to):
 
 def test_the_cast_of_a_product_is_part_of_its_kernel(compile_to):
     (step,) = (plan := compile_to(lambda x, w: x @ w, X, W).plan()).steps
-    assert step == KernelStep("", "matmul", (0, 1), (2,), (("dims", (((1,), (0,)), ((), ()))),), dealer=0)
+    assert step == KernelStep("", "matmul", (0, 1), (2,), (("dims", (((1,), (0,)), ((), ()))),), dealers=(0,))
     assert plan.vars[2].fxp == Fxp(32, 12)
 
 
@@ -93,14 +93,14 @@ def test_a_product_with_a_public_matrix(left, compile_to):
 
 def test_dealers_take_turns(compile_to):
     plan = compile_to(lambda x: x * (x * (x * (x * x))), X).plan()
-    dealers = [step.dealer for step in plan.steps if step.kernel == "multiply"]
-    assert set(dealers) == {0, 1, 2}
+    dealers = [step.dealers for step in plan.steps if step.kernel == "multiply"]
+    assert set(dealers) == {(0,), (1,), (2,)}
 
 
 def test_a_dear_elementwise_kernel_is_dealt_by_all(compile_to):
     plan = compile_to(jnp.tanh, np.ones((20, 20), np.float32)).plan()
-    assert [step.dealer for step in plan.steps] == [None]
-    assert "dealer=all" in str(plan)
+    assert [step.dealers for step in plan.steps] == [(0, 1, 2)]
+    assert "dealer=0,1,2" in str(plan)
 
 
 def test_kernels_keep_composite_attributes(compile_to):
@@ -140,12 +140,12 @@ def test_declared_ranges_reach_the_variables(compile_to):
 
 def test_independent_kernels_share_a_stage():
     steps = [
-        KernelStep("", "cast", (0,), (2,), (), 0),
-        KernelStep("", "cast", (1,), (3,), (), 1),
+        KernelStep("", "cast", (0,), (2,), (), (0,)),
+        KernelStep("", "cast", (1,), (3,), (), (1,)),
         PublicStep("", "", (), (4,)),
-        KernelStep("", "multiply", (2, 3), (5,), (), 2),
+        KernelStep("", "multiply", (2, 3), (5,), (), (2,)),
         LocalStep("", "", (LocalInput(5, "share"),), (6,)),
-        KernelStep("", "cast", (6,), (7,), (), 0),
+        KernelStep("", "cast", (6,), (7,), (), (0,)),
     ]
     assert schedule(steps) == ((2,), (0, 1), (3,), (4,), (5,))
     assert schedule([]) == ()
