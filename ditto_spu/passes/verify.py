@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ditto_kernels.curves import GELU, SIGMOID, TANH
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import RangeError
+from ditto_spu.passes.operations import op_name
 from ditto_spu.passes.visibility import visibility
 
+WINDOWED = {"ditto.gelu": GELU, "stablehlo.tanh": TANH, "stablehlo.logistic": SIGMOID}
 AFFINE = ("stablehlo.add", "stablehlo.subtract", "stablehlo.concatenate", "stablehlo.pad", "stablehlo.select")
 
 
@@ -29,11 +32,12 @@ def _declared_range(op: ir.Op) -> None:
     if text is None or format_ is None:
         return
     bound, fxp = float(text), Fxp.parse(format_)
-    if bound >= fxp.limit / 2:
+    room = min((_room(each, format_) for each in _readers(op)), default=fxp.limit / 2)
+    if bound >= room:
         bits = fxp.ring_bits - 2 - _bits(bound)
         raise RangeError(
             f"{_place(op)}: the declared range {bound:g} leaves {fxp} no spare bit (protocols need "
-            f"|x| < {fxp.limit / 2:g}); use at most {bits} fraction bits or a wider ring"
+            f"|x| < {room:g}); use at most {bits} fraction bits or a wider ring"
         )
     natural = ir.attribute(op, "ditto.natural")
     if natural is not None:
@@ -46,6 +50,34 @@ def _declared_range(op: ir.Op) -> None:
                 f"holds only |x| < {product.limit * spare:g}, but the declared range is {bound:g}: give its "
                 f'operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
             )
+
+
+def _readers(op: ir.Op) -> list[ir.Op]:
+    """What reads a result, behind the cast that belongs to a product."""
+    users = ir.users(op.results[0])
+    if ir.attribute(op, "ditto.natural") is None:
+        return users
+    return [reader for user in users for reader in (ir.users(user.results[0]) if _is_cast(user) else [user])]
+
+
+def _is_cast(op: ir.Op) -> bool:
+    return op_name(op) == "ditto.cast"
+
+
+def _room(reader: ir.Op, format_: str) -> float:
+    """Magnitudes below this are safe for what reads a value: most protocols need a spare bit.
+
+    Sums in the same format wrap without harm, if what they give is in range; a function with a window
+    compares with its ends alone.
+    """
+    limit = Fxp.parse(format_).limit
+    same = (ir.attribute(reader, "ditto.operands") or "").split(",")[0] == format_
+    if ir.attribute(reader, "ditto.kind") == "local" and same:
+        return limit
+    curve = WINDOWED.get(op_name(reader))
+    if curve is not None and same and ir.attribute(reader, "ditto.approx") in (None, "fourier", "table"):
+        return limit - curve.at(Fxp.parse(format_)).outer
+    return limit / 2
 
 
 def _bits(bound: float) -> int:

@@ -41,6 +41,23 @@ def test_a_range_without_a_spare_bit_is_refused(compile_to):
         checked(compile_to(lambda x: jnp.tanh(x), X, config=config(rule)))
 
 
+@pytest.mark.parametrize(("bound", "fine"), [(28.0, True), (29.0, False)])
+def test_what_only_a_windowed_function_reads_needs_room_for_the_window_alone(bound, fine, compile_to):
+    """fxp16.10 holds 32, and GeLU's window ends at 3.25."""
+    rows = (
+        {"op": ["matmul", "add"], "range": bound, "format": "fxp16.10"},
+        {"op": "gelu", "operand": "fxp16.10", "approx": "fourier"},
+    )
+    program = compile_to(
+        lambda x, w: jax.nn.gelu(x @ w + w[0], approximate=False), X, X, config=config(*rows)
+    )
+    if fine:
+        checked(program)
+    else:
+        with pytest.raises(RangeError, match=r"protocols need \|x\| < 28\.75"):
+            checked(program)
+
+
 def test_a_range_beyond_the_product_before_truncation_is_refused(compile_to):
     with pytest.raises(RangeError, match=r"before truncation the product has 24 fraction bits .* is 64"):
         checked(compile_to(lambda x, w: x @ w, X, X, config=config({"op": "matmul", "range": 64.0})))
