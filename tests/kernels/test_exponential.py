@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.exponential import EXPONENTIAL, window
+from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.kernel import Spec
+from ditto_kernels.negative_exponential import window
 from ditto_kernels.ring import Fxp
 
 CASES = [
