@@ -218,8 +218,8 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
     last += how.inverse.error + 1.5 * how.inverted.ulp * how.length
     step = how.inner.ulp
     if how.window is not None:
-        # Rounding is centred and independent. Masks are uniform over the window, and a factor's error halves with
-        # every unit of base 2: six standard deviations of a sum are 3 sqrt(n / window) of the largest error.
+        # Rounding is centred and independent. Masks are uniform over the window, and a factor's error halves
+        # with every unit of base 2: six standard deviations of a sum are 3 sqrt(n / window) of the largest.
         sums = 3 * math.sqrt(how.length / max(1.0, how.window.length)) * how.window.factor_error
         sums += step if how.summed is not None else 3 * math.sqrt(how.length) * how.window.out.ulp
         return min(1.0, (how.window.error + sums + how.lost) * 0.9 / how.lowest + last)

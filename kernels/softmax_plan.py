@@ -169,7 +169,8 @@ def plan(
         most = {32: 31, 64: 30 - digits}[chosen.ring_bits] if approx == "exact" else 29
         bits = min(chosen.fraction_bits, most)
         chosen = Fxp(chosen.ring_bits, bits)
-        span = math.inf if range is None or secret_mask else abs(scale) * 2 * range + 2 * slack
+        farthest = math.inf if range is None or secret_mask else 2 * (range + _MARGIN * fxp.ulp)
+        span = abs(scale) * farthest + 2 * slack
         exponential = window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length)
         reach = min(span, abs(scale) * fxp.limit) * _LOG2_E
         lost = length * 2.0**-exponential.reach if exponential.reach < reach else 0.0
