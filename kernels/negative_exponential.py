@@ -241,10 +241,10 @@ def rounded(party: Party, x: Additive, out: Fxp) -> Additive:
 def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     """e^(gain - s T) for T >= 0: additive shares in the format of the window.
 
-    Range: 0 <= T < 2^k - 2^digit ulp; a T up to 2^digit below 0 is right or yields 0. T beyond the window yields exactly 0. Error:
-    `Window.error`. Cost at ring 16: 42 bits online and 216 offline an element; 3 rounds (4 for ring 32, 5 for
-    ring 64). Security: c is masked full-width, the range bits one-time; factors are dealt as additive shares
-    in Z_2^64.
+    Range: 0 <= T < 2^k - 2^digit ulp; a T up to 2^digit below 0 is right or yields 0. T beyond the window
+    yields exactly 0. Error: `Window.error`. Cost at ring 16: 42 bits online and 216 offline an element; 3
+    rounds (3 or 4 for ring 32, 5 for ring 64). Security: c is masked full-width, the range bits one-time;
+    factors are dealt as additive shares in Z_2^64.
     """
     product = yield from exp_products(party, x, how)
     return rounded(party, product, how.out)

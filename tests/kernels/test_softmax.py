@@ -86,9 +86,7 @@ def test_a_coarse_maximum_leaves_no_distance_negative(mpc, source, reach, scale,
     fxp, out = F(source), F("fxp32.14")
     attributes = {"scale": scale, "range": reach, "inner": F("fxp32.14")}
     coarse = plan((96, 40), fxp, out, **attributes).coarse
-    assert (
-        (ring, widens) == (None, None) if coarse is None else (ring, widens) == (coarse.ring, coarse.widens)
-    )
+    assert (coarse and coarse.ring, coarse and coarse.widens) == (ring, widens)
     rng = np.random.default_rng(4)
     x = rng.uniform(-1, 1, (96, 40)) * np.exp(rng.uniform(np.log(0.01), 0, (96, 1))) * reach
     x[:16, 0], x[8:24, 1:20], x[24], x[25] = reach, -reach, reach, -reach
