@@ -99,8 +99,7 @@ def _run(
     else:
         numerators = yield from _approximate(party, value, mask, keep, how)
         reciprocals = yield from inverse(party.at("inverse"), _sums(numerators), how.inverse, how.inverted)
-    product = yield from multiply(party.at("divide"), numerators, reciprocals, how.landing)
-    result = yield from _cast(party.at("cast"), product, out)
+    result = yield from _quotient(party, numerators, reciprocals, how, out)
     if keep is not None:
         result = _choose(party, keep | ~keep.any(axis=0), result, 0)
     return _moved(result, 0, dim)
@@ -151,11 +150,19 @@ def _integer_mask(party: Party, mask: Rss) -> Protocol[Rss]:
     return (yield from upcast(party, mask.retagged(Fxp(mask.fxp.ring_bits, 0)), 64))
 
 
-def _cast(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
-    if x.fxp.ring_bits < out.ring_bits and x.fxp.fraction_bits == out.fraction_bits:
-        # probabilities are positive but for rounding, and 1.0 may lie beyond what the default bias admits
-        return (yield from upcast(party, x, out.ring_bits, bias=4))
-    return (yield from convert(party, x, out))
+def _quotient(party: Party, numerators: Rss, reciprocals: Rss, how: Plan, out: Fxp) -> Protocol[Rss]:
+    """Probabilities: the last product where `how.landing` says, then a cast to the output's format."""
+    product = yield from multiply(party.at("divide"), numerators, reciprocals, how.landing)
+    if how.landing.ring_bits < out.ring_bits and how.landing.fraction_bits == out.fraction_bits:
+        # positive but for rounding, and 1.0 may lie beyond what the default bias admits
+        return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=4))
+    return (yield from convert(party.at("cast"), product, out))
+
+
+def _quotient_cost(how: Plan, out: Fxp) -> Cost:
+    shape = (how.length, *how.rows)
+    last = multiply_cost(shape, how.inner, how.inverted, how.landing)
+    return last + convert_cost(shape, how.landing, out)
 
 
 def _cost(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> Cost:
@@ -181,9 +188,7 @@ def _cost(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attri
                 cost = cost + upcast_cost(count, mask.fxp.ring_bits, 64)
             cost = cost + finish_cost(count, 64, 0, how.inner)
         cost = cost + inversion
-    shape = (how.length, *how.rows)
-    cost = cost + multiply_cost(shape, how.inner, how.inverted, how.landing)
-    return cost + convert_cost(shape, how.landing, out)
+    return cost + _quotient_cost(how, out)
 
 
 def _reference(
