@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -69,10 +69,7 @@ def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int =
     steps = max(1, math.ceil(math.log2(hi / lo) / _OCTAVES[power]))
     bounds = [lo * (hi / lo) ** (step / steps) for step in range(steps + 1)]
     guess_bits = _GUESS_BITS - math.floor(math.log2(hi**exponent))
-    guesses = [
-        round(2.0**guess_bits * ((left + right) / 2) ** exponent)
-        for left, right in itertools.pairwise(bounds)
-    ]
+    guesses = [round(2.0**guess_bits * ((left + right) / 2) ** exponent) for left, right in pairwise(bounds)]
     for ring in (32, 64):
         unit = 2.0 ** (ring - 2)
         exact = [unit / ulps * (guess / 2.0**guess_bits) ** (-1 / exponent) for guess in guesses]
@@ -175,7 +172,7 @@ def _bit_products(rho: Array, mask: Array, size: int, bits: Bits) -> tuple[Array
 
 def _combined(values: Array, levels: tuple[int, ...]) -> Array:
     """Sum of the steps between levels, each where its bit [x < edge] is set."""
-    steps = np.asarray([a - b for a, b in itertools.pairwise(levels)], dtype=values.dtype)
+    steps = np.asarray([a - b for a, b in pairwise(levels)], dtype=values.dtype)
     return np.asarray((values * steps[:, None]).sum(axis=0, dtype=values.dtype))
 
 

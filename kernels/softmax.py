@@ -7,14 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss, to_rss
-from ditto_kernels.cost import Cost, elements, exchanged
-from ditto_kernels.exponential import exp_negative, exp_negative_cost
+from ditto_kernels.cost import Cost, elements
 from ditto_kernels.inverse import inverse, inverse_cost, plus_constant
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.maximum import choose, constant, shared
 from ditto_kernels.multiply import finish_cost, multiply, multiply_cost
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.softmax_approximations import (
@@ -24,9 +21,18 @@ from ditto_kernels.softmax_approximations import (
     two_quad,
     two_relu,
 )
-from ditto_kernels.softmax_plan import Coarse, Plan, plan
-from ditto_kernels.tournament import tournament, tournament_cost
-from ditto_kernels.truncate import convert, convert_cost, narrow, upcast, upcast_cost
+from ditto_kernels.softmax_exact import (
+    distance,
+    distance_cost,
+    exponentials,
+    exponentials_cost,
+    replicated,
+    replicated_cost,
+)
+from ditto_kernels.softmax_plan import Plan, plan
+from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost
+
+_BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
 
 
 def _moved(x: Rss, source: int, target: int) -> Rss:
@@ -45,61 +51,14 @@ def _choose(party: Party, keep: Array, x: Rss, otherwise: int) -> Rss:
     return Rss(mine, following, x.fxp)
 
 
-def _minus(x: Additive, y: Additive) -> Additive:
-    return Additive(None if x.share is None else x.share - y.share, y.shape, y.fxp)
-
-
-def _coarsened(x: Additive, how: Coarse, leader: bool) -> Additive:
-    """x on the grid of the tournament: local."""
-    fxp = Fxp(how.ring, 0)
-    if x.share is None:
-        return Additive(None, x.shape, fxp)
-    return Additive(narrow(x.share, how.drop, how.ring, how.offset if leader else 0), x.shape, fxp)
-
-
-def _row_maximum(party: Party, x: Additive, keep: Array | None, how: Plan) -> Protocol[Additive]:
-    """The largest kept score of each row, in x's format; with the coarse offset no score exceeds it."""
-    value = x if how.coarse is None else _coarsened(x, how.coarse, party.role == "A")
-    if keep is not None:
-        value = choose(party, keep, value, -(1 << (value.fxp.ring_bits - 2)))
-    best = yield from tournament(party.at("tournament"), value)
-    if how.coarse is None:
-        return best
-    if how.coarse.widens:
-        best = from_rss(party, (yield from upcast(party.at("widen"), best, how.fxp.ring_bits)))
-    if best.share is None:
-        return Additive(None, best.shape, how.fxp)
-    share = best.share.astype(how.fxp.dtype) << how.fxp.dtype.type(how.coarse.drop)
-    if party.role == "A":
-        share = share + how.fxp.dtype.type(how.coarse.offset)
-    return Additive(share, best.shape, how.fxp)
-
-
-def _distance(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Additive]:
-    """max - x in 2-of-2 shares, never negative."""
-    value = shared(party, x)
-    if how.bound is not None:
-        bound = np.full(x.shape[1:], how.bound, how.fxp.dtype)
-        return _minus(constant(party, bound, how.fxp), value)
-    best = yield from _row_maximum(party.at("maximum"), value, keep, how)
-    return _minus(best, value)
-
-
 def _numerators(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Rss]:
-    """Numerators in the inner format, masked ones not yet removed."""
+    """Numerators of the approximations in the inner format, masked ones not yet removed."""
     if how.approx == "2quad":
         return (yield from two_quad(party, x, how.scale, how.inner))
     if how.approx == "2relu":
         return (yield from two_relu(party, x, how.scale, how.inner))
-    if how.scale < 0:
-        x = plus_constant(party, x, 0, -1)
-    distance = yield from _distance(party, x, keep, how)
-    if how.window is None:
-        return (yield from puma(party.at("puma"), distance, abs(how.scale), how.inner))
-    value = yield from exp_negative(party.at("exp"), distance, how.window)
-    if how.inner.ring_bits == 32:
-        return (yield from to_rss(party.at("replicate"), value))
-    return (yield from upcast(party.at("replicate"), value, 64, bias=2))  # positive but for rounding
+    apart = yield from distance(party, x, keep, how)
+    return (yield from puma(party.at("puma"), apart, abs(how.scale), how.inner))
 
 
 def _apply_secret_mask(party: Party, x: Rss, mask: Rss, how: Plan) -> Protocol[Rss]:
@@ -129,34 +88,60 @@ def _run(
     keep = None
     if isinstance(mask, Rss):
         mask = _moved(mask, dim, 0)
-        if how.approx in ("exact", "puma"):
+        if how.approx in _BY_DISTANCE:
             value = yield from _apply_secret_mask(party.at("mask"), value, mask, how)
     elif mask is not None:
         keep = np.moveaxis(np.broadcast_to(np.asarray(mask, dtype=bool), x.shape), dim, 0)
-    numerators = yield from _numerators(party.at("numerators"), value, keep, how)
+    if how.scale < 0 and how.approx in _BY_DISTANCE:
+        value = plus_constant(party, value, 0, -1)
+    if how.window is not None:
+        numerators, reciprocals = yield from _exact(party, value, keep, how)
+    else:
+        numerators = yield from _approximate(party, value, mask, keep, how)
+        reciprocals = yield from inverse(party.at("inverse"), _sums(numerators), how.inverse, how.inverted)
+    result = yield from _quotient(party, numerators, reciprocals, how, out)
+    if keep is not None:
+        result = _choose(party, keep | ~keep.any(axis=0), result, 0)
+    return _moved(result, 0, dim)
+
+
+def _exact(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[list[Rss]]:
+    """(numerators, reciprocals of their sums), masks applied."""
+    values, sums = yield from exponentials(party.at("numerators"), x, keep, how)
+    replication = replicated(party.at("replicate"), values, how.inner.ring_bits)
+    if sums is not None and values.fxp.ring_bits == how.inner.ring_bits:
+        inversion = inverse(party.at("inverse"), sums, how.inverse, how.inverted)
+        return (yield from parallel(replication, inversion))
+    numerators = yield from replication
+    sums_of = _sums(numerators) if sums is None else sums
+    return [
+        numerators,
+        (yield from inverse(party.at("inverse"), sums_of, how.inverse, how.inverted)),
+    ]
+
+
+def _approximate(
+    party: Party, x: Rss, mask: Rss | Array | None, keep: Array | None, how: Plan
+) -> Protocol[Rss]:
+    """Numerators of the approximations, masks and floor applied."""
+    numerators = yield from _numerators(party.at("numerators"), x, keep, how)
     if isinstance(mask, Rss) and how.approx in ("2quad", "2relu"):
         wide = yield from _integer_mask(party.at("widen_mask"), mask)
         numerators = yield from multiply(party.at("mask"), numerators, wide, how.inner)
     if how.floor:
         numerators = plus_constant(party, numerators, max(1, round(how.floor * 2.0**how.inner.fraction_bits)))
     if keep is not None:
-        empty = ~keep.any(axis=0)
         numerators = _choose(party, keep, numerators, 0)
-        if empty.any():
-            numerators = _choose(party, ~empty, numerators, 1 << how.inner.fraction_bits)
-            keep = keep | empty
-    dtype = how.inner.dtype
-    sums = Rss(
-        np.asarray(numerators.mine).sum(axis=0, dtype=dtype),
-        np.asarray(numerators.next).sum(axis=0, dtype=dtype),
-        how.inner,
+        numerators = _choose(party, keep.any(axis=0), numerators, 1 << how.inner.fraction_bits)
+    return numerators
+
+
+def _sums(numerators: Rss) -> Rss:
+    mine, following = (
+        np.asarray(part).sum(axis=0, dtype=numerators.fxp.dtype)
+        for part in (numerators.mine, numerators.next)
     )
-    reciprocals = yield from inverse(party.at("inverse"), sums, how.inverse, how.inverted)
-    product = yield from multiply(party.at("divide"), numerators, reciprocals, how.landing)
-    if keep is not None:
-        product = _choose(party, keep, product, 0)
-    result = yield from _cast(party.at("cast"), product, out)
-    return _moved(result, 0, dim)
+    return Rss(mine, following, numerators.fxp)
 
 
 def _integer_mask(party: Party, mask: Rss) -> Protocol[Rss]:
@@ -165,44 +150,45 @@ def _integer_mask(party: Party, mask: Rss) -> Protocol[Rss]:
     return (yield from upcast(party, mask.retagged(Fxp(mask.fxp.ring_bits, 0)), 64))
 
 
-def _cast(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
-    if x.fxp.ring_bits < out.ring_bits and x.fxp.fraction_bits == out.fraction_bits:
-        # probabilities are positive but for rounding, and 1.0 may lie beyond what the default bias admits
-        return (yield from upcast(party, x, out.ring_bits, bias=4))
-    return (yield from convert(party, x, out))
+def _quotient(party: Party, numerators: Rss, reciprocals: Rss, how: Plan, out: Fxp) -> Protocol[Rss]:
+    """Probabilities: the last product where `how.landing` says, then a cast to the output's format."""
+    product = yield from multiply(party.at("divide"), numerators, reciprocals, how.landing)
+    if how.landing.ring_bits < out.ring_bits and how.landing.fraction_bits == out.fraction_bits:
+        # positive but for rounding, and 1.0 may lie beyond what the default bias admits
+        return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=4))
+    return (yield from convert(party.at("cast"), product, out))
+
+
+def _quotient_cost(how: Plan, out: Fxp) -> Cost:
+    shape = (how.length, *how.rows)
+    last = multiply_cost(shape, how.inner, how.inverted, how.landing)
+    return last + convert_cost(shape, how.landing, out)
 
 
 def _cost(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> Cost:
     assert x.fxp is not None
     secret = mask is not None and mask.fxp is not None
     how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
-    count, rows, ring = elements(x.shape), elements(how.rows), how.fxp.ring_bits
-    cost = Cost()
-    if how.approx in ("exact", "bounded", "puma"):
-        if secret:
-            cost = finish_cost(count, ring, 0, how.fxp)
-        if how.bound is not None:
-            pass
-        elif how.coarse is None:
-            cost = cost + tournament_cost(how.length, rows, ring)
-        else:
-            cost = cost + tournament_cost(how.length, rows, how.coarse.ring)
-            if how.coarse.widens:
-                cost = cost + upcast_cost(rows, how.coarse.ring, ring)
+    count, ring, wide = elements(x.shape), how.fxp.ring_bits, how.inner.ring_bits
+    cost = finish_cost(count, ring, 0, how.fxp) if secret and how.approx in _BY_DISTANCE else Cost()
+    inversion = inverse_cost(how.rows, wide if how.summed is None else 32, how.inverse, how.inverted)
     if how.window is not None:
-        cost = cost + exp_negative_cost(count, ring, how.window)
-        cost = cost + (exchanged(count, 32) if how.inner.ring_bits == 32 else upcast_cost(count, 32, 64))
+        cost = cost + exponentials_cost(count, how)
+        made = how.window.out.ring_bits
+        replication = replicated_cost(count, made, wide)
+        beside = how.summed is not None and made == wide
+        cost = cost + (replication | inversion if beside else replication + inversion)
     else:
+        if how.approx == "puma":
+            cost = cost + distance_cost(how)
         cost = cost + numerator_cost(how.approx, count, how.fxp, how.inner)
         if secret and how.approx != "puma":
             assert mask is not None and mask.fxp is not None
             if mask.fxp.ring_bits < 64:
                 cost = cost + upcast_cost(count, mask.fxp.ring_bits, 64)
             cost = cost + finish_cost(count, 64, 0, how.inner)
-    cost = cost + inverse_cost(how.rows, how.inner.ring_bits, how.inverse, how.inverted)
-    shape = (how.length, *how.rows)
-    cost = cost + multiply_cost(shape, how.inner, how.inverted, how.landing)
-    return cost + convert_cost(shape, how.landing, out)
+        cost = cost + inversion
+    return cost + _quotient_cost(how, out)
 
 
 def _reference(
@@ -237,9 +223,11 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
     last += how.inverse.error + 1.5 * how.inverted.ulp * how.length
     step = how.inner.ulp
     if how.window is not None:
-        # rounding is centred and independent: a sum of n stays within 3 sqrt(n) of the largest error
-        largest = how.window.error * (1 + 3 * math.sqrt(how.length))
-        return min(1.0, (largest + how.lost) * 0.9 / how.lowest + last)
+        # Rounding is centred and independent. Masks are uniform over the window, and a factor's error halves
+        # with every unit of base 2: six standard deviations of a sum are 3 sqrt(n / window) of the largest.
+        sums = 3 * math.sqrt(how.length / max(1.0, how.window.length)) * how.window.factor_error
+        sums += step if how.summed is not None else 3 * math.sqrt(how.length) * how.window.out.ulp
+        return min(1.0, (how.window.error + sums + how.lost) * 0.9 / how.lowest + last)
     if how.approx == "puma":
         return min(1.0, 96 * step * (1 + how.length) * 0.9 / how.lowest + last)
     operand = 1.5 * step + 2.0**-14

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ditto_kernels.exponential import Window, window
 from ditto_kernels.inverse import Table, table
 from ditto_kernels.maximum import dropped
 from ditto_kernels.multiply import finish_kind
+from ditto_kernels.negative_exponential import Window, window
 from ditto_kernels.ring import Fxp
 
 Approximation = Literal["exact", "bounded", "puma", "2quad", "2relu"]
@@ -58,6 +58,7 @@ class Plan:
     bound: int | None  # in ulp: stands for the maximum of every row
     coarse: Coarse | None  # of the tournament, if its ring is smaller than x's
     window: Window | None
+    summed: Fxp | None  # of row sums taken before the numerators are rounded
     inverse: Table
     inverted: Fxp  # reciprocal row sums
     landing: Fxp  # last product, before the cast to the output format
@@ -168,10 +169,14 @@ def plan(
         most = {32: 31, 64: 30 - digits}[chosen.ring_bits] if approx == "exact" else 29
         bits = min(chosen.fraction_bits, most)
         chosen = Fxp(chosen.ring_bits, bits)
-        span = math.inf if range is None or secret_mask else abs(scale) * 2 * range + 2 * slack
+        farthest = math.inf if range is None or secret_mask else 2 * (range + _MARGIN * fxp.ulp)
+        span = abs(scale) * farthest + 2 * slack
         exponential = window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length)
         reach = min(span, abs(scale) * fxp.limit) * _LOG2_E
         lost = length * 2.0**-exponential.reach if exponential.reach < reach else 0.0
+    # 64-bit shares leave room for a sum in ring 32, if rounding them drops enough and n numerators fit it
+    exact_sums = exponential is not None and exponential.out.fraction_bits + digits <= 30
+    summed = Fxp(32, exponential.out.fraction_bits) if exponential is not None and exact_sums else None
     wanted = math.ceil(math.log2(highest))
     landing, bits = _landing(
         chosen, out, wanted + (9 if approx == "bounded" else _PRECISION[chosen.ring_bits])
@@ -181,10 +186,10 @@ def plan(
             f"softmax over {length} elements from {chosen} to {out} leaves {bits} bits for 1 / sum"
         )
     inverted = Fxp(chosen.ring_bits, bits)
-    reciprocal = table("reciprocal", chosen, lowest, highest * 1.02, inverted)
+    reciprocal = table("reciprocal", summed or chosen, lowest, highest * 1.02, inverted)
     return Plan(
-        approx, length, rows, scale, fxp, chosen, bound, coarse, exponential, reciprocal, inverted, landing,
-        epsilon, secret_mask, lowest, lost,
+        approx, length, rows, scale, fxp, chosen, bound, coarse, exponential, summed, reciprocal, inverted,
+        landing, epsilon, secret_mask, lowest, lost,
     )  # fmt: skip
 
 

@@ -59,6 +59,18 @@ EXAMPLES = [
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"),), "fxp32.14", {"dim": 2}),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}),
     Example(
+        "softmax",
+        ((-190, 190, (4, 6, 24), "fxp16.6"), (0, 2, (4, 6, 24))),
+        "fxp32.14",
+        {"dim": 2, "scale": 0.125, "inner": F("fxp32.14"), "range": 200.0, "approx": "exact"},
+    ),
+    Example(
+        "softmax",
+        ((-3, 3, (4, 7, 32), "fxp16.8"),),
+        "fxp32.14",
+        {"dim": 1, "range": 3.0, "approx": "bounded"},
+    ),
+    Example(
         "layer_norm",
         ((-3, 3, (5, 96), "fxp32.12"), (0.5, 2, (96,), "fxp32.12"), (-1, 1, (96,), "fxp32.12")),
         "fxp32.12",

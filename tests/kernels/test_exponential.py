@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.exponential import EXPONENTIAL, window
+from ditto_kernels.additive import from_rss, to_rss
+from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.kernel import Spec
+from ditto_kernels.negative_exponential import exp_negative, window
 from ditto_kernels.ring import Fxp
 
 CASES = [
@@ -29,6 +31,24 @@ def test_error_stays_within_the_bound(mpc, source, target, lo, hi):
         outcome = mpc(EXPONENTIAL.run, (x, fxp), out=out, lo=lo, hi=hi, dealer=dealer)
         assert np.max(np.abs(outcome.value - np.exp(x))) <= bound
         outcome.assert_cost(EXPONENTIAL.cost(spec, out=out, lo=lo, hi=hi), dealer)
+
+
+@pytest.mark.parametrize("scale", [0.125, 1.0])
+def test_every_distance_of_ring_16(mpc, scale):
+    fxp = Fxp(16, 6)
+    how = window(fxp, scale, Fxp(32, 14))
+    steps = np.arange((1 << 16) - (1 << how.digit))
+    distance = steps.astype(np.int16) * fxp.ulp  # distances are unsigned
+
+    def protocol(party, x):
+        return (yield from to_rss(party, (yield from exp_negative(party.at("exp"), from_rss(party, x), how))))
+
+    value = mpc(protocol, (distance, fxp)).value
+    exact = 2.0 ** -(how.rate * steps)
+    inside = steps * how.rate <= how.reach
+    assert np.max(np.abs(value - exact)[inside]) <= how.error
+    assert np.max(np.abs(value - exact)[~inside]) <= how.error + 2.0**-how.reach
+    assert not value[1 << how.bits :].any()
 
 
 def test_far_values_are_exactly_zero(mpc):

@@ -18,13 +18,19 @@ def _values(shape, fxp, seed=0):
 
 
 @pytest.mark.parametrize("fxp", FORMATS, ids=str)
-@pytest.mark.parametrize("shape", [(1, 7), (5, 13), (3, 1), (4, 6, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 7), (5, 13), (3, 1), (4, 6, 2), (2, 3, 9), (3, 67)], ids=str)
 def test_reduce_max_is_exact_for_every_length(mpc, fxp, shape):
     x = _values(shape, fxp)
     for dealer in range(3):
         outcome = mpc(REDUCE_MAX.run, (x, fxp), out=fxp, dim=1, dealer=dealer)
         assert np.array_equal(outcome.value, x.max(axis=1))
         outcome.assert_cost(REDUCE_MAX.cost(Spec(shape, fxp), out=fxp, dim=1), dealer)
+
+
+def test_the_first_of_equal_entries_is_as_good_as_any(mpc):
+    fxp = Fxp(8, 0)
+    x = np.array(np.meshgrid(*[[-2, 0, 1]] * 4)).reshape(4, -1).T
+    assert np.array_equal(mpc(REDUCE_MAX.run, (x, fxp), out=fxp).value, x.max(axis=1))
 
 
 def test_masked_positions_never_win(mpc):

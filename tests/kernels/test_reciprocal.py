@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ditto_kernels.inverse import table
 from ditto_kernels.kernel import Spec
 from ditto_kernels.reciprocal import DIVIDE, RECIPROCAL, RSQRT
 from ditto_kernels.ring import Fxp
@@ -56,3 +57,17 @@ def test_quotients(mpc, source, target, signed):
         outcome.assert_cost(
             DIVIDE.cost(Spec(x.shape, fxp), Spec(y.shape, fxp), out=out, **attributes), dealer
         )
+
+
+@pytest.mark.parametrize(
+    ("power", "fxp", "lo", "hi", "out", "thresholds"),
+    [
+        ("reciprocal", "fxp32.14", 0.33, 131.0, "fxp32.16", 8),
+        ("reciprocal", "fxp64.28", 5e-4, 131.0, "fxp64.18", 17),
+        ("rsqrt", "fxp64.28", 2.0**-11, 2.0**8, "fxp64.18", 9),
+        ("rsqrt", "fxp32.16", 0.0625, 256.0, "fxp64.18", 5),
+    ],
+)
+def test_few_thresholds_serve_a_wide_range(power, fxp, lo, hi, out, thresholds):
+    how = table(power, Fxp.parse(fxp), lo, hi, Fxp.parse(out))
+    assert len(how.edges) == thresholds and how.error < 1.2e-4

@@ -6,7 +6,7 @@ import pytest
 from ditto_kernels.kernel import Spec
 from ditto_kernels.ring import Fxp
 from ditto_kernels.softmax import SOFTMAX
-from ditto_kernels.softmax_plan import largest_score
+from ditto_kernels.softmax_plan import largest_score, plan
 
 F = Fxp.parse
 CASES = [
@@ -16,6 +16,8 @@ CASES = [
     ("fxp16.8", "fxp32.14", (3, 40), {"inner": Fxp(64, 18)}),
     ("fxp32.12", "fxp32.16", (5, 33), {"scale": 0.125}),
     ("fxp32.12", "fxp32.14", (5, 33), {"range": 60.0}),
+    ("fxp16.6", "fxp32.14", (4, 37), {"scale": 0.125, "inner": Fxp(32, 14), "range": 200.0}),
+    ("fxp16.8", "fxp32.14", (5, 33), {"scale": 0.125, "range": 50.0}),
     ("fxp64.18", "fxp64.18", (3, 5), {}),
     ("fxp16.8", "fxp32.14", (6, 1), {}),
     ("fxp16.8", "fxp32.18", (2, 9, 3), {"dim": 1, "scale": -1.0}),
@@ -68,6 +70,58 @@ def test_scores_far_apart_vanish_and_never_wrap(mpc, source, attributes):
     grid = np.rint(x / fxp.ulp) * fxp.ulp
     assert np.max(np.abs(outcome.value - SOFTMAX.reference(grid))) < 3e-4
     assert np.max(np.abs(outcome.value.sum(axis=-1) - 1)) < 2.0**-10
+
+
+_COARSE = [
+    ("fxp16.6", 200.0, 0.125, 8, False),
+    ("fxp16.6", 100.0, 0.125, 8, True),
+    ("fxp32.8", 900.0, 0.125, 16, True),
+    ("fxp32.8", 120.0, 0.125, 8, True),
+    ("fxp16.6", 200.0, 1.0, None, None),
+]
+
+
+@pytest.mark.parametrize(("source", "reach", "scale", "ring", "widens"), _COARSE)
+def test_a_coarse_maximum_leaves_no_distance_negative(mpc, source, reach, scale, ring, widens):
+    fxp, out = F(source), F("fxp32.14")
+    attributes = {"scale": scale, "range": reach, "inner": F("fxp32.14")}
+    coarse = plan((96, 40), fxp, out, **attributes).coarse
+    assert (coarse and coarse.ring, coarse and coarse.widens) == (ring, widens)
+    rng = np.random.default_rng(4)
+    x = rng.uniform(-1, 1, (96, 40)) * np.exp(rng.uniform(np.log(0.01), 0, (96, 1))) * reach
+    x[:16, 0], x[8:24, 1:20], x[24], x[25] = reach, -reach, reach, -reach
+    x = np.rint(x / fxp.ulp) * fxp.ulp
+    keep = rng.random(x.shape) < 0.8
+    keep[:48], keep[95] = True, False
+    for mask in ((), (keep,)):
+        outcome = mpc(SOFTMAX.run, (x, fxp), *mask, out=out, **attributes)
+        assert np.max(np.abs(outcome.value - SOFTMAX.reference(x, *mask, scale=scale))) < 2.5e-3
+    assert np.max(np.abs(outcome.value.sum(axis=-1) - 1)) < 4e-3
+
+
+@pytest.mark.parametrize(("reach", "bound"), [(29.0, 2e-4), (40.0, 1e-3), (47.0, 4e-3)])
+@pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
+def test_a_bound_in_the_place_of_the_maximum(mpc, reach, bound, level):
+    fxp, out, shape = F("fxp16.6"), F("fxp32.14"), (16, 128)
+    attributes = {"approx": "bounded", "scale": 0.125, "range": reach}
+    x = level * reach + np.random.default_rng(5).normal(size=shape) * np.linspace(0, 10, 16)[:, None]
+    x = np.rint(np.clip(x, -reach, reach) / fxp.ulp) * fxp.ulp
+    outcome = mpc(SOFTMAX.run, (x, fxp), out=out, **attributes)
+    exact = SOFTMAX.reference(x, scale=0.125)
+    assert np.max(np.abs(outcome.value - exact)) < bound
+    assert np.max(np.abs(outcome.value - exact)) <= SOFTMAX.error(Spec(shape, fxp), out=out, **attributes)
+    outcome.assert_cost(SOFTMAX.cost(Spec(shape, fxp), out=out, **attributes), 2)
+    assert outcome.traffic[0].rounds < 20
+
+
+@pytest.mark.parametrize(
+    ("attributes", "operands"),
+    [({}, ()), ({"range": 60.0}, ()), ({"range": 20.0}, (Spec((4, 8), Fxp(32, 0)),))],
+)
+def test_a_bound_that_serves_no_row_is_an_error(attributes, operands):
+    spec = Spec((4, 8), F("fxp16.6"))
+    with pytest.raises(ValueError, match="'bounded'"):
+        SOFTMAX.cost(spec, *operands, out=F("fxp32.14"), approx="bounded", scale=0.125, **attributes)
 
 
 @pytest.mark.parametrize("secret", [False, True])

@@ -149,3 +149,11 @@ def test_independent_kernels_share_a_stage():
     ]
     assert schedule(steps) == ((2,), (0, 1), (3,), (4,), (5,))
     assert schedule([]) == ()
+
+
+def test_softmax_knows_the_declared_range_of_its_scores(compile_to):
+    config = {"default": "fxp32.12", "rule": [{"op": "matmul", "range": 60.0}]}
+    plan = compile_to(lambda x, w: jax.nn.softmax(x @ w), X, W, config=config).plan()
+    assert dict(plan.steps[-1].attributes)["range"] == 60.0
+    plan = compile_to(lambda x: jax.nn.softmax(x), X).plan()
+    assert "range" not in dict(plan.steps[-1].attributes)

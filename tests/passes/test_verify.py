@@ -49,7 +49,7 @@ def test_what_only_a_windowed_function_reads_needs_room_for_the_window_alone(bou
         {"op": "gelu", "operand": "fxp16.10", "approx": "fourier"},
     )
     program = compile_to(
-        lambda x, w: jax.nn.gelu(x @ w + w[0], approximate=False), X, X, config=config(*rows)
+        lambda x, w, b: jax.nn.gelu(x @ w + b, approximate=False), X, X, X[0], config=config(*rows)
     )
     if fine:
         checked(program)

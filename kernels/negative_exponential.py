@@ -1,0 +1,260 @@
+"""e^(-s T) for T >= 0 by a multiplicative mask: e^(-s c) e^(s r), c = T + r opened; no polynomial."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.additive import Additive, Opened, open_masked
+from ditto_kernels.boolean import (
+    DIGIT_BITS,
+    FAN_IN,
+    Bits,
+    Monomial,
+    compare_digits,
+    digits_of,
+    evaluate,
+    evaluate_cost,
+    onehot_planes,
+    onehots,
+    to_planes,
+    unpack,
+    word_count,
+)
+from ditto_kernels.cost import Cost, dealt, exchanged
+from ditto_kernels.party import Deal, Party, Protocol, deal
+from ditto_kernels.ring import Array, Fxp, unsigned
+from ditto_kernels.select import open_bits, open_bits_cost
+from ditto_kernels.truncate import narrow
+
+_LOG2_E = math.log2(math.e)
+_WIDE = 64  # ring of the dealt factors
+_ONE_ROUND = 5  # digits whose products one round evaluates
+_TABLE_BITS = 16  # factors of windows up to this size are looked up, larger ones computed
+
+Outputs = tuple[tuple[Monomial, ...], ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """How e^(gain - s T) is represented: the low `bits` of T count, everything beyond is exactly 0.
+
+    In the last sixteenth of the window a value may be 0 too: the wrap of the low bits shows in their highest
+    digit unless T lies there.
+    """
+
+    bits: int
+    rate: float  # s in base 2 per unit in the last place of T
+    gain: float  # in base 2
+    dealt_bits: int  # fraction bits of the dealt factors 2^(rate r)
+    public_bits: int  # fraction bits of the public factor 2^(gain - rate c)
+    out: Fxp
+
+    @property
+    def length(self) -> float:
+        """The window in units of base 2."""
+        return self.rate * 2.0**self.bits
+
+    @property
+    def digit(self) -> int:
+        """Where the highest digit of the low bits starts, the only one that is compared."""
+        return max(0, self.bits - DIGIT_BITS)
+
+    @property
+    def reach(self) -> float:
+        """What certainly does not vanish, in units of base 2."""
+        return self.rate * (2.0**self.bits - (2.0**self.digit if self.digit else 0.0))
+
+    @property
+    def product(self) -> Fxp:
+        """Format of the product of both factors."""
+        return Fxp(_WIDE, self.dealt_bits + self.public_bits)
+
+    @property
+    def factor_error(self) -> float:
+        """Error of a product within the window, by the rounding of its factors."""
+        top = 2.0**self.gain
+        return top * 2.0 ** -(self.dealt_bits + 1) + 2.0 ** (self.length - self.public_bits - 1)
+
+    @property
+    def error(self) -> float:
+        """Error of a value within the window."""
+        return self.factor_error + self.out.ulp
+
+
+def window(
+    fxp: Fxp, scale: float, out: Fxp, gain: float = 0.0, span: float = math.inf, terms: int = 1
+) -> Window:
+    """The window with the least error for e^(gain - scale * T), T >= 0 in `fxp`, 0 <= scale * T <= span.
+
+    A long window leaves fewer bits for the factors, a short one drops values below 2^-length; `terms` of them
+    may be summed. Raises ValueError if no window serves.
+    """
+    rate, top = scale * fxp.ulp * _LOG2_E, gain * _LOG2_E
+    budget = min(62, _WIDE - out.ring_bits + out.fraction_bits + math.floor(top))
+    reach = min(span, scale * fxp.limit) * _LOG2_E
+    best: tuple[float, Window] | None = None
+    for bits in range(2, fxp.ring_bits):
+        length = rate * 2.0**bits
+        precision = round((budget - length) / 2)
+        if precision < 4:
+            break
+        public_bits = budget - precision - math.ceil(top)
+        candidate = Window(bits, rate, top, precision, public_bits, out)
+        lost = 0.0 if candidate.reach > reach * (1 + 1e-9) else terms * 2.0**-candidate.reach
+        error = lost + 2.0**-precision
+        drop = candidate.product.fraction_bits - out.fraction_bits
+        if 0 <= drop <= _WIDE - out.ring_bits and (best is None or error < best[0]):
+            best = (error, candidate)
+    if best is None:
+        raise ValueError(
+            f"exp of {fxp} at scale {scale:g} into {out} finds no window: take more fraction bits"
+        )
+    return best[1]
+
+
+def _steps(high: int) -> list[Outputs]:
+    """The outputs of every round from digits to the bits a0, a1.
+
+    Inputs of a round: [c < r] of the low bits' highest digit, then [c == r] and [c - 1 == r] of the high
+    digits.
+    """
+    steps: list[Outputs] = []
+    while high >= _ONE_ROUND:
+        groups = [range(start, min(start + FAN_IN, high)) for start in range(0, high, FAN_IN)]
+        joined = [(tuple(base + place for place in group),) for base in (1, 1 + high) for group in groups]
+        steps.append((((0,),), *joined))
+        high = len(groups)
+    same, following = tuple(range(1, 1 + high)), tuple(range(1 + high, 1 + 2 * high))
+    steps.append(((same, (0, *same)), ((0, *following),)))
+    return steps
+
+
+def _digits(how: Window, ring: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """The digit that shows a wrap of the low bits, and the digits above the window."""
+    return digits_of(how.digit, how.bits), digits_of(how.bits, ring)
+
+
+def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
+    """Shares of a0 = [T in the window, c_low >= r_low] and a1 = [T in the window, c_low < r_low].
+
+    Comparing the highest digit of c_low and r_low is enough. If the low bits wrap, c_low = r_low + T - 2^bits
+    is less by a digit's unit at least, unless T is within one unit of the window's end; then both bits may be
+    0. If they do not, no digit is less.
+    """
+    ring = x.fxp.ring_bits
+    low, high = _digits(how, ring)
+    size = math.prod(x.shape)
+    words, dtype = word_count(size, ring), unsigned(ring)
+    items = [Deal("digits", (onehot_planes(low) + onehot_planes(high), words), dtype, xor=True)]
+    shares = yield from deal(
+        party, items, lambda: [onehots(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
+    )
+    inputs: list[Array] | None = None
+    if party.role != "D":
+        leader, c = party.role == "A", np.asarray(x.c).reshape(-1)
+        planes = to_planes(c, ring)
+        before = to_planes(c - np.asarray(1 << how.bits).astype(c.dtype), ring)
+        split = onehot_planes(low)
+        less = compare_digits(planes, shares[0][:split], low, leader)[0]
+        same = compare_digits(planes, shares[0][split:], high, leader)[1]
+        following = compare_digits(before, shares[0][split:], high, leader)[1]
+        inputs = [*less, *same, *following]
+    for level, outputs in enumerate(_steps(len(high))):
+        inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs, (words,), dtype)
+    return Bits(None if inputs is None else np.stack(inputs), (2, words), ring)
+
+
+@lru_cache(maxsize=32)
+def _table(how: Window, sign: float, offset: float, bits: int) -> NDArray[np.int64]:
+    """`_factors` of every position."""
+    exponents = sign * how.rate * np.arange(1 << how.bits) + (offset + bits)
+    return np.rint(np.exp2(exponents)).astype(np.int64)
+
+
+def _factors(positions: Array, how: Window, sign: float, offset: float, bits: int) -> Array:
+    """round(2^(bits + offset + sign * rate * position)) as int64, position = an element's low bits."""
+    word = positions.view(unsigned(8 * positions.dtype.itemsize))
+    low = word & word.dtype.type((1 << how.bits) - 1)
+    if how.bits <= _TABLE_BITS:
+        return np.take(_table(how, sign, offset, bits), low.astype(np.intp))
+    return np.rint(np.exp2(sign * how.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
+
+
+def _dealer_terms(mask: Array, sigma: Array, how: Window, word_bits: int) -> tuple[Array, Array, Array]:
+    """The selected value for opened bits (0, 0), and what each opened bit adds."""
+    size = mask.size
+    flat = mask.reshape(-1)
+    chosen, chosen_wrapped = unpack(sigma, size, word_bits).astype(np.int64)
+    plain = _factors(flat, how, 1.0, 0.0, how.dealt_bits)
+    wrapped = _factors(flat, how, 1.0, -how.length, how.dealt_bits)
+    chosen *= plain
+    chosen_wrapped *= wrapped
+    plain -= 2 * chosen
+    wrapped -= 2 * chosen_wrapped
+    chosen += chosen_wrapped
+    return chosen, plain, wrapped
+
+
+@partial(jax.jit, static_argnames=("word_bits",))
+def _chosen(alpha: Array, base: Array, same: Array, wrap: Array, factor: Array, word_bits: int) -> Array:
+    bits = unpack(alpha, base.shape[0], word_bits).astype(jnp.int64)
+    return (base + bits[0] * same + bits[1] * wrap) * factor
+
+
+def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
+    """e^(gain - s T) for T >= 0 in ring 64, with the fraction bits of both factors; 0 beyond the window.
+
+    Range, error, cost and security: see `exp_negative`, which rounds these.
+    """
+    opened = yield from open_masked(party.at("open"), x)
+    inside = yield from _range_bits(party.at("range"), opened, how)
+    alpha, sigma = yield from open_bits(party.at("bits"), inside)
+    items = [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")]
+    shares = yield from deal(
+        party.at("factors"),
+        items,
+        lambda: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits),
+    )
+    if party.role == "D":
+        return Additive(None, x.shape, how.product)
+    factor = _factors(np.asarray(opened.c).reshape(-1), how, -1.0, how.gain, how.public_bits)
+    product = np.asarray(_chosen(alpha, *shares, factor, inside.word_bits))
+    return Additive(product.reshape(x.shape), x.shape, how.product)
+
+
+def rounded(party: Party, x: Additive, out: Fxp) -> Additive:
+    """x in a smaller ring, by two local shifts: less than 1 ulp off. A rounds up, B down: zero stays zero."""
+    if x.share is None:
+        return Additive(None, x.shape, out)
+    drop = x.fxp.fraction_bits - out.fraction_bits
+    bias = (1 << drop) - 1 if party.role == "A" else 0
+    return Additive(narrow(x.share, drop, out.ring_bits, bias), x.shape, out)
+
+
+def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
+    """e^(gain - s T) for T >= 0: additive shares in the format of the window.
+
+    Range: 0 <= T < 2^k - 2^digit ulp; a T up to 2^digit below 0 is right or yields 0. T beyond the window
+    yields exactly 0. Error: `Window.error`. Cost at ring 16: 42 bits online and 216 offline an element; 3
+    rounds (3 or 4 for ring 32, 5 for ring 64). Security: c is masked full-width, the range bits one-time;
+    factors are dealt as additive shares in Z_2^64.
+    """
+    product = yield from exp_products(party, x, how)
+    return rounded(party, product, how.out)
+
+
+def exp_negative_cost(count: int, ring: int, how: Window) -> Cost:
+    """Cost of `exp_negative`."""
+    low, high = _digits(how, ring)
+    words = word_count(count, ring)
+    cost = exchanged(count, ring) + dealt((onehot_planes(low) + onehot_planes(high)) * words, ring)
+    for outputs in _steps(len(high)):
+        cost = cost + evaluate_cost(outputs, words, ring)
+    return cost + open_bits_cost(2 * words, ring) + dealt(3 * count, _WIDE)
