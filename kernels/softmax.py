@@ -150,10 +150,19 @@ def _integer_mask(party: Party, mask: Rss) -> Protocol[Rss]:
     return (yield from upcast(party, mask.retagged(Fxp(mask.fxp.ring_bits, 0)), 64))
 
 
+def _landed(how: Plan, out: Fxp) -> tuple[Fxp, tuple[float, float] | None]:
+    """(format of the last product, its range if that lets it be lifted straight to `out`)."""
+    small = how.landing
+    if small.ring_bits < out.ring_bits == how.inner.ring_bits and small.fraction_bits == out.fraction_bits:
+        return out, (-4 * out.ulp, 1.05)  # probabilities, but for rounding
+    return small, None
+
+
 def _quotient(party: Party, numerators: Rss, reciprocals: Rss, how: Plan, out: Fxp) -> Protocol[Rss]:
     """Probabilities: the last product where `how.landing` says, then a cast to the output's format."""
-    product = yield from multiply(party.at("divide"), numerators, reciprocals, how.landing)
-    if how.landing.ring_bits < out.ring_bits and how.landing.fraction_bits == out.fraction_bits:
+    landing, values = _landed(how, out)
+    product = yield from multiply(party.at("divide"), numerators, reciprocals, landing, values)
+    if landing.ring_bits < out.ring_bits and landing.fraction_bits == out.fraction_bits:
         # positive but for rounding, and 1.0 may lie beyond what the default bias admits
         return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=4))
     return (yield from convert(party.at("cast"), product, out))
@@ -161,8 +170,9 @@ def _quotient(party: Party, numerators: Rss, reciprocals: Rss, how: Plan, out: F
 
 def _quotient_cost(how: Plan, out: Fxp) -> Cost:
     shape = (how.length, *how.rows)
-    last = multiply_cost(shape, how.inner, how.inverted, how.landing)
-    return last + convert_cost(shape, how.landing, out)
+    landing, values = _landed(how, out)
+    last = multiply_cost(shape, how.inner, how.inverted, landing, values)
+    return last + convert_cost(shape, landing, out)
 
 
 def _cost(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> Cost:
