@@ -17,16 +17,21 @@ from ditto_kernels.truncate import convert, convert_cost
 
 _LOG2_E = math.log2(math.e)
 _WIDE = 64
+_COARSE = 1e-3  # an error beyond that is worth a cast
 
 
 def _plan(fxp: Fxp, out: Fxp, lo: float, hi: float) -> tuple[Window, int]:
     """(window, hi in ulp) of the exponential of values in [lo, hi]."""
     top = math.ceil(hi / fxp.ulp)
     gain = top * fxp.ulp
-    narrow = out
+    finest = Fxp(32, max(0, 29 - math.ceil(gain * _LOG2_E)))
     if out.ring_bits == _WIDE:
-        narrow = Fxp(32, max(0, min(out.fraction_bits, 29 - math.ceil(gain * _LOG2_E))))
-    return window(fxp, 1.0, narrow, gain, gain - lo), top
+        return window(fxp, 1.0, Fxp(32, min(out.fraction_bits, finest.fraction_bits)), gain, gain - lo), top
+    how = window(fxp, 1.0, out, gain, gain - lo)
+    if how.error > _COARSE and (out.ring_bits, out.fraction_bits) < (32, finest.fraction_bits):
+        # Factors have the bits that the result leaves them: more of those, and a cast, serve a wide range.
+        how = window(fxp, 1.0, finest, gain, gain - lo)
+    return how, top
 
 
 def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Protocol[Rss]:
@@ -56,7 +61,8 @@ def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> float:
     assert x.fxp is not None
     how, top = _plan(x.fxp, out, lo, hi)
     cut = math.exp(top * x.fxp.ulp) * 2.0**-how.reach
-    return how.error + (cut if how.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
+    dropped = 1.5 * out.ulp if how.out.fraction_bits > out.fraction_bits else 0.0
+    return how.error + dropped + (cut if how.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
 
 
 def _reference(x: Array, **_: float) -> Array:
