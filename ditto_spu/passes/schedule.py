@@ -17,8 +17,10 @@ from ditto_spu.report import Triple
 LEVEL = 1.15  # busiest party over the mean: levelling further would cut kernels, which costs some time
 Dealers = tuple[int, ...]
 _WHOLE: tuple[Dealers, ...] = ((0,), (1,), (2,))
-_CUT: tuple[Dealers, ...] = ((0, 1), (1, 2), (0, 2), (0, 1, 2))
+_HALVES: tuple[Dealers, ...] = ((0, 1), (1, 2), (0, 2))
+_THIRDS: tuple[Dealers, ...] = ((0, 1, 2),)
 _TRIED = 3  # of the dearest kernels, for the next cut
+Cuts = Mapping[int, tuple[Dealers, ...]]  # kernels in parts, and who may deal for these
 
 
 def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
@@ -42,28 +44,29 @@ def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
 def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
     """Choose the dealers that level the bytes sent by the three parties.
 
-    While the busiest party sends more than LEVEL times the mean, one more kernel is cut into parts with a
-    dealer each: of the dearest few the one that helps most.
+    While the busiest party sends more than LEVEL times the mean, one more of the dearest kernels is cut, in
+    halves or thirds with a dealer each: the first cut that is enough, or else the one that helps most.
     """
     kernels = {number: step for number, step in enumerate(steps) if isinstance(step, KernelStep)}
     dearest = sorted(kernels, key=lambda each: -sum(_by_dealers(kernels[each], variables, (0,))))
     whole = [number for number in dearest if _divisible(kernels[number], variables)]
-    shared: frozenset[int] = frozenset()
-    while True:
-        dealers, totals = _choose(kernels, variables, dearest, shared)
-        if max(totals) * PARTIES <= LEVEL * sum(totals) or not whole:
-            break
-        tried = {
-            number: max(_choose(kernels, variables, dearest, shared | {number})[1])
-            for number in whole[:_TRIED]
-        }
-        best = min(tried, key=lambda number: tried[number])
-        shared |= {best}
-        whole.remove(best)
+    cuts: Cuts = {}
+    dealers, totals = _choose(kernels, variables, dearest, cuts)
+    while not _level(totals) and whole:
+        tried = [{**cuts, number: options} for options in (_HALVES, _THIRDS) for number in whole[:_TRIED]]
+        sums = [_choose(kernels, variables, dearest, each)[1] for each in tried]
+        enough = [each for each, sent in zip(tried, sums, strict=True) if _level(sent)]
+        cuts = enough[0] if enough else tried[sums.index(min(sums, key=max))]
+        whole = [number for number in whole if number not in cuts]
+        dealers, totals = _choose(kernels, variables, dearest, cuts)
     return [
         replace(step, dealers=dealers[number]) if isinstance(step, KernelStep) else step
         for number, step in enumerate(steps)
     ]
+
+
+def _level(totals: Sequence[int]) -> bool:
+    return max(totals) * PARTIES <= LEVEL * sum(totals)
 
 
 def _divisible(step: KernelStep, variables: Sequence[Var]) -> bool:
@@ -75,7 +78,7 @@ def _choose(
     kernels: Mapping[int, KernelStep],
     variables: Sequence[Var],
     dearest: Sequence[int],
-    shared: frozenset[int],
+    cuts: Cuts,
 ) -> tuple[dict[int, Dealers], list[int]]:
     """The dearest steps choose first, each the dealers that leave the busiest party least busy."""
     totals = [0, 0, 0]
@@ -83,7 +86,7 @@ def _choose(
     for number in dearest:
         step = kernels[number]
         turn = len(chosen) % PARTIES  # among equals they take turns
-        options = _CUT if number in shared else (*_WHOLE[turn:], *_WHOLE[:turn])
+        options = cuts.get(number, (*_WHOLE[turn:], *_WHOLE[:turn]))
         sums = {
             dealers: [a + b for a, b in zip(totals, _by_dealers(step, variables, dealers), strict=True)]
             for dealers in options
