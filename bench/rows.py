@@ -10,6 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ditto_spu.report import LAN, WAN, Network, predicted_seconds
+
 BASELINES = {"puma": "PUMA", "mpcformer": "MPCFormer"}  # their rows' config, and what the table calls them
 
 
@@ -61,7 +63,39 @@ def table(rows: Sequence[dict[str, Any]]) -> Group:
             f"{row['peak_memory_bytes'] / 1e9:.2f}",
         )
     notes = {row["config"]: row["note"] for row in rows if "note" in row}
-    return Group(shown, *(Text(f"{config}: {note}") for config, note in notes.items()))
+    predicted = [_predictions(rows, measured, baselines)] if baselines else []
+    return Group(shown, *predicted, *(Text(f"{config}: {note}") for config, note in notes.items()))
+
+
+def predicted(row: dict[str, Any], network: Network) -> float:
+    """Seconds on a network; where nobody counts rounds, messages stand in for them: an upper bound."""
+    rounds = max(row["messages_per_party"]) if row["rounds"] is None else row["rounds"]
+    return predicted_seconds(network, row["seconds"], row["bytes_sent_per_party"], rounds)
+
+
+def _predictions(
+    rows: Sequence[dict[str, Any]], measured: dict[tuple[str, str], dict[str, Any]], baselines: Sequence[str]
+) -> Table:
+    """compute + bytes / bandwidth + rounds x RTT / 2, everything online, and the baselines' over it."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("predicted seconds")
+    shown.add_column("config")
+    for network in (LAN, WAN):
+        for title in (network.name, *(f"{BASELINES[name]} / ours" for name in baselines)):
+            shown.add_column(title, justify="right")
+    for row in rows:
+        cells = []
+        for network in (LAN, WAN):
+            own = predicted(row, network)
+            beside = [measured.get((row["case"], name)) for name in baselines]
+            ratios = (
+                "" if each is None or row["config"] in BASELINES else f"{predicted(each, network) / own:.1f}"
+                for each in beside
+            )
+            cells += [f"{own:.2f}", *ratios]
+        shown.add_row(row["case"], row["config"], *cells)
+    shown.caption = "for PUMA, messages bound the rounds"
+    return shown
 
 
 Beside = Sequence[dict[str, Any] | None]

@@ -108,7 +108,7 @@ class Comparison:
                 _cell(self.speed_up(row), "{:.1f}x"),
                 _cell(self.predicted(row, LAN), "{:.1f}"),
                 _cell(self.predicted(row, WAN), "{:.1f}"),
-                _cell(row.max_abs_error, "{:.4f}"),
+                _cell(row.max_abs_error, "{:.4f}" if (row.max_abs_error or 0) < 100 else "{:.0e}"),
                 _cell(row.cosine, "{:.5f}"),
             )
         # Beside the numbers, notes would make the table too wide for a terminal.

@@ -162,7 +162,8 @@ def test_a_row_whose_offline_part_is_apart_gets_columns_of_its_own():
         "bytes_sent_per_party": [6e7] * 3,
     }
     lines = shown(table([row, puma])).splitlines()
-    (line,) = (each.split() for each in lines if "ditto:ahead" in each)
+    line, predicted = (each.split() for each in lines if "ditto:ahead" in each)
+    assert predicted[2:] == ["2.01", "15.0", "2.14", "14.6"]  # 4 MB and 3 rounds; the baseline's 60 MB
     assert line[2:10] == ["2.000", "15.0", "1.500", "20.0", "4.00", "15.0", "3.00", "20.0"]
     assert "online" not in shown(table([row | {"online_seconds": 2.0}]))
 
