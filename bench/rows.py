@@ -23,14 +23,11 @@ def table(rows: Sequence[dict[str, Any]]) -> Group:
     measured = {(row["case"], row["config"]): row for row in rows}
     baselines = [name for name in BASELINES if any(row["config"] == name for row in rows)]
     ratios = [f"{BASELINES[name]} / ours" for name in baselines]
-    apart = any(row["seconds"] != row.get("online_seconds", row["seconds"]) for row in rows)
     for title in (
         "seconds",
         *ratios,
-        *(["online s", *ratios] if apart else []),
         "MB sent",
         *ratios,
-        *(["online MB", *ratios] if apart else []),
         "busiest / mean",
         "messages",
         "rounds",
@@ -50,10 +47,8 @@ def table(rows: Sequence[dict[str, Any]]) -> Group:
             row["config"],
             f"{row['seconds']:.3f}",
             *(_ratio(each and each["seconds"], row["seconds"]) for each in beside),
-            *(_online_seconds(row, beside) if apart else []),
             f"{mean / 1e6:.2f}",
             *(_ratio(each and sum(each["bytes_sent_per_party"]), sum(sent)) for each in beside),
-            *(_online_bytes(row, beside) if apart else []),
             f"{max(sent) / mean:.2f}" if mean else "-",
             f"{sum(row['messages_per_party']) / 3:.0f}",
             "-" if row["rounds"] is None else str(row["rounds"]),
@@ -63,8 +58,10 @@ def table(rows: Sequence[dict[str, Any]]) -> Group:
             f"{row['peak_memory_bytes'] / 1e9:.2f}",
         )
     notes = {row["config"]: row["note"] for row in rows if "note" in row}
-    predicted = [_predictions(rows, measured, baselines)] if baselines else []
-    return Group(shown, *predicted, *(Text(f"{config}: {note}") for config, note in notes.items()))
+    apart = [row for row in rows if row["seconds"] != row.get("online_seconds", row["seconds"])]
+    others = [_online(apart, measured, baselines)] if apart else []
+    others += [_predictions(rows, measured, baselines)] if baselines else []
+    return Group(shown, *others, *(Text(f"{config}: {note}") for config, note in notes.items()))
 
 
 def predicted(row: dict[str, Any], network: Network) -> float:
@@ -98,19 +95,29 @@ def _predictions(
     return shown
 
 
-Beside = Sequence[dict[str, Any] | None]
-
-
-def _online_seconds(row: dict[str, Any], beside: Beside) -> list[str]:
-    """Of a request whose offline part was made ahead; a baseline does everything online."""
-    seconds = row.get("online_seconds", row["seconds"])
-    return [f"{seconds:.3f}", *(_ratio(each and each["seconds"], seconds) for each in beside)]
-
-
-def _online_bytes(row: dict[str, Any], beside: Beside) -> list[str]:
-    sent = sum(row["bytes_sent_per_party"]) - sum(row["offline_bytes_sent_per_party"])
-    ratios = (_ratio(each and sum(each["bytes_sent_per_party"]), sent) for each in beside)
-    return [f"{sent / 3e6:.2f}", *ratios]
+def _online(
+    rows: Sequence[dict[str, Any]], measured: dict[tuple[str, str], dict[str, Any]], baselines: Sequence[str]
+) -> Table:
+    """What is left of requests whose offline part was made ahead; a baseline does everything online."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("online only")
+    shown.add_column("config")
+    ratios = [f"{BASELINES[name]} / ours" for name in baselines]
+    for title in ("seconds", *ratios, "MB sent", *ratios):
+        shown.add_column(title, justify="right")
+    for row in rows:
+        beside = [measured.get((row["case"], name)) for name in baselines]
+        seconds = row["online_seconds"]
+        sent = sum(row["bytes_sent_per_party"]) - sum(row["offline_bytes_sent_per_party"])
+        shown.add_row(
+            row["case"],
+            row["config"],
+            f"{seconds:.3f}",
+            *(_ratio(each and each["seconds"], seconds) for each in beside),
+            f"{sent / 3e6:.2f}",
+            *(_ratio(each and sum(each["bytes_sent_per_party"]), sent) for each in beside),
+        )
+    return shown
 
 
 def _ratio(baseline: float | None, ours: float) -> str:

@@ -148,7 +148,7 @@ def test_sides_name_configuration_and_mode():
         sides.sides_of(["ditto"], ["online"])
 
 
-def test_a_row_whose_offline_part_is_apart_gets_columns_of_its_own():
+def test_a_row_whose_offline_part_is_apart_has_a_second_line():
     row = {
         "case": "c", "config": "ditto:ahead", "seconds": 2.0, "online_seconds": 1.5,
         "bytes_sent_per_party": [4e6, 4e6, 4e6], "offline_bytes_sent_per_party": [1e6, 1e6, 1e6],
@@ -162,9 +162,10 @@ def test_a_row_whose_offline_part_is_apart_gets_columns_of_its_own():
         "bytes_sent_per_party": [6e7] * 3,
     }
     lines = shown(table([row, puma])).splitlines()
-    line, predicted = (each.split() for each in lines if "ditto:ahead" in each)
+    whole, online, predicted = (each.split() for each in lines if "ditto:ahead" in each)
+    assert whole[2:6] == ["2.000", "15.0", "4.00", "15.0"]
+    assert online[2:] == ["1.500", "20.0", "3.00", "20.0"]
     assert predicted[2:] == ["2.01", "15.0", "2.14", "14.6"]  # 4 MB and 3 rounds; the baseline's 60 MB
-    assert line[2:10] == ["2.000", "15.0", "1.500", "20.0", "4.00", "15.0", "3.00", "20.0"]
     assert "online" not in shown(table([row | {"online_seconds": 2.0}]))
 
 
