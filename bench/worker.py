@@ -13,10 +13,12 @@ import numpy as np
 
 from bench.mpcformer.side import Mpcformer
 from bench.sides import ANSWER, split_side
+from ditto_kernels.rss import PARTIES
 from ditto_spu import secure
 from ditto_spu.comparison import accuracy
 from ditto_spu.models import Program, named_model
 from ditto_spu.peers.puma import run_puma
+from ditto_spu.report import CostReport, Triple
 
 
 class Ours:
@@ -27,28 +29,37 @@ class Ours:
         self._program, self._ahead = program, mode != "whole"
         function = secure(program.fn, config=config, public=program.public, masked=mode == "masked")
         self._secure = function.hold(**program.held)
-        self._result: Any = None
+        self._turns = PARTIES if mode == "masked" else 1  # requests that differ in who deals
+        self._reports: list[CostReport] = []
+        self._outputs: Any = None
 
     def warm(self) -> dict[str, Any]:
-        return self.run()
+        return [self.run() for _ in range(self._turns)][-1]
 
     def run(self) -> dict[str, Any]:
         inputs = self._program.inputs
         material = self._secure.precompute(*inputs) if self._ahead else None
-        self._result = self._secure.run(*inputs, material=material)
-        report = self._result.report
+        result = self._secure.run(*inputs, material=material)
+        self._outputs, report = result.outputs, result.report
+        self._reports = [*self._reports, report][-self._turns :]
         return {"seconds": report.offline_seconds + report.seconds, "online_seconds": report.seconds}
 
     def report(self) -> dict[str, Any]:
-        report = self._result.report
+        """Bytes and messages are those of a request, on average over the turns."""
+        last = self._reports
         return {
-            "bytes_sent_per_party": report.bytes_sent_per_party,
-            "offline_bytes_sent_per_party": report.offline_bytes_sent_per_party,
-            "messages_per_party": report.messages_per_party,
-            "rounds": report.rounds,
+            "bytes_sent_per_party": _mean([each.bytes_sent_per_party for each in last]),
+            "offline_bytes_sent_per_party": _mean([each.offline_bytes_sent_per_party for each in last]),
+            "messages_per_party": _mean([each.messages_per_party for each in last]),
+            "rounds": last[-1].rounds,
             "peak_memory_bytes": _peak_memory(),
-            **_errors(self._program, self._result.outputs),
+            **_errors(self._program, self._outputs),
         }
+
+
+def _mean(triples: list[Triple]) -> Triple:
+    a, b, c = (sum(each) // len(triples) for each in zip(*triples, strict=True))
+    return (a, b, c)
 
 
 class Puma:

@@ -13,7 +13,7 @@ from ditto_kernels.party import Party
 from ditto_kernels.spread import parts
 from ditto_spu import ir
 from ditto_spu.executor import Observer, Value, as_planned, joint, kernel_protocol, linear
-from ditto_spu.plan import MASK_DEALER, KernelStep, LocalStep, Plan, PublicStep, Step, used
+from ditto_spu.plan import KernelStep, LocalStep, Plan, PublicStep, Step, used
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def run_ahead(plan: Plan, party: Party, inputs: Sequence[Value], observe: Observ
     two components: it then computes its part of every value. `observe` sees what that party computes.
     """
     party = in_phase(as_planned(plan, party), "ahead")
-    masking = plan.masked and party.rank == MASK_DEALER
+    masking = party.rank == plan.mask_dealer
     env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
     kept = _needed_online(plan) if masking else frozenset()
     sends: dict[int, list[Send]] = {}

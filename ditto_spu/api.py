@@ -12,11 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from ditto_kernels.rss import PARTIES
 from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
 from ditto_spu.compiler import Lowered, compile_call
 from ditto_spu.config import load_config
 from ditto_spu.frontend import check_held, trace, whole_call
 from ditto_spu.material import Material
+from ditto_spu.plan import Plan
 from ditto_spu.precompute import NOTHING_HELD, Held, precompute
 from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
@@ -41,7 +43,8 @@ def secure(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
         lengths.
     static_argnums, static_argnames: as in jax.jit.
     masked: keep every value as a masked one that two parties hold, with masks that the third knows. Products
-        take one round and half the bytes online, and the third party works ahead of the inputs.
+        take one round and half the bytes online, and the third party works ahead of the inputs. Requests take
+        turns in who that is.
     checked: verify every declared range while simulating. seed: reproducible and INSECURE randomness.
     """
     if fn is None:
@@ -72,6 +75,7 @@ class SecureFunction:
         self._checked = checked
         self._seed = seed
         self._compiled: dict[Any, Lowered] = {}
+        self._turn = 0
         self._holding: dict[str, Any] = {}
         self._held: dict[str, Held] = {}
         functools.update_wrapper(self, fn)
@@ -94,14 +98,15 @@ class SecureFunction:
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
         values = self._leaves(args, kwargs)
+        plan = self._turned(lowered.plan, material)
         done = simulate(
-            lowered.plan,
+            plan,
             values,
             seed=self._seed,
             checked=self._checked,
             progress=progress,
             material=material,
-            held=self._shares(lowered, values),
+            held=self._shares(plan, values),
         )
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, done.report)
@@ -114,7 +119,8 @@ class SecureFunction:
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
         values = self._leaves(args, kwargs)
-        made = precompute(lowered.plan, values, seed=self._seed, held=self._shares(lowered, values))
+        plan = self._turned(lowered.plan)
+        made = precompute(plan, values, seed=self._seed, held=self._shares(plan, values))
         return made if folder is None else made.save(Path(folder))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
@@ -136,7 +142,8 @@ class SecureFunction:
     def hold(self, **arguments: Any) -> SecureFunction:
         """The same function with arguments given once and for all, such as weights.
 
-        They are shared at the first call and serve all later ones, which leave them out.
+        They are shared at the first call and serve all later ones, which leave them out; masked shares once
+        for each party's turn to deal.
         """
         check_held(self._fn, arguments)
         return self._like(self._config, self._holding | arguments)
@@ -147,9 +154,19 @@ class SecureFunction:
             return args, kwargs
         return (), whole_call(self._fn, self._holding, args, kwargs)
 
-    def _shares(self, lowered: Lowered, values: list[Any]) -> Held:
+    def _turned(self, plan: Plan, material: Material | None = None) -> Plan:
+        """With masked shares requests take turns in who deals (not if seeded), or follow their material."""
+        if not plan.masked:
+            return plan
+        if material is not None:
+            turns = (plan.dealt_by(dealer) for dealer in range(PARTIES))
+            return next((each for each in turns if each.hash() == material.plan), plan)
+        dealer = self._turn % PARTIES
+        self._turn += self._seed is None
+        return plan.dealt_by(dealer)
+
+    def _shares(self, plan: Plan, values: list[Any]) -> Held:
         """The held arguments' shares for this plan."""
-        plan = lowered.plan
         key = plan.hash()
         if self._holding and key not in self._held:
             places = [i for i, each in enumerate(plan.inputs) if each.path.split("/")[0] in self._holding]

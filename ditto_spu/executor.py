@@ -26,7 +26,6 @@ from ditto_kernels.spread import spread
 from ditto_spu import ir
 from ditto_spu.errors import PartyError, RangeError
 from ditto_spu.plan import (
-    MASK_DEALER,
     KernelStep,
     LocalInput,
     LocalStep,
@@ -115,7 +114,7 @@ def execute(
 
 def as_planned(plan: Plan, party: Party) -> Party:
     """The party in the plan's mode: masked shares have one dealer for everything."""
-    return replace(party, masked=True, dealer=MASK_DEALER) if plan.masked else party
+    return party if plan.mask_dealer is None else replace(party, masked=True, dealer=plan.mask_dealer)
 
 
 def joint(step: Step) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ditto_kernels.ring import Fxp
 
 Attributes = tuple[tuple[str, object], ...]
-MASK_DEALER = 0  # of masked shares: it holds components 0 and 1, which a client draws at random
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,19 @@ class Plan:
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
     stages: tuple[tuple[int, ...], ...]  # numbers of steps; the kernels of one stage share rounds
-    masked: bool = False  # MASK_DEALER's components of every value are masks: it works ahead of the inputs
+    mask_dealer: int | None = None  # whose components of every value are masks, if shares are masked
+
+    @property
+    def masked(self) -> bool:
+        """Whether shares are masked: one party deals for everything, and works ahead of the inputs."""
+        return self.mask_dealer is not None
+
+    def dealt_by(self, dealer: int) -> Plan:
+        """The same plan with masked shares of that dealer: requests can take turns."""
+        steps = tuple(
+            replace(step, dealers=(dealer,)) if isinstance(step, KernelStep) else step for step in self.steps
+        )
+        return replace(self, steps=steps, mask_dealer=dealer)
 
     def hash(self) -> str:
         """A short digest of everything that parties must agree on."""

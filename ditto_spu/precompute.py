@@ -23,7 +23,7 @@ from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import PARTIES, Rss
 from ditto_spu.ahead import Ahead, run_ahead
 from ditto_spu.material import Material, Sizes
-from ditto_spu.plan import MASK_DEALER, Plan, Step
+from ditto_spu.plan import Plan, Step
 
 RandomBytes = Callable[[int], bytes]
 Observer = Callable[[int, int, Step, Sequence[Any]], None]  # rank, step's number, step, results
@@ -71,12 +71,12 @@ def precompute(
     alone works, otherwise each party deals its part, as threads.
     """
     keys, key = fresh_keys(key_seed(seed)), client_key(seed)
-    masks = _masks(plan, random_bytes(key), held) if plan.masked else {}
+    masks = {} if plan.mask_dealer is None else _masks(plan, plan.mask_dealer, random_bytes(key), held)
     made: list[Ahead | None] = [None] * PARTIES
     failures: list[BaseException] = []
 
     def work(rank: int) -> None:
-        known = masks if rank == MASK_DEALER else {}
+        known = masks if rank == plan.mask_dealer else {}
         inputs = [
             _input(plan, entry.var, value, known) for entry, value in zip(plan.inputs, values, strict=True)
         ]
@@ -103,17 +103,17 @@ def precompute(
         for sends in each.sends.values():
             for send in sends:
                 boxes[send.to][rank, send.tag] = np.asarray(send.array)
-    known = finished[MASK_DEALER].known
+    known = None if plan.mask_dealer is None else finished[plan.mask_dealer].known
     return Material(plan.hash(), held.token, keys, key, boxes, known, (sizes[0], sizes[1], sizes[2]), seconds)
 
 
-def _masks(plan: Plan, source: RandomBytes, held: Held) -> dict[int, Rss]:
+def _masks(plan: Plan, dealer: int, source: RandomBytes, held: Held) -> dict[int, Rss]:
     """The dealer's components of every secret input, as the client will draw them when it shares."""
     masks = {}
     for place, entry in enumerate(plan.inputs):
         info = plan.vars[entry.var]
         if place in held.parts:
-            masks[entry.var] = held.parts[place][MASK_DEALER]
+            masks[entry.var] = held.parts[place][dealer]
         elif info.fxp is not None:
             mine, following = (_component(info.shape, info.fxp, source) for _ in range(2))
             masks[entry.var] = Rss(mine, following, info.fxp)

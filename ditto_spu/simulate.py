@@ -22,7 +22,7 @@ from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import StepRecord, execute, prepare
 from ditto_spu.material import Material
-from ditto_spu.plan import MASK_DEALER, Input, Plan, SpuStep, Step, Var, kind
+from ditto_spu.plan import Input, Plan, SpuStep, Step, Var, kind
 from ditto_spu.precompute import (
     NOTHING_HELD,
     Held,
@@ -35,8 +35,6 @@ from ditto_spu.precompute import (
 from ditto_spu.report import ZERO, CostReport, CostRow, Triple
 from ditto_spu.spu_backend import create_links
 from ditto_spu.spu_steps import SpuLog, SpuSteps, compile_steps
-
-_REPORTER = 1  # the party that reports progress: with masked shares party 0 works ahead
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,11 @@ def simulate(
         material = precompute(plan, values, seed=seed, observe=observe_dealer, held=held)
     source = random_bytes(client_key(seed) if material is None else material.client_key)
     shared = [
-        held.parts[place] if place in held.parts else _share_input(entry, plan.vars[entry.var], value, source)
+        held.parts[place] if place in held.parts else _share_input(plan, entry, value, source)
         for place, (entry, value) in enumerate(zip(plan.inputs, values, strict=True))
     ]
     programs = compile_steps(plan)
+    reporter = 0 if plan.mask_dealer is None else (plan.mask_dealer + 1) % 3  # a party that is not away
     if material is not None:
         material.take(plan.hash(), held.token)
     with ExitStack() as stack:
@@ -96,14 +95,14 @@ def simulate(
             def observe(number: int, step: Step, results: Sequence[Any]) -> None:
                 if checker is not None:
                     checker.observe(party.rank, number, step, results)
-                if progress is not None and party.rank == _REPORTER:
+                if progress is not None and party.rank == reporter:
                     progress(number + 1, len(plan.steps))
 
             mine = [each[party.rank] for each in shared]
             known = None
             if material is not None:
                 party = in_phase(party, "online")
-                known = material.known if party.rank == MASK_DEALER else None
+                known = material.known if party.rank == plan.mask_dealer else None
             return execute(plan, party, link, mine, spu[party.rank], observe, known)
 
         started = time.perf_counter()
@@ -130,23 +129,23 @@ def hold(plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | N
     shared = {}
     for place in places:
         entry = plan.inputs[place]
-        parts = _share_input(entry, plan.vars[entry.var], values[place], source)
+        parts = _share_input(plan, entry, values[place], source)
         shared[place] = [part.kept() if isinstance(part, Rss) else part for part in parts]
     return Held(shared, secrets.token_hex(8))
 
 
 def _share_input(
-    entry: Input, var: Var, value: Any, source: RandomBytes
+    plan: Plan, entry: Input, value: Any, source: RandomBytes
 ) -> Sequence[Rss] | Sequence[NDArray[Any]]:
-    array = np.asarray(value)
+    array, var, dealer = np.asarray(value), plan.vars[entry.var], plan.mask_dealer or 0
     if tuple(array.shape) != var.shape:
         raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {var.shape}")
     if var.fxp is None:
         return [array] * 3
     if var.fxp.fraction_bits == 0 and not np.issubdtype(np.dtype(var.dtype), np.floating):
-        return share(array.astype(np.int64), var.fxp, source)
+        return share(array.astype(np.int64), var.fxp, source, dealer)
     try:
-        return share(encode(array, var.fxp), var.fxp, source)
+        return share(encode(array, var.fxp), var.fxp, source, dealer)
     except ValueError as error:
         raise RangeError(
             f"secret argument '{entry.path}': {error}; scale it, or choose a wider format by a rule for its "

@@ -49,18 +49,18 @@ class Rss:
         return replace(self, prepared={})
 
 
-def share(elements: NDArray[Any], fxp: Fxp, random_bytes: Any) -> tuple[Rss, Rss, Rss]:
-    """Split ring elements into three parts (client side). `random_bytes(n)` is a cryptographic source."""
+def share(elements: NDArray[Any], fxp: Fxp, random_bytes: Any, dealer: int = 0) -> tuple[Rss, Rss, Rss]:
+    """Split ring elements into three parts (client side). `random_bytes(n)` is a cryptographic source.
+
+    The two components of `dealer` are drawn, whatever the elements are: masks, where shares are to be masked.
+    """
     value = np.asarray(elements, dtype=fxp.dtype, order="C")
     first, second = (
         np.frombuffer(random_bytes(value.nbytes), dtype=fxp.dtype).reshape(value.shape) for _ in range(2)
     )
-    components = (first, second, value - first - second)
-    return (
-        Rss(components[0], components[1], fxp),
-        Rss(components[1], components[2], fxp),
-        Rss(components[2], components[0], fxp),
-    )
+    drawn = (first, second, value - first - second)
+    x0, x1, x2 = (drawn[(component - dealer) % PARTIES] for component in range(PARTIES))
+    return Rss(x0, x1, fxp), Rss(x1, x2, fxp), Rss(x2, x0, fxp)
 
 
 def reconstruct(parts: Sequence[Rss]) -> NDArray[Any]:

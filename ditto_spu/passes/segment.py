@@ -13,7 +13,6 @@ from ditto_spu.passes.operations import KERNEL_OPS, LAYOUT, op_name
 from ditto_spu.passes.schedule import balance, schedule
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.plan import (
-    MASK_DEALER,
     Attributes,
     Input,
     KernelStep,
@@ -86,11 +85,10 @@ def segment(
     _flush(builder)
     outputs = tuple(builder.use(each) for each in operations[-1].operands)
     public_step = _public_step(builder, operations[:-1])
-    steps = ([public_step] if public_step else []) + builder.steps
-    if not masked:
-        steps = balance(steps, builder.vars)
+    steps = balance(([public_step] if public_step else []) + builder.steps, builder.vars)
     variables, stages = tuple(builder.vars), schedule(steps)
-    return Plan(name, config, variables, tuple(inputs), tuple(steps), outputs, stages, masked)
+    plan = Plan(name, config, variables, tuple(inputs), tuple(steps), outputs, stages)
+    return plan.dealt_by(0) if masked else plan
 
 
 def _visit(builder: _Builder, op: ir.Op) -> None:
@@ -176,7 +174,7 @@ def _kernel(builder: _Builder, op: ir.Op, kind: str) -> None:
 def _add_kernel(
     builder: _Builder, path: str, name: str, inputs: tuple[int, ...], var: int, attributes: Attributes
 ) -> None:
-    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, (MASK_DEALER,)))
+    builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, (0,)))
 
 
 def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attributes, list[ir.Value]]:
