@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +11,14 @@ from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from jax.experimental import enable_x64
 
 from ditto_kernels.ahead import nothing
 from ditto_kernels.link import Dealt
-from ditto_kernels.local import fresh_keys
+from ditto_kernels.local import at_three_threads, fresh_keys
 from ditto_kernels.party import Party
 from ditto_kernels.prg import KEY_BYTES, Randomness
 from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import PARTIES, Rss
+from ditto_kernels.rss import Rss
 from ditto_spu.ahead import Ahead, run_ahead
 from ditto_spu.material import Material, Sizes
 from ditto_spu.plan import Plan, Step
@@ -72,31 +70,18 @@ def precompute(
     """
     keys, key = fresh_keys(key_seed(seed)), client_key(seed)
     masks = {} if plan.mask_dealer is None else _masks(plan, plan.mask_dealer, random_bytes(key), held)
-    made: list[Ahead | None] = [None] * PARTIES
-    failures: list[BaseException] = []
 
-    def work(rank: int) -> None:
+    def work(rank: int) -> Ahead:
         known = masks if rank == plan.mask_dealer else {}
         inputs = [
             _input(plan, entry.var, value, known) for entry, value in zip(plan.inputs, values, strict=True)
         ]
         seen = None if observe is None else lambda *what: observe(rank, *what)
-        try:
-            with enable_x64():
-                made[rank] = run_ahead(plan, Party(rank, Randomness(keys[rank])), inputs, seen)
-        except BaseException as failure:  # reaches the caller below
-            failures.append(failure)
+        return run_ahead(plan, Party(rank, Randomness(keys[rank])), inputs, seen)
 
     started = time.perf_counter()
-    threads = [threading.Thread(target=work, args=(rank,), name=f"dealer-{rank}") for rank in range(PARTIES)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    finished = at_three_threads(work)
     seconds = time.perf_counter() - started
-    finished = [each for each in made if each is not None]
     sizes = [_sizes(each) for each in finished]
     boxes: tuple[Dealt, Dealt, Dealt] = ({}, {}, {})
     for rank, each in enumerate(finished):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jax.experimental import enable_x64
 
 from ditto_kernels.link import Dealt, MemLink, Traffic, memory_links
 from ditto_kernels.party import Party
 from ditto_kernels.prg import KEY_BYTES, PairKeys, Randomness
+from ditto_kernels.rss import PARTIES
 
+T = TypeVar("T")
 Keys = tuple[PairKeys, PairKeys, PairKeys]
 
 
@@ -46,23 +48,39 @@ def run_three(
     """
     links = memory_links(timeout, dealt)
     keys = fresh_keys(seed) if keys is None else keys
-    results: list[Any] = [None] * 3
+
+    def work(rank: int) -> Any:
+        links[rank].observer = observer
+        return program(Party(rank, Randomness(keys[rank])), links[rank])
+
+    # Every failure, also KeyboardInterrupt, must stop the other two.
+    results = at_three_threads(work, lambda rank, failure: links[rank].abort(failure))
+    return results, [link.traffic() for link in links]
+
+
+def at_three_threads(
+    work: Callable[[int], T], failed: Callable[[int, BaseException], None] = lambda *_: None
+) -> list[T]:
+    """`work(rank)` at a thread each, with 64-bit types; the first exception of any reaches the caller.
+
+    `failed` is told of each exception, once the first is known.
+    """
+    results: dict[int, T] = {}
     failures: list[BaseException] = []
 
-    def work(rank: int) -> None:
+    def run(rank: int) -> None:
         try:
-            links[rank].observer = observer
             with enable_x64():
-                results[rank] = program(Party(rank, Randomness(keys[rank])), links[rank])
-        except BaseException as failure:  # every failure, also KeyboardInterrupt, must stop the other two
+                results[rank] = work(rank)
+        except BaseException as failure:  # raised below
             failures.append(failure)
-            links[rank].abort(failure)
+            failed(rank, failure)
 
-    threads = [threading.Thread(target=work, args=(rank,), name=f"party-{rank}") for rank in range(3)]
+    threads = [threading.Thread(target=run, args=(rank,), name=f"party-{rank}") for rank in range(PARTIES)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if failures:
         raise failures[0]
-    return results, [link.traffic() for link in links]
+    return [results[rank] for rank in range(PARTIES)]
