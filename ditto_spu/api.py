@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from ditto_spu.calibration import Calibration, load_calibration
 from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
 from ditto_spu.compiler import Lowered, compile_call
 from ditto_spu.config import load_config
-from ditto_spu.frontend import check_held, trace, whole_call
+from ditto_spu.errors import InputError
+from ditto_spu.frontend import Traced, check_held, trace, whole_call
 from ditto_spu.material import Material
+from ditto_spu.observe import Observed, Observer, Place
 from ditto_spu.precompute import NOTHING_HELD, Held, precompute
 from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
@@ -42,6 +45,9 @@ def secure(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
     static_argnums, static_argnames: as in jax.jit.
     masked: keep every value as a masked one that two parties hold, with masks that the third knows. Products
         take one round and half the bytes online, and the third party works ahead of the inputs.
+    calibration: of `calibrate`, or the path of its file: supplies ranges where no rule declares them, and is
+        held against every range that a protocol relies on (RangeError, or RangeWarning where it is close).
+    p_error: refuse plans that err beyond their bounds with a higher probability, or an unknown one.
     checked: verify every declared range while simulating. seed: reproducible and INSECURE randomness.
     """
     if fn is None:
@@ -62,6 +68,8 @@ class SecureFunction:
         static_argnames: str | Sequence[str] = (),
         masked: bool = False,
         checked: bool = False,
+        calibration: Calibration | str | Path | None = None,
+        p_error: float | None = None,
         seed: int | None = None,
     ) -> None:
         self._fn = fn
@@ -70,6 +78,10 @@ class SecureFunction:
         self._static: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
         self._masked = masked
         self._checked = checked
+        self._calibration = (
+            load_calibration(calibration) if isinstance(calibration, str | Path) else calibration
+        )
+        self._p_error = p_error
         self._seed = seed
         self._compiled: dict[Any, Lowered] = {}
         self._holding: dict[str, Any] = {}
@@ -124,14 +136,48 @@ class SecureFunction:
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lowered:
         key = self._key(args, kwargs)
         if key is None or key not in self._compiled:
-            traced = trace(self._fn, args, kwargs, public=self._public, **self._static)
             lowered = compile_call(
-                traced, self._config, getattr(self._fn, "__name__", "function"), self._masked
+                self._traced(args, kwargs),
+                self._config,
+                self._name,
+                self._masked,
+                self._calibration,
+                self._p_error,
             )
             if key is None:
                 return lowered
             self._compiled[key] = lowered
         return self._compiled[key]
+
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+        return trace(self._fn, args, kwargs, public=self._public, **self._static)
+
+    @property
+    def _name(self) -> str:
+        return getattr(self._fn, "__name__", "function")
+
+    def calibrate(self, batches: Iterable[Any]) -> Calibration:
+        """Run the plaintext program on every batch and record what values it holds, by path and op.
+
+        A batch is the arguments of one call: a tuple of positional ones, or a dictionary of named ones.
+        """
+        observers: dict[Any, Observer] = {}
+        values: dict[Place, Observed] = {}
+        count = 0
+        for count, batch in enumerate(batches, 1):  # noqa: B007  counts
+            args, kwargs = self._whole(*_call(batch))
+            key = self._key(args, kwargs)
+            observer = observers.get(key) or Observer(self._traced(args, kwargs))
+            observers = observers if key is None else {**observers, key: observer}
+            for place, seen in observer(self._leaves(args, kwargs)).items():
+                values[place] = values[place] + seen if place in values else seen
+        if not count:
+            raise InputError("calibrate was given no batch: it needs at least one call's arguments")
+        return Calibration(self._name, count, values)
+
+    def with_calibration(self, calibration: Calibration | str | Path) -> SecureFunction:
+        """The same function with ranges supplied and checked by a calibration."""
+        return self._like(self._config, self._holding, calibration)
 
     def hold(self, **arguments: Any) -> SecureFunction:
         """The same function with arguments given once and for all, such as weights.
@@ -160,13 +206,20 @@ class SecureFunction:
         """The same function under another configuration."""
         return self._like(config, self._holding)
 
-    def _like(self, config: ConfigSource, holding: Mapping[str, Any]) -> SecureFunction:
+    def _like(
+        self,
+        config: ConfigSource,
+        holding: Mapping[str, Any],
+        calibration: Calibration | str | Path | None = None,
+    ) -> SecureFunction:
         other = SecureFunction(
             self._fn,
             config=config,
             public=self._public,
             masked=self._masked,
             checked=self._checked,
+            calibration=self._calibration if calibration is None else calibration,
+            p_error=self._p_error,
             seed=self._seed,
             **self._static,
         )
@@ -271,3 +324,24 @@ class SecureFunction:
         except TypeError:
             return None
         return key
+
+
+def calibrate(fn: Callable[..., Any], batches: Iterable[Any], **options: Any) -> Calibration:
+    """What values `fn` holds on these batches: see `SecureFunction.calibrate`.
+
+    fn: a function that `secure` made, or a plain one with `secure`'s options (`public`, `static_argnums`).
+    """
+    function = fn if isinstance(fn, SecureFunction) else SecureFunction(fn, **options)
+    return function.calibrate(batches)
+
+
+def _call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(positional, named) arguments of one batch."""
+    if isinstance(batch, Mapping):
+        return (), dict(batch)
+    if not isinstance(batch, tuple):
+        raise InputError(
+            f"a batch is the tuple or dictionary of one call's arguments, not a {type(batch).__name__}: "
+            "write (x,) for a function of one argument"
+        )
+    return batch, {}

@@ -38,14 +38,18 @@ def _declared_range(op: ir.Op) -> None:
     natural = ir.attribute(op, "ditto.natural")
     if natural is not None:
         product = Fxp.parse(natural)
-        narrow = fxp.ring_bits <= product.ring_bits - (product.fraction_bits - fxp.fraction_bits)
-        spare = 1.0 if narrow else 0.5
-        if bound >= product.limit * spare:
+        if bound >= product_room(product, fxp):
             raise RangeError(
                 f"{_place(op)}: before truncation the product has {product.fraction_bits} fraction bits and "
-                f"holds only |x| < {product.limit * spare:g}, but the declared range is {bound:g}: give its "
-                f'operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
+                f"holds only |x| < {product_room(product, fxp):g}, but the declared range is {bound:g}: give "
+                f'its operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
             )
+
+
+def product_room(product: Fxp, result: Fxp) -> float:
+    """What a product may reach before it is truncated to `result`, which may need a spare bit."""
+    narrow = result.ring_bits <= product.ring_bits - (product.fraction_bits - result.fraction_bits)
+    return product.limit if narrow else product.limit / 2
 
 
 def _bits(bound: float) -> int:
