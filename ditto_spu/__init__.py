@@ -8,12 +8,14 @@ from ditto_spu.errors import DittoError
 from ditto_spu.material import Material
 from ditto_spu.material import load as load_material
 from ditto_spu.report import CostReport
+from ditto_spu.search import ErrorBudget, search
 
 __all__ = [
     "Calibration",
     "Comparison",
     "CostReport",
     "DittoError",
+    "ErrorBudget",
     "Material",
     "Result",
     "SecureFunction",
@@ -21,5 +23,6 @@ __all__ = [
     "load_calibration",
     "load_config",
     "load_material",
+    "search",
     "secure",
 ]

@@ -12,14 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from ditto_spu.calibration import Calibration, load_calibration
+from ditto_spu.calibration import Calibration, collect, load_calibration
 from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
 from ditto_spu.compiler import Lowered, compile_call
 from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
 from ditto_spu.frontend import Traced, check_held, trace, whole_call
 from ditto_spu.material import Material
-from ditto_spu.observe import Observed, Observer, Place
 from ditto_spu.precompute import NOTHING_HELD, Held, precompute
 from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
@@ -161,19 +160,12 @@ class SecureFunction:
 
         A batch is the arguments of one call: a tuple of positional ones, or a dictionary of named ones.
         """
-        observers: dict[Any, Observer] = {}
-        values: dict[Place, Observed] = {}
-        count = 0
-        for count, batch in enumerate(batches, 1):  # noqa: B007  counts
-            args, kwargs = self._whole(*_call(batch))
-            key = self._key(args, kwargs)
-            observer = observers.get(key) or Observer(self._traced(args, kwargs))
-            observers = observers if key is None else {**observers, key: observer}
-            for place, seen in observer(self._leaves(args, kwargs)).items():
-                values[place] = values[place] + seen if place in values else seen
-        if not count:
-            raise InputError("calibrate was given no batch: it needs at least one call's arguments")
-        return Calibration(self._name, count, values)
+        return collect(self._name, map(self.call, batches))
+
+    def call(self, batch: Any) -> tuple[Traced, list[Any]]:
+        """A batch, as for `calibrate`, traced, and its arrays in the order of the program's arguments."""
+        args, kwargs = self._whole(*_call(batch))
+        return self._traced(args, kwargs), self._leaves(args, kwargs)
 
     def with_calibration(self, calibration: Calibration | str | Path) -> SecureFunction:
         """The same function with ranges supplied and checked by a calibration."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from rich import box
 from rich.table import Table
 
 from ditto_spu.errors import InputError
-from ditto_spu.observe import Observed, Place
+from ditto_spu.frontend import Traced
+from ditto_spu.observe import Observed, Observer, Place
 
 VERSION = 1
 PERCENTILES = (50.0, 99.0, 99.9)
@@ -63,6 +64,22 @@ class Calibration:
             table.add_row(path, op, f"{seen.least:.4g}", f"{seen.most:.4g}", *shares, also)
         table.caption = f"{self.function}: {self.batches} calls; percentiles are of magnitudes"
         return table
+
+
+def collect(function: str, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibration:
+    """What the traced calls of a function show together; calls of other shapes are other programs."""
+    observers: dict[str, Observer] = {}
+    values: dict[Place, Observed] = {}
+    count = 0
+    for traced, arrays in calls:
+        count += 1
+        if traced.module_text not in observers:
+            observers[traced.module_text] = Observer(traced)
+        for place, seen in observers[traced.module_text](arrays).items():
+            values[place] = values[place] + seen if place in values else seen
+    if not count:
+        raise InputError("calibrate was given no batch: it needs at least one call's arguments")
+    return Calibration(function, count, values)
 
 
 def load_calibration(path: str | Path) -> Calibration:

@@ -159,6 +159,45 @@ def calibrate(
 
 
 @app.command()
+def search(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
+    max_error: Annotated[float | None, typer.Option(help="Largest absolute error of an output.")] = None,
+    mean_error: Annotated[float | None, typer.Option(help="Mean absolute error.")] = None,
+    cosine: Annotated[float | None, typer.Option(help="Least cosine with plaintext.")] = None,
+    network: Annotated[
+        str, typer.Option(help="LAN, WAN or loopback: what the cost is predicted for.")
+    ] = "LAN",
+    config: OneConfig = "ditto",
+    calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 4,
+    seconds: Annotated[float, typer.Option(help="Try nothing more after so long.")] = 200.0,
+    plot: Annotated[Path | None, typer.Option(help="A picture of cost against error.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search for the cheapest formats within an error; without a limit, within that of the configuration."""
+    program, function = _program(model, config)
+    from ditto_spu.search import ErrorBudget
+    from ditto_spu.search import search as find
+
+    limited = any(each is not None for each in (max_error, mean_error, cosine))
+    budget = ErrorBudget(max=max_error, mean=mean_error, cosine=cosine) if limited else None
+    with _console().status(f"{model}") as status:
+        found = find(
+            function,
+            program.calls[: max(1, calls)],
+            budget,
+            network=network,
+            start=config,
+            seconds=seconds,
+            progress=lambda text: status.update(f"{model}: {text}"),
+        )
+    found.save(out)
+    if plot is not None:
+        found.plot(plot)
+    _print(found, as_json)
+
+
+@app.command()
 def inspect(
     model: Model,
     stage: Annotated[
