@@ -85,10 +85,10 @@ def search(
     fn: as for `calibrate`, with batches of equal shapes. budget: if left out, the errors of `start`. network:
     "LAN", "WAN" or "loopback". seconds: tries no further change after so long.
 
-    Start with the ranges that calibration supplies is changed by one value of one group at a time;
-    all changes that make the plan cheaper, or the error smaller at no cost, are tried
-    again in the order of what they save, each on top of those kept. Errors are those of the emulation over all
-    batches, disturbed by what the kernels add: see `emulator` and `kernel_errors`.
+    Start, with the ranges that calibration supplies, is changed by one value of one group of operations at a
+    time. All changes that make the plan cheaper, or the error smaller at no cost, are tried again in the
+    order of what they save, each on top of those kept. Errors are those of the emulation over all batches,
+    disturbed by what the kernels add: see `emulator` and `kernel_errors`.
     """
     if network not in NETWORKS:
         raise InputError(f"there is no network '{network}'{nearest(network, NETWORKS)}")

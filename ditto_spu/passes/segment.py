@@ -196,8 +196,7 @@ def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attribut
         return "reduce_max", (("dim", ir.attribute(op, "dimensions")[0]),), operands[:1]
     if name.startswith("ditto."):
         attributes += sorted(ir.composite_attributes(op).items())
-        scores = builder.vars[builder.use(operands[0])].range
-        if name == "ditto.softmax" and scores is not None:
+        if name == "ditto.softmax" and (scores := builder.vars[builder.use(operands[0])].range):
             attributes.append(("range", scores))  # a narrower window, a maximum in ring 16
         return name.removeprefix("ditto."), tuple(attributes), operands
     kernel = KERNEL_OPS[name][0]
