@@ -131,7 +131,7 @@ def _join(found: dict[Place, Observed], place: Place, seen: Observed) -> None:
 def summary(value: NDArray[Any], facts: Mapping[str, Span] | None = None) -> Observed:
     """Extremes and histogram of one array."""
     low, high = _span(value)
-    magnitudes = np.abs(np.asarray(value, np.float32)).ravel()
+    magnitudes = np.nan_to_num(np.abs(np.asarray(value, np.float32)).ravel(), nan=np.inf)
     with np.errstate(divide="ignore"):
         places = np.floor(STEPS * np.log2(magnitudes))
     bins, counts = np.unique(np.clip(places, ZERO, -ZERO).astype(np.int32), return_counts=True)

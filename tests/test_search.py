@@ -16,6 +16,7 @@ from ditto_spu.compiler import front
 from ditto_spu.emulator import Emulator
 from ditto_spu.errors import ConfigError, InputError
 from ditto_spu.kernel_errors import kernel_errors
+from ditto_spu.models import named_model
 from ditto_spu.moves import groups, pattern
 from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
@@ -65,6 +66,17 @@ def test_the_file_compiles_to_what_was_found(found, tmp_path):
     assert text.count("kB saved") == len(found.moves) > 0
     error = np.abs(np.asarray(function(*ARGS)) - np.asarray(layers(*ARGS))).max()
     assert error < 2 * found.point.max_abs_error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "calls"), [("bert-base-layer", 1), ("minilm", 2)])
+def test_named_models_get_at_most_the_cost_of_ditto_at_no_larger_error(model, calls):
+    program = named_model(model).build()
+    best = ditto.search(program.fn, program.calls[:calls], public=program.public, seconds=60)
+    assert best.point.seconds < best.start.seconds
+    assert best.point.megabytes < best.start.megabytes
+    assert best.point.max_abs_error <= best.start.max_abs_error
+    assert best.point.mean_abs_error <= best.start.mean_abs_error
 
 
 def test_a_budget_holds_and_an_impossible_one_is_refused():
