@@ -107,6 +107,7 @@ class Found:
         axes.set(
             xscale="log", xlabel="mean error, emulated", ylabel=f"seconds predicted, {self.network.name}"
         )
+        axes.margins(0.15)
         axes.legend()
         figure.savefig(path)
 

@@ -124,9 +124,9 @@ class _Search:
         self._emulators: dict[str, Emulator] = {}
 
     def run(self) -> Found:
-        start = self._point(self._start, "start", calibrated=False)
+        start = self._point(self._start, self._start.name, calibrated=False)
         baselines = [start, *(self._point(load_config(name), name, False) for name in BASELINES)]
-        first = self._try(self._start, "start, with calibrated ranges")
+        first = self._try(self._start, f"{self._start.name}, calibrated ranges")
         if first is None:
             raise ConfigError(
                 f"the ranges of '{self._start.name}' do not hold what the batches show: run `ditto inspect "

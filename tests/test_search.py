@@ -53,7 +53,7 @@ def test_it_is_cheaper_at_no_larger_error(found):
     assert found.point.seconds < found.start.seconds
     assert found.point.max_abs_error <= found.start.max_abs_error
     assert found.point.mean_abs_error <= found.start.mean_abs_error
-    assert [each.name for each in found.baselines][:2] == ["start", "uniform64"]
+    assert [each.name for each in found.baselines][:2] == ["wide", "uniform64"]
 
 
 def test_the_file_compiles_to_what_was_found(found, tmp_path):
