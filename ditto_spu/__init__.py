@@ -1,21 +1,28 @@
 """Secure JAX/Flax inference: mixed-bitwidth fixed point under three-party replicated secret sharing."""
 
-from ditto_spu.api import Result, SecureFunction, secure
+from ditto_spu.api import Result, SecureFunction, calibrate, secure
+from ditto_spu.calibration import Calibration, load_calibration
 from ditto_spu.comparison import Comparison
 from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError
 from ditto_spu.material import Material
 from ditto_spu.material import load as load_material
 from ditto_spu.report import CostReport
+from ditto_spu.search import ErrorBudget, search
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "CostReport",
     "DittoError",
+    "ErrorBudget",
     "Material",
     "Result",
     "SecureFunction",
+    "calibrate",
+    "load_calibration",
     "load_config",
     "load_material",
+    "search",
     "secure",
 ]

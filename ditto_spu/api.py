@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,13 @@ import jax
 import numpy as np
 
 from ditto_kernels.rss import PARTIES
-from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
+from ditto_spu.calibration import Calibration, collect, load_calibration
+from ditto_spu.comparison import Comparison
+from ditto_spu.comparison_rows import emulated_row, measured_row, plaintext_row, puma_row
 from ditto_spu.compiler import Lowered, compile_call
 from ditto_spu.config import load_config
-from ditto_spu.frontend import check_held, trace, whole_call
+from ditto_spu.errors import InputError
+from ditto_spu.frontend import Traced, check_held, trace, whole_call
 from ditto_spu.material import Material
 from ditto_spu.plan import Plan
 from ditto_spu.precompute import NOTHING_HELD, Held, precompute
@@ -45,6 +47,9 @@ def secure(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
     masked: keep every value as a masked one that two parties hold, with masks that the third knows. Products
         take one round and half the bytes online, and the third party works ahead of the inputs. Requests take
         turns in who that is.
+    calibration: of `calibrate`, or the path of its file: supplies ranges where no rule declares them, and is
+        held against every range that a protocol relies on (RangeError, or RangeWarning where it is close).
+    p_error: refuse plans that err beyond their bounds with a higher probability, or an unknown one.
     checked: verify every declared range while simulating. seed: reproducible and INSECURE randomness.
     """
     if fn is None:
@@ -65,6 +70,8 @@ class SecureFunction:
         static_argnames: str | Sequence[str] = (),
         masked: bool = False,
         checked: bool = False,
+        calibration: Calibration | str | Path | None = None,
+        p_error: float | None = None,
         seed: int | None = None,
     ) -> None:
         self._fn = fn
@@ -73,6 +80,10 @@ class SecureFunction:
         self._static: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
         self._masked = masked
         self._checked = checked
+        self._calibration = (
+            load_calibration(calibration) if isinstance(calibration, str | Path) else calibration
+        )
+        self._p_error = p_error
         self._seed = seed
         self._compiled: dict[Any, Lowered] = {}
         self._turn = 0
@@ -130,14 +141,41 @@ class SecureFunction:
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lowered:
         key = self._key(args, kwargs)
         if key is None or key not in self._compiled:
-            traced = trace(self._fn, args, kwargs, public=self._public, **self._static)
             lowered = compile_call(
-                traced, self._config, getattr(self._fn, "__name__", "function"), self._masked
+                self._traced(args, kwargs),
+                self._config,
+                self._name,
+                self._masked,
+                self._calibration,
+                self._p_error,
             )
             if key is None:
                 return lowered
             self._compiled[key] = lowered
         return self._compiled[key]
+
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+        return trace(self._fn, args, kwargs, public=self._public, **self._static)
+
+    @property
+    def _name(self) -> str:
+        return getattr(self._fn, "__name__", "function")
+
+    def calibrate(self, batches: Iterable[Any]) -> Calibration:
+        """Run the plaintext program on every batch and record what values it holds, by path and op.
+
+        A batch is the arguments of one call: a tuple of positional ones, or a dictionary of named ones.
+        """
+        return collect(self._name, map(self.call, batches))
+
+    def call(self, batch: Any) -> tuple[Traced, list[Any]]:
+        """A batch, as for `calibrate`, traced, and its arrays in the order of the program's arguments."""
+        args, kwargs = self._whole(*_call(batch))
+        return self._traced(args, kwargs), self._leaves(args, kwargs)
+
+    def with_calibration(self, calibration: Calibration | str | Path) -> SecureFunction:
+        """The same function with ranges supplied and checked by a calibration."""
+        return self._like(self._config, self._holding, calibration)
 
     def hold(self, **arguments: Any) -> SecureFunction:
         """The same function with arguments given once and for all, such as weights.
@@ -177,13 +215,20 @@ class SecureFunction:
         """The same function under another configuration."""
         return self._like(config, self._holding)
 
-    def _like(self, config: ConfigSource, holding: Mapping[str, Any]) -> SecureFunction:
+    def _like(
+        self,
+        config: ConfigSource,
+        holding: Mapping[str, Any],
+        calibration: Calibration | str | Path | None = None,
+    ) -> SecureFunction:
         other = SecureFunction(
             self._fn,
             config=config,
             public=self._public,
             masked=self._masked,
             checked=self._checked,
+            calibration=self._calibration if calibration is None else calibration,
+            p_error=self._p_error,
             seed=self._seed,
             **self._static,
         )
@@ -200,60 +245,20 @@ class SecureFunction:
     ) -> Comparison:
         """Error and cost: plaintext, emulation, each configuration (default: this function's), PUMA."""
         whole, named = self._whole(args, kwargs)
-        plain = jax.jit(self._fn, **self._static)
-        plain(*whole, **named)  # compiles
-        started = time.perf_counter()
-        expected = [np.asarray(each) for each in jax.tree_util.tree_leaves(plain(*whole, **named))]
-        rows = [ComparisonRow(config=PLAINTEXT, seconds=time.perf_counter() - started)]
+        expected, row = plaintext_row(jax.jit(self._fn, **self._static), whole, named)
+        rows = [row]
         for each in (self._config,) if configs is None else configs:
             function = self.with_config(each)
             if emulated:
-                rows.append(function._emulated_row(expected, whole, named))
-            rows.append(function._measured_row(expected, args, kwargs))
+                lowered = function._lower(whole, named)
+                rows.append(emulated_row(lowered, function._leaves(whole, named), expected))
+            function.run(*args, **kwargs)  # compiles
+            result = function.run(*args, **kwargs)
+            rows.append(measured_row(function._config.name, result.report, result.outputs, expected))
         if puma:
-            rows.append(self._puma_row(expected, whole, named))
+            options = {"public": self._public, **self._static}
+            rows.append(puma_row(self._fn, whole, named, options, expected))
         return Comparison(tuple(rows))
-
-    def _emulated_row(self, expected: list[Any], args: Any, kwargs: Any) -> ComparisonRow:
-        lowered = self._lower(args, kwargs)
-        values = self._leaves(args, kwargs)
-        lowered.emulate(values)  # compiles
-        started = time.perf_counter()
-        outputs = lowered.emulate(values)
-        seconds = time.perf_counter() - started
-        return ComparisonRow(
-            config=f"{self._config.name}, emulated",
-            seconds=seconds,
-            part_of=self._config.name,
-            note="plaintext with the same roundings",
-            **accuracy(outputs, expected),
-        )
-
-    def _measured_row(self, expected: list[Any], args: Any, kwargs: Any) -> ComparisonRow:
-        self.run(*args, **kwargs)  # compiles
-        result = self.run(*args, **kwargs)
-        return ComparisonRow(
-            config=self._config.name,
-            seconds=result.report.seconds,
-            bytes_sent_per_party=result.report.bytes_sent_per_party,
-            offline_bytes_sent_per_party=result.report.offline_bytes_sent_per_party,
-            messages_per_party=result.report.messages_per_party,
-            rounds=result.report.rounds,
-            **accuracy(jax.tree_util.tree_leaves(result.outputs), expected),
-        )
-
-    def _puma_row(self, expected: list[Any], args: Any, kwargs: Any) -> ComparisonRow:
-        from ditto_spu.peers.puma import run_puma  # imports spu's processes: only for whoever compares
-
-        result = run_puma(self._fn, args, kwargs, public=self._public, **self._static)
-        return ComparisonRow(
-            config=PUMA,
-            seconds=result.seconds,
-            bytes_sent_per_party=result.bytes_sent_per_party,
-            messages_per_party=result.messages_per_party,
-            note="stock SPU; messages bound the rounds",
-            **accuracy(jax.tree_util.tree_leaves(result.outputs), expected),
-        )
 
     def _leaves(self, args: Any, kwargs: Any) -> list[Any]:
         """The arrays of a call in the order of the plan's inputs."""
@@ -288,3 +293,24 @@ class SecureFunction:
         except TypeError:
             return None
         return key
+
+
+def calibrate(fn: Callable[..., Any], batches: Iterable[Any], **options: Any) -> Calibration:
+    """What values `fn` holds on these batches: see `SecureFunction.calibrate`.
+
+    fn: a function that `secure` made, or a plain one with `secure`'s options (`public`, `static_argnums`).
+    """
+    function = fn if isinstance(fn, SecureFunction) else SecureFunction(fn, **options)
+    return function.calibrate(batches)
+
+
+def _call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(positional, named) arguments of one batch."""
+    if isinstance(batch, Mapping):
+        return (), dict(batch)
+    if not isinstance(batch, tuple):
+        raise InputError(
+            f"a batch is the tuple or dictionary of one call's arguments, not a {type(batch).__name__}: "
+            "write (x,) for a function of one argument"
+        )
+    return batch, {}

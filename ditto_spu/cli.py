@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from ditto_spu.calibration import load_calibration
 from ditto_spu.config import configurations, load_config
 from ditto_spu.errors import DittoError
 from ditto_spu.material import load as load_material
@@ -38,6 +39,7 @@ class Stage(str, Enum):
     fused = "fused"
     formats = "formats"
     plan = "plan"
+    ranges = "ranges"
 
 
 app = typer.Typer(
@@ -142,23 +144,93 @@ def compare(
 
 
 @app.command()
+def calibrate(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="The JSON file to write.", show_default=False)],
+    calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Record what values a model holds on example calls, for `secure(calibration=...)`."""
+    program, function = _program(model, "ditto")
+    with _console().status(f"{model}: up to {calls} calls in plaintext"):
+        calibration = function.calibrate(program.calls[: max(1, calls)])
+    calibration.save(out)
+    _print(calibration, as_json)
+
+
+@app.command()
+def search(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
+    max_error: Annotated[float | None, typer.Option(help="Largest absolute error of an output.")] = None,
+    mean_error: Annotated[float | None, typer.Option(help="Mean absolute error.")] = None,
+    cosine: Annotated[float | None, typer.Option(help="Least cosine with plaintext.")] = None,
+    network: Annotated[
+        str, typer.Option(help="LAN, WAN or loopback: what the cost is predicted for.")
+    ] = "LAN",
+    config: OneConfig = "ditto",
+    calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 4,
+    seconds: Annotated[float, typer.Option(help="Try nothing more after so long.")] = 200.0,
+    plot: Annotated[Path | None, typer.Option(help="A picture of cost against error.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search for the cheapest formats within an error; without a limit, within that of the configuration."""
+    program, function = _program(model, config)
+    from ditto_spu.search import ErrorBudget
+    from ditto_spu.search import search as find
+
+    limited = any(each is not None for each in (max_error, mean_error, cosine))
+    budget = ErrorBudget(max=max_error, mean=mean_error, cosine=cosine) if limited else None
+    with _console().status(f"{model}") as status:
+        found = find(
+            function,
+            program.calls[: max(1, calls)],
+            budget,
+            network=network,
+            start=config,
+            seconds=seconds,
+            progress=lambda text: status.update(f"{model}: {text}"),
+        )
+    found.save(out)
+    if plot is not None:
+        found.plot(plot)
+    _print(found, as_json)
+
+
+@app.command()
 def inspect(
     model: Model,
-    stage: Annotated[Stage, typer.Option(help="How far the passes go.")] = Stage.plan,
+    stage: Annotated[
+        Stage, typer.Option(help="How far the passes go, or the ranges relied on.")
+    ] = Stage.plan,
     config: OneConfig = "ditto",
+    calibration: Annotated[
+        Path | None, typer.Option(help="A file of `ditto calibrate`: ranges show their headroom.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print ranges as JSON.")] = False,
 ) -> None:
-    """Print a model's StableHLO after a stage of the compiler, or the plan that the parties run."""
+    """Print a model's StableHLO after a stage of the compiler, its plan, or the ranges relied on."""
+    known = None if calibration is None else load_calibration(calibration)
     function, args = _secure(model, config)
-    typer.echo(function.lower(*args).as_text(stage.value))
+    lowered = function.lower(*args)
+    if stage is Stage.ranges:
+        _print(lowered.ranges(known), as_json)
+    else:
+        typer.echo(lowered.as_text(stage.value))
 
 
 def _secure(model: str, config: str, **options: Any) -> tuple[Any, tuple[Any, ...]]:
     """The secure function of a named model, and its example arguments. Names are checked first of all."""
+    program, function = _program(model, config, **options)
+    return function, program.args
+
+
+def _program(model: str, config: str, **options: Any) -> tuple[Program, Any]:
     named, loaded = named_model(model), load_config(config)
     from ditto_spu.api import secure  # with jax, which `ditto models` need not wait for
 
     program: Program = named.build()
-    return secure(program.fn, config=loaded, public=program.public, **options), program.args
+    return program, secure(program.fn, config=loaded, public=program.public, **options)
 
 
 def _console() -> Console:

@@ -9,7 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ditto_spu import ir
+from ditto_spu.calibration import Calibration
 from ditto_spu.errors import InputError, nearest
+from ditto_spu.failure import require_p_error, total_p_error
 from ditto_spu.frontend import Traced
 from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
@@ -20,8 +22,10 @@ from ditto_spu.passes.schedule import step_cost
 from ditto_spu.passes.segment import segment
 from ditto_spu.passes.verify import verify
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
+from ditto_spu.ranges import Ranges, ranges
 from ditto_spu.report import CostReport, CostRow
 from ditto_spu.rules import Config
+from ditto_spu.supply import supply
 
 STAGES = ("traced", "fused", "formats", "plan")
 
@@ -43,22 +47,59 @@ class Lowered:
 
     def cost_analysis(self) -> CostReport:
         """Bytes and rounds from the kernels' cost functions, without running; SPU's steps are unknown."""
-        return CostReport(tuple(_cost_row(self.plan, number) for number in range(len(self.plan.steps))))
+        rows = tuple(_cost_row(self.plan, number) for number in range(len(self.plan.steps)))
+        return CostReport(rows, p_error=total_p_error(self.plan))
+
+    def ranges(self, calibration: Calibration | None = None) -> Ranges:
+        """Every range that the plan relies on, and its headroom over what a calibration has seen."""
+        paths = [each.path for each in self.traced.arguments]
+        return ranges(ir.parse(self.texts["formats"]), self.traced.public, paths, calibration)
 
     def emulate(self, values: list[Any]) -> list[NDArray[Any]]:
         """The program with its roundings, in plaintext: what calibration and distillation run."""
         return ir.evaluate(self.texts["formats"], values)
 
 
-def compile_call(traced: Traced, config: Config, name: str, masked: bool = False) -> Lowered:
-    """Run all passes on a traced call."""
-    module = ir.parse(traced.module_text)
-    fused = fuse(module, traced.public)
-    assigned = assign(linearise(fused, traced.public), traced.public, config)
+def compile_call(
+    traced: Traced,
+    config: Config,
+    name: str,
+    masked: bool = False,
+    calibration: Calibration | None = None,
+    p_error: float | None = None,
+) -> Lowered:
+    """Run all passes on a traced call; a calibration supplies ranges and is held against all in use."""
+    return compile_fused(traced, front(traced), config, name, masked, calibration, p_error)
+
+
+def front(traced: Traced) -> ir.Module:
+    """The passes before any choice of formats."""
+    return fuse(ir.parse(traced.module_text), traced.public)
+
+
+def compile_fused(
+    traced: Traced,
+    fused: ir.Module,
+    config: Config,
+    name: str,
+    masked: bool = False,
+    calibration: Calibration | None = None,
+    p_error: float | None = None,
+) -> Lowered:
+    """The passes from `front` on: a search runs them many times."""
+    linear = linearise(fused, traced.public)
+    assigned = assign(linear, traced.public, config)
+    if calibration is not None:
+        config = supply(config, assigned, calibration)
+        assigned = assign(linear, traced.public, config)
     cast = insert_casts(approximate(assigned))
     verify(cast, traced.public)
     paths = [each.path for each in traced.arguments]
+    if calibration is not None:
+        ranges(cast, traced.public, paths, calibration).require()
     plan = segment(cast, traced.public, paths, name, config.name, masked)
+    if p_error is not None:
+        require_p_error(plan, p_error)
     texts = {"traced": traced.module_text, "fused": ir.text(fused, True), "formats": ir.text(cast, True)}
     return Lowered(traced, config, texts, plan)
 

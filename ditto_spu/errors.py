@@ -24,6 +24,10 @@ class RangeError(DittoError):
     """A value does not fit its format or its declared range."""
 
 
+class RangeWarning(UserWarning):
+    """Observed values come close to a range that a protocol relies on."""
+
+
 class CompileError(DittoError):
     """A pass was handed, or would have produced, a program that is not valid."""
 

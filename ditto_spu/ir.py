@@ -334,14 +334,19 @@ def inline_calls(module: Module) -> None:
 
 def _traced(meaning: Callable[..., Any], operands: Sequence[Value]) -> Module:
     """`meaning`, a JAX function, lowered for the types of `operands`, without calls."""
+    return parse(_traced_text(meaning, tuple((shape(each), dtype(each)) for each in operands)))
+
+
+@functools.lru_cache(maxsize=4096)  # a deep model has the same casts over and over
+def _traced_text(meaning: Callable[..., Any], types: tuple[tuple[tuple[int, ...], Any], ...]) -> str:
     # With 64-bit types on, an i64 or f64 operand keeps its type whatever the user's flag is.
     with jax.experimental.enable_x64():
-        avals = [jax.ShapeDtypeStruct(shape(each), dtype(each)) for each in operands]
+        avals = [jax.ShapeDtypeStruct(*each) for each in types]
         lowered = jax.jit(meaning, keep_unused=True).trace(*avals).lower()
     module = parse(lowered.compiler_ir("stablehlo").operation.get_asm(enable_debug_info=True))
     inline_calls(module)
     drop_foreign_attributes(module)
-    return module
+    return text(module, debug_info=True)
 
 
 def emit(

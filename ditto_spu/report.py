@@ -53,12 +53,14 @@ class CostRow:
 class CostReport:
     """All steps of a run, or of a plan before any run.
 
-    seconds: of the run; what was dealt ahead took `offline_seconds` before it.
+    seconds: of the run; what was dealt ahead took `offline_seconds` before it. p_error: the probability that
+    any truncation or comparison errs beyond its bound (`failure.py`); None if it is unknown.
     """
 
     rows: tuple[CostRow, ...]
     seconds: float = 0.0
     offline_seconds: float = 0.0
+    p_error: float | None = None
 
     @property
     def online_bytes_sent_per_party(self) -> Triple:
@@ -101,6 +103,7 @@ class CostReport:
             "rows": [asdict(row) for row in self.rows],
             "seconds": self.seconds,
             "offline_seconds": self.offline_seconds,
+            "p_error": self.p_error,
             "bytes_sent_per_party": self.bytes_sent_per_party,
             "offline_bytes_sent_per_party": self.offline_bytes_sent_per_party,
             "messages_per_party": self.messages_per_party,
@@ -130,7 +133,8 @@ class CostReport:
                 seconds = "-" if row.seconds is None else f"{row.seconds:.4f}"
                 table.add_row(str(row.step), row.path, row.kind, row.format, *_numbers(row), seconds)
         ahead = f" Dealt ahead in {self.offline_seconds:.3f} s." if self.offline_seconds else ""
-        table.caption = f"kB and messages: mean over the parties.{ahead} " + ", ".join(
+        failure = "unknown" if self.p_error is None else f"{self.p_error:g}"
+        table.caption = f"kB and messages: mean over the parties. p_error {failure}.{ahead} " + ", ".join(
             f"{network.name}: {predicted:.2f} s predicted"
             for network in (LAN, WAN)
             if (predicted := self.predicted_seconds(network)) is not None

@@ -21,6 +21,7 @@ from ditto_kernels.rss import Rss, share
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import StepRecord, execute, prepare
+from ditto_spu.failure import total_p_error
 from ditto_spu.material import Material
 from ditto_spu.plan import Input, Plan, SpuStep, Step, Var, kind
 from ditto_spu.precompute import (
@@ -213,7 +214,8 @@ def _report(
                 row, online_bytes=_triple(sent), messages=_triple(messages), rounds=None, source=known
             )
         rows.append(row)
-    return CostReport(tuple(rows), seconds, 0.0 if material is None else material.seconds)
+    ahead = 0.0 if material is None else material.seconds
+    return CostReport(tuple(rows), seconds, ahead, total_p_error(plan))
 
 
 def _triple(values: Sequence[int]) -> Triple:

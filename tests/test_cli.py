@@ -121,6 +121,23 @@ def test_mistyped_names(command: str, arguments: list[str], message: str) -> Non
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
 
 
+def test_calibrate_then_ranges(tmp_path: Path) -> None:
+    file = tmp_path / "gelu.json"
+    assert "operand" in ditto("calibrate", "gelu", "--out", str(file)).stdout
+    shown = ditto("inspect", "gelu", "--stage", "ranges", "--calibration", str(file))
+    assert "headroom bits" in shown.stdout and "gelu" in shown.stdout
+    rows = json.loads(ditto("inspect", "gelu", "--stage", "ranges", "--json").stdout)
+    assert {row["what"] for row in rows} == {"result", "declared range", "operand"}
+    assert all(row["headroom"] is None for row in rows)
+
+
+def test_search_writes_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "found.toml"
+    result = ditto("search", "gelu", "--out", str(file), "--max-error", "0.01", "--network", "WAN", "--json")
+    assert json.loads(result.stdout)["found"]["max_abs_error"] <= 0.01
+    assert ditto("inspect", "gelu", "--config", str(file)).exit_code == 0
+
+
 def test_mistyped_stage() -> None:
     result = ditto("inspect", "gelu", "--stage", "plans")
     assert result.exit_code == 2 and "'plan'" in result.stderr

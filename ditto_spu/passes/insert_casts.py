@@ -5,6 +5,7 @@ After this pass the module, run in plaintext, is the fake-quantised emulation of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import partial
 
@@ -24,6 +25,7 @@ def round_to(x: jax.Array, fraction_bits: int) -> jax.Array:
     return jnp.round(x * scale) / scale
 
 
+@functools.cache  # the same object for the same rounding, which is then traced once a shape
 def _meaning(fraction_bits: int) -> Callable[..., jax.Array]:
     return partial(round_to, fraction_bits=fraction_bits)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ditto_spu import ir
 
@@ -78,6 +78,28 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
     if name in KERNEL_OPS:
         return "kernel"
     return "spu"
+
+
+def kinds(operations: Sequence[ir.Op], secret: Secret) -> dict[ir.Op, str]:
+    """`classify` for the operations of @main, in order."""
+    spu: set[ir.Value] = set()
+    found = {}
+    for op in operations:
+        found[op] = classify(op, secret, lambda value: value in spu)
+        if found[op] == "spu":
+            spu.update(op.results)
+    return found
+
+
+def rule_op(op: ir.Op, kind: str) -> str:
+    """The op by which the rules of a configuration speak about an operation of this kind."""
+    if kind == "local":
+        return "add"
+    if kind in ("scale", "retag"):
+        return "multiply"
+    if kind == "kernel":
+        return KERNEL_OPS[op_name(op)][1] if op_name(op) in KERNEL_OPS else "maximum"
+    return kind  # matmul, multiply, spu
 
 
 def _reduction(op: ir.Op, stays: bool) -> str:

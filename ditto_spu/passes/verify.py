@@ -32,7 +32,7 @@ def _declared_range(op: ir.Op) -> None:
     if text is None or format_ is None:
         return
     bound, fxp = float(text), Fxp.parse(format_)
-    room = min((_room(each, format_) for each in _readers(op)), default=fxp.limit / 2)
+    room = result_room(op, format_)
     if bound >= room:
         bits = fxp.ring_bits - 2 - _bits(bound)
         raise RangeError(
@@ -42,14 +42,17 @@ def _declared_range(op: ir.Op) -> None:
     natural = ir.attribute(op, "ditto.natural")
     if natural is not None:
         product = Fxp.parse(natural)
-        narrow = fxp.ring_bits <= product.ring_bits - (product.fraction_bits - fxp.fraction_bits)
-        spare = 1.0 if narrow else 0.5
-        if bound >= product.limit * spare:
+        if bound >= product_room(product, fxp):
             raise RangeError(
                 f"{_place(op)}: before truncation the product has {product.fraction_bits} fraction bits and "
-                f"holds only |x| < {product.limit * spare:g}, but the declared range is {bound:g}: give its "
-                f'operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
+                f"holds only |x| < {product_room(product, fxp):g}, but the declared range is {bound:g}: give "
+                f'its operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
             )
+
+
+def result_room(op: ir.Op, format_: str) -> float:
+    """Magnitudes below this are safe for everything that reads a result in its format."""
+    return min((_room(each, format_) for each in _readers(op)), default=Fxp.parse(format_).limit / 2)
 
 
 def _readers(op: ir.Op) -> list[ir.Op]:
@@ -76,8 +79,19 @@ def _room(reader: ir.Op, format_: str) -> float:
         return limit
     curve = WINDOWED.get(op_name(reader))
     if curve is not None and same and ir.attribute(reader, "ditto.approx") in (None, "fourier", "table"):
-        return limit - curve.at(Fxp.parse(format_)).outer
+        return windowed_room(op_name(reader), Fxp.parse(format_))
     return limit / 2
+
+
+def windowed_room(name: str, fxp: Fxp) -> float:
+    """What a function with a window may read."""
+    return fxp.limit - WINDOWED[name].at(fxp).outer
+
+
+def product_room(product: Fxp, result: Fxp) -> float:
+    """What a product may reach before it is truncated to `result`, which may need a spare bit."""
+    narrow = result.ring_bits <= product.ring_bits - (product.fraction_bits - result.fraction_bits)
+    return product.limit if narrow else product.limit / 2
 
 
 def _bits(bound: float) -> int:

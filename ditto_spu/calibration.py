@@ -1,0 +1,105 @@
+"""A calibration: what values a program holds, by path and op, kept as readable JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from ditto_spu.errors import InputError
+from ditto_spu.frontend import Traced
+from ditto_spu.observe import Observed, Observer, Place
+
+VERSION = 1
+PERCENTILES = (50.0, 99.0, 99.9)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` observed: an entry for each path and op of the rules."""
+
+    function: str
+    batches: int
+    values: Mapping[Place, Observed]
+
+    def at(self, path: str, op: str) -> Observed | None:
+        """What was seen at a path for an op of the rules, such as "matmul"; None if nothing was."""
+        return self.values.get((path, op))
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON: a line a place, so that two calibrations can be compared as text."""
+        head = {"version": VERSION, "function": self.function, "batches": self.batches}
+        lines = ",\n  ".join(json.dumps(each) for each in self.as_dicts())
+        text = json.dumps(head)[:-1] + f',\n "values": [\n  {lines}\n ]}}\n'
+        Path(path).write_text(text, encoding="utf-8")
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Plain data for JSON; in `histogram`, i counts magnitudes in [2^(i/4), 2^((i+1)/4))."""
+        return [
+            {
+                "path": path,
+                "op": op,
+                "least": seen.least,
+                "most": seen.most,
+                "count": seen.count,
+                "percentiles": {f"{each:g}": seen.percentile(each) for each in PERCENTILES},
+                "facts": {name: list(span) for name, span in seen.facts.items()},
+                "histogram": {str(place): count for place, count in seen.histogram.items()},
+            }
+            for (path, op), seen in self.values.items()
+        ]
+
+    def __rich__(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for title in ("path", "op", "least", "most", *(f"{each:g} %" for each in PERCENTILES), "also"):
+            table.add_column(title, justify="left" if title in ("path", "op", "also") else "right")
+        for (path, op), seen in self.values.items():
+            shares = [f"{seen.percentile(each):.4g}" for each in PERCENTILES]
+            also = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in seen.facts.items())
+            table.add_row(path, op, f"{seen.least:.4g}", f"{seen.most:.4g}", *shares, also)
+        table.caption = f"{self.function}: {self.batches} calls; percentiles are of magnitudes"
+        return table
+
+
+def collect(function: str, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibration:
+    """What the traced calls of a function show together; calls of other shapes are other programs."""
+    observers: dict[str, Observer] = {}
+    values: dict[Place, Observed] = {}
+    count = 0
+    for traced, arrays in calls:
+        count += 1
+        if traced.module_text not in observers:
+            observers[traced.module_text] = Observer(traced)
+        for place, seen in observers[traced.module_text](arrays).items():
+            values[place] = values[place] + seen if place in values else seen
+    if not count:
+        raise InputError("calibrate was given no batch: it needs at least one call's arguments")
+    return Calibration(function, count, values)
+
+
+def load_calibration(path: str | Path) -> Calibration:
+    """Read what `Calibration.save` wrote."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"calibration '{path}' cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"calibration '{path}' is not JSON: {error}") from None
+    try:
+        if data["version"] != VERSION:
+            raise InputError(f"calibration '{path}' has version {data['version']}: calibrate anew")
+        values = {(row["path"], row["op"]): _observed(row) for row in data["values"]}
+        return Calibration(data["function"], data["batches"], values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"calibration '{path}' is damaged ({error!r}): calibrate anew") from None
+
+
+def _observed(row: Mapping[str, Any]) -> Observed:
+    histogram = {int(place): int(count) for place, count in row["histogram"].items()}
+    facts = {name: (float(low), float(high)) for name, (low, high) in row["facts"].items()}
+    return Observed(float(row["least"]), float(row["most"]), int(row["count"]), histogram, facts)

@@ -1,0 +1,143 @@
+"""What a precision search returns: a configuration as TOML with reasons, its points, a sensitivity report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Group as Shown
+from rich.table import Table
+
+from ditto_spu.errors import InputError
+from ditto_spu.moves import Move
+from ditto_spu.report import Network
+from ditto_spu.rules import Config
+
+BASELINES = ("uniform64", "ditto-paper")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A configuration's predicted cost and emulated error."""
+
+    name: str
+    seconds: float  # on the network, without compute
+    megabytes: float  # sent by a party, in the mean
+    rounds: int
+    max_abs_error: float
+    mean_abs_error: float
+    cosine: float
+    metric: float | None = None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The mean error that the rounding of a group's results alone causes, by fraction bits added."""
+
+    op: str
+    path: str
+    format: str
+    errors: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of a search. `config` compiles like any other; `save` writes it with its reasons."""
+
+    config: Config
+    moves: tuple[tuple[Move, str], ...]
+    start: Point
+    point: Point
+    path: tuple[Point, ...]  # from the start with calibrated ranges to `point`
+    baselines: tuple[Point, ...]
+    sensitivity: tuple[Sensitivity, ...]
+    network: Network
+
+    def toml(self, name: str = "found") -> str:
+        """The configuration as a file: changes, then the start's rules, then ranges from calibration."""
+        changes = len(self.moves)
+        own = len(self.config.rules) - changes
+        lines = [
+            f"# Found by `ditto search` from '{self.config.name}' for {self.network.name}.",
+            f"# found: {_figures(self.point)}",
+            f"# {self.config.name}: {_figures(self.start)}",
+            "# Errors are emulated, with those of the kernels. Ranges at the end come from calibration.",
+            f'description = "searched from {self.config.name}"',
+            f'default = "{self.config.default_format}"',
+        ]
+        reasons = [why for _, why in reversed(self.moves)] + [""] * own
+        for rule, why in zip(self.config.rules, reasons, strict=True):
+            lines += ["", *([f"# {why}"] if why else []), "[[rule]]", str(rule)]
+        return "\n".join(lines) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write the configuration to a file whose name ends with .toml."""
+        if Path(path).suffix != ".toml":
+            raise InputError(f"a configuration's file ends with .toml, but '{path}' does not")
+        Path(path).write_text(self.toml(), encoding="utf-8")
+
+    def as_dicts(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "network": self.network.name,
+            "start": asdict(self.start),
+            "found": asdict(self.point),
+            "path": [asdict(each) for each in self.path],
+            "baselines": [asdict(each) for each in self.baselines],
+            "sensitivity": [asdict(each) for each in self.sensitivity],
+            "changes": [{"rule": str(move.rule), "reason": why} for move, why in self.moves],
+        }
+
+    def plot(self, path: str | Path) -> None:
+        """Cost against error of all points, as a picture (.png, .svg, .pdf). Needs matplotlib."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise InputError("the plot needs matplotlib: run `pip install matplotlib`") from None
+        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([p.mean_abs_error for p in self.path], [p.seconds for p in self.path], ".-", label="search")
+        for each in (*self.baselines, self.point):
+            axes.plot(each.mean_abs_error, each.seconds, "o")
+            name = "found" if each is self.point else each.name
+            axes.annotate(name, (each.mean_abs_error, each.seconds), (5, 5), textcoords="offset points")
+        axes.set(
+            xscale="log", xlabel="mean error, emulated", ylabel=f"seconds predicted, {self.network.name}"
+        )
+        axes.margins(0.15)
+        axes.legend()
+        figure.savefig(path)
+
+    def __rich__(self) -> Shown:
+        points = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for title in ("", "seconds", "MB a party", "rounds", "max error", "mean error", "cosine"):
+            points.add_column(title, justify="right" if title else "left")
+        for each in (*self.baselines, *self.path[:1], self.point):
+            name = "found" if each is self.point else each.name
+            points.add_row(
+                name,
+                f"{each.seconds:.4f}",
+                f"{each.megabytes:.2f}",
+                str(each.rounds),
+                f"{each.max_abs_error:.3g}",
+                f"{each.mean_abs_error:.3g}",
+                f"{each.cosine:.6f}",
+            )
+        points.caption = f"predicted for {self.network.name}, without compute"
+        bits = sorted({bit for row in self.sensitivity for bit in row.errors})
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="mean error of rounding one group alone")
+        for title in ("op", "path", "format", *(f"{bit:+d} bits" for bit in bits)):
+            table.add_column(title, justify="right" if title.endswith("bits") else "left")
+        for row in self.sensitivity:
+            table.add_row(row.op, row.path, row.format, *(f"{row.errors[bit]:.2e}" for bit in bits))
+        return Shown(points, table)
+
+
+def _figures(point: Point) -> str:
+    return (
+        f"{point.megabytes:.2f} MB a party, {point.rounds} rounds, error {point.max_abs_error:.2g} at most, "
+        f"{point.mean_abs_error:.2g} mean"
+    )

@@ -1,0 +1,93 @@
+"""What the kernels of a plan add beyond the rounding of formats: measured on small operands."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels import KERNELS
+from ditto_kernels.local import run_three
+from ditto_kernels.party import run
+from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.rss import reconstruct, share
+from ditto_spu.calibration import Calibration
+from ditto_spu.plan import Attributes, KernelStep, Plan
+
+APPROXIMATE = ("gelu", "softmax", "layer_norm", "tanh", "sigmoid", "exponential", "rsqrt", "divide")
+_ELEMENTS = 2048
+_ROWS = 16
+
+
+def kernel_errors(plan: Plan, calibration: Calibration) -> dict[tuple[str, str], float]:
+    """The largest error of every approximate kernel of a plan, by path and kernel.
+
+    Each runs among three parties on a sample: normally distributed with the size that the calibration saw
+    where the operand is made, clipped to its extremes. Kernels with equal formats and like operands run once.
+    """
+    spread = {path: 0.0 for path, _ in calibration.values}
+    for (path, _), seen in calibration.values.items():
+        squares = sum(count * 2.0 ** ((each + 0.5) / 2) for each, count in seen.histogram.items())
+        spread[path] = max(spread[path], (squares / max(1, seen.count)) ** 0.5)
+    errors: dict[tuple[str, str], float] = {}
+    for step in plan.steps:
+        if isinstance(step, KernelStep) and step.kernel in APPROXIMATE:
+            operands = []
+            for var in step.inputs:
+                info = plan.vars[var]
+                size = spread.get(info.path, 1.0) or 1.0
+                # To the nearest octave, so that layers share a measurement.
+                operands.append((info.shape, info.fxp, 2.0 ** round(np.log2(size))))
+            out = plan.vars[step.outputs[0]].fxp
+            assert out is not None
+            found = _measured(step.kernel, tuple(operands), out, step.attributes)
+            site = (step.path, step.kernel)
+            errors[site] = max(errors.get(site, 0.0), found)
+    return errors
+
+
+Operand = tuple[tuple[int, ...], Fxp | None, float]
+
+
+@lru_cache(maxsize=1024)
+def _measured(kernel: str, operands: tuple[Operand, ...], out: Fxp, attributes: Attributes) -> float:
+    """Largest error against the plaintext meaning on operands of the grid."""
+    record, options = KERNELS[kernel], dict(attributes)
+    if kernel == "softmax":
+        operands = operands[:1]  # a mask only leaves terms out
+    arrays = [_sample(kernel, place, each, options) for place, each in enumerate(operands)]
+    formats = [fxp for _, fxp, _ in operands]
+    draw = np.random.default_rng(1).bytes
+    shared = [
+        share(encode(array, fxp), fxp, draw) if fxp else [array] * 3
+        for array, fxp in zip(arrays, formats, strict=True)
+    ]
+    plain = [decode(encode(a, f), f) if f else a for a, f in zip(arrays, formats, strict=True)]
+
+    def program(party: Any, link: Any) -> Any:
+        return run(link, record.run(party, *(each[party.rank] for each in shared), out=out, **options))
+
+    results, _ = run_three(program, seed=b"kernel errors")
+    value = decode(reconstruct(results), out)
+    return float(np.max(np.abs(value - np.asarray(record.reference(*plain, **options)))))
+
+
+def _sample(kernel: str, place: int, operand: Operand, options: dict[str, Any]) -> NDArray[np.float64]:
+    shape, fxp, size = operand
+    if kernel in ("softmax", "layer_norm"):
+        along = int(options.get("dim", -1)) % len(shape)
+        if place == 0 and len(shape) > 1:  # as many rows as it takes, along the longest other dimension
+            rows = max((axis for axis in range(len(shape)) if axis != along), key=lambda axis: shape[axis])
+            kept = {along: shape[along], rows: min(shape[rows], _ROWS)}
+            shape = tuple(kept.get(axis, 1) for axis in range(len(shape)))
+    else:
+        shape = (min(_ELEMENTS, int(np.prod(shape, dtype=np.int64))),)
+    values = size * np.random.default_rng(place).standard_normal(shape)
+    if kernel == "rsqrt" or (kernel == "divide" and place):
+        values = np.abs(values) + max(size / 4, 0.5 if kernel == "divide" else 0.01)
+    limit = (fxp.limit / 2 if fxp else 100.0) * 0.9
+    if kernel == "exponential":
+        limit = min(limit, 4.0)
+    return np.clip(values, -limit, limit)

@@ -1,0 +1,171 @@
+"""Observers: run the plaintext program and note how large every secret value becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_spu import ir
+from ditto_spu.frontend import Traced
+from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.linearise import linearise
+from ditto_spu.passes.operations import kinds, op_name, rule_op
+from ditto_spu.passes.visibility import visibility
+
+STEPS = 4  # bins of the histogram an octave
+ZERO = -400  # the bin of zeros and of all below 2^-100
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen at one place; `+` joins two.
+
+    histogram: how many magnitudes lie in [2^(i/4), 2^((i+1)/4)), by i. facts: least and most of what a
+    protocol's range speaks about beside its result, such as the variances of rows.
+    """
+
+    least: float
+    most: float
+    count: int
+    histogram: Mapping[int, int]
+    facts: Mapping[str, Span] = field(default_factory=dict)
+
+    def __add__(self, other: Observed) -> Observed:
+        bins = {**self.histogram}
+        for each, count in other.histogram.items():
+            bins[each] = bins.get(each, 0) + count
+        facts = {**self.facts}
+        for name, (low, high) in other.facts.items():
+            known = facts.get(name, (low, high))
+            facts[name] = min(low, known[0]), max(high, known[1])
+        return Observed(
+            min(self.least, other.least),
+            max(self.most, other.most),
+            self.count + other.count,
+            dict(sorted(bins.items())),
+            facts,
+        )
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude."""
+        return max(abs(self.least), abs(self.most))
+
+    def percentile(self, percent: float) -> float:
+        """A magnitude that so many percent do not exceed: the upper edge of its bin, at most the largest."""
+        wanted, seen = percent / 100 * self.count, 0
+        for each, count in sorted(self.histogram.items()):
+            seen += count
+            if seen >= wanted:
+                return 0.0 if each == ZERO else min(2.0 ** ((each + 1) / STEPS), self.largest)
+        return self.largest
+
+
+Place = tuple[str, str]  # path, op of the rules
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """One operation: the outputs of the observing program that hold its result and its operands."""
+
+    place: Place
+    name: str
+    result: int
+    operands: tuple[int | None, ...]
+    attributes: Mapping[str, Any]
+
+
+class Observer:
+    """The fused program of a traced call, which returns every secret value that an operation makes."""
+
+    def __init__(self, traced: Traced) -> None:
+        module = linearise(fuse(ir.parse(traced.module_text), traced.public), traced.public)
+        secret = visibility(module, traced.public)
+        operations = ir.ops(ir.body(ir.main(module)))[:-1]
+        self._arguments = traced.arguments
+        self._outputs: dict[ir.Value, int] = {}
+        self._probes: list[_Probe] = []
+        self._seen: dict[str, Any] = {}  # arguments of the last call
+        for op, kind in kinds(operations, lambda value: secret[value]).items():
+            if kind == "public" or len(op.results) != 1 or not ir.is_float(op.results[0]):
+                continue
+            name, special = op_name(op), kind in ("kernel", "matmul", "multiply")
+            operands = tuple(self._output(each) if special else None for each in op.operands)
+            attributes = dict(ir.composite_attributes(op)) if name.startswith("ditto.") else {}
+            if name == "stablehlo.reduce" and kind == "kernel":
+                attributes["dim"] = ir.attribute(op, "dimensions")[0]
+            place = (ir.path_of(op), rule_op(op, kind))
+            self._probes.append(_Probe(place, name, self._output(op.results[0]), operands, attributes))
+        self._text = ir.extract(operations, ir.arguments(module), list(self._outputs), "observed")
+
+    def _output(self, value: ir.Value) -> int:
+        """The number of the output that holds a value."""
+        return self._outputs.setdefault(value, len(self._outputs))
+
+    def __call__(self, values: Sequence[Any]) -> dict[Place, Observed]:
+        """What one call shows, by place; an argument that was in the last call too counts once."""
+        found: dict[Place, Observed] = {}
+        for argument, value in zip(self._arguments, values, strict=True):
+            if argument.public or not np.issubdtype(np.dtype(argument.dtype), np.floating):
+                continue
+            if self._seen.get(argument.path) is not value:  # weights come with every call
+                _join(found, (argument.path, "input"), summary(np.asarray(value, np.float32)))
+                self._seen[argument.path] = value
+        outputs = ir.evaluate(self._text, values)
+        for probe in self._probes:
+            operands = [None if each is None else outputs[each] for each in probe.operands]
+            facts = _facts(probe.name, operands, probe.attributes)
+            _join(found, probe.place, summary(outputs[probe.result], facts))
+        return found
+
+
+def _join(found: dict[Place, Observed], place: Place, seen: Observed) -> None:
+    found[place] = found[place] + seen if place in found else seen
+
+
+def summary(value: NDArray[Any], facts: Mapping[str, Span] | None = None) -> Observed:
+    """Extremes and histogram of one array."""
+    low, high = _span(value)
+    magnitudes = np.nan_to_num(np.abs(np.asarray(value, np.float32)).ravel(), nan=np.inf)
+    with np.errstate(divide="ignore"):
+        places = np.floor(STEPS * np.log2(magnitudes))
+    bins, counts = np.unique(np.clip(places, ZERO, -ZERO).astype(np.int32), return_counts=True)
+    histogram = dict(zip(bins.tolist(), counts.tolist(), strict=True))
+    return Observed(low, high, int(magnitudes.size), histogram, facts or {})
+
+
+def _span(value: NDArray[Any]) -> Span:
+    """NaN counts as infinite: no format holds it."""
+    if np.isnan(value).any():
+        return float("-inf"), float("inf")
+    return float(np.min(value)), float(np.max(value))
+
+
+def _facts(
+    name: str, operands: Sequence[NDArray[Any] | None], attributes: Mapping[str, Any]
+) -> dict[str, Span]:
+    """What the ranges of a protocol speak about, beside its result."""
+    if not operands or operands[0] is None:
+        return {}
+    first = np.asarray(operands[0], np.float64)
+    second = operands[1] if len(operands) > 1 else None
+    if name == "ditto.softmax":
+        kept = first if second is None else first[np.broadcast_to(second.astype(bool), first.shape)]
+        return {"operand": _span(kept) if kept.size else (0.0, 0.0)}
+    facts = {"operand": _span(first)}
+    if name == "ditto.layer_norm":
+        facts["mean"] = _span(first.mean(axis=-1))
+        facts["variance"] = _span(first.var(axis=-1))
+    elif name == "stablehlo.reduce":
+        facts["difference"] = (0.0, float(np.max(np.ptp(first, axis=attributes["dim"]))))
+    elif second is not None and np.issubdtype(second.dtype, np.floating):
+        if name == "stablehlo.maximum":
+            facts["difference"] = _span(first - second)
+        elif name in ("stablehlo.divide", "stablehlo.dot_general", "stablehlo.multiply"):
+            facts["second"] = _span(second)
+    return facts
