@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ditto_kernels.rss import PARTIES
-from ditto_spu.cluster.identity import create_authority, fingerprint, write_identity
+from ditto_spu.cluster.identity import Authority, create_authority, fingerprint, write_identity
 from ditto_spu.errors import ConfigError, InputError, nearest
 
 if sys.version_info >= (3, 11):
@@ -122,15 +122,20 @@ def load_cluster(path: str | Path) -> Cluster:
     )
 
 
-def init_cluster(folder: Path, addresses: tuple[str, ...], clients: tuple[str, ...]) -> Path:
-    """Write a trial's cluster file, certificates and keys into a new folder; returns the file's path."""
+def init_cluster(
+    folder: Path, addresses: tuple[str, ...], clients: tuple[str, ...], authority: Authority | None = None
+) -> Path:
+    """Write a trial's cluster file, certificates and keys into a new folder; returns the file's path.
+
+    authority: signs the certificates; a new one, whose key is not kept, if None.
+    """
     for rank, address in enumerate(addresses):
         _address(address, f"party {rank}")
     try:
         (folder / "keys").mkdir(parents=True, mode=0o700)
     except FileExistsError:
         raise InputError(f"'{folder}' holds a cluster already: choose a new folder") from None
-    authority = create_authority("ditto cluster")
+    authority = authority or create_authority("ditto cluster")
     (folder / "authority.crt").write_bytes(authority.pem())
     lines = [
         "# Public: every participant has this file and authority.crt, and of keys/ its own two files alone."
@@ -147,7 +152,7 @@ def init_cluster(folder: Path, addresses: tuple[str, ...], clients: tuple[str, .
     return file
 
 
-def _issue(authority: Any, folder: Path, name: str) -> str:
+def _issue(authority: Authority, folder: Path, name: str) -> str:
     certificate, key = authority.issue(name)
     write_identity(folder / "keys", name, certificate, key)
     return fingerprint(certificate)

@@ -176,6 +176,7 @@ class Session:
         parts |= self._inputs(plan, places)
         with self._turn():
             self._together("go", _public(parts), self._cluster.timeouts.request)
+            log.info("computing", extra={"facts": {"session": self._name, "request": self._request}})
             started = time.perf_counter()
             mine = Party(self._link.rank, Randomness(self._keys, self._name, str(self._request)))
             with enable_x64():
