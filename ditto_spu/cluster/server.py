@@ -141,6 +141,7 @@ class PartyServer:
     def _meet(self, session: str, name: str, made: Channel, hello: Mapping[str, Any]) -> None:
         """Keep a party's connection until this party's side of the session takes it, or nobody does."""
         address = (session, int(name.removeprefix("party")))
+        made.peer = f"party {address[1]}"
         with self._changed:
             if address in self._peers:
                 raise ClusterError(f"'{name}' has connected for this session already")
@@ -177,13 +178,9 @@ class PartyServer:
         except Exception as error:  # a kernel's or a peer's: this session ends, the party goes on
             known = isinstance(error, LinkError | DittoError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
-            left = error is port.failure
-            _event(
-                "session over" if left else "session failed", session=session, client=client, reason=reason
-            )
-            if not left:
-                with contextlib.suppress(LinkError):
-                    made.send("error", {"reason": reason, "over": True})
+            _event("session over", session=session, client=client, reason=reason)
+            with contextlib.suppress(LinkError):  # it may be gone
+                made.send("error", {"reason": reason, "over": True})
         finally:
             if link is not None:
                 link.close(reason)
