@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from ditto_kernels.link import LinkError
 from ditto_spu import connect, secure
 from ditto_spu.cluster.agreement import difference, facts
 from ditto_spu.cluster.config import load_cluster
@@ -49,6 +50,20 @@ def raw(parties, **changes):
     hello = {"name": "alice", "session": secrets.token_hex(16), "facts": facts(cluster)}
     made.send("hello", hello | changes)
     return made
+
+
+def errors(client, send) -> list[str]:
+    """What the parties answer, until one that has failed ends the session of all."""
+    reasons = []
+    with contextlib.suppress(LinkError):
+        for channel in client._channels:
+            send(channel)
+    for channel in client._channels:
+        with contextlib.suppress(LinkError):
+            answer = channel.receive(10.0)
+            assert answer.kind == "error"
+            reasons.append(answer.facts["reason"])
+    return reasons
 
 
 def test_outputs_and_report_are_those_of_a_simulation(alice):
@@ -203,8 +218,7 @@ def test_different_public_inputs_end_the_session(parties):
         for rank, channel in enumerate(client._channels):
             channel.send("shares", {"place": 0}, [("mine", share), ("next", share)])
             channel.send("shares", {"place": 1}, [("public", W + rank)])
-        reasons = [channel.receive(10.0).facts["reason"] for channel in client._channels]
-        assert any("different public inputs" in reason for reason in reasons)
+        assert any("different public inputs" in reason for reason in errors(client, lambda channel: None))
         client._leave()
         assert client.run(function, X, W).outputs == pytest.approx(X @ W, abs=0.01)
 
@@ -224,10 +238,7 @@ def test_different_public_inputs_end_the_session(parties):
 def test_nonsense_from_a_client_ends_in_an_error(parties, send):
     with connect(parties.file, "alice") as client:
         client._open()
-        for channel in client._channels:
-            send(channel)
-        for channel in client._channels:
-            assert channel.receive(10.0).kind == "error"
+        assert errors(client, send)
 
 
 def test_inputs_of_another_shape_than_the_plan_end_the_session(parties):
@@ -235,9 +246,9 @@ def test_inputs_of_another_shape_than_the_plan_end_the_session(parties):
         client.run(layer, W, X)
         plan = layer.lower(W, X).plan.hash()
         client._ask("run", {"plan": plan, "weights": None, "places": [0, 1]}, (), "ready")
-        for channel in client._channels:
-            channel.send("shares", {"place": 0}, [("mine", np.zeros(2, np.int32))])
-        assert any("not as the plan declares" in c.receive(10.0).facts["reason"] for c in client._channels)
+        wrong = [("mine", np.zeros(2, np.int32))]
+        answers = errors(client, lambda channel: channel.send("shares", {"place": 0}, wrong))
+        assert any("not as the plan declares" in each for each in answers)
 
 
 def test_a_client_that_leaves_frees_the_parties(parties, eventually):
