@@ -141,7 +141,7 @@ class ClusterClient:
             return opened[rank].receive(3 * self._cluster.timeouts.connect)
 
         try:
-            for rank, answer in self._each(open_one, lambda: opened.values()).items():
+            for rank, answer in self._each(open_one, lambda: list(opened.values())).items():
                 _expect(rank, answer, "welcome")
                 differs = difference(self._facts, answer.facts.get("facts"))
                 if differs is not None:
