@@ -80,7 +80,8 @@ def test_parties_that_are_killed_frozen_and_restarted(trial, eventually):
         trial.start(1)
         works(client)
 
-        assert "party 2" in during(trial, client, 2, signal.SIGSTOP)
+        # Who waits longest for whom is a matter of the step: party 0 may wait for 1, which waits for 2.
+        assert re.search("waited 5 s|took nothing|party 2", during(trial, client, 2, signal.SIGSTOP))
         trial.signal(2, signal.SIGCONT)
         works(client)
 
