@@ -1,5 +1,5 @@
 # Each target works alone on a fresh machine that has Python 3.11 or 3.10, make and pip.
-.PHONY: demo test test-all lint format bench bench-mpcformer-env clean
+.PHONY: demo demo-cluster test test-all lint format bench bench-mpcformer-env clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,9 @@ CRYPTEN := crypten==0.4.1
 
 demo: $(READY)
 	$(BIN)/python -m ditto_spu.demo
+
+demo-cluster: $(READY)
+	$(BIN)/python -m ditto_spu.demo_cluster
 
 test: lint
 	$(BIN)/pytest -m "not slow"

@@ -2,6 +2,7 @@
 
 from ditto_spu.api import Result, SecureFunction, calibrate, secure
 from ditto_spu.calibration import Calibration, load_calibration
+from ditto_spu.cluster.client import ClusterClient, connect
 from ditto_spu.comparison import Comparison
 from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError
@@ -12,6 +13,7 @@ from ditto_spu.search import ErrorBudget, search
 
 __all__ = [
     "Calibration",
+    "ClusterClient",
     "Comparison",
     "CostReport",
     "DittoError",
@@ -20,6 +22,7 @@ __all__ = [
     "Result",
     "SecureFunction",
     "calibrate",
+    "connect",
     "load_calibration",
     "load_config",
     "load_material",

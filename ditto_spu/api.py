@@ -30,6 +30,15 @@ ConfigSource = str | Path | Mapping[str, Any] | Config
 
 
 @dataclass(frozen=True)
+class Call:
+    """A call as it goes to three parties: compiled, its arrays in the order of the plan's inputs."""
+
+    lowered: Lowered
+    values: list[Any]
+    held: tuple[int, ...]  # places of inputs that belong to arguments given to `hold`
+
+
+@dataclass(frozen=True)
 class Result:
     """The outputs, as the plain function would return them, and what they cost."""
 
@@ -134,6 +143,12 @@ class SecureFunction:
         made = precompute(plan, values, seed=self._seed, held=self._shares(plan, values))
         return made if folder is None else made.save(Path(folder))
 
+    def call(self, *args: Any, **kwargs: Any) -> Call:
+        """Compile and flatten a call for parties elsewhere. Held arguments may be jax.ShapeDtypeStructs."""
+        args, kwargs = self._whole(args, kwargs)
+        lowered = self._lower(args, kwargs)
+        return Call(lowered, self._leaves(args, kwargs), tuple(self._held_places(lowered)))
+
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments without running."""
         return self._lower(*self._whole(args, kwargs))
@@ -207,9 +222,12 @@ class SecureFunction:
         """The held arguments' shares for this plan."""
         key = plan.hash()
         if self._holding and key not in self._held:
-            places = [i for i, each in enumerate(plan.inputs) if each.path.split("/")[0] in self._holding]
-            self._held[key] = hold(plan, values, places, self._seed)
+            self._held[key] = hold(plan, values, self._held_places(lowered), self._seed)
         return self._held.get(key, NOTHING_HELD)
+
+    def _held_places(self, lowered: Lowered) -> list[int]:
+        inputs = lowered.plan.inputs
+        return [place for place, each in enumerate(inputs) if each.path.split("/")[0] in self._holding]
 
     def with_config(self, config: ConfigSource) -> SecureFunction:
         """The same function under another configuration."""

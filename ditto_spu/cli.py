@@ -15,8 +15,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from ditto_spu.calibration import load_calibration
+from ditto_spu.cluster.commands import cluster_app, party, run_on_cluster
 from ditto_spu.config import configurations, load_config
-from ditto_spu.errors import DittoError
+from ditto_spu.errors import DittoError, InputError
 from ditto_spu.material import load as load_material
 from ditto_spu.models import MODELS, Program, named_model
 
@@ -47,8 +48,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Secure JAX/Flax inference among three simulated parties.",
+    help="Secure JAX/Flax inference among three parties, simulated or real.",
 )
+app.add_typer(cluster_app, name="cluster")
+app.command()(party)
 
 Model = Annotated[str, typer.Argument(help="A name from `ditto models`.", show_default=False)]
 OneConfig = Annotated[
@@ -101,11 +104,26 @@ def run(
     material: Annotated[
         Path | None, typer.Option(help="A folder of `ditto precompute`, which this run spends.")
     ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="A cluster file: run at its parties, not in simulation.")
+    ] = None,
+    client: Annotated[
+        str | None, typer.Option(help="With --cluster: which of its clients this is, if there are several.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a model under MPC and print what each step cost."""
+    if cluster is not None and (checked or ahead or material is not None):
+        raise InputError(
+            "--checked, --ahead and --material are for simulation: leave them out with --cluster"
+        )
     stored = None if material is None else load_material(material)
     function, args = _secure(model, config, checked=checked, masked=masked)
+    if cluster is not None:
+        with _console().status(f"{model}, configuration {config}, at the parties of {cluster}"):
+            report = run_on_cluster(function, args, cluster, client)
+        _print(report, as_json)
+        return
     with _console().status(f"{model}, configuration {config}"):
         if ahead and stored is None:
             stored = function.precompute(*args)

@@ -36,6 +36,10 @@ class PartyError(DittoError):
     """One of the three parties failed while running; the others were stopped."""
 
 
+class ClusterError(DittoError):
+    """A party or client of a cluster refuses: an identity, a plan, a right, or something that differs."""
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """A hint for a mistyped name: the nearest valid one, or all of a short list."""
     known = list(words)

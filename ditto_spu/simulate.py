@@ -74,7 +74,7 @@ def simulate(
         material = precompute(plan, values, seed=seed, observe=observe_dealer, held=held)
     source = random_bytes(client_key(seed) if material is None else material.client_key)
     shared = [
-        held.parts[place] if place in held.parts else _share_input(plan, entry, value, source)
+        held.parts[place] if place in held.parts else share_input(plan, entry, value, source)
         for place, (entry, value) in enumerate(zip(plan.inputs, values, strict=True))
     ]
     programs = compile_steps(plan)
@@ -117,11 +117,11 @@ def simulate(
         seconds = time.perf_counter() - started
         costs = log.costs() if log is not None else {}
     outputs = [
-        _join(plan.vars[var], [results[rank][0][place] for rank in range(3)])
+        join_output(plan.vars[var], [results[rank][0][place] for rank in range(3)])
         for place, var in enumerate(plan.outputs)
     ]
     records = [records for _, records in results]
-    return Simulation(outputs, _report(plan, records, costs, seconds, material))
+    return Simulation(outputs, cost_report(plan, records, costs, seconds, material))
 
 
 def hold(plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | None = None) -> Held:
@@ -130,14 +130,15 @@ def hold(plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | N
     shared = {}
     for place in places:
         entry = plan.inputs[place]
-        parts = _share_input(plan, entry, values[place], source)
+        parts = share_input(plan, entry, values[place], source)
         shared[place] = [part.kept() if isinstance(part, Rss) else part for part in parts]
     return Held(shared, secrets.token_hex(8))
 
 
-def _share_input(
+def share_input(
     plan: Plan, entry: Input, value: Any, source: RandomBytes
 ) -> Sequence[Rss] | Sequence[NDArray[Any]]:
+    """The three parties' parts of one input: shares of a secret one, a public one as it is."""
     array, var, dealer = np.asarray(value), plan.vars[entry.var], plan.mask_dealer or 0
     if tuple(array.shape) != var.shape:
         raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {var.shape}")
@@ -164,7 +165,7 @@ def _plain_inputs(plan: Plan, values: Sequence[Any]) -> dict[int, NDArray[Any]]:
     return plain
 
 
-def _join(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
+def join_output(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
     """An output from the parties' masked 3-of-3 parts."""
     if not isinstance(parts[0], Rss):
         return np.asarray(parts[0])
@@ -176,13 +177,14 @@ def _join(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
     return np.asarray(total, dtype)
 
 
-def _report(
+def cost_report(
     plan: Plan,
     records: Sequence[Sequence[StepRecord]],
     spu_costs: dict[int, tuple[tuple[int, ...], tuple[int, ...]]],
     seconds: float,
     material: Material | None,
 ) -> CostReport:
+    """A row a step, from what each party recorded."""
     rows = []
     by_step = [{each.step: each for each in record} for record in records]
     stages = {number: place for place, stage in enumerate(plan.stages) for number in stage}

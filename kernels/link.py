@@ -77,22 +77,53 @@ class Link(Protocol):
 
 
 @dataclass
-class _Mailbox:
+class Mailbox:
     """Tensors that arrived at one party, by (source, tag), each with the sender's clock."""
 
     condition: threading.Condition = field(default_factory=threading.Condition)
     arrived: dict[tuple[int, str], tuple[NDArray[Any], int]] = field(default_factory=dict)
     failure: BaseException | None = None
 
-    def wait(self, address: tuple[int, str], timeout: float) -> bool:
-        """Whether the tensor arrived, or a party failed, in time. The caller holds the condition."""
-        return self.condition.wait_for(lambda: address in self.arrived or self.failure is not None, timeout)
+    def put(self, source: int, tag: str, array: NDArray[Any], clock: int) -> None:
+        """Keep a tensor until it is taken. LinkError if one of that address still lies here."""
+        with self.condition:
+            if (source, tag) in self.arrived:
+                raise LinkError(f"party {source} sent '{tag}' twice")
+            self.arrived[source, tag] = (array, clock)
+            self.condition.notify_all()
+
+    def take(self, rank: int, source: int, tag: str, timeout: float) -> tuple[NDArray[Any], int]:
+        """Wait for a tensor on behalf of party `rank`. LinkError after `timeout` s, or if a party failed."""
+        address = (source, tag)
+        with self.condition:
+            self.condition.wait_for(lambda: address in self.arrived or self.failure is not None, timeout)
+            if address in self.arrived:
+                return self.arrived.pop(address)
+            if self.failure is not None:
+                raise LinkError(f"party {rank} stops: {self.failure}") from self.failure
+            raise LinkError(f"party {rank} waited {timeout:g} s for '{tag}' from party {source}")
+
+    def fail(self, failure: BaseException) -> None:
+        """Wake whoever waits: a party has failed. The first failure is kept."""
+        with self.condition:
+            self.failure = self.failure or failure
+            self.condition.notify_all()
+
+
+def checked(item: Receive, array: NDArray[Any]) -> NDArray[Any]:
+    """The tensor, if it is of the expected shape and dtype; LinkError otherwise."""
+    if array.shape != tuple(item.shape) or array.dtype != item.dtype:
+        raise LinkError(
+            f"party {item.source} sent '{item.tag}' as {array.dtype}{list(array.shape)}, "
+            f"expected {item.dtype}{list(item.shape)}"
+        )
+    return array
 
 
 class MemLink:
     """A link between threads of one process. Rounds are counted by a Lamport clock carried on messages."""
 
-    def __init__(self, rank: int, mailboxes: Sequence[_Mailbox], timeout: float) -> None:
+    def __init__(self, rank: int, mailboxes: Sequence[Mailbox], timeout: float) -> None:
         self.rank = rank
         self._mailboxes = mailboxes
         self._timeout = timeout
@@ -109,37 +140,17 @@ class MemLink:
                 self._counts[2 * offline] += array.nbytes
                 if self.observer is not None:
                     self.observer(self.rank, message)
-                box = self._mailboxes[message.to]
-                with box.condition:
-                    address = (self.rank, message.tag)
-                    if address in box.arrived:
-                        raise LinkError(f"party {self.rank} sent '{message.tag}' twice to party {message.to}")
-                    box.arrived[address] = (array, 0 if offline else self._clock + 1)
-                    box.condition.notify_all()
+                clock = 0 if offline else self._clock + 1
+                self._mailboxes[message.to].put(self.rank, message.tag, array, clock)
 
     def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
         box = self._mailboxes[self.rank]
         taken: list[NDArray[Any]] = []
         clock = self._clock
         for item in expected:
-            address = (item.source, item.tag)
-            with box.condition:
-                arrived = box.wait(address, self._timeout)
-                if address not in box.arrived and box.failure is not None:
-                    raise LinkError(f"party {self.rank} stops: another party failed") from box.failure
-                if not arrived:
-                    raise LinkError(
-                        f"party {self.rank} waited {self._timeout:g} s for '{item.tag}' "
-                        f"from party {item.source}"
-                    )
-                array, sent_at = box.arrived.pop(address)
-            if array.shape != tuple(item.shape) or array.dtype != item.dtype:
-                raise LinkError(
-                    f"party {item.source} sent '{item.tag}' as {array.dtype}{list(array.shape)}, "
-                    f"expected {item.dtype}{list(item.shape)}"
-                )
+            array, sent_at = box.take(self.rank, item.source, item.tag, self._timeout)
+            taken.append(checked(item, array))
             clock = max(clock, sent_at)
-            taken.append(array)
         self._clock = clock
         return taken
 
@@ -149,9 +160,7 @@ class MemLink:
     def abort(self, failure: BaseException) -> None:
         """Wake every party that waits: one of them has failed."""
         for box in self._mailboxes:
-            with box.condition:
-                box.failure = failure
-                box.condition.notify_all()
+            box.fail(failure)
 
     def traffic(self) -> Traffic:
         sent, messages, offline_sent, offline_messages = self._counts
@@ -165,5 +174,5 @@ def memory_links(
     timeout: float = 60.0, dealt: Sequence[Dealt] = ({}, {}, {})
 ) -> tuple[MemLink, MemLink, MemLink]:
     """Three connected links for three threads; `dealt`: what each party received ahead."""
-    boxes = [_Mailbox(arrived={key: (array, 0) for key, array in each.items()}) for each in dealt]
+    boxes = [Mailbox(arrived={key: (array, 0) for key, array in each.items()}) for each in dealt]
     return (MemLink(0, boxes, timeout), MemLink(1, boxes, timeout), MemLink(2, boxes, timeout))

@@ -141,3 +141,15 @@ def test_search_writes_a_configuration(tmp_path: Path) -> None:
 def test_mistyped_stage() -> None:
     result = ditto("inspect", "gelu", "--stage", "plans")
     assert result.exit_code == 2 and "'plan'" in result.stderr
+
+
+def test_cluster_init_writes_a_cluster_that_run_and_party_read(tmp_path):
+    done = ditto("cluster", "init", str(tmp_path / "c"), "--client", "me")
+    assert done.exit_code == 0
+    assert (tmp_path / "c" / "keys" / "me.key").exists()
+    file = str(tmp_path / "c" / "cluster.toml")
+    assert "--checked, --ahead and --material are for simulation" in str(
+        ditto("run", "gelu", "--cluster", file, "--checked").stderr
+    )
+    assert ditto("party", "--rank", "3", "--cluster", file).exit_code == 2
+    assert "holds a cluster already" in str(ditto("cluster", "init", str(tmp_path / "c")).stderr)

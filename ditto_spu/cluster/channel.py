@@ -1,0 +1,149 @@
+"""One connection, TLS or plain: whole messages in both directions at once, every wait bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.link import LinkError
+from ditto_spu.cluster.wire import (
+    PREFIX_BYTES,
+    Message,
+    Named,
+    pack,
+    read_header,
+    read_prefix,
+)
+
+_CHUNK = 1 << 18  # bytes a call of the socket takes: the other direction gets its turn in between
+
+
+class Channel:
+    """Messages over a connected socket.
+
+    One thread may receive while another sends: OpenSSL allows one call at a time on a connection, so the
+    socket does not block, calls take turns under a lock, and waiting happens outside of it.
+
+    peer: who is at the other end, for messages. stall: seconds without a byte in the middle of a message, or
+    without room to send, after which the connection has failed. max_body: of a received message, in bytes.
+    """
+
+    def __init__(self, sock: socket.socket, peer: str, stall: float, max_body: int) -> None:
+        sock.setblocking(False)
+        self.peer = peer
+        self._socket = sock
+        self._stall = stall
+        self._max_body = max_body
+        self._turn = threading.Lock()
+        self._sending = threading.Lock()
+        self._sent = 0
+        self._received = 0
+        self._closed = False
+
+    def send(self, kind: str, facts: Mapping[str, Any], tensors: Sequence[Named] = ()) -> None:
+        """Send one message. LinkError if the peer is gone or takes nothing for `stall` seconds."""
+        plain = [(name, np.asarray(array, order="C")) for name, array in tensors]
+        with self._sending:
+            self._write(memoryview(pack(kind, self._sent, facts, plain)))
+            self._sent += 1
+            for _, array in plain:
+                self._write(_bytes(array))
+
+    def receive(self, timeout: float | None) -> Message:
+        """The next message. LinkError if none starts within `timeout` seconds (None: wait without end).
+
+        After a LinkError the connection is of no more use.
+        """
+        start = bytearray(PREFIX_BYTES)
+        self._read(memoryview(start), timeout)
+        try:
+            prefix = read_prefix(bytes(start), self._received, self._max_body)
+            data = bytearray(prefix.header_bytes)
+            self._read(memoryview(data), self._stall)
+            facts, specs = read_header(prefix, bytes(data))
+        except LinkError as error:
+            raise LinkError(f"{self.peer}: {error}") from None
+        self._received += 1
+        tensors = []
+        for spec in specs:
+            array = np.empty(spec.shape, spec.dtype)
+            self._read(_bytes(array), self._stall)
+            tensors.append((spec.name, array))
+        return Message(prefix.kind, facts, tuple(tensors))
+
+    def close(self) -> None:
+        """End the connection and wake whoever waits on it."""
+        self._closed = True
+        with contextlib.suppress(OSError):  # it may have ended before
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        with self._turn:
+            self._socket.close()
+
+    def _read(self, view: memoryview, timeout: float | None) -> None:
+        while view:
+            count = self._call(
+                lambda view=view: self._socket.recv_into(view[:_CHUNK]), select.POLLIN, timeout
+            )
+            if count == 0:
+                raise LinkError(f"{self.peer} closed the connection")
+            view, timeout = view[count:], self._stall
+
+    def _write(self, view: memoryview) -> None:
+        while view:
+            count = self._call(
+                lambda view=view: self._socket.send(view[:_CHUNK]), select.POLLOUT, self._stall
+            )
+            view = view[count:]
+
+    def _call(self, action: Any, direction: int, timeout: float | None) -> int:
+        """Repeat a call of the socket until it does something; waits up to `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            wanted = direction
+            try:
+                with self._turn:
+                    return action()
+            except (BlockingIOError, InterruptedError):
+                pass
+            except ssl.SSLWantReadError:
+                wanted = select.POLLIN
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                raise LinkError(f"{self.peer} closed the connection") from None
+            except ssl.SSLError as error:
+                raise LinkError(f"{self.peer}: TLS refused: {tls_reason(error)}") from None
+            except (OSError, ValueError) as error:  # a closed SSL socket raises ValueError
+                what = "the connection was closed here" if self._closed else f"connection lost ({error})"
+                raise LinkError(f"{self.peer}: {what}") from None
+            self._wait(wanted, deadline, timeout)
+
+    def _wait(self, wanted: int, deadline: float | None, timeout: float | None) -> None:
+        poll = select.poll()
+        try:
+            poll.register(self._socket.fileno(), wanted)
+        except (ValueError, OSError):
+            raise LinkError(f"{self.peer}: the connection was closed here") from None
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not poll.poll(None if left is None else left * 1000):
+            what = "sent nothing" if wanted == select.POLLIN else "took nothing"
+            raise LinkError(f"{self.peer} {what} for {timeout:g} s")
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """What OpenSSL says, without its file names."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(error.verify_message)
+    return (error.reason or str(error)).lower().replace("_", " ")
+
+
+def _bytes(array: Any) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")

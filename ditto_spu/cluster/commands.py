@@ -1,0 +1,81 @@
+"""`ditto cluster init`, `ditto party` and what `ditto run --cluster` does."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ditto_spu.cluster.client import connect
+from ditto_spu.cluster.config import init_cluster, load_cluster
+from ditto_spu.cluster.server import PartyServer
+
+cluster_app = typer.Typer(no_args_is_help=True, help="Three parties as processes: set up a trial.")
+
+
+@cluster_app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the cluster file and the keys.")],
+    host: Annotated[
+        list[str],
+        typer.Option(help="host:port of a party; three times, or left out for ports of this machine."),
+    ] = [],  # noqa: B006  typer copies it
+    client: Annotated[list[str], typer.Option(help="Name of a client; may be given several times.")] = [  # noqa: B006
+        "client"
+    ],
+) -> None:
+    """Write a cluster file, with certificates and keys of an authority that is not kept."""
+    addresses = tuple(host) or tuple(f"127.0.0.1:{port}" for port in (9400, 9401, 9402))
+    if len(addresses) != 3:
+        raise typer.BadParameter("give --host three times, or not at all")
+    file = init_cluster(folder, addresses, tuple(client))
+    typer.echo(f"{file} and keys are written. Start each party: ditto party --rank R --cluster {file}")
+
+
+@cluster_app.callback()
+def _group() -> None:
+    """Keeps `init` a command of its own while it is the only one."""
+
+
+def party(
+    rank: Annotated[int, typer.Option(min=0, max=2, help="Which party this process is.")],
+    cluster: Annotated[Path, typer.Option(help="The cluster file.")],
+    grace: Annotated[float, typer.Option(help="Seconds that sessions get to end when stopped.")] = 30.0,
+) -> None:
+    """Run one party until SIGINT or SIGTERM; logs a line of JSON an event, never a value or a share."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("ditto_spu.cluster")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    stopped = threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: stopped.set())
+    server = PartyServer(load_cluster(cluster), rank)
+    server.start()
+    stopped.wait()
+    server.stop(grace)
+
+
+def run_on_cluster(function: Any, args: tuple[Any, ...], cluster: Path, client: str | None) -> Any:
+    """The report of one request at a cluster's parties."""
+    with connect(cluster, client) as connected:
+        return connected.run(function, *args).report
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one line of JSON: time, level, event and its facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        facts = getattr(record, "facts", {})
+        return json.dumps(
+            {"time": f"{when}Z", "level": record.levelname.lower(), "event": record.getMessage(), **facts}
+        )

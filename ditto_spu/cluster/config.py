@@ -1,0 +1,188 @@
+"""The cluster file: three parties, their clients, timeouts and limits, in TOML."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ditto_kernels.rss import PARTIES
+from ditto_spu.cluster.identity import Authority, create_authority, fingerprint, write_identity
+from ditto_spu.errors import ConfigError, InputError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_PARTY = re.compile(r"party[0-9]*")
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. connect: until parties and clients are connected and agree. message: for one message during a
+    request. request: for a whole one, queue included. idle: a client that asks for nothing."""
+
+    connect: float = 10.0
+    message: float = 60.0
+    request: float = 600.0
+    idle: float = 600.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """sessions: clients at a time. running: requests computed at a time, the others wait. message_mb: of one
+    message. waiting_mb: of a session, arrived and not used yet. held_mb: of held weights, at one party.
+    plans: how many are kept."""
+
+    sessions: int = 8
+    running: int = 1
+    message_mb: int = 1024
+    waiting_mb: int = 4096
+    held_mb: int = 16384
+    plans: int = 32
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What parties and clients know of each other. Participants are named party0 to party2, and the clients.
+
+    fingerprints: SHA-256 of each participant's certificate, by name: the authority's signature is not enough.
+    """
+
+    folder: Path
+    addresses: tuple[tuple[str, int], ...]
+    fingerprints: Mapping[str, str]
+    clients: tuple[str, ...]
+    tls: bool = True
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+
+    def hash(self) -> str:
+        """Of what all participants must agree on: everything but the folder."""
+        what = (self.addresses, sorted(self.fingerprints.items()), self.clients, self.tls, self.timeouts)
+        return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()[:16]
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "authority.crt"
+
+    def identity(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of a participant of this host."""
+        return self.folder / "keys" / f"{name}.crt", self.folder / "keys" / f"{name}.key"
+
+
+def load_cluster(path: str | Path) -> Cluster:
+    """Read a cluster file. ConfigError names what is wrong."""
+    file = Path(path)
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cluster file {file} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cluster file {file} is no TOML: {error}") from None
+    _known(table, ("tls", "party", "client", "timeouts", "limits"), str(file))
+    tls = table.get("tls", True)
+    parties, clients = table.get("party", []), table.get("client", [])
+    if not isinstance(tls, bool):
+        raise ConfigError(f"{file}: tls is true or false")
+    if not isinstance(parties, list) or len(parties) != PARTIES:
+        raise ConfigError(f"{file}: there are three [[party]] tables, in the order of their ranks")
+    if not isinstance(clients, list):
+        raise ConfigError(f"{file}: clients are [[client]] tables")
+    addresses, fingerprints, names = [], {}, []
+    for rank, entry in enumerate(parties):
+        where = f"{file}, party {rank}"
+        _known(entry, ("address", "fingerprint"), where)
+        addresses.append(_address(entry.get("address"), where))
+        fingerprints[f"party{rank}"] = _fingerprint(entry.get("fingerprint", ""), tls, where)
+    for entry in clients:
+        _known(entry, ("name", "fingerprint"), f"{file}, a client")
+        name = entry.get("name")
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or _PARTY.fullmatch(name):
+            raise ConfigError(f"{file}: a client's name has small letters, digits and -, not {name!r}")
+        if name in fingerprints:
+            raise ConfigError(f"{file}: there are two clients '{name}'")
+        fingerprints[name] = _fingerprint(entry.get("fingerprint", ""), tls, f"{file}, client '{name}'")
+        names.append(name)
+    return Cluster(
+        file.parent,
+        tuple(addresses),
+        fingerprints,
+        tuple(names),
+        tls,
+        Timeouts(**_numbers(table.get("timeouts", {}), Timeouts, f"{file}, [timeouts]")),
+        Limits(**_numbers(table.get("limits", {}), Limits, f"{file}, [limits]")),
+    )
+
+
+def init_cluster(
+    folder: Path, addresses: tuple[str, ...], clients: tuple[str, ...], authority: Authority | None = None
+) -> Path:
+    """Write a trial's cluster file, certificates and keys into a new folder; returns the file's path.
+
+    authority: signs the certificates; a new one, whose key is not kept, if None.
+    """
+    for rank, address in enumerate(addresses):
+        _address(address, f"party {rank}")
+    try:
+        (folder / "keys").mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        raise InputError(f"'{folder}' holds a cluster already: choose a new folder") from None
+    authority = authority or create_authority("ditto cluster")
+    (folder / "authority.crt").write_bytes(authority.pem())
+    lines = [
+        "# Public: every participant has this file and authority.crt, and of keys/ its own two files alone."
+    ]
+    for rank, address in enumerate(addresses):
+        print_ = _issue(authority, folder, f"party{rank}")
+        lines += ["", "[[party]]", f'address = "{address}"', f'fingerprint = "{print_}"']
+    for name in clients:
+        print_ = _issue(authority, folder, name)
+        lines += ["", "[[client]]", f'name = "{name}"', f'fingerprint = "{print_}"']
+    file = folder / "cluster.toml"
+    file.write_text("\n".join(lines) + "\n")
+    load_cluster(file)
+    return file
+
+
+def _issue(authority: Authority, folder: Path, name: str) -> str:
+    certificate, key = authority.issue(name)
+    write_identity(folder / "keys", name, certificate, key)
+    return fingerprint(certificate)
+
+
+def _known(table: Any, names: tuple[str, ...], where: str) -> None:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: a table is expected, with {', '.join(names)}")
+    for name in table:
+        if name not in names:
+            raise ConfigError(f"{where}: there is no '{name}'{nearest(name, names)}")
+
+
+def _address(text: Any, where: str) -> tuple[str, int]:
+    host, _, port = str(text).rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ConfigError(f'{where}: address = "host:port" is expected, not {text!r}')
+    return host, int(port)
+
+
+def _fingerprint(text: Any, tls: bool, where: str) -> str:
+    if tls and not (isinstance(text, str) and _FINGERPRINT.fullmatch(text)):
+        raise ConfigError(f"{where}: fingerprint is the certificate's SHA-256, 64 hexadecimal digits")
+    return str(text)
+
+
+def _numbers(table: Any, of: type, where: str) -> dict[str, Any]:
+    known: dict[str, Any] = {each.name: type(each.default) for each in fields(of)}
+    _known(table, tuple(known), where)
+    for name, value in table.items():
+        if type(value) not in (int, known[name]) or value <= 0:
+            raise ConfigError(f"{where}: {name} is a positive number, not {value!r}")
+    return {name: known[name](value) for name, value in table.items()}

@@ -1,0 +1,118 @@
+"""Connections between participants: TLS with certificates on both sides, each pinned to a name."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ditto_kernels.link import LinkError
+from ditto_spu.cluster.channel import Channel, tls_reason
+from ditto_spu.cluster.config import Cluster
+from ditto_spu.cluster.identity import fingerprint
+from ditto_spu.errors import ConfigError
+
+log = logging.getLogger("ditto_spu.cluster")
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # between attempts to connect; the last one repeats
+
+
+def context(cluster: Cluster, name: str, server: bool) -> ssl.SSLContext | None:
+    """TLS 1.3 with this participant's certificate, for listening or for dialling; None for plaintext."""
+    if not cluster.tls:
+        return None
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    made.minimum_version = ssl.TLSVersion.TLSv1_3
+    certificate, key = cluster.identity(name)
+    for path in (certificate, key, cluster.authority):
+        if not path.exists():
+            raise ConfigError(f"'{path}' is missing: '{name}' needs it to prove who it is")
+    try:
+        made.load_cert_chain(certificate, key)
+        made.load_verify_locations(cluster.authority)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"certificate or key of '{name}' cannot be used: {error}") from None
+    made.verify_mode = ssl.CERT_REQUIRED
+    if server:
+        made.num_tickets = 0  # no session is resumed: each connection proves both identities anew
+    return made
+
+
+def dial(
+    cluster: Cluster,
+    rank: int,
+    tls: ssl.SSLContext | None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Channel:
+    """Connect to a party and verify that it is that one.
+
+    Retries a party that does not answer until the connect timeout; a wrong certificate is final.
+    """
+    host, port = cluster.addresses[rank]
+    peer, where = f"party{rank}", f"party {rank} at {host}:{port}"
+    deadline = time.monotonic() + cluster.timeouts.connect
+    attempt = 0
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            sock = socket.create_connection((host, port), timeout=max(0.1, left))
+            break
+        except OSError as error:
+            pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
+            attempt += 1
+            if time.monotonic() + pause > deadline or stopped():
+                raise LinkError(
+                    f"{where} cannot be reached ({error}; {attempt} attempts): is it running?"
+                ) from None
+            log.warning(
+                "unreachable", extra={"facts": {"party": rank, "attempt": attempt, "error": str(error)}}
+            )
+            time.sleep(pause)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(max(0.1, deadline - time.monotonic()))
+        if tls is not None:
+            sock = tls.wrap_socket(sock, server_hostname=peer)
+            check_pin(cluster, peer, sock)
+    except ssl.SSLError as error:
+        sock.close()
+        raise LinkError(f"{where} is refused: {tls_reason(error)}") from None
+    except (OSError, LinkError) as error:
+        sock.close()
+        raise LinkError(f"{where} is refused: {error}") from None
+    return channel(cluster, sock, f"party {rank}")
+
+
+def accept(cluster: Cluster, sock: socket.socket, tls: ssl.SSLContext | None) -> tuple[socket.socket, str]:
+    """Verify who has connected: (the socket, its name); "" in plaintext, where names are mere claims."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.settimeout(cluster.timeouts.connect)
+    if tls is None:
+        return sock, ""
+    try:
+        secured = tls.wrap_socket(sock, server_side=True)
+    except ssl.SSLError as error:
+        raise LinkError(f"TLS refused: {tls_reason(error)}") from None
+    except OSError as error:
+        raise LinkError(f"no TLS handshake: {error}") from None
+    shown: Any = secured.getpeercert() or {}
+    names = [value for kind, value in shown.get("subjectAltName", ()) if kind == "DNS"]
+    return secured, str(names[0]) if names else "?"
+
+
+def check_pin(cluster: Cluster, name: str, sock: socket.socket) -> None:
+    """LinkError unless the peer's certificate is the one that the cluster file names for `name`."""
+    if not isinstance(sock, ssl.SSLSocket):
+        return
+    if name not in cluster.fingerprints:
+        raise LinkError(f"'{name}' is no participant of this cluster")
+    found = fingerprint(sock.getpeercert(binary_form=True) or b"")
+    if found != cluster.fingerprints[name]:
+        raise LinkError(f"the certificate shown for '{name}' is not the one in the cluster file ({found})")
+
+
+def channel(cluster: Cluster, sock: socket.socket, peer: str) -> Channel:
+    """A channel with the cluster's timeout and limits."""
+    return Channel(sock, peer, cluster.timeouts.message, cluster.limits.message_mb << 20)

@@ -1,0 +1,179 @@
+"""The link of one party process to the two others, for all requests of one session."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.link import LinkError, Mailbox, Receive, Send, Traffic, checked
+from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.wire import Message
+
+_CONTROL = "control:"  # no kernel's tag starts so: theirs start with "/"
+_MAX_CONTROL = 1 << 16
+
+
+class PeerLink:
+    """A `Link` over one connection to each of the other parties.
+
+    A reader a connection puts what arrives into a mailbox. Messages carry the session, the number of the
+    request and the sender's Lamport clock. Whatever does not fit fails the whole link, at once: a repeated
+    address, another session's or an old request's tensor, more than `max_waiting` bytes not taken yet.
+    A tensor that no step asked for is found by `finish`. `failed` is told why the link has failed.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        channels: Mapping[int, Channel],
+        session: str,
+        timeout: float,
+        max_waiting: int,
+        failed: Callable[[BaseException], None] = lambda failure: None,
+    ) -> None:
+        self.rank = rank
+        self._channels = dict(channels)
+        self._session = session
+        self._timeout = timeout
+        self._max_waiting = max_waiting
+        self._failed = failed
+        self._mailbox = Mailbox()
+        self._request = 0
+        self._waiting = 0
+        self._clock = 0
+        self._counts = [0, 0, 0, 0]
+        for source, channel in self._channels.items():
+            threading.Thread(target=self._read, args=(source, channel), daemon=True).start()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the link is of no more use; None while it works."""
+        return self._mailbox.failure
+
+    def begin(self, request: int) -> None:
+        """Start a request: its number is part of every address from here, and counts start at zero."""
+        with self._mailbox.condition:
+            self._request = request
+            self._clock, self._counts = 0, [0, 0, 0, 0]
+
+    def finish(self) -> None:
+        """LinkError if a peer sent something in this request that no step asked for."""
+        with self._mailbox.condition:
+            left = [each for each in self._mailbox.arrived if each[1].startswith(f"{self._request}|")]
+        if left:
+            source, tag = left[0]
+            raise LinkError(
+                f"party {source} sent '{tag.partition('|')[2]}', which no step of the plan expects"
+            )
+
+    def send(self, messages: Sequence[Send]) -> None:
+        """Send; tensors for one peer travel as one message, dealt ones apart."""
+        for offline in (False, True):
+            for peer in self._channels:
+                group = [each for each in messages if each.to == peer and each.offline == offline]
+                if group:
+                    tensors = [(each.tag, np.asarray(each.array)) for each in group]
+                    self._counts[2 * offline] += sum(array.nbytes for _, array in tensors)
+                    self._counts[1 + 2 * offline] += 1
+                    self._send(peer, 0 if offline else self._clock + 1, tensors)
+
+    def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
+        """Wait for the tensors, each at most the link's timeout."""
+        taken: list[NDArray[Any]] = []
+        clock = self._clock
+        for item in expected:
+            array, sent_at = self._take(item.source, item.tag, self._timeout)
+            taken.append(checked(item, array))
+            clock = max(clock, sent_at)
+        self._clock = clock
+        return taken
+
+    def exchange(self, tag: str, facts: Mapping[str, Any], timeout: float | None = None) -> dict[int, Any]:
+        """Tell both peers some facts and learn theirs; not counted as the plan's traffic."""
+        data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        for peer in self._channels:
+            self._send(peer, 0, [(_CONTROL + tag, data)])
+        learned = {}
+        for peer in self._channels:
+            array, _ = self._take(peer, _CONTROL + tag, self._timeout if timeout is None else timeout)
+            try:
+                learned[peer] = json.loads(array.tobytes()) if array.nbytes <= _MAX_CONTROL else None
+            except ValueError:
+                learned[peer] = None
+            if not isinstance(learned[peer], dict):
+                raise LinkError(f"party {peer} sent no facts as '{tag}'")
+        return learned
+
+    def start_clock(self) -> None:
+        self._clock = 0
+
+    def traffic(self) -> Traffic:
+        sent, messages, offline_sent, offline_messages = self._counts
+        return Traffic(sent, messages, offline_sent, offline_messages, self._clock)
+
+    def fail(self, failure: BaseException) -> None:
+        """End the session at this party: wake whoever waits."""
+        self._mailbox.fail(failure)
+
+    def close(self, reason: str) -> None:
+        """Tell the peers why, as far as they listen, and end the connections."""
+        for channel in self._channels.values():
+            with contextlib.suppress(LinkError):  # it may be gone
+                channel.send("abort", {"reason": reason})
+            channel.close()
+
+    def _send(self, peer: int, clock: int, tensors: Sequence[tuple[str, NDArray[Any]]]) -> None:
+        facts = {"session": self._session, "request": self._request, "clock": clock}
+        try:
+            self._channels[peer].send("tensors", facts, tensors)
+        except LinkError as error:
+            raise self.failure or error from None
+
+    def _take(self, source: int, tag: str, timeout: float) -> tuple[NDArray[Any], int]:
+        try:
+            array, clock = self._mailbox.take(self.rank, source, f"{self._request}|{tag}", timeout)
+        except LinkError as error:
+            if self.failure is None:
+                raise LinkError(f"{error}{self._unasked(source)}") from None
+            raise
+        with self._mailbox.condition:
+            self._waiting -= array.nbytes
+        return array, clock
+
+    def _unasked(self, source: int) -> str:
+        with self._mailbox.condition:
+            others = [tag.partition("|")[2] for sender, tag in self._mailbox.arrived if sender == source]
+        return f"; it sent '{others[0]}', for which nobody asked" if others else ""
+
+    def _read(self, source: int, channel: Channel) -> None:
+        try:
+            while True:
+                self._deliver(source, channel.receive(None))
+        except Exception as error:  # also what a malformed message might cause: it must not go unnoticed
+            self._mailbox.fail(error)
+            self._failed(error)
+
+    def _deliver(self, source: int, message: Message) -> None:
+        facts = message.facts
+        if message.kind == "abort":
+            raise LinkError(f"party {source} stopped: {str(facts.get('reason'))[:2000]}")
+        if message.kind != "tensors":
+            raise LinkError(f"party {source} sent a message of kind '{message.kind}' in place of tensors")
+        request, clock = facts.get("request"), facts.get("clock")
+        if facts.get("session") != self._session or type(request) is not int or type(clock) is not int:
+            raise LinkError(f"party {source} sent tensors of another session, or without a clock")
+        with self._mailbox.condition:
+            current = self._request
+            self._waiting += sum(array.nbytes for _, array in message.tensors)
+            if self._waiting > self._max_waiting:
+                raise LinkError(f"party {source} sent more than {self._max_waiting} bytes ahead of their use")
+        if request not in (current, current + 1):
+            raise LinkError(f"party {source} sent tensors of request {request} during request {current}")
+        for tag, array in message.tensors:
+            self._mailbox.put(source, f"{request}|{tag}", array, clock)

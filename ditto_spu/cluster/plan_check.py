@@ -1,0 +1,163 @@
+"""Whether a party may run a plan that it did not compile: everything in it known, and consistent."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import numpy as np
+from jax.experimental import enable_x64
+
+from ditto_kernels import KERNELS
+from ditto_kernels.kernel import Spec
+from ditto_kernels.ring import Fxp
+from ditto_kernels.rss import PARTIES
+from ditto_kernels.spread import cut
+from ditto_spu import ir
+from ditto_spu.errors import InputError
+from ditto_spu.plan import KernelStep, LocalStep, Plan, PublicStep, SpuStep, Var, kind, used
+
+USES = ("share", "affine", "factor", "plain")
+# What programs of steps may consist of: nothing that calls out, communicates or may not end.
+OPERATIONS = frozenset(
+    "stablehlo." + name
+    for name in (
+        *("abs", "add", "and", "broadcast_in_dim", "cbrt", "ceil", "clamp", "compare", "concatenate"),
+        *("constant", "convert", "convolution", "cosine", "count_leading_zeros", "divide", "dot_general"),
+        *("dynamic_slice", "dynamic_update_slice", "exponential", "exponential_minus_one", "floor", "gather"),
+        *("iota", "is_finite", "log", "log_plus_one", "logistic", "maximum", "minimum", "multiply", "negate"),
+        *("not", "or", "pad", "power", "popcnt", "reduce", "reduce_window", "remainder", "reshape", "return"),
+        *("reverse", "round_nearest_afz", "round_nearest_even", "rsqrt", "scatter", "select", "shift_left"),
+        *("shift_right_arithmetic", "shift_right_logical", "sign", "sine", "slice", "sort", "sqrt"),
+        *("subtract", "tan", "tanh", "transpose", "xor"),
+    )
+) | {"func.func", "func.return", "func.call", "builtin.module"}
+
+
+def check_plan(plan: Plan, max_bytes: int) -> None:
+    """InputError naming what is wrong. max_bytes: of any one value.
+
+    Values are defined once and before their use; every step is of a known kind, with known attributes, and
+    its results have the shapes and formats that the plan declares. SPU's steps and masked shares are refused:
+    they need links and material that parties of a cluster do not have.
+    """
+    if plan.masked:
+        raise InputError("a plan with masked shares needs material made ahead, which a cluster does not keep")
+    if not plan.outputs or not plan.steps:
+        raise InputError("the plan computes nothing")
+    for number, var in enumerate(plan.vars):
+        _check_var(number, var, max_bytes)
+    if sorted(number for stage in plan.stages for number in stage) != list(range(len(plan.steps))):
+        raise InputError("the plan's stages do not name every step once")
+    known = {each.var for each in plan.inputs}
+    if len(known) != len(plan.inputs) or not known <= set(range(len(plan.vars))):
+        raise InputError("the plan's inputs are not distinct variables")
+    for stage in plan.stages:
+        if len(stage) != 1 and not all(isinstance(plan.steps[number], KernelStep) for number in stage):
+            raise InputError("only kernels share a stage")
+        made: set[int] = set()
+        for number in stage:
+            step = plan.steps[number]
+            where = f"step {number} ({kind(step)})"
+            if not set(used(step)) <= known:
+                raise InputError(f"{where} reads a variable that is not defined before it")
+            for result in step.outputs:
+                if result in known or result in made or result >= len(plan.vars):
+                    raise InputError(f"{where} defines variable {result} wrongly, or a second time")
+                made.add(result)
+            _check_step(plan, step, where)
+        known |= made
+    if not set(plan.outputs) <= known:
+        raise InputError("an output of the plan is never computed")
+
+
+def _check_var(number: int, var: Var, max_bytes: int) -> None:
+    if var.dtype not in ir.DTYPES.values():
+        raise InputError(f"variable {number} has dtype '{var.dtype[:40]}', which does not exist")
+    if len(var.shape) > 16 or math.prod(var.shape) * 8 > max_bytes:
+        raise InputError(f"variable {number} of shape {list(var.shape)[:16]} is larger than the limit")
+    if var.fxp is None and var.dtype == "bfloat16":
+        raise InputError(f"variable {number} is public bfloat16, which no message carries: use float32")
+
+
+def _check_step(plan: Plan, step: Any, where: str) -> None:
+    if isinstance(step, SpuStep):
+        raise InputError(
+            f"{where} at '{step.path}' runs on SPU, whose link does not prove ranks: a cluster runs plans of "
+            "kernels alone; rewrite the operation, or run it in simulation"
+        )
+    try:
+        if isinstance(step, KernelStep):
+            _check_kernel(plan, step)
+        elif isinstance(step, LocalStep):
+            arguments = [_local_type(plan.vars[each.var], each) for each in step.inputs]
+            results = [(plan.vars[var].shape, _format(plan.vars[var]).dtype) for var in step.outputs]
+            _check_program(step.text, arguments, results)
+        elif isinstance(step, PublicStep):
+            if any(plan.vars[var].fxp is not None for var in (*step.inputs, *step.outputs)):
+                raise ValueError("it computes on secrets")
+            types = [
+                [(plan.vars[v].shape, np.dtype(plan.vars[v].dtype)) for v in each]
+                for each in (step.inputs, step.outputs)
+            ]
+            _check_program(step.text, *types)
+    except Exception as error:  # kernels and the parser refuse in their own ways
+        raise InputError(f"{where} is refused: {type(error).__name__}: {str(error)[:300]}") from None
+
+
+def _check_kernel(plan: Plan, step: KernelStep) -> None:
+    """Known kernel and attributes; its reference, run on zeros, gives the declared shape."""
+    if step.kernel not in KERNELS:
+        raise ValueError(f"there is no kernel '{step.kernel[:40]}'")
+    dealers = set(step.dealers)
+    if len(step.outputs) != 1 or not 1 <= len(step.dealers) == len(dealers & set(range(PARTIES))):
+        raise ValueError("one result and dealers among the parties are expected")
+    kernel, out = KERNELS[step.kernel], plan.vars[step.outputs[0]]
+    attributes: dict[str, Any] = dict(step.attributes)
+    operands = [plan.vars[var] for var in step.inputs]
+    parts = len(step.dealers)
+    if parts > 1 and cut(kernel, [each.shape for each in operands], parts, **attributes) is None:
+        raise ValueError(f"it cannot be cut into {parts} parts")
+    if len(attributes) != len(step.attributes):
+        raise ValueError("an attribute is repeated")
+    inspect.signature(kernel.run).bind(None, *operands, out=out, **attributes)
+    kernel.cost(*(Spec(each.shape, each.fxp) for each in operands), out=_format(out), **attributes)
+    with np.errstate(all="ignore"), enable_x64():
+        zeros = [np.zeros(each.shape, np.float64 if each.fxp else each.dtype) for each in operands]
+        result = kernel.reference(*zeros, **attributes)
+    if tuple(np.shape(result)) != out.shape:
+        raise ValueError(f"its result has shape {np.shape(result)}, but {out.shape} is declared")
+
+
+def _local_type(var: Var, entry: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    if entry.use not in USES or (entry.use == "share") != (var.fxp is not None):
+        raise ValueError(f"variable {entry.var} cannot be used as '{entry.use[:40]}'")
+    if entry.use == "share":
+        return var.shape, _format(var).dtype
+    if entry.use == "plain":
+        return var.shape, np.dtype(var.dtype)
+    if entry.fxp is None:
+        raise ValueError(f"public variable {entry.var} has no format to be encoded in")
+    return var.shape, entry.fxp.dtype
+
+
+def _format(var: Var) -> Fxp:
+    if var.fxp is None:
+        raise ValueError("a shared result is declared public")
+    return var.fxp
+
+
+def _check_program(text: str, arguments: list[Any], results: list[Any]) -> None:
+    module = ir.parse(text)
+    for op in ir.walk(module.operation):
+        if op.name not in OPERATIONS:
+            raise ValueError(f"its program holds '{op.name}'")
+    returned = ir.ops(ir.body(ir.main(module)))[-1].operands
+    for found, wanted, what in (
+        (ir.arguments(module), arguments, "arguments"),
+        (list(returned), results, "results"),
+    ):
+        types = [(ir.shape(each), ir.dtype(each)) for each in found]
+        if types != [(tuple(shape), np.dtype(dtype)) for shape, dtype in wanted]:
+            raise ValueError(f"its program's {what} differ from the plan's variables")

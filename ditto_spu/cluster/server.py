@@ -1,0 +1,251 @@
+"""One party as a process: accepts clients and the other parties, and serves sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ditto_kernels.link import LinkError
+from ditto_kernels.rss import PARTIES
+from ditto_spu.cluster.agreement import difference, facts
+from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.config import Cluster
+from ditto_spu.cluster.connect import accept, channel, check_pin, context, dial
+from ditto_spu.cluster.pair_keys import KeyExchange
+from ditto_spu.cluster.peer_link import PeerLink
+from ditto_spu.cluster.session import ClientPort, Session
+from ditto_spu.cluster.store import Store
+from ditto_spu.errors import ClusterError, DittoError
+
+log = logging.getLogger("ditto_spu.cluster")
+_SESSION = re.compile(r"[0-9a-f]{32}")
+_HANDSHAKES = 32  # connections at a time that have not proven who they are
+
+Peer = tuple[Channel, Mapping[str, Any]]  # a party's connection and its hello
+
+
+class PartyServer:
+    """Party `rank` of a cluster. `start` listens; `stop` refuses new requests and ends when all are done."""
+
+    def __init__(self, cluster: Cluster, rank: int) -> None:
+        self._cluster = cluster
+        self._rank = rank
+        self._facts = facts(cluster)
+        self._incoming = context(cluster, f"party{rank}", server=True)
+        self._outgoing = context(cluster, f"party{rank}", server=False)
+        limits = cluster.limits
+        self._store = Store(limits.plans, limits.held_mb << 20)
+        self._turns = threading.Semaphore(limits.running)
+        self._handshakes = threading.Semaphore(_HANDSHAKES)
+        self._changed = threading.Condition()
+        self._sessions: dict[str, ClientPort | None] = {}
+        self._peers: dict[tuple[str, int], Peer] = {}
+        self._stopping = False
+        self._listener: socket.socket | None = None
+
+    def start(self) -> None:
+        """Listen and return. ClusterError if the address cannot be used."""
+        host, port = self._cluster.addresses[self._rank]
+        try:
+            self._listener = socket.create_server((host, port), backlog=64)
+        except OSError as error:
+            raise ClusterError(f"party {self._rank} cannot listen at {host}:{port}: {error}") from None
+        if self._incoming is None:
+            log.warning("plaintext", extra={"facts": {"warning": "tls = false: nobody is authenticated"}})
+        threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
+        _event("listening", party=self._rank, address=f"{host}:{port}")
+
+    def stop(self, grace: float) -> None:
+        """Accept nothing more, wait up to `grace` seconds for sessions to end, then end them."""
+        self._stopping = True
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._sessions, grace)
+            left = [port for port in self._sessions.values() if port is not None]
+        for port in left:
+            port.close()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._sessions, grace)
+        _event("stopped", party=self._rank)
+
+    def _listen(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                sock, address = listener.accept()
+            except OSError:
+                if self._stopping:
+                    return
+                time.sleep(0.1)  # out of descriptors, perhaps: others will be closed
+                continue
+            if not self._handshakes.acquire(blocking=False):
+                sock.close()
+                continue
+            threading.Thread(
+                target=self._admit, args=(sock, f"{address[0]}:{address[1]}"), daemon=True
+            ).start()
+
+    def _admit(self, sock: socket.socket, where: str) -> None:
+        """Who is it? Then a session of its own, or a place beside the session it was opened for."""
+        made: Channel | None = None
+        client = None
+        try:
+            try:
+                secured, name = accept(self._cluster, sock, self._incoming)
+                made = channel(self._cluster, secured, name or where)
+                check_pin(self._cluster, name, secured)
+                hello = made.receive(self._cluster.timeouts.connect)
+                made.peer = name = self._checked(hello.kind, hello.facts, name)
+                session = hello.facts["session"]
+                if name in self._cluster.clients:
+                    client = name
+                else:
+                    self._meet(session, name, made, hello.facts)
+            finally:
+                self._handshakes.release()
+            if client is not None:
+                self._serve(session, client, made)
+        except Exception as error:  # whatever a stranger sends, the party goes on
+            _event("refused", peer=where, reason=str(error)[:500])
+            if made is None:
+                sock.close()
+            else:
+                with contextlib.suppress(LinkError):
+                    made.send("error", {"reason": str(error), "over": True})
+                made.close()
+
+    def _checked(self, kind: str, hello: Mapping[str, Any], name: str) -> str:
+        """The name of who says hello. ClusterError if it is refused."""
+        claimed, session = hello.get("name"), hello.get("session")
+        if kind != "hello" or not isinstance(claimed, str) or not isinstance(session, str):
+            raise ClusterError("a connection starts with a hello")
+        if name and claimed != name:
+            raise ClusterError(f"'{claimed[:64]}' shows the certificate of '{name}'")
+        if claimed not in self._cluster.fingerprints:
+            raise ClusterError(f"'{claimed[:64]}' is no participant of this cluster")
+        if not _SESSION.fullmatch(session):
+            raise ClusterError("a session's name has 32 hexadecimal digits")
+        differs = difference(self._facts, hello.get("facts"))
+        if differs is not None:
+            raise ClusterError(f"party {self._rank} and '{claimed}' differ in {differs}")
+        return claimed
+
+    def _meet(self, session: str, name: str, made: Channel, hello: Mapping[str, Any]) -> None:
+        """Keep a party's connection until this party's side of the session takes it, or nobody does."""
+        address = (session, int(name.removeprefix("party")))
+        made.peer = f"party {address[1]}"
+        with self._changed:
+            if address in self._peers:
+                raise ClusterError(f"'{name}' has connected for this session already")
+            self._peers[address] = (made, hello)
+            self._changed.notify_all()
+            taken = self._changed.wait_for(
+                lambda: self._peers.get(address, (None,))[0] is not made, self._cluster.timeouts.connect
+            )
+            if not taken:
+                del self._peers[address]
+        if not taken:
+            raise ClusterError(f"no client has opened this session at party {self._rank}")
+
+    def _serve(self, session: str, client: str, made: Channel) -> None:
+        """Open a client's session together with the other parties, and serve it to its end."""
+        with self._changed:
+            if session in self._sessions:
+                raise ClusterError("this session exists already")
+            if self._stopping or len(self._sessions) >= self._cluster.limits.sessions:
+                why = "is stopping" if self._stopping else f"serves {len(self._sessions)} clients, its limit"
+                raise ClusterError(f"party {self._rank} {why}: try again later")
+            self._sessions[session] = None
+        port = ClientPort(made)
+        link: PeerLink | None = None
+        reason = "the client has left"
+        try:
+            with self._changed:
+                self._sessions[session] = port
+            link, keys = self._link(session, client, port)
+            port.stops(link)
+            made.send("welcome", {"facts": self._facts})
+            _event("session", session=session, client=client)
+            Session(self._cluster, client, session, port, link, keys, self._store, self._turns).serve()
+        except Exception as error:  # a kernel's or a peer's: this session ends, the party goes on
+            known = isinstance(error, LinkError | DittoError)
+            reason = str(error) if known else f"{type(error).__name__}: {error}"
+            _event("session over", session=session, client=client, reason=reason)
+            with contextlib.suppress(LinkError):  # it may be gone
+                made.send("error", {"reason": reason, "over": True})
+        finally:
+            if link is not None:
+                link.close(reason)
+            port.close()
+            with self._changed:
+                del self._sessions[session]
+                self._changed.notify_all()
+
+    def _link(self, session: str, client: str, port: ClientPort) -> tuple[PeerLink, Any]:
+        """Connections to both others, which agree on software, client and session; and the keys with them."""
+        exchange = KeyExchange(
+            self._rank, session, [self._cluster.fingerprints[f"party{rank}"] for rank in range(PARTIES)]
+        )
+        hello = {
+            "name": f"party{self._rank}",
+            "session": session,
+            "client": client,
+            "facts": self._facts,
+            "public": exchange.public,
+        }
+        channels: dict[int, Channel] = {}
+        public: dict[int, str] = {}
+        try:
+            for peer in range(PARTIES):
+                if peer == self._rank:
+                    continue
+                if peer > self._rank:
+                    made = dial(self._cluster, peer, self._outgoing, lambda: port.failure is not None)
+                    channels[peer] = made
+                    made.send("hello", hello)
+                    answer = made.receive(self._cluster.timeouts.connect)
+                    if answer.kind == "error":
+                        raise LinkError(f"party {peer}: {str(answer.facts.get('reason'))[:1000]}")
+                    self._checked(answer.kind, answer.facts, f"party{peer}")
+                    theirs = answer.facts
+                else:
+                    channels[peer], theirs = self._peer(session, peer, port)
+                    channels[peer].send("hello", hello)
+                if theirs.get("client") != client or theirs.get("session") != session:
+                    raise LinkError(f"party {peer} opened this session for another client")
+                public[peer] = str(theirs.get("public"))
+            keys = exchange.pair_keys(public)
+        except BaseException:
+            for made in channels.values():
+                made.close()
+            raise
+        timeouts, limits = self._cluster.timeouts, self._cluster.limits
+        waiting = limits.waiting_mb << 20
+        return PeerLink(self._rank, channels, session, timeouts.message, waiting, port.interrupt), keys
+
+    def _peer(self, session: str, rank: int, port: ClientPort) -> Peer:
+        """The connection that party `rank` has made for this session."""
+        deadline = time.monotonic() + self._cluster.timeouts.connect
+        with self._changed:
+            while (session, rank) not in self._peers:
+                if port.failure is not None:
+                    raise port.failure
+                if time.monotonic() > deadline:
+                    seconds = self._cluster.timeouts.connect
+                    raise LinkError(f"party {rank} has not connected within {seconds:g} s: is it running?")
+                self._changed.wait(0.1)
+            found = self._peers.pop((session, rank))
+            self._changed.notify_all()
+            return found
+
+
+def _event(event: str, **what: Any) -> None:
+    log.info(event, extra={"facts": what})

@@ -1,0 +1,114 @@
+"""Clusters for tests: three parties as threads of this process, or as processes; real sockets and TLS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ditto_spu.cluster.config import init_cluster, load_cluster
+from ditto_spu.cluster.identity import Authority, create_authority
+from ditto_spu.cluster.server import PartyServer
+
+TIMEOUTS = "\n[timeouts]\nconnect = 5\nmessage = 5\nrequest = 60\nidle = 60\n"
+
+
+class Trial:
+    """A cluster's folder, and its parties as far as they run."""
+
+    def __init__(self, folder: Path, extra: str = TIMEOUTS) -> None:
+        self.authority: Authority = create_authority("test")
+        addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
+        self.file = init_cluster(folder, addresses, ("alice", "bob"), self.authority)
+        self.file.write_text(self.file.read_text() + extra)
+        self.folder = folder
+        self.servers: list[PartyServer] = []
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def serve(self) -> None:
+        """All three parties in this process."""
+        for rank in range(3):
+            self.servers.append(PartyServer(load_cluster(self.file), rank))
+            self.servers[-1].start()
+
+    def start(self, *ranks: int) -> None:
+        """Parties as processes; returns when they listen."""
+        for rank in ranks:
+            command = [sys.executable, "-m", "ditto_spu.cli", "party", "--rank", str(rank), "--grace", "1"]
+            log = open(self.log(rank), "wb")  # noqa: SIM115  the process keeps it
+            self.processes[rank] = subprocess.Popen([*command, "--cluster", str(self.file)], stderr=log)
+            log.close()
+        for rank in ranks:
+            self.wait_for(rank, "listening")
+
+    def log(self, rank: int) -> Path:
+        return self.folder / f"party{rank}.log"
+
+    def events(self, rank: int) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log(rank).read_text().splitlines() if line.startswith("{")]
+
+    def wait_for(self, rank: int, event: str, count: int = 1) -> None:
+        deadline = time.monotonic() + 60
+        while sum(each["event"] == event for each in self.events(rank)) < count:
+            assert self.processes[rank].poll() is None, self.log(rank).read_text()
+            assert time.monotonic() < deadline, f"party {rank} never logs '{event}'"
+            time.sleep(0.05)
+
+    def signal(self, rank: int, number: int) -> None:
+        os.kill(self.processes[rank].pid, number)
+        if number == signal.SIGKILL:
+            self.processes.pop(rank).wait()
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.stop(0)
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Iterator[Trial]:
+    """A cluster of a test's own, not started."""
+    made = Trial(tmp_path / "cluster")
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def parties(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    """Three parties in this process, for all tests of a file."""
+    made = Trial(tmp_path_factory.mktemp("parties") / "cluster")
+    made.serve()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Waits for something that another thread does."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    return wait

@@ -1,0 +1,23 @@
+"""A function that takes seconds in many rounds, so that something can happen meanwhile; run as a client."""
+
+import sys
+
+import jax
+import numpy as np
+
+from ditto_spu import connect, secure
+
+X = np.zeros((64, 1024), np.float32)
+
+
+@secure
+def long(x):
+    """Fifty GeLUs."""
+    for _ in range(50):
+        x = jax.nn.gelu(x)
+    return x
+
+
+if __name__ == "__main__":
+    with connect(sys.argv[1], "bob") as client:
+        client.run(long, X)

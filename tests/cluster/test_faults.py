@@ -1,0 +1,139 @@
+"""What networks and machines do to three processes: clear errors in time, and the next request works."""
+
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from ditto_spu import connect, secure
+from ditto_spu.cluster.identity import create_authority, write_identity
+from ditto_spu.errors import PartyError
+
+X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
+LATE = 20.0  # messages wait 5 s, connections 5 s
+
+
+# Also a program of its own, which a test kills.
+SCRIPT = Path(__file__).parent / "long.py"
+long, LONG = (runpy.run_path(str(SCRIPT))[name] for name in ("long", "X"))
+
+
+@secure
+def small(x):
+    """One GeLU."""
+    return jax.nn.gelu(x)
+
+
+def works(client) -> None:
+    assert client.run(small, X).outputs == pytest.approx(np.asarray(jax.nn.gelu(X)), abs=0.01)
+
+
+def fails(client, function, x, reason) -> None:
+    started = time.monotonic()
+    with pytest.raises(PartyError, match=reason):
+        client.run(function, x)
+    assert time.monotonic() - started < LATE
+
+
+def ended(trial, rank) -> str:
+    """Why the last session of a party has ended."""
+    reasons = [str(each["reason"]) for each in trial.events(rank) if each["event"] == "session over"]
+    return reasons[-1] if reasons else ""
+
+
+def during(trial, client, rank, number):
+    """Sends a signal to a party while it computes; what the request ends in."""
+    before = sum(each["event"] == "computing" for each in trial.events(rank))
+    with ThreadPoolExecutor(1) as pool:
+        request = pool.submit(client.run, long, LONG)
+        trial.wait_for(rank, "computing", before + 1)
+        time.sleep(0.2)
+        assert not request.done()
+        trial.signal(rank, number)
+        started = time.monotonic()
+        with pytest.raises(PartyError) as failure:
+            request.result()
+        assert time.monotonic() - started < LATE
+    return str(failure.value)
+
+
+@pytest.mark.slow
+def test_parties_that_are_killed_frozen_and_restarted(trial, eventually):
+    with connect(trial.file, "alice") as client:
+        trial.start(0, 1)
+        fails(client, small, X, r"party 2 at 127.0.0.1:\d+ cannot be reached .*is it running")
+        trial.start(2)
+        works(client)
+
+        assert "party" in during(trial, client, 1, signal.SIGKILL)
+        for rank in (0, 2):
+            # The client, which stops all when one fails, may be quicker than the party's own link.
+            eventually(lambda rank=rank: re.search("party 1|alice closed", ended(trial, rank)))
+        trial.start(1)
+        works(client)
+
+        # Who waits longest for whom is a matter of the step: party 0 may wait for 1, which waits for 2.
+        assert re.search("waited 5 s|took nothing|party 2", during(trial, client, 2, signal.SIGSTOP))
+        trial.signal(2, signal.SIGCONT)
+        works(client)
+
+        trial.signal(0, signal.SIGKILL)  # between requests: found, and tried again after the restart
+        trial.start(0)
+        works(client)
+
+        trial.signal(1, signal.SIGSTOP)  # before a request
+        fails(client, small, X, "party 1")
+        trial.signal(1, signal.SIGCONT)
+        works(client)
+
+
+@pytest.mark.slow
+def test_a_client_that_is_killed_in_mid_run(trial):
+    trial.start(0, 1, 2)
+    bob = subprocess.Popen([sys.executable, str(SCRIPT), str(trial.file)])
+    try:
+        trial.wait_for(0, "computing")
+        time.sleep(0.2)
+    finally:
+        bob.kill()
+        bob.wait()
+    for rank in range(3):
+        trial.wait_for(rank, "session over")
+        assert not any(each["event"] == "request" for each in trial.events(rank))
+    with connect(trial.file, "alice") as client:
+        works(client)
+    for rank in range(3):  # asked to stop, they do
+        trial.signal(rank, signal.SIGTERM)
+        assert trial.processes[rank].wait(20) == 0
+
+
+def test_wrong_identities_do_not_disturb_the_others(parties):
+    keys = parties.folder / "keys"
+    kept = [(keys / name).read_bytes() for name in ("bob.crt", "bob.key")]
+    wrong = {
+        "unknown ca|closed|connection lost": create_authority("other").issue("bob"),
+        "expired|closed|connection lost": parties.authority.issue("bob", days=-1),
+        "not the one in the cluster file|closed": parties.authority.issue("bob"),
+        "no participant|closed": parties.authority.issue("mallory"),
+    }
+    try:
+        with connect(parties.file, "alice") as alice:
+            for reason, identity in wrong.items():
+                (keys / "bob.key").unlink()
+                write_identity(keys, "bob", *identity)
+                with connect(parties.file, "bob") as bob:
+                    fails(bob, small, X, reason)
+                works(alice)
+    finally:
+        for name, content in zip(("bob.crt", "bob.key"), kept, strict=True):
+            (keys / name).write_bytes(content)
+    with connect(parties.file, "bob") as bob:
+        works(bob)
