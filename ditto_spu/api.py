@@ -147,7 +147,7 @@ class SecureFunction:
         """Compile and flatten a call for parties elsewhere. Held arguments may be jax.ShapeDtypeStructs."""
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
-        return Call(lowered, self._leaves(args, kwargs), tuple(self._held_places(lowered)))
+        return Call(lowered, self._leaves(args, kwargs), tuple(self._held_places(lowered.plan)))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments without running."""
@@ -181,9 +181,9 @@ class SecureFunction:
 
         A batch is the arguments of one call: a tuple of positional ones, or a dictionary of named ones.
         """
-        return collect(self._name, map(self.call, batches))
+        return collect(self._name, map(self.traced_batch, batches))
 
-    def call(self, batch: Any) -> tuple[Traced, list[Any]]:
+    def traced_batch(self, batch: Any) -> tuple[Traced, list[Any]]:
         """A batch, as for `calibrate`, traced, and its arrays in the order of the program's arguments."""
         args, kwargs = self._whole(*_call(batch))
         return self._traced(args, kwargs), self._leaves(args, kwargs)
@@ -222,12 +222,11 @@ class SecureFunction:
         """The held arguments' shares for this plan."""
         key = plan.hash()
         if self._holding and key not in self._held:
-            self._held[key] = hold(plan, values, self._held_places(lowered), self._seed)
+            self._held[key] = hold(plan, values, self._held_places(plan), self._seed)
         return self._held.get(key, NOTHING_HELD)
 
-    def _held_places(self, lowered: Lowered) -> list[int]:
-        inputs = lowered.plan.inputs
-        return [place for place, each in enumerate(inputs) if each.path.split("/")[0] in self._holding]
+    def _held_places(self, plan: Plan) -> list[int]:
+        return [place for place, each in enumerate(plan.inputs) if each.path.split("/")[0] in self._holding]
 
     def with_config(self, config: ConfigSource) -> SecureFunction:
         """The same function under another configuration."""

@@ -113,7 +113,7 @@ class _Search:
         self._say = progress or (lambda _: None)
         self._say("calibrating")
         self.calibration: Calibration = function.calibrate(batches)
-        calls = [function.call(batch) for batch in batches]
+        calls = [function.traced_batch(batch) for batch in batches]
         self._traced, self._batches = calls[0][0], [values for _, values in calls]
         if any(each.arguments != self._traced.arguments for each, _ in calls):
             raise InputError("the batches of a search have equal shapes: pad them")

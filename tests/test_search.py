@@ -133,7 +133,7 @@ def test_wrong_searches(call, error, message):
 
 def assigned(config):
     function = SecureFunction(layers, config=config)
-    traced, values = function.call(ARGS)
+    traced, values = function.traced_batch(ARGS)
     linear = linearise(front(traced), traced.public)
     return approximate(assign(linear, traced.public, function.lower(*ARGS).config)), values, function
 
