@@ -13,7 +13,7 @@ from typing import Any
 
 from ditto_kernels.link import LinkError
 from ditto_kernels.rss import PARTIES
-from ditto_spu.cluster.agreement import difference, facts
+from ditto_spu.cluster.agreement import difference, facts, party_facts
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.config import Cluster
 from ditto_spu.cluster.connect import accept, channel, check_pin, context, dial
@@ -36,7 +36,7 @@ class PartyServer:
     def __init__(self, cluster: Cluster, rank: int) -> None:
         self._cluster = cluster
         self._rank = rank
-        self._facts = facts(cluster)
+        self._facts, self._party_facts = facts(cluster), party_facts(cluster)
         self._incoming = context(cluster, f"party{rank}", server=True)
         self._outgoing = context(cluster, f"party{rank}", server=False)
         limits = cluster.limits
@@ -133,7 +133,9 @@ class PartyServer:
             raise ClusterError(f"'{claimed[:64]}' is no participant of this cluster")
         if not _SESSION.fullmatch(session):
             raise ClusterError("a session's name has 32 hexadecimal digits")
-        differs = difference(self._facts, hello.get("facts"))
+        is_party = claimed in {f"party{rank}" for rank in range(PARTIES)}
+        mine = self._party_facts if is_party else self._facts
+        differs = difference(mine, hello.get("facts"))
         if differs is not None:
             raise ClusterError(f"party {self._rank} and '{claimed}' differ in {differs}")
         return claimed
@@ -198,7 +200,7 @@ class PartyServer:
             "name": f"party{self._rank}",
             "session": session,
             "client": client,
-            "facts": self._facts,
+            "facts": self._party_facts,
             "public": exchange.public,
         }
         channels: dict[int, Channel] = {}

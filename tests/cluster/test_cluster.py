@@ -191,6 +191,13 @@ def test_the_difference_is_named_before_any_share_moves(parties, monkeypatch, na
             client.run(layer, W, X)
 
 
+def test_parties_whose_processors_compute_otherwise_refuse_each_other(parties, monkeypatch):
+    server = parties.servers[1]
+    monkeypatch.setattr(server, "_party_facts", server._party_facts | {"arithmetic": "other"})
+    with connect(parties.file, "alice") as client, pytest.raises(PartyError, match="differ in arithmetic"):
+        client.run(layer, W, X)
+
+
 def test_differences():
     assert difference({"a": "1"}, {"a": "1"}) is None
     assert difference({"a": "1"}, {"a": "1", "b": "2"}) == "b: None here, 2 there"
