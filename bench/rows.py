@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -13,34 +13,18 @@ from rich.text import Text
 from ditto_spu.report import LAN, WAN, Network, predicted_seconds
 
 BASELINES = {"puma": "PUMA", "mpcformer": "MPCFormer"}  # their rows' config, and what the table calls them
+Compared = Sequence[tuple[dict[str, Any], list[dict[str, Any] | None]]]  # a row, and the baselines' beside it
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Group:
     """One line a row, with `PUMA / ours` and the like where the case has that baseline's row; notes below."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("case")
-    shown.add_column("config")
-    measured = {(row["case"], row["config"]): row for row in rows}
     baselines = [name for name in BASELINES if any(row["config"] == name for row in rows)]
     ratios = [f"{BASELINES[name]} / ours" for name in baselines]
-    for title in (
-        "seconds",
-        *ratios,
-        "MB sent",
-        *ratios,
-        "busiest / mean",
-        "messages",
-        "rounds",
-        "max error",
-        "mean error",
-        "cosine",
-        "peak GB",
-    ):
-        shown.add_column(title, justify="right")
-    for row in rows:
-        beside = [
-            None if row["config"] in BASELINES else measured.get((row["case"], name)) for name in baselines
-        ]
+    measured = {(row["case"], row["config"]): row for row in rows}
+    compared = [(row, _beside(row, measured, baselines)) for row in rows]
+    costs = ("seconds", *ratios, "MB sent", *ratios, "busiest / mean", "messages", "rounds")
+    shown = _table("case", [*costs, "max error", "mean error", "cosine", "peak GB"])
+    for row, beside in compared:
         sent, mean = row["bytes_sent_per_party"], sum(row["bytes_sent_per_party"]) / 3
         shown.add_row(
             row["case"],
@@ -58,9 +42,11 @@ def table(rows: Sequence[dict[str, Any]]) -> Group:
             f"{row['peak_memory_bytes'] / 1e9:.2f}",
         )
     notes = {row["config"]: row["note"] for row in rows if "note" in row}
-    apart = [row for row in rows if row["seconds"] != row.get("online_seconds", row["seconds"])]
-    others = [_online(apart, measured, baselines)] if apart else []
-    others += [_predictions(rows, measured, baselines)] if baselines else []
+    apart = [
+        each for each in compared if each[0]["seconds"] != each[0].get("online_seconds", each[0]["seconds"])
+    ]
+    others = [_online(apart, ratios)] if apart else []
+    others += [_predictions(compared, ratios)] if baselines else []
     return Group(shown, *others, *(Text(f"{config}: {note}") for config, note in notes.items()))
 
 
@@ -70,43 +56,31 @@ def predicted(row: dict[str, Any], network: Network) -> float:
     return predicted_seconds(network, row["seconds"], row["bytes_sent_per_party"], rounds)
 
 
-def _predictions(
-    rows: Sequence[dict[str, Any]], measured: dict[tuple[str, str], dict[str, Any]], baselines: Sequence[str]
-) -> Table:
+def _beside(
+    row: dict[str, Any], measured: Mapping[tuple[str, str], dict[str, Any]], baselines: Sequence[str]
+) -> list[dict[str, Any] | None]:
+    """The baselines' rows of the same case, in their order; none beside a baseline itself."""
+    return [None if row["config"] in BASELINES else measured.get((row["case"], name)) for name in baselines]
+
+
+def _predictions(compared: Compared, ratios: Sequence[str]) -> Table:
     """compute + bytes / bandwidth + rounds x RTT / 2, everything online, and the baselines' over it."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("predicted seconds")
-    shown.add_column("config")
-    for network in (LAN, WAN):
-        for title in (network.name, *(f"{BASELINES[name]} / ours" for name in baselines)):
-            shown.add_column(title, justify="right")
-    for row in rows:
+    titles = [title for network in (LAN, WAN) for title in (network.name, *ratios)]
+    shown = _table("predicted seconds", titles)
+    for row, beside in compared:
         cells = []
         for network in (LAN, WAN):
             own = predicted(row, network)
-            beside = [measured.get((row["case"], name)) for name in baselines]
-            ratios = (
-                "" if each is None or row["config"] in BASELINES else f"{predicted(each, network) / own:.1f}"
-                for each in beside
-            )
-            cells += [f"{own:.2f}", *ratios]
+            cells += [f"{own:.2f}", *(_ratio(each and predicted(each, network), own) for each in beside)]
         shown.add_row(row["case"], row["config"], *cells)
     shown.caption = "for PUMA, messages bound the rounds"
     return shown
 
 
-def _online(
-    rows: Sequence[dict[str, Any]], measured: dict[tuple[str, str], dict[str, Any]], baselines: Sequence[str]
-) -> Table:
+def _online(compared: Compared, ratios: Sequence[str]) -> Table:
     """What is left of requests whose offline part was made ahead; a baseline does everything online."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("online only")
-    shown.add_column("config")
-    ratios = [f"{BASELINES[name]} / ours" for name in baselines]
-    for title in ("seconds", *ratios, "MB sent", *ratios):
-        shown.add_column(title, justify="right")
-    for row in rows:
-        beside = [measured.get((row["case"], name)) for name in baselines]
+    shown = _table("online only", ["seconds", *ratios, "MB sent", *ratios])
+    for row, beside in compared:
         seconds = row["online_seconds"]
         sent = sum(row["bytes_sent_per_party"]) - sum(row["offline_bytes_sent_per_party"])
         shown.add_row(
@@ -117,6 +91,16 @@ def _online(
             f"{sent / 3e6:.2f}",
             *(_ratio(each and sum(each["bytes_sent_per_party"]), sent) for each in beside),
         )
+    return shown
+
+
+def _table(first: str, titles: Sequence[str]) -> Table:
+    """An empty table: case and configuration, then numbers."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in (first, "config"):
+        shown.add_column(title)
+    for title in titles:
+        shown.add_column(title, justify="right")
     return shown
 
 

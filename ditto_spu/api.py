@@ -220,10 +220,12 @@ class SecureFunction:
 
     def _shares(self, plan: Plan, values: list[Any]) -> Held:
         """The held arguments' shares for this plan."""
+        if not self._holding:
+            return NOTHING_HELD
         key = plan.hash()
-        if self._holding and key not in self._held:
+        if key not in self._held:
             self._held[key] = hold(plan, values, self._held_places(plan), self._seed)
-        return self._held.get(key, NOTHING_HELD)
+        return self._held[key]
 
     def _held_places(self, plan: Plan) -> list[int]:
         return [place for place, each in enumerate(plan.inputs) if each.path.split("/")[0] in self._holding]

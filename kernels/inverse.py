@@ -18,7 +18,7 @@ from ditto_kernels.multiply import finish_cost, multiply
 from ditto_kernels.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import open_bits, open_bits_cost
+from ditto_kernels.select import bits_times, bits_to_ring, open_bits, open_bits_cost
 from ditto_kernels.truncate import upcast, upcast_cost
 
 Power = Literal["reciprocal", "rsqrt"]
@@ -153,13 +153,10 @@ def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Ad
         make = partial(_bit_products, rho, np.asarray(opened.mask).reshape(-1), x.size, below)
         shares = yield from deal(party.at("products"), items, make)
         if scaled is not None and guess is not None and opened.c is not None:
-            flags = unpack(beta, x.size, below.word_bits)
-            signs_of = 1 - 2 * flags.astype(np.int64)
-            leader = party.role == "A"
-            bits = signs_of * shares[0] + (flags if leader else 0)
-            own = np.asarray(opened.c - opened.mask if leader else -opened.mask).reshape(-1)
-            cross = opened.c.reshape(-1) * shares[0].astype(dtype) - shares[1]
-            values = flags * own + signs_of.astype(dtype) * cross
+            flags, leader = unpack(beta, x.size, below.word_bits), party.role == "A"
+            c, mask, rho = opened.c.reshape(-1), opened.mask.reshape(-1), shares[0].astype(dtype)
+            bits = bits_to_ring(flags.astype(np.int64), shares[0], leader)
+            values = bits_times(flags.astype(dtype), c, mask, rho, shares[1], leader)
             guess = guess + _combined(bits, how.guesses).reshape(x.shape)
             scaled = scaled + _combined(values, how.multipliers).reshape(x.shape)
     return Additive(guess, x.shape, Fxp(_WIDE, how.guess_bits)), Additive(scaled, x.shape, x.fxp)

@@ -158,6 +158,11 @@ def _open_product(
     return share + received[0] + received[1], mask
 
 
+def _open_product_cost(count: int, ring: int) -> Cost:
+    size = count * ring // 8
+    return Cost(online=(size, size, 2 * size), rounds=1)
+
+
 def finish_cost(
     count: int, ring: int, dropped: int, out: Fxp, values: tuple[float, float] | None = None
 ) -> Cost:
@@ -165,12 +170,10 @@ def finish_cost(
     how = how_to_finish(ring, out.fraction_bits + dropped, out, values)
     gathered = dealt(count, ring)
     if how.kind == "truncate":
-        size = count * ring // 8
-        joint = Cost(online=(size, size, 2 * size), rounds=1) + wrap_cost(count, container_bits(dropped))
+        joint = _open_product_cost(count, ring) + wrap_cost(count, container_bits(dropped))
         return replace(joint, masked=gathered + truncate_cost(count, ring, dropped))
     if how.kind == "lift":
-        size = count * _LIFTED // 8
-        joint = Cost(online=(size, size, 2 * size), rounds=1) + wrap_cost(count, ring - _LIFTED)
+        joint = _open_product_cost(count, _LIFTED) + wrap_cost(count, ring - _LIFTED)
         return replace(joint, masked=gathered + upcast_cost(count, _LIFTED, ring))
     return replace(everyone(count, out.ring_bits), masked=gathered + to_rss_cost(count, out.ring_bits))
 

@@ -13,13 +13,13 @@ from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
 from ditto_kernels.ring import Array, Fxp
 
 
-def _bits_to_ring(beta: Array, rho: Array, leader: bool) -> Array:
+def bits_to_ring(beta: Array, rho: Array, leader: bool) -> Array:
     """Share of b = beta + (1 - 2 beta) rho."""
     one = rho.dtype.type(1 if leader else 0)
     return rho + beta * (one - rho - rho)
 
 
-def _bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, leader: bool) -> Array:
+def bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, leader: bool) -> Array:
     """Share of b (c - r) = beta (c - r) + (1 - 2 beta)(c rho - rho r)."""
     value = c - mask if leader else -mask
     other = c * rho
@@ -63,7 +63,7 @@ def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Add
     if party.role == "D":
         return Additive(None, shape, integer)
     beta = unpack(opened, size, bits.word_bits).astype(fxp.dtype)
-    share = _bits_to_ring(beta, dealt[0], party.role == "A")
+    share = bits_to_ring(beta, dealt[0], party.role == "A")
     return Additive(share, shape, integer)
 
 
@@ -96,7 +96,7 @@ def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
         return Additive(None, shape, x.fxp)
     assert x.c is not None
     beta = unpack(opened, size, bits.word_bits).astype(dtype)
-    share = _bits_times(beta, x.c.reshape(-1), mask, dealt[0], dealt[1], party.role == "A")
+    share = bits_times(beta, x.c.reshape(-1), mask, dealt[0], dealt[1], party.role == "A")
     return Additive(share.reshape(shape), shape, x.fxp)
 
 

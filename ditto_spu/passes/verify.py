@@ -10,6 +10,7 @@ from ditto_kernels.curves import GELU, SIGMOID, TANH
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import RangeError
+from ditto_spu.passes.factors import constant
 from ditto_spu.passes.operations import op_name
 from ditto_spu.passes.visibility import visibility
 
@@ -104,12 +105,10 @@ def _constants(op: ir.Op) -> None:
         return
     fxp = Fxp.parse(format_)
     for operand in op.operands:
-        maker = ir.define(operand)
-        while maker is not None and maker.name in ("stablehlo.broadcast_in_dim", "stablehlo.reshape"):
-            maker = ir.define(maker.operands[0])
-        if maker is None or maker.name != "stablehlo.constant" or not ir.is_float(operand):
+        known = constant(operand) if ir.is_float(operand) else None
+        if known is None:
             continue
-        value = np.asarray(ir.constant_value(maker), np.float64)
+        value = np.asarray(known, np.float64)
         if not np.all(np.isfinite(value)) or np.max(np.abs(value), initial=0.0) >= fxp.limit:
             worst = value.reshape(-1)[np.argmax(np.abs(np.nan_to_num(value.reshape(-1), nan=np.inf)))]
             raise RangeError(
