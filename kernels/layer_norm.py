@@ -11,7 +11,7 @@ import numpy as np
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.inverse import Table, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.multiply import finish, finish_cost, finish_kind, multiply
+from ditto_kernels.multiply import finish, finish_cost, finish_kind, local_product, multiply
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
@@ -123,10 +123,6 @@ def _centre_cost(fxp: Fxp, how: Plan) -> Cost:
     return widen + truncate_cost(elements(how.rows), _WIDE, _MEAN_BITS)
 
 
-def _local_product(x: Rss, y: Rss) -> Array:
-    return (x.mine + x.next) * np.asarray(y.mine) + x.mine * np.asarray(y.next)
-
-
 def _nothing() -> Protocol[None]:
     return None
     yield
@@ -153,7 +149,7 @@ def _run(
         if isinstance(beta, Rss)
         else _nothing(),
     )
-    squares = _local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
+    squares = local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
     bits = how.centred.fraction_bits
     weighted_fxp = Fxp(_WIDE, bits + how.gamma.fraction_bits)
     if isinstance(gamma, Rss):
@@ -168,7 +164,7 @@ def _run(
     total = plus_constant(party, total, how.eps)
     root = yield from inverse(party.at("root"), total, how.inverse, how.root)
     weighted = Rss(np.asarray(weighted.mine), np.asarray(weighted.next), weighted_fxp)
-    product = _local_product(weighted, root)
+    product = local_product(weighted, root)
     if isinstance(beta, Rss):
         product = product + (np.asarray(shift.mine) << np.int64(how.product_bits - shift.fxp.fraction_bits))
     elif party.rank == 0:
