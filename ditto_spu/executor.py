@@ -69,6 +69,20 @@ def prepare(plan: Plan) -> None:
             ir.prepare(step.text)
 
 
+@dataclass(frozen=True)
+class Member:
+    """One call of a plan at one party.
+
+    inputs: one value per `plan.inputs`, shares for secret arguments and arrays for public ones.
+    known: of the dealer of masked shares, what it computed ahead: its parts of outputs and of operands that
+    it needs online.
+    """
+
+    party: Party
+    inputs: Sequence[Value]
+    known: Mapping[int, Value] | None = None
+
+
 def execute(
     plan: Plan,
     party: Party,
@@ -78,38 +92,60 @@ def execute(
     observe: Observer | None = None,
     known: Mapping[int, Value] | None = None,
 ) -> tuple[list[Value], list[StepRecord]]:
-    """Run all steps; returns this party's parts of the outputs (the shared ones masked) and a record a step.
-
-    inputs: one value per `plan.inputs`, shares for secret arguments and arrays for public ones.
-    `observe` sees every step's results: the simulator's checked mode and progress use it.
-    known: of the dealer of masked shares, what it computed ahead: its parts of outputs and of operands that
-    it needs online.
+    """One call, as a `Member` has it: this party's parts of the outputs (the shared ones masked), a record a
+    step. `observe` sees every step's results: the simulator's checked mode and progress use it.
     """
-    party = as_planned(plan, party)
-    env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
-    env.update(known or {})
-    away = known is not None
+    seen = None if observe is None else lambda _, *what: observe(*what)
+    outputs, records = execute_many(plan, [Member(party, inputs, known)], link, spu, seen)
+    return outputs[0], records
+
+
+def execute_many(
+    plan: Plan,
+    members: Sequence[Member],
+    link: Link,
+    spu: SpuRunner | None = None,
+    observe: Callable[[int, int, Step, Sequence[Value]], None] | None = None,
+) -> tuple[list[list[Value]], list[StepRecord]]:
+    """All steps for several calls at once, whose kernels share rounds; a record is the sum of all.
+
+    Members address streams and messages under names of their own: `Party.at`, or another request's keys.
+    `observe` is told the member's number first.
+    """
+    parties = [as_planned(plan, each.party) for each in members]
+    envs: list[dict[int, Value]] = [
+        {entry.var: value for entry, value in zip(plan.inputs, each.inputs, strict=True)}
+        | dict(each.known or {})
+        for each in members
+    ]
+    away = members[0].known is not None
     records = []
     for place, (stage, released) in enumerate(zip(plan.stages, plan.last_uses(), strict=True)):
         link.start_clock()
         before, started = link.traffic(), time.perf_counter()
         active = tuple(number for number in stage if not away or joint(plan.steps[number]))
         try:
-            results, sent = _run_stage(active, plan, party, link, env, spu) if active else ([], [])
+            results, sent = _run_stage(active, plan, parties, link, envs, spu) if active else ([], [])
         except (ValueError, FloatingPointError) as error:
             names = ", ".join(f"step {number} ({kind(plan.steps[number])})" for number in stage)
             raise PartyError(f"{names} at '{plan.steps[stage[0]].path}': {error}") from error
         seconds = (time.perf_counter() - started) / len(stage)
         messages = link.traffic().since(before)
-        for number, values, counted in zip(active, results, sent, strict=True):
+        for number, of_members, counted in zip(active, results, sent, strict=True):
             first = number == active[0]  # steps of a stage share messages: the first one reports them
             records.append(StepRecord(number, place, _of_step(messages, counted, first), seconds))
-            env.update(zip(plan.steps[number].outputs, values, strict=True))
-            if observe is not None:
-                observe(number, plan.steps[number], values)
-        for var in released:
-            env.pop(var, None)  # known ones too: each is needed up to its last use
-    return [reveal(party.at(f"output{place}"), env[var]) for place, var in enumerate(plan.outputs)], records
+            for member, values in enumerate(of_members):
+                envs[member].update(zip(plan.steps[number].outputs, values, strict=True))
+                if observe is not None:
+                    observe(member, number, plan.steps[number], values)
+        for env in envs:
+            for var in released:
+                env.pop(var, None)  # known ones too: each is needed up to its last use
+    outputs = [
+        [reveal(party.at(f"output{place}"), env[var]) for place, var in enumerate(plan.outputs)]
+        for party, env in zip(parties, envs, strict=True)
+    ]
+    return outputs, records
 
 
 def as_planned(plan: Plan, party: Party) -> Party:
@@ -170,32 +206,39 @@ def _counted(protocol: ShareProtocol[Any], sent: _Sent) -> ShareProtocol[Any]:
 def _run_stage(
     stage: tuple[int, ...],
     plan: Plan,
-    party: Party,
+    parties: Sequence[Party],
     link: Link,
-    env: dict[int, Value],
+    envs: Sequence[dict[int, Value]],
     spu: SpuRunner | None,
-) -> tuple[list[Sequence[Value]], list[_Sent]]:
-    """Results and bytes of the steps of one stage."""
+) -> tuple[list[list[Sequence[Value]]], list[_Sent]]:
+    """By step of the stage: results of each member, and bytes of all."""
     sent = [_Sent() for _ in stage]
     step = plan.steps[stage[0]]
     if isinstance(step, KernelStep):
         protocols = [
             _counted(kernel_protocol(plan, number, party, env), count)
             for number, count in zip(stage, sent, strict=True)
+            for party, env in zip(parties, envs, strict=True)
         ]
-        return [[result] for result in run(link, parallel(*protocols))], sent
+        made = [[result] for result in run(link, parallel(*protocols))]
+        return [made[start : start + len(envs)] for start in range(0, len(made), len(envs))], sent
     if isinstance(step, LocalStep):
-        return [linear(step, plan, party.rank, env)], sent
+        return [[linear(step, plan, party.rank, env) for party, env in zip(parties, envs, strict=True)]], sent
     if isinstance(step, PublicStep):
-        return [ir.evaluate(step.text, [env[var] for var in step.inputs])], sent
+        return [[ir.evaluate(step.text, [env[var] for var in step.inputs]) for env in envs]], sent
     if spu is None:
         raise PartyError("the plan has steps for SPU, but this party was started without it")
     kinds = [plan.vars[var].dtype for var in step.inputs]
     outputs = [plan.vars[var] for var in step.outputs]
-    results = spu.run_step(step.text, [env[var] for var in step.inputs], kinds, outputs)
+    results = [spu.run_step(step.text, [env[var] for var in step.inputs], kinds, outputs) for env in envs]
     if plan.masked:
-        mine = party.at(f"step{stage[0]}")
-        results = run(link, parallel(*(remask(mine.at(str(i)), each) for i, each in enumerate(results))))
+        again = [
+            remask(party.at(f"step{stage[0]}").at(str(place)), each)
+            for party, values in zip(parties, results, strict=True)
+            for place, each in enumerate(values)
+        ]
+        flat = run(link, parallel(*again))
+        results = [flat[start : start + len(outputs)] for start in range(0, len(flat), len(outputs))]
     return [results], sent
 
 
