@@ -113,15 +113,13 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a model under MPC and print what each step cost."""
-    if cluster is not None and (checked or ahead or material is not None):
-        raise InputError(
-            "--checked, --ahead and --material are for simulation: leave them out with --cluster"
-        )
+    if cluster is not None and (checked or material is not None):
+        raise InputError("--checked and --material are for simulation: leave them out with --cluster")
     stored = None if material is None else load_material(material)
     function, args = _secure(model, config, checked=checked, masked=masked)
     if cluster is not None:
         with _console().status(f"{model}, configuration {config}, at the parties of {cluster}"):
-            report = run_on_cluster(function, args, cluster, client)
+            report = run_on_cluster(function, args, cluster, client, ahead)
         _print(report, as_json)
         return
     with _console().status(f"{model}, configuration {config}"):

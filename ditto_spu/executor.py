@@ -220,7 +220,7 @@ def _run_stage(
             for number, count in zip(stage, sent, strict=True)
             for party, env in zip(parties, envs, strict=True)
         ]
-        made = [[result] for result in run(link, parallel(*protocols))]
+        made: list[Sequence[Value]] = [[result] for result in run(link, parallel(*protocols))]
         return [made[start : start + len(envs)] for start in range(0, len(made), len(envs))], sent
     if isinstance(step, LocalStep):
         return [[linear(step, plan, party.rank, env) for party, env in zip(parties, envs, strict=True)]], sent
@@ -230,7 +230,9 @@ def _run_stage(
         raise PartyError("the plan has steps for SPU, but this party was started without it")
     kinds = [plan.vars[var].dtype for var in step.inputs]
     outputs = [plan.vars[var] for var in step.outputs]
+    before = link.traffic()
     results = [spu.run_step(step.text, [env[var] for var in step.inputs], kinds, outputs) for env in envs]
+    sent[0].online += link.traffic().since(before).bytes_sent  # of a link that carries SPU's messages too
     if plan.masked:
         again = [
             remask(party.at(f"step{stage[0]}").at(str(place)), each)
@@ -239,7 +241,7 @@ def _run_stage(
         ]
         flat = run(link, parallel(*again))
         results = [flat[start : start + len(outputs)] for start in range(0, len(flat), len(outputs))]
-    return [results], sent
+    return [[*results]], sent
 
 
 def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Value]) -> ShareProtocol[Any]:

@@ -69,7 +69,9 @@ def precompute(
     alone works, otherwise each party deals its part, as threads.
     """
     keys, key = fresh_keys(key_seed(seed)), client_key(seed)
-    masks = {} if plan.mask_dealer is None else _masks(plan, plan.mask_dealer, random_bytes(key), held)
+    dealer = plan.mask_dealer
+    kept = {} if dealer is None else {place: parts[dealer] for place, parts in held.parts.items()}
+    masks = {} if dealer is None else input_masks(plan, random_bytes(key), kept)
 
     def work(rank: int) -> Ahead:
         known = masks if rank == plan.mask_dealer else {}
@@ -92,14 +94,19 @@ def precompute(
     return Material(plan.hash(), held.token, keys, key, boxes, known, (sizes[0], sizes[1], sizes[2]), seconds)
 
 
-def _masks(plan: Plan, dealer: int, source: RandomBytes, held: Held) -> dict[int, Rss]:
-    """The dealer's components of every secret input, as the client will draw them when it shares."""
+def input_masks(plan: Plan, source: RandomBytes, held: Mapping[int, Any]) -> dict[int, Rss]:
+    """By variable, the dealer's components of every secret input, as the client draws them when it shares.
+
+    held: that party's parts of inputs that serve many requests, by their places.
+    """
     masks = {}
     for place, entry in enumerate(plan.inputs):
         info = plan.vars[entry.var]
-        if place in held.parts:
-            masks[entry.var] = held.parts[place][dealer]
-        elif info.fxp is not None:
+        if info.fxp is None:
+            continue
+        if place in held:
+            masks[entry.var] = held[place]
+        else:
             mine, following = (_component(info.shape, info.fxp, source) for _ in range(2))
             masks[entry.var] = Rss(mine, following, info.fxp)
     return masks

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import StepRecord, execute, prepare
 from ditto_spu.failure import total_p_error
-from ditto_spu.material import Material
+from ditto_spu.material import Material, Sizes
 from ditto_spu.plan import Input, Plan, SpuStep, Step, Var, kind
 from ditto_spu.precompute import (
     NOTHING_HELD,
@@ -177,12 +177,22 @@ def join_output(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
     return np.asarray(total, dtype)
 
 
+class Offline(Protocol):
+    """What a report needs to know of material: what each party dealt, and how long it took."""
+
+    @property
+    def sizes(self) -> tuple[Sizes, Sizes, Sizes]: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
 def cost_report(
     plan: Plan,
     records: Sequence[Sequence[StepRecord]],
     spu_costs: dict[int, tuple[tuple[int, ...], tuple[int, ...]]],
     seconds: float,
-    material: Material | None,
+    material: Offline | None,
 ) -> CostReport:
     """A row a step, from what each party recorded."""
     rows = []

@@ -32,6 +32,7 @@ from ditto_spu.spu_values import (
 
 Link: TypeAlias = "libspu.link.Context"
 _sessions = itertools.count()
+_RETRY_MS = 100
 
 
 def runtime_config(profile: bool = False, taylor_iters: int = 0) -> libspu.RuntimeConfig:
@@ -63,8 +64,18 @@ def create_links(timeout: float = 120.0) -> tuple[Link, Link, Link]:
     return first, second, third
 
 
-def connect(rank: int, addresses: Sequence[str], session: str = "ditto", timeout: float = 120.0) -> Link:
-    """A link of this process, party `rank`, to two others; `addresses` are host:port of all three by rank."""
+def connect(
+    rank: int,
+    addresses: Sequence[str],
+    session: str = "ditto",
+    timeout: float = 120.0,
+    within: float | None = None,
+) -> Link:
+    """A link of this process, party `rank`, to two others.
+
+    addresses: of all three by rank, host:port or unix:path. timeout: seconds a message. within: seconds in
+    which the others may start, and then a few attempts a second; SPU's own ten seconds otherwise.
+    """
     if len(addresses) != 3:
         raise InputError(f"three addresses are needed, not {len(addresses)}")
     description = libspu.link.Desc()
@@ -72,6 +83,9 @@ def connect(rank: int, addresses: Sequence[str], session: str = "ditto", timeout
     for index, address in enumerate(addresses):
         description.add_party(f"party{index}", address)
     description.recv_timeout_ms = description.http_timeout_ms = round(timeout * 1000)
+    if within is not None:
+        description.connect_retry_interval_ms = _RETRY_MS
+        description.connect_retry_times = max(1, round(within * 1000 / _RETRY_MS))
     return libspu.link.create_brpc(description, rank)
 
 

@@ -79,6 +79,20 @@ class Channel:
             tensors.append((spec.name, array))
         return Message(prefix.kind, facts, tuple(tensors))
 
+    def finish(self) -> None:
+        """Send nothing more: the peer reads what was sent to its end, and may still be sending."""
+        with contextlib.suppress(OSError):  # it may have ended before
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+
+    def waiting(self) -> bool:
+        """Whether something has arrived that was not received, or the connection has ended."""
+        poll = select.poll()
+        try:
+            poll.register(self._socket.fileno(), select.POLLIN)
+        except (ValueError, OSError):
+            return True
+        return bool(poll.poll(0))
+
     def close(self) -> None:
         """End the connection and wake whoever waits on it."""
         self._closed = True

@@ -6,30 +6,62 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from ditto_kernels.link import LinkError, Traffic
-from ditto_kernels.ring import Fxp
+from ditto_kernels.prg import KEY_BYTES
 from ditto_kernels.rss import PARTIES, Rss
 from ditto_spu.api import Call, Result, SecureFunction
-from ditto_spu.cluster.agreement import difference, facts
-from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.answers import Dealing, join, material_number, records, sizes, spu_costs
 from ditto_spu.cluster.config import Cluster, load_cluster
-from ditto_spu.cluster.connect import context, dial
+from ditto_spu.cluster.parties import Parties, Upload
 from ditto_spu.cluster.plan_codec import encode_plan
-from ditto_spu.cluster.wire import Message, Named
 from ditto_spu.errors import ClusterError, InputError, PartyError
-from ditto_spu.executor import StepRecord
 from ditto_spu.plan import Plan
-from ditto_spu.precompute import client_key, random_bytes
-from ditto_spu.simulate import cost_report, join_output, share_input
+from ditto_spu.precompute import RandomBytes, client_key, random_bytes
+from ditto_spu.report import CostReport
+from ditto_spu.simulate import cost_report, share_input
 
 log = logging.getLogger("ditto_spu.cluster")
+
+
+@dataclass
+class ClusterMaterial:
+    """What the parties have dealt for one request of a session; they keep it, this names it.
+
+    Security: holds the keys from which the masks of the request's inputs are drawn; serves once.
+    """
+
+    session: str
+    number: int
+    plan: Plan
+    weights: str | None
+    public: list[list[Any]] = field(repr=False)  # by member, public inputs in their order
+    mask_keys: list[bytes] = field(repr=False)
+    dealing: Dealing
+    spent: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Of dealing."""
+        return self.dealing.seconds
+
+    @property
+    def bytes(self) -> int:
+        """Dealt by the parties."""
+        return sum(sent for party in self.dealing.sizes for sent, _ in party.values())
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """The outputs of each call, and what they cost together."""
+
+    outputs: list[Any]
+    report: CostReport
 
 
 def connect(cluster: str | Path, client: str | None = None) -> ClusterClient:
@@ -51,16 +83,14 @@ class ClusterClient:
     """
 
     def __init__(self, cluster: Cluster, client: str) -> None:
-        self._cluster = cluster
         self._client = client
-        self._facts = facts(cluster)
-        self._tls = context(cluster, client, server=False)
-        self._channels: list[Channel] = []
-        self._pool = ThreadPoolExecutor(PARTIES)
+        self._batch = cluster.limits.batch
+        self._parties = Parties(cluster, client)
         self._plans: set[str] = set()
         self._uploaded: dict[str, list[Any]] = {}  # name -> the very values, which keeps them alive
+        self._dealer = 0
         self._moved = False
-        if self._tls is None:
+        if not cluster.tls:
             log.warning("plaintext", extra={"facts": {"warning": "tls = false: nobody is authenticated"}})
 
     def __enter__(self) -> ClusterClient:
@@ -72,36 +102,93 @@ class ClusterClient:
     def close(self) -> None:
         """Leave the cluster. Uploaded weights stay with the parties."""
         self._leave()
-        self._pool.shutdown(wait=False)
+        self._parties.close()
 
     def upload(
         self, function: SecureFunction, *args: Any, name: str, users: Sequence[str] = (), **kwargs: Any
     ) -> None:
         """Share the arguments that `function.hold` was given, once, under a name.
 
-        They serve the plan that this very call compiles to and no other, so that a user cannot run another
-        function on them; `users` are the clients, beside this one, that may run it and get its outputs.
+        They serve the one plan that this call compiles to, and other clients only if named as users. Of
+        further arguments only shapes matter. ClusterError if a party refuses.
         """
         call = function.call(*args, **kwargs)
         if not call.held:
-            raise InputError("the function holds no arguments to upload: give them by `hold`")
+            raise InputError("the function holds no arguments: upload(function.hold(params=params), ...)")
         self._once_more(lambda: self._upload(call, name, users))
 
-    def run(self, function: SecureFunction, *args: Any, weights: str | None = None, **kwargs: Any) -> Result:
+    def run(
+        self,
+        function: SecureFunction,
+        *args: Any,
+        weights: str | None = None,
+        material: ClusterMaterial | None = None,
+        **kwargs: Any,
+    ) -> Result:
         """Outputs and cost report of one request.
 
         weights: the name under which held arguments were uploaded; the function may hold them as
         jax.ShapeDtypeStructs then. Otherwise arguments that the function holds are uploaded at the first
-        request for the plan, and used again by later ones. ClusterError if a party refuses, PartyError if the
-        request fails; the next request opens a new session.
+        request for the plan, and used again by later ones. material: of `precompute`; a function with masked
+        shares has it made within the request if it is left out. ClusterError if a party refuses, PartyError
+        if the request fails; the next request opens a new session.
         """
         call = function.call(*args, **kwargs)
-        outputs, report = self._once_more(lambda: self._run(call, weights))
-        return Result(jax.tree_util.tree_unflatten(call.lowered.traced.out_tree, outputs), report)
+        outputs, report = self._once_more(lambda: self._run([call], weights, material))
+        return Result(outputs[0], report)
+
+    def run_many(
+        self,
+        function: SecureFunction,
+        inputs: Sequence[Any],
+        *,
+        weights: str | None = None,
+        material: ClusterMaterial | None = None,
+    ) -> BatchResult:
+        """Several calls of one function in one request, in the rounds of one call.
+
+        inputs: the arguments of each call, a tuple of positional or a dictionary of named ones; all of the
+        same shapes. At most `batch` of the cluster's limits. Other arguments as for `run`.
+        """
+        calls = self._calls(function, inputs)
+        outputs, report = self._once_more(lambda: self._run(calls, weights, material))
+        return BatchResult(outputs, report)
+
+    def precompute(
+        self, function: SecureFunction, *args: Any, weights: str | None = None, **kwargs: Any
+    ) -> ClusterMaterial:
+        """Have the parties deal for one request, which does not need its secret inputs: only shapes matter.
+
+        The material belongs to this session and serves one `run` of the same plan, weights and public
+        arguments. It is lost when the session ends.
+        """
+        call = function.call(*args, **kwargs)
+        return self._once_more(lambda: self._ahead([call], weights))
+
+    def precompute_many(
+        self, function: SecureFunction, inputs: Sequence[Any], *, weights: str | None = None
+    ) -> ClusterMaterial:
+        """`precompute` for a `run_many` with as many inputs."""
+        calls = self._calls(function, inputs)
+        return self._once_more(lambda: self._ahead(calls, weights))
+
+    def _calls(self, function: SecureFunction, inputs: Sequence[Any]) -> list[Call]:
+        if not 0 < len(inputs) <= self._batch:
+            raise InputError(
+                f"a request takes 1 to {self._batch} inputs (`batch` in [limits]), not {len(inputs)}"
+            )
+        calls = []
+        for each in inputs:
+            if not isinstance(each, tuple | Mapping):
+                raise InputError(f"inputs are tuples or dictionaries of arguments, not {type(each).__name__}")
+            calls.append(function.call(**each) if isinstance(each, Mapping) else function.call(*each))
+        if len({call.lowered.plan.hash() for call in calls}) > 1:
+            raise InputError("the inputs of one request have the same shapes and static arguments")
+        return calls
 
     def _once_more(self, action: Callable[[], Any]) -> Any:
         """Once again in a new session, if an old one turns out to have ended before any share moved."""
-        old = bool(self._channels)
+        old = self._parties.session is not None
         try:
             return self._session(action)
         except PartyError as error:
@@ -112,177 +199,165 @@ class ClusterClient:
 
     def _session(self, action: Callable[[], Any]) -> Any:
         self._moved = False
-        if not self._channels:
-            self._open()
+        if self._parties.session is None:
+            self._parties.open()
         try:
             return action()
-        except ClusterError:
-            raise  # refused: the session goes on
+        except (ClusterError, InputError):
+            raise  # refused, by a party or here: the session goes on
         except BaseException:
             self._leave()
             raise
 
     def _leave(self) -> None:
-        for channel in self._channels:
-            channel.close()
-        self._channels = []
+        self._parties.leave()
         self._plans.clear()
         self._uploaded.clear()
 
-    def _open(self) -> None:
-        session = secrets.token_hex(16)
-        hello = {"name": self._client, "session": session, "facts": self._facts}
-        opened: dict[int, Channel] = {}
-
-        def open_one(rank: int) -> Message:
-            opened[rank] = dial(self._cluster, rank, self._tls)
-            opened[rank].send("hello", hello)
-            # The parties connect among themselves within their own connect timeout.
-            return opened[rank].receive(3 * self._cluster.timeouts.connect)
-
-        try:
-            for rank, answer in self._each(open_one, lambda: list(opened.values())).items():
-                _expect(rank, answer, "welcome")
-                differs = difference(self._facts, answer.facts.get("facts"))
-                if differs is not None:
-                    raise ClusterError(f"this client and party {rank} differ in {differs}")
-        except BaseException:
-            for channel in opened.values():
-                channel.close()
-            raise
-        self._channels = [opened[rank] for rank in range(PARTIES)]
-
-    def _each(
-        self, action: Callable[[int], Message], open_: Callable[[], Any] | None = None
-    ) -> dict[int, Message]:
-        """Do something with all three parties at once. The first failure closes all connections."""
-
-        def one(rank: int) -> Message:
-            try:
-                answer = action(rank)
-            except LinkError as error:
-                raise PartyError(str(error)) from None
-            if answer.kind == "error" and answer.facts.get("over"):
-                raise PartyError(f"party {rank}: {answer.facts.get('reason')}")
-            return answer
-
-        tasks = [self._pool.submit(one, rank) for rank in range(PARTIES)]
-        done, running = wait(tasks, return_when=FIRST_EXCEPTION)
-        failures = [error for task in done if (error := task.exception()) is not None]
-        if failures:
-            for channel in (open_ or (lambda: self._channels))():
-                channel.close()
-            wait(running)
-            raise failures[0]
-        return {rank: task.result() for rank, task in enumerate(tasks)}
-
-    def _ask(self, kind: str, facts_: Mapping[str, Any], tensors: Sequence[Named], answer: str) -> None:
-        """The same message to all three, and the answer they should give. A refusal is a ClusterError."""
-
-        def ask(rank: int) -> Message:
-            self._channels[rank].send(kind, facts_, tensors)
-            return self._channels[rank].receive(self._cluster.timeouts.request)
-
-        for rank, message in self._each(ask).items():
-            _expect(rank, message, answer)
-
-    def _register(self, plan: Plan) -> None:
+    def _register(self, plan: Plan) -> str:
         hash_ = plan.hash()
-        if hash_ in self._plans:
-            return
-        self._ask("plan", {}, [("plan", np.frombuffer(encode_plan(plan), np.uint8))], "planned")
-        self._plans.add(hash_)
-
-    def _share(self, call: Call, places: Sequence[int], answer: str) -> dict[int, Message]:
-        """Send shares of the inputs at these places, to each party its own, and wait for what it answers."""
-        plan, source = call.lowered.plan, random_bytes(client_key(None))
-        shared = [share_input(plan, plan.inputs[place], call.values[place], source) for place in places]
-        self._moved = True
-
-        def send(rank: int) -> Message:
-            for place, parts in zip(places, shared, strict=True):
-                part = parts[rank]
-                tensors = (
-                    [("mine", part.mine), ("next", part.next)]
-                    if isinstance(part, Rss)
-                    else [("public", np.asarray(part, plan.vars[plan.inputs[place].var].dtype))]
-                )
-                self._channels[rank].send("shares", {"place": place}, tensors)
-            return self._channels[rank].receive(self._cluster.timeouts.request)
-
-        messages = self._each(send)
-        for rank, message in messages.items():
-            _expect(rank, message, answer)
-        return messages
+        if hash_ not in self._plans:
+            self._parties.ask("plan", {}, [("plan", np.frombuffer(encode_plan(plan), np.uint8))], "planned")
+            self._plans.add(hash_)
+        return hash_
 
     def _upload(self, call: Call, name: str, users: Sequence[str]) -> None:
         plan = call.lowered.plan
-        self._register(plan)
         asked = {
             "name": name,
-            "plan": plan.hash(),
+            "plan": self._register(plan),
             "places": list(call.held),
             "users": list(users),
             "token": secrets.token_hex(16),
         }
-        self._ask("hold", asked, (), "ready")
-        self._share(call, call.held, "held")
+        self._parties.ask("hold", asked, (), "ready")
+        parts = _shares(plan, call, call.held, random_bytes(client_key(None)))
+        self._moved = True
+        self._parties.upload(lambda rank: _uploads(parts, 0, rank), "held")
 
-    def _run(self, call: Call, weights: str | None) -> tuple[list[Any], Any]:
-        plan = call.lowered.plan
-        self._register(plan)
-        if weights is None and call.held:
-            weights = f"{self._client}/{plan.hash()}"
-            values = [call.values[place] for place in call.held]
-            before = self._uploaded.get(weights, [])
-            if len(before) != len(values) or any(a is not b for a, b in zip(before, values, strict=True)):
-                self._upload(call, weights, ())
-                self._uploaded[weights] = values
-        places = [place for place in range(len(plan.inputs)) if weights is None or place not in call.held]
+    def _weights(self, call: Call, weights: str | None) -> str | None:
+        """The name of the weights, uploaded if they have none."""
+        if weights is not None or not call.held:
+            return weights
+        name = f"{self._client}/{call.lowered.plan.hash()}"
+        values = [call.values[place] for place in call.held]
+        before = self._uploaded.get(name, [])
+        if len(before) != len(values) or any(a is not b for a, b in zip(before, values, strict=True)):
+            self._upload(call, name, ())
+            self._uploaded[name] = values
+        return name
+
+    def _ahead(self, calls: Sequence[Call], weights: str | None) -> ClusterMaterial:
+        call = calls[0]
+        hash_, weights = self._register(call.lowered.plan), self._weights(call, weights)
+        plan, dealer = call.lowered.plan, None
+        if plan.masked:  # requests take turns in who deals
+            dealer, self._dealer = self._dealer, (self._dealer + 1) % PARTIES
+            plan = plan.dealt_by(dealer)
+        places = _places(call, weights, public=True)
+        asked = {"plan": hash_, "weights": weights, "places": places, "dealer": dealer, "count": len(calls)}
+        self._parties.ask("ahead", asked, (), "ready")
+        mask_keys = [client_key(None) for _ in calls]
+        packed = np.frombuffer(b"".join(mask_keys), np.uint8).reshape(len(calls), KEY_BYTES)
+        parts = [_shares(plan, each, places, random_bytes(client_key(None))) for each in calls]
+
+        def uploads(rank: int) -> list[Upload]:
+            mine = [each for member, shared in enumerate(parts) for each in _uploads(shared, member, rank)]
+            return [*mine, ({}, [("mask keys", packed)])] if rank == dealer else mine
+
+        answers = self._parties.upload(uploads, "dealt")
+        dealing = sizes(answers)
+        number = material_number(answers)
+        public = [[each.values[place] for place in places] for each in calls]
+        assert self._parties.session is not None
+        return ClusterMaterial(self._parties.session, number, plan, weights, public, mask_keys, dealing)
+
+    def _run(
+        self, calls: Sequence[Call], weights: str | None, material: ClusterMaterial | None
+    ) -> tuple[list[Any], CostReport]:
+        call, plan = calls[0], calls[0].lowered.plan
+        hash_, weights = self._register(plan), self._weights(call, weights)
+        if plan.masked and material is None:
+            material = self._ahead(calls, weights)
+        dealer = number = None
+        if material is not None:
+            self._spend(calls, weights, material)
+            plan, number, dealer = material.plan, material.number, material.plan.mask_dealer
+        places = _places(call, weights, public=None if material is None else False)
+        asked = {"plan": hash_, "weights": weights, "places": places, "dealer": dealer, "count": len(calls)}
         started = time.perf_counter()
-        self._ask("run", {"plan": plan.hash(), "weights": weights, "places": places}, (), "ready")
-        answers = self._share(call, places, "done")
+        self._parties.ask("run", asked | {"material": number}, (), "ready")
+        keys = [client_key(None) for _ in calls] if material is None else material.mask_keys
+        parts = [
+            _shares(plan, each, places, random_bytes(key)) for each, key in zip(calls, keys, strict=True)
+        ]
+        self._moved = True
+
+        def uploads(rank: int) -> list[Upload]:
+            if rank == dealer:  # it has drawn its part of every secret input
+                return []
+            return [each for member, shared in enumerate(parts) for each in _uploads(shared, member, rank)]
+
+        answers = self._parties.upload(uploads, "done")
         seconds = time.perf_counter() - started
-        parts = [_outputs(plan, rank, answers[rank]) for rank in range(PARTIES)]
-        outputs = []
-        for place, var in enumerate(plan.outputs):
-            each = [part[place] for part in parts]
-            if plan.vars[var].fxp is None and any(not np.array_equal(each[0], other) for other in each[1:]):
-                raise PartyError(f"the parties disagree on public output {place}")
-            outputs.append(join_output(plan.vars[var], each))
-        records = [_records(rank, answers[rank]) for rank in range(PARTIES)]
-        return outputs, cost_report(plan, records, {}, seconds, None)
+        trees = [each.lowered.traced.out_tree for each in calls]
+        outputs = [
+            jax.tree_util.tree_unflatten(tree, values)
+            for tree, values in zip(trees, join(plan, answers, len(calls)), strict=True)
+        ]
+        rows = records(answers)
+        dealing = None if material is None else material.dealing
+        return outputs, cost_report(plan, rows, spu_costs(plan, rows), seconds, dealing)
+
+    def _spend(self, calls: Sequence[Call], weights: str | None, material: ClusterMaterial) -> None:
+        """InputError if the material does not serve these calls."""
+        base = calls[0].lowered.plan
+        dealer = material.plan.mask_dealer
+        turned = base.dealt_by(dealer) if base.masked and dealer is not None else base
+        if material.spent:
+            raise InputError("the material is spent: each serves one request, precompute another")
+        if material.session != self._parties.session:
+            raise InputError("the material was lost with its session: precompute anew")
+        if material.plan.hash() != turned.hash() or material.weights != weights:
+            raise InputError("the material was dealt for another function, other shapes or other weights")
+        if len(material.public) != len(calls):
+            raise InputError(f"the material was dealt for {len(material.public)} inputs, not {len(calls)}")
+        public = _places(calls[0], weights, public=True)
+        for each, values in zip(calls, material.public, strict=True):
+            if any(
+                not np.array_equal(each.values[place], value)
+                for place, value in zip(public, values, strict=True)
+            ):
+                raise InputError("the material was dealt for other public arguments")
+        material.spent = True
 
 
-def _expect(rank: int, message: Message, kind: str) -> None:
-    if message.kind == "error":
-        raise ClusterError(f"party {rank}: {message.facts.get('reason')}")
-    if message.kind != kind:
-        raise PartyError(f"party {rank} answered '{message.kind}' in place of '{kind}'")
-
-
-def _outputs(plan: Plan, rank: int, message: Message) -> list[Any]:
-    """One party's parts of the outputs, as the plan declares them."""
-    arrays = [array for _, array in message.tensors]
-    infos = [plan.vars[var] for var in plan.outputs]
-    wanted = [(info.shape, _dtype(info.fxp, info.dtype)) for info in infos]
-    if [(array.shape, array.dtype) for array in arrays] != wanted:
-        raise PartyError(f"party {rank} sent outputs that are not as the plan declares them")
+def _places(call: Call, weights: str | None, public: bool | None) -> list[int]:
+    """Of inputs that are not held: the public ones, the secret ones, or (None) all."""
+    plan = call.lowered.plan
     return [
-        array if info.fxp is None else Rss(array, np.zeros_like(array), info.fxp)
-        for array, info in zip(arrays, infos, strict=True)
+        place
+        for place, each in enumerate(plan.inputs)
+        if not (weights is not None and place in call.held)
+        and (public is None or public == (plan.vars[each.var].fxp is None))
     ]
 
 
-def _dtype(fxp: Fxp | None, dtype: str) -> np.dtype[Any]:
-    return np.dtype(dtype) if fxp is None else fxp.dtype
+def _shares(plan: Plan, call: Call, places: Sequence[int], source: RandomBytes) -> dict[int, Sequence[Any]]:
+    """By place, the three parties' parts of an input."""
+    shared: dict[int, Sequence[Any]] = {}
+    for place in places:
+        var = plan.vars[plan.inputs[place].var]
+        parts = share_input(plan, plan.inputs[place], call.values[place], source)
+        shared[place] = parts if var.fxp is not None else [np.asarray(each, var.dtype) for each in parts]
+    return shared
 
 
-def _records(rank: int, message: Message) -> list[StepRecord]:
-    try:
-        return [
-            StepRecord(int(step), int(stage), Traffic(**traffic), float(seconds))
-            for step, stage, traffic, seconds in message.facts["records"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise PartyError(f"party {rank} sent a malformed report: {error}") from None
+def _uploads(shared: Mapping[int, Sequence[Any]], member: int, rank: int) -> list[Upload]:
+    """The messages that carry a party's parts."""
+    messages: list[Upload] = []
+    for place, parts in shared.items():
+        part = parts[rank]
+        tensors = [("mine", part.mine), ("next", part.next)] if isinstance(part, Rss) else [("public", part)]
+        messages.append(({"member": member, "place": place}, tensors))
+    return messages

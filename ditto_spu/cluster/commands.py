@@ -15,6 +15,7 @@ import typer
 
 from ditto_spu.cluster.client import connect
 from ditto_spu.cluster.config import init_cluster, load_cluster
+from ditto_spu.cluster.metrics import metrics_address
 from ditto_spu.cluster.server import PartyServer
 
 cluster_app = typer.Typer(no_args_is_help=True, help="Three parties as processes: set up a trial.")
@@ -47,7 +48,15 @@ def _group() -> None:
 def party(
     rank: Annotated[int, typer.Option(min=0, max=2, help="Which party this process is.")],
     cluster: Annotated[Path, typer.Option(help="The cluster file.")],
-    grace: Annotated[float, typer.Option(help="Seconds that sessions get to end when stopped.")] = 30.0,
+    grace: Annotated[
+        float, typer.Option(help="Seconds that running requests get to end when stopped.")
+    ] = 30.0,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="PORT (of the loopback interface) or HOST:PORT for metrics and health.", show_default="off"
+        ),
+    ] = None,
 ) -> None:
     """Run one party until SIGINT or SIGTERM; logs a line of JSON an event, never a value or a share."""
     handler = logging.StreamHandler(sys.stderr)
@@ -58,16 +67,20 @@ def party(
     stopped = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stopped.set())
-    server = PartyServer(load_cluster(cluster), rank)
+    shown = None if metrics is None else metrics_address(metrics)
+    server = PartyServer(load_cluster(cluster), rank, shown)
     server.start()
     stopped.wait()
     server.stop(grace)
 
 
-def run_on_cluster(function: Any, args: tuple[Any, ...], cluster: Path, client: str | None) -> Any:
-    """The report of one request at a cluster's parties."""
+def run_on_cluster(
+    function: Any, args: tuple[Any, ...], cluster: Path, client: str | None, ahead: bool = False
+) -> Any:
+    """The report of one request at a cluster's parties, dealt for ahead or not."""
     with connect(cluster, client) as connected:
-        return connected.run(function, *args).report
+        material = connected.precompute(function, *args) if ahead else None
+        return connected.run(function, *args, material=material).report
 
 
 class JsonLines(logging.Formatter):

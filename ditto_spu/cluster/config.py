@@ -37,13 +37,16 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Limits:
-    """sessions: clients at a time. running: requests computed at a time, the others wait. message_mb: of one
-    message. waiting_mb: of a session, arrived and not used yet. held_mb: of held weights, at one party.
-    plans: how many are kept."""
+    """sessions: clients at a time. running: requests computed at a time, the others wait. batch: inputs of
+    one request. message_mb: of one message. queued_mb: of inputs of all requests, at one party. waiting_mb:
+    of a session, arrived or dealt and not used yet. held_mb: of held weights, at one party. plans: how many
+    are kept."""
 
     sessions: int = 8
     running: int = 1
+    batch: int = 32
     message_mb: int = 1024
+    queued_mb: int = 4096
     waiting_mb: int = 4096
     held_mb: int = 16384
     plans: int = 32

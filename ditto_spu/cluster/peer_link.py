@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.link import LinkError, Mailbox, Receive, Send, Traffic, checked
+from ditto_kernels.link import Dealt, LinkError, Mailbox, Receive, Send, Traffic, checked
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.wire import Message
 
 _CONTROL = "control:"  # no kernel's tag starts so: theirs start with "/"
 _MAX_CONTROL = 1 << 16
+_ANSWER = 2.0  # seconds that a living party needs at most to answer
 
 
 class PeerLink:
@@ -25,7 +26,8 @@ class PeerLink:
     A reader a connection puts what arrives into a mailbox. Messages carry the session, the number of the
     request and the sender's Lamport clock. Whatever does not fit fails the whole link, at once: a repeated
     address, another session's or an old request's tensor, more than `max_waiting` bytes not taken yet.
-    A tensor that no step asked for is found by `finish`. `failed` is told why the link has failed.
+    A tensor that no step asked for is found by `finish`. `failed` is told why the link has failed, and
+    `tunnel` is handed the messages between processes of SPU.
     """
 
     def __init__(
@@ -43,6 +45,8 @@ class PeerLink:
         self._timeout = timeout
         self._max_waiting = max_waiting
         self._failed = failed
+        self.tunnel: Callable[[int, Message], None] = _no_tunnel
+        self._alive: set[int] = set()
         self._mailbox = Mailbox()
         self._request = 0
         self._waiting = 0
@@ -61,6 +65,24 @@ class PeerLink:
         with self._mailbox.condition:
             self._request = request
             self._clock, self._counts = 0, [0, 0, 0, 0]
+
+    def dealt(self) -> Dealt:
+        """Take what the peers have dealt in this request, as far as it has arrived."""
+        start = f"{self._request}|"
+        with self._mailbox.condition:
+            mine = [each for each in self._mailbox.arrived if each[1].startswith(start)]
+            found = {
+                (each[0], each[1].removeprefix(start)): self._mailbox.arrived.pop(each)[0] for each in mine
+            }
+            self._waiting -= sum(array.nbytes for array in found.values())
+        return found
+
+    def supply(self, dealt: Dealt) -> None:
+        """Put what was dealt in an earlier request where the steps of this one will take it."""
+        with self._mailbox.condition:
+            self._waiting += sum(array.nbytes for array in dealt.values())
+        for (source, tag), array in dealt.items():
+            self._mailbox.put(source, f"{self._request}|{tag}", array, 0)
 
     def finish(self) -> None:
         """LinkError if a peer sent something in this request that no step asked for."""
@@ -117,6 +139,13 @@ class PeerLink:
         sent, messages, offline_sent, offline_messages = self._counts
         return Traffic(sent, messages, offline_sent, offline_messages, self._clock)
 
+    def send_through(self, peer: int, facts: Mapping[str, Any], data: bytes) -> None:
+        """Bytes between the parties' processes of SPU; they count as the plan's traffic."""
+        with self._mailbox.condition:
+            self._counts[0] += len(data)
+            self._counts[1] += 1
+        self._channels[peer].send("tunnel", facts, [("data", np.frombuffer(data, np.uint8))])
+
     def fail(self, failure: BaseException) -> None:
         """End the session at this party: wake whoever waits."""
         self._mailbox.fail(failure)
@@ -139,8 +168,8 @@ class PeerLink:
         try:
             array, clock = self._mailbox.take(self.rank, source, f"{self._request}|{tag}", timeout)
         except LinkError as error:
-            if self.failure is None:
-                raise LinkError(f"{error}{self._unasked(source)}") from None
+            if self.failure is None and source != self.rank:
+                raise LinkError(f"{error}{self._unasked(source)}{self._whom_to_blame(source)}") from None
             raise
         with self._mailbox.condition:
             self._waiting -= array.nbytes
@@ -150,6 +179,17 @@ class PeerLink:
         with self._mailbox.condition:
             others = [tag.partition("|")[2] for sender, tag in self._mailbox.arrived if sender == source]
         return f"; it sent '{others[0]}', for which nobody asked" if others else ""
+
+    def _whom_to_blame(self, source: int) -> str:
+        """Who does not answer: the party that is waited for may itself be waiting for the third."""
+        for channel in self._channels.values():  # sending may block, where nobody reads
+            threading.Thread(target=_ping, args=(channel,), daemon=True).start()
+        with self._mailbox.condition:
+            self._mailbox.condition.wait_for(lambda: len(self._alive) == len(self._channels), _ANSWER)
+            silent = sorted(set(self._channels) - self._alive)
+        if not silent:
+            return f"; party {source} answers, and may be slow"
+        return f"; party {' and party '.join(map(str, silent))} does not answer: frozen, or cut off"
 
     def _read(self, source: int, channel: Channel) -> None:
         try:
@@ -163,6 +203,17 @@ class PeerLink:
         facts = message.facts
         if message.kind == "abort":
             raise LinkError(f"party {source} stopped: {str(facts.get('reason'))[:2000]}")
+        if message.kind == "ping":
+            self._channels[source].send("pong", {})
+            return
+        if message.kind == "pong":
+            with self._mailbox.condition:
+                self._alive.add(source)
+                self._mailbox.condition.notify_all()
+            return
+        if message.kind == "tunnel":
+            self.tunnel(source, message)
+            return
         if message.kind != "tensors":
             raise LinkError(f"party {source} sent a message of kind '{message.kind}' in place of tensors")
         request, clock = facts.get("request"), facts.get("clock")
@@ -177,3 +228,12 @@ class PeerLink:
             raise LinkError(f"party {source} sent tensors of request {request} during request {current}")
         for tag, array in message.tensors:
             self._mailbox.put(source, f"{request}|{tag}", array, clock)
+
+
+def _ping(channel: Channel) -> None:
+    with contextlib.suppress(LinkError):
+        channel.send("ping", {})
+
+
+def _no_tunnel(source: int, message: Message) -> None:
+    raise LinkError(f"party {source} sent bytes for SPU, which this session does not run")

@@ -16,6 +16,7 @@ from ditto_kernels.rss import PARTIES
 from ditto_kernels.spread import cut
 from ditto_spu import ir
 from ditto_spu.errors import InputError
+from ditto_spu.passes.assign import INTEGER, SPU_FORMAT
 from ditto_spu.plan import KernelStep, LocalStep, Plan, PublicStep, SpuStep, Var, kind, used
 
 USES = ("share", "affine", "factor", "plain")
@@ -39,11 +40,11 @@ def check_plan(plan: Plan, max_bytes: int) -> None:
     """InputError naming what is wrong. max_bytes: of any one value.
 
     Values are defined once and before their use; every step is of a known kind, with known attributes, and
-    its results have the shapes and formats that the plan declares. SPU's steps and masked shares are refused:
-    they need links and material that parties of a cluster do not have.
+    its results have the shapes and formats that the plan declares. Programs of SPU's steps are checked where
+    they are compiled, in a process of their own.
     """
-    if plan.masked:
-        raise InputError("a plan with masked shares needs material made ahead, which a cluster does not keep")
+    if plan.masked and plan.mask_dealer not in range(PARTIES):
+        raise InputError("the dealer of masked shares is none of the parties")
     if not plan.outputs or not plan.steps:
         raise InputError("the plan computes nothing")
     for number, var in enumerate(plan.vars):
@@ -82,11 +83,6 @@ def _check_var(number: int, var: Var, max_bytes: int) -> None:
 
 
 def _check_step(plan: Plan, step: Any, where: str) -> None:
-    if isinstance(step, SpuStep):
-        raise InputError(
-            f"{where} at '{step.path}' runs on SPU, whose link does not prove ranks: a cluster runs plans of "
-            "kernels alone; rewrite the operation, or run it in simulation"
-        )
     try:
         if isinstance(step, KernelStep):
             _check_kernel(plan, step)
@@ -102,6 +98,8 @@ def _check_step(plan: Plan, step: Any, where: str) -> None:
                 for each in (step.inputs, step.outputs)
             ]
             _check_program(step.text, *types)
+        elif isinstance(step, SpuStep):
+            _check_spu(plan, step)
     except Exception as error:  # kernels and the parser refuse in their own ways
         raise InputError(f"{where} is refused: {type(error).__name__}: {str(error)[:300]}") from None
 
@@ -111,6 +109,8 @@ def _check_kernel(plan: Plan, step: KernelStep) -> None:
     if step.kernel not in KERNELS:
         raise ValueError(f"there is no kernel '{step.kernel[:40]}'")
     dealers = set(step.dealers)
+    if plan.masked and step.dealers != (plan.mask_dealer,):
+        raise ValueError("with masked shares one party deals for everything")
     if len(step.outputs) != 1 or not 1 <= len(step.dealers) == len(dealers & set(range(PARTIES))):
         raise ValueError("one result and dealers among the parties are expected")
     kernel, out = KERNELS[step.kernel], plan.vars[step.outputs[0]]
@@ -148,11 +148,31 @@ def _format(var: Var) -> Fxp:
     return var.fxp
 
 
+def _check_spu(plan: Plan, step: SpuStep) -> None:
+    """Types and formats; which operations SPU runs is for its compiler to say."""
+    for var in (*step.inputs, *step.outputs):
+        info = plan.vars[var]
+        wanted = SPU_FORMAT if info.dtype in ("float32", "float64", "bfloat16") else INTEGER
+        if info.fxp is not None and info.fxp != wanted:
+            raise ValueError(f"SPU computes {info.dtype} in {wanted}, not in {info.fxp}")
+    if any(plan.vars[var].fxp is None for var in step.outputs):
+        raise ValueError("its results are declared public")
+    types = [
+        [(plan.vars[v].shape, np.dtype(plan.vars[v].dtype)) for v in each]
+        for each in (step.inputs, step.outputs)
+    ]
+    _check_types(ir.parse(step.text), *types)
+
+
 def _check_program(text: str, arguments: list[Any], results: list[Any]) -> None:
     module = ir.parse(text)
     for op in ir.walk(module.operation):
         if op.name not in OPERATIONS:
             raise ValueError(f"its program holds '{op.name}'")
+    _check_types(module, arguments, results)
+
+
+def _check_types(module: ir.Module, arguments: list[Any], results: list[Any]) -> None:
     returned = ir.ops(ir.body(ir.main(module)))[-1].operands
     for found, wanted, what in (
         (ir.arguments(module), arguments, "arguments"),

@@ -17,37 +17,55 @@ from ditto_spu.cluster.agreement import difference, facts, party_facts
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.config import Cluster
 from ditto_spu.cluster.connect import accept, channel, check_pin, context, dial
+from ditto_spu.cluster.metrics import MetricsServer
 from ditto_spu.cluster.pair_keys import KeyExchange
 from ditto_spu.cluster.peer_link import PeerLink
-from ditto_spu.cluster.session import ClientPort, Session
+from ditto_spu.cluster.port import ClientPort
+from ditto_spu.cluster.session import Session, Shared
 from ditto_spu.cluster.store import Store
+from ditto_spu.cluster.turns import Turns
 from ditto_spu.errors import ClusterError, DittoError
 
 log = logging.getLogger("ditto_spu.cluster")
 _SESSION = re.compile(r"[0-9a-f]{32}")
 _HANDSHAKES = 32  # connections at a time that have not proven who they are
+_LINGER = 2.0  # seconds that a client gets to hear why its session is over
+_END = 5.0  # seconds that sessions get to end whose connections were closed
 
 Peer = tuple[Channel, Mapping[str, Any]]  # a party's connection and its hello
 
 
 class PartyServer:
-    """Party `rank` of a cluster. `start` listens; `stop` refuses new requests and ends when all are done."""
+    """Party `rank` of a cluster. `start` listens; `stop` refuses new requests and ends when all are done.
 
-    def __init__(self, cluster: Cluster, rank: int) -> None:
+    metrics: host and port where to show metrics and health, if anywhere.
+    """
+
+    def __init__(self, cluster: Cluster, rank: int, metrics: tuple[str, int] | None = None) -> None:
         self._cluster = cluster
         self._rank = rank
         self._facts, self._party_facts = facts(cluster), party_facts(cluster)
         self._incoming = context(cluster, f"party{rank}", server=True)
         self._outgoing = context(cluster, f"party{rank}", server=False)
         limits = cluster.limits
-        self._store = Store(limits.plans, limits.held_mb << 20)
-        self._turns = threading.Semaphore(limits.running)
+        store, turns = (
+            Store(limits.plans, limits.held_mb << 20),
+            Turns(limits.running, limits.queued_mb << 20),
+        )
+        self._shared = Shared(cluster, store, turns)
+        self._metrics = self._shared.metrics
+        self._metrics_address = metrics
+        self._metrics_server: MetricsServer | None = None
         self._handshakes = threading.Semaphore(_HANDSHAKES)
         self._changed = threading.Condition()
         self._sessions: dict[str, ClientPort | None] = {}
         self._peers: dict[tuple[str, int], Peer] = {}
         self._stopping = False
         self._listener: socket.socket | None = None
+        self._metrics.watch("ditto_sessions", "Clients connected.", lambda: len(self._sessions))
+        self._metrics.watch("ditto_queue_length", "Requests that wait for their turn.", lambda: turns.queued)
+        self._metrics.watch("ditto_running", "Requests that compute.", lambda: turns.running)
+        self._metrics.watch("ditto_held_bytes", "Shares of weights.", lambda: store.nbytes)
 
     def start(self) -> None:
         """Listen and return. ClusterError if the address cannot be used."""
@@ -56,33 +74,59 @@ class PartyServer:
             self._listener = socket.create_server((host, port), backlog=64)
         except OSError as error:
             raise ClusterError(f"party {self._rank} cannot listen at {host}:{port}: {error}") from None
+        if self._metrics_address is not None:
+            self._metrics_server = MetricsServer(self._metrics_address, self._metrics, self._unready)
+            shown = f"{self._metrics_address[0]}:{self._metrics_server.port}"
+            _event("metrics", party=self._rank, address=shown)
         if self._incoming is None:
             log.warning("plaintext", extra={"facts": {"warning": "tls = false: nobody is authenticated"}})
         threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
         _event("listening", party=self._rank, address=f"{host}:{port}")
 
+    @property
+    def metrics_port(self) -> int | None:
+        """Where metrics are shown, once started."""
+        return None if self._metrics_server is None else self._metrics_server.port
+
     def stop(self, grace: float) -> None:
-        """Accept nothing more, wait up to `grace` seconds for sessions to end, then end them."""
-        self._stopping = True
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
+        """Refuse what is new with the reason; running requests get `grace` seconds to end."""
+        with self._changed:
+            self._stopping = True
+            sessions = [port for port in self._sessions.values() if port is not None]
+        _event("stopping", party=self._rank, sessions=len(sessions))
+        for port in sessions:
+            port.stop(self._refusal())
         with self._changed:
             self._changed.wait_for(lambda: not self._sessions, grace)
             left = [port for port in self._sessions.values() if port is not None]
         for port in left:
             port.close()
         with self._changed:
-            self._changed.wait_for(lambda: not self._sessions, grace)
+            self._changed.wait_for(lambda: not self._sessions, _END)
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+        if self._metrics_server is not None:
+            self._metrics_server.close()
         _event("stopped", party=self._rank)
+
+    def _refusal(self) -> str | None:
+        """Why nothing may start any more, or None."""
+        return f"party {self._rank} is stopping: try again later" if self._stopping else None
+
+    def _unready(self) -> str | None:
+        if self._stopping:
+            return self._refusal()
+        full = len(self._sessions) >= self._shared.cluster.limits.sessions
+        return "as many clients are connected as its limits allow" if full else None
 
     def _listen(self, listener: socket.socket) -> None:
         while True:
             try:
                 sock, address = listener.accept()
             except OSError:
-                if self._stopping:
+                if listener.fileno() < 0:
                     return
                 time.sleep(0.1)  # out of descriptors, perhaps: others will be closed
                 continue
@@ -115,11 +159,14 @@ class PartyServer:
                 self._serve(session, client, made)
         except Exception as error:  # whatever a stranger sends, the party goes on
             _event("refused", peer=where, reason=str(error)[:500])
+            self._metrics.refused.inc()
             if made is None:
                 sock.close()
             else:
                 with contextlib.suppress(LinkError):
                     made.send("error", {"reason": str(error), "over": True})
+                    made.finish()
+                    made.receive(_LINGER)  # until it has closed: what it had sent must not drop the reason
                 made.close()
 
     def _checked(self, kind: str, hello: Mapping[str, Any], name: str) -> str:
@@ -145,6 +192,8 @@ class PartyServer:
         address = (session, int(name.removeprefix("party")))
         made.peer = f"party {address[1]}"
         with self._changed:
+            if self._stopping and session not in self._sessions:
+                raise ClusterError(self._refusal())
             if address in self._peers:
                 raise ClusterError(f"'{name}' has connected for this session already")
             self._peers[address] = (made, hello)
@@ -162,12 +211,16 @@ class PartyServer:
         with self._changed:
             if session in self._sessions:
                 raise ClusterError("this session exists already")
-            if self._stopping or len(self._sessions) >= self._cluster.limits.sessions:
-                why = "is stopping" if self._stopping else f"serves {len(self._sessions)} clients, its limit"
-                raise ClusterError(f"party {self._rank} {why}: try again later")
+            if self._stopping:
+                raise ClusterError(self._refusal())
+            if len(self._sessions) >= self._cluster.limits.sessions:
+                raise ClusterError(
+                    f"party {self._rank} serves {len(self._sessions)} clients, its limit: try again later"
+                )
             self._sessions[session] = None
         port = ClientPort(made)
         link: PeerLink | None = None
+        served: Session | None = None
         reason = "the client has left"
         try:
             with self._changed:
@@ -176,16 +229,19 @@ class PartyServer:
             port.stops(link)
             made.send("welcome", {"facts": self._facts})
             _event("session", session=session, client=client)
-            Session(self._cluster, client, session, port, link, keys, self._store, self._turns).serve()
+            served = Session(self._shared, client, session, port, link, keys)
+            port.stop(self._refusal())
+            served.serve()
         except Exception as error:  # a kernel's or a peer's: this session ends, the party goes on
             known = isinstance(error, LinkError | DittoError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             _event("session over", session=session, client=client, reason=reason)
-            with contextlib.suppress(LinkError):  # it may be gone
-                made.send("error", {"reason": reason, "over": True})
         finally:
+            if served is not None:
+                served.close()
             if link is not None:
                 link.close(reason)
+            port.refuse(reason, _LINGER)
             port.close()
             with self._changed:
                 del self._sessions[session]

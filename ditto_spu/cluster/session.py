@@ -6,122 +6,104 @@ import contextlib
 import hashlib
 import json
 import logging
-import queue
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 from jax.experimental import enable_x64
 
+from ditto_kernels.ahead import in_phase
 from ditto_kernels.link import LinkError
 from ditto_kernels.party import Party
 from ditto_kernels.prg import PairKeys, Randomness
 from ditto_kernels.rss import Rss
-from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.config import Cluster
+from ditto_spu.cluster.dealt import Material, Materials, Parts, deal, member
+from ditto_spu.cluster.metrics import Metrics
 from ditto_spu.cluster.peer_link import PeerLink
 from ditto_spu.cluster.plan_check import check_plan
 from ditto_spu.cluster.plan_codec import decode_plan
+from ditto_spu.cluster.port import ClientPort
+from ditto_spu.cluster.requests import (
+    Call,
+    digest_of_public,
+    read_call,
+    read_places,
+    receive_inputs,
+    receive_mask_keys,
+)
+from ditto_spu.cluster.spu_process import SpuProcess, needs_spu
 from ditto_spu.cluster.store import Store, Weights
+from ditto_spu.cluster.turns import Turns
 from ditto_spu.cluster.wire import Message
 from ditto_spu.errors import ClusterError, DittoError
-from ditto_spu.executor import execute, prepare
-from ditto_spu.plan import Plan
+from ditto_spu.executor import Member, StepRecord, execute_many, prepare
 
 log = logging.getLogger("ditto_spu.cluster")
-_PENDING = 2  # messages of a client that wait to be looked at
 
 
-class ClientPort:
-    """A client's messages, read by a thread of its own: a client that goes away is noticed in mid-run."""
+@dataclass(frozen=True)
+class Shared:
+    """What all sessions of a party share."""
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.failure: LinkError | None = None
-        self._interruption: BaseException | None = None
-        self._link: PeerLink | None = None
-        self._queue: queue.Queue[Message | None] = queue.Queue(_PENDING)
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def stops(self, link: PeerLink) -> None:
-        """Fail this link when the client goes away."""
-        self._link = link
-        if self.failure is not None:
-            link.fail(self.failure)
-
-    def interrupt(self, failure: BaseException) -> None:
-        """Stop waiting for the client: the session has failed elsewhere."""
-        self._interruption = failure
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
-
-    def receive(self, timeout: float) -> Message:
-        try:
-            message = self._queue.get(timeout=timeout)
-        except queue.Empty:
-            raise LinkError(f"{self.channel.peer} sent nothing for {timeout:g} s") from None
-        if message is None:
-            raise self.failure or LinkError(str(self._interruption))
-        return message
-
-    def close(self) -> None:
-        self.channel.close()
-        with contextlib.suppress(queue.Empty):  # free a reader that waits for room
-            while True:
-                self._queue.get_nowait()
-
-    def _read(self) -> None:
-        try:
-            while True:
-                self._queue.put(self.channel.receive(None))
-        except Exception as error:  # also what a malformed message might cause
-            self.failure = error if isinstance(error, LinkError) else LinkError(f"malformed message: {error}")
-            if self._link is not None:
-                self._link.fail(self.failure)
-            self._queue.put(None)
+    cluster: Cluster
+    store: Store
+    turns: Turns
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Session:
-    """The requests of one client, one after another.
-
-    turns: how many requests this party computes at a time; party 0 decides when one starts, for all three.
-    """
+    """The requests of one client, one after another; party 0 decides when one starts, for all three."""
 
     def __init__(
-        self,
-        cluster: Cluster,
-        client: str,
-        name: str,
-        port: ClientPort,
-        link: PeerLink,
-        keys: PairKeys,
-        store: Store,
-        turns: threading.Semaphore,
+        self, shared: Shared, client: str, name: str, port: ClientPort, link: PeerLink, keys: PairKeys
     ) -> None:
-        self._cluster = cluster
+        self._timeouts, self._limits = shared.cluster.timeouts, shared.cluster.limits
+        self._clients = shared.cluster.clients
+        self._store, self._turns, self._metrics = shared.store, shared.turns, shared.metrics
         self._client = client
         self._name = name
         self._port = port
         self._link = link
         self._keys = keys
-        self._store = store
-        self._turns = turns
+        self._materials = Materials(self._limits.waiting_mb << 20)
+        self._spu = SpuProcess(link, name, self._timeouts, self._limits.message_mb << 20)
         self._request = 0
 
     def serve(self) -> None:
         """Until the client leaves. LinkError when the session cannot go on; refusals alone do not end it."""
-        actions = {"plan": self._plan, "hold": self._hold, "run": self._run}
+        actions = {"plan": self._plan, "hold": self._hold, "ahead": self._ahead, "run": self._run}
         while True:
-            message = self._port.receive(self._cluster.timeouts.idle)
-            if message.kind not in actions:
-                raise LinkError(f"a message of kind '{message.kind}' is not expected here")
+            message = self._port.next_request(self._timeouts.idle)
             try:
+                if message.kind not in actions:
+                    raise LinkError(f"a message of kind '{message.kind}' is not expected here")
                 actions[message.kind](message)
             except ClusterError as error:
+                self._metrics.failures.labels("refused").inc()
                 self._port.channel.send("error", {"reason": str(error), "over": False})
+            except Exception as error:
+                self._metrics.failures.labels(self._whose(error)).inc()
+                raise
+            else:
+                self._metrics.requests.labels(message.kind).inc()
+
+    def close(self) -> None:
+        """Free what the session holds beside its connections."""
+        self._spu.close()
+
+    def _whose(self, error: Exception) -> str:
+        if self._port.failure is not None:
+            return "client"
+        return (
+            "peer"
+            if isinstance(error, LinkError)
+            else "party"
+            if isinstance(error, DittoError)
+            else "internal"
+        )
 
     def _plan(self, message: Message) -> None:
         """Check and keep a plan."""
@@ -130,9 +112,11 @@ class Session:
             if data is None or data.dtype != np.uint8:
                 raise ClusterError("the message holds no plan")
             plan = decode_plan(data.tobytes())
-            check_plan(plan, self._cluster.limits.message_mb << 20)
+            check_plan(plan, self._limits.message_mb << 20)
             prepare(plan)
-        except ClusterError:
+            if needs_spu(plan):
+                self._spu.compile(plan)
+        except (ClusterError, LinkError):
             raise
         except Exception as error:  # whatever a plan may cause, it is refused
             reason = str(error) if isinstance(error, DittoError) else f"{type(error).__name__}: {error}"
@@ -146,65 +130,124 @@ class Session:
         asked = {key: facts.get(key) for key in ("name", "plan", "places", "users", "token")}
         with self._agreeing("hold", asked) as agreed:
             plan = self._store.plan(facts.get("plan"))
-            places = _places(plan, facts.get("places"))
+            call = Call(plan, read_places(plan, facts.get("places")), 1)
             name, users, token = facts.get("name"), facts.get("users"), facts.get("token")
             if not isinstance(name, str) or not 0 < len(name) <= 64 or not isinstance(token, str):
                 raise ClusterError("weights need a name of at most 64 characters, and a token")
-            if not isinstance(users, list) or any(each not in self._cluster.clients for each in users):
+            if not isinstance(users, list) or any(each not in self._clients for each in users):
                 raise ClusterError("the users of weights are a list of clients of this cluster")
             self._store.check_owner(name, self._client)
-            agreed.update(plan=plan, places=places)
-        parts = self._inputs(plan, places)
+            self._store.check_room(name, call.nbytes)
+            agreed.update(call=call)
+        (parts,) = receive_inputs(call, self._link.rank, self._port, self._timeouts.message)
         kept = {place: part.kept() if isinstance(part, Rss) else part for place, part in parts.items()}
-        self._together("held", _public(parts))
+        self._together("held", digest_of_public([parts]))
         self._store.add_weights(name, Weights(self._client, plan.hash(), tuple(users), token, kept))
         self._port.channel.send("held", {"name": name})
+
+    def _ahead(self, message: Message) -> None:
+        """Deal for a later request of this session, before its secret inputs exist."""
+        with contextlib.ExitStack() as stack:
+            with self._agreeing("ahead", _asked(message.facts)) as agreed:
+                call = self._call(message.facts, ahead=True)
+                self._materials.check_room()
+                stack.enter_context(self._turns.admitted(call.nbytes))
+                agreed.update(call=call)
+            rank, timeout = self._link.rank, self._timeouts.message
+            public = receive_inputs(call, rank, self._port, timeout)
+            mask_keys = receive_mask_keys(call, rank, self._port, timeout)
+            with self._turn(public), enable_x64():
+                started = time.perf_counter()
+                party = Party(rank, self._randomness(self._request))
+                known, sizes = deal(call.plan, party, self._link, call.held, public, mask_keys)
+                self._link.exchange("dealt", {}, self._timeouts.request)  # behind it, all has arrived
+                dealt = self._link.dealt()
+                seconds = time.perf_counter() - started
+            made = Material(
+                self._request,
+                call.plan.hash(),
+                call.token,
+                tuple(public),
+                dealt,
+                None if known is None else tuple(known),
+            )
+            self._materials.add(made)
+        self._done("ahead", call, seconds)
+        self._port.channel.send("dealt", {"material": self._request, "sizes": sizes, "seconds": seconds})
 
     def _run(self, message: Message) -> None:
         """One request: agree, take inputs, wait for the turn, compute, hand out masked shares."""
         facts = message.facts
-        asked = {key: facts.get(key) for key in ("plan", "weights", "places")}
-        with self._agreeing("run", asked) as agreed:
-            plan = self._store.plan(facts.get("plan"))
-            places, parts = _places(plan, facts.get("places")), {}
-            if facts.get("weights") is not None:
-                weights = self._store.weights(facts["weights"], self._client, plan.hash())
-                parts, agreed["token"] = dict(weights.parts), weights.token
-            if sorted((*places, *parts)) != list(range(len(plan.inputs))):
-                raise ClusterError("weights and inputs together are not the plan's inputs, each once")
-            agreed.update(plan=plan, places=places)
-        parts |= self._inputs(plan, places)
-        with self._turn():
-            self._together("go", _public(parts), self._cluster.timeouts.request)
-            log.info("computing", extra={"facts": {"session": self._name, "request": self._request}})
-            started = time.perf_counter()
-            mine = Party(self._link.rank, Randomness(self._keys, self._name, str(self._request)))
-            with enable_x64():
-                outputs, records = execute(
-                    plan, mine, self._link, [parts[place] for place in range(len(plan.inputs))]
-                )
-            self._link.finish()
-            seconds = time.perf_counter() - started
-        sent = self._link.traffic()
-        log.info(
-            "request",
-            extra={
-                "facts": {
-                    "session": self._name,
-                    "client": self._client,
-                    "request": self._request,
-                    "plan": plan.hash(),
-                    "seconds": round(seconds, 3),
-                    "bytes_sent": sent.bytes_sent + sent.offline_bytes,
-                }
-            },
-        )
+        material: Material | None = None
+        with contextlib.ExitStack() as stack:
+            with self._agreeing("run", _asked(facts)) as agreed:
+                call = self._call(facts, ahead=False)
+                if facts.get("material") is not None:
+                    material = self._materials.find(
+                        facts["material"], call.plan.hash(), call.token, call.count
+                    )
+                stack.enter_context(self._turns.admitted(call.nbytes))
+                agreed.update(call=call)
+            if material is not None:
+                self._materials.spend(material)
+            members = receive_inputs(call, self._link.rank, self._port, self._timeouts.message)
+            if needs_spu(call.plan):
+                self._spu.compile(call.plan)  # another session may have sent the plan
+            with self._turn(members):
+                log.info("computing", extra={"facts": {"session": self._name, "request": self._request}})
+                started = time.perf_counter()
+                outputs, records = self._execute(call, members, material)
+                self._link.finish()
+                seconds = time.perf_counter() - started
+        self._done("run", call, seconds)
         tensors = [
-            (str(place), np.asarray(value.mine if isinstance(value, Rss) else value))
-            for place, value in enumerate(outputs)
+            (f"{number}.{place}", np.asarray(value.mine if isinstance(value, Rss) else value))
+            for number, values in enumerate(outputs)
+            for place, value in enumerate(values)
         ]
         rows = [[each.step, each.stage, asdict(each.traffic), each.seconds] for each in records]
         self._port.channel.send("done", {"seconds": seconds, "records": rows}, tensors)
+
+    def _execute(
+        self, call: Call, members: Sequence[Parts], material: Material | None
+    ) -> tuple[list[list[Any]], list[StepRecord]]:
+        party = Party(
+            self._link.rank, self._randomness(self._request if material is None else material.request)
+        )
+        if material is not None:
+            self._link.supply(material.dealt)
+            party = in_phase(party, "online")
+        runs = []
+        for number, parts in enumerate(members):
+            given = call.held | parts | ({} if material is None else material.public[number])
+            known = None if material is None or material.known is None else material.known[number]
+            inputs = [given[place] for place in range(len(call.plan.inputs))]
+            runs.append(Member(member(party, number), inputs, known))
+        with enable_x64():
+            return execute_many(call.plan, runs, self._link, self._spu)
+
+    def _randomness(self, request: int) -> Randomness:
+        """The streams of a request: of this session alone, and drawn in it alone, or for what it dealt."""
+        return Randomness(self._keys, self._name, str(request))
+
+    def _call(self, facts: Mapping[str, Any], ahead: bool) -> Call:
+        return read_call(facts, self._store, self._client, self._limits.batch, ahead)
+
+    def _done(self, kind: str, call: Call, seconds: float) -> None:
+        sent = self._link.traffic()
+        bytes_sent = sent.bytes_sent + sent.offline_bytes
+        self._metrics.seconds.labels(kind).observe(seconds)
+        self._metrics.bytes_sent.inc(bytes_sent)
+        what = {
+            "session": self._name,
+            "client": self._client,
+            "request": self._request,
+            "plan": call.plan.hash(),
+            "inputs": call.count,
+            "seconds": round(seconds, 3),
+            "bytes_sent": bytes_sent,
+        }
+        log.info("request" if kind == "run" else kind, extra={"facts": what})
 
     @contextlib.contextmanager
     def _agreeing(self, what: str, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -217,8 +260,10 @@ class Session:
             yield found
         except ClusterError as error:
             refusal = str(error)
+        refusal = self._port.stopping or refusal
+        token = found["call"].token if "call" in found else None
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-        mine = {"what": what, "asked": digest, "token": found.get("token"), "refusal": refusal}
+        mine = {"what": what, "asked": digest, "token": token, "refusal": refusal}
         for peer, theirs in self._link.exchange("agree", mine).items():
             if theirs.get("refusal") is not None and refusal is None:
                 refusal = f"party {peer}: {str(theirs['refusal'])[:1000]}"
@@ -230,22 +275,6 @@ class Session:
             _refuse(refusal)
         self._port.channel.send("ready", {"request": self._request})
 
-    def _inputs(self, plan: Plan, places: tuple[int, ...]) -> dict[int, Any]:
-        """This party's parts of the inputs at these places, in their order."""
-        parts: dict[int, Any] = {}
-        for place in places:
-            message = self._port.receive(self._cluster.timeouts.message)
-            if message.kind != "shares" or message.facts.get("place") != place:
-                raise LinkError(f"in place of input {place} the client sent '{message.kind}'")
-            info = plan.vars[plan.inputs[place].var]
-            dtype = np.dtype(info.dtype) if info.fxp is None else info.fxp.dtype
-            arrays = [array for _, array in message.tensors]
-            wanted = [(info.shape, dtype)] * (1 if info.fxp is None else 2)
-            if [(array.shape, array.dtype) for array in arrays] != wanted:
-                raise LinkError(f"input {place} is not as the plan declares it ({info})")
-            parts[place] = arrays[0] if info.fxp is None else Rss(arrays[0], arrays[1], info.fxp)
-        return parts
-
     def _together(self, what: str, public: str, timeout: float | None = None) -> None:
         """Go on when all three are here, and were given the same public inputs."""
         for peer, theirs in self._link.exchange(what, {"public": public}, timeout).items():
@@ -253,38 +282,23 @@ class Session:
                 raise LinkError(f"parties {self._link.rank} and {peer} were given different public inputs")
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Party 0 lets as many requests compute as its semaphore allows; the others follow its start."""
-        if self._link.rank != 0:
-            yield
-            return
-        deadline = time.monotonic() + self._cluster.timeouts.request
-        while not self._turns.acquire(timeout=0.1):
-            if self._link.failure is not None:
-                raise LinkError(str(self._link.failure))
-            if time.monotonic() > deadline:
-                raise LinkError(f"the request waited {self._cluster.timeouts.request:g} s for its turn")
-        try:
-            yield
-        finally:
-            self._turns.release()
+    def _turn(self, members: Sequence[Parts]) -> Iterator[None]:
+        """Party 0 starts as many requests as may compute; the others follow its start."""
+        public, timeout = digest_of_public(members), self._timeouts.request
+        if self._link.rank == 0:
+            with self._turns.turn(timeout, lambda: self._link.failure):
+                self._together("go", public, timeout)
+                yield
+        else:
+            self._together("go", public, timeout)
+            with self._turns.follow():
+                yield
+
+
+def _asked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the parties compare of a call."""
+    return {key: facts.get(key) for key in ("plan", "weights", "places", "dealer", "count", "material")}
 
 
 def _refuse(reason: str) -> NoReturn:
     raise ClusterError(reason)
-
-
-def _places(plan: Plan, places: Any) -> tuple[int, ...]:
-    if not isinstance(places, list) or any(type(each) is not int for each in places):
-        raise ClusterError("the places of inputs are a list of numbers")
-    if len(set(places)) != len(places) or not set(places) <= set(range(len(plan.inputs))):
-        raise ClusterError("the places of inputs are not distinct inputs of the plan")
-    return tuple(places)
-
-
-def _public(parts: Mapping[int, Any]) -> str:
-    digest = hashlib.sha256()
-    for place, part in sorted(parts.items()):
-        if not isinstance(part, Rss):
-            digest.update(f"{place}:".encode() + np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()

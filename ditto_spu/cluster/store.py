@@ -61,12 +61,23 @@ class Store:
             if name in self._weights and self._weights[name].owner != client:
                 raise ClusterError(f"weights '{name}' belong to another client")
 
-    def add_weights(self, name: str, weights: Weights) -> None:
-        """Keep or replace. ClusterError if the party holds too much already."""
+    @property
+    def nbytes(self) -> int:
+        """Of all weights."""
+        with self._lock:
+            return sum(each.nbytes for each in self._weights.values())
+
+    def check_room(self, name: str, nbytes: int) -> None:
+        """ClusterError if the party holds too much already to keep, or replace, so much under a name."""
         with self._lock:
             others = sum(each.nbytes for key, each in self._weights.items() if key != name)
-            if others + weights.nbytes > self._max_bytes:
-                raise ClusterError(f"weights '{name}' exceed the {self._max_bytes} bytes that a party holds")
+        if others + nbytes > self._max_bytes:
+            raise ClusterError(f"weights '{name}' exceed the {self._max_bytes} bytes that a party holds")
+
+    def add_weights(self, name: str, weights: Weights) -> None:
+        """Keep or replace. ClusterError if the party holds too much already."""
+        self.check_room(name, weights.nbytes)
+        with self._lock:
             self._weights[name] = weights
 
     def weights(self, name: Any, client: str, plan: str) -> Weights:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.link import LinkError
 
-VERSION = 1
+VERSION = 2
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 4096
 MAX_DIMENSIONS = 16
@@ -47,6 +47,11 @@ KINDS = (
     "tensors",  # between parties: what kernels send
     "error",  # what was asked is refused or has failed; says why
     "abort",  # between parties: the session is over; says why
+    "ahead",  # deal for a later request; its public inputs follow, and to the dealer of masks their keys
+    "dealt",  # what was dealt, and under which number it can be spent
+    "ping",  # between parties: are you there?
+    "pong",
+    "tunnel",  # between parties: bytes of one connection between their processes of SPU
 )
 DTYPES = {
     str(dtype): dtype

@@ -15,6 +15,7 @@ from ditto_spu import connect, secure
 from ditto_spu.cluster.agreement import difference, facts
 from ditto_spu.cluster.config import load_cluster
 from ditto_spu.cluster.connect import context, dial
+from ditto_spu.cluster.plan_codec import encode_plan
 from ditto_spu.errors import ClusterError, InputError, PartyError, RangeError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
@@ -56,9 +57,9 @@ def errors(client, send) -> list[str]:
     """What the parties answer, until one that has failed ends the session of all."""
     reasons = []
     with contextlib.suppress(LinkError):
-        for channel in client._channels:
+        for channel in client._parties._channels:
             send(channel)
-    for channel in client._channels:
+    for channel in client._parties._channels:
         with contextlib.suppress(LinkError):
             answer = channel.receive(10.0)
             assert answer.kind == "error"
@@ -123,10 +124,28 @@ def test_weights_serve_the_clients_and_the_plan_that_their_owner_chose(alice, bo
 
 
 def test_what_a_cluster_does_not_run_is_refused_and_the_session_goes_on(alice):
-    with pytest.raises(ClusterError, match="runs on SPU, whose link does not prove ranks"):
-        alice.run(secure(lambda x: jax.numpy.sort(x)), X)
-    with pytest.raises(ClusterError, match="masked shares"):
-        alice.run(secure(lambda x: jax.nn.gelu(x), masked=True), X)
+    function = secure(lambda x: jax.nn.gelu(x))
+    plan = function.lower(X).plan
+    alice._parties.ask("plan", {}, [("plan", np.frombuffer(encode_plan(plan), np.uint8))], "planned")
+    asked = {
+        "plan": plan.hash(),
+        "weights": None,
+        "places": [0],
+        "dealer": None,
+        "count": 1,
+        "material": None,
+    }
+    for change, reason in (
+        ({"dealer": 0}, "no masked shares"),
+        ({"count": 0}, "1 to 32 inputs"),
+        ({"count": 33}, "1 to 32 inputs"),
+        ({"places": [0, 0]}, "not distinct"),
+        ({"places": []}, "not the plan's inputs"),
+        ({"material": 1}, "no material 1 in this session"),
+        ({"plan": "x"}, "no plan x"),
+    ):
+        with pytest.raises(ClusterError, match=reason):
+            alice._parties.ask("run", asked | change, (), "ready")
     assert alice.run(layer, W, X).outputs["y"] == pytest.approx(expected(), abs=0.01)
 
 
@@ -186,7 +205,7 @@ def test_a_hello_that_is_refused_says_why(parties, changes, reason):
 @pytest.mark.parametrize("name", ["version of jax", "code", "rings", "cluster file"])
 def test_the_difference_is_named_before_any_share_moves(parties, monkeypatch, name):
     with connect(parties.file, "alice") as client:
-        client._facts = client._facts | {name: "other"}
+        client._parties._facts = client._parties._facts | {name: "other"}
         with pytest.raises(PartyError, match=f"'alice' differ in {name}: .* here, other there"):
             client.run(layer, W, X)
 
@@ -206,9 +225,9 @@ def test_differences():
 def test_parties_that_are_asked_differently_refuse_together(parties, alice):
     alice.run(layer, W, X)
     plan = layer.lower(W, X).plan.hash()
-    for rank, channel in enumerate(alice._channels):
-        channel.send("run", {"plan": plan, "weights": None, "places": [0, 1] if rank else [1, 0]})
-    for channel in alice._channels:
+    for rank, channel in enumerate(alice._parties._channels):
+        channel.send("run", {"plan": plan, "weights": None, "places": [0, 1] if rank else [1, 0], "count": 1})
+    for channel in alice._parties._channels:
         answer = channel.receive(10.0)
         assert answer.kind == "error"
         assert "have different requests" in answer.facts["reason"]
@@ -220,11 +239,13 @@ def test_different_public_inputs_end_the_session(parties):
     with connect(parties.file, "alice") as client:
         client.run(function, X, W)
         plan = function.lower(X, W).plan
-        client._ask("run", {"plan": plan.hash(), "weights": None, "places": [0, 1]}, (), "ready")
+        client._parties.ask(
+            "run", {"plan": plan.hash(), "weights": None, "places": [0, 1], "count": 1}, (), "ready"
+        )
         share = np.zeros(X.shape, plan.vars[plan.inputs[0].var].fxp.dtype)
-        for rank, channel in enumerate(client._channels):
-            channel.send("shares", {"place": 0}, [("mine", share), ("next", share)])
-            channel.send("shares", {"place": 1}, [("public", W + rank)])
+        for rank, channel in enumerate(client._parties._channels):
+            channel.send("shares", {"member": 0, "place": 0}, [("mine", share), ("next", share)])
+            channel.send("shares", {"member": 0, "place": 1}, [("public", W + rank)])
         assert any("different public inputs" in reason for reason in errors(client, lambda channel: None))
         client._leave()
         assert client.run(function, X, W).outputs == pytest.approx(X @ W, abs=0.01)
@@ -244,7 +265,7 @@ def test_different_public_inputs_end_the_session(parties):
 )
 def test_nonsense_from_a_client_ends_in_an_error(parties, send):
     with connect(parties.file, "alice") as client:
-        client._open()
+        client._parties.open()
         assert errors(client, send)
 
 
@@ -252,9 +273,9 @@ def test_inputs_of_another_shape_than_the_plan_end_the_session(parties):
     with connect(parties.file, "alice") as client:
         client.run(layer, W, X)
         plan = layer.lower(W, X).plan.hash()
-        client._ask("run", {"plan": plan, "weights": None, "places": [0, 1]}, (), "ready")
+        client._parties.ask("run", {"plan": plan, "weights": None, "places": [0, 1], "count": 1}, (), "ready")
         wrong = [("mine", np.zeros(2, np.int32))]
-        answers = errors(client, lambda channel: channel.send("shares", {"place": 0}, wrong))
+        answers = errors(client, lambda channel: channel.send("shares", {"member": 0, "place": 0}, wrong))
         assert any("not as the plan declares" in each for each in answers)
 
 
@@ -271,7 +292,18 @@ def test_logs_hold_no_values(parties, caplog):
     caplog.set_level(logging.DEBUG, "ditto_spu.cluster")
     with connect(parties.file, "alice") as client:
         client.run(layer, W, X)
-    allowed = {"session", "client", "request", "plan", "seconds", "bytes_sent", "reason", "party", "peer"}
+    allowed = {
+        "session",
+        "client",
+        "request",
+        "plan",
+        "seconds",
+        "bytes_sent",
+        "reason",
+        "party",
+        "peer",
+        "inputs",
+    }
     for record in caplog.records:
         assert set(record.facts) <= allowed
         assert not any(isinstance(value, list | np.ndarray) for value in record.facts.values())

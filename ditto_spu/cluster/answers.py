@@ -1,0 +1,112 @@
+"""What three parties answer, read and joined by the client. PartyError for what is not as the plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.link import Traffic
+from ditto_kernels.rss import PARTIES, Rss
+from ditto_spu.cluster.wire import Message
+from ditto_spu.errors import PartyError
+from ditto_spu.executor import StepRecord
+from ditto_spu.material import Sizes
+from ditto_spu.plan import Plan, SpuStep
+from ditto_spu.simulate import join_output
+
+Answers = Mapping[int, Message]  # by rank
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """What the parties have dealt for a request, and how long the slowest took."""
+
+    sizes: tuple[Sizes, Sizes, Sizes]
+    seconds: float
+
+
+def join(plan: Plan, answers: Answers, count: int) -> list[list[Any]]:
+    """By member, the outputs in the order of the plan's."""
+    parts = [_outputs(plan, rank, answers[rank], count) for rank in range(PARTIES)]
+    members = []
+    for member in range(count):
+        outputs = []
+        for place, var in enumerate(plan.outputs):
+            each = [part[member * len(plan.outputs) + place] for part in parts]
+            if plan.vars[var].fxp is None and any(not np.array_equal(each[0], other) for other in each[1:]):
+                raise PartyError(f"the parties disagree on public output {place}")
+            outputs.append(join_output(plan.vars[var], each))
+        members.append(outputs)
+    return members
+
+
+def records(answers: Answers) -> list[list[StepRecord]]:
+    """By rank, what each step cost."""
+    return [_of_party("report", rank, answers[rank], _records) for rank in range(PARTIES)]
+
+
+def sizes(answers: Answers) -> Dealing:
+    """What was dealt."""
+    dealt = [_of_party("report", rank, answers[rank], _sizes) for rank in range(PARTIES)]
+    seconds = [
+        _of_party("report", rank, answers[rank], lambda facts: float(facts["seconds"])) for rank in range(3)
+    ]
+    return Dealing((dealt[0], dealt[1], dealt[2]), max(seconds))
+
+
+def material_number(answers: Answers) -> int:
+    """Under which the parties keep what they dealt."""
+    numbers = {answers[rank].facts.get("material") for rank in range(PARTIES)}
+    number = numbers.pop()
+    if numbers or type(number) is not int:
+        raise PartyError("the parties keep material under different numbers")
+    return number
+
+
+def spu_costs(
+    plan: Plan, rows: Sequence[Sequence[StepRecord]]
+) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(bytes, messages) of the parties by step of SPU, as they passed between the parties."""
+    by_step = [{each.step: each.traffic for each in of_party} for of_party in rows]
+    return {
+        number: (
+            tuple(party.get(number, Traffic()).bytes_sent for party in by_step),
+            tuple(party.get(number, Traffic()).messages for party in by_step),
+        )
+        for number, step in enumerate(plan.steps)
+        if isinstance(step, SpuStep)
+    }
+
+
+def _outputs(plan: Plan, rank: int, message: Message, count: int) -> list[Any]:
+    """One party's parts of the outputs, as the plan declares them."""
+    arrays = [array for _, array in message.tensors]
+    infos = [plan.vars[var] for _ in range(count) for var in plan.outputs]
+    wanted = [(each.shape, np.dtype(each.dtype) if each.fxp is None else each.fxp.dtype) for each in infos]
+    if [(array.shape, array.dtype) for array in arrays] != wanted:
+        raise PartyError(f"party {rank} sent outputs that are not as the plan declares them")
+    return [
+        array if info.fxp is None else Rss(array, np.zeros_like(array), info.fxp)
+        for array, info in zip(arrays, infos, strict=True)
+    ]
+
+
+def _of_party(what: str, rank: int, message: Message, read: Any) -> Any:
+    try:
+        return read(message.facts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PartyError(f"party {rank} sent a malformed {what}: {error}") from None
+
+
+def _records(facts: Mapping[str, Any]) -> list[StepRecord]:
+    return [
+        StepRecord(int(step), int(stage), Traffic(**traffic), float(seconds))
+        for step, stage, traffic, seconds in facts["records"]
+    ]
+
+
+def _sizes(facts: Mapping[str, Any]) -> Sizes:
+    return {int(step): (int(sent), int(messages)) for step, sent, messages in facts["sizes"]}

@@ -1,0 +1,147 @@
+"""A client's connections to the three parties: one session, asked and answered by all at once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any
+
+from ditto_kernels.link import LinkError
+from ditto_kernels.rss import PARTIES
+from ditto_spu.cluster.agreement import difference, facts
+from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.config import Cluster
+from ditto_spu.cluster.connect import context, dial
+from ditto_spu.cluster.wire import Message, Named
+from ditto_spu.errors import ClusterError, PartyError
+
+Upload = tuple[Mapping[str, Any], Sequence[Named]]  # facts and tensors of a message of shares
+_REASON = 1.0  # seconds that parties get to say why a connection was lost
+
+
+class Parties:
+    """Opens a session with all three, and keeps it. PartyError if one fails: the session is over then."""
+
+    def __init__(self, cluster: Cluster, client: str) -> None:
+        self._cluster = cluster
+        self._client = client
+        self._facts = facts(cluster)
+        self._tls = context(cluster, client, server=False)
+        self._pool = ThreadPoolExecutor(PARTIES)
+        self._channels: list[Channel] = []
+        self.session: str | None = None
+
+    def open(self) -> None:
+        """ClusterError if client and parties differ in software or configuration."""
+        session = secrets.token_hex(16)
+        hello = {"name": self._client, "session": session, "facts": self._facts}
+        opened: dict[int, Channel] = {}
+
+        def open_one(rank: int) -> Message:
+            opened[rank] = dial(self._cluster, rank, self._tls)
+            opened[rank].send("hello", hello)
+            # The parties connect among themselves within their own connect timeout.
+            return opened[rank].receive(3 * self._cluster.timeouts.connect)
+
+        try:
+            for rank, answer in self._each(open_one, lambda: list(opened.values())).items():
+                expect(rank, answer, "welcome")
+                differs = difference(self._facts, answer.facts.get("facts"))
+                if differs is not None:
+                    raise ClusterError(f"this client and party {rank} differ in {differs}")
+        except BaseException:
+            for channel in opened.values():
+                channel.close()
+            raise
+        self._channels = [opened[rank] for rank in range(PARTIES)]
+        self.session = session
+
+    def leave(self) -> None:
+        """End the session, if one is open."""
+        for channel in self._channels:
+            channel.close()
+        self._channels, self.session = [], None
+
+    def close(self) -> None:
+        self.leave()
+        self._pool.shutdown(wait=False)
+
+    def ask(self, kind: str, facts_: Mapping[str, Any], tensors: Sequence[Named], answer: str) -> None:
+        """The same message to all three, and the answer they should give. A refusal is a ClusterError."""
+
+        def one(rank: int) -> Message:
+            self._send(rank, kind, facts_, tensors)
+            return self._channels[rank].receive(self._cluster.timeouts.request)
+
+        for rank, message in self._each(one).items():
+            expect(rank, message, answer)
+
+    def upload(self, uploads: Callable[[int], Sequence[Upload]], answer: str) -> dict[int, Message]:
+        """To each party its own messages of shares; what it answers to them."""
+
+        def one(rank: int) -> Message:
+            for facts_, tensors in uploads(rank):
+                if self._channels[rank].waiting():  # nothing is due yet: it says why it stops
+                    break
+                self._send(rank, "shares", facts_, tensors)
+            return self._channels[rank].receive(self._cluster.timeouts.request)
+
+        messages = self._each(one)
+        for rank, message in messages.items():
+            expect(rank, message, answer)
+        return messages
+
+    def _send(self, rank: int, kind: str, facts_: Mapping[str, Any], tensors: Sequence[Named]) -> None:
+        """LinkError with the party's own reason, if it has said one before the connection broke."""
+        try:
+            self._channels[rank].send(kind, facts_, tensors)
+        except LinkError as error:
+            try:
+                answer = self._channels[rank].receive(_REASON)
+            except LinkError:
+                raise error from None
+            raise LinkError(f"party {rank}: {answer.facts.get('reason')}") from None
+
+    def _each(
+        self, action: Callable[[int], Message], open_: Callable[[], Any] | None = None
+    ) -> dict[int, Message]:
+        """Do something with all three parties at once. A failure closes all connections.
+
+        A party's reason says more than a lost connection, so the others get a moment to give theirs.
+        """
+        said: dict[int, str] = {}
+
+        def one(rank: int) -> Message:
+            try:
+                answer = action(rank)
+            except LinkError as error:
+                raise PartyError(str(error)) from None
+            if answer.kind == "error" and answer.facts.get("over"):
+                said[rank] = f"party {rank}: {answer.facts.get('reason')}"
+                raise PartyError(said[rank])
+            return answer
+
+        tasks = [self._pool.submit(one, rank) for rank in range(PARTIES)]
+        done, running = wait(tasks, return_when=FIRST_EXCEPTION)
+        if not any(task.exception() for task in done):
+            return {rank: task.result() for rank, task in enumerate(tasks)}
+        if not said:
+            wait(running, _REASON, FIRST_EXCEPTION)
+        for channel in (open_ or (lambda: self._channels))():
+            channel.close()
+        wait(running)
+        failures = [
+            (rank, task.exception()) for rank, task in enumerate(tasks) if task.exception() is not None
+        ]
+        first = next((error for rank, error in failures if rank in said), failures[0][1])
+        assert first is not None
+        raise first
+
+
+def expect(rank: int, message: Message, kind: str) -> None:
+    """ClusterError with the reason if a party refuses; PartyError if it answers anything but `kind`."""
+    if message.kind == "error":
+        raise ClusterError(f"party {rank}: {message.facts.get('reason')}")
+    if message.kind != kind:
+        raise PartyError(f"party {rank} answered '{message.kind}' in place of '{kind}'")

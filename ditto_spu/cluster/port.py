@@ -1,0 +1,110 @@
+"""A client's messages at one party, read by a thread of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+
+from ditto_kernels.link import LinkError
+from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.peer_link import PeerLink
+from ditto_spu.cluster.wire import Message
+from ditto_spu.errors import ClusterError
+
+_PENDING = 2  # messages that wait to be looked at
+
+
+class ClientPort:
+    """A client that goes away is noticed in mid-run; at most two messages are read ahead of their use."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.failure: LinkError | None = None
+        self.stopping: str | None = None
+        self._interruption: BaseException | None = None
+        self._link: PeerLink | None = None
+        self._changed = threading.Condition()
+        self._arrived: deque[Message] = deque()
+        self._discarding = False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def stops(self, link: PeerLink) -> None:
+        """Fail this link when the client goes away."""
+        self._link = link
+        if self.failure is not None:
+            link.fail(self.failure)
+
+    def interrupt(self, failure: BaseException) -> None:
+        """Stop waiting for the client: the session has failed elsewhere."""
+        with self._changed:
+            self._interruption = failure
+            self._changed.notify_all()
+
+    def stop(self, reason: str | None) -> None:
+        """With a reason no request may start from now on; `next_request` raises it."""
+        with self._changed:
+            self.stopping = reason
+            self._changed.notify_all()
+
+    def next_request(self, timeout: float) -> Message:
+        """What the client asks for next. ClusterError once it may ask for nothing more."""
+        return self._take(timeout, between=True)
+
+    def receive(self, timeout: float) -> Message:
+        """The next message of a request."""
+        return self._take(timeout, between=False)
+
+    def _take(self, timeout: float, between: bool) -> Message:
+        def ready() -> bool:
+            failed = self.failure is not None or self._interruption is not None
+            return bool(self._arrived) or failed or (between and self.stopping is not None)
+
+        with self._changed:
+            if not self._changed.wait_for(ready, timeout):
+                raise LinkError(f"{self.channel.peer} sent nothing for {timeout:g} s")
+            if self._interruption is not None:
+                raise LinkError(str(self._interruption))
+            if self._arrived:
+                self._changed.notify_all()
+                return self._arrived.popleft()
+            if self.failure is not None:
+                raise self.failure
+            raise ClusterError(str(self.stopping))
+
+    def refuse(self, reason: str, seconds: float) -> None:
+        """Say why the session is over, and read on until the client has heard it: it may be uploading."""
+        with self._changed:
+            self._discarding = True
+            self._arrived.clear()
+            self._changed.notify_all()
+        with contextlib.suppress(LinkError):  # it may be gone
+            self.channel.send("error", {"reason": reason, "over": True})
+            self.channel.finish()
+        with self._changed:
+            self._changed.wait_for(lambda: self.failure is not None, seconds)
+
+    def close(self) -> None:
+        self.channel.close()
+        with self._changed:
+            self._discarding = True
+            self._arrived.clear()
+            self._changed.notify_all()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message = self.channel.receive(None)
+                with self._changed:
+                    self._changed.wait_for(lambda: len(self._arrived) < _PENDING or self._discarding)
+                    if not self._discarding:
+                        self._arrived.append(message)
+                    self._changed.notify_all()
+        except Exception as error:  # also what a malformed message might cause
+            with self._changed:
+                self.failure = (
+                    error if isinstance(error, LinkError) else LinkError(f"malformed message: {error}")
+                )
+                self._changed.notify_all()
+            if self._link is not None:
+                self._link.fail(self.failure)

@@ -1,0 +1,137 @@
+"""What a client asks for, read and checked: the call of a plan, its inputs at this party."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.ahead import nothing
+from ditto_kernels.link import LinkError
+from ditto_kernels.prg import KEY_BYTES
+from ditto_kernels.rss import PARTIES, Rss
+from ditto_spu.cluster.dealt import Parts
+from ditto_spu.cluster.port import ClientPort
+from ditto_spu.cluster.store import Store
+from ditto_spu.errors import ClusterError
+from ditto_spu.plan import Plan
+
+
+@dataclass(frozen=True)
+class Call:
+    """A plan with its dealer's turn, weights that are held here; which inputs follow, how many times."""
+
+    plan: Plan
+    places: tuple[int, ...]
+    count: int
+    away: int | None = None  # the dealer of masked shares, who needs no secret input online
+    token: str | None = None
+    held: Parts = field(default_factory=dict, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the inputs that follow, as this party keeps them."""
+        infos = [self.plan.vars[self.plan.inputs[place].var] for place in self.places]
+        return self.count * sum(
+            int(np.prod(info.shape))
+            * (np.dtype(info.dtype).itemsize if info.fxp is None else 2 * info.fxp.dtype.itemsize)
+            for info in infos
+        )
+
+
+def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, ahead: bool) -> Call:
+    """The call that `facts` ask for. ClusterError if it is not sound, or nothing for this client.
+
+    ahead: whether it is to be dealt for. Public inputs then follow at once, secret ones with the run.
+    """
+    plan = store.plan(facts.get("plan"))
+    dealer, count = facts.get("dealer"), facts.get("count")
+    if plan.masked:
+        if type(dealer) is not int or not 0 <= dealer < PARTIES:
+            raise ClusterError("a plan with masked shares needs a dealer: 0, 1 or 2")
+        plan = plan.dealt_by(dealer)
+    elif dealer is not None:
+        raise ClusterError("the plan has no masked shares: its dealers are fixed")
+    if type(count) is not int or not 0 < count <= batch:
+        raise ClusterError(f"a request has 1 to {batch} inputs, `batch` in [limits]")
+    held: Parts = {}
+    token = None
+    if facts.get("weights") is not None:
+        weights = store.weights(facts["weights"], client, str(facts["plan"]))
+        held, token = dict(weights.parts), weights.token
+    public = {place for place, each in enumerate(plan.inputs) if plan.vars[each.var].fxp is None}
+    wanted = set(range(len(plan.inputs))) - set(held)
+    if ahead:
+        wanted &= public
+    elif facts.get("material") is not None:
+        wanted -= public
+    elif plan.masked:
+        raise ClusterError("a plan with masked shares needs material that was dealt ahead")
+    places = read_places(plan, facts.get("places"))
+    if set(places) != wanted:
+        raise ClusterError("weights and inputs together are not the plan's inputs, each once")
+    return Call(plan, places, count, plan.mask_dealer, token, held)
+
+
+def read_places(plan: Plan, places: Any) -> tuple[int, ...]:
+    """Distinct inputs of the plan. ClusterError otherwise."""
+    if not isinstance(places, list) or any(type(each) is not int for each in places):
+        raise ClusterError("the places of inputs are a list of numbers")
+    if len(set(places)) != len(places) or not set(places) <= set(range(len(plan.inputs))):
+        raise ClusterError("the places of inputs are not distinct inputs of the plan")
+    return tuple(places)
+
+
+def receive_inputs(call: Call, rank: int, port: ClientPort, timeout: float) -> list[Parts]:
+    """By member, this party's parts of the inputs that follow. LinkError for anything else.
+
+    The dealer of masked shares receives no secret input: it has drawn its components ahead.
+    """
+    members: list[Parts] = [{} for _ in range(call.count)]
+    for number, parts in enumerate(members):
+        for place in call.places:
+            info = call.plan.vars[call.plan.inputs[place].var]
+            if info.fxp is not None and rank == call.away:
+                parts[place] = nothing(info.shape, info.fxp)
+                continue
+            message = port.receive(timeout)
+            facts = message.facts
+            if message.kind != "shares" or (facts.get("place"), facts.get("member")) != (place, number):
+                raise LinkError(f"in place of input {place} the client sent '{message.kind}'")
+            dtype = np.dtype(info.dtype) if info.fxp is None else info.fxp.dtype
+            arrays = [array for _, array in message.tensors]
+            wanted = [(info.shape, dtype)] * (1 if info.fxp is None else 2)
+            if [(array.shape, array.dtype) for array in arrays] != wanted:
+                raise LinkError(f"input {place} is not as the plan declares it ({info})")
+            parts[place] = arrays[0] if info.fxp is None else Rss(arrays[0], arrays[1], info.fxp)
+    return members
+
+
+def receive_mask_keys(call: Call, rank: int, port: ClientPort, timeout: float) -> list[bytes]:
+    """A key for each member, if this party deals masked shares; else none."""
+    if rank != call.plan.mask_dealer:
+        return []
+    message = port.receive(timeout)
+    arrays = dict(message.tensors)
+    keys = arrays.get("mask keys")
+    if (
+        message.kind != "shares"
+        or keys is None
+        or keys.dtype != np.uint8
+        or keys.shape != (call.count, KEY_BYTES)
+    ):
+        raise LinkError(f"in place of keys for masks the client sent '{message.kind}'")
+    return [each.tobytes() for each in keys]
+
+
+def digest_of_public(members: Sequence[Mapping[int, Any]]) -> str:
+    """Of all public inputs, in their order."""
+    digest = hashlib.sha256()
+    for number, parts in enumerate(members):
+        for place, part in sorted(parts.items()):
+            if not isinstance(part, Rss):
+                digest.update(f"{number}.{place}:".encode() + np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""The process in which one party's SPU runs, started by it: `python -m ditto_spu.cluster.spu_child FD`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+import numpy as np
+from jax.experimental import enable_x64
+
+from ditto_kernels.link import LinkError
+from ditto_kernels.ring import Fxp
+from ditto_kernels.rss import Rss
+from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.plan_codec import decode_plan
+from ditto_spu.cluster.spu_process import step_name
+from ditto_spu.cluster.wire import Message, Named
+from ditto_spu.errors import DittoError
+from ditto_spu.plan import Var
+from ditto_spu.spu_backend import connect
+from ditto_spu.spu_steps import SpuSteps, compile_steps
+
+_MAX_BODY = 1 << 40  # its party has checked what it sends
+
+
+class _Child:
+    """Answers one message after another."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._programs: dict[str, bytes] = {}
+        self._steps: SpuSteps | None = None
+
+    def answer(self, message: Message) -> None:
+        facts, arrays = message.facts, dict(message.tensors)
+        if message.kind == "plan":
+            plan = decode_plan(arrays["plan"].tobytes())
+            self._programs.update({step_name(text): code for text, code in compile_steps(plan).items()})
+            self._channel.send("planned", {})
+        elif message.kind == "hello":
+            link = connect(
+                facts["rank"], facts["addresses"], facts["session"], facts["timeout"], within=facts["connect"]
+            )
+            self._steps = SpuSteps(link, self._programs)
+            self._channel.send("welcome", {})
+        else:
+            formats, tensors = self._run(facts, arrays)
+            self._channel.send("done", {"formats": formats}, tensors)
+
+    def _run(self, facts: Any, arrays: dict[str, Any]) -> tuple[list[str], list[Named]]:
+        assert self._steps is not None
+        inputs = [
+            arrays[str(number)]
+            if fxp is None
+            else Rss(arrays[f"{number}.mine"], arrays[f"{number}.next"], Fxp.parse(fxp))
+            for number, fxp in enumerate(facts["formats"])
+        ]
+        outputs = [Var(tuple(shape), dtype, None) for shape, dtype in facts["outputs"]]
+        results = self._steps.run_step(facts["step"], inputs, facts["kinds"], outputs)
+        pairs = [(each.mine, each.next) for each in results]
+        return [str(each.fxp) for each in results], [
+            ("share", np.asarray(part)) for pair in pairs for part in pair
+        ]
+
+
+def main() -> None:
+    """Until the party's process closes the socket or ends."""
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])), "party", 3600.0, _MAX_BODY)
+    child = _Child(channel)
+    try:
+        while True:
+            message = channel.receive(None)
+            try:
+                with enable_x64():
+                    child.answer(message)
+            except Exception as error:  # told to the party, whose session it ends
+                reason = (
+                    str(error) if isinstance(error, DittoError) else f"SPU: {type(error).__name__}: {error}"
+                )
+                channel.send("error", {"reason": reason[:2000]})
+    except LinkError:
+        pass  # the party is gone
+    finally:
+        os._exit(0)  # a process that used SPU's link may crash while its interpreter exits
+
+
+if __name__ == "__main__":
+    main()

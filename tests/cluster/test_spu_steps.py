@@ -1,0 +1,81 @@
+"""Steps of SPU between real parties: processes of their own, tunnels, and what happens when one dies."""
+
+import os
+import signal
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ditto_spu import connect, secure
+from ditto_spu.errors import ClusterError, PartyError
+
+X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)[:, ::-1].copy()
+
+
+@secure
+def mixed(x):
+    """GeLU by our kernel, then SPU's sort."""
+    return jnp.sort(jax.nn.gelu(x) * 2.0, axis=-1)
+
+
+expected = np.sort(np.asarray(jax.nn.gelu(X)) * 2.0, axis=-1)
+
+
+def test_spu_steps_run_and_their_bytes_are_counted(parties, eventually):
+    with connect(parties.file, "alice") as client:
+        for _ in range(2):
+            result = client.run(mixed, X)
+            assert result.outputs == pytest.approx(expected, abs=0.01)
+        (row,) = [each for each in result.report.rows if each.kind == "spu"]
+        assert row.source == "measured"
+        assert all(each > 1000 for each in row.online_bytes)
+        masked = secure(mixed._fn, masked=True)
+        assert client.run(masked, X).outputs == pytest.approx(expected, abs=0.01)
+        done = client.run_many(mixed, [(X,), (-X,)])
+        assert done.outputs[0] == pytest.approx(expected, abs=0.01)
+        with pytest.raises(ClusterError, match="plan is refused.*SPU has no values of type complex"):
+            client.run(secure(lambda x: jnp.fft.fft(x.astype(jnp.complex64)).real), X)
+    eventually(lambda: not any(server._sessions for server in parties.servers))
+    assert not children()
+
+
+def children() -> list[int]:
+    """Processes of SPU that this process has started and not ended."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+                with open(f"/proc/{entry}/cmdline") as file:
+                    name = file.read()
+            except OSError:
+                continue
+            if parent == os.getpid() and "spu_child" in name:
+                found.append(int(entry))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(signal.SIGKILL, "SPU of party . was killed by SIGKILL|party"), (signal.SIGSTOP, "SPU|party")],
+    ids=["killed", "frozen"],
+)
+def test_a_process_of_spu_that_dies_or_freezes_ends_the_session_alone(parties, eventually, number, reason):
+    with connect(parties.file, "alice") as client:
+        assert client.run(mixed, X).outputs == pytest.approx(expected, abs=0.01)
+        pid = children()[0]
+        os.kill(pid, number)
+        started = time.monotonic()
+        with pytest.raises(PartyError, match=reason):
+            client.run(mixed, X)
+        assert time.monotonic() - started < 20
+        eventually(lambda: not children())
+        assert client.run(mixed, X).outputs == pytest.approx(expected, abs=0.01)
+    eventually(lambda: not any(server._sessions for server in parties.servers))
+    eventually(lambda: not any("_pump" in thread.name for thread in threading.enumerate()))
