@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,14 @@ class Material:
             raise InputError(
                 "the material was dealt for other held shares: precompute with the very function that runs"
             )
-        if self.spent or (self.folder is not None and not _mark_spent(self.folder)):
+        try:
+            spent = self.spent or (self.folder is not None and not _mark_spent(self.folder))
+        except OSError as error:
+            raise InputError(
+                f"the material in '{self.folder}' cannot be marked as spent ({error.strerror}), so it is "
+                "not used: make room, and precompute another"
+            ) from None
+        if spent:
             raise InputError("the material is spent: each serves one request, precompute another")
         self.spent = True
 
@@ -69,6 +77,17 @@ class Material:
             folder.mkdir(parents=True, mode=0o700)
         except FileExistsError:
             raise InputError(f"'{folder}' exists: material goes into a folder of its own") from None
+        try:
+            self._write(folder)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise InputError(
+                f"the material cannot be written to '{folder}' ({error.strerror}): nothing is kept there"
+            ) from None
+        self.folder = folder
+        return self
+
+    def _write(self, folder: Path) -> None:
         for rank in range(PARTIES):
             keys = self.keys[rank]
             arrays = {f"tensor{place}": array for place, array in enumerate(self.dealt[rank].values())}
@@ -92,8 +111,6 @@ class Material:
             "known": formats if self.known is not None else None,
         }
         _write(folder / _CLIENT, facts, arrays)
-        self.folder = folder
-        return self
 
 
 def load(folder: Path) -> Material:

@@ -24,6 +24,7 @@ from ditto_spu.cluster.wire import (
 )
 
 _CHUNK = 1 << 18  # bytes a call of the socket takes: the other direction gets its turn in between
+_LOOK = 1.0  # seconds after which one that waits looks whether the connection was closed
 
 
 class Channel:
@@ -134,6 +135,8 @@ class Channel:
             except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
                 raise LinkError(f"{self.peer} closed the connection") from None
             except ssl.SSLError as error:
+                if error.reason == "TLSV1_ALERT_DECODE_ERROR":  # OpenSSL's answer to an end without notice
+                    raise LinkError(f"{self.peer} closed the connection") from None
                 raise LinkError(f"{self.peer}: TLS refused: {tls_reason(error)}") from None
             except (OSError, ValueError) as error:  # a closed SSL socket raises ValueError
                 what = "the connection was closed here" if self._closed else f"connection lost ({error})"
@@ -141,15 +144,20 @@ class Channel:
             self._wait(wanted, deadline, timeout)
 
     def _wait(self, wanted: int, deadline: float | None, timeout: float | None) -> None:
-        poll = select.poll()
-        try:
-            poll.register(self._socket.fileno(), wanted)
-        except (ValueError, OSError):
-            raise LinkError(f"{self.peer}: the connection was closed here") from None
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not poll.poll(None if left is None else left * 1000):
-            what = "sent nothing" if wanted == select.POLLIN else "took nothing"
-            raise LinkError(f"{self.peer} {what} for {timeout:g} s")
+        """Until the socket is ready. LinkError after the deadline, or when the connection was closed here."""
+        while True:
+            poll = select.poll()
+            try:
+                poll.register(self._socket.fileno(), wanted)
+            except (ValueError, OSError):
+                raise LinkError(f"{self.peer}: the connection was closed here") from None
+            left = _LOOK if deadline is None else max(0.0, deadline - time.monotonic())
+            # Not in one go: between the two calls the socket may be closed, and its number be another's.
+            if poll.poll(min(left, _LOOK) * 1000):
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                what = "sent nothing" if wanted == select.POLLIN else "took nothing"
+                raise LinkError(f"{self.peer} {what} for {timeout:g} s")
 
 
 def tls_reason(error: ssl.SSLError) -> str:

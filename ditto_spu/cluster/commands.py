@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +13,10 @@ import typer
 
 from ditto_spu.cluster.client import connect
 from ditto_spu.cluster.config import init_cluster, load_cluster
+from ditto_spu.cluster.logs import JsonLines
 from ditto_spu.cluster.metrics import metrics_address
 from ditto_spu.cluster.server import PartyServer
+from ditto_spu.errors import ConfigError
 
 cluster_app = typer.Typer(no_args_is_help=True, help="Three parties as processes: set up a trial.")
 
@@ -36,7 +36,10 @@ def init(
     addresses = tuple(host) or tuple(f"127.0.0.1:{port}" for port in (9400, 9401, 9402))
     if len(addresses) != 3:
         raise typer.BadParameter("give --host three times, or not at all")
-    file = init_cluster(folder, addresses, tuple(client))
+    try:
+        file = init_cluster(folder, addresses, tuple(client))
+    except OSError as error:
+        raise ConfigError(f"the cluster cannot be written to '{folder}': {error.strerror}") from None
     typer.echo(f"{file} and keys are written. Start each party: ditto party --rank R --cluster {file}")
 
 
@@ -59,10 +62,8 @@ def party(
     ] = None,
 ) -> None:
     """Run one party until SIGINT or SIGTERM; logs a line of JSON an event, never a value or a share."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
     logger = logging.getLogger("ditto_spu.cluster")
-    logger.addHandler(handler)
+    logger.addHandler(JsonLines(sys.stderr.fileno()))
     logger.setLevel(logging.INFO)
     stopped = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -81,14 +82,3 @@ def run_on_cluster(
     with connect(cluster, client) as connected:
         material = connected.precompute(function, *args) if ahead else None
         return connected.run(function, *args, material=material).report
-
-
-class JsonLines(logging.Formatter):
-    """A log record as one line of JSON: time, level, event and its facts."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        facts = getattr(record, "facts", {})
-        return json.dumps(
-            {"time": f"{when}Z", "level": record.levelname.lower(), "event": record.getMessage(), **facts}
-        )

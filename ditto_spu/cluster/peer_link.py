@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.wire import Message
 
 _CONTROL = "control:"  # no kernel's tag starts so: theirs start with "/"
+_STOPPED = re.compile(r"party \d stopped: ")  # told on
 _MAX_CONTROL = 1 << 16
 _ANSWER = 2.0  # seconds that a living party needs at most to answer
 
@@ -162,15 +164,17 @@ class PeerLink:
         try:
             self._channels[peer].send("tensors", facts, tensors)
         except LinkError as error:
-            raise self.failure or error from None
+            with self._mailbox.condition:  # the reader may be about to find the reason
+                self._mailbox.condition.wait_for(lambda: self.failure is not None, _ANSWER)
+            raise LinkError(str(self.failure or error)) from None
 
     def _take(self, source: int, tag: str, timeout: float) -> tuple[NDArray[Any], int]:
         try:
             array, clock = self._mailbox.take(self.rank, source, f"{self._request}|{tag}", timeout)
         except LinkError as error:
-            if self.failure is None and source != self.rank:
+            if self.failure is None:
                 raise LinkError(f"{error}{self._unasked(source)}{self._whom_to_blame(source)}") from None
-            raise
+            raise LinkError(str(self.failure)) from None
         with self._mailbox.condition:
             self._waiting -= array.nbytes
         return array, clock
@@ -202,7 +206,8 @@ class PeerLink:
     def _deliver(self, source: int, message: Message) -> None:
         facts = message.facts
         if message.kind == "abort":
-            raise LinkError(f"party {source} stopped: {str(facts.get('reason'))[:2000]}")
+            reason = str(facts.get("reason"))[:2000]
+            raise LinkError(reason if _STOPPED.match(reason) else f"party {source} stopped: {reason}")
         if message.kind == "ping":
             self._channels[source].send("pong", {})
             return

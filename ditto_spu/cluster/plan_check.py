@@ -78,6 +78,8 @@ def _check_var(number: int, var: Var, max_bytes: int) -> None:
         raise InputError(f"variable {number} has dtype '{var.dtype[:40]}', which does not exist")
     if len(var.shape) > 16 or math.prod(var.shape) * 8 > max_bytes:
         raise InputError(f"variable {number} of shape {list(var.shape)[:16]} is larger than the limit")
+    if var.range is not None and not 0 < var.range < math.inf:
+        raise InputError(f"variable {number} has the range {var.range:g}, which is no positive number")
     if var.fxp is None and var.dtype == "bfloat16":
         raise InputError(f"variable {number} is public bfloat16, which no message carries: use float32")
 

@@ -16,7 +16,7 @@ from ditto_spu.cluster.plan_check import check_plan
 from ditto_spu.cluster.plan_codec import decode_plan, encode_plan
 from ditto_spu.errors import InputError
 from ditto_spu.models import MODELS
-from ditto_spu.plan import KernelStep, LocalStep, SpuStep
+from ditto_spu.plan import KernelStep, LocalStep
 
 LIMIT = 1 << 30
 
@@ -70,7 +70,8 @@ CALL = """func.func public @main(%arg0: tensor<4x4xi32>) -> tensor<4x4xi32> {
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda p: p.dealt_by(0), "masked shares"),
+        (lambda p: replace(p, mask_dealer=3), "none of the parties"),
+        (lambda p: replace(p.dealt_by(0), mask_dealer=1), "one party deals for everything"),
         (lambda p: replace(p, outputs=()), "computes nothing"),
         (lambda p: replace(p, outputs=(999,)), "never computed"),
         (lambda p: replace(p, stages=p.stages[:-1]), "do not name every step once"),
@@ -80,6 +81,8 @@ CALL = """func.func public @main(%arg0: tensor<4x4xi32>) -> tensor<4x4xi32> {
         (lambda p: replace(p, inputs=(*p.inputs, p.inputs[0])), "not distinct"),
         (lambda p: with_var(p, 0, dtype="object"), "dtype 'object'"),
         (lambda p: with_var(p, 0, shape=(1 << 20, 1 << 20)), "larger than the limit"),
+        (lambda p: with_var(p, 0, range=-1), "no positive number"),
+        (lambda p: with_var(p, 0, range=float("nan")), "no positive number"),
         (lambda p: with_var(p, p.outputs[0], shape=(4, 5)), "refused"),
         (lambda p: with_var(p, p.outputs[0], fxp=None), "refused"),
         (lambda p: with_var(p, p.outputs[0], fxp=Fxp(8, 2)), "results differ"),
@@ -93,18 +96,24 @@ CALL = """func.func public @main(%arg0: tensor<4x4xi32>) -> tensor<4x4xi32> {
         (lambda p: with_step(p, LocalStep, text=CALL), "custom_call"),
         (lambda p: with_step(p, LocalStep, inputs=()), "arguments differ"),
     ],
-    ids=range(22),
+    ids=range(25),
 )
 def test_a_plan_that_is_not_sound_is_refused(plan, spoil, reason):
     with pytest.raises(InputError, match=reason):
         check_plan(decode_plan(encode_plan(spoil(plan))), LIMIT)
 
 
-def test_steps_of_spu_are_refused_with_their_place():
+def test_steps_of_spu_are_checked_as_far_as_their_types_go():
     plan = compiled(lambda x: jnp.sort(x), np.ones(4, np.float32))
-    assert any(isinstance(step, SpuStep) for step in plan.steps)
-    with pytest.raises(InputError, match="runs on SPU, whose link does not prove ranks"):
-        check_plan(decode_plan(encode_plan(plan)), LIMIT)
+    check_plan(decode_plan(encode_plan(plan)), LIMIT)
+    (output,) = plan.outputs
+    for changed, reason in (
+        (with_var(plan, output, fxp=Fxp(32, 12)), "SPU computes float32 in fxp64.18"),
+        (with_var(plan, output, fxp=None), "declared public"),
+        (with_var(plan, output, shape=(5,)), "results differ"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            check_plan(changed, LIMIT)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b"null", b"1"], ids=range(7))

@@ -37,7 +37,7 @@ def test_spu_steps_run_and_their_bytes_are_counted(parties, eventually):
         assert client.run(masked, X).outputs == pytest.approx(expected, abs=0.01)
         done = client.run_many(mixed, [(X,), (-X,)])
         assert done.outputs[0] == pytest.approx(expected, abs=0.01)
-        with pytest.raises(ClusterError, match="plan is refused.*SPU has no values of type complex"):
+        with pytest.raises(ClusterError, match=r"plan is refused.*SPU has no values of type complex"):
             client.run(secure(lambda x: jnp.fft.fft(x.astype(jnp.complex64)).real), X)
     eventually(lambda: not any(server._sessions for server in parties.servers))
     assert not children()

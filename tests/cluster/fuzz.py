@@ -1,0 +1,226 @@
+"""Malformed bytes, messages and plans for the ports of a party; a case returns what is wrong, or None."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.link import LinkError
+from ditto_spu.cluster.agreement import facts, party_facts
+from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.config import Cluster
+from ditto_spu.cluster.connect import context, dial
+from ditto_spu.cluster.pair_keys import KeyExchange
+from ditto_spu.cluster.wire import KINDS, PREFIX_BYTES, pack
+
+VICTIM = 2  # the other parties connect to the one of the highest rank: here the test plays them
+JUNK: tuple[Any, ...] = (
+    True,
+    -1,
+    10**30,
+    1.5,
+    "x",
+    "\ud83d",
+    [],
+    [[]],
+    [0] * 99,
+    {},
+    {"fxp": "x"},
+    "fxp32.40",
+)
+PATIENCE = 10.0
+
+
+def frames(cluster: Cluster, plan: bytes, plan_hash: str) -> list[bytes]:
+    """Sound messages of a client, at the place where each would be the first after its hello."""
+    run = {"plan": plan_hash, "weights": None, "places": [0], "dealer": None, "count": 1, "material": None}
+    hold = {"name": "w", "plan": plan_hash, "places": [0], "users": [], "token": "t"}
+    return [
+        pack("plan", 1, {}, [("plan", np.frombuffer(plan, np.uint8))]) + plan,
+        pack("run", 1, run),
+        pack("ahead", 1, run | {"places": []}),
+        pack("hold", 1, hold),
+    ]
+
+
+def mutated(rng: random.Random, frame: bytes) -> bytes:
+    """The frame with its prefix or header changed, cut off, or moved."""
+    (header,) = np.frombuffer(frame[14:18], "<u4")
+    head = PREFIX_BYTES + int(header)
+    data = bytearray(frame)
+    how = rng.randrange(6)
+    if how == 0:
+        data[rng.randrange(head)] ^= 1 << rng.randrange(8)
+    elif how == 1:
+        del data[rng.randrange(len(data)) :]
+    elif how == 2:
+        place = rng.randrange(head)
+        data[place:place] = rng.randbytes(1 + rng.randrange(30))
+    elif how == 3:
+        place = rng.randrange(head)
+        del data[place : place + 1 + rng.randrange(8)]
+    elif how == 4:
+        place = rng.randrange(head)
+        data[place : place + 8] = bytes(rng.choice((0, 255)) for _ in range(8))
+    else:
+        data[: rng.randrange(1, head)] = rng.randbytes(head)
+    return bytes(data) if bytes(data) != frame else b"\0" + frame
+
+
+def foreign(rng: random.Random) -> bytes:
+    """Bytes of other protocols, or of none."""
+    start = rng.choice(
+        (
+            b"",
+            b"GET / HTTP/1.1\r\n",
+            b"\x16\x03\x01",
+            b"\x16\x03\x03\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"DTTO",
+            b"SSH-2.0-",
+        )
+    )
+    return start + rng.randbytes(rng.randrange(1, 400))
+
+
+def raw_bytes(address: tuple[str, int], data: bytes) -> str | None:
+    """A stranger sends bytes and stops; nothing but a refusal may come back."""
+    with socket.create_connection(address, timeout=PATIENCE) as sock:
+        with contextlib.suppress(OSError):
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while part := sock.recv(1 << 16):
+                answer += part
+        except TimeoutError:
+            return "the party neither answers nor closes"
+        except OSError:
+            pass
+    return "it was welcomed" if b"welcome" in answer else None
+
+
+def http_bytes(address: tuple[str, int], data: bytes) -> str | None:
+    """The same at the metrics port: an error of HTTP, or nothing."""
+    with socket.create_connection(address, timeout=PATIENCE) as sock:
+        with contextlib.suppress(OSError):
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+        try:
+            answer = sock.recv(1 << 16)
+        except TimeoutError:
+            return "the port neither answers nor closes"
+        except OSError:
+            return None
+    return f"it answers {answer[:40]!r}" if b" 200 " in answer[:20] else None
+
+
+@dataclass
+class Puppets:
+    """A session at party 2 whose client and other parties are played by the test."""
+
+    cluster: Cluster
+    client: Channel = field(init=False)
+    peers: list[Channel] = field(init=False)
+
+    def __post_init__(self) -> None:
+        session, cluster = secrets.token_hex(16), self.cluster
+        prints = [cluster.fingerprints[f"party{rank}"] for rank in range(3)]
+        self.session = session
+        self.client = dial(cluster, VICTIM, context(cluster, "alice", server=False))
+        self.client.send("hello", {"name": "alice", "session": session, "facts": facts(cluster)})
+        self.peers = []
+        for rank in range(VICTIM):
+            made = dial(cluster, VICTIM, context(cluster, f"party{rank}", server=False))
+            hello = {"name": f"party{rank}", "session": session, "client": "alice"}
+            hello |= {"facts": party_facts(cluster), "public": KeyExchange(rank, session, prints).public}
+            made.send("hello", hello)
+            self.peers.append(made)
+        for made in self.peers:
+            assert made.receive(PATIENCE).kind == "hello"
+        assert self.client.receive(PATIENCE).kind == "welcome"
+
+    def refused(self, channel: Channel, data: bytes) -> str | None:
+        """Send bytes on a connection and stop; the client must hear that the session is over."""
+        with contextlib.suppress(LinkError):
+            channel._write(memoryview(data))
+        channel.finish()
+        try:
+            answer = self.client.receive(PATIENCE)
+        except LinkError as error:
+            return None if "closed" in str(error) or "lost" in str(error) else str(error)
+        return None if answer.kind == "error" else f"it answers '{answer.kind}'"
+
+    def close(self) -> None:
+        for channel in (self.client, *self.peers):
+            channel.close()
+
+
+@contextlib.contextmanager
+def puppets(cluster: Cluster) -> Iterator[Puppets]:
+    """They leave at the end."""
+    made = Puppets(cluster)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def client_frame(cluster: Cluster, data: bytes) -> str | None:
+    """A client of the cluster sends bytes in its session."""
+    with puppets(cluster) as made:
+        return made.refused(made.client, data)
+
+
+def peer_frame(cluster: Cluster, rng: random.Random) -> str | None:
+    """A party of the cluster sends bytes in a session."""
+    with puppets(cluster) as made:
+        good = {"session": made.session, "request": 1, "clock": 1}
+        array = np.arange(4)
+        if rng.randrange(3):
+            data = mutated(rng, pack("tensors", 1, good, [("/t", array)])) + array.tobytes()
+        else:
+            key, kind = (
+                rng.choice(("session", "request", "clock")),
+                rng.choice(("tensors", "tensors", *KINDS)),
+            )
+            if kind in ("ping", "pong"):  # these are welcome at any time
+                kind = "hello"
+            bad: dict[str, Any] = good | {key: rng.choice([each for each in JUNK if each is not True])}
+            if key == "clock":
+                bad["clock"] = "x"
+            data = pack(kind, 1, bad, [("/t", array)]) + array.tobytes()
+        return made.refused(made.peers[rng.randrange(2)], data)
+
+
+def spoilt_plan(rng: random.Random, plan: bytes) -> bytes:
+    """A plan with one place of another type, or without one of its entries, or cut off."""
+    if not rng.randrange(6):
+        return plan[: rng.randrange(len(plan))]
+    table = json.loads(plan)
+    node, key = table, rng.choice(sorted(table))
+    while isinstance(node[key], dict | list) and node[key] and rng.randrange(5):
+        node = node[key]
+        key = rng.choice(sorted(node)) if isinstance(node, dict) else rng.randrange(len(node))
+    if not rng.randrange(4) and isinstance(node, dict):
+        del node[key]
+    else:
+        kind = type(node[key])
+        numbers = (10**30, 1.5) if kind in (float, type(None)) else ()  # ranges are any positive numbers
+        node[key] = rng.choice([each for each in JUNK if type(each) is not kind and each not in numbers])
+    return json.dumps(table).encode()
+
+
+def junk_facts(rng: random.Random, plan_hash: str) -> tuple[str, dict[str, Any]]:
+    """A request with one wrong fact."""
+    run: dict[str, Any] = {"plan": plan_hash, "weights": None, "places": [0], "dealer": None, "count": 1}
+    run["material"] = None
+    key = rng.choice(sorted(run))
+    return rng.choice(("run", "ahead")), run | {key: rng.choice(JUNK)}

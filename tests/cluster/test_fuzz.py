@@ -1,0 +1,140 @@
+"""Malformed bytes, messages and plans at a party's ports: none accepted, no crash, no hang; it serves on."""
+
+import collections
+import random
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from ditto_spu import connect, secure
+from ditto_spu.cluster.config import load_cluster
+from ditto_spu.cluster.plan_codec import encode_plan
+from ditto_spu.cluster.server import PartyServer
+from tests.cluster import fuzz
+from tests.cluster.conftest import Trial
+
+X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
+
+
+@secure
+def small(x):
+    """A local step and a GeLU."""
+    return jax.nn.gelu(x * 0.5 + 1.0)
+
+
+PLAN = small.lower(X).plan
+DATA = encode_plan(PLAN)
+
+
+class Target:
+    """Three parties of this process; party 2 shows metrics too."""
+
+    def __init__(self, trial: Trial, tls: bool) -> None:
+        if not tls:
+            trial.file.write_text("tls = false\n" + trial.file.read_text())
+        self.file, self.cluster = trial.file, load_cluster(trial.file)
+        for rank in range(3):
+            trial.servers.append(PartyServer(self.cluster, rank, ("127.0.0.1", 0) if rank == 2 else None))
+            trial.servers[-1].start()
+        self.servers = trial.servers
+        self.address = self.cluster.addresses[fuzz.VICTIM]
+        self.metrics = ("127.0.0.1", trial.servers[2].metrics_port)
+        self.frames = fuzz.frames(self.cluster, DATA, PLAN.hash())
+
+    def hello(self, rng):
+        """A hello that is changed."""
+        name = rng.choice(("alice", "party0", "party1"))
+        what = {"name": name, "session": "0" * 32, "facts": fuzz.facts(self.cluster)}
+        if rng.randrange(2):
+            return fuzz.mutated(rng, fuzz.pack("hello", 0, what))
+        key = rng.choice(sorted(what))
+        return fuzz.pack("hello", 0, what | {key: rng.choice(fuzz.JUNK)})
+
+    def works(self):
+        with connect(self.file, "bob") as client:
+            expected = np.asarray(jax.nn.gelu(X * 0.5 + 1.0))
+            assert client.run(small, X).outputs == pytest.approx(expected, abs=0.01)
+
+
+def plans(target, rng, count):
+    """In one session, as refusals do not end it."""
+    with connect(target.file, "alice") as client:
+        client._parties.open()
+        channel = client._parties._channels[fuzz.VICTIM]
+        for _ in range(count):
+            data = fuzz.spoilt_plan(rng, DATA)
+            channel.send("plan", {}, [("plan", np.frombuffer(data, np.uint8))])
+            answer = channel.receive(fuzz.PATIENCE)
+            if answer.kind != "error":
+                yield f"'{answer.kind}' for {data[:2000]!r}"
+            else:
+                yield None
+
+
+def wrong_requests(target, rng, count):
+    """In one session too, asked of all three parties alike."""
+    with connect(target.file, "alice") as client:
+        client._parties.open()
+        client._register(PLAN)
+        for _ in range(count):
+            kind, facts = fuzz.junk_facts(rng, PLAN.hash())
+            for channel in client._parties._channels:
+                channel.send(kind, facts)
+            answers = [channel.receive(fuzz.PATIENCE) for channel in client._parties._channels]
+            wrong = [each.kind for each in answers if each.kind != "error" or each.facts["over"]]
+            yield f"{wrong} for {facts}" if wrong else None
+
+
+def cases(target, rng, tls, scale):
+    """(what, what was wrong) of each case, so many hundreds as `scale`."""
+    for _ in range(15 * scale):
+        yield "bytes of strangers", fuzz.raw_bytes(target.address, fuzz.foreign(rng))
+    for _ in range((2 if tls else 10) * scale):
+        yield (
+            "frames of clients",
+            fuzz.client_frame(target.cluster, fuzz.mutated(rng, rng.choice(target.frames))),
+        )
+    for _ in range((2 if tls else 10) * scale):
+        yield "frames of parties", fuzz.peer_frame(target.cluster, rng)
+    for _ in range(5 * scale):
+        data = rng.choice(
+            (b"", b"GET ", b"GET /metrics ", b"POST /metrics HTTP/1.1\r\n\r\n")
+        ) + rng.randbytes(50)
+        yield "bytes at the metrics port", fuzz.http_bytes(target.metrics, data)
+    if not tls:
+        for _ in range(15 * scale):
+            yield "hellos", fuzz.raw_bytes(target.address, target.hello(rng))
+        for wrong in plans(target, rng, 20 * scale):
+            yield "plans", wrong
+        for wrong in wrong_requests(target, rng, 5 * scale):
+            yield "requests", wrong
+
+
+def attack(trial, tls, scale, seed, eventually):
+    target, rng = Target(trial, tls), random.Random(seed)
+    target.works()
+    eventually(lambda: not any(server._sessions for server in target.servers))
+    threads, counts = threading.active_count(), collections.Counter()
+    for what, wrong in cases(target, rng, tls, scale):
+        assert wrong is None, (seed, what, counts[what], wrong)
+        counts[what] += 1
+    target.works()
+    eventually(lambda: not any(server._sessions or server._peers for server in target.servers))
+    eventually(lambda: threading.active_count() <= threads)
+    print(f"{'TLS' if tls else 'plaintext'}: {sum(counts.values())} cases, {dict(counts)}")
+    return counts
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plaintext"])
+def test_some_hundred_cases(trial, eventually, tls):
+    counts = attack(trial, tls, 3, random.randrange(1 << 32), eventually)
+    assert sum(counts.values()) == (72 if tls else 240)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plaintext"])
+def test_ten_thousand_cases(trial, eventually, tls):
+    counts = attack(trial, tls, 97, random.randrange(1 << 32), eventually)
+    assert sum(counts.values()) == (24 * 97 if tls else 80 * 97)

@@ -1,0 +1,227 @@
+"""Turns, bounded memory, an orderly end, metrics and health. The parties are threads of this process."""
+
+import http.client
+import json
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ditto_kernels.link import LinkError
+from ditto_spu import connect, secure
+from ditto_spu.cluster import session
+from ditto_spu.cluster.config import load_cluster
+from ditto_spu.cluster.metrics import Metrics, MetricsServer, metrics_address
+from ditto_spu.cluster.server import PartyServer
+from ditto_spu.cluster.turns import Turns
+from ditto_spu.errors import ClusterError, PartyError
+
+X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
+
+
+@secure
+def small(x):
+    """One GeLU."""
+    return jax.nn.gelu(x)
+
+
+def right(outputs, x=X):
+    return outputs == pytest.approx(np.asarray(jax.nn.gelu(x)), abs=0.01)
+
+
+def in_thread(action):
+    """Starts something; returns a function that waits for what it returns or raises."""
+    done: list = []
+
+    def work():
+        try:
+            done.append((action(), None))
+        except BaseException as error:
+            done.append((None, error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def result():
+        thread.join(60)
+        value, error = done[0]
+        if error is not None:
+            raise error
+        return value
+
+    return result
+
+
+class Gate:
+    """Holds every request at all parties until opened; counts how many compute at party 0."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.opened, self.most, self._now = threading.Event(), 0, 0
+        execute = session.execute_many
+
+        def held(plan, members, link, *rest):
+            if link.rank == 0:
+                self._now += 1
+                self.most = max(self.most, self._now)
+            self.opened.wait(30)
+            try:
+                return execute(plan, members, link, *rest)
+            finally:
+                self._now -= link.rank == 0
+
+        monkeypatch.setattr(session, "execute_many", held)
+
+    @property
+    def now(self) -> int:
+        return self._now
+
+
+@pytest.mark.parametrize("running", [1, 2])
+def test_so_many_requests_compute_at_a_time_as_configured(trial, monkeypatch, eventually, running):
+    trial.file.write_text(trial.file.read_text() + f"\n[limits]\nrunning = {running}\n")
+    trial.serve()
+    gate = Gate(monkeypatch)
+    with connect(trial.file, "alice") as a, connect(trial.file, "bob") as b, connect(trial.file, "bob") as c:
+        waiting = [in_thread(lambda client=client: client.run(small, X)) for client in (a, b, c)]
+        turns = trial.servers[0]._shared.turns
+        eventually(lambda: gate.now == running and turns.queued == 3 - running)
+        gate.opened.set()
+        assert all(right(each().outputs) for each in waiting)
+        assert gate.most == running
+        eventually(lambda: (turns.queued, turns.running) == (0, 0))
+
+
+def test_turns_are_first_come_first_served_and_bounded():
+    turns, order, release = Turns(1, 100), [], threading.Event()
+
+    def request(number):
+        with turns.admitted(30), turns.turn(10, lambda: None):
+            order.append(number)
+            release.wait(10)
+
+    threads = []
+    for number in range(3):
+        threads.append(threading.Thread(target=request, args=(number,)))
+        threads[-1].start()
+        while turns.queued + turns.running <= number or len(turns._line) < number:
+            time.sleep(0.01)
+    with pytest.raises(ClusterError, match="3 requests wait with 90 bytes"), turns.admitted(30):
+        pass
+    with pytest.raises(LinkError, match=r"waited 0.1 s for its turn"), turns.turn(0.1, lambda: None):
+        pass
+    with pytest.raises(LinkError, match="gone"), turns.turn(10, lambda: LinkError("gone")):
+        pass
+    release.set()
+    for each in threads:
+        each.join()
+    assert order == [0, 1, 2]
+    assert (turns.queued, turns.running, turns._bytes) == (0, 0, 0)
+
+
+def test_a_party_that_stops_lets_requests_end_and_refuses_new_ones(trial, monkeypatch, eventually):
+    trial.serve()
+    gate = Gate(monkeypatch)
+    with connect(trial.file, "alice") as busy, connect(trial.file, "bob") as idle:
+        gate.opened.set()
+        assert right(idle.run(small, X).outputs)
+        gate.opened.clear()
+        running = in_thread(lambda: busy.run(small, X))
+        eventually(lambda: gate.now == 1)
+        stopped = in_thread(lambda: trial.servers[1].stop(30))
+        eventually(lambda: trial.servers[1]._unready() is not None)
+        with pytest.raises(PartyError, match="party 1 is stopping: try again later"):
+            idle.run(small, X)
+        gate.opened.set()
+        assert right(running().outputs)
+        stopped()
+        with pytest.raises(PartyError, match=r"party 1 .*(stopping|cannot be reached|closed)"):
+            busy.run(small, X)
+    assert not trial.servers[1]._sessions
+
+
+def test_requests_that_outlive_the_grace_are_ended(trial, monkeypatch, eventually):
+    trial.serve()
+    gate = Gate(monkeypatch)
+    with connect(trial.file, "alice") as client:
+        running = in_thread(lambda: client.run(small, X))
+        eventually(lambda: gate.now == 1)
+        stopped = in_thread(lambda: trial.servers[2].stop(0.2))
+        time.sleep(0.5)
+        gate.opened.set()
+        with pytest.raises(PartyError, match="party 2"):
+            running()
+        stopped()
+
+
+def ask(server, path):
+    connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return answer.status, body
+
+
+def values(server) -> dict[str, float]:
+    """Samples by name and label."""
+    families = text_string_to_metric_families(ask(server, "/metrics")[1])
+    return {
+        " ".join((sample.name, *sample.labels.values())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_metrics_and_health(trial, eventually):
+    cluster = load_cluster(trial.file)
+    for rank in range(3):
+        trial.servers.append(PartyServer(cluster, rank, ("127.0.0.1", 0) if rank == 0 else None))
+        trial.servers[-1].start()
+    server = trial.servers[0]
+    assert trial.servers[1].metrics_port is None
+    assert ask(server, "/healthz/live") == (200, '{"live": true}\n')
+    assert ask(server, "/healthz/ready")[0] == 200
+    assert ask(server, "/secrets")[0] == 404
+    held = secure(lambda w, x: jax.nn.gelu(x @ w)).hold(w=np.eye(4, dtype=np.float32))
+    with connect(trial.file, "alice") as client:
+        for _ in range(3):
+            result = client.run(held, X)
+        material = client.precompute(held, X)
+        with pytest.raises(ClusterError):
+            client.run(held, X, weights="nothing")
+        client.run(held, X, material=material)
+        found = values(server)
+        assert found["ditto_sessions"] == 1
+    assert found["ditto_requests_total run"] == 4
+    assert found["ditto_requests_total hold"] == 1
+    assert found["ditto_requests_total ahead"] == 1
+    assert found["ditto_failures_total refused"] == 1
+    assert found["ditto_request_seconds_count run"] == 4
+    assert found["ditto_bytes_sent_total"] == 4 * result.report.bytes_sent_per_party[0]
+    assert found["ditto_held_bytes"] > 0
+    assert found["ditto_queue_length"] == found["ditto_running"] == 0
+    assert found["process_resident_memory_bytes"] > 1e6
+    eventually(lambda: values(server)["ditto_sessions"] == 0)
+    server._stopping = True
+    status, body = ask(server, "/healthz")
+    assert (status, json.loads(body)["ready"]) == (503, False)
+    assert "stopping" in json.loads(body)["reason"]
+
+
+def test_addresses_of_metrics():
+    assert metrics_address("9500") == ("127.0.0.1", 9500)
+    assert metrics_address("0.0.0.0:9500") == ("0.0.0.0", 9500)
+    assert metrics_address("[::1]:9500") == ("::1", 9500)
+    for text in ("", "x", "host:", "1:70000"):
+        with pytest.raises(ClusterError, match="PORT or HOST:PORT"):
+            metrics_address(text)
+
+
+def test_an_address_in_use_is_named(trial):
+    trial.serve()
+    host, port = load_cluster(trial.file).addresses[0]
+    with pytest.raises(ClusterError, match=f"metrics cannot be shown at {host}:{port}"):
+        MetricsServer((host, port), Metrics(), lambda: None)

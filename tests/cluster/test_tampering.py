@@ -1,0 +1,229 @@
+"""What goes wrong in mid-run: a clear error at everybody, everything freed, and the next request works.
+
+The parties are threads of this process, over TLS.
+"""
+
+import logging
+import os
+import re
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from ditto_kernels.link import LinkError
+from ditto_spu import connect, secure
+from ditto_spu.cluster import requests, session
+from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.peer_link import PeerLink
+from ditto_spu.cluster.wire import pack
+from ditto_spu.errors import PartyError
+from tests.cluster.conftest import Trial
+
+X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
+TIMEOUTS = "\n[timeouts]\nconnect = 5\nmessage = 2\nrequest = 60\nidle = 60\n"
+LATE = 10.0
+
+
+@secure
+def small(x):
+    """One GeLU."""
+    return jax.nn.gelu(x)
+
+
+def works(client) -> None:
+    assert client.run(small, X).outputs == pytest.approx(np.asarray(jax.nn.gelu(X)), abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def parties(tmp_path_factory):
+    made = Trial(tmp_path_factory.mktemp("parties") / "cluster", TIMEOUTS)
+    made.serve()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def free(parties, eventually):
+    """Afterwards no session, thread or descriptor is left that was not there before."""
+    eventually(lambda: not any(server._sessions for server in parties.servers))
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    yield
+    eventually(lambda: not any(server._sessions for server in parties.servers))
+    assert not any(server._peers for server in parties.servers)
+    eventually(lambda: threading.active_count() <= threads and len(os.listdir("/proc/self/fd")) <= files)
+
+
+def ended(caplog) -> list[str]:
+    return [each.facts["reason"] for each in caplog.records if each.getMessage() == "session over"]
+
+
+def raw(link, peer, tensors, number=None):
+    """A message's bytes, as the channel would send them, with a sequence number."""
+    channel = link._channels[peer]
+    facts = {"session": link._session, "request": link._request, "clock": link._clock + 1}
+    head = pack("tensors", channel._sent if number is None else number, facts, tensors)
+    return head + b"".join(np.ascontiguousarray(array).tobytes() for _, array in tensors)
+
+
+def truncated(link, peer, tensors):
+    link._channels[peer]._write(memoryview(raw(link, peer, tensors)[:-3]))
+    link._channels[peer].finish()
+
+
+def silent(link, peer, tensors):
+    """Truncated, with the connection left open."""
+    link._channels[peer]._write(memoryview(raw(link, peer, tensors)[:-3]))
+
+
+def duplicated(link, peer, tensors):
+    link._channels[peer]._write(memoryview(raw(link, peer, tensors) * 2))
+
+
+def reordered(link, peer, tensors):
+    number = link._channels[peer]._sent
+    link._channels[peer]._write(memoryview(raw(link, peer, tensors, number + 1)))
+    link._channels[peer]._write(memoryview(raw(link, peer, tensors, number)))
+
+
+def flipped(link, peer, tensors):
+    data = bytearray(raw(link, peer, tensors))
+    data[60] ^= 4
+    link._channels[peer]._write(memoryview(data))
+
+
+def other_shape(link, peer, tensors):
+    link._channels[peer]._write(memoryview(raw(link, peer, [(tag, array[:1]) for tag, array in tensors])))
+
+
+def dropped(link, peer, tensors):
+    """Nothing is sent, as by a party that hangs; it answers, though."""
+
+
+FAULTS = {
+    truncated: "closed the connection",
+    silent: "no message of this protocol|party 1 sent nothing for 2 s",  # later bytes complete it
+    duplicated: "lost, repeated or reordered",
+    reordered: "lost, repeated or reordered",
+    flipped: "changed on the way",
+    other_shape: r"sent '.*' as \w+\[1",
+    dropped: "party 1; party 1 answers, and may be slow|waited 2 s",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_message_between_parties(parties, monkeypatch, caplog, free, fault):
+    send, armed = PeerLink._send, [True]
+
+    def spoilt(link, peer, clock, tensors):
+        if armed and link.rank == 1 and not tensors[0][0].startswith("control:"):
+            armed.clear()
+            fault(link, peer, tensors)
+        else:
+            send(link, peer, clock, tensors)
+
+    with connect(parties.file, "alice") as client:
+        works(client)
+        caplog.set_level(logging.INFO, "ditto_spu.cluster")
+        monkeypatch.setattr(PeerLink, "_send", spoilt)
+        started = time.monotonic()
+        with pytest.raises(PartyError, match=FAULTS[fault]):
+            client.run(small, X)
+        assert time.monotonic() - started < LATE
+        assert not armed
+        works(client)
+    assert len(ended(caplog)) >= 3  # all three parties say why
+    assert any(re.search(FAULTS[fault], each) for each in ended(caplog))
+
+
+@pytest.mark.parametrize("rank", range(3))
+def test_a_slow_party_is_named(parties, monkeypatch, free, rank):
+    execute = session.execute_many
+    armed = [True]
+
+    def slow(plan, members, link, *rest):
+        if link.rank == rank and armed:
+            armed.clear()
+            time.sleep(4)
+        return execute(plan, members, link, *rest)
+
+    with connect(parties.file, "alice") as client:
+        works(client)
+        monkeypatch.setattr(session, "execute_many", slow)
+        with pytest.raises(
+            PartyError, match=rf"party {rank}; party {rank} answers, and may be slow|waited 2 s"
+        ):
+            client.run(small, X)
+        works(client)
+
+
+def test_the_reason_reaches_a_client_that_is_still_uploading(parties, monkeypatch, free):
+    receive, armed = requests.receive_inputs, [True]
+
+    def failing(call, rank, port, timeout):
+        if rank == 1 and armed:
+            armed.clear()
+            raise LinkError("no room for this input")
+        return receive(call, rank, port, timeout)
+
+    add = secure(lambda *xs: sum(xs))
+    xs = [np.zeros((512, 1024), np.float32)] * 8  # more than sockets buffer
+    with connect(parties.file, "alice") as client:
+        works(client)
+        monkeypatch.setattr(session, "receive_inputs", failing)
+        with pytest.raises(PartyError, match=r"party 1(:| stopped:) no room for this input"):
+            client.run(add, *xs)
+        assert client.run(add, *xs).outputs.shape == (512, 1024)
+
+
+@pytest.mark.parametrize("rank", range(3))
+def test_a_client_that_goes_away_while_uploading_or_computing(parties, monkeypatch, eventually, free, rank):
+    execute, computing = session.execute_many, threading.Event()
+
+    def waiting(plan, members, link, *rest):
+        computing.set()
+        time.sleep(0.5)
+        return execute(plan, members, link, *rest)
+
+    client = connect(parties.file, "alice")
+    works(client)
+    monkeypatch.setattr(session, "execute_many", waiting)
+    failure: list[BaseException] = []
+
+    def run():
+        try:
+            client._parties.session and client._run([small.call(X)], None, None)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert computing.wait(10)
+    Channel.close(
+        client._parties._channels[rank]
+    )  # one connection alone: the others hear of it from this party
+    thread.join(10)
+    assert failure
+    monkeypatch.undo()
+    client.close()
+    with connect(parties.file, "alice") as again:
+        works(again)
+
+
+def test_an_error_inside_a_party_is_told_and_frees_all(parties, monkeypatch, free):
+    execute, armed = session.execute_many, [True]
+
+    def broken(plan, members, link, *rest):
+        if link.rank == 2 and armed:
+            armed.clear()
+            raise MemoryError("out of memory")
+        return execute(plan, members, link, *rest)
+
+    with connect(parties.file, "alice") as client:
+        works(client)
+        monkeypatch.setattr(session, "execute_many", broken)
+        with pytest.raises(PartyError, match="MemoryError: out of memory"):
+            client.run(small, X)
+        works(client)
