@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from ditto_spu.cluster.client import ClusterClient, connect
 from ditto_spu.cluster.config import init_cluster, load_cluster
 from ditto_spu.errors import PartyError
 from ditto_spu.network.model import LOOPBACK, Network
-from ditto_spu.network.process import HOSTS, emulated
+from ditto_spu.network.process import HOSTS, emulated, free_addresses
 
 _START = 60.0  # seconds until a party's process listens
 # Nobody is waited for in vain here, but a slow network takes its time.
@@ -107,12 +106,3 @@ def _as_reached(made: Path, name: str, addresses: Sequence[str]) -> Path:
 def _peak(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
-
-
-def free_addresses(count: int) -> list[str]:
-    """host:port of this machine that nobody listens at just now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return addresses

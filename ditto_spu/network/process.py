@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -62,3 +63,12 @@ def relay_process(routes: Sequence[Route], network: Network) -> Iterator[list[st
     finally:
         process.stdin.close()  # it ends with its standard input, also when this process is killed
         process.wait()
+
+
+def free_addresses(count: int) -> list[str]:
+    """host:port of this machine that nobody listens at just now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return addresses
