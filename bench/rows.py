@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ditto_spu.report import LAN, WAN, Network, predicted_seconds
+from ditto_spu.network.model import LAN, WAN, Network, predicted_seconds
 
 BASELINES = {"puma": "PUMA", "mpcformer": "MPCFormer"}  # their rows' config, and what the table calls them
 Compared = Sequence[tuple[dict[str, Any], list[dict[str, Any] | None]]]  # a row, and the baselines' beside it

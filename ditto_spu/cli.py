@@ -182,7 +182,10 @@ def search(
     mean_error: Annotated[float | None, typer.Option(help="Mean absolute error.")] = None,
     cosine: Annotated[float | None, typer.Option(help="Least cosine with plaintext.")] = None,
     network: Annotated[
-        str, typer.Option(help="LAN, WAN or loopback: what the cost is predicted for.")
+        str,
+        typer.Option(
+            help='What the cost is predicted for: lan, wan, loopback or "bandwidth=100Mbps,rtt=20ms".'
+        ),
     ] = "LAN",
     config: OneConfig = "ditto",
     calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 4,

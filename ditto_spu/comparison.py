@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from ditto_spu.report import LAN, WAN, Network, predicted_seconds
+from ditto_spu.network.model import LAN, WAN, Network, predicted_seconds
 
 PLAINTEXT = "plaintext"
 PUMA = "puma"

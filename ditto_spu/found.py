@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ditto_spu.errors import InputError
 from ditto_spu.moves import Move
-from ditto_spu.report import Network
+from ditto_spu.network.model import Network
 from ditto_spu.rules import Config
 
 BASELINES = ("uniform64", "ditto-paper")

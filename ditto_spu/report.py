@@ -10,26 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ditto_spu.network.model import LAN, WAN, Network, predicted_seconds
+
 Triple = tuple[int, int, int]
 ZERO: Triple = (0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Network:
-    """Bandwidth in bits per second and round-trip time in seconds."""
-
-    name: str
-    bandwidth: float
-    round_trip: float
-
-
-LAN = Network("LAN (5 Gbps, 0.4 ms)", 5e9, 0.4e-3)
-WAN = Network("WAN (400 Mbps, 40 ms)", 400e6, 40e-3)
-
-
-def predicted_seconds(network: Network, compute: float, sent: Sequence[int], rounds: int) -> float:
-    """compute + bytes / bandwidth + rounds * round trip / 2, with the busiest party's bytes."""
-    return compute + 8 * max(sent) / network.bandwidth + rounds * network.round_trip / 2
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,16 @@ from ditto_spu.comparison import accuracy
 from ditto_spu.compiler import Lowered, compile_fused, front
 from ditto_spu.config import load_config
 from ditto_spu.emulator import Emulator
-from ditto_spu.errors import ConfigError, DittoError, InputError, RangeWarning, nearest
+from ditto_spu.errors import ConfigError, DittoError, InputError, RangeWarning
 from ditto_spu.found import BASELINES, Found, Point, Sensitivity
 from ditto_spu.kernel_errors import kernel_errors
 from ditto_spu.moves import Group, Move, groups, moves
+from ditto_spu.network.model import Network, parse_network, predicted_seconds
 from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
 from ditto_spu.passes.linearise import linearise
-from ditto_spu.report import LAN, WAN, Network, predicted_seconds
 from ditto_spu.rules import Config
 
-NETWORKS = {"LAN": LAN, "WAN": WAN, "loopback": Network("loopback (20 Gbps, 0.05 ms)", 20e9, 0.05e-3)}
 BITS = (-2, -1, 0, 1)  # of the sensitivity report
 
 
@@ -83,17 +82,16 @@ def search(
     """Find rules that cost least, by the kernels' cost functions on a network, within an error budget.
 
     fn: as for `calibrate`, with batches of equal shapes. budget: if left out, the errors of `start`. network:
-    "LAN", "WAN" or "loopback". seconds: tries no further change after so long.
+    as `network.model.parse_network` reads it. seconds: tries no further change after so long.
 
     Start, with the ranges that calibration supplies, is changed by one value of one group of operations at a
     time. All changes that make the plan cheaper, or the error smaller at no cost, are tried again in the
     order of what they save, each on top of those kept. Errors are those of the emulation over all batches,
     disturbed by what the kernels add: see `emulator` and `kernel_errors`.
     """
-    if network not in NETWORKS:
-        raise InputError(f"there is no network '{network}'{nearest(network, NETWORKS)}")
+    on = parse_network(network)
     function = fn if isinstance(fn, SecureFunction) else SecureFunction(fn, **options)
-    return _Search(function, list(batches), budget, network, load_config(start), seconds, progress).run()
+    return _Search(function, list(batches), budget, on, load_config(start), seconds, progress).run()
 
 
 class _Search:
@@ -104,7 +102,7 @@ class _Search:
         function: SecureFunction,
         batches: list[Any],
         budget: ErrorBudget | None,
-        network: str,
+        network: Network,
         start: Config,
         seconds: float,
         progress: Callable[[str], None] | None,
@@ -152,7 +150,7 @@ class _Search:
             path=tuple(path),
             baselines=tuple(each for each in baselines if each is not None),
             sensitivity=sensitivity,
-            network=NETWORKS[self._network],
+            network=self._network,
         )
 
     def _descend(
@@ -216,7 +214,7 @@ class _Search:
             raise InputError("the program has steps on SPU, whose cost is not known before a run")
         # The mean, not the busiest party: how well dealers level them jumps with details of a plan.
         sent = sum(report.bytes_sent_per_party) / 3
-        seconds = predicted_seconds(NETWORKS[self._network], 0.0, [round(sent)], report.rounds)
+        seconds = predicted_seconds(self._network, 0.0, [round(sent)], report.rounds)
         if seconds > within:
             return None
         errors = kernel_errors(lowered.plan, self.calibration)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
-from ditto_spu.report import LAN, WAN
+from ditto_spu.network.model import LAN, WAN
 
 
 def test_accuracy() -> None:

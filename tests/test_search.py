@@ -116,7 +116,7 @@ def test_without_matplotlib_the_plot_says_what_to_install(found, tmp_path, monke
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: ditto.search(layers, [ARGS], network="LAM"), InputError, "did you mean 'LAN'"),
+        (lambda: ditto.search(layers, [ARGS], network="LAM"), InputError, "did you mean 'lan'"),
         (lambda: ditto.search(layers, [ARGS, (X[:4], *W)]), InputError, "equal shapes"),
         (lambda: ditto.search(jnp.sin, [(X,)]), InputError, "steps on SPU"),
         (lambda: ditto.ErrorBudget(max=0), InputError, "max must be positive"),

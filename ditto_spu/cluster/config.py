@@ -6,7 +6,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Cluster:
     """What parties and clients know of each other. Participants are named party0 to party2, and the clients.
 
     fingerprints: SHA-256 of each participant's certificate, by name: the authority's signature is not enough.
+    via: where this participant reaches a party that it does not reach at its address; its own affair.
     """
 
     folder: Path
@@ -66,9 +67,14 @@ class Cluster:
     tls: bool = True
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    via: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+
+    def reach(self, rank: int) -> tuple[str, int]:
+        """Host and port to connect to."""
+        return self.via.get(rank, self.addresses[rank])
 
     def hash(self) -> str:
-        """Of what all participants must agree on: everything but the folder."""
+        """Of what all participants must agree on: everything but the folder and `via`."""
         what = (self.addresses, sorted(self.fingerprints.items()), self.clients, self.tls, self.timeouts)
         return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()[:16]
 
@@ -99,11 +105,13 @@ def load_cluster(path: str | Path) -> Cluster:
         raise ConfigError(f"{file}: there are three [[party]] tables, in the order of their ranks")
     if not isinstance(clients, list):
         raise ConfigError(f"{file}: clients are [[client]] tables")
-    addresses, fingerprints, names = [], {}, []
+    addresses, fingerprints, names, via = [], {}, [], {}
     for rank, entry in enumerate(parties):
         where = f"{file}, party {rank}"
-        _known(entry, ("address", "fingerprint"), where)
+        _known(entry, ("address", "fingerprint", "via"), where)
         addresses.append(_address(entry.get("address"), where))
+        if "via" in entry:
+            via[rank] = _address(entry["via"], where, "via")
         fingerprints[f"party{rank}"] = _fingerprint(entry.get("fingerprint", ""), tls, where)
     for entry in clients:
         _known(entry, ("name", "fingerprint"), f"{file}, a client")
@@ -122,6 +130,7 @@ def load_cluster(path: str | Path) -> Cluster:
         tls,
         Timeouts(**_numbers(table.get("timeouts", {}), Timeouts, f"{file}, [timeouts]")),
         Limits(**_numbers(table.get("limits", {}), Limits, f"{file}, [limits]")),
+        via,
     )
 
 
@@ -169,10 +178,10 @@ def _known(table: Any, names: tuple[str, ...], where: str) -> None:
             raise ConfigError(f"{where}: there is no '{name}'{nearest(name, names)}")
 
 
-def _address(text: Any, where: str) -> tuple[str, int]:
+def _address(text: Any, where: str, name: str = "address") -> tuple[str, int]:
     host, _, port = str(text).rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ConfigError(f'{where}: address = "host:port" is expected, not {text!r}')
+        raise ConfigError(f'{where}: {name} = "host:port" is expected, not {text!r}')
     return host, int(port)
 
 

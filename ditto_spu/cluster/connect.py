@@ -50,7 +50,7 @@ def dial(
 
     Retries a party that does not answer until the connect timeout; a wrong certificate is final.
     """
-    host, port = cluster.addresses[rank]
+    host, port = cluster.reach(rank)
     peer, where = f"party{rank}", f"party {rank} at {host}:{port}"
     deadline = time.monotonic() + cluster.timeouts.connect
     attempt = 0

@@ -15,6 +15,7 @@ from jax import Array
 from ditto_spu import ir, puma_formulas
 from ditto_spu.algebra import close, kind, splat
 from ditto_spu.frontend import trace
+from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.peers.stock import StockResult, run_stock
@@ -82,15 +83,17 @@ def run_puma(
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Iterable[str] = (),
     mode: str = "threads",
+    network: Network = LOOPBACK,
 ) -> StockResult:
     """Run `fn(*args, **kwargs)` as PUMA does on three parties; `.outputs` is the pytree that `fn` returns.
 
-    mode: "threads" of this process, or "processes" that talk over the loopback interface.
+    mode: "threads" of this process, or "processes" that talk over the loopback interface, or over an emulated
+    network.
     """
     traced = trace(fn, args, kwargs, static_argnums, static_argnames, public)
     module = puma_module(fuse(ir.parse(traced.module_text), traced.public), traced.public)
     leaves = _dynamic_leaves(fn, args, kwargs or {}, static_argnums, static_argnames)
-    result = run_stock(ir.text(module, debug_info=True), leaves, traced.public, mode)
+    result = run_stock(ir.text(module, debug_info=True), leaves, traced.public, mode, network)
     return result.with_outputs(jax.tree_util.tree_unflatten(traced.out_tree, result.outputs))
 
 

@@ -6,7 +6,6 @@ import json
 import pickle
 import queue
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu.errors import InputError, PartyError
+from ditto_spu.network.model import LOOPBACK, Network
+from ditto_spu.network.process import HOSTS, emulated, free_addresses
 from ditto_spu.spu_backend import Link, SpuParty, create_links
 from ditto_spu.spu_compile import compile_program
 from ditto_spu.spu_profile import ExecutionCost, OpCost, log_to, read_costs
@@ -61,8 +62,17 @@ class _Party:
     seconds: float
 
 
-def run_stock(text: str, arrays: Sequence[Any], public: Sequence[bool], mode: str = "threads") -> StockResult:
-    """Run a module on three parties: `mode` is "threads" (one process) or "processes" (loopback network)."""
+def run_stock(
+    text: str,
+    arrays: Sequence[Any],
+    public: Sequence[bool],
+    mode: str = "threads",
+    network: Network = LOOPBACK,
+) -> StockResult:
+    """Run a module on three parties: `mode` is "threads" (one process) or "processes".
+
+    network: between the processes; emulated, unless it is loopback.
+    """
     if mode not in ("threads", "processes"):
         raise InputError(f"mode '{mode}' is unknown: choose threads or processes")
     program = compile_program(text, public, "peer", stock=True)
@@ -72,8 +82,10 @@ def run_stock(text: str, arrays: Sequence[Any], public: Sequence[bool], mode: st
         for rank, part in enumerate(parts):
             inputs[rank].append(part)
     with tempfile.TemporaryDirectory(prefix="ditto-stock-") as folder:
-        run = _in_threads if mode == "threads" else _in_processes
-        parties, costs, peak = run(Path(folder), program, inputs)
+        if mode == "threads":
+            parties, costs, peak = _in_threads(Path(folder), program, inputs)
+        else:
+            parties, costs, peak = _in_processes(Path(folder), program, inputs, network)
     outputs = [reconstruct(parts) for parts in zip(*(party.outputs for party in parties), strict=True)]
     return StockResult(
         outputs,
@@ -120,27 +132,14 @@ def _in_threads(
 
 
 def _in_processes(
-    folder: Path, program: bytes, inputs: Sequence[Sequence[Any]]
+    folder: Path, program: bytes, inputs: Sequence[Sequence[Any]], network: Network
 ) -> tuple[list[_Party], list[ExecutionCost], int]:
     for rank in range(3):
         # Plain tuples of arrays: nothing to unpickle but numpy.
         values = [tuple(each) if isinstance(each, Shared) else each for each in inputs[rank]]
         (folder / f"in{rank}").write_bytes(pickle.dumps((program, values)))
-    addresses = _free_addresses()
-    command = [sys.executable, "-m", "ditto_spu.peers.party", str(folder), *addresses]
-    errors = [(folder / f"error{rank}").open("wb") for rank in range(3)]
-    started = [
-        subprocess.Popen([*command, str(rank)], stdout=subprocess.DEVNULL, stderr=errors[rank])
-        for rank in range(3)
-    ]
-    try:
-        _wait(started, folder)
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-        for file in errors:
-            file.close()
+    with emulated(network, free_addresses(3)) as reached:
+        _run_processes(folder, [reached[host] for host in HOSTS])
     parties, costs, peak = [], [], 0
     for rank in range(3):
         outputs, seconds = pickle.loads((folder / f"out{rank}").read_bytes())
@@ -160,6 +159,26 @@ def _in_processes(
     return parties, joined, peak
 
 
+def _run_processes(folder: Path, addresses: Sequence[Sequence[str]]) -> None:
+    """Start a process a party, which reaches all three at its list of addresses, and wait for them."""
+    command = [sys.executable, "-m", "ditto_spu.peers.party", str(folder)]
+    errors = [(folder / f"error{rank}").open("wb") for rank in range(3)]
+    started = [
+        subprocess.Popen(
+            [*command, *addresses[rank], str(rank)], stdout=subprocess.DEVNULL, stderr=errors[rank]
+        )
+        for rank in range(3)
+    ]
+    try:
+        _wait(started, folder)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+        for file in errors:
+            file.close()
+
+
 def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
     """Return when all have ended well; raise as soon as one has not."""
     while True:
@@ -171,11 +190,3 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
         if all(code == 0 for code in codes):
             return
         time.sleep(0.05)
-
-
-def _free_addresses() -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return addresses

@@ -1,0 +1,108 @@
+"""Three parties as processes of this machine, with throwaway identities; a network between them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ditto_kernels.rss import PARTIES
+from ditto_spu.cluster.client import ClusterClient, connect
+from ditto_spu.cluster.config import init_cluster, load_cluster
+from ditto_spu.errors import PartyError
+from ditto_spu.network.model import LOOPBACK, Network
+from ditto_spu.network.process import HOSTS, emulated, free_addresses
+
+_START = 60.0  # seconds until a party's process listens
+# Nobody is waited for in vain here, but a slow network takes its time.
+_TIMEOUTS = "\n[timeouts]\nconnect = 60\nmessage = 900\nrequest = 3600\nidle = 86400\n"
+
+
+@contextlib.contextmanager
+def local_parties(
+    network: Network = LOOPBACK, clients: Sequence[str] = ("client",)
+) -> Iterator[LocalParties]:
+    """Three parties as processes, over TLS; they end with the context.
+
+    network: emulated between all parties and clients, each a host of its own (see `network.relay`); on
+    loopback they connect directly. PartyError if a party does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ditto-parties-")))
+        addresses = free_addresses(PARTIES)
+        made = init_cluster(folder / "cluster", tuple(addresses), tuple(clients))
+        made.write_text(made.read_text() + _TIMEOUTS)
+        reached = stack.enter_context(emulated(network, addresses, clients))
+        parties = LocalParties({name: _as_reached(made, name, reached[name]) for name in reached})
+        stack.callback(parties.stop)
+        parties.wait_until_listening()
+        yield parties
+
+
+class LocalParties:
+    """What `local_parties` gives: where clients connect, and what the parties measured."""
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._files = files
+        self._logs = [files[name].parent / f"{name}.log" for name in HOSTS]
+        command = [sys.executable, "-m", "ditto_spu.cli", "party", "--grace", "1"]
+        self._processes = []
+        for rank, name in enumerate(HOSTS):
+            with self._logs[rank].open("wb") as log:
+                each = [*command, "--rank", str(rank), "--cluster", str(files[name])]
+                self._processes.append(subprocess.Popen(each, stderr=log, stdout=subprocess.DEVNULL))
+
+    def connect(self, client: str = "client") -> ClusterClient:
+        """A client of these parties, at the far end of its own link."""
+        return connect(self._files[client], client)
+
+    def wait_until_listening(self) -> None:
+        deadline = time.monotonic() + _START
+        for rank in range(PARTIES):
+            while not self._events(rank, "listening"):
+                if self._processes[rank].poll() is not None or time.monotonic() > deadline:
+                    last = self._logs[rank].read_text(errors="replace").strip().splitlines()[-1:]
+                    raise PartyError(f"the process of party {rank} does not listen: {' '.join(last)}")
+                time.sleep(0.05)
+
+    def seconds(self) -> float:
+        """Of the last request: from the first step until it holds its outputs, at the slowest party."""
+        return max(float(str(self._events(rank, "request")[-1]["seconds"])) for rank in range(PARTIES))
+
+    def peak_memory_bytes(self) -> int:
+        """Of all three processes together, so far."""
+        return sum(_peak(process.pid) for process in self._processes)
+
+    def stop(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+
+    def _events(self, rank: int, event: str) -> list[dict[str, object]]:
+        lines = self._logs[rank].read_text(errors="replace").splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [each for each in found if each["event"] == event]
+
+
+def _as_reached(made: Path, name: str, addresses: Sequence[str]) -> Path:
+    """A cluster file for one participant, which reaches the parties at these addresses."""
+    text = made.read_text()
+    for (host, port), address in zip(load_cluster(made).addresses, addresses, strict=True):
+        line = f'address = "{host}:{port}"'
+        if address != f"{host}:{port}":
+            text = text.replace(line, f'{line}\nvia = "{address}"')
+    file = made.parent / f"{name}.toml"
+    file.write_text(text)
+    return file
+
+
+def _peak(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))

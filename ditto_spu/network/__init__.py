@@ -1,0 +1,1 @@
+"""Networks: their table, the time they predict, and a relay that emulates one on this machine."""

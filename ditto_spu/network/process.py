@@ -1,0 +1,74 @@
+"""The relay as a process of its own: it takes no turn of an interpreter from those it stands between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+
+from ditto_spu.errors import PartyError
+from ditto_spu.network.model import LOOPBACK, Network
+from ditto_spu.network.relay import Route
+
+HOSTS = ("party0", "party1", "party2")
+
+
+@contextlib.contextmanager
+def emulated(
+    network: Network, addresses: Sequence[str], clients: Sequence[str] = ()
+) -> Iterator[dict[str, list[str]]]:
+    """Where every host reaches the parties, by its name: itself at its own address, others through a relay.
+
+    network: between all hosts; on loopback there is no relay. addresses: host:port where the parties listen,
+    in the order of their ranks. clients: hosts beside the parties. The relay ends with the context.
+    """
+    if network is LOOPBACK:
+        yield {host: list(addresses) for host in (*HOSTS, *clients)}
+        return
+    routes = [
+        Route(source, target, host, int(port))
+        for source in (*HOSTS, *clients)
+        for target, (host, _, port) in zip(HOSTS, (each.rpartition(":") for each in addresses), strict=True)
+        if source != target
+    ]
+    with relay_process(routes, network) as entries:
+        entry = {(route.source, route.target): given for route, given in zip(routes, entries, strict=True)}
+        yield {
+            source: [entry.get((source, target), own) for target, own in zip(HOSTS, addresses, strict=True)]
+            for source in (*HOSTS, *clients)
+        }
+
+
+@contextlib.contextmanager
+def relay_process(routes: Sequence[Route], network: Network) -> Iterator[list[str]]:
+    """A relay; gives host:port where each route's connections go in, in the order of the routes."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ditto_spu.network.relay"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps({"routes": routes, "network": astuple(network)}) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            raise PartyError(f"the relay ended with exit code {process.wait()}")
+        yield json.loads(line)
+    finally:
+        process.stdin.close()  # it ends with its standard input, also when this process is killed
+        process.wait()
+
+
+def free_addresses(count: int) -> list[str]:
+    """host:port of this machine that nobody listens at just now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return addresses

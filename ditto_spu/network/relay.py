@@ -1,0 +1,222 @@
+"""A relay between processes of this machine: TCP connections that are as slow as a network between hosts.
+
+`python -m ditto_spu.network.relay` reads routes and network from standard input, a line of JSON, prints where
+to connect for each route, and serves until standard input ends. One thread does it all, by `select`, which
+can wait for less than a millisecond.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ditto_spu.network.model import Network
+from ditto_spu.network.shaping import Uplink
+
+_LINGER_NOT = struct.pack("ii", 1, 0)  # closing resets the connection
+_BUFFER = 1 << 20  # of a socket that the relay reads from: it is to hold back who sends too much
+_PR_SET_TIMERSLACK = 29
+_PRIORITY = -10  # above the processes it stands between, as a network's hardware would be
+
+
+class Route(NamedTuple):
+    """Connections from one host to another, which listens at an address of this machine."""
+
+    source: str
+    target: str
+    host: str
+    port: int
+
+
+@dataclass
+class _Flow:
+    """One direction of a connection: what was read and has not arrived yet."""
+
+    connection: _Connection
+    source: socket.socket
+    sink: socket.socket
+    host: str  # who sends
+    opened: float  # nothing is sent before
+    waiting: deque[tuple[float, memoryview]] = field(default_factory=deque)  # (time of arrival, bytes)
+    held: int = 0
+    ended: float | None = None  # when the end of what the source sends arrives
+    done: bool = False
+    blocked: bool = False  # the receiver has no room
+
+
+@dataclass
+class _Connection:
+    """Both directions between two hosts."""
+
+    flows: list[_Flow] = field(default_factory=list)
+
+
+class Relay:
+    """Listens at a port for every route, and passes on what arrives there. `step` does what is due."""
+
+    def __init__(self, routes: Sequence[Route], network: Network) -> None:
+        self._routes = {_listener(): route for route in routes}
+        self._uplinks = {host: Uplink(network) for route in routes for host in (route.source, route.target)}
+        self._flows: list[_Flow] = []
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where each route's connections go in, in the order of the routes."""
+        return ["{}:{}".format(*each.getsockname()[:2]) for each in self._routes]
+
+    def step(self, end: int) -> bool:
+        """Wait for the next thing to do, and do it; False once there is something to read at file `end`."""
+        now = time.monotonic()
+        due = [each for flow in self._flows for each in _times(flow)]
+        read: list[_Flow] = []
+        for flow in self._flows:
+            uplink = self._uplinks[flow.host]
+            if flow.ended is None and flow.held < uplink.in_flight:
+                pause = uplink.pause(now)
+                if pause > 0:
+                    due.append(now + pause)
+                else:
+                    read.append(flow)
+        sources: list[Any] = [end, *self._routes, *(flow.source for flow in read)]
+        readable, writable, _ = select.select(
+            sources,
+            [flow.sink for flow in self._flows if flow.blocked],
+            [],
+            max(0.0, min(due) - now) if due else None,
+        )
+        ready = set(readable)
+        for flow in read:
+            if flow.source in ready:
+                self._read(flow)
+        for flow in self._flows:
+            flow.blocked = flow.blocked and flow.sink not in writable
+        for flow in list(self._flows):
+            self._deliver(flow)
+        for listener in self._routes:
+            if listener in ready:
+                self._accept(listener)
+        return end not in ready
+
+    def close(self) -> None:
+        """End all connections."""
+        for flow in list(self._flows):
+            self._reset(flow.connection)
+        for listener in self._routes:
+            listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        route = self._routes[listener]
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            near, _ = listener.accept()
+            far = socket.socket()
+            for each in (near, far):
+                each.setblocking(False)
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            far.connect_ex((route.host, route.port))  # in progress: its end shows when something is sent
+            # Over a network the dialler waits a round trip for its connection before it may send.
+            opened = time.monotonic() + 2 * self._uplinks[route.source].one_way
+            connection = _Connection()
+            connection.flows = [
+                _Flow(connection, near, far, route.source, opened),
+                _Flow(connection, far, near, route.target, opened),
+            ]
+            self._flows += connection.flows
+
+    def _read(self, flow: _Flow) -> None:
+        uplink = self._uplinks[flow.host]
+        try:
+            data = flow.source.recv(uplink.turn)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._reset(flow.connection)
+            return
+        arrival = uplink.arrival(max(time.monotonic(), flow.opened), len(data))
+        if data:
+            flow.waiting.append((arrival, memoryview(data)))
+            flow.held += len(data)
+        else:
+            flow.ended = arrival
+
+    def _deliver(self, flow: _Flow) -> None:
+        """Hand over what has arrived; the end too."""
+        now = time.monotonic()
+        try:
+            while flow.waiting and flow.waiting[0][0] <= now and not flow.blocked:
+                arrival, data = flow.waiting[0]
+                count = flow.sink.send(data)
+                flow.held -= count
+                if count < len(data):
+                    flow.waiting[0] = (arrival, data[count:])
+                else:
+                    flow.waiting.popleft()
+            if flow.ended is not None and not flow.waiting and flow.ended <= now and not flow.done:
+                flow.done = True
+                flow.sink.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            flow.blocked = True
+        except OSError:
+            self._reset(flow.connection)
+            return
+        if all(each.done for each in flow.connection.flows):
+            self._forget(flow.connection)
+
+    def _reset(self, connection: _Connection) -> None:
+        """One side is gone, or was never there: so is the other."""
+        for flow in connection.flows:
+            with contextlib.suppress(OSError):
+                flow.sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self._forget(connection)
+
+    def _forget(self, connection: _Connection) -> None:
+        for flow in connection.flows:
+            flow.sink.close()
+        self._flows = [flow for flow in self._flows if flow.connection is not connection]
+
+
+def _times(flow: _Flow) -> list[float]:
+    """When this flow has something to hand over."""
+    if flow.blocked or flow.done:
+        return []
+    if flow.waiting:
+        return [flow.waiting[0][0]]
+    return [] if flow.ended is None else [flow.ended]
+
+
+def _listener() -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # accepted connections inherit it
+    made.bind(("127.0.0.1", 0))
+    made.listen(64)
+    made.setblocking(False)
+    return made
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+    if sys.platform == "linux":  # its timers come up to 50 µs late by default, a quarter of a LAN's delay
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
+    asked = json.loads(sys.stdin.readline())
+    relay = Relay([Route(*each) for each in asked["routes"]], Network(*asked["network"]))
+    print(json.dumps(relay.addresses), flush=True)
+    while relay.step(sys.stdin.fileno()):
+        pass
+    relay.close()
+
+
+if __name__ == "__main__":
+    main()
