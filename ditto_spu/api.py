@@ -179,9 +179,10 @@ class SecureFunction:
     def calibrate(self, batches: Iterable[Any]) -> Calibration:
         """Run the plaintext program on every batch and record what values it holds, by path and op.
 
+        Functions that the configuration replaces (Quad, 2Quad, 2ReLU) are replaced there, too.
         A batch is the arguments of one call: a tuple of positional ones, or a dictionary of named ones.
         """
-        return collect(self._name, map(self.traced_batch, batches))
+        return collect(self._name, self._config, map(self.traced_batch, batches))
 
     def traced_batch(self, batch: Any) -> tuple[Traced, list[Any]]:
         """A batch, as for `calibrate`, traced, and its arrays in the order of the program's arguments."""

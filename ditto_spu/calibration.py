@@ -14,6 +14,7 @@ from rich.table import Table
 from ditto_spu.errors import InputError
 from ditto_spu.frontend import Traced
 from ditto_spu.observe import Observed, Observer, Place
+from ditto_spu.rules import Config
 
 VERSION = 1
 PERCENTILES = (50.0, 99.0, 99.9)
@@ -66,7 +67,7 @@ class Calibration:
         return table
 
 
-def collect(function: str, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibration:
+def collect(function: str, config: Config, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibration:
     """What the traced calls of a function show together; calls of other shapes are other programs."""
     observers: dict[str, Observer] = {}
     values: dict[Place, Observed] = {}
@@ -74,7 +75,7 @@ def collect(function: str, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibra
     for traced, arrays in calls:
         count += 1
         if traced.module_text not in observers:
-            observers[traced.module_text] = Observer(traced)
+            observers[traced.module_text] = Observer(traced, config)
         for place, seen in observers[traced.module_text](arrays).items():
             values[place] = values[place] + seen if place in values else seen
     if not count:

@@ -1,4 +1,7 @@
-"""Observers: run the plaintext program and note how large every secret value becomes."""
+"""Observers: run the plaintext program and note how large every secret value becomes.
+
+Of a configuration only functions that it replaces (Quad, 2Quad) count: their program has other values.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,13 @@ from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.frontend import Traced
+from ditto_spu.passes.approximate import approximate
+from ditto_spu.passes.assign import assign
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.linearise import linearise
 from ditto_spu.passes.operations import kinds, op_name, rule_op
 from ditto_spu.passes.visibility import visibility
+from ditto_spu.rules import REPLACEMENTS, Config
 
 STEPS = 4  # bins of the histogram an octave
 ZERO = -400  # the bin of zeros and of all below 2^-100
@@ -83,8 +89,10 @@ class _Probe:
 class Observer:
     """The fused program of a traced call, which returns every secret value that an operation makes."""
 
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: Traced, config: Config) -> None:
         module = linearise(fuse(ir.parse(traced.module_text), traced.public), traced.public)
+        if any(rule.approx in REPLACEMENTS for rule in config.rules):
+            module = approximate(assign(module, traced.public, config))
         secret = visibility(module, traced.public)
         operations = ir.ops(ir.body(ir.main(module)))[:-1]
         self._arguments = traced.arguments

@@ -110,7 +110,7 @@ class _Search:
         self._until = time.monotonic() + seconds
         self._say = progress or (lambda _: None)
         self._say("calibrating")
-        self.calibration: Calibration = function.calibrate(batches)
+        self.calibration: Calibration = function.with_config(start).calibrate(batches)
         calls = [function.traced_batch(batch) for batch in batches]
         self._traced, self._batches = calls[0][0], [values for _, values in calls]
         if any(each.arguments != self._traced.arguments for each, _ in calls):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ditto_spu.errors import InputError, nearest
-from ditto_spu.models import bert, minilm, single_ops
+from ditto_spu.models import bert, classifier, minilm, single_ops
 from ditto_spu.models.named import NamedModel, Program
 
 __all__ = ["MODELS", "NamedModel", "Program", "named_model"]
@@ -35,7 +37,14 @@ MODELS = {
 
 
 def named_model(name: str) -> NamedModel:
-    """The model of that name; a mistyped one is an InputError with the nearest name."""
+    """The model of that name, or of a folder that `ditto finetune` or `ditto distill` wrote.
+
+    A mistyped name is an InputError with the nearest one.
+    """
+    if name not in MODELS and ("/" in name or Path(name).is_dir()):
+        folder = Path(name)
+        card = classifier.load_card(folder)
+        return NamedModel(folder.name, f"classifier of '{card.task}'", classifier.builder(folder), "trained here")
     if name not in MODELS:
         raise InputError(f"there is no model '{name}'{nearest(name, MODELS)}")
     return MODELS[name]

@@ -65,8 +65,13 @@ def load() -> tuple[Any, Any]:
     return FlaxBertModule(model.config, add_pooling_layer=False), weights
 
 
-def tokenise(sentences: Sequence[str], length: int = LENGTH) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Token ids and mask, each [sentences, length], by the model's own tokenizer; long ones are cut."""
+def tokenise(
+    sentences: Sequence[str | tuple[str, str]], length: int = LENGTH
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Token ids and mask, each [sentences, length], by the model's own tokenizer; long ones are cut.
+
+    Of a pair, both sentences with a separator between them.
+    """
     if isinstance(sentences, str) or not sentences:
         raise InputError("tokenise takes a list of at least one sentence")
     batch = _tokenizer()(

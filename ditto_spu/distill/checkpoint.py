@@ -1,0 +1,66 @@
+"""Checkpoints of a training in a folder, by orbax: arrays, and facts as JSON beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ditto_spu.errors import InputError
+
+_KEPT = 2
+_PLAN = "plan.json"
+
+
+class Checkpoints:
+    """The checkpoints of one training. Without `resume` a folder that holds some is refused."""
+
+    def __init__(self, folder: Path, resume: bool) -> None:
+        import orbax.checkpoint as orbax
+
+        self._orbax, self._folder, self._resume = orbax, folder.resolve(), resume
+        if not resume and (self._folder / _PLAN).exists():
+            raise InputError(
+                f"'{folder}' holds the checkpoints of a training: go on with it (--resume), or take another folder"
+            )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        options = orbax.CheckpointManagerOptions(max_to_keep=_KEPT, enable_async_checkpointing=False)
+        self._manager = orbax.CheckpointManager(self._folder, options=options)
+        self._count = self._manager.latest_step() or 0
+
+    def restore(self, like: Any, plan: Any) -> tuple[Any, dict[str, Any]] | None:
+        """The last checkpoint's arrays, in the structure of `like`, and its facts; None if there is none.
+
+        plan: what a training must have in common with the one that wrote the checkpoints.
+        """
+        plan, file = json.loads(json.dumps(plan)), self._folder / _PLAN
+        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != plan:
+            raise InputError(
+                f"'{self._folder.name}' holds checkpoints of a training with other settings: resume with the "
+                f"same ones, or take another folder (see {_PLAN} there)"
+            )
+        file.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+        last = self._manager.latest_step()
+        if last is None:
+            return None
+        shapes = jax.tree_util.tree_map(lambda x: np.zeros(np.shape(x), x.dtype), like)
+        items = self._orbax.args.Composite(
+            arrays=self._orbax.args.StandardRestore(shapes), facts=self._orbax.args.JsonRestore()
+        )
+        found = self._manager.restore(last, args=items)
+        return jax.tree_util.tree_map(jax.numpy.asarray, found["arrays"]), dict(found["facts"])
+
+    def save(self, arrays: Any, facts: dict[str, Any]) -> None:
+        """Write one more checkpoint; the oldest beyond the last two go."""
+        self._count += 1
+        items = self._orbax.args.Composite(
+            arrays=self._orbax.args.StandardSave(arrays), facts=self._orbax.args.JsonSave(facts)
+        )
+        self._manager.save(self._count, args=items)
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._manager.close()
