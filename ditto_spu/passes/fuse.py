@@ -1,4 +1,4 @@
-"""Pass 1: find softmax, layer norm, GeLU and look-ups; make masks booleans; fold scales into softmax."""
+"""Pass 1: find the composites of `patterns`; make masks booleans; fold scales into softmax."""
 
 from collections.abc import Sequence
 from functools import partial

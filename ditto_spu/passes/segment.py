@@ -28,10 +28,12 @@ from ditto_spu.plan import (
 # What a configuration may tell a kernel beyond formats.
 KERNEL_OPTIONS = {
     "ditto.gelu": ("approx",),
+    "ditto.silu": ("approx",),
     "stablehlo.tanh": ("approx",),
     "stablehlo.logistic": ("approx",),
     "ditto.softmax": ("approx", "inner"),
     "ditto.layer_norm": ("inner",),
+    "ditto.rms_norm": ("inner",),
 }
 INTEGER_TYPES = {8: "i8", 16: "i16", 32: "i32", 64: "i64"}
 
