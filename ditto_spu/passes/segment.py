@@ -215,7 +215,7 @@ def _declared(op: ir.Op) -> Attributes:
 def _matmul_call(
     builder: _Builder, op: ir.Op, operands: list[ir.Value]
 ) -> tuple[str, Attributes, list[ir.Value]]:
-    numbers = "dot_dimension_numbers"
+    numbers = "dot_general"
     dims = (
         tuple(ir.dimensions(op, numbers, f"{side}_contracting_dimensions") for side in ("lhs", "rhs")),
         tuple(ir.dimensions(op, numbers, f"{side}_batching_dimensions") for side in ("lhs", "rhs")),

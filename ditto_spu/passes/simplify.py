@@ -90,14 +90,14 @@ def _truth(op: ir.Op) -> ir.Value | None:
 
 def _filled_dot(op: ir.Op) -> ir.Value | None:
     """A dot_general that sums nothing, with one factor of equal elements, as transposition and broadcast."""
-    if ir.dimensions(op, "dot_dimension_numbers", "lhs_contracting_dimensions"):
+    if ir.dimensions(op, "dot_general", "lhs_contracting_dimensions"):
         return None
     for side, constant in (("rhs", 0), ("lhs", 1)):
         number = splat(op.operands[constant])
         if number is None:
             continue
         data = op.operands[1 - constant]
-        batch = ir.dimensions(op, "dot_dimension_numbers", f"{side}_batching_dimensions")
+        batch = ir.dimensions(op, "dot_general", f"{side}_batching_dimensions")
         free = [d for d in range(len(ir.shape(data))) if d not in batch]
         result = ir.shape(op.results[0])
         # Result dimensions: batch, then those of the left operand, then those of the right.

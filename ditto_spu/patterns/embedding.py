@@ -58,7 +58,7 @@ def _match_slice(root: ir.Op) -> Match | None:
 
 
 def _gathered(gather: ir.Op, part: str) -> tuple[int, ...]:
-    return ir.dimensions(gather, "dimension_numbers", part)
+    return ir.dimensions(gather, "gather", part)
 
 
 def _is_fill(select: ir.Op) -> bool:
