@@ -60,6 +60,10 @@ def _layer_norm(x: Any, gamma: Any, beta: Any) -> Any:
     return centred * jax.lax.rsqrt(variance + 1e-12) * gamma + beta
 
 
+def _rms_norm(x: Any, gamma: Any) -> Any:
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6) * gamma
+
+
 def kernel_cases(small: bool = False) -> tuple[KernelCase, ...]:
     """All cases, in the order of the table; small ones for a quick look."""
     tokens, wide, heads = (16, 512, 2) if small else (128, 3072, 12)
@@ -156,6 +160,13 @@ def kernel_cases(small: bool = False) -> tuple[KernelCase, ...]:
             ),
             _FXP("fxp32.11"),
             _layer_norm,
+        ),
+        KernelCase(
+            "rms_norm",
+            "rms_norm",
+            (_normal((tokens, hidden), "fxp32.14"), (gamma, _FXP("fxp32.14"))),
+            _FXP("fxp32.11"),
+            _rms_norm,
         ),
         KernelCase(
             "embedding",

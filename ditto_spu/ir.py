@@ -197,18 +197,20 @@ def _python(attr: ir.Attribute) -> Any:
     return attr.value if hasattr(attr, "value") else attr
 
 
-_STRUCTURED: Mapping[str, Callable[[Any], Any]] = {
-    "dot_dimension_numbers": stablehlo.DotDimensionNumbers,
-    "dimension_numbers": stablehlo.GatherDimensionNumbers,
+_STRUCTURED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "dot_general": ("dot_dimension_numbers", stablehlo.DotDimensionNumbers),
+    "gather": ("dimension_numbers", stablehlo.GatherDimensionNumbers),
+    "convolution": ("dimension_numbers", stablehlo.ConvDimensionNumbers),
 }
 
 
-def dimensions(op: Op, name: str, part: str) -> tuple[int, ...]:
-    """One list of a dot_general's or gather's numbers: "dot_dimension_numbers", "lhs_batching_dimensions".
+def dimensions(op: Op, kind: str, part: str) -> tuple[int, ...]:
+    """One list of the numbers of a "dot_general", "gather" or "convolution": "lhs_batching_dimensions".
 
-    The one number among them, "index_vector_dim", comes as a tuple of one.
+    A single number, such as "index_vector_dim", comes as a tuple of one.
     """
-    found = getattr(_STRUCTURED[name](op.attributes[name]), part)
+    name, numbers = _STRUCTURED[kind]
+    found = getattr(numbers(op.attributes[name]), part)
     return (found,) if isinstance(found, int) else tuple(found)
 
 

@@ -16,7 +16,18 @@ from ditto_kernels.rss import reconstruct, share
 from ditto_spu.calibration import Calibration
 from ditto_spu.plan import Attributes, KernelStep, Plan
 
-APPROXIMATE = ("gelu", "softmax", "layer_norm", "tanh", "sigmoid", "exponential", "rsqrt", "divide")
+APPROXIMATE = (
+    "gelu",
+    "silu",
+    "softmax",
+    "layer_norm",
+    "rms_norm",
+    "tanh",
+    "sigmoid",
+    "exponential",
+    "rsqrt",
+    "divide",
+)
 _ELEMENTS = 2048
 _ROWS = 16
 
@@ -76,7 +87,7 @@ def _measured(kernel: str, operands: tuple[Operand, ...], out: Fxp, attributes: 
 
 def _sample(kernel: str, place: int, operand: Operand, options: dict[str, Any]) -> NDArray[np.float64]:
     shape, fxp, size = operand
-    if kernel in ("softmax", "layer_norm"):
+    if kernel in ("softmax", "layer_norm", "rms_norm"):
         along = int(options.get("dim", -1)) % len(shape)
         if place == 0 and len(shape) > 1:  # as many rows as it takes, along the longest other dimension
             rows = max((axis for axis in range(len(shape)) if axis != along), key=lambda axis: shape[axis])

@@ -19,6 +19,7 @@ _DIGITS = re.compile(r"(?<=/)\d+(?=/|$)|^\d+(?=/)")
 _OPERANDS = {
     "softmax": tuple(Fxp(16, bits) for bits in (5, 6, 7)),
     "gelu": tuple(Fxp(16, bits) for bits in (8, 9, 10)),
+    "silu": tuple(Fxp(16, bits) for bits in (8, 9, 10)),
     "tanh": tuple(Fxp(16, bits) for bits in (8, 9, 10)),
     "sigmoid": tuple(Fxp(16, bits) for bits in (8, 9, 10)),
 }

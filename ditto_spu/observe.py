@@ -169,6 +169,8 @@ def _facts(
     if name == "ditto.layer_norm":
         facts["mean"] = _span(first.mean(axis=-1))
         facts["variance"] = _span(first.var(axis=-1))
+    elif name == "ditto.rms_norm":
+        facts["mean square"] = _span(np.mean(first**2, axis=-1))
     elif name == "stablehlo.reduce":
         facts["difference"] = (0.0, float(np.max(np.ptp(first, axis=attributes["dim"]))))
     elif second is not None and np.issubdtype(second.dtype, np.floating):

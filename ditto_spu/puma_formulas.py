@@ -75,6 +75,13 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, dim: int, eps: float) -> 
     return centred * jax.lax.rsqrt(variance + jnp.asarray(eps, x.dtype)) * gamma + beta
 
 
+def rms_norm(x: Array, gamma: Array, *, dim: int, eps: float) -> Array:
+    """One reciprocal square root a row, multiplied."""
+    del dim
+    mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(mean_square + jnp.asarray(eps, x.dtype)) * gamma
+
+
 def embedding(table: Array, ids: Array) -> Array:
     """The one-hot vectors of the ids times the table."""
     return jax.nn.one_hot(ids, table.shape[0], dtype=table.dtype) @ table

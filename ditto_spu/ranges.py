@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ditto_kernels.layer_norm import VARIANCE
 from ditto_kernels.ring import Fxp
+from ditto_kernels.rms_norm import MEAN_SQUARE
 from ditto_kernels.softmax_plan import largest_score
 from ditto_spu import ir
 from ditto_spu.calibration import Calibration
@@ -29,7 +30,7 @@ _RECIPROCAL, _RSQRT, _EXP = (
     (2.0**-9, 256.0),
     (-8.0, 8.0),
 )  # of the kernels, if nobody says else
-_LAYER_NORM_TOP = 2.0**9
+_NORM_TOP = 2.0**9
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _span(span: Span) -> str:
 def _remedy(row: Range) -> str:
     if row.what == "declared range":
         return "raise the declared range, and give the format room for it"
-    if row.what in ("variance", "mean", "divisor"):
+    if row.what in ("variance", "mean", "mean square", "divisor"):
         return "scale what it reads"
     if row.what == "product":
         return 'give its operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
@@ -243,7 +244,10 @@ def _kernel(op: ir.Op, place: tuple[str, str], fxp: Fxp, out: Fxp, seen: Observe
     if name == "ditto.layer_norm":
         yield _row(place, "variance", fxp, VARIANCE[1], seen, "variance", VARIANCE[0])
         yield _row(place, "mean", fxp, 2.0 ** (27 - fxp.fraction_bits), seen, "mean")
-        yield _row(place, "normalised", out, min(_LAYER_NORM_TOP, out.limit), seen)
+        yield _row(place, "normalised", out, min(_NORM_TOP, out.limit), seen)
+    elif name == "ditto.rms_norm":
+        yield _row(place, "mean square", fxp, MEAN_SQUARE[1], seen, "mean square", MEAN_SQUARE[0])
+        yield _row(place, "normalised", out, min(_NORM_TOP, out.limit), seen)
     elif name == "stablehlo.maximum" or (name == "stablehlo.reduce" and place[1] == "maximum"):
         yield _row(place, "difference", fxp, fxp.limit, seen, "difference")
     elif name == "stablehlo.divide":

@@ -19,7 +19,9 @@ OPS = {
     "multiply": "an elementwise product",
     "gelu": "GeLU, exact or tanh form",
     "softmax": "softmax with or without a mask",
+    "silu": "SiLU, x times the logistic function of x",
     "layer_norm": "LayerNorm over the last dimension",
+    "rms_norm": "root-mean-square normalisation over the last dimension",
     "embedding": "rows of a table picked by secret ids",
     "tanh": "tanh",
     "sigmoid": "the logistic function",
@@ -35,6 +37,7 @@ OPS = {
 APPROXIMATIONS = {
     "gelu": ("fourier", "table", "even", "puma", "quad"),
     "softmax": ("exact", "bounded", "puma", "2quad", "2relu"),
+    "silu": ("fourier", "table", "even"),
     "layer_norm": ("newton",),
     "tanh": ("fourier", "table", "odd"),
     "sigmoid": ("fourier", "table", "odd"),
@@ -45,10 +48,10 @@ APPROXIMATIONS = {
 REPLACEMENTS = ("quad", "2quad", "2relu")
 
 # Ops whose operand format and approximation an error limit may choose, and how steep each is.
-ERROR_LIMITED = {"gelu": 1.13, "tanh": 1.0, "sigmoid": 0.25, "softmax": 0.5}
+ERROR_LIMITED = {"gelu": 1.13, "silu": 1.1, "tanh": 1.0, "sigmoid": 0.25, "softmax": 0.5}
 
 # Kernels that compute in a format of their own between operand and result.
-INNER = ("softmax", "layer_norm")
+INNER = ("softmax", "layer_norm", "rms_norm")
 
 KEYS = ("path", "op", "optional")
 VALUES = ("format", "operand", "inner", "range", "approx", "error")

@@ -10,6 +10,7 @@ from ditto_kernels.linear import MATMUL, MATMUL_PUBLIC
 from ditto_kernels.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.multiply import MULTIPLY
 from ditto_kernels.reciprocal import DIVIDE, RECIPROCAL, RSQRT
+from ditto_kernels.rms_norm import RMS_NORM
 from ditto_kernels.softmax import SOFTMAX
 from ditto_kernels.truncate import CAST
 
@@ -27,6 +28,7 @@ KERNELS: dict[str, Kernel] = {
     "multiply": MULTIPLY,
     "reciprocal": RECIPROCAL,
     "reduce_max": REDUCE_MAX,
+    "rms_norm": RMS_NORM,
     "rsqrt": RSQRT,
     "sigmoid": SIGMOID_KERNEL,
     "silu": SILU_KERNEL,

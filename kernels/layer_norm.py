@@ -21,7 +21,7 @@ _WIDE = 64
 VARIANCE = (2.0**-11, 2.0**8)  # of rows: real models have 0.002 and 129 side by side
 _MEAN_BITS = 30  # fraction bits of the public 1/n
 _ROOT_BITS = 14  # bits of the reciprocal standard deviation where it is smallest
-_GAMMA_BITS = 12  # fraction bits of gamma that the free truncation always leaves room for
+_SQUARES_BITS = 45  # of the sum of a row's squares
 _TOP_BITS = 9  # the result stays below 2^9
 _GAMMA_LIMIT = 4.0  # of the error bound
 
@@ -63,26 +63,32 @@ def plan(
     eps: float = 1e-12,
     inner: Fxp | None = None,
     variance: tuple[float, float] = VARIANCE,
+    root_bits: int = _ROOT_BITS,
+    weights: tuple[tuple[int, int], ...] = ((14, 2), (12, 0)),  # the mean matters more than gamma
 ) -> Plan:
-    """Choose formats so that no product passes its ring for the declared variances. ValueError if none do."""
+    """Choose formats so that no product passes its ring for the declared variances. ValueError if none do.
+
+    root_bits: of the inverse root where it is smallest. weights: fraction bits of gamma, and what the centred
+    values must have beyond those of x, as many as fit.
+    """
     if dim % len(shape) != len(shape) - 1:
-        raise ValueError(f"layer_norm works over the last dimension, not over dimension {dim}")
+        raise ValueError(f"normalisation works over the last dimension, not over dimension {dim}")
     if inner is not None and inner.ring_bits != _WIDE:
-        raise ValueError(f"layer_norm computes in a ring of {_WIDE} bits, not in {inner}")
+        raise ValueError(f"normalisation computes in a ring of {_WIDE} bits, not in {inner}")
     length, (lo, hi) = shape[-1], variance
     least = max(fxp.fraction_bits, inner.fraction_bits if inner is not None else 0)
-    root = _ROOT_BITS + max(0, math.ceil(math.log2(hi) / 2))
+    root = root_bits + max(0, math.ceil(math.log2(hi) / 2))
     free, total = _WIDE - out.ring_bits + out.fraction_bits, _WIDE - 3 - _TOP_BITS
-    wanted = 14 if gamma is None else min(gamma.fraction_bits, 14)
     for budget, landing in ((min(free, total), out), (total, Fxp(_WIDE, out.fraction_bits))):
         if landing is out and out.ring_bits == _WIDE:
             continue
-        for weight, spare in ((wanted, 2), (min(wanted, _GAMMA_BITS), 0)):  # the mean matters more than gamma
+        for most, spare in weights:
+            weight = most if gamma is None else min(gamma.fraction_bits, most)
             centred = min(budget - root - weight, least + 4)
             dropped = centred + weight + root - landing.fraction_bits
             if centred >= least + spare and finish_kind(_WIDE, dropped, landing):
                 return _complete(shape, centred, weight, root, landing, eps, lo, hi, length)
-    raise ValueError(f"layer_norm from {fxp} to {out}: too many fraction bits for a ring of {_WIDE} bits")
+    raise ValueError(f"normalisation from {fxp} to {out}: too many fraction bits for a ring of {_WIDE} bits")
 
 
 def _complete(
@@ -96,7 +102,9 @@ def _complete(
     hi: float,
     length: int,
 ) -> Plan:
-    squares = Fxp(_WIDE, 2 * centred if centred <= 14 else 26)
+    # The inverse root wants multipliers of 16 bits at least: sums of squares stay below 2^45.
+    room = _SQUARES_BITS - math.ceil(math.log2(hi * length))
+    squares = Fxp(_WIDE, min(2 * centred if centred <= 14 else 26, room))
     how = table("rsqrt", squares, lo, hi, Fxp(_WIDE, root), length)
     small = round(eps * length * 2.0**squares.fraction_bits)
     return Plan(
@@ -123,7 +131,53 @@ def _centre_cost(fxp: Fxp, how: Plan) -> Cost:
     return widen + truncate_cost(elements(how.rows), _WIDE, _MEAN_BITS)
 
 
-def _nothing() -> Protocol[None]:
+def scaled(party: Party, how: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
+    """One's own 3-of-3 share of centred * gamma / sqrt(mean square + eps): rows by the root of their squares.
+
+    gamma: Rss in `how.gamma`, or a public array. Has `how.product_bits` fraction bits, and no zero share yet.
+    """
+    squares = local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
+    bits = how.centred.fraction_bits
+    weighted_fxp = Fxp(_WIDE, bits + how.gamma.fraction_bits)
+    if isinstance(gamma, Rss):
+        total, weighted = yield from parallel(
+            finish(party.at("squares"), squares, 2 * bits, how.squares),
+            multiply(party.at("gamma_product"), centred, gamma, weighted_fxp),
+        )
+    else:
+        total = yield from finish(party.at("squares"), squares, 2 * bits, how.squares)
+        public = encode(gamma, how.gamma)
+        weighted = Rss(centred.mine * public, centred.next * public, weighted_fxp)
+    total = plus_constant(party, total, how.eps)
+    root = yield from inverse(party.at("root"), total, how.inverse, how.root)
+    return local_product(Rss(np.asarray(weighted.mine), np.asarray(weighted.next), weighted_fxp), root)
+
+
+def scaled_cost(how: Plan, gamma: Fxp | None) -> Cost:
+    """Cost of `scaled` and of truncating its product to `how.landing`."""
+    count, rows, bits = elements(how.shape), elements(how.rows), how.centred.fraction_bits
+    middle = finish_cost(rows, _WIDE, 2 * bits - how.squares.fraction_bits, how.squares)
+    if gamma is not None:
+        middle = middle | finish_cost(count, _WIDE, 0, Fxp(_WIDE, bits + how.gamma.fraction_bits))
+    last = finish_cost(count, _WIDE, how.product_bits - how.landing.fraction_bits, how.landing)
+    return middle + inverse_cost(how.rows, _WIDE, how.inverse, how.root) + last
+
+
+def scaled_error(how: Plan, gamma: Fxp | None, variance: tuple[float, float], shift: float) -> float:
+    """Error bound of `scaled` with its truncation, for |gamma| <= 4 and centred values off by `shift`."""
+    lo, hi = variance
+    relative = how.inverse.error + 1.5 * how.root.ulp * math.sqrt(hi) + shift**2 / lo
+    relative += 2 * how.squares.ulp / (how.length * lo)
+    largest = math.sqrt(how.length)
+    grid = how.gamma.ulp * (
+        1.5 if gamma is not None and gamma.fraction_bits > how.gamma.fraction_bits else 0.5
+    )
+    return (
+        _GAMMA_LIMIT * (shift / math.sqrt(lo) + largest * relative) + largest * grid + 1.5 * how.landing.ulp
+    )
+
+
+def nothing() -> Protocol[None]:
     return None
     yield
 
@@ -144,27 +198,12 @@ def _run(
     how = plan(x.shape, x.fxp, gamma_fxp, out, **attributes)
     centred, scale, shift = yield from parallel(
         _centre(party.at("centre"), x, how),
-        convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else _nothing(),
+        convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else nothing(),
         convert(party.at("beta"), beta, Fxp(_WIDE, beta.fxp.fraction_bits))
         if isinstance(beta, Rss)
-        else _nothing(),
+        else nothing(),
     )
-    squares = local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
-    bits = how.centred.fraction_bits
-    weighted_fxp = Fxp(_WIDE, bits + how.gamma.fraction_bits)
-    if isinstance(gamma, Rss):
-        total, weighted = yield from parallel(
-            finish(party.at("squares"), squares, 2 * bits, how.squares),
-            multiply(party.at("gamma_product"), centred, scale, weighted_fxp),
-        )
-    else:
-        total = yield from finish(party.at("squares"), squares, 2 * bits, how.squares)
-        public = encode(gamma, how.gamma)
-        weighted = Rss(centred.mine * public, centred.next * public, weighted_fxp)
-    total = plus_constant(party, total, how.eps)
-    root = yield from inverse(party.at("root"), total, how.inverse, how.root)
-    weighted = Rss(np.asarray(weighted.mine), np.asarray(weighted.next), weighted_fxp)
-    product = local_product(weighted, root)
+    product = yield from scaled(party, how, centred, gamma if scale is None else scale)
     if isinstance(beta, Rss):
         product = product + (np.asarray(shift.mine) << np.int64(how.product_bits - shift.fxp.fraction_bits))
     elif party.rank == 0:
@@ -176,19 +215,12 @@ def _run(
 def _cost(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> Cost:
     assert x.fxp is not None
     how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
-    count, rows = elements(how.shape), elements(how.rows)
     cost = _centre_cost(x.fxp, how)
     if gamma.fxp is not None:
         cost = cost | convert_cost(gamma.shape, gamma.fxp, how.gamma)
     if beta.fxp is not None:
         cost = cost | convert_cost(beta.shape, beta.fxp, Fxp(_WIDE, beta.fxp.fraction_bits))
-    bits = how.centred.fraction_bits
-    middle = finish_cost(rows, _WIDE, 2 * bits - how.squares.fraction_bits, how.squares)
-    if gamma.fxp is not None:
-        middle = middle | finish_cost(count, _WIDE, 0, Fxp(_WIDE, bits + how.gamma.fraction_bits))
-    last = finish_cost(count, _WIDE, how.product_bits - how.landing.fraction_bits, how.landing)
-    root = inverse_cost(how.rows, _WIDE, how.inverse, how.root)
-    return cost + middle + root + last + convert_cost(how.shape, how.landing, out)
+    return cost + scaled_cost(how, gamma.fxp) + convert_cost(how.shape, how.landing, out)
 
 
 def _reference(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-12, **_: Any) -> Array:
@@ -202,18 +234,9 @@ def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> 
     """For |gamma| <= 4 and |mean| <= 8; rows of the least variance decide."""
     assert x.fxp is not None
     how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
-    lo, hi = attributes.get("variance", VARIANCE)
     mean = 1.5 * how.centred.ulp + 8 * how.length * 2.0 ** -(_MEAN_BITS + 1)
-    relative = how.inverse.error + 1.5 * how.root.ulp * math.sqrt(hi) + mean**2 / lo
-    relative += 2 * how.squares.ulp / (how.length * lo)
-    largest = math.sqrt(how.length)
-    grid = how.gamma.ulp * (
-        1.5 if gamma.fxp is not None and gamma.fxp.fraction_bits > how.gamma.fraction_bits else 0.5
-    )
-    return (
-        _GAMMA_LIMIT * (mean / math.sqrt(lo) + largest * relative) + largest * grid + 1.5 * how.landing.ulp
-        + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)
-    )  # fmt: skip
+    bound = scaled_error(how, gamma.fxp, attributes.get("variance", VARIANCE), mean)
+    return bound + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)
 
 
 _PAPER = "own: centred sums in ring 64, threshold inverse root, gamma and beta folded into the last product"

@@ -24,6 +24,7 @@ from ditto_spu.rules import Choice, Config
 
 SPU_FORMAT = Fxp(64, 18)
 INTEGER = Fxp(64, 0)
+_NORMALISATIONS = ("ditto.layer_norm", "ditto.rms_norm")
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor
 
 
@@ -287,7 +288,7 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
             operands[each] = choice.operand if main_operand and choice.operand else known
             if name == "ditto.embedding":
                 operands[each] = _table_format(operands[each])
-        elif (name != "ditto.layer_norm" and main_operand) or name == "ditto.embedding":
+        elif (main_operand and name not in _NORMALISATIONS) or name == "ditto.embedding":
             operands[each] = choice.operand or state.config.default_format
     if name in ("stablehlo.maximum", "stablehlo.divide") or name == "stablehlo.reduce":
         meet = Fxp(

@@ -1,4 +1,4 @@
-"""Pass 1: find softmax, layer norm, GeLU and look-ups; make masks booleans; fold scales into softmax."""
+"""Pass 1: find the composites of `patterns`; make masks booleans; fold scales into softmax."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,6 +7,7 @@ from ditto_spu import ir
 from ditto_spu.algebra import kind
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.expansions import EXPANSIONS
+from ditto_spu.passes.convolution import rewrite_convolutions
 from ditto_spu.passes.scores import rewrite_scores
 from ditto_spu.passes.simplify import simplify
 from ditto_spu.passes.visibility import visibility
@@ -25,6 +26,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     ir.run_passes(fused, "canonicalize,cse")
     simplify(fused)
     ir.run_passes(fused, "canonicalize,cse")
+    rewrite_convolutions(fused, public)
     _replace_patterns(fused, public)
     rewrite_scores(fused, public)
     _expand(fused, public)

@@ -33,7 +33,9 @@ KERNEL_OPS = {
     "stablehlo.divide": ("divide", "divide"),
     "ditto.gelu": ("gelu", "gelu"),
     "ditto.softmax": ("softmax", "softmax"),
+    "ditto.silu": ("silu", "silu"),
     "ditto.layer_norm": ("layer_norm", "layer_norm"),
+    "ditto.rms_norm": ("rms_norm", "rms_norm"),
     "ditto.embedding": ("embedding", "embedding"),
 }
 

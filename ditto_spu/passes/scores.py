@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from ditto_spu import ir
-from ditto_spu.algebra import DEPTH, Seen, affine, kind, peel, splat, whole
+from ditto_spu.algebra import DEPTH, Seen, affine, binary, kind, peel, splat, whole
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.patterns import softmax
 
@@ -74,7 +74,9 @@ def _stripped(scores: Scores, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Sco
         return _without_scale(scores, op)
     if name == "select":
         return _without_select(scores, op, at)
-    return _without_bias(scores, op, at, secret) if name in ("add", "subtract") else None
+    if name not in ("add", "subtract"):
+        return None
+    return _without_bias(scores, op, at, secret) or _regrouped(scores, op, at, secret)
 
 
 def _without_scale(scores: Scores, op: ir.Op) -> Scores | None:
@@ -120,6 +122,19 @@ def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value
         if _is_zero_or_low(bias, scale):
             return replace(scores, x=x, masks=(*scores.masks, mask))
         return replace(scores, x=x, masks=(*scores.masks, mask), biases=(*scores.biases, rest))
+    return None
+
+
+def _regrouped(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
+    """x + (a + public) as (x + a) + public: T5 adds its mask to secret biases of positions."""
+    for x, total in binary(op) if kind(op) == "add" else ():
+        inner = ir.define(total)
+        if kind(inner) != "add" or inner is None or not secret.get(total, True):
+            continue
+        for a, bias in binary(inner):
+            if not secret.get(bias, True):
+                first = ir.emit(jnp.add, [x, a], at, at.location)[0]
+                return replace(scores, x=ir.emit(jnp.add, [first, bias], at, at.location)[0])
     return None
 
 

@@ -28,10 +28,12 @@ from ditto_spu.plan import (
 # What a configuration may tell a kernel beyond formats.
 KERNEL_OPTIONS = {
     "ditto.gelu": ("approx",),
+    "ditto.silu": ("approx",),
     "stablehlo.tanh": ("approx",),
     "stablehlo.logistic": ("approx",),
     "ditto.softmax": ("approx", "inner"),
     "ditto.layer_norm": ("inner",),
+    "ditto.rms_norm": ("inner",),
 }
 INTEGER_TYPES = {8: "i8", 16: "i16", 32: "i32", 64: "i64"}
 
@@ -213,7 +215,7 @@ def _declared(op: ir.Op) -> Attributes:
 def _matmul_call(
     builder: _Builder, op: ir.Op, operands: list[ir.Value]
 ) -> tuple[str, Attributes, list[ir.Value]]:
-    numbers = "dot_dimension_numbers"
+    numbers = "dot_general"
     dims = (
         tuple(ir.dimensions(op, numbers, f"{side}_contracting_dimensions") for side in ("lhs", "rhs")),
         tuple(ir.dimensions(op, numbers, f"{side}_batching_dimensions") for side in ("lhs", "rhs")),

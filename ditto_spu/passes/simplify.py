@@ -33,7 +33,7 @@ def _replacement(op: ir.Op) -> ir.Value | None:
             return right
         if name == "maximum" and ir.is_float(left):
             return right if a is not None and a <= LOWEST else left if b is not None and b <= LOWEST else None
-        return _logistic(op) if name == "divide" and a == 1 else None
+        return _logistic(op) if name == "divide" else None
     if name == "select":
         chosen = splat(op.operands[0])
         return None if chosen is None else op.operands[1 if chosen else 2]
@@ -47,7 +47,7 @@ def _replacement(op: ir.Op) -> ir.Value | None:
 
 
 def _logistic(op: ir.Op) -> ir.Value | None:
-    """1 / (1 + exp(-x)), as JAX lowers its sigmoid on a CPU, in one operation."""
+    """1 / (1 + exp(-x)), as JAX lowers its sigmoid on a CPU, in one operation; also with x above."""
     total = ir.define(op.operands[1])
     if kind(total) != "add" or total is None:
         return None
@@ -56,8 +56,13 @@ def _logistic(op: ir.Op) -> ir.Value | None:
         if splat(one) != 1 or power is None or kind(power) != "exponential":
             continue
         minus = ir.define(power.operands[0])
-        if minus is not None and kind(minus) == "negate":
-            return ir.unary("stablehlo.logistic", minus.operands[0], op, op.location)
+        if minus is None or kind(minus) != "negate":
+            continue
+        x = minus.operands[0]
+        if op.operands[0] != x and splat(op.operands[0]) != 1:
+            continue
+        step = ir.unary("stablehlo.logistic", x, op, op.location)
+        return step if op.operands[0] != x else ir.emit(jnp.multiply, [x, step], op, op.location)[0]
     return None
 
 
@@ -85,14 +90,14 @@ def _truth(op: ir.Op) -> ir.Value | None:
 
 def _filled_dot(op: ir.Op) -> ir.Value | None:
     """A dot_general that sums nothing, with one factor of equal elements, as transposition and broadcast."""
-    if ir.dimensions(op, "dot_dimension_numbers", "lhs_contracting_dimensions"):
+    if ir.dimensions(op, "dot_general", "lhs_contracting_dimensions"):
         return None
     for side, constant in (("rhs", 0), ("lhs", 1)):
         number = splat(op.operands[constant])
         if number is None:
             continue
         data = op.operands[1 - constant]
-        batch = ir.dimensions(op, "dot_dimension_numbers", f"{side}_batching_dimensions")
+        batch = ir.dimensions(op, "dot_general", f"{side}_batching_dimensions")
         free = [d for d in range(len(ir.shape(data))) if d not in batch]
         result = ir.shape(op.results[0])
         # Result dimensions: batch, then those of the left operand, then those of the right.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ditto_kernels.curves import GELU, SIGMOID, TANH
+from ditto_kernels.curves import GELU, SIGMOID, SILU, TANH
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import RangeError
@@ -14,7 +14,12 @@ from ditto_spu.passes.factors import constant
 from ditto_spu.passes.operations import op_name
 from ditto_spu.passes.visibility import visibility
 
-WINDOWED = {"ditto.gelu": GELU, "stablehlo.tanh": TANH, "stablehlo.logistic": SIGMOID}
+WINDOWED = {
+    "ditto.gelu": GELU,
+    "ditto.silu": SILU,
+    "stablehlo.tanh": TANH,
+    "stablehlo.logistic": SIGMOID,
+}
 AFFINE = ("stablehlo.add", "stablehlo.subtract", "stablehlo.concatenate", "stablehlo.pad", "stablehlo.select")
 
 

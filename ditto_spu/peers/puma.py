@@ -13,7 +13,6 @@ import jax
 from jax import Array
 
 from ditto_spu import ir, puma_formulas
-from ditto_spu.algebra import close, kind, splat
 from ditto_spu.frontend import trace
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.passes.fuse import fuse
@@ -23,13 +22,15 @@ from ditto_spu.peers.stock import StockResult, run_stock
 DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {
     "ditto.gelu": puma_formulas.gelu,
     "ditto.softmax": puma_formulas.softmax,
+    "ditto.silu": puma_formulas.silu,
     "ditto.layer_norm": puma_formulas.layer_norm,
+    "ditto.rms_norm": puma_formulas.rms_norm,
     "ditto.embedding": puma_formulas.embedding,
 }
 
 
 def puma_module(module: ir.Module, public: Sequence[bool]) -> ir.Module:
-    """A copy of a fused module with every composite, and x * logistic(x), written as PUMA computes it."""
+    """A copy of a fused module with every composite written as PUMA computes it."""
     flat = ir.clone(module)
     secret = visibility(flat, public)
     for op in list(ir.walk(ir.main(flat))):
@@ -52,26 +53,7 @@ def _replacement(
         shown = name == "ditto.embedding" and not secret[op.operands[1]]
         meaning = puma_formulas.public_embedding if shown else DECOMPOSITIONS[name]
         return meaning, list(op.operands), ir.composite_attributes(op)
-    if op.name == "stablehlo.multiply" and secret.get(op.results[0], False):
-        for one, other in (op.operands, tuple(op.operands)[::-1]):
-            if _logistic_of(one) == other:
-                return puma_formulas.silu, [other], {}
     return None, [], {}
-
-
-def _logistic_of(value: ir.Value) -> ir.Value | None:
-    """x, if `value` is 1 / (1 + exp(-x)), which is what jax writes for logistic(x)."""
-    for wanted in ("divide", "add", "exponential", "negate"):
-        op = ir.define(value)
-        if op is not None and kind(op) == "logistic" and wanted == "divide":
-            return op.operands[0]
-        if op is None or kind(op) != wanted:
-            return None
-        ones = [close(splat(each), 1.0) for each in op.operands]
-        if (wanted == "divide" and not ones[0]) or (wanted == "add" and not any(ones)):
-            return None
-        value = op.operands[ones.index(False)] if False in ones else value
-    return value
 
 
 def run_puma(

@@ -76,6 +76,7 @@ EXAMPLES = [
         "fxp32.12",
         {"dim": 1},
     ),
+    Example("rms_norm", ((-3, 3, (5, 96), "fxp32.14"), (0.5, 2, (96,), "fxp32.14")), "fxp32.11", {"dim": 1}),
     Example("tanh", ((-6, 6, (45,), "fxp16.9"),), "fxp32.12"),
     Example("sigmoid", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
     Example("silu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),

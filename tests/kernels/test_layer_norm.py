@@ -1,4 +1,4 @@
-"""Layer normalisation: variances from 2^-9 to 2^8 in one call, shared and public weights, exact costs."""
+"""Layer and RMS normalisation: all variances in one call, shared and public weights, exact costs."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from ditto_kernels.kernel import Spec
 from ditto_kernels.layer_norm import LAYER_NORM
 from ditto_kernels.ring import Fxp
+from ditto_kernels.rms_norm import MEAN_SQUARE, RMS_NORM
 
 F = Fxp.parse
 CASES = [
@@ -68,3 +69,34 @@ def test_only_the_last_dimension():
     fxp, weight = Fxp(32, 12), Spec((4,), Fxp(32, 12))
     with pytest.raises(ValueError, match="last dimension"):
         LAYER_NORM.cost(Spec((4, 5), fxp), weight, weight, out=fxp, dim=0)
+
+
+RMS_CASES = [
+    ("fxp32.14", "fxp32.14", "fxp32.11", (2, 5, 96), {}),
+    ("fxp32.14", None, "fxp32.11", (5, 384), {"eps": 1e-6}),
+    ("fxp32.14", "fxp32.14", "fxp32.11", (2, 4096), {}),
+    ("fxp32.16", "fxp32.14", "fxp32.12", (3, 64), {"variance": (2.0**-9, 2.0**8)}),
+    ("fxp64.18", "fxp64.18", "fxp64.18", (3, 64), {"variance": (2.0**-9, 2.0**8)}),
+]
+
+
+@pytest.mark.parametrize(("source", "weights", "target", "shape", "attributes"), RMS_CASES)
+def test_rms_error_over_all_mean_squares(mpc, source, weights, target, shape, attributes):
+    rng = np.random.default_rng(0)
+    fxp, weight, out = F(source), F(weights) if weights else None, F(target)
+    lo, hi = attributes.get("variance", MEAN_SQUARE)
+    x = rng.normal(size=shape) + 1
+    x = x / np.sqrt((x * x).mean(-1, keepdims=True))
+    rows = np.exp(np.linspace(np.log(lo * 1.1), np.log(hi * 0.9), x[..., 0].size)).reshape((*shape[:-1], 1))
+    x = _on(x * np.sqrt(rows), fxp)
+    gamma = _on(rng.uniform(-2, 2, shape[-1]), weight)
+    specs = [Spec(shape, fxp), Spec(gamma.shape, weight)]
+    exact = RMS_NORM.reference(x, gamma, **attributes)
+    for dealer in range(3):
+        outcome = mpc(
+            RMS_NORM.run, (x, fxp), (gamma, weight) if weight else gamma, out=out, dealer=dealer, **attributes
+        )
+        error = np.abs(outcome.value - exact)
+        assert np.max(error) <= RMS_NORM.error(*specs, out=out, **attributes)
+        assert np.max(error) < 0.006
+        outcome.assert_cost(RMS_NORM.cost(*specs, out=out, **attributes), dealer)

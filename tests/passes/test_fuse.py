@@ -250,7 +250,57 @@ def test_what_only_looks_like_layer_norm() -> None:
 
     assert found(fused(other_axis, X)) == {}
     assert found(fused(wrong_mean, X, X[::-1])) == {}
-    assert found(fused(nn.RMSNorm().apply, {"params": {"scale": X[0, 0]}}, X)) == {}
+
+
+# --- root-mean-square normalisation ---
+
+
+def test_flax_rms_norm() -> None:
+    op = only(fused(nn.RMSNorm(epsilon=1e-5).apply, {"params": {"scale": X[0, 0]}}, X), "rms_norm")
+    assert op.attributes == {"dim": 2, "eps": pytest.approx(1e-5)}
+    assert op.shapes == [(3, 4, 8), (8,)]
+
+
+@pytest.mark.parametrize(
+    "normalise",
+    [
+        lambda x, g: g * (x / jnp.sqrt(jnp.power(x, 2).mean(-1, keepdims=True) + 1e-6)),  # T5, Llama
+        lambda x, g: x * jax.lax.rsqrt(jnp.square(x).mean(-1)[..., None] + 1e-6) * g,
+        lambda x, g: x * (jnp.mean(x * x, -1, keepdims=True) + 1e-6) ** -0.5,
+        lambda x, g: (x[:1, :1] * jax.lax.rsqrt((x[:1, :1] ** 2).mean(-1, keepdims=True) + 1e-6)) * g,
+    ],
+)
+def test_rms_norm_written_by_hand(normalise: Callable[..., Any]) -> None:
+    assert found(fused(normalise, X, X[0, 0])) == {"rms_norm": 1}
+
+
+def test_what_only_looks_like_rms_norm() -> None:
+    def other_axis(x: Any) -> Any:
+        return x * jax.lax.rsqrt((x * x).mean(-2, keepdims=True) + 1e-5)
+
+    def other_values(x: Any, y: Any) -> Any:
+        return x * jax.lax.rsqrt((y * y).mean(-1, keepdims=True) + 1e-5)
+
+    def total(x: Any) -> Any:
+        return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + 1e-5)
+
+    assert found(fused(other_axis, X)) == found(fused(other_values, X, X[::-1])) == {}
+    assert found(fused(total, X)) == {}
+
+
+# --- SiLU ---
+
+
+@pytest.mark.parametrize(
+    "silu", [jax.nn.silu, nn.swish, lambda x: x / (1 + jnp.exp(-x)), lambda x: jax.nn.sigmoid(x) * x]
+)
+def test_silu(silu: Callable[..., Any]) -> None:
+    assert found(fused(silu, X)) == {"silu": 1}
+
+
+def test_what_only_looks_like_silu() -> None:
+    assert found(fused(lambda x: x * jax.nn.sigmoid(2 * x), X)) == {}
+    assert found(fused(lambda x, y: x * jax.nn.sigmoid(y), X, X)) == {}
 
 
 # --- GeLU ---

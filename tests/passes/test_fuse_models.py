@@ -12,6 +12,9 @@ import pytest
 from ditto_spu import ir
 from ditto_spu.frontend import trace
 from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.linearise import linearise
+from ditto_spu.passes.operations import kinds
+from ditto_spu.passes.visibility import visibility
 
 transformers = pytest.importorskip("transformers")
 
@@ -82,6 +85,28 @@ def test_gpt2(public: tuple[str, ...]) -> None:
     module, found = fused(transformers.FlaxGPT2Model(config, input_shape=(1, 8)), public)
     assert found == {"softmax": 2, "layer_norm": 5, "gelu": 2, "embedding": 2}
     check_clean(module)
+
+
+def test_a_step_of_gpt2_with_its_cache_stays_off_spu() -> None:
+    """The cache is secret, where it ends is public: masks are public, and the cache is updated locally."""
+    config = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=50, n_positions=16)
+    model = transformers.FlaxGPT2LMHeadModel(config, input_shape=(1, 8))
+    cache = model.init_cache(1, 16)
+
+    def step(params: Any, ids: Any, cache: Any, index: Any) -> Any:
+        kept = jax.tree_util.tree_map(lambda leaf: index if leaf.ndim == 0 else leaf, cache)
+        mask = (np.arange(16) <= index)[None].astype(np.int32)
+        out = model(
+            ids, attention_mask=mask, position_ids=index[None, None], params=params, past_key_values=kept
+        )
+        return out.logits, out.past_key_values
+
+    traced = trace(step, (model.params, IDS[:1, :1], cache, np.int32(8)), public=("index",))
+    module = linearise(fuse(ir.parse(traced.module_text), traced.public), traced.public)
+    found = collections.Counter(ir.composite_name(op) for op in ir.walk(ir.main(module)))
+    assert [found[f"ditto.{name}"] for name in ("softmax", "layer_norm", "gelu", "embedding")] == [1, 3, 1, 1]
+    secret = visibility(module, traced.public)
+    assert "spu" not in kinds(ir.ops(ir.body(ir.main(module)))[:-1], lambda value: secret[value]).values()
 
 
 @pytest.mark.slow

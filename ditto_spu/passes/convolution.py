@@ -1,0 +1,105 @@
+"""Part of fuse: convolutions of secret values as rearrangements and one product of matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from ditto_spu import ir
+from ditto_spu.algebra import kind
+from ditto_spu.passes.visibility import visibility
+
+
+def rewrite_convolutions(module: ir.Module, public: Sequence[bool]) -> None:
+    """Rewrite every convolution of @main that reads a secret value, in place.
+
+    Only the product costs anything: windows are gathered locally, and those that do not overlap (stride =
+    size, as in ViT's patches) are reshaped. Batch groups, which only gradients use, are left to SPU.
+    """
+    secret = visibility(module, public)
+    for op in list(ir.walk(ir.main(module))):
+        if kind(op) != "convolution" or not any(secret.get(each, True) for each in op.operands):
+            continue
+        if ir.attribute(op, "batch_group_count", 1) == 1 and ir.is_float(op.results[0]):
+            new = ir.emit(partial(_product, how=_read(op)), list(op.operands), op, op.location)[0]
+            ir.replace_all_uses(op.results[0], new)
+            op.erase()
+
+
+def _read(op: ir.Op) -> dict[str, Any]:
+    """The numbers of a convolution; those left out by JAX are filled in."""
+    rank = len(ir.shape(op.operands[0])) - 2
+    padding = op.attributes["padding"] if "padding" in op.attributes else np.zeros((rank, 2), np.int64)
+    parts = {
+        side: tuple(
+            ir.dimensions(op, "convolution", f"{side}_{part}")
+            for part in ("batch_dimension", "feature_dimension", "spatial_dimensions")
+        )
+        for side in ("input", "output")
+    }
+    parts["kernel"] = tuple(
+        ir.dimensions(op, "convolution", f"kernel_{part}")
+        for part in ("input_feature_dimension", "output_feature_dimension", "spatial_dimensions")
+    )
+    return parts | {
+        "strides": tuple(ir.attribute(op, "window_strides", (1,) * rank)),
+        "padding": np.array(padding).tolist(),
+        "stretch": tuple(ir.attribute(op, "lhs_dilation", (1,) * rank)),
+        "spread": tuple(ir.attribute(op, "rhs_dilation", (1,) * rank)),
+        "groups": ir.attribute(op, "feature_group_count", 1),
+        "reversed": tuple(ir.attribute(op, "window_reversal", (False,) * rank)),
+    }
+
+
+def _product(x: Array, w: Array, how: dict[str, Any]) -> Array:
+    """The convolution: windows [batch, places, group, terms] times kernels [terms, group, features]."""
+    (batch,), (feature,), spatial = how["input"]
+    (terms,), (features,), sizes_at = how["kernel"]
+    x = jnp.transpose(x, (batch, *spatial, feature))
+    w = jnp.transpose(w, (*sizes_at, terms, features))
+    if any(how["reversed"]):
+        w = jnp.flip(w, [axis for axis, turned in enumerate(how["reversed"]) if turned])
+    margins = [
+        (low, high, step - 1) for (low, high), step in zip(how["padding"], how["stretch"], strict=True)
+    ]
+    if any(margin != (0, 0, 0) for margin in margins):
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
+    sizes, groups = w.shape[: len(spatial)], how["groups"]
+    windows, places = _windows(x, sizes, how["strides"], how["spread"])
+    each = w.shape[-1] // groups
+    if groups == 1:
+        result = jnp.reshape(windows, (-1, math.prod(sizes) * w.shape[-2])) @ jnp.reshape(w, (-1, each))
+    else:
+        inner = jnp.reshape(windows, (-1, math.prod(sizes), groups, w.shape[-2]))
+        kernels = jnp.reshape(w, (math.prod(sizes), w.shape[-2], groups, each))
+        result = jnp.einsum("pkgi,kigo->pgo", inner, kernels)
+    result = jnp.reshape(result, (x.shape[0], *places, groups * each))
+    (batch,), (feature,), spatial = how["output"]
+    return jnp.transpose(result, np.argsort((batch, *spatial, feature)))
+
+
+def _windows(
+    x: Array, sizes: Sequence[int], strides: Sequence[int], spread: Sequence[int]
+) -> tuple[Array, list[int]]:
+    """(windows [batch, places..., sizes..., features], number of places in every direction)."""
+    places, rank = [], len(sizes)
+    apart = all(
+        size == stride and not step > 1 for size, stride, step in zip(sizes, strides, spread, strict=True)
+    )
+    for axis, (size, stride, step) in enumerate(zip(sizes, strides, spread, strict=True)):
+        length = x.shape[1 + 2 * axis]
+        places.append((length - (size - 1) * step - 1) // stride + 1)
+        if apart:
+            x = lax.slice_in_dim(x, 0, places[-1] * stride, axis=1 + 2 * axis)
+            x = jnp.reshape(x, (*x.shape[: 1 + 2 * axis], places[-1], size, *x.shape[2 + 2 * axis :]))
+        else:
+            index = np.arange(places[-1])[:, None] * stride + np.arange(size)[None] * step
+            x = jnp.take(x, index, axis=1 + 2 * axis, mode="clip")
+    order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    return jnp.transpose(x, order), places

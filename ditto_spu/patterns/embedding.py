@@ -1,0 +1,102 @@
+"""Look-ups: rows of a table, without the index arithmetic around them."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ditto_spu import ir
+from ditto_spu.algebra import binary, kind, splat
+from ditto_spu.patterns.match import Match
+
+
+def embedding(table: Array, ids: Array) -> Array:
+    """Row ids[...] of the table; an index outside it takes the nearest row."""
+    return jnp.take(table, ids, axis=0, mode="clip")
+
+
+def match_embedding(root: ir.Op) -> Match | None:
+    """A gather of whole rows, without what JAX adds for negative indices and for those out of range."""
+    if kind(root) == "select":
+        # jnp.take: select(index in range, rows, NaN).
+        rows = ir.define(root.operands[1])
+        return (
+            match_embedding(rows) if rows is not None and kind(rows) == "gather" and _is_fill(root) else None
+        )
+    if kind(root) == "dynamic_slice":
+        return _match_slice(root)
+    table, index = root.operands
+    sizes, rank = ir.attribute(root, "slice_sizes"), len(ir.shape(index))
+    (vector,) = _gathered(root, "index_vector_dim")
+    ids_shape = ir.shape(index)[:-1] if vector == rank - 1 else ir.shape(index)
+    if (
+        tuple(sizes) != (1, *ir.shape(table)[1:])
+        or _gathered(root, "collapsed_slice_dims") != (0,)
+        or _gathered(root, "start_index_map") != (0,)
+        or _gathered(root, "operand_batching_dims")
+        or (vector == rank - 1 and ir.shape(index)[-1] != 1)
+        or ir.shape(root.results[0]) != (*ids_shape, *ir.shape(table)[1:])
+        or _gathered(root, "offset_dims") != tuple(range(len(ids_shape), len(ir.shape(root.results[0]))))
+    ):
+        return None
+    ids = _plain_index(index, ir.shape(table)[0])
+
+    def prepare(table: Array, ids: Array) -> tuple[Array, Array]:
+        return table, jnp.reshape(ids, ids_shape)
+
+    return Match((table, ids), {}, prepare)
+
+
+def _match_slice(root: ir.Op) -> Match | None:
+    """table[i] for one i: a slice of one whole row."""
+    table, index = root.operands[0], root.operands[1]
+    if tuple(ir.attribute(root, "slice_sizes")) != (1, *ir.shape(table)[1:]):
+        return None
+    ids = _plain_index(index, ir.shape(table)[0])
+    return Match((table, ids), {}, lambda table, ids: (table, jnp.reshape(ids, (1,))))
+
+
+def _gathered(gather: ir.Op, part: str) -> tuple[int, ...]:
+    return ir.dimensions(gather, "gather", part)
+
+
+def _is_fill(select: ir.Op) -> bool:
+    """Whether the third operand is what jax.numpy gives for an index out of range."""
+    fill, kind_ = splat(select.operands[2]), ir.dtype(select.operands[2])
+    if fill is None:
+        return False
+    if kind_.kind in "iu":
+        return fill == float(np.iinfo(kind_).min if kind_.kind == "i" else np.iinfo(kind_).max)
+    return math.isnan(fill)
+
+
+def _plain_index(value: ir.Value, rows: int) -> ir.Value:
+    """The index before clamping to [0, rows) and before `index < 0 ? index + rows : index`."""
+    while (op := ir.define(value)) is not None:
+        name = kind(op)
+        if name in ("reshape", "broadcast_in_dim") and math.prod(ir.shape(op.operands[0])) == math.prod(
+            ir.shape(value)
+        ):
+            value = op.operands[0]
+        elif name == "clamp" and splat(op.operands[0]) == 0 and splat(op.operands[2]) == rows - 1:
+            value = op.operands[1]
+        elif name == "select" and _is_wrap(op, rows):
+            value = op.operands[2]
+        else:
+            break
+    return value
+
+
+def _is_wrap(select: ir.Op, rows: int) -> bool:
+    test, wrapped = (ir.define(each) for each in select.operands[:2])
+    plain = select.operands[2]
+    return (
+        kind(test) == "compare"
+        and kind(wrapped) == "add"
+        and test is not None
+        and wrapped is not None
+        and test.operands[0] == plain
+        and splat(test.operands[1]) == 0
+        and any(a == plain and splat(b) == rows for a, b in binary(wrapped))
+    )

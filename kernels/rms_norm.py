@@ -1,0 +1,81 @@
+"""Root-mean-square normalisation: layer normalisation without a mean and without beta."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.cost import Cost, elements
+from ditto_kernels.inverse import plus_constant
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.layer_norm import Plan, nothing, plan, scaled, scaled_cost, scaled_error
+from ditto_kernels.multiply import finish
+from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.rss import Rss
+from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost
+
+_WIDE = 64
+# Mean squares of rows: embeddings start near 0.02^2, the residual stream of a deep decoder passes 100^2.
+MEAN_SQUARE = (2.0**-13, 2.0**14)
+_ROOT_BITS = 12  # the range is wide: more would cost the last product its free truncation
+_WEIGHTS = ((14, 0), (12, 0), (10, 0))  # no mean is taken: x needs no bits beyond its own
+
+
+def _plan(x: Spec | Rss, gamma: Fxp | None, out: Fxp, **attributes: Any) -> Plan:
+    assert x.fxp is not None
+    attributes.setdefault("variance", MEAN_SQUARE)
+    return plan(x.shape, x.fxp, gamma, out, root_bits=_ROOT_BITS, weights=_WEIGHTS, **attributes)
+
+
+def _widen(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
+    wide = x if x.fxp.ring_bits == _WIDE else (yield from upcast(party, x, _WIDE))
+    fine = plus_constant(party, wide, 0, 1 << (how.centred.fraction_bits - x.fxp.fraction_bits))
+    return Rss(fine.mine, fine.next, how.centred)
+
+
+def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: Any) -> Protocol[Rss]:
+    """x / sqrt(mean(x^2) + eps) * gamma over the last dimension.
+
+    gamma: an Rss vector (ring 32 or 64) or a public array. variance: declared range of each row's mean square
+    (default 2^-13 to 2^14; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner:
+    least fraction bits. Range: |x| < 2^(k-2) ulp, |result| < 2^9 and within `out`. Error: relative 4e-4 in
+    the root where it is smallest, half an ulp of x, half an ulp of gamma's format (10 to 14 bits), 1.5 ulp of
+    `out`. Security: as layer_norm. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public.
+    """
+    gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
+    how = _plan(x, gamma_fxp, out, **attributes)
+    wide, scale = yield from parallel(
+        _widen(party.at("widen"), x, how),
+        convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else nothing(),
+    )
+    product = yield from scaled(party, how, wide, gamma if scale is None else scale)
+    result = yield from finish(party.at("result"), product, how.product_bits, how.landing)
+    return (yield from convert(party.at("cast"), result, out))
+
+
+def _cost(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> Cost:
+    how = _plan(x, gamma.fxp, out, **attributes)
+    assert x.fxp is not None
+    narrow = x.fxp.ring_bits < _WIDE
+    cost = upcast_cost(elements(how.shape), x.fxp.ring_bits, _WIDE) if narrow else Cost()
+    if gamma.fxp is not None:
+        cost = cost | convert_cost(gamma.shape, gamma.fxp, how.gamma)
+    return cost + scaled_cost(how, gamma.fxp) + convert_cost(how.shape, how.landing, out)
+
+
+def _reference(x: Array, gamma: Array, *, eps: float = 1e-12, **_: Any) -> Array:
+    value = np.asarray(x, dtype=np.float64)
+    return value / np.sqrt(np.mean(value**2, axis=-1, keepdims=True) + eps) * gamma
+
+
+def _error(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> float:
+    """For |gamma| <= 4; rows of the least mean square decide."""
+    how = _plan(x, gamma.fxp, out, **attributes)
+    bound = scaled_error(how, gamma.fxp, attributes.get("variance", MEAN_SQUARE), 0.0)
+    return bound + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)
+
+
+_PAPER = "own: as layer_norm, without the mean"
+RMS_NORM = Kernel("rms_norm", _run, _reference, _cost, _error, _PAPER)
