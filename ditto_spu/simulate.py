@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -139,6 +140,11 @@ def share_input(
     plan: Plan, entry: Input, value: Any, source: RandomBytes
 ) -> Sequence[Rss] | Sequence[NDArray[Any]]:
     """The three parties' parts of one input: shares of a secret one, a public one as it is."""
+    if isinstance(value, jax.ShapeDtypeStruct):
+        raise InputError(
+            f"'{entry.path}' cannot be shared: of it, or of what it is made of, only the shape is given; "
+            "pass arrays, or hold the arguments that parties have already"
+        )
     array, var, dealer = np.asarray(value), plan.vars[entry.var], plan.mask_dealer or 0
     if tuple(array.shape) != var.shape:
         raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {var.shape}")
