@@ -177,7 +177,8 @@ class SecureFunction:
         return self._compiled[key]
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-        return trace(self._fn, args, kwargs, public=self._public, owner=self._owner, **self._static)
+        nums, names = self._static.values()
+        return trace(self._fn, args, kwargs, nums, names, self._public, self._owner, self._holding)
 
     @property
     def _name(self) -> str:

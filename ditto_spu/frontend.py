@@ -1,8 +1,8 @@
 """From a JAX function and its arguments to StableHLO: tracing, who is public, checks of a user's call."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ class Argument:
     """One array of the user's call, in the order of @main's arguments.
 
     owner: who alone has it and may compute on it in plaintext; '' for public arrays and those without one.
+    held: whether it serves many calls (`hold`).
     """
 
     path: str
@@ -25,6 +26,7 @@ class Argument:
     dtype: str
     public: bool
     owner: str = ""
+    held: bool = False
 
     @property
     def parameter(self) -> str:
@@ -56,8 +58,11 @@ def trace(
     static_argnames: str | Iterable[str] = (),
     public: Sequence[str] = (),
     owner: Mapping[str, str] | None = None,
+    held: Collection[str] = (),
 ) -> Traced:
     """Trace `fn(*args, **kwargs)` as jax.jit would; `public` and `owner` are as in `secure`.
+
+    held: the parameters given to `hold`.
 
     An array may be given as a jax.ShapeDtypeStruct where only the program is wanted.
     """
@@ -74,7 +79,8 @@ def trace(
     for (_, path, leaf), level in zip(leaves, levels, strict=True):
         _check_leaf(path, leaf, level != SHARED)
         kind, whose = jax.dtypes.result_type(leaf), "" if level in (PUBLIC, SHARED) else level
-        arguments.append(Argument(path, tuple(np.shape(leaf)), str(kind), level == PUBLIC, whose))
+        argument = Argument(path, tuple(np.shape(leaf)), str(kind), level == PUBLIC, whose)
+        arguments.append(replace(argument, held=argument.parameter in held))
     traced = jax.jit(fn, keep_unused=True, static_argnums=nums, static_argnames=names).trace(*args, **kwargs)
     lowered = traced.lower()
     outputs = tuple(

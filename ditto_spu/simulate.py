@@ -18,7 +18,7 @@ from ditto_kernels.link import MemLink, Traffic
 from ditto_kernels.local import run_three
 from ditto_kernels.party import Party
 from ditto_kernels.ring import decode, encode
-from ditto_kernels.rss import Rss, share
+from ditto_kernels.rss import Known, Rss, share
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import StepRecord, execute, prepare
@@ -132,7 +132,7 @@ def hold(plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | N
     for place in places:
         entry = plan.inputs[place]
         parts = share_input(plan, entry, values[place], source)
-        shared[place] = [part.kept() if isinstance(part, Rss) else part for part in parts]
+        shared[place] = [part.kept() if isinstance(part, Rss) else Known(part) for part in parts]
     return Held(shared, secrets.token_hex(8))
 
 

@@ -19,7 +19,7 @@ from jax.experimental import enable_x64
 from ditto_kernels.link import LinkError
 from ditto_kernels.party import Party
 from ditto_kernels.prg import PairKeys, Randomness
-from ditto_kernels.rss import Rss
+from ditto_kernels.rss import Known, Rss
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.config import Cluster
 from ditto_spu.cluster.peer_link import PeerLink
@@ -155,7 +155,7 @@ class Session:
             self._store.check_owner(name, self._client)
             agreed.update(plan=plan, places=places)
         parts = self._inputs(plan, places)
-        kept = {place: part.kept() if isinstance(part, Rss) else part for place, part in parts.items()}
+        kept = {place: part.kept() if isinstance(part, Rss) else Known(part) for place, part in parts.items()}
         self._together("held", _public(parts))
         self._store.add_weights(name, Weights(self._client, plan.hash(), tuple(users), token, kept))
         self._port.channel.send("held", {"name": name})

@@ -67,12 +67,16 @@ def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Modu
     for op in reversed(operations[:-1]):
         _want(state, op)
     binary = (ir.attribute(ir.main(module), "ditto.binary") or "").split(",")
+    lines = (ir.attribute(ir.main(module), "ditto.prepared") or "").split("\n")
+    prepared = {int(place): tuple(rest) for line in lines if line for place, *rest in [line.split(" ", 2)]}
     for place, argument in enumerate(ir.arguments(module)):
         if str(place) in binary:
             state.binary.add(argument)
         if state.secret[argument]:
             floating = ir.is_float(argument)
             state.formats[argument] = None if floating else INTEGER
+            if floating and place in prepared:
+                state.formats[argument] = _ruled(state, *prepared[place])
             state.roots[argument] = argument
     for op in operations[:-1]:
         if state.kinds[op] not in ("public", "inner"):
@@ -87,6 +91,12 @@ def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Modu
     config.refuse_unused_rules(state.used, sorted(state.paths))
     ir.verify(module)
     return module
+
+
+def _ruled(state: _State, op: str, path: str) -> Fxp | None:
+    """The format that a rule for this path gives to what its owner computes in plaintext."""
+    rules = (rule for rule in state.config.rules if rule.path is not None and rule.matches(op, path))
+    return next((rule.format for rule in rules if rule.format is not None), None)
 
 
 def _choice(state: _State, op: ir.Op) -> Choice:

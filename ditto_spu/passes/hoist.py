@@ -16,7 +16,7 @@ from ditto_spu.frontend import Argument
 from ditto_spu.owners import PUBLIC, SHARED
 from ditto_spu.passes.factors import is_binary
 from ditto_spu.passes.lookups import own_lookups
-from ditto_spu.passes.operations import classify, op_name
+from ditto_spu.passes.operations import classify, op_name, rule_op
 from ditto_spu.preparation import Preparation, Program
 
 Origins = Mapping[ir.Value, frozenset[int]]
@@ -27,8 +27,7 @@ def hoist(module: ir.Module, arguments: Sequence[Argument]) -> Program:
 
     Nothing is revealed: a preparation reads arrays of its owner and public ones alone, and its results are
     shared as arguments are. Work that is free on shares is left to the parties where sharing what it reads
-    takes fewer bytes, or where it mixes an owner's arrays with public ones, so that what the owner shares
-    serves other calls too (`hold`).
+    takes fewer bytes, or where it makes something for one call out of held arguments.
     """
     fused = ir.text(module, debug_info=True)
     if not any(each.owner for each in arguments):
@@ -101,6 +100,8 @@ class _Hoisting:
         ir.set_string(ir.main(rest), "ditto.binary", ",".join(binary))
         hoisted = dict.fromkeys(path for each in preparations for path, _ in each.operations)
         ir.set_string(ir.main(rest), "ditto.hoisted", "\n".join(hoisted))
+        known = [f"{len(plain) + place} {self._rule_of(value)}" for place, value in enumerate(made)]
+        ir.set_string(ir.main(rest), "ditto.prepared", "\n".join(known))
         return Program(
             rest,
             fused,
@@ -148,9 +149,13 @@ class _Hoisting:
         private = [each for each in op.operands if self.levels.private(each)]
         below = dict.fromkeys(each for operand in private for each in self._cut(operand, known)[1])
         price = sum(map(self._price, below))
-        mixed = any(self.levels.level(each) == PUBLIC and self.origins[each] for each in op.operands)
         same = op.name == "stablehlo.reshape" and price == own  # the array as the user names it
-        return (price, tuple(below)) if mixed or same or price < own else (own, (value,))
+        loses = all(map(self._held, below)) and not self._held(value)
+        return (price, tuple(below)) if loses or same or price < own else (own, (value,))
+
+    def _held(self, value: ir.Value) -> bool:
+        """Whether it is made of held arguments alone, so that it is shared once."""
+        return all(self.arguments[place].held for place in self.origins[value])
 
     def _price(self, value: ir.Value) -> int:
         """Bytes of a share, about; nothing for what is shared anyway."""
@@ -160,7 +165,24 @@ class _Hoisting:
         """Whether the parties do it without a message."""
         if op_name(op) == "ditto.embedding":  # becomes a gather
             return self.levels.level(op.operands[1]) == PUBLIC
-        return classify(op, lambda each: self.levels.level(each) != PUBLIC, lambda _: False) == "local"
+        return self._kind(op) == "local"
+
+    def _kind(self, op: ir.Op) -> str:
+        """What it would be on shares."""
+        return classify(op, lambda each: self.levels.level(each) != PUBLIC, lambda _: False)
+
+    def _rule_of(self, value: ir.Value) -> str:
+        """The op of the rules and the path of what computed a value, behind sums and layout."""
+        op = ir.define(value)
+        while op is not None and self._kind(op) == "local":
+            inner = [maker for each in op.operands if (maker := ir.define(each)) is not None]
+            computed = [each for each in inner if self._kind(each) not in ("local", "public")]
+            following = (computed or [each for each in inner if self._kind(each) == "local"] or [None])[0]
+            if following is None:
+                break
+            op = following
+        assert op is not None
+        return f"{rule_op(op, self._kind(op))} {ir.path_of(op)}"
 
     def _argument(self, value: ir.Value) -> Argument:
         op, owner = ir.define(value), self.levels.level(value)
