@@ -7,7 +7,7 @@ which the server keeps secret, and attention has fewer, wider heads, so that sof
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,18 @@ def tiny() -> Program:
 
 
 def encoder(
-    layers: int = 12, frozen: int = 6, rank: int = 4, heads: int = 3, sequence: int = 128, **sizes: Any
+    layers: int = 12,
+    frozen: int = 6,
+    rank: int = 4,
+    heads: int = 3,
+    sequence: int = 128,
+    adapted: Sequence[str] = ADAPTED,
+    **sizes: Any,
 ) -> Program:
     """`fn(base, adapters, hidden)` on hidden states [1, sequence, hidden_size] of a Flax BERT encoder.
 
     base is public, adapters belong to "server" and hidden to "client". Of the layers the first `frozen` are
-    public as they are; heads: of the others; sizes: of transformers.BertConfig, if not BERT-base's.
+    public as they are; heads and adapted projections: of the others; sizes: of transformers.BertConfig.
     """
     import jax
     from transformers import BertConfig
@@ -64,17 +70,19 @@ def encoder(
         return trailing.apply({"params": tuned}, hidden, None, None, return_dict=False)[0]
 
     weights = jax.device_get(jax.jit(initialise)())
-    adapters = lora(weights["tuned"], rank)
+    adapters = lora(weights["tuned"], rank, adapted)
     owner = {"adapters": "server", "hidden": "client"}
     return Program(encode, (weights, adapters, states), public=("base",), weights=2, owner=owner)
 
 
-def lora(params: Mapping[str, Any], rank: int, seed: int = 0) -> dict[str, Any]:
-    """Random adapters, {"a": [in, rank], "b": [rank, out]}, at the place of every kernel that LoRA adapts."""
+def lora(
+    params: Mapping[str, Any], rank: int, adapted: Sequence[str] = ADAPTED, seed: int = 0
+) -> dict[str, Any]:
+    """Random adapters, {"a": [in, rank], "b": [rank, out]}, for the kernels of the Dense named so."""
     rng = np.random.default_rng(seed)
 
     def adapters(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
-        if name in ADAPTED and "kernel" in tree:
+        if name in adapted and "kernel" in tree:
             rows, columns = tree["kernel"].shape
             a, b = rng.standard_normal((rows, rank)), rng.standard_normal((rank, columns))
             return {"a": np.float32(a / np.sqrt(rows)), "b": np.float32(0.02 * b)}
