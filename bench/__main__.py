@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 
+from bench.embedding_case import embedding_lines, embedding_rows
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_table import kernel_rows, kernel_table
 from bench.linear_case import linear_lines, linear_rows
+from bench.marill_case import marill_lines, marill_rows
 from bench.mpcformer import side as mpcformer
 from bench.rows import BASELINES, table
 from bench.sides import measure, sides_of
@@ -20,13 +23,33 @@ from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError, InputError
 from ditto_spu.models import named_model
 
+Row = dict[str, Any]
+
+
+class OwnCase(NamedTuple):
+    """A case with sides of its own: rows(config, repeat, say, small), and how they are shown."""
+
+    rows: Callable[[str, int, Callable[[str], None], bool], list[Row]]
+    shown: Callable[[list[Row]], Iterable[Any]]
+
+
+OWN_CASES = {
+    "kernels": OwnCase(
+        lambda _, repeat, say, small: kernel_rows(repeat, say, small), lambda rows: [kernel_table(rows)]
+    ),
+    "formats": OwnCase(lambda _, repeat, say, small: format_rows(say), format_lines),
+    "linear": OwnCase(lambda config, repeat, say, small: linear_rows(config, repeat, say), linear_lines),
+    "embedding": OwnCase(embedding_rows, embedding_lines),
+    "marill": OwnCase(marill_rows, marill_lines),
+}
+
 
 def main(
     case: Annotated[
         list[str],
         typer.Option(
-            help="A model of `ditto models`, `kernels` (each alone), `linear` or `formats`; "
-            "may be given several times."
+            help="A model of `ditto models`, `kernels` (each alone), `linear`, `embedding`, "
+            "`marill` or `formats`; may be given several times."
         ),
     ],
     config: Annotated[
@@ -49,7 +72,9 @@ def main(
         ),
     ],
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
-    small: Annotated[bool, typer.Option("--small", help="Small operands for `--case kernels`.")] = False,
+    small: Annotated[
+        bool, typer.Option("--small", help="Small operands for `kernels`, `embedding` and `marill`.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
 ) -> None:
     """Time each side in its own process, alternating; print medians and, with a baseline, ratios."""
@@ -62,16 +87,11 @@ def main(
         for name in config:
             load_config(name)
         sides = list(dict.fromkeys([*sides_of(config, mode), *_baselines(baseline, case)]))
-        rows, kernels, formats, linear = [], [], [], []
+        rows: list[Row] = []
+        own: dict[str, list[Row]] = {}
         for name in case:
-            if name == "kernels":
-                kernels += kernel_rows(repeat, say, small)
-                continue
-            if name == "formats":
-                formats += format_rows(say)
-                continue
-            if name == "linear":
-                linear += linear_rows(config[0], repeat, say)
+            if name in OWN_CASES:
+                own[name] = OWN_CASES[name].rows(config[0], repeat, say, small)
                 continue
             named_model(name)
             rows += measure(name, sides, repeat, say)
@@ -80,12 +100,13 @@ def main(
         raise SystemExit(2) from None
     if rows:
         console.print(table(rows))
-    if kernels:
-        console.print(kernel_table(kernels))
-    for line in (*format_lines(formats), *linear_lines(linear)):
-        console.print(line)
+    for name, found in own.items():
+        for shown in OWN_CASES[name].shown(found):
+            console.print(shown)
     if json_file is not None:
-        json_file.write_text(json.dumps(rows + kernels + formats + linear, indent=2) + "\n")
+        json_file.write_text(
+            json.dumps([*rows, *(row for each in own.values() for row in each)], indent=2) + "\n"
+        )
 
 
 def _baselines(names: list[str], cases: list[str]) -> list[str]:
@@ -95,7 +116,7 @@ def _baselines(names: list[str], cases: list[str]) -> list[str]:
             raise InputError(f"there is no baseline '{name}': choose {', '.join(BASELINES)} or none")
     if "mpcformer" in names:
         for case in cases:
-            if case not in ("kernels", "formats", "linear"):
+            if case not in OWN_CASES:
                 mpcformer.check(case)
     return [name for name in names if name != "none"]
 

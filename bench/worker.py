@@ -27,7 +27,8 @@ class Ours:
     def __init__(self, program: Program, side: str) -> None:
         config, mode = split_side(side)
         self._program, self._ahead = program, mode != "whole"
-        function = secure(program.fn, config=config, public=program.public, masked=mode == "masked")
+        options = {"public": program.public, "owner": program.owner, "masked": mode == "masked"}
+        function = secure(program.fn, config=config, **options)
         self._secure = function.hold(**program.held)
         self._turns = PARTIES if mode == "masked" else 1  # requests that differ in who deals
         self._reports: list[CostReport] = []

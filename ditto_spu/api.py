@@ -22,6 +22,7 @@ from ditto_spu.frontend import Traced, check_held, trace, whole_call
 from ditto_spu.material import Material
 from ditto_spu.plan import Plan
 from ditto_spu.precompute import NOTHING_HELD, Held, precompute
+from ditto_spu.preparation import Prepared
 from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
 from ditto_spu.simulate import hold, simulate
@@ -50,8 +51,11 @@ def secure(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Decorate a JAX function so that calling it runs three simulated parties on secret shares.
 
     config: a configuration's name, path, dictionary or Config.
-    public: names of parameters whose values all parties may know (masks, positions). A public mask reveals
-        lengths.
+    public: names of parameters whose values all parties and owners may know (masks, positions). A public mask
+        reveals lengths.
+    owner: of what one owner has alone, such as {"params": "server", "ids": "client"}. What it can compute
+        from that and from public arrays it computes in plaintext, before sharing; arrays without an owner are
+        secret to everybody. Names may be paths with patterns, here and in `public`: docs/ownership.md.
     static_argnums, static_argnames: as in jax.jit.
     masked: keep every value as a masked one that two parties hold, with masks that the third knows. Products
         take one round and half the bytes online, and the third party works ahead of the inputs. Requests take
@@ -75,6 +79,7 @@ class SecureFunction:
         *,
         config: ConfigSource = "ditto",
         public: Sequence[str] = (),
+        owner: Mapping[str, str] | None = None,
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = (),
         masked: bool = False,
@@ -86,6 +91,7 @@ class SecureFunction:
         self._fn = fn
         self._config = load_config(config)
         self._public = tuple(public) if not isinstance(public, str) else public
+        self._owner = owner
         self._static: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
         self._masked = masked
         self._checked = checked
@@ -98,6 +104,7 @@ class SecureFunction:
         self._turn = 0
         self._holding: dict[str, Any] = {}
         self._held: dict[str, Held] = {}
+        self._prepared = Prepared()
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -117,7 +124,7 @@ class SecureFunction:
         """
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
-        values = self._leaves(args, kwargs)
+        values = self._values(lowered, args, kwargs)
         plan = self._turned(lowered.plan, material)
         done = simulate(
             plan,
@@ -126,7 +133,7 @@ class SecureFunction:
             checked=self._checked,
             progress=progress,
             material=material,
-            held=self._shares(plan, values),
+            held=self._shares(lowered, plan, values),
         )
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, done.report)
@@ -138,16 +145,16 @@ class SecureFunction:
         """
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
-        values = self._leaves(args, kwargs)
+        values = self._values(lowered, args, kwargs)
         plan = self._turned(lowered.plan)
-        made = precompute(plan, values, seed=self._seed, held=self._shares(plan, values))
+        made = precompute(plan, values, seed=self._seed, held=self._shares(lowered, plan, values))
         return made if folder is None else made.save(Path(folder))
 
     def call(self, *args: Any, **kwargs: Any) -> Call:
         """Compile and flatten a call for parties elsewhere. Held arguments may be jax.ShapeDtypeStructs."""
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
-        return Call(lowered, self._leaves(args, kwargs), tuple(self._held_places(lowered.plan)))
+        return Call(lowered, self._values(lowered, args, kwargs), lowered.program.held(self._holding))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments without running."""
@@ -170,7 +177,8 @@ class SecureFunction:
         return self._compiled[key]
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-        return trace(self._fn, args, kwargs, public=self._public, **self._static)
+        nums, names = self._static.values()
+        return trace(self._fn, args, kwargs, nums, names, self._public, self._owner, self._holding)
 
     @property
     def _name(self) -> str:
@@ -219,17 +227,18 @@ class SecureFunction:
         self._turn += self._seed is None
         return plan.dealt_by(dealer)
 
-    def _shares(self, plan: Plan, values: list[Any]) -> Held:
+    def _values(self, lowered: Lowered, args: Any, kwargs: Any) -> list[Any]:
+        """The plan's inputs: owners prepare theirs, of held arguments once."""
+        return self._prepared.values(lowered.program, self._leaves(args, kwargs), self._holding)
+
+    def _shares(self, lowered: Lowered, plan: Plan, values: list[Any]) -> Held:
         """The held arguments' shares for this plan."""
         if not self._holding:
             return NOTHING_HELD
         key = plan.hash()
         if key not in self._held:
-            self._held[key] = hold(plan, values, self._held_places(plan), self._seed)
+            self._held[key] = hold(plan, values, lowered.program.held(self._holding), self._seed)
         return self._held[key]
-
-    def _held_places(self, plan: Plan) -> list[int]:
-        return [place for place, each in enumerate(plan.inputs) if each.path.split("/")[0] in self._holding]
 
     def with_config(self, config: ConfigSource) -> SecureFunction:
         """The same function under another configuration."""
@@ -245,6 +254,7 @@ class SecureFunction:
             self._fn,
             config=config,
             public=self._public,
+            owner=self._owner,
             masked=self._masked,
             checked=self._checked,
             calibration=self._calibration if calibration is None else calibration,

@@ -249,7 +249,7 @@ def _program(model: str, config: str, **options: Any) -> tuple[Program, Any]:
     from ditto_spu.api import secure  # with jax, which `ditto models` need not wait for
 
     program: Program = named.build()
-    return program, secure(program.fn, config=loaded, public=program.public, **options)
+    return program, secure(program.fn, config=loaded, public=program.public, owner=program.owner, **options)
 
 
 def _console() -> Console:

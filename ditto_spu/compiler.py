@@ -12,38 +12,54 @@ from ditto_spu import ir
 from ditto_spu.calibration import Calibration
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.failure import require_p_error, total_p_error
+from ditto_spu.front import program_of
 from ditto_spu.frontend import Traced
+from ditto_spu.ownership import Ownership, ownership
 from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.hoist import hoist
 from ditto_spu.passes.insert_casts import insert_casts
 from ditto_spu.passes.linearise import linearise
 from ditto_spu.passes.schedule import step_cost
 from ditto_spu.passes.segment import segment
 from ditto_spu.passes.verify import verify
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
+from ditto_spu.preparation import Program
 from ditto_spu.ranges import Ranges, ranges
 from ditto_spu.report import CostReport, CostRow
 from ditto_spu.rules import Config
 from ditto_spu.supply import supply
 
-STAGES = ("traced", "fused", "formats", "plan")
+STAGES = ("traced", "fused", "owners", "formats", "plan")
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """A compiled call, before it runs: its text after each stage, its plan and what the plan costs."""
+    """A compiled call, before it runs: its text after each stage, its plan and what the plan costs.
+
+    program: what the parties compute, and what owners prepare for it.
+    """
 
     traced: Traced
+    program: Program
     config: Config
     texts: Mapping[str, str]
     plan: Plan
 
     def as_text(self, stage: str = "plan") -> str:
-        """StableHLO after a stage of the compiler ("traced", "fused", "formats"), or the plan."""
+        """StableHLO after a stage of the compiler ("traced", "fused", "formats"), "owners" or the plan."""
         if stage not in STAGES:
             raise InputError(f"there is no stage '{stage}'{nearest(stage, STAGES)}")
+        if stage == "owners":
+            return f"{self.ownership()}\n{self.texts[stage]}"
         return str(self.plan) if stage == "plan" else self.texts[stage]
+
+    def ownership(self) -> Ownership:
+        """What owners compute before sharing, what they share, and what that saves."""
+        fused, nobody = ir.parse(self.texts["fused"]), [replace(each, owner="") for each in self.program.call]
+        masked = self.plan.masked
+        without = compile_program(self.traced, hoist(fused, nobody), self.config, self.plan.name, masked)
+        return ownership(self.program, self.plan, self.cost_analysis(), without.cost_analysis())
 
     def cost_analysis(self) -> CostReport:
         """Bytes and rounds from the kernels' cost functions, without running; SPU's steps are unknown."""
@@ -52,12 +68,15 @@ class Lowered:
 
     def ranges(self, calibration: Calibration | None = None) -> Ranges:
         """Every range that the plan relies on, and its headroom over what a calibration has seen."""
-        paths = [each.path for each in self.traced.arguments]
-        return ranges(ir.parse(self.texts["formats"]), self.traced.public, paths, calibration)
+        module = ir.parse(self.texts["formats"])
+        return ranges(module, self.program.public, self.program.paths, calibration)
 
     def emulate(self, values: list[Any]) -> list[NDArray[Any]]:
-        """The program with its roundings, in plaintext: what calibration and distillation run."""
-        return ir.evaluate(self.texts["formats"], values)
+        """The program with its roundings, in plaintext: what calibration and distillation run.
+
+        values: the call's arrays.
+        """
+        return ir.evaluate(self.texts["formats"], self.program.values(values))
 
 
 def compile_call(
@@ -69,39 +88,39 @@ def compile_call(
     p_error: float | None = None,
 ) -> Lowered:
     """Run all passes on a traced call; a calibration supplies ranges and is held against all in use."""
-    return compile_fused(traced, front(traced), config, name, masked, calibration, p_error)
+    return compile_program(traced, program_of(traced), config, name, masked, calibration, p_error)
 
 
-def front(traced: Traced) -> ir.Module:
-    """The passes before any choice of formats."""
-    return fuse(ir.parse(traced.module_text), traced.public)
-
-
-def compile_fused(
+def compile_program(
     traced: Traced,
-    fused: ir.Module,
+    program: Program,
     config: Config,
     name: str,
     masked: bool = False,
     calibration: Calibration | None = None,
     p_error: float | None = None,
 ) -> Lowered:
-    """The passes from `front` on: a search runs them many times."""
-    linear = linearise(fused, traced.public)
-    assigned = assign(linear, traced.public, config)
+    """The passes from `program_of` on: a search runs them many times."""
+    public, paths = program.public, program.paths
+    linear = linearise(program.module, public)
+    assigned = assign(linear, public, config)
     if calibration is not None:
         config = supply(config, assigned, calibration)
-        assigned = assign(linear, traced.public, config)
+        assigned = assign(linear, public, config)
     cast = insert_casts(approximate(assigned))
-    verify(cast, traced.public)
-    paths = [each.path for each in traced.arguments]
+    verify(cast, public)
     if calibration is not None:
-        ranges(cast, traced.public, paths, calibration).require()
-    plan = segment(cast, traced.public, paths, name, config.name, masked)
+        ranges(cast, public, paths, calibration).require()
+    plan = segment(cast, public, paths, name, config.name, masked)
     if p_error is not None:
         require_p_error(plan, p_error)
-    texts = {"traced": traced.module_text, "fused": ir.text(fused, True), "formats": ir.text(cast, True)}
-    return Lowered(traced, config, texts, plan)
+    texts = {
+        "traced": traced.module_text,
+        "fused": program.fused,
+        "owners": program.as_text(),
+        "formats": ir.text(cast, True),
+    }
+    return Lowered(traced, program, config, texts, plan)
 
 
 def _cost_row(plan: Plan, number: int) -> CostRow:

@@ -55,7 +55,7 @@ def main() -> None:
 def _show(console: Console, file: Path) -> None:
     program = named_model(MODEL).build()
     params, hidden = program.args
-    function = secure(program.fn, public=program.public)
+    function = secure(program.fn, public=program.public, owner=program.owner)
     expected = np.asarray(jax.jit(program.fn)(params, hidden))
     with connect(file, "model-owner") as owner:
         started = time.perf_counter()

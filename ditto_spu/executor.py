@@ -21,7 +21,7 @@ from ditto_kernels.multiply import zero_share
 from ditto_kernels.party import Party, parallel, run
 from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import encode
-from ditto_kernels.rss import Rss
+from ditto_kernels.rss import Known, Rss
 from ditto_kernels.spread import spread
 from ditto_spu import ir
 from ditto_spu.errors import PartyError, RangeError
@@ -37,14 +37,14 @@ from ditto_spu.plan import (
     kind,
 )
 
-Value = Rss | NDArray[Any]
+Value = Rss | NDArray[Any] | Known
 
 
 class SpuRunner(Protocol):
     """What the executor needs of SPU: run a program on shares (mine, next) and public arrays."""
 
     def run_step(
-        self, text: str, inputs: Sequence[Value], kinds: Sequence[str], outputs: Sequence[Var]
+        self, text: str, inputs: Sequence[Rss | NDArray[Any]], kinds: Sequence[str], outputs: Sequence[Var]
     ) -> list[Rss]:
         """The results; `kinds` are the inputs' dtypes in the user's program."""
 
@@ -231,7 +231,9 @@ def _run_stage(
     kinds = [plan.vars[var].dtype for var in step.inputs]
     outputs = [plan.vars[var] for var in step.outputs]
     before = link.traffic()
-    results = [spu.run_step(step.text, [env[var] for var in step.inputs], kinds, outputs) for env in envs]
+    results = [
+        spu.run_step(step.text, [_array(env[var]) for var in step.inputs], kinds, outputs) for env in envs
+    ]
     sent[0].online += link.traffic().since(before).bytes_sent  # of a link that carries SPU's messages too
     if plan.masked:
         again = [
@@ -250,8 +252,8 @@ def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Val
     assert isinstance(step, KernelStep)
     out = plan.vars[step.outputs[0]].fxp
     assert out is not None
-    operands: list[Any] = [env[var] for var in step.inputs]
     mine, kernel = party.at(f"step{number}"), KERNELS[step.kernel]
+    operands: list[Any] = [env[var] if kernel.keeps_public else _array(env[var]) for var in step.inputs]
     attributes: dict[str, Any] = dict(step.attributes)
     if len(step.dealers) > 1:
         return spread(kernel, mine, operands, out, step.dealers, **attributes)
@@ -259,6 +261,10 @@ def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Val
     if plan.masked and kernel.all_deal:
         return _remasked(mine, kernel.run(replace(mine, masked=False), *operands, out=out, **attributes))
     return kernel.run(mine, *operands, out=out, **attributes)
+
+
+def _array(value: Value) -> Rss | NDArray[Any]:
+    return np.asarray(value.value) if isinstance(value, Known) else value
 
 
 def _remasked(party: Party, protocol: ShareProtocol[Rss]) -> ShareProtocol[Rss]:

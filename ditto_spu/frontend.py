@@ -1,8 +1,8 @@
 """From a JAX function and its arguments to StableHLO: tracing, who is public, checks of a user's call."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -10,16 +10,28 @@ import numpy as np
 
 from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
+from ditto_spu.owners import PUBLIC, SHARED, claims, levels_of
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One array of the user's call, in the order of @main's arguments."""
+    """One array of the user's call, in the order of @main's arguments.
+
+    owner: who alone has it and may compute on it in plaintext; '' for public arrays and those without one.
+    held: whether it serves many calls (`hold`).
+    """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
     public: bool
+    owner: str = ""
+    held: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """The name under which `hold` takes it."""
+        return self.path.split("/")[0]
 
 
 @dataclass(frozen=True)
@@ -45,8 +57,12 @@ def trace(
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Iterable[str] = (),
     public: Sequence[str] = (),
+    owner: Mapping[str, str] | None = None,
+    held: Collection[str] = (),
 ) -> Traced:
-    """Trace `fn(*args, **kwargs)` as jax.jit would; `public` names the parameters whose arrays are public.
+    """Trace `fn(*args, **kwargs)` as jax.jit would; `public` and `owner` are as in `secure`.
+
+    held: the parameters given to `hold`.
 
     An array may be given as a jax.ShapeDtypeStruct where only the program is wanted.
     """
@@ -56,13 +72,15 @@ def trace(
     signature = _signature(fn)
     nums, names = _static(signature, nums, names, len(args))
     leaves = _leaves(signature, args, kwargs, nums, names)
-    shown = _check_names(signature, fn, public, kwargs)
+    known = list(signature.parameters) if signature else list(kwargs)
+    said = claims(public, owner or {}, known, getattr(fn, "__name__", "the function"))
+    levels = levels_of(said, [(parameter, path) for parameter, path, _ in leaves])
     arguments = []
-    for parameter, path, leaf in leaves:
-        is_public = parameter in shown
-        _check_leaf(path, leaf, is_public)
-        kind = jax.dtypes.result_type(leaf)
-        arguments.append(Argument(path, tuple(np.shape(leaf)), str(kind), is_public))
+    for (_, path, leaf), level in zip(leaves, levels, strict=True):
+        _check_leaf(path, leaf, level != SHARED)
+        kind, whose = jax.dtypes.result_type(leaf), "" if level in (PUBLIC, SHARED) else level
+        argument = Argument(path, tuple(np.shape(leaf)), str(kind), level == PUBLIC, whose)
+        arguments.append(replace(argument, held=argument.parameter in held))
     traced = jax.jit(fn, keep_unused=True, static_argnums=nums, static_argnames=names).trace(*args, **kwargs)
     lowered = traced.lower()
     outputs = tuple(
@@ -199,26 +217,6 @@ def _key(key: Any) -> str:
     return str(key)
 
 
-def _check_names(
-    signature: inspect.Signature | None,
-    fn: Callable[..., Any],
-    public: Sequence[str],
-    kwargs: Mapping[str, Any],
-) -> set[str]:
-    """The public parameters; an unknown one is an error."""
-    if isinstance(public, str):
-        raise InputError(f"public must be a tuple of parameter names: write public=('{public}',)")
-    known = list(signature.parameters) if signature else list(kwargs)
-    for name in public:
-        if name not in known:
-            where = getattr(fn, "__name__", "the function")
-            raise InputError(
-                f"public names '{name}', but the parameters of {where} are {', '.join(known) or 'unknown'}"
-                f"{nearest(name, known) if len(known) > 1 else ''}"
-            )
-    return set(public)
-
-
 def _check_static(name: str, value: Any) -> None:
     try:
         hash(value)
@@ -232,8 +230,8 @@ def _check_static(name: str, value: Any) -> None:
 _ARRAYS: tuple[type, ...] = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct, int, float, complex)
 
 
-def _check_leaf(path: str, leaf: Any, public: bool) -> None:
-    """Refuse what cannot be shared among the parties, naming the argument."""
+def _check_leaf(path: str, leaf: Any, plain: bool) -> None:
+    """Refuse what cannot be shared among the parties, naming the argument; `plain` ones may hold NaN."""
     try:
         kind = jax.dtypes.result_type(leaf)
     except (TypeError, ValueError):
@@ -252,7 +250,7 @@ def _check_leaf(path: str, leaf: Any, public: bool) -> None:
     shape: tuple[int, ...] = np.shape(leaf)  # type: ignore[arg-type]
     if 0 in shape:
         raise InputError(f"argument '{path}' is empty (shape {shape}): leave it out of the call")
-    if public or isinstance(leaf, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(kind, np.floating):
+    if plain or isinstance(leaf, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(kind, np.floating):
         return
     finite = np.isfinite(np.asarray(leaf, np.float64))
     if not finite.all():

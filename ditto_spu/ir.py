@@ -432,7 +432,13 @@ def set_string(op: Op, name: str, value: str) -> None:
 # --- cutting out and running ---
 
 
-def extract(chosen: Sequence[Op], inputs: Sequence[Value], outputs: Sequence[Value], name: str) -> str:
+def extract(
+    chosen: Sequence[Op],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    name: str,
+    debug_info: bool = False,
+) -> str:
     """The text of a module whose @main computes `outputs` from `inputs` by copies of `chosen`, in that order.
 
     Functions that the operations refer to (decompositions of composites) come along.
@@ -464,7 +470,7 @@ def extract(chosen: Sequence[Op], inputs: Sequence[Value], outputs: Sequence[Val
     ir.Operation.create("func.return", operands=results, loc=unknown, ip=ir.InsertionPoint(block))
     if chosen:
         _bring_functions(chosen[0], function, made)
-    return text(made)
+    return text(made, debug_info)
 
 
 def _bring_functions(inside: Op, function: Op, made: Module) -> None:
@@ -521,9 +527,8 @@ def erase_dead(block: Block) -> None:
 def is_effect(op: Op) -> bool:
     """Whether an operation does more than compute its results."""
     names = ("return", "custom_call", "send", "recv", "infeed", "outfeed", "call")
-    return any(each.name.partition(".")[2] in names for each in (op,)) or any(
-        each.name.partition(".")[2] in names[1:] for each in walk(op)
-    )
+    inside = any(each.name.partition(".")[2] in names[1:] for each in walk(op))
+    return inside or op.name.partition(".")[2] in names
 
 
 def prepare(source: str) -> None:

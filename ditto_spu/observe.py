@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu import ir
+from ditto_spu.front import program_of
 from ditto_spu.frontend import Traced
 from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
-from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.linearise import linearise
 from ditto_spu.passes.operations import kinds, op_name, rule_op
 from ditto_spu.passes.visibility import visibility
@@ -90,12 +90,12 @@ class Observer:
     """The fused program of a traced call, which returns every secret value that an operation makes."""
 
     def __init__(self, traced: Traced, config: Config) -> None:
-        module = linearise(fuse(ir.parse(traced.module_text), traced.public), traced.public)
+        self._program = program_of(traced)
+        module = linearise(self._program.module, self._program.public)
         if any(rule.approx in REPLACEMENTS for rule in config.rules):
-            module = approximate(assign(module, traced.public, config))
-        secret = visibility(module, traced.public)
+            module = approximate(assign(module, self._program.public, config))
+        secret = visibility(module, self._program.public)
         operations = ir.ops(ir.body(ir.main(module)))[:-1]
-        self._arguments = traced.arguments
         self._outputs: dict[ir.Value, int] = {}
         self._probes: list[_Probe] = []
         self._seen: dict[str, Any] = {}  # arguments of the last call
@@ -115,10 +115,11 @@ class Observer:
         """The number of the output that holds a value."""
         return self._outputs.setdefault(value, len(self._outputs))
 
-    def __call__(self, values: Sequence[Any]) -> dict[Place, Observed]:
+    def __call__(self, arrays: Sequence[Any]) -> dict[Place, Observed]:
         """What one call shows, by place; an argument that was in the last call too counts once."""
         found: dict[Place, Observed] = {}
-        for argument, value in zip(self._arguments, values, strict=True):
+        values = self._program.values(arrays)
+        for argument, value in zip(self._program.arguments, values, strict=True):
             if argument.public or not np.issubdtype(np.dtype(argument.dtype), np.floating):
                 continue
             if self._seen.get(argument.path) is not value:  # weights come with every call

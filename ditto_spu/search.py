@@ -16,11 +16,12 @@ from ditto_spu import ir
 from ditto_spu.api import ConfigSource, SecureFunction
 from ditto_spu.calibration import Calibration
 from ditto_spu.comparison import accuracy
-from ditto_spu.compiler import Lowered, compile_fused, front
+from ditto_spu.compiler import Lowered, compile_program
 from ditto_spu.config import load_config
 from ditto_spu.emulator import Emulator
 from ditto_spu.errors import ConfigError, DittoError, InputError, RangeWarning
 from ditto_spu.found import BASELINES, Found, Point, Sensitivity
+from ditto_spu.front import program_of
 from ditto_spu.kernel_errors import kernel_errors
 from ditto_spu.moves import Group, Move, groups, moves
 from ditto_spu.network.model import Network, parse_network, predicted_seconds
@@ -112,12 +113,13 @@ class _Search:
         self._say("calibrating")
         self.calibration: Calibration = function.with_config(start).calibrate(batches)
         calls = [function.traced_batch(batch) for batch in batches]
-        self._traced, self._batches = calls[0][0], [values for _, values in calls]
+        self._traced, arrays = calls[0][0], [each for _, each in calls]
         if any(each.arguments != self._traced.arguments for each, _ in calls):
             raise InputError("the batches of a search have equal shapes: pad them")
-        self._fused = front(self._traced)
-        self._linear = linearise(self._fused, self._traced.public)
-        self._expected = [ir.evaluate(self._traced.module_text, values) for values in self._batches]
+        self._program = program_of(self._traced)
+        self._linear = linearise(self._program.module, self._program.public)
+        self._batches = [self._program.values(each) for each in arrays]
+        self._expected = [ir.evaluate(self._traced.module_text, each) for each in arrays]
         self._budget, self._network, self._start = budget, network, start
         self._emulators: dict[str, Emulator] = {}
 
@@ -131,7 +133,7 @@ class _Search:
                 "MODEL --stage ranges --calibration FILE` and start from a configuration that does"
             )
         budget = self._budget or ErrorBudget(max=start.max_abs_error, mean=start.mean_abs_error)
-        base = assign(self._linear, self._traced.public, first[1].config)
+        base = assign(self._linear, self._program.public, first[1].config)
         chosen = groups(base, self._start)
         self._say("sensitivity")
         sensitivity = self._sensitivity(chosen, base)
@@ -206,7 +208,7 @@ class _Search:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RangeWarning)
-                lowered = compile_fused(self._traced, self._fused, config, name, False, calibration)
+                lowered = compile_program(self._traced, self._program, config, name, False, calibration)
         except (DittoError, ValueError):  # ValueError: a kernel that no plan serves
             return None
         report = lowered.cost_analysis()
@@ -236,7 +238,7 @@ class _Search:
         return point, lowered
 
     def _emulate(self, config: Config, errors: dict[tuple[str, str], float]) -> list[list[NDArray[Any]]]:
-        module = approximate(assign(self._linear, self._traced.public, config))
+        module = approximate(assign(self._linear, self._program.public, config))
         emulator = self._emulator(module)
         return [emulator.run(module, errors, values) for values in self._batches]
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +18,7 @@ from ditto_kernels.link import MemLink, Traffic
 from ditto_kernels.local import run_three
 from ditto_kernels.party import Party
 from ditto_kernels.ring import decode, encode
-from ditto_kernels.rss import Rss, share
+from ditto_kernels.rss import Known, Rss, share
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import StepRecord, execute, prepare
@@ -131,7 +132,7 @@ def hold(plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | N
     for place in places:
         entry = plan.inputs[place]
         parts = share_input(plan, entry, values[place], source)
-        shared[place] = [part.kept() if isinstance(part, Rss) else part for part in parts]
+        shared[place] = [part.kept() if isinstance(part, Rss) else Known(part) for part in parts]
     return Held(shared, secrets.token_hex(8))
 
 
@@ -139,6 +140,11 @@ def share_input(
     plan: Plan, entry: Input, value: Any, source: RandomBytes
 ) -> Sequence[Rss] | Sequence[NDArray[Any]]:
     """The three parties' parts of one input: shares of a secret one, a public one as it is."""
+    if isinstance(value, jax.ShapeDtypeStruct):
+        raise InputError(
+            f"'{entry.path}' cannot be shared: of it, or of what it is made of, only the shape is given; "
+            "pass arrays, or hold the arguments that parties have already"
+        )
     array, var, dealer = np.asarray(value), plan.vars[entry.var], plan.mask_dealer or 0
     if tuple(array.shape) != var.shape:
         raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {var.shape}")

@@ -28,7 +28,8 @@ class Kernel:
     cost(*specs, out=, **attributes) equals the counted traffic. error(*specs, out=, **attributes) bounds
     |result - reference| for inputs on the grid and within range. `elementwise`: elements do not interact.
     `along`: the attribute that names the one dimension along which they do. `all_deal`: all three parties
-    take part alike, so that the result is no masked sharing before `ahead.remask`.
+    take part alike, so that the result is no masked sharing before `ahead.remask`. `keeps_public`: a public
+    operand may be `Known`, of which prepared forms are kept.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Kernel:
     elementwise: bool = False
     along: str | None = None
     all_deal: bool = False
+    keeps_public: bool = False

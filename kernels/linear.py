@@ -11,12 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.additive import Additive, from_rss
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.multiply import finish, finish_cost, how_to_finish, symmetric
+from ditto_kernels.multiply import (
+    finish,
+    finish_additive,
+    finish_additive_cost,
+    finish_cost,
+    how_to_finish,
+    symmetric,
+)
 from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp, encode
-from ditto_kernels.rss import Rss
+from ditto_kernels.rss import Known, Rss
 from ditto_kernels.truncate import convert, convert_cost
 
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
@@ -178,22 +186,53 @@ def matmul(
 def matmul_public(
     party: Party,
     x: Rss,
-    w: Array,
+    w: Array | Known,
     out: Fxp,
     dims: Dimensions,
     weight_fraction_bits: int,
     public_left: bool = False,
+    range: float | None = None,
 ) -> Protocol[Rss]:
-    """dot_general of a shared and a public real tensor: local on every component, then a cast to `out`."""
-    ring = x.fxp.ring_bits
-    public = encode(w, Fxp(ring, weight_fraction_bits))
-    local = _int_dot if ring <= 32 else dot64
-    components = [
-        local(public, part, dims=dims) if public_left else local(part, public, dims=dims)
-        for part in (x.mine, x.next)
-    ]
-    product = Rss(components[0], components[1], Fxp(ring, x.fxp.fraction_bits + weight_fraction_bits))
-    return (yield from convert(party, product, out))
+    """dot_general of a shared and a public real tensor, truncated to `out`.
+
+    A and B multiply their 2-of-2 sharing of x, one product of matrices each; the dealer multiplies nothing.
+    `range`: declared |result|, which may make it cheaper. Range, error, cost: `multiply.finish_additive`,
+    and the rounding of the public tensor. Security: nothing is sent before the product is masked.
+    """
+    additive, fxp = from_rss(party, x), Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + weight_fraction_bits)
+    shape = result_shape(w.shape, x.shape, dims) if public_left else result_shape(x.shape, w.shape, dims)
+    share = additive.share
+    if share is not None and party.phase == "ahead" and not party.masked:
+        share = np.zeros(shape, x.fxp.dtype)  # what is dealt does not depend on the product
+    elif share is not None:
+        public = _encoded(w, Fxp(x.fxp.ring_bits, weight_fraction_bits))
+        local = _int_dot if x.fxp.ring_bits <= 32 else dot64
+        share = np.asarray(
+            local(public, share, dims=dims) if public_left else local(share, public, dims=dims)
+        )
+    landing = _landing(fxp, out)
+    result = yield from finish_additive(party, Additive(share, shape, fxp), landing, symmetric(range))
+    return (yield from convert(party.at("out"), result, out))
+
+
+def _landing(product: Fxp, out: Fxp) -> Fxp:
+    """Where the product is finished: `out`, or what comes nearest in the ring of the product."""
+    if out.ring_bits <= product.ring_bits and out.fraction_bits <= product.fraction_bits:
+        dropped = product.fraction_bits - out.fraction_bits
+        if out.ring_bits == product.ring_bits or out.ring_bits <= product.ring_bits - dropped:
+            return out
+    return Fxp(product.ring_bits, min(out.fraction_bits, product.fraction_bits))
+
+
+def _encoded(w: Array | Known, fxp: Fxp) -> Array:
+    """A public operand as ring elements, kept if it serves many calls."""
+    if not isinstance(w, Known):
+        return encode(w, fxp)
+    if fxp not in w.prepared:
+        elements_ = encode(w.value, fxp)
+        w.prepared[fxp] = jnp.asarray(elements_) if fxp.ring_bits <= 32 else elements_
+    kept: Array = w.prepared[fxp]
+    return kept
 
 
 def _matmul_reference(x: Array, w: Array, dims: Dimensions, **_: Any) -> NDArray[Any]:
@@ -210,11 +249,21 @@ def _matmul_cost(x: Spec, w: Spec, out: Fxp, dims: Dimensions, range: float | No
 
 
 def _matmul_public_cost(
-    x: Spec, w: Spec, out: Fxp, dims: Dimensions, weight_fraction_bits: int, public_left: bool = False
+    x: Spec,
+    w: Spec,
+    out: Fxp,
+    dims: Dimensions,
+    weight_fraction_bits: int,
+    public_left: bool = False,
+    range: float | None = None,
 ) -> Cost:
     assert x.fxp is not None
     shape = result_shape(w.shape, x.shape, dims) if public_left else result_shape(x.shape, w.shape, dims)
-    return convert_cost(shape, Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + weight_fraction_bits), out)
+    product = Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + weight_fraction_bits)
+    landing, count = _landing(product, out), elements(shape)
+    dropped = product.fraction_bits - landing.fraction_bits
+    finished = finish_additive_cost(count, product.ring_bits, dropped, landing, symmetric(range))
+    return finished + convert_cost(shape, landing, out)
 
 
 def _product_error(x: Spec, w: Spec, out: Fxp, **_: Any) -> float:
@@ -232,5 +281,11 @@ MATMUL = Kernel(
     "matmul", matmul, _matmul_reference, _matmul_cost, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1"
 )
 MATMUL_PUBLIC = Kernel(
-    "matmul_public", matmul_public, _matmul_reference, _matmul_public_cost, _public_error, "ABY3 (2018), 5.1"
+    "matmul_public",
+    matmul_public,
+    _matmul_reference,
+    _matmul_public_cost,
+    _public_error,
+    "ABY3 (2018), 5.1",
+    keeps_public=True,
 )

@@ -49,6 +49,29 @@ class Rss:
         return replace(self, prepared={})
 
 
+@dataclass(frozen=True)
+class Known:
+    """A public tensor that serves many calls, such as public weights; kernels keep prepared forms of it."""
+
+    value: Array
+    prepared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.value.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.value.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.value.nbytes)
+
+    def __array__(self, dtype: Any = None) -> NDArray[Any]:
+        return np.asarray(self.value, dtype)
+
+
 def share(elements: NDArray[Any], fxp: Fxp, random_bytes: Any, dealer: int = 0) -> tuple[Rss, Rss, Rss]:
     """Split ring elements into three parts (client side). `random_bytes(n)` is a cryptographic source.
 

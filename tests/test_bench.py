@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 
 from bench import fm32, linear_case, sides
+from bench.embedding_case import embedding_lines, embedding_rows
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_cases import kernel_cases
 from bench.kernel_table import kernel_rows, kernel_table
+from bench.marill_case import marill_lines, marill_rows
 from bench.plots import write_plots
 from bench.rows import table
 from ditto_kernels import KERNELS
@@ -178,3 +180,19 @@ def test_bare_products_are_those_of_the_plan():
     assert linear_case._bare(products) > 0
     row = {"config": "ditto", "seconds": 0.1, "bare_seconds": 0.2, "ratio": 0.5}
     assert "0.50 times the 0.2000 s of bare" in linear_case.linear_lines([row])[0]
+
+
+def test_marills_recipe_in_small():
+    rows = marill_rows("ditto", 1, lambda _: None, small=True)
+    assert [row["side"] for row in rows][:4] == ["all secret", "frozen", "frozen, LoRA", "recipe"]
+    assert all(row["max_abs_error"] < 0.03 for row in rows)
+    curve = {row["frozen"]: row["bytes_ratio"] for row in rows if row["side"] == "recipe"}
+    assert list(curve) == [2, 0, 1, 3] and curve[0] < curve[1] < curve[2] < curve[3]
+    assert curve[2] > 2 and len(marill_lines(rows)) == len(rows)
+
+
+def test_embeddings_in_small():
+    rows = embedding_rows("ditto", 1, lambda _: None, small=True)
+    own, hidden, _ = rows
+    assert own["upload_bytes"] == 6 * 4 * 4 * 50 and hidden["upload_bytes"] == 6 * 8 * 4
+    assert all(row["max_abs_error"] < 0.001 for row in rows) and len(embedding_lines(rows)) == 3

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ditto_spu.errors import InputError
-from ditto_spu.models import MODELS, minilm, named_model
+from ditto_spu.models import MODELS, marill, minilm, named_model
 from ditto_spu.models.sentences import QUERY, SENTENCES, VARIED
 
 SHAPES = {
@@ -25,7 +25,10 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", [*SHAPES, pytest.param("bert-base", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [*SHAPES, *(pytest.param(name, marks=pytest.mark.slow) for name in ("bert-base", "bert-base-marill"))],
+)
 def test_builds_and_runs(name: str) -> None:
     program = named_model(name).build()
     assert set(program.public) <= set(inspect.signature(program.fn).parameters)
@@ -46,6 +49,15 @@ def test_builds_are_reproducible() -> None:
 def test_listing_models_loads_no_model_library() -> None:
     check = "import sys, ditto_spu.models; sys.exit(bool({'flax', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"layers": 2, "frozen": 2}, "of 2 layers 2 cannot be frozen"), ({"heads": 5}, "5 heads do not divide")],
+)
+def test_impossible_recipes(options: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        marill.encoder(**options)
 
 
 def test_unknown_model() -> None:

@@ -12,9 +12,9 @@ import ditto_spu as ditto
 from ditto_spu.api import SecureFunction
 from ditto_spu.calibration import Calibration
 from ditto_spu.comparison import accuracy
-from ditto_spu.compiler import front
 from ditto_spu.emulator import Emulator
 from ditto_spu.errors import ConfigError, InputError
+from ditto_spu.front import program_of
 from ditto_spu.kernel_errors import kernel_errors
 from ditto_spu.models import named_model
 from ditto_spu.moves import groups, pattern
@@ -134,7 +134,7 @@ def test_wrong_searches(call, error, message):
 def assigned(config):
     function = SecureFunction(layers, config=config)
     traced, values = function.traced_batch(ARGS)
-    linear = linearise(front(traced), traced.public)
+    linear = linearise(program_of(traced).module, traced.public)
     return approximate(assign(linear, traced.public, function.lower(*ARGS).config)), values, function
 
 

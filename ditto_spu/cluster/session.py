@@ -18,7 +18,7 @@ from ditto_kernels.ahead import in_phase
 from ditto_kernels.link import LinkError
 from ditto_kernels.party import Party
 from ditto_kernels.prg import PairKeys, Randomness
-from ditto_kernels.rss import Rss
+from ditto_kernels.rss import Known, Rss
 from ditto_spu.cluster.config import Cluster
 from ditto_spu.cluster.dealt import Material, Materials, Parts, deal, member
 from ditto_spu.cluster.metrics import Metrics
@@ -140,7 +140,7 @@ class Session:
             self._store.check_room(name, call.nbytes)
             agreed.update(call=call)
         (parts,) = receive_inputs(call, self._link.rank, self._port, self._timeouts.message)
-        kept = {place: part.kept() if isinstance(part, Rss) else part for place, part in parts.items()}
+        kept = {place: part.kept() if isinstance(part, Rss) else Known(part) for place, part in parts.items()}
         self._together("held", digest_of_public([parts]))
         self._store.add_weights(name, Weights(self._client, plan.hash(), tuple(users), token, kept))
         self._port.channel.send("held", {"name": name})

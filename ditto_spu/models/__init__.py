@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ditto_spu.errors import InputError, nearest
-from ditto_spu.models import bert, classifier, minilm, single_ops
+from ditto_spu.models import bert, classifier, marill, minilm, single_ops
 from ditto_spu.models.named import NamedModel, Program
 
 __all__ = ["MODELS", "NamedModel", "Program", "named_model"]
@@ -25,6 +25,12 @@ MODELS = {
         ),
         NamedModel(
             "bert-tiny", "2 layers of width 32 with embeddings and padding, for tests", bert.tiny, _HF
+        ),
+        NamedModel(
+            "bert-base-marill",
+            "bert-base with 6 frozen layers, LoRA, 3 heads",
+            marill.base,
+            f"{_HF}, adapters",
         ),
         NamedModel("gelu", "exact GeLU of [128, 3072]", single_ops.gelu, _BERT_SIZES),
         NamedModel(

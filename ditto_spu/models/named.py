@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Program:
-    """`fn(*args)` is the plaintext model; `public` names the arguments that are not secret.
+    """`fn(*args)` is the plaintext model; `public` and `owner` are as in `secure`.
 
     The first `weights` arguments are the model's: a server holds them for all requests. `examples` are
     arguments of other calls, of the same shapes.
@@ -21,6 +21,7 @@ class Program:
     public: tuple[str, ...] = ()
     weights: int = 0
     examples: tuple[tuple[Any, ...], ...] = ()
+    owner: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def calls(self) -> tuple[tuple[Any, ...], ...]:

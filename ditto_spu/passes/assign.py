@@ -9,6 +9,7 @@ result), `ditto.natural` (of the result before its cast: a product has the fract
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +43,7 @@ class _State:
     )  # layout of an unfixed argument -> the argument
     wants: dict[ir.Value, Fxp | None] = field(default_factory=dict)
     kinds: dict[ir.Op, str] = field(default_factory=dict)
+    binary: set[ir.Value] = field(default_factory=set)  # arguments of zeros and ones
     used: set[int] = field(default_factory=set)
     paths: set[str] = field(default_factory=set)
     chosen: dict[ir.Op, Choice] = field(default_factory=dict)  # by an error limit
@@ -65,18 +67,37 @@ def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Modu
     state.kinds = kinds(operations[:-1], lambda value: state.secret[value])
     for op in reversed(operations[:-1]):
         _want(state, op)
-    for argument in ir.arguments(module):
+    binary = (ir.attribute(ir.main(module), "ditto.binary") or "").split(",")
+    lines = (ir.attribute(ir.main(module), "ditto.prepared") or "").split("\n")
+    prepared = {int(place): tuple(rest) for line in lines if line for place, *rest in [line.split(" ", 2)]}
+    for place, argument in enumerate(ir.arguments(module)):
+        if str(place) in binary:
+            state.binary.add(argument)
         if state.secret[argument]:
             floating = ir.is_float(argument)
             state.formats[argument] = None if floating else INTEGER
+            if floating and place in prepared:
+                state.formats[argument] = _ruled(state, *prepared[place])
             state.roots[argument] = argument
     for op in operations[:-1]:
         if state.kinds[op] not in ("public", "inner"):
             _decide(state, op)
     _finish_arguments(state, module)
+    hoisted = (ir.attribute(ir.main(module), "ditto.hoisted") or "").split("\n")
+    state.used |= {  # by what owners do in plaintext, which needs no format
+        place
+        for place, rule in enumerate(config.rules)
+        if any(rule.path is None or re.fullmatch(rule.path, path) for path in hoisted if path)
+    }
     config.refuse_unused_rules(state.used, sorted(state.paths))
     ir.verify(module)
     return module
+
+
+def _ruled(state: _State, op: str, path: str) -> Fxp | None:
+    """The format that a rule for this path gives to what its owner computes in plaintext."""
+    rules = (rule for rule in state.config.rules if rule.path is not None and rule.matches(op, path))
+    return next((rule.format for rule in rules if rule.format is not None), None)
 
 
 def _choice(state: _State, op: ir.Op) -> Choice:
@@ -243,13 +264,17 @@ def _decide_product(state: _State, op: ir.Op, kind: str, choice: Choice, default
     path = ir.path_of(op)
     asked = choice.operand or state.config.default_format
     weight = state.choose("weight" if kind == "matmul" else "input", path)
+    wishes = {right: weight.format if kind == "matmul" else asked, left: asked}
+    if kind == "matmul" and left in state.binary:  # one-hot rows: exact, unless a range makes rounding cheap
+        wishes = {left: Fxp(32, 0), right: _table_format(weight.format if choice.range else default)}
     formats: dict[ir.Value, Fxp] = {}
-    for value, wish in ((left, asked), (right, weight.format if kind == "matmul" else asked)):
+    for value in (left, right):
         if state.secret[value]:
-            known = _current(state, value, wish)
+            known = _current(state, value, wishes[value])
             if value in formats:
                 continue
-            formats[value] = choice.operand or known if value == left else known
+            own = choice.operand if value == left and value not in state.binary else None
+            formats[value] = own or known
     ring = max([32, default.ring_bits, *(f.ring_bits for f in formats.values())])
     if kind == "multiply" and choice.range is None:
         ring = 64  # nobody promises that the product, with the fraction bits of both, fits a narrow ring

@@ -29,6 +29,12 @@ def is_integral(value: ir.Value) -> bool:
     return maker is not None and maker.name == "stablehlo.convert" and not ir.is_float(maker.operands[0])
 
 
+def is_binary(value: ir.Value) -> bool:
+    """Whether every element is 0 or 1: a converted boolean, perhaps rearranged."""
+    maker = source(value)
+    return maker is not None and maker.name == "stablehlo.convert" and ir.element(maker.operands[0]) == "i1"
+
+
 def power_of_two(constant: np.ndarray) -> int | None:
     """The exponent, if every element is the same positive power of two."""
     first = float(constant.reshape(-1)[0])

@@ -228,6 +228,7 @@ def _matmul_call(
         ("dims", dims),
         ("weight_fraction_bits", factor.fraction_bits),
         ("public_left", public_left),
+        *_declared(op),
     )
     return "matmul_public", attributes, operands[::-1] if public_left else operands
 

@@ -93,6 +93,17 @@ def test_one_owner_gives_weights_another_client_the_data(alice, bob):
         assert bob.run(blind, x, weights="model").outputs["y"] == pytest.approx(expected(x=x), abs=0.01)
 
 
+def test_owners_need_their_own_arguments_alone(alice, bob):
+    owned = secure(lambda w, x: (jax.numpy.exp(x) @ (w @ w.T)).sum(0), owner={"w": "server", "x": "client"})
+    w, shapes = W[:4], [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in (W[:4], X)]
+    alice.upload(owned.hold(w=w), x=shapes[1], name="owned", users=["bob"])
+    found = bob.run(owned.hold(w=shapes[0]), X, weights="owned")
+    assert found.outputs == pytest.approx((np.exp(X) @ (w @ w.T)).sum(0), abs=0.02)
+    assert [row.kind for row in found.report.rows if row.rounds] == ["matmul"]
+    with pytest.raises(InputError, match=r"cannot be shared.*only the shape"):
+        bob.run(owned, shapes[0], X)
+
+
 def test_held_arguments_are_uploaded_once(alice, monkeypatch):
     uploads = []
     upload = type(alice)._upload

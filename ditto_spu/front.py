@@ -1,0 +1,12 @@
+"""The passes before any choice of formats: from a traced call to what the parties compute."""
+
+from ditto_spu import ir
+from ditto_spu.frontend import Traced
+from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.hoist import hoist
+from ditto_spu.preparation import Program
+
+
+def program_of(traced: Traced) -> Program:
+    """Patterns as composites, and every owner's work taken out."""
+    return hoist(fuse(ir.parse(traced.module_text), traced.public), traced.arguments)

@@ -1,0 +1,36 @@
+"""Look-ups by an owner's own ids in a table that it does not have: one-hot rows times the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from ditto_spu import ir
+from ditto_spu.owners import PUBLIC, SHARED
+
+
+def own_lookups(module: ir.Module, levels: Callable[[], Callable[[ir.Value], str]]) -> None:
+    """Rewrite in place every embedding of ids that one owner has and of a table that it has not.
+
+    The one-hot rows are the owner's work; what parties do is a product of matrices, exact in ring 32.
+    """
+    for op in ir.ops(ir.body(ir.main(module)))[:-1]:
+        if ir.composite_name(op) != "ditto.embedding":
+            continue
+        table, ids = op.operands
+        level = levels()  # anew: the last rewriting made values
+        if level(ids) in (PUBLIC, SHARED) or level(table) in (PUBLIC, level(ids)):
+            continue
+        (rows,) = ir.emit(_product, [table, ids], op, op.location)
+        ir.replace_all_uses(op.results[0], rows)
+        op.erase()
+    ir.run_passes(module, "cse,symbol-dce")
+
+
+def _product(table: jax.Array, ids: jax.Array) -> jax.Array:
+    """table[ids]; ids outside the table take the nearest row, as in the composite's decomposition."""
+    rows = jnp.clip(ids, 0, table.shape[0] - 1)[..., None]
+    one_hot = (rows == jnp.arange(table.shape[0], dtype=rows.dtype)).astype(table.dtype)
+    return jnp.tensordot(one_hot, table, axes=1)

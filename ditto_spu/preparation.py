@@ -1,0 +1,137 @@
+"""What owners do before sharing: programs in plaintext, each on one owner's arrays and public ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ditto_spu import ir
+from ditto_spu.errors import InputError
+from ditto_spu.frontend import Argument
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Operations that one owner runs; `inputs` are places of the call's arrays, `outputs` of the plan's.
+
+    `operations` are (path, name) of what was hoisted, public work that it repeats left out.
+    """
+
+    owner: str
+    text: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    operations: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A fused module for three parties, its arguments, and how owners make them of a call's arrays.
+
+    fused: text of the module before owners took their part.
+    call: the call's arrays. sources: for each argument of the module the places of those it is made of.
+    """
+
+    module: ir.Module
+    fused: str
+    call: tuple[Argument, ...]
+    arguments: tuple[Argument, ...]
+    sources: tuple[tuple[int, ...], ...]
+    preparations: tuple[Preparation, ...] = ()
+
+    @property
+    def public(self) -> tuple[bool, ...]:
+        """Which arguments are public."""
+        return tuple(each.public for each in self.arguments)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(each.path for each in self.arguments)
+
+    def as_text(self) -> str:
+        """StableHLO of what each owner runs, and of what is left to the parties."""
+        parts = [f"// {each.owner}, in plaintext\n{each.text}" for each in self.preparations]
+        return "\n".join([*parts, f"// the parties\n{ir.text(self.module, debug_info=True)}"])
+
+    def held(self, parameters: Collection[str]) -> tuple[int, ...]:
+        """The places of arguments that are made of these parameters of the call alone."""
+        return tuple(
+            place
+            for place, sources in enumerate(self.sources)
+            if all(self.call[each].parameter in parameters for each in sources)
+        )
+
+    def values(self, arrays: Sequence[Any], leave_out: Collection[int] = ()) -> list[Any]:
+        """The module's arguments from the call's arrays: every owner runs its programs.
+
+        Those at the places `leave_out`, and those of which only shapes are known, are jax.ShapeDtypeStructs.
+        InputError if an owner's array, or what it makes of it, holds NaN or infinity.
+        """
+        values: list[Any] = [
+            _described(argument) if argument.owner and place in leave_out else None
+            for place, argument in enumerate(self.arguments)
+        ]
+        for preparation in self.preparations:
+            inputs = [arrays[each] for each in preparation.inputs]
+            unknown = any(isinstance(each, jax.ShapeDtypeStruct) for each in inputs)
+            if unknown or (leave_out and set(preparation.outputs) <= set(leave_out)):
+                made: Sequence[Any] = [_described(self.arguments[each]) for each in preparation.outputs]
+            else:
+                self._check(preparation, arrays)
+                made = ir.evaluate(preparation.text, inputs)
+            for place, value in zip(preparation.outputs, made, strict=True):
+                values[place] = value
+        for place, (argument, sources) in enumerate(zip(self.arguments, self.sources, strict=True)):
+            if values[place] is None:
+                values[place] = arrays[sources[0]]
+            if argument.owner:
+                _require_finite(argument, values[place])
+        return values
+
+    def _check(self, preparation: Preparation, arrays: Sequence[Any]) -> None:
+        for place in preparation.inputs:
+            argument = self.call[place]
+            if np.shape(arrays[place]) != argument.shape:
+                raise InputError(
+                    f"argument '{argument.path}' has shape {np.shape(arrays[place])}, but was compiled for "
+                    f"{argument.shape}"
+                )
+
+
+class Prepared:
+    """What owners made of held arguments: once for each program."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Program, dict[int, Any]]] = {}
+
+    def values(self, program: Program, arrays: Sequence[Any], holding: Collection[str]) -> list[Any]:
+        """`program.values(arrays)`, where those of the parameters in `holding` are made at the first call."""
+        held = program.held(holding) if program.preparations else ()
+        if not held:
+            return program.values(arrays)
+        _, known = self._made.get(id(program), (program, {}))
+        values = program.values(arrays, leave_out=known)
+        for place, value in known.items():
+            values[place] = value
+        self._made[id(program)] = program, {place: values[place] for place in held}
+        return values
+
+
+def _described(argument: Argument) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(argument.shape, argument.dtype)
+
+
+def _require_finite(argument: Argument, value: Any) -> None:
+    if isinstance(value, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(value.dtype, np.floating):
+        return
+    finite = np.isfinite(np.asarray(value))
+    if not finite.all():
+        index = [int(each) for each in np.argwhere(~finite)[0]]
+        raise InputError(
+            f"'{argument.path}', which {argument.owner} was to share, holds NaN or infinity (first at "
+            f"{index}), which fixed point cannot represent: replace it by a finite number"
+        )

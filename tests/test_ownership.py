@@ -1,0 +1,142 @@
+"""`secure(owner=...)` end to end: values, held arguments, modes, reports, and what it refuses."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ditto_spu as ditto
+from ditto_kernels.rss import Rss
+from ditto_spu.errors import InputError, RangeError
+from ditto_spu.models import bert, marill
+from ditto_spu.simulate import share_input
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((4, 6)).astype(np.float32)
+W = RNG.standard_normal((6, 6)).astype(np.float32)
+OWNER = {"w": "server", "x": "client"}
+
+
+def model(w, x):
+    return jnp.tanh(jnp.exp(x * 0.1) @ (w @ w.T))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    program = bert.tiny()
+    function = ditto.secure(
+        program.fn, public=program.public, owner={"params": "server", "ids": "client"}, checked=True
+    )
+    return program, function, np.asarray(program.fn(*program.args))
+
+
+def test_bert_with_ids_of_the_client_and_weights_of_the_server(tiny):
+    program, function, expected = tiny
+    np.testing.assert_allclose(function(*program.args), expected, atol=0.03)
+    lowered = function.lower(*program.args)
+    emulated = lowered.emulate(jax.tree_util.tree_leaves((program.args, {})))[0]
+    np.testing.assert_allclose(emulated, expected, atol=0.03)
+    kinds = {row.kind for row in lowered.cost_analysis().rows}
+    assert "embedding" not in kinds
+    (one_hot,) = [each for each in lowered.ownership().shares if each.owner == "client"]
+    assert one_hot.format == "fxp32.0" and one_hot.made_of == ("ids",)
+
+
+def test_the_one_hot_product_is_exact(tiny):
+    program, function, _ = tiny
+    plan = function.lower(*program.args).plan
+    rows = next(step for step in plan.steps if step.path.endswith("word_embeddings"))
+    assert rows.kernel == "matmul" and str(plan.vars[rows.outputs[0]].fxp) == "fxp32.11"
+    assert "1 computes" not in str(function.lower(*program.args).ownership())
+
+
+def test_only_public_inputs_reach_the_parties_in_the_clear(tiny):
+    program, function, _ = tiny
+    call = function.call(*program.args)
+    plan = call.lowered.plan
+    for entry, value in zip(plan.inputs, call.values, strict=True):
+        parts = share_input(plan, entry, value, np.random.default_rng(0).bytes)
+        assert entry.path == "mask" or all(isinstance(each, Rss) for each in parts), entry.path
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_held_arguments_are_prepared_once(masked, monkeypatch):
+    calls = []
+    real = ditto.api.Prepared.values
+    monkeypatch.setattr(ditto.api.Prepared, "values", lambda *each: calls.append(real(*each)) or calls[-1])
+    function = ditto.secure(model, owner=OWNER, masked=masked).hold(w=W)
+    for x in (X, 2 * X):
+        np.testing.assert_allclose(function(x), model(W, x), atol=0.02)
+    places = function.call(X).held
+    assert places and all(calls[0][place] is calls[1][place] for place in places)
+    material = function.precompute(jax.ShapeDtypeStruct(X.shape, X.dtype))
+    np.testing.assert_allclose(function.run(X, material=material).outputs, model(W, X), atol=0.02)
+
+
+def test_what_was_hoisted_and_saved_is_told():
+    lowered = ditto.secure(model, owner=OWNER).lower(W, X)
+    found = lowered.ownership()
+    assert found.hoisted["server"]["dot_general"] == 1 and found.hoisted["client"]["exponential"] == 1
+    assert found.megabytes < found.megabytes_without and found.steps < found.steps_without
+    text = lowered.as_text("owners")
+    assert "client computes 2 operations in plaintext (1 multiply, 1 exponential)" in text
+    assert "// server, in plaintext" in text and "// the parties" in text
+    assert "stablehlo.exponential" in text
+
+
+def test_a_rule_for_what_an_owner_computes_is_no_unused_rule():
+    def scoped(w, x):
+        with jax.named_scope("early"):
+            x = jnp.tanh(x)
+        return x @ w
+
+    config = {"default": "fxp32.12", "rule": [{"path": "early", "op": "tanh", "format": "fxp32.14"}]}
+    function = ditto.secure(scoped, config=config, owner=OWNER)
+    np.testing.assert_allclose(function(W, X), scoped(W, X), atol=0.02)
+    assert "fxp32.14[4,6]  client:early/tanh" in function.lower(W, X).as_text("plan")
+
+
+def test_calibration_sees_what_the_parties_compute():
+    function = ditto.secure(model, owner=OWNER)
+    calibration = function.calibrate([(W, X)])
+    assert {op for _, op in calibration.values} == {"input", "matmul", "tanh"}
+    np.testing.assert_allclose(function.with_calibration(calibration)(W, X), model(W, X), atol=0.02)
+
+
+def test_frozen_layers_and_adapters():
+    program = marill.tiny()
+    function = ditto.secure(program.fn, public=program.public, owner=program.owner, checked=True)
+    served = function.hold(**program.held)
+    np.testing.assert_allclose(served(*program.inputs), program.fn(*program.args), atol=0.03)
+    lowered = served.lower(*program.inputs)
+    kernels = [row.kind for row in lowered.cost_analysis().rows]
+    assert kernels.count("softmax") == 1 and "matmul_public" in kernels
+    frozen, tuned = lowered.ownership().hoisted["client"], lowered.ownership().hoisted["server"]
+    assert frozen["softmax"] == 1 and tuned["dot_general"] == 2
+    plain = np.asarray(program.fn(program.args[0], {}, program.args[2]))
+    assert np.abs(plain - np.asarray(program.fn(*program.args))).max() > 1e-3, "adapters matter"
+
+
+@pytest.mark.parametrize(
+    ("fn", "error", "message"),
+    [
+        (lambda w, x: jnp.log(x - 100) @ w, InputError, "'client:log', which client was to share, holds NaN"),
+        (lambda w, x: jnp.exp(x + 60) @ w, RangeError, "secret argument 'client:exponential': magnitude"),
+    ],
+)
+def test_what_an_owner_makes_must_fit(fn, error, message):
+    with pytest.raises(error, match=message):
+        ditto.secure(fn, owner=OWNER)(W, X)
+
+
+def test_nan_where_the_owner_passes_it_on_is_refused():
+    with pytest.raises(InputError, match=r"'x', which client was to share, holds NaN.*\[0, 0\]"):
+        ditto.secure(lambda w, x: x @ w, owner=OWNER)(W, X * np.nan)
+
+
+def test_an_array_known_by_shape_alone_cannot_be_shared():
+    function = ditto.secure(model, owner=OWNER)
+    with pytest.raises(InputError, match=r"'client:exponential' cannot be shared.*only the shape is given"):
+        function(W, jax.ShapeDtypeStruct(X.shape, X.dtype))
