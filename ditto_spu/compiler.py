@@ -88,10 +88,10 @@ def compile_fused(
 ) -> Lowered:
     """The passes from `front` on: a search runs them many times."""
     linear = linearise(fused, traced.public)
-    assigned = assign(linear, traced.public, config)
+    assigned = assign(linear, traced.public, config, traced.formats)
     if calibration is not None:
         config = supply(config, assigned, calibration)
-        assigned = assign(linear, traced.public, config)
+        assigned = assign(linear, traced.public, config, traced.formats)
     cast = insert_casts(approximate(assigned))
     verify(cast, traced.public)
     paths = [each.path for each in traced.arguments]

@@ -6,8 +6,9 @@ parties run alike, whose results are masked anew.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from ditto_kernels import KERNELS
 from ditto_kernels.ahead import remask
 from ditto_kernels.link import Link, Traffic
 from ditto_kernels.multiply import zero_share
-from ditto_kernels.party import Party, parallel, run
+from ditto_kernels.party import Heavy, Party, parallel, run
 from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import encode
 from ditto_kernels.rss import Rss
@@ -35,6 +36,7 @@ from ditto_spu.plan import (
     Step,
     Var,
     kind,
+    used,
 )
 
 Value = Rss | NDArray[Any]
@@ -61,6 +63,9 @@ class StepRecord:
 
 Observer = Callable[[int, Step, Sequence[Value]], None]
 
+SIDE_BY_SIDE = 1 << 21  # multiplications from which parties of one process begin a stage at the same time
+ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
+
 
 def prepare(plan: Plan) -> None:
     """Compile the local steps once, before three parties would each do it."""
@@ -85,6 +90,23 @@ def execute(
     known: of the dealer of masked shares, what it computed ahead: its parts of outputs and of operands that
     it needs online.
     """
+    return run(link, executing(plan, party, link, inputs, spu, observe, known))
+
+
+def executing(
+    plan: Plan,
+    party: Party,
+    link: Link,
+    inputs: Sequence[Value],
+    spu: SpuRunner | None = None,
+    observe: Observer | None = None,
+    known: Mapping[int, Value] | None = None,
+    keep: Collection[int] = (),
+) -> ShareProtocol[tuple[list[Value], list[StepRecord]]]:
+    """`execute` as a protocol, for whoever drives it; it reads counts off the link, and SPU's steps block.
+
+    keep: places of outputs that stay at the parties, as the shares they are.
+    """
     party = as_planned(plan, party)
     env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
     env.update(known or {})
@@ -95,7 +117,7 @@ def execute(
         before, started = link.traffic(), time.perf_counter()
         active = tuple(number for number in stage if not away or joint(plan.steps[number]))
         try:
-            results, sent = _run_stage(active, plan, party, link, env, spu) if active else ([], [])
+            results, sent = (yield from _stage(active, plan, party, env, spu)) if active else ([], [])
         except (ValueError, FloatingPointError) as error:
             names = ", ".join(f"step {number} ({kind(plan.steps[number])})" for number in stage)
             raise PartyError(f"{names} at '{plan.steps[stage[0]].path}': {error}") from error
@@ -109,7 +131,11 @@ def execute(
                 observe(number, plan.steps[number], values)
         for var in released:
             env.pop(var, None)  # known ones too: each is needed up to its last use
-    return [reveal(party.at(f"output{place}"), env[var]) for place, var in enumerate(plan.outputs)], records
+    outputs = [
+        env[var] if place in keep else reveal(party.at(f"output{place}"), env[var])
+        for place, var in enumerate(plan.outputs)
+    ]
+    return outputs, records
 
 
 def as_planned(plan: Plan, party: Party) -> Party:
@@ -167,23 +193,27 @@ def _counted(protocol: ShareProtocol[Any], sent: _Sent) -> ShareProtocol[Any]:
         received = yield step
 
 
-def _run_stage(
+def _stage(
     stage: tuple[int, ...],
     plan: Plan,
     party: Party,
-    link: Link,
     env: dict[int, Value],
     spu: SpuRunner | None,
-) -> tuple[list[Sequence[Value]], list[_Sent]]:
+) -> ShareProtocol[tuple[list[Sequence[Value]], list[_Sent]]]:
     """Results and bytes of the steps of one stage."""
     sent = [_Sent() for _ in stage]
     step = plan.steps[stage[0]]
+    first, later = _work(plan, stage)
+    if first > SIDE_BY_SIDE:
+        yield Heavy()
     if isinstance(step, KernelStep):
         protocols = [
             _counted(kernel_protocol(plan, number, party, env), count)
             for number, count in zip(stage, sent, strict=True)
         ]
-        return [[result] for result in run(link, parallel(*protocols))], sent
+        together = parallel(*protocols)
+        results = yield from (_heavy(together) if later > SIDE_BY_SIDE else together)
+        return [[result] for result in results], sent
     if isinstance(step, LocalStep):
         return [linear(step, plan, party.rank, env)], sent
     if isinstance(step, PublicStep):
@@ -195,8 +225,36 @@ def _run_stage(
     results = spu.run_step(step.text, [env[var] for var in step.inputs], kinds, outputs)
     if plan.masked:
         mine = party.at(f"step{stage[0]}")
-        results = run(link, parallel(*(remask(mine.at(str(i)), each) for i, each in enumerate(results))))
+        results = yield from parallel(*(remask(mine.at(str(i)), each) for i, each in enumerate(results)))
     return [results], sent
+
+
+def _work(plan: Plan, stage: tuple[int, ...]) -> tuple[int, int]:
+    """Roughly how many multiplications a stage begins with at each party, and does between rounds."""
+    first, later = 0, 0
+    for number in stage:
+        step = plan.steps[number]
+        sizes = [math.prod(plan.vars[var].shape) for var in (*used(step), *step.outputs)]
+        if isinstance(step, KernelStep) and step.kernel in ("matmul", "matmul_public"):
+            first += math.isqrt(math.prod(sizes))
+            later += ELEMENT * sizes[-1]
+        elif isinstance(step, KernelStep):
+            first += ELEMENT * max(sizes)
+            later += ELEMENT * max(sizes)
+        else:
+            first += max(sizes)
+    return first, later
+
+
+def _heavy(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:
+    """The same protocol, with much work after every round."""
+    received: list[NDArray[Any]] | None = None
+    while True:
+        try:
+            step = next(protocol) if received is None else protocol.send(received)
+        except StopIteration as stop:
+            return stop.value
+        received = yield Heavy(step.sends, step.receives)
 
 
 def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Value]) -> ShareProtocol[Any]:

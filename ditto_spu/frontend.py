@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
 
@@ -20,6 +21,7 @@ class Argument:
     shape: tuple[int, ...]
     dtype: str
     public: bool
+    fxp: Fxp | None = None  # of one that is in shares already
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Traced:
     def public(self) -> tuple[bool, ...]:
         """Which arguments of @main are public."""
         return tuple(each.public for each in self.arguments)
+
+    @property
+    def formats(self) -> tuple[tuple[str, Fxp | None], ...]:
+        """Path of each argument, and the format it has already."""
+        return tuple((each.path, each.fxp) for each in self.arguments)
 
 
 def trace(

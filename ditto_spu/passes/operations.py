@@ -35,6 +35,7 @@ KERNEL_OPS = {
     "ditto.softmax": ("softmax", "softmax"),
     "ditto.layer_norm": ("layer_norm", "layer_norm"),
     "ditto.embedding": ("embedding", "embedding"),
+    "ditto.argmax": ("argmax", "argmax"),
 }
 
 

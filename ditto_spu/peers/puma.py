@@ -15,6 +15,7 @@ from jax import Array
 from ditto_spu import ir, puma_formulas
 from ditto_spu.algebra import close, kind, splat
 from ditto_spu.frontend import trace
+from ditto_spu.largest import argmax
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.peers.stock import StockResult, run_stock
@@ -24,6 +25,7 @@ DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {
     "ditto.softmax": puma_formulas.softmax,
     "ditto.layer_norm": puma_formulas.layer_norm,
     "ditto.embedding": puma_formulas.embedding,
+    "ditto.argmax": argmax,  # as SPU does it
 }
 
 
