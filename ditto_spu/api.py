@@ -19,13 +19,15 @@ from ditto_spu.compiler import Lowered, compile_call
 from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
 from ditto_spu.frontend import Traced, check_held, trace, whole_call
+from ditto_spu.holding import Holding
+from ditto_spu.kept import Keep, abstract, is_kept, kept_places, refuse, with_formats
 from ditto_spu.material import Material
 from ditto_spu.plan import Plan
-from ditto_spu.precompute import NOTHING_HELD, Held, precompute
+from ditto_spu.precompute import Held, precompute
 from ditto_spu.preparation import Prepared
 from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
-from ditto_spu.simulate import hold, simulate
+from ditto_spu.simulate import simulate
 
 ConfigSource = str | Path | Mapping[str, Any] | Config
 
@@ -102,8 +104,7 @@ class SecureFunction:
         self._seed = seed
         self._compiled: dict[Any, Lowered] = {}
         self._turn = 0
-        self._holding: dict[str, Any] = {}
-        self._held: dict[str, Held] = {}
+        self._holding = Holding()
         self._prepared = Prepared()
         functools.update_wrapper(self, fn)
 
@@ -116,11 +117,14 @@ class SecureFunction:
         *args: Any,
         progress: Callable[[int, int], None] | None = None,
         material: Material | None = None,
+        keep: Keep = (),
         **kwargs: Any,
     ) -> Result:
         """Outputs and cost report. `progress(done, steps)` is called after every step.
 
         material: what `precompute` made for these arguments' shapes; it serves once.
+        keep: names or places of outputs that stay in shares; what comes back for them are handles, which
+            later calls, also of other functions, take as arguments.
         """
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
@@ -134,6 +138,7 @@ class SecureFunction:
             progress=progress,
             material=material,
             held=self._shares(lowered, plan, values),
+            keep=kept_places(lowered.traced.out_tree, keep),
         )
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, done.report)
@@ -154,7 +159,9 @@ class SecureFunction:
         """Compile and flatten a call for parties elsewhere. Held arguments may be jax.ShapeDtypeStructs."""
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
-        return Call(lowered, self._values(lowered, args, kwargs), lowered.program.held(self._holding))
+        refuse(self._leaves(args, kwargs), "a call to parties elsewhere")
+        held = lowered.program.held(self._holding.arguments)
+        return Call(lowered, self._values(lowered, args, kwargs), held)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments without running."""
@@ -178,7 +185,10 @@ class SecureFunction:
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
         nums, names = self._static.values()
-        return trace(self._fn, args, kwargs, nums, names, self._public, self._owner, self._holding)
+        shapes, named = abstract((args, kwargs))
+        holding = self._holding.arguments
+        traced = trace(self._fn, shapes, named, nums, names, self._public, self._owner, holding)
+        return with_formats(traced, self._leaves(args, kwargs))
 
     @property
     def _name(self) -> str:
@@ -195,7 +205,9 @@ class SecureFunction:
     def traced_batch(self, batch: Any) -> tuple[Traced, list[Any]]:
         """A batch, as for `calibrate`, traced, and its arrays in the order of the program's arguments."""
         args, kwargs = self._whole(*_call(batch))
-        return self._traced(args, kwargs), self._leaves(args, kwargs)
+        values = self._leaves(args, kwargs)
+        refuse(values, "a calibration")
+        return self._traced(args, kwargs), values
 
     def with_calibration(self, calibration: Calibration | str | Path) -> SecureFunction:
         """The same function with ranges supplied and checked by a calibration."""
@@ -208,13 +220,18 @@ class SecureFunction:
         for each party's turn to deal.
         """
         check_held(self._fn, arguments)
-        return self._like(self._config, self._holding | arguments)
+        return self._like(self._config, Holding({**self._holding.arguments, **arguments}))
+
+    def hold_with(self, other: SecureFunction) -> SecureFunction:
+        """The same function, holding what `other` holds under the same names, shared once for both."""
+        check_held(self._fn, other._holding.arguments)
+        return self._like(self._config, other._holding)
 
     def _whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A call with the held arguments in it: all by name then."""
-        if not self._holding:
+        if not self._holding.arguments:
             return args, kwargs
-        return (), whole_call(self._fn, self._holding, args, kwargs)
+        return (), whole_call(self._fn, self._holding.arguments, args, kwargs)
 
     def _turned(self, plan: Plan, material: Material | None = None) -> Plan:
         """With masked shares requests take turns in who deals (not if seeded), or follow their material."""
@@ -229,16 +246,14 @@ class SecureFunction:
 
     def _values(self, lowered: Lowered, args: Any, kwargs: Any) -> list[Any]:
         """The plan's inputs: owners prepare theirs, of held arguments once."""
-        return self._prepared.values(lowered.program, self._leaves(args, kwargs), self._holding)
+        arrays = self._leaves(args, kwargs)
+        return self._prepared.values(lowered.program, arrays, self._holding.arguments)
 
     def _shares(self, lowered: Lowered, plan: Plan, values: list[Any]) -> Held:
         """The held arguments' shares for this plan."""
-        if not self._holding:
-            return NOTHING_HELD
-        key = plan.hash()
-        if key not in self._held:
-            self._held[key] = hold(plan, values, lowered.program.held(self._holding), self._seed)
-        return self._held[key]
+        program = lowered.program
+        held = {place: program.identity(place) for place in program.held(self._holding.arguments)}
+        return self._holding.shares(plan, held, values, self._seed)
 
     def with_config(self, config: ConfigSource) -> SecureFunction:
         """The same function under another configuration."""
@@ -247,7 +262,7 @@ class SecureFunction:
     def _like(
         self,
         config: ConfigSource,
-        holding: Mapping[str, Any],
+        holding: Holding,
         calibration: Calibration | str | Path | None = None,
     ) -> SecureFunction:
         other = SecureFunction(
@@ -262,7 +277,7 @@ class SecureFunction:
             seed=self._seed,
             **self._static,
         )
-        other._holding = dict(holding)
+        other._holding = holding
         return other
 
     def compare(
@@ -275,6 +290,7 @@ class SecureFunction:
     ) -> Comparison:
         """Error and cost: plaintext, emulation, each configuration (default: this function's), PUMA."""
         whole, named = self._whole(args, kwargs)
+        refuse(self._leaves(whole, named), "a comparison")
         expected, row = plaintext_row(jax.jit(self._fn, **self._static), whole, named)
         rows = [row]
         for each in (self._config,) if configs is None else configs:
@@ -315,10 +331,11 @@ class SecureFunction:
             tuple(arg for index, arg in enumerate(args) if index not in nums),
             {key: kwargs[key] for key in kwargs if key not in names},
         )
-        leaves, tree = jax.tree_util.tree_flatten(dynamic)
+        formats = tuple(str(each.fxp) for each in jax.tree_util.tree_leaves(dynamic) if is_kept(each))
+        leaves, tree = jax.tree_util.tree_flatten(abstract(dynamic))
         try:
             shapes = tuple((np.shape(leaf), str(jax.dtypes.result_type(leaf))) for leaf in leaves)
-            key = (static, tree, shapes, str(jax.dtypes.canonicalize_dtype(np.int64)))
+            key = (static, tree, shapes, formats, str(jax.dtypes.canonicalize_dtype(np.int64)))
             hash(key)
         except TypeError:
             return None

@@ -103,10 +103,10 @@ def compile_program(
     """The passes from `program_of` on: a search runs them many times."""
     public, paths = program.public, program.paths
     linear = linearise(program.module, public)
-    assigned = assign(linear, public, config)
+    assigned = assign(linear, public, config, program.formats)
     if calibration is not None:
         config = supply(config, assigned, calibration)
-        assigned = assign(linear, public, config)
+        assigned = assign(linear, public, config, program.formats)
     cast = insert_casts(approximate(assigned))
     verify(cast, public)
     if calibration is not None:

@@ -6,8 +6,9 @@ parties run alike, whose results are masked anew.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from ditto_kernels import KERNELS
 from ditto_kernels.ahead import remask
 from ditto_kernels.link import Link, Traffic
 from ditto_kernels.multiply import zero_share
-from ditto_kernels.party import Party, parallel, run
+from ditto_kernels.party import Heavy, Party, parallel, run
 from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import encode
 from ditto_kernels.rss import Known, Rss
@@ -35,6 +36,7 @@ from ditto_spu.plan import (
     Step,
     Var,
     kind,
+    used,
 )
 
 Value = Rss | NDArray[Any] | Known
@@ -61,6 +63,9 @@ class StepRecord:
 
 Observer = Callable[[int, Step, Sequence[Value]], None]
 
+SIDE_BY_SIDE = 1 << 21  # multiplications from which parties of one process begin a stage at the same time
+ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
+
 
 def prepare(plan: Plan) -> None:
     """Compile the local steps once, before three parties would each do it."""
@@ -84,33 +89,26 @@ class Member:
 
 
 def execute(
-    plan: Plan,
-    party: Party,
-    link: Link,
-    inputs: Sequence[Value],
-    spu: SpuRunner | None = None,
-    observe: Observer | None = None,
-    known: Mapping[int, Value] | None = None,
-) -> tuple[list[Value], list[StepRecord]]:
-    """One call, as a `Member` has it: this party's parts of the outputs (the shared ones masked), a record a
-    step. `observe` sees every step's results: the simulator's checked mode and progress use it.
-    """
-    seen = None if observe is None else lambda _, *what: observe(*what)
-    outputs, records = execute_many(plan, [Member(party, inputs, known)], link, spu, seen)
-    return outputs[0], records
+    plan: Plan, members: Sequence[Member], link: Link, spu: SpuRunner | None = None
+) -> tuple[list[list[Value]], list[StepRecord]]:
+    """`executing`, driven over the link."""
+    return run(link, executing(plan, members, link, spu))
 
 
-def execute_many(
+def executing(
     plan: Plan,
     members: Sequence[Member],
     link: Link,
     spu: SpuRunner | None = None,
     observe: Callable[[int, int, Step, Sequence[Value]], None] | None = None,
-) -> tuple[list[list[Value]], list[StepRecord]]:
-    """All steps for several calls at once, whose kernels share rounds; a record is the sum of all.
+    keep: Collection[int] = (),
+) -> ShareProtocol[tuple[list[list[Value]], list[StepRecord]]]:
+    """All steps for several calls at once, whose kernels share rounds: of each call this party's parts of the
+    outputs (the shared ones masked), and a record a step, the sum of all calls.
 
-    Members address streams and messages under names of their own: `Party.at`, or another request's keys.
-    `observe` is told the member's number first.
+    A protocol, for whoever drives it; it reads counts off the link, and SPU's steps block. Members address
+    streams and messages under names of their own: `Party.at`, or another request's keys. `observe` is told
+    the member's number first. keep: places of outputs that stay at the parties, as the shares they are.
     """
     parties = [as_planned(plan, each.party) for each in members]
     envs: list[dict[int, Value]] = [
@@ -125,7 +123,9 @@ def execute_many(
         before, started = link.traffic(), time.perf_counter()
         active = tuple(number for number in stage if not away or joint(plan.steps[number]))
         try:
-            results, sent = _run_stage(active, plan, parties, link, envs, spu) if active else ([], [])
+            results, sent = (
+                (yield from _stage(active, plan, parties, link, envs, spu)) if active else ([], [])
+            )
         except (ValueError, FloatingPointError) as error:
             names = ", ".join(f"step {number} ({kind(plan.steps[number])})" for number in stage)
             raise PartyError(f"{names} at '{plan.steps[stage[0]].path}': {error}") from error
@@ -142,7 +142,10 @@ def execute_many(
             for var in released:
                 env.pop(var, None)  # known ones too: each is needed up to its last use
     outputs = [
-        [reveal(party.at(f"output{place}"), env[var]) for place, var in enumerate(plan.outputs)]
+        [
+            env[var] if place in keep else reveal(party.at(f"output{place}"), env[var])
+            for place, var in enumerate(plan.outputs)
+        ]
         for party, env in zip(parties, envs, strict=True)
     ]
     return outputs, records
@@ -203,24 +206,29 @@ def _counted(protocol: ShareProtocol[Any], sent: _Sent) -> ShareProtocol[Any]:
         received = yield step
 
 
-def _run_stage(
+def _stage(
     stage: tuple[int, ...],
     plan: Plan,
     parties: Sequence[Party],
     link: Link,
     envs: Sequence[dict[int, Value]],
     spu: SpuRunner | None,
-) -> tuple[list[list[Sequence[Value]]], list[_Sent]]:
+) -> ShareProtocol[tuple[list[list[Sequence[Value]]], list[_Sent]]]:
     """By step of the stage: results of each member, and bytes of all."""
     sent = [_Sent() for _ in stage]
     step = plan.steps[stage[0]]
+    first, later = _work(plan, stage)
+    if first > SIDE_BY_SIDE:
+        yield Heavy()
     if isinstance(step, KernelStep):
         protocols = [
             _counted(kernel_protocol(plan, number, party, env), count)
             for number, count in zip(stage, sent, strict=True)
             for party, env in zip(parties, envs, strict=True)
         ]
-        made: list[Sequence[Value]] = [[result] for result in run(link, parallel(*protocols))]
+        together = parallel(*protocols)
+        results = yield from (_heavy(together) if later > SIDE_BY_SIDE else together)
+        made: list[Sequence[Value]] = [[result] for result in results]
         return [made[start : start + len(envs)] for start in range(0, len(made), len(envs))], sent
     if isinstance(step, LocalStep):
         return [[linear(step, plan, party.rank, env) for party, env in zip(parties, envs, strict=True)]], sent
@@ -241,9 +249,37 @@ def _run_stage(
             for party, values in zip(parties, results, strict=True)
             for place, each in enumerate(values)
         ]
-        flat = run(link, parallel(*again))
+        flat = yield from parallel(*again)
         results = [flat[start : start + len(outputs)] for start in range(0, len(flat), len(outputs))]
     return [[*results]], sent
+
+
+def _work(plan: Plan, stage: tuple[int, ...]) -> tuple[int, int]:
+    """Roughly how many multiplications a stage begins with at each party, and does between rounds."""
+    first, later = 0, 0
+    for number in stage:
+        step = plan.steps[number]
+        sizes = [math.prod(plan.vars[var].shape) for var in (*used(step), *step.outputs)]
+        if isinstance(step, KernelStep) and step.kernel in ("matmul", "matmul_public"):
+            first += math.isqrt(math.prod(sizes))
+            later += ELEMENT * sizes[-1]
+        elif isinstance(step, KernelStep):
+            first += ELEMENT * max(sizes)
+            later += ELEMENT * max(sizes)
+        else:
+            first += max(sizes)
+    return first, later
+
+
+def _heavy(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:
+    """The same protocol, with much work after every round."""
+    received: list[NDArray[Any]] | None = None
+    while True:
+        try:
+            step = next(protocol) if received is None else protocol.send(received)
+        except StopIteration as stop:
+            return stop.value
+        received = yield Heavy(step.sends, step.receives)
 
 
 def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Value]) -> ShareProtocol[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.owners import PUBLIC, SHARED, claims, levels_of
@@ -27,6 +28,7 @@ class Argument:
     public: bool
     owner: str = ""
     held: bool = False
+    fxp: Fxp | None = None  # of one that is in shares already
 
     @property
     def parameter(self) -> str:
@@ -48,6 +50,11 @@ class Traced:
     def public(self) -> tuple[bool, ...]:
         """Which arguments of @main are public."""
         return tuple(each.public for each in self.arguments)
+
+    @property
+    def formats(self) -> tuple[tuple[str, Fxp | None], ...]:
+        """Path of each argument, and the format it has already."""
+        return tuple((each.path, each.fxp) for each in self.arguments)
 
 
 def trace(

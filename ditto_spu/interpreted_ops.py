@@ -35,7 +35,7 @@ def _compare(op: ir.Op, left: Array, right: Array) -> Array:
 
 def _dot_general(op: ir.Op, left: Array, right: Array) -> Array:
     def part(name: str) -> tuple[int, ...]:
-        return ir.dimensions(op, "dot_dimension_numbers", name)
+        return ir.dimensions(op, "dot_general", name)
 
     contracting = (part("lhs_contracting_dimensions"), part("rhs_contracting_dimensions"))
     batching = (part("lhs_batching_dimensions"), part("rhs_batching_dimensions"))
@@ -44,7 +44,7 @@ def _dot_general(op: ir.Op, left: Array, right: Array) -> Array:
 
 def _gather(op: ir.Op, operand: Array, indices: Array) -> Array:
     def part(name: str) -> tuple[int, ...]:
-        return ir.dimensions(op, "dimension_numbers", name)
+        return ir.dimensions(op, "gather", name)
 
     (last,) = part("index_vector_dim")
     indices = indices[..., None] if last == indices.ndim else jnp.moveaxis(indices, last, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ditto_kernels.ring import Fxp
 
@@ -115,6 +116,10 @@ class Plan:
 
     def hash(self) -> str:
         """A short digest of everything that parties must agree on."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def last_uses(self) -> tuple[frozenset[int], ...]:

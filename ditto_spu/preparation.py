@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import InputError
 from ditto_spu.frontend import Argument
@@ -51,6 +53,20 @@ class Program:
     @property
     def paths(self) -> tuple[str, ...]:
         return tuple(each.path for each in self.arguments)
+
+    @property
+    def formats(self) -> tuple[tuple[str, Fxp | None], ...]:
+        """Path of each argument, and the format it has already."""
+        return tuple((each.path, each.fxp) for each in self.arguments)
+
+    def identity(self, place: int) -> str:
+        """What tells an argument from all others that programs make of the same call's arrays."""
+        for each in self.preparations:
+            if place in each.outputs:
+                sources = [self.call[source].path for source in each.inputs]
+                digest = hashlib.sha256(each.text.encode()).hexdigest()
+                return f"{each.outputs.index(place)} of {digest} of {sources}"
+        return self.call[self.sources[place][0]].path
 
     def as_text(self) -> str:
         """StableHLO of what each owner runs, and of what is left to the parties."""

@@ -30,6 +30,7 @@ OPS = {
     "rsqrt": "1/sqrt(x)",
     "divide": "a quotient of two secret values",
     "maximum": "elementwise or along a dimension",
+    "argmax": "a one-hot vector of the largest element's place",
     "spu": "any op that runs on SPU",
 }
 

@@ -133,7 +133,7 @@ class _Search:
                 "MODEL --stage ranges --calibration FILE` and start from a configuration that does"
             )
         budget = self._budget or ErrorBudget(max=start.max_abs_error, mean=start.mean_abs_error)
-        base = assign(self._linear, self._program.public, first[1].config)
+        base = assign(self._linear, self._program.public, first[1].config, self._program.formats)
         chosen = groups(base, self._start)
         self._say("sensitivity")
         sensitivity = self._sensitivity(chosen, base)
@@ -238,7 +238,7 @@ class _Search:
         return point, lowered
 
     def _emulate(self, config: Config, errors: dict[tuple[str, str], float]) -> list[list[NDArray[Any]]]:
-        module = approximate(assign(self._linear, self._program.public, config))
+        module = approximate(assign(self._linear, self._program.public, config, self._program.formats))
         emulator = self._emulator(module)
         return [emulator.run(module, errors, values) for values in self._batches]
 

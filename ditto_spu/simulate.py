@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -16,13 +15,16 @@ from numpy.typing import NDArray
 from ditto_kernels.ahead import in_phase
 from ditto_kernels.link import MemLink, Traffic
 from ditto_kernels.local import run_three
-from ditto_kernels.party import Party
+from ditto_kernels.party import Party, run
+from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import decode, encode
-from ditto_kernels.rss import Known, Rss, share
+from ditto_kernels.rss import Known, Rss, reconstruct, share
+from ditto_kernels.turns import run_in_turns
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
-from ditto_spu.executor import StepRecord, execute, prepare
+from ditto_spu.executor import Member, StepRecord, executing, prepare
 from ditto_spu.failure import total_p_error
+from ditto_spu.kept import Kept
 from ditto_spu.material import Material, Sizes
 from ditto_spu.plan import Input, Plan, SpuStep, Step, Var, kind
 from ditto_spu.precompute import (
@@ -41,9 +43,9 @@ from ditto_spu.spu_steps import SpuLog, SpuSteps, compile_steps
 
 @dataclass(frozen=True)
 class Simulation:
-    """The outputs, in the order of the plan's, and what they cost."""
+    """The outputs, in the order of the plan's, and what they cost; those to keep are handles."""
 
-    outputs: list[NDArray[Any]]
+    outputs: list[NDArray[Any] | Kept]
     report: CostReport
 
 
@@ -57,15 +59,21 @@ def simulate(
     timeout: float = 300.0,
     material: Material | None = None,
     held: Held = NOTHING_HELD,
+    keep: Collection[int] = (),
 ) -> Simulation:
-    """Share `values` (one per plan input), run the plan at three threads, join the outputs.
+    """Share `values` (one per plan input), run the plan at three parties, join the outputs.
 
     seed: makes keys and shares reproducible and the run INSECURE; None draws both from the system.
     checked: joins every value inside the simulator and raises RangeError for the first that is out of range.
     progress: called with (steps done, steps in all) by one party.
     material: from `precompute` for this plan; spent by this call. With masked shares it is made if missing.
     held: shares that serve many calls, from `hold`; the values at these places are not read.
+    keep: places of outputs that stay in shares. A value may be such a handle of an earlier run.
     """
+    if plan.masked and (keep or any(isinstance(each, Kept) for each in values)):
+        raise InputError(
+            "masked shares belong to one request and its dealer: keep outputs in shares without `masked`"
+        )
     prepare(plan)
     checker = Checker(plan, _plain_inputs(plan, values)) if checked else None
     if plan.masked and checked and material is not None:
@@ -90,11 +98,11 @@ def simulate(
             log = SpuLog()
             stack.callback(log.close)
 
-        def program(party: Party, link: MemLink) -> tuple[list[Any], list[StepRecord]]:
+        def program(party: Party, link: MemLink) -> ShareProtocol[tuple[list[list[Any]], list[StepRecord]]]:
             if links is not None:
                 spu[party.rank] = SpuSteps(links[party.rank], programs, profile=True)
 
-            def observe(number: int, step: Step, results: Sequence[Any]) -> None:
+            def observe(_: int, number: int, step: Step, results: Sequence[Any]) -> None:
                 if checker is not None:
                     checker.observe(party.rank, number, step, results)
                 if progress is not None and party.rank == reporter:
@@ -105,35 +113,47 @@ def simulate(
             if material is not None:
                 party = in_phase(party, "online")
                 known = material.known if party.rank == plan.mask_dealer else None
-            return execute(plan, party, link, mine, spu[party.rank], observe, known)
+            member = Member(party, mine, known)
+            return executing(plan, [member], link, spu[party.rank], observe, keep)
 
-        started = time.perf_counter()
-        results, _ = run_three(
-            program,
-            seed=key_seed(seed),
-            keys=None if material is None else material.keys,
-            dealt=({}, {}, {}) if material is None else material.dealt,
-            timeout=timeout,
+        with_material: dict[str, Any] = (
+            {} if material is None else {"keys": material.keys, "dealt": material.dealt}
         )
+        started = time.perf_counter()
+        if programs:  # SPU's runtimes wait for each other, each in a thread of its own
+            results, _ = run_three(
+                lambda party, link: run(link, program(party, link)),
+                seed=key_seed(seed),
+                timeout=timeout,
+                **with_material,
+            )
+        else:
+            results, _ = run_in_turns(program, seed=key_seed(seed), **with_material)
         seconds = time.perf_counter() - started
         costs = log.costs() if log is not None else {}
-    outputs = [
-        join_output(plan.vars[var], [results[rank][0][place] for rank in range(3)])
-        for place, var in enumerate(plan.outputs)
-    ]
+    outputs: list[NDArray[Any] | Kept] = []
+    for place, var in enumerate(plan.outputs):
+        parts = [results[rank][0][0][place] for rank in range(3)]
+        stays = place in keep and isinstance(parts[0], Rss)  # a public one is known anyway
+        info = plan.vars[var]
+        outputs.append(
+            Kept(info.path or f"output {place}", info.dtype, parts) if stays else join_output(info, parts)
+        )
     records = [records for _, records in results]
     return Simulation(outputs, cost_report(plan, records, costs, seconds, material))
 
 
-def hold(plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | None = None) -> Held:
+def hold(
+    plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | None = None
+) -> dict[int, Sequence[Any]]:
     """Shares of the secret inputs at these places, which may serve any number of requests."""
     source = random_bytes(client_key(None if seed is None else seed + 1))
-    shared = {}
+    shared: dict[int, Sequence[Any]] = {}
     for place in places:
         entry = plan.inputs[place]
         parts = share_input(plan, entry, values[place], source)
         shared[place] = [part.kept() if isinstance(part, Rss) else Known(part) for part in parts]
-    return Held(shared, secrets.token_hex(8))
+    return shared
 
 
 def share_input(
@@ -145,7 +165,10 @@ def share_input(
             f"'{entry.path}' cannot be shared: of it, or of what it is made of, only the shape is given; "
             "pass arrays, or hold the arguments that parties have already"
         )
-    array, var, dealer = np.asarray(value), plan.vars[entry.var], plan.mask_dealer or 0
+    var, dealer = plan.vars[entry.var], plan.mask_dealer or 0
+    if isinstance(value, Kept):
+        return _kept(plan, entry, value)
+    array = np.asarray(value)
     if tuple(array.shape) != var.shape:
         raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {var.shape}")
     if var.fxp is None:
@@ -161,11 +184,25 @@ def share_input(
         ) from None
 
 
+def _kept(plan: Plan, entry: Input, value: Kept) -> Sequence[Rss]:
+    """The shares behind a handle, if the plan takes them as they are."""
+    var = plan.vars[entry.var]
+    if value.shape != var.shape or value.fxp != var.fxp:
+        raise InputError(
+            f"argument '{entry.path}' was compiled for {var}, but '{value.path}' stays in shares as "
+            f"{value.fxp}[{','.join(map(str, value.shape))}]"
+        )
+    return value.parts()
+
+
 def _plain_inputs(plan: Plan, values: Sequence[Any]) -> dict[int, NDArray[Any]]:
     """The inputs as the parties hold them, rounded to their formats: kernels' bounds presume it."""
     plain = {}
     for entry, value in zip(plan.inputs, values, strict=True):
         fxp = plan.vars[entry.var].fxp
+        if isinstance(value, Kept):
+            plain[entry.var] = decode(reconstruct(value.parts()), value.fxp)
+            continue
         shared = fxp is not None and fxp.fraction_bits > 0
         plain[entry.var] = decode(encode(value, fxp), fxp) if fxp and shared else np.asarray(value)
     return plain

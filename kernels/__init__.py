@@ -1,6 +1,7 @@
 """Share-level three-party kernels: ABY3 replicated sharing, free of SPU and of the compiler."""
 
 from ditto_kernels.activation import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
+from ditto_kernels.argmax import ARGMAX
 from ditto_kernels.embedding import EMBEDDING_KERNEL
 from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.gelu import GELU_KERNEL
@@ -16,6 +17,7 @@ from ditto_kernels.truncate import CAST
 
 # Literal on purpose: the whole list of what the compiler may call, in one place.
 KERNELS: dict[str, Kernel] = {
+    "argmax": ARGMAX,
     "cast": CAST,
     "divide": DIVIDE,
     "embedding": EMBEDDING_KERNEL,

@@ -154,6 +154,11 @@ class MemLink:
         self._clock = clock
         return taken
 
+    def arrived(self, expected: Sequence[Receive]) -> bool:
+        """Whether `receive` would not wait."""
+        lying = self._mailboxes[self.rank].arrived
+        return all((item.source, item.tag) in lying for item in expected)
+
     def start_clock(self) -> None:
         self._clock = 0
 

@@ -29,6 +29,10 @@ class Round:
     receives: tuple[Receive, ...] = ()
 
 
+class Heavy(Round):
+    """A round before much work: parties of one process better do that side by side."""
+
+
 Protocol = Generator[Round, list[NDArray[Any]], T]
 
 

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 KEY_BYTES = 16
 _NONCE_BYTES = 12  # the other four bytes of the counter block count blocks: 64 GiB a stream
+_BLOCK = 16
+_FEW = 256  # blocks: up to so many a cipher of the key's own is cheaper than one made for the stream
+_COUNTS = np.arange(_FEW, dtype=">u4")
 _ZEROS = memoryview(bytes(1 << 18))  # encrypted block by block: stays in the cache
 _SPARE = 15  # update_into wants room for a block less one byte
 
@@ -53,6 +56,9 @@ class Randomness:
         self._keys = keys
         self._prefix = f"{session}/{request}/".encode()
         self._spent: set[tuple[int, str]] = set()
+        self._ciphers = {
+            key: Cipher(algorithms.AES(key), modes.ECB()).encryptor() for key in (keys.mine, keys.next)
+        }
 
     def draw(self, component: int, label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Uniform ring elements that both holders of `component` draw alike."""
@@ -63,12 +69,23 @@ class Randomness:
             )
         self._spent.add(address)
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
-        counter = modes.CTR(nonce + bytes(16 - _NONCE_BYTES))
-        encryptor = Cipher(algorithms.AES(self._keys.key(component)), counter).encryptor()
         size = math.prod(shape) * dtype.itemsize
+        if 0 < size <= _FEW * _BLOCK:
+            return self._few(component, nonce, size).view(dtype).reshape(shape)
+        counter = modes.CTR(nonce + bytes(_BLOCK - _NONCE_BYTES))
+        encryptor = Cipher(algorithms.AES(self._keys.key(component)), counter).encryptor()
         stream = np.empty(size + _SPARE, np.uint8)
         view = stream.data
         for start in range(0, size, len(_ZEROS)):
             count = min(len(_ZEROS), size - start)
             encryptor.update_into(_ZEROS[:count], view[start : start + count + _SPARE])
         return stream[:size].view(dtype).reshape(shape)
+
+    def _few(self, component: int, nonce: bytes, size: int) -> NDArray[np.uint8]:
+        """The first bytes of the same stream: its counter blocks, encrypted one by one."""
+        blocks = -(-size // _BLOCK)
+        counters = np.empty((blocks, 4), ">u4")
+        counters[:, :3] = np.frombuffer(nonce, ">u4")
+        counters[:, 3] = _COUNTS[:blocks]
+        stream = self._ciphers[self._keys.key(component)].update(counters.data.cast("B"))
+        return np.frombuffer(bytearray(stream), np.uint8)[:size]

@@ -26,18 +26,29 @@ def local(x: Additive, share: Array | None) -> Additive:
     return Additive(share, tuple(x.shape if share is None else share.shape), x.fxp)
 
 
-def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
-    """max(a, b) = a - [a < b] (a - b). Range: |a - b| < 2^(k-1) ulp. 3 rounds up to ring 16, else 4."""
+def smaller(party: Party, a: Additive, b: Additive) -> Protocol[tuple[Bits, Opened]]:
+    """([a < b], a - b as it was opened). Range: |a - b| < 2^(k-1) ulp. 2 rounds up to ring 16, else 3."""
     difference = Additive(None if a.share is None else a.share - b.share, a.shape, a.fxp)
     opened = yield from open_masked(party, difference)
     below = yield from signs(party.at("sign"), opened)
+    return below, opened
+
+
+def smaller_cost(count: int, ring: int) -> Cost:
+    """Cost of `smaller`."""
+    return exchanged(count, ring) + signs_cost(count, ring)
+
+
+def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
+    """max(a, b) = a - [a < b] (a - b). Range: as of `smaller`. One round more."""
+    below, opened = yield from smaller(party, a, b)
     part = yield from multiply_bits(party.at("select"), below, opened)
     return local(a, None if part.share is None else a.share - part.share[0])
 
 
 def larger_cost(count: int, ring: int) -> Cost:
     """Cost of `larger`."""
-    return exchanged(count, ring) + signs_cost(count, ring) + multiply_bits_cost(count, ring, ring)
+    return smaller_cost(count, ring) + multiply_bits_cost(count, ring, ring)
 
 
 @lru_cache(maxsize=8)
@@ -70,12 +81,13 @@ def _differences(x: Opened, first: list[int], second: list[int], words: int) -> 
     return Opened(c, mask, mask.shape, x.fxp)
 
 
-def largest(party: Party, x: Additive) -> Protocol[Additive]:
-    """Maximum along a short axis 0 by all pairs at once: the first entry that no other exceeds is chosen.
+def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
+    """([entry is the first of the largest], entry - last) along a short axis 0, for all entries but the last.
 
-    Range: pairwise differences < 2^(k-1) ulp. Error: none. Rounds: 4 up to ring 16, else 5. Security: every
-    entry is opened under its own full-width mask; differences of entries have differences of masks, whose
-    digits the dealer deals; see `signs`, `evaluate` and `multiply_bits`.
+    Every entry has words of its own: planes (1, entries * words). By all pairs at once. Range: pairwise
+    differences < 2^(k-1) ulp. Error: none. Rounds: 3 up to ring 16, else 4. Security: every entry is opened
+    under its own full-width mask; differences of entries have differences of masks, whose digits the dealer
+    deals; see `signs` and `evaluate`.
     """
     size, tail, ring = x.shape[0], x.shape[1:], x.fxp.ring_bits
     count, words = math.prod(tail), word_count(math.prod(tail), ring)
@@ -90,20 +102,36 @@ def largest(party: Party, x: Additive) -> Protocol[Additive]:
     flat = (1, (size - 1) * words)
     bits = Bits(None if winners is None else np.stack(winners).reshape(flat), flat, ring)
     last = [size - 1] * (size - 1)
-    above_last = _differences(opened, list(range(size - 1)), last, words)
+    return bits, _differences(opened, list(range(size - 1)), last, words)
+
+
+def first_largest_cost(size: int, count: int, ring: int) -> Cost:
+    """Cost of `first_largest` of `size` entries, `count` times."""
+    words, pairs = word_count(count, ring), math.comb(size, 2)
+    cost = exchanged(size * count, ring) + signs_cost(pairs * words * ring, ring)
+    return cost + evaluate_cost(_winners(size), words, ring)
+
+
+def largest(party: Party, x: Additive) -> Protocol[Additive]:
+    """Maximum along a short axis 0: the last entry plus the excess of the first of the largest over it.
+
+    Range, error and security: as of `first_largest`; see also `multiply_bits`. One round more.
+    """
+    bits, above_last = yield from first_largest(party, x)
     part = yield from multiply_bits(party.at("select"), bits, above_last)
+    tail = x.shape[1:]
     if part.share is None or x.share is None:
         return Additive(None, tail, x.fxp)
+    count = math.prod(tail)
     excess = part.share[0].sum(axis=1, dtype=x.fxp.dtype).reshape(-1)[:count]
     return local(x, x.share[-1] + excess.reshape(tail))
 
 
 def largest_cost(size: int, count: int, ring: int) -> Cost:
     """Cost of `largest` of `size` entries, `count` times."""
-    words, pairs = word_count(count, ring), math.comb(size, 2)
-    cost = exchanged(size * count, ring) + signs_cost(pairs * words * ring, ring)
-    cost = cost + evaluate_cost(_winners(size), words, ring)
-    return cost + multiply_bits_cost((size - 1) * words * ring, ring, ring)
+    words = word_count(count, ring)
+    selected = multiply_bits_cost((size - 1) * words * ring, ring, ring)
+    return first_largest_cost(size, count, ring) + selected
 
 
 def _levels(length: int) -> Iterator[tuple[int, int, int]]:

@@ -10,7 +10,7 @@ from ditto_kernels.local import run_three
 from ditto_kernels.ring import Fxp, encode
 from ditto_kernels.rss import share
 from ditto_spu.errors import InputError, PartyError, RangeError
-from ditto_spu.executor import execute, reveal
+from ditto_spu.executor import Member, execute, reveal
 from ditto_spu.plan import Input, KernelStep, Plan, SpuStep, Var
 from ditto_spu.simulate import simulate
 
@@ -94,7 +94,7 @@ def test_a_kernels_complaint_names_step_and_path():
 def test_a_plan_for_spu_needs_spu():
     plan = one_step(SpuStep("", "text", (0,), (1,)))
     with pytest.raises(PartyError, match="this party was started without it"):
-        run_three(lambda party, link: execute(plan, party, link, [None]), timeout=5)
+        run_three(lambda party, link: execute(plan, [Member(party, [None])], link), timeout=5)
 
 
 def test_an_error_of_the_progress_callback_reaches_the_caller():

@@ -39,7 +39,7 @@ from ditto_spu.cluster.store import Store, Weights
 from ditto_spu.cluster.turns import Turns
 from ditto_spu.cluster.wire import Message
 from ditto_spu.errors import ClusterError, DittoError
-from ditto_spu.executor import Member, StepRecord, execute_many, prepare
+from ditto_spu.executor import Member, StepRecord, execute, prepare
 
 log = logging.getLogger("ditto_spu.cluster")
 
@@ -224,7 +224,7 @@ class Session:
             inputs = [given[place] for place in range(len(call.plan.inputs))]
             runs.append(Member(member(party, number), inputs, known))
         with enable_x64():
-            return execute_many(call.plan, runs, self._link, self._spu)
+            return execute(call.plan, runs, self._link, self._spu)
 
     def _randomness(self, request: int) -> Randomness:
         """The streams of a request: of this session alone, and drawn in it alone, or for what it dealt."""

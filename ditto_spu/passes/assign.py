@@ -26,6 +26,7 @@ from ditto_spu.rules import Choice, Config
 SPU_FORMAT = Fxp(64, 18)
 INTEGER = Fxp(64, 0)
 _NORMALISATIONS = ("ditto.layer_norm", "ditto.rms_norm")
+INDICATOR = Fxp(32, 0)  # of zeros and ones
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor
 
 
@@ -58,8 +59,16 @@ class _State:
         return any(rule.format is not None and rule.matches(rule_op, path) for rule in self.config.rules)
 
 
-def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Module:
-    """A copy of the fused module with every decision written on it. ConfigError for an unused rule."""
+def assign(
+    module: ir.Module,
+    public: Sequence[bool],
+    config: Config,
+    arguments: Sequence[tuple[str, Fxp | None]] = (),
+) -> ir.Module:
+    """A copy of the fused module with every decision written on it. ConfigError for an unused rule.
+
+    arguments: path of each argument of @main, and the format it has already, if any.
+    """
     module = ir.clone(module)
     state = _State(config, visibility(module, public))
     block = ir.body(ir.main(module))
@@ -74,10 +83,13 @@ def assign(module: ir.Module, public: Sequence[bool], config: Config) -> ir.Modu
         if str(place) in binary:
             state.binary.add(argument)
         if state.secret[argument]:
-            floating = ir.is_float(argument)
-            state.formats[argument] = None if floating else INTEGER
-            if floating and place in prepared:
+            path, fxp = arguments[place] if arguments else ("", None)
+            if not ir.is_float(argument):
+                state.formats[argument] = fxp or INTEGER
+            elif place in prepared:
                 state.formats[argument] = _ruled(state, *prepared[place])
+            else:
+                state.formats[argument] = fxp or _by_rule(state, path)
             state.roots[argument] = argument
     for op in operations[:-1]:
         if state.kinds[op] not in ("public", "inner"):
@@ -98,6 +110,16 @@ def _ruled(state: _State, op: str, path: str) -> Fxp | None:
     """The format that a rule for this path gives to what its owner computes in plaintext."""
     rules = (rule for rule in state.config.rules if rule.path is not None and rule.matches(op, path))
     return next((rule.format for rule in rules if rule.format is not None), None)
+
+
+def _by_rule(state: _State, path: str) -> Fxp | None:
+    """The format that a rule for inputs at this path sets; None leaves it to whoever uses the argument."""
+    if not any(
+        rule.op and "input" in rule.op and rule.path and rule.format and rule.matches("input", path)
+        for rule in state.config.rules
+    ):
+        return None
+    return state.choose("input", path).format
 
 
 def _choice(state: _State, op: ir.Op) -> Choice:
@@ -324,6 +346,8 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
             default = meet
     if name == "ditto.embedding":
         default = operands[op.operands[0]]
+    if name == "ditto.argmax" and not state.sets_format("argmax", ir.path_of(op)):
+        default = _consumers_want(state, result) or INDICATOR
     for key, value in (("ditto.approx", choice.approx), ("ditto.inner", choice.inner)):
         if value is not None:
             ir.set_string(op, key, str(value))

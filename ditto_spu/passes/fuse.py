@@ -7,11 +7,14 @@ from ditto_spu import ir
 from ditto_spu.algebra import kind
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.expansions import EXPANSIONS
+from ditto_spu.largest import ARGMAX
 from ditto_spu.passes.convolution import rewrite_convolutions
 from ditto_spu.passes.scores import rewrite_scores
 from ditto_spu.passes.simplify import simplify
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.patterns import TABLE
+
+PATTERNS = (*TABLE, ARGMAX)
 
 
 def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
@@ -49,7 +52,7 @@ def _replace_patterns(module: ir.Module, public: Sequence[bool]) -> None:
 
 
 def _replace_first(module: ir.Module, op: ir.Op) -> None:
-    for pattern in TABLE:
+    for pattern in PATTERNS:
         match = pattern.match(op) if op.name in pattern.roots else None
         if match is not None:
             operands = ir.emit(match.prepare, match.values, op, op.location)

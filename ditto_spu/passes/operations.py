@@ -37,6 +37,7 @@ KERNEL_OPS = {
     "ditto.layer_norm": ("layer_norm", "layer_norm"),
     "ditto.rms_norm": ("rms_norm", "rms_norm"),
     "ditto.embedding": ("embedding", "embedding"),
+    "ditto.argmax": ("argmax", "argmax"),
 }
 
 

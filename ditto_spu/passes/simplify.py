@@ -5,12 +5,15 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.algebra import kind, splat
+from ditto_spu.passes.products import untransposed
 
 LOWEST = -3e38  # at or below: -infinity, or the least finite number of a format
 
 
 def simplify(module: ir.Module) -> None:
-    """Rewrite @main in place: times 1, plus 0, maximum with −∞, boolean → number → boolean, sigmoid."""
+    """Rewrite @main in place: times 1, plus 0, maximum with −∞, boolean → number → boolean, sigmoid,
+    products of transposed operands.
+    """
     for op in list(ir.walk(ir.main(module))):
         if len(op.results) != 1:
             continue
@@ -42,7 +45,7 @@ def _replacement(op: ir.Op) -> ir.Value | None:
     if name == "transpose":
         return _undone(op)
     if name == "dot_general":
-        return _filled_dot(op)
+        return _filled_dot(op) or untransposed(op)
     return None
 
 

@@ -14,6 +14,7 @@ from jax import Array
 
 from ditto_spu import ir, puma_formulas
 from ditto_spu.frontend import trace
+from ditto_spu.largest import argmax
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.visibility import visibility
@@ -26,6 +27,7 @@ DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {
     "ditto.layer_norm": puma_formulas.layer_norm,
     "ditto.rms_norm": puma_formulas.rms_norm,
     "ditto.embedding": puma_formulas.embedding,
+    "ditto.argmax": argmax,  # as SPU does it
 }
 
 

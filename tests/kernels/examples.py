@@ -47,6 +47,8 @@ EXAMPLES = [
     Example("multiply", ((-3, 3, (9, 5), "fxp32.10"), (-3, 3, (5,), "fxp32.10")), "fxp32.10", {"range": 9.5}),
     Example("maximum", ((-3, 3, (9, 5), "fxp16.8"), (-3, 3, (9, 5), "fxp16.8")), "fxp16.8"),
     Example("reduce_max", ((-3, 3, (9, 5), "fxp16.8"),), "fxp16.8", {"dim": 1}),
+    Example("argmax", ((-3, 3, (9, 21), "fxp16.8"),), "fxp32.0", {"dim": 1}),
+    Example("argmax", ((-3, 3, (90, 2), "fxp32.12"),), "fxp32.12", {"dim": 0}),
     Example("exponential", ((-6, 0, (9, 5), "fxp32.12"),), "fxp32.14", {"hi": 0.0}),
     Example("reciprocal", ((1, 100, (45,), "fxp32.12"),), "fxp32.18"),
     Example("rsqrt", ((0.5, 100, (45,), "fxp32.14"),), "fxp32.14"),

@@ -1,0 +1,44 @@
+"""Arguments given once and for all, such as weights: shared when first needed, then served to every plan."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ditto_kernels.ring import Fxp
+from ditto_spu.plan import Plan
+from ditto_spu.precompute import NOTHING_HELD, Held
+from ditto_spu.simulate import hold
+
+_Address = tuple[str, Fxp | None, int | None]  # identity, format, dealer of masked shares
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What is held by name, and the shares made of it so far: one sharing serves all plans of one format.
+
+    Several functions may hold the same: weights that two of them want in the same format are shared and
+    prepared once. Material dealt for these shares carries their token.
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    _parts: dict[_Address, Sequence[Any]] = field(default_factory=dict, repr=False)
+    _token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def shares(self, plan: Plan, held: Mapping[int, str], values: Sequence[Any], seed: int | None) -> Held:
+        """Shares of inputs of a plan; those that no earlier plan has asked for are made now.
+
+        held: by place of an input, made of held arguments alone, what identifies it among all that are.
+        """
+        if not held:
+            return NOTHING_HELD
+        addresses: dict[int, _Address] = {
+            place: (identity, plan.vars[plan.inputs[place].var].fxp, plan.mask_dealer)
+            for place, identity in held.items()
+        }
+        missing = [place for place, address in addresses.items() if address not in self._parts]
+        for place, parts in hold(plan, values, missing, seed).items():
+            self._parts[addresses[place]] = parts
+        return Held({place: self._parts[address] for place, address in addresses.items()}, self._token)

@@ -1,0 +1,76 @@
+"""The pattern of a one-hot argmax: `jax.nn.one_hot(jnp.argmax(x, dim), n)`, as decoding writes it."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from ditto_spu import ir
+from ditto_spu.algebra import Seen, kind, peel, splat, whole
+from ditto_spu.patterns import Match, Pattern
+
+# What jnp.argmax compares with: the larger value, NaN first, of equals the first.
+_REDUCER = ("GT", "NE", "EQ", "LT")
+_LOGIC = {"compare": 4, "or": 2, "and": 1, "select": 2, "return": 1}
+
+
+def argmax(x: Array, *, dim: int) -> Array:
+    """1 at the largest element along `dim` (of equals the first), 0 elsewhere."""
+    places = jnp.arange(x.shape[dim]).reshape([-1 if d == dim else 1 for d in range(x.ndim)])
+    return (places == jnp.argmax(x, axis=dim, keepdims=True)).astype(x.dtype)
+
+
+def match_argmax(root: ir.Op) -> Match | None:
+    """A float that is 1 where the position along a dimension equals the argmax along it."""
+    compared = ir.define(root.operands[0])
+    if compared is None or kind(compared) != "compare" or ir.comparison(compared) != "EQ":
+        return None
+    for index, places in (compared.operands, tuple(compared.operands)[::-1]):
+        seen = peel(whole(index))
+        found = _argmax(seen)
+        if found is None:
+            continue
+        x, dim = found
+        free = [d for d in range(len(ir.shape(x))) if d != dim]
+        lies = [d for d, size in zip(seen.dims, ir.shape(seen.value), strict=True) if size != 1]
+        same = ir.shape(x) == ir.shape(root.results[0]) and ir.element(x) == ir.element(root.results[0])
+        if same and lies == [d for d in free if ir.shape(x)[d] != 1] and _counts_along(places, dim):
+            return Match((x,), {"dim": dim})
+    return None
+
+
+def _argmax(seen: Seen) -> tuple[ir.Value, int] | None:
+    """(x, dim), if the value is the indices of a reduction as jnp.argmax writes it."""
+    op = seen.op
+    if op is None or kind(op) != "reduce" or len(op.results) != 2 or seen.value != op.results[1]:
+        return None
+    x, positions, least, zero = op.operands
+    dims = ir.attribute(op, "dimensions")
+    inner = ir.ops(op.regions[0].blocks[0])
+    compares = tuple(ir.comparison(each) for each in inner if kind(each) == "compare")
+    counts = {name: sum(kind(each) == name for each in inner) for name in _LOGIC}
+    lowest = splat(least)
+    right = (
+        len(dims) == 1
+        and ir.is_float(x)
+        and compares == _REDUCER
+        and counts == _LOGIC
+        and len(inner) == sum(_LOGIC.values())
+        and lowest is not None
+        and lowest == -float("inf")
+        and splat(zero) == 0
+        and _counts_along(positions, dims[0])
+    )
+    return (x, dims[0]) if right else None
+
+
+def _counts_along(value: ir.Value, dim: int) -> bool:
+    """Whether a value is its own position along `dim`."""
+    seen = peel(whole(value))
+    if seen.name != "iota" or seen.op is None:
+        return False
+    along = seen.dims[ir.attribute(seen.op, "iota_dimension")]
+    return along == dim or (along is None and ir.shape(value)[dim] == 1)
+
+
+ARGMAX = Pattern("ditto.argmax", ("stablehlo.convert",), match_argmax, argmax)

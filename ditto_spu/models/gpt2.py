@@ -1,0 +1,125 @@
+"""GPT-2 from Hugging Face's Flax classes, as a decoder: a prompt, then a token at a time over a cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ditto_spu.decoder import Decoder, one_hot
+from ditto_spu.errors import InputError
+from ditto_spu.models.named import Program
+
+PROMPT = 32  # tokens of the named models' prompt
+
+
+def decoder(model: Any) -> Decoder:
+    """The decoder of a transformers.FlaxGPT2LMHeadModel, or of a GPT2Config.
+
+    Its parameters are the model's own (`model.params`); the output table is the input table if they are tied.
+    """
+    import jax
+    import jax.numpy as jnp
+    from transformers.models.gpt2.modeling_flax_gpt2 import FlaxGPT2LMHeadModule
+
+    config = getattr(model, "config", model)
+    if config.add_cross_attention:
+        raise InputError(
+            "a GPT-2 with cross-attention needs an encoder's states: only plain decoders run here"
+        )
+    module = FlaxGPT2LMHeadModule(config)
+
+    def logits(module: Any, hot: Any, positions: Any) -> Any:
+        """At the last position, [batch, vocabulary], from one-hot tokens [batch, length, vocabulary]."""
+        parts = module.transformer
+        with jax.named_scope("wte"):
+            hidden = hot @ parts.wte.embedding
+        hidden = hidden + parts.wpe(positions)
+        mask = np.ones((hot.shape[0], _length(module, hot)), np.int32)
+        hidden = parts.h(hidden, mask, deterministic=True, return_dict=False)[0]
+        hidden = parts.ln_f(hidden[:, -1:])[:, 0]
+        if not config.tie_word_embeddings:
+            return module.lm_head(hidden)
+        with jax.named_scope("lm_head"):
+            return hidden @ parts.wte.embedding.T
+
+    def _length(module: Any, hot: Any) -> int:
+        cache = module.variables.get("cache")
+        if cache is None:
+            return hot.shape[1]
+        return cache["transformer"]["h"]["0"]["attn"]["cached_key"].shape[1]
+
+    def run(params: Any, layers: Any, hot: Any, position: Any) -> tuple[Any, Any]:
+        states = {
+            name: {"attn": {"cached_key": key, "cached_value": value, "cache_index": jnp.asarray(position)}}
+            for name, (key, value) in layers.items()
+        }
+        positions = position + jnp.arange(hot.shape[1])[None]
+        variables = {"params": params, "cache": {"transformer": {"h": states}}}
+        result, changed = module.apply(variables, hot, positions, method=logits, mutable=["cache"])
+        after = changed["cache"]["transformer"]["h"]
+        return result, {
+            name: (after[name]["attn"]["cached_key"], after[name]["attn"]["cached_value"]) for name in layers
+        }
+
+    def prefill(params: Any, one_hot: Any, *, length: int) -> tuple[Any, Any]:
+        batch, prompt, _ = one_hot.shape
+        shape = (batch, prompt, config.n_head, config.n_embd // config.n_head)
+        empty = {str(layer): (jnp.zeros(shape), jnp.zeros(shape)) for layer in range(config.n_layer)}
+        result, cache = run(params, empty, one_hot, 0)
+        # The prompt attends to itself alone; room for what follows comes after.
+        room = ((0, 0), (0, length - prompt), (0, 0), (0, 0))
+        return result, jax.tree_util.tree_map(lambda each: jnp.pad(each, room), cache)
+
+    def step(params: Any, cache: Any, one_hot: Any, position: Any) -> tuple[Any, Any]:
+        return run(params, cache, one_hot, position)
+
+    return Decoder(prefill, step, config.vocab_size, config.n_positions)
+
+
+def load(folder: str | Path) -> tuple[Decoder, Any]:
+    """(decoder, parameters) of a checkpoint on disk, as `save_pretrained` writes it."""
+    import jax
+    from transformers import FlaxGPT2LMHeadModel
+
+    if not (Path(folder) / "config.json").is_file():
+        raise InputError(f"there is no GPT-2 in '{folder}': it holds no config.json")
+    model = FlaxGPT2LMHeadModel.from_pretrained(folder, local_files_only=True)
+    return decoder(model), jax.device_get(model.params)
+
+
+def initialised(seed: int = 0, **sizes: int) -> tuple[Decoder, Any]:
+    """(decoder, random parameters) by Hugging Face's own initialiser; `sizes` are GPT2Config's."""
+    import jax
+    from transformers import FlaxGPT2LMHeadModel, GPT2Config
+
+    model = FlaxGPT2LMHeadModel(GPT2Config(**sizes), seed=seed)
+    return decoder(model), jax.device_get(model.params)
+
+
+def base() -> Program:
+    """GPT-2 base: `fn(params, one_hot)` gives the logits of the token after a prompt."""
+    return next_token(*initialised())
+
+
+def tiny() -> Program:
+    """Two layers of width 32 and 50 tokens."""
+    return next_token(*initialised(**TINY), prompt=6)
+
+
+TINY = {"n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 50, "n_positions": 16}
+
+
+def next_token(decoder: Decoder, params: Any, prompt: int = PROMPT) -> Program:
+    """The logits at the last position of a random prompt, LM head included, and no cache."""
+
+    def logits(params: Any, one_hot: Any) -> Any:
+        return decoder.prefill(params, one_hot, length=prompt)[0]
+
+    def tokens(seed: int) -> Any:
+        ids = np.random.default_rng(seed).integers(0, decoder.vocabulary, (1, prompt))
+        return one_hot(ids, decoder.vocabulary)
+
+    examples = tuple((params, tokens(seed)) for seed in range(1, 4))
+    return Program(logits, (params, tokens(0)), weights=1, examples=examples)

@@ -1,0 +1,45 @@
+"""Products read their operands as these lie: no weight is transposed, no table copied for one."""
+
+from __future__ import annotations
+
+from jax import Array, lax
+
+from ditto_spu import ir
+from ditto_spu.algebra import kind
+
+
+def untransposed(op: ir.Op) -> ir.Value | None:
+    """The same dot_general of what its operands are transpositions of; None where there is none.
+
+    Its result lists the free dimensions of an operand in their order, so that only transpositions that keep
+    this order can be left out.
+    """
+    numbers = {
+        (side, part): ir.dimensions(op, "dot_general", f"{side}_{part}_dimensions")
+        for side in ("lhs", "rhs")
+        for part in ("contracting", "batching")
+    }
+    values, changed = list(op.operands), False
+    for place, side in enumerate(("lhs", "rhs")):
+        maker = ir.define(values[place])
+        if maker is None or kind(maker) != "transpose":
+            continue
+        order = ir.attribute(maker, "permutation")
+        taken = (*numbers[side, "contracting"], *numbers[side, "batching"])
+        free = [order[d] for d in range(len(order)) if d not in taken]
+        if free != sorted(free):
+            continue
+        for part in ("contracting", "batching"):
+            numbers[side, part] = tuple(order[d] for d in numbers[side, part])
+        values[place], changed = maker.operands[0], True
+    if not changed:
+        return None
+    dims = (
+        (numbers["lhs", "contracting"], numbers["rhs", "contracting"]),
+        (numbers["lhs", "batching"], numbers["rhs", "batching"]),
+    )
+
+    def meaning(a: Array, b: Array) -> Array:
+        return lax.dot_general(a, b, dims)
+
+    return ir.emit(meaning, values, op, op.location)[0]

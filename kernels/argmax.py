@@ -1,0 +1,266 @@
+"""Where the maximum along an axis is, as a one-hot vector: a tournament whose decisions are multiplied down.
+
+Each comparison of the tournament leaves a shared bit per contender. An entry is the largest if it won all the
+comparisons on its way to the top: one product of as many bits as there are levels, four to a round.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.additive import Additive, to_rss, to_rss_cost
+from ditto_kernels.boolean import FAN_IN, Bits, evaluate, evaluate_cost, unpack, word_count
+from ditto_kernels.cost import Cost, elements
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.maximum import axis_first, shared
+from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.ring import Array, Fxp, unsigned
+from ditto_kernels.rss import Rss
+from ditto_kernels.select import (
+    multiply_bits,
+    multiply_bits_cost,
+    to_arithmetic,
+    to_arithmetic_cost,
+)
+from ditto_kernels.tournament import (
+    first_largest,
+    first_largest_cost,
+    local,
+    smaller,
+    smaller_cost,
+)
+
+_FOURS = 1 << 11  # values from which on levels compare all pairs of four: fewer rounds, more bytes
+_WORD = 8
+
+
+@dataclass(frozen=True)
+class _Level:
+    """`groups` groups of `size` neighbouring entries, and `left` entries behind them that pass."""
+
+    size: int
+    groups: int
+    left: int
+
+    @property
+    def entries(self) -> int:
+        return self.size * self.groups + self.left
+
+    @property
+    def above(self) -> NDArray[np.intp]:
+        """The entry of the next level that each belongs to. Order is kept: of equals the first wins."""
+        grouped = np.repeat(np.arange(self.groups), self.size)
+        return np.concatenate([grouped, self.groups + np.arange(self.left)])
+
+
+@lru_cache(maxsize=16)
+def _levels(length: int, rows: int) -> tuple[_Level, ...]:
+    levels = []
+    while length > 1:
+        size = min(4, length) if length * rows <= _FOURS else 2
+        levels.append(_Level(size, length // size, length % size))
+        length = length // size + length % size
+    return tuple(levels)
+
+
+def _members(x: Additive, level: _Level) -> tuple[Additive, Array | None]:
+    """(entries of all groups, the place in a group first; what is left over)."""
+    tail, grouped = x.shape[1:], level.size * level.groups
+    shape = (level.size, level.groups, *tail)
+    if x.share is None:
+        return Additive(None, shape, x.fxp), None
+    inside = x.share[:grouped].reshape(level.groups, level.size, *tail)
+    return local(x, np.ascontiguousarray(np.moveaxis(inside, 1, 0))), x.share[grouped:]
+
+
+def _decide(
+    party: Party, x: Additive, level: _Level, last: bool
+) -> Protocol[tuple[NDArray[np.uint8] | None, Additive]]:
+    """(this level's decisions as shared bits (entries, rows), the winners); the last winner is not needed."""
+    members, rest = _members(x, level)
+    if level.size == 2:
+        bits, opened = yield from smaller(party, _entry(members, 0), _entry(members, 1))
+    else:
+        bits, opened = yield from first_largest(party, members)
+    won, winners = _won(party, bits, level, x), None
+    if not last:
+        part = yield from multiply_bits(party.at("select"), bits, opened)
+        if part.share is not None and members.share is not None:
+            winners = np.concatenate([_winners(members.share, part.share[0]), rest])
+    shape = (level.groups + level.left, *x.shape[1:])
+    return won, Additive(winners, shape, x.fxp)
+
+
+def _entry(x: Additive, place: int) -> Additive:
+    return Additive(None if x.share is None else x.share[place], x.shape[1:], x.fxp)
+
+
+def _winners(members: Array, excess: Array) -> Array:
+    """Share of the largest of each group: the first of two less its excess, or the last plus that over it."""
+    if len(members) == 2:
+        return members[0] - excess
+    total = excess.sum(axis=1, dtype=members.dtype).reshape(-1)[: members[0].size]
+    return members[-1] + total.reshape(members.shape[1:])
+
+
+def _won(party: Party, bits: Bits, level: _Level, x: Additive) -> NDArray[np.uint8] | None:
+    """XOR shares of [entry wins its group], (entries, rows); who is left over wins for all to see."""
+    if bits.words is None:
+        return None
+    leader, rows = party.role == "A", math.prod(x.shape[1:])
+    count = level.groups * rows
+    planes = unpack(bits.words.reshape(level.size - 1, -1), count, bits.word_bits).astype(np.uint8)
+    others = np.bitwise_xor.reduce(planes, axis=0) ^ np.uint8(leader)
+    # Of two, the bit says that the second wins; of four, that one of the first three does.
+    won = np.stack([others, planes[0]]) if level.size == 2 else np.concatenate([planes, others[None]])
+    grouped = won.reshape(level.size, level.groups, rows).swapaxes(0, 1).reshape(-1, rows)
+    return np.concatenate([grouped, np.full((level.left, rows), leader, np.uint8)])
+
+
+def _packed(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bits as words of eight, as `boolean.unpack` reads them."""
+    flat = bits.reshape(-1)
+    words = word_count(flat.size, _WORD)
+    full = np.pad(flat, (0, _WORD * words - flat.size)).reshape(_WORD, -1)
+    return np.packbits(full, axis=0, bitorder="little")[0]
+
+
+def _product(
+    party: Party, factors: list[NDArray[np.uint8]] | None, count: int, entries: int, rows: int
+) -> Protocol[NDArray[np.uint8] | None]:
+    """Shared product of so many shared bits for each of entries x rows."""
+    if count == 1:
+        return None if factors is None else factors[0]
+    words, dtype = word_count(entries * rows, _WORD), unsigned(_WORD)
+    inputs = None if factors is None else [_packed(each) for each in factors]
+    made = yield from evaluate(party, inputs, ((tuple(range(count)),),), (words,), dtype)
+    if made is None:
+        return None
+    return unpack(made[0], entries * rows, _WORD).reshape(entries, rows).view(np.uint8)
+
+
+def _multiplied_down(
+    party: Party, decisions: list[NDArray[np.uint8] | None], levels: tuple[_Level, ...], rows: int
+) -> Protocol[NDArray[np.uint8] | None]:
+    """[entry is the largest]: products over chunks of levels, then over chunks of these."""
+    depth = 0
+    above = [level.above for level in levels]
+    entries = [level.entries for level in levels]
+    while len(decisions) > 1:
+        starts = range(0, len(decisions), FAN_IN)
+        protocols = []
+        for start in starts:
+            group, factors = decisions[start : start + FAN_IN], []
+            place = np.arange(entries[start])
+            for offset, each in enumerate(group):
+                if each is not None:
+                    factors.append(each[place])
+                place = above[start + offset][place]
+            mine = factors if factors else None
+            protocols.append(
+                _product(party.at(f"chunk{depth}.{start}"), mine, len(group), entries[start], rows)
+            )
+        decisions = yield from parallel(*protocols)
+        above = [_joined(above[start : start + FAN_IN]) for start in starts]
+        entries = [entries[start] for start in starts]
+        depth += 1
+    return decisions[0]
+
+
+def _joined(steps: list[NDArray[np.intp]]) -> NDArray[np.intp]:
+    place = steps[0]
+    for step in steps[1:]:
+        place = step[place]
+    return place
+
+
+def _product_cost(count: int, entries: int, rows: int) -> Cost:
+    if count == 1:
+        return Cost()
+    return evaluate_cost(((tuple(range(count)),),), word_count(entries * rows, _WORD), _WORD)
+
+
+def _multiplied_down_cost(levels: tuple[_Level, ...], rows: int) -> Cost:
+    total, entries = Cost(), [level.entries for level in levels]
+    while len(entries) > 1:
+        together = Cost()
+        for start in range(0, len(entries), FAN_IN):
+            count = len(entries[start : start + FAN_IN])
+            together = together | _product_cost(count, entries[start], rows)
+        total = total + together
+        entries = entries[::FAN_IN]
+    return total
+
+
+def _run(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
+    """1 where x is largest along `dim`, at the first of equals, 0 elsewhere: x's shape, in format `out`.
+
+    Range: pairwise differences < 2^(k-1) ulp of x. Error: none. Rounds: 3 a level of pairs, 4 a level of
+    fours (up to ring 16, else one more), 1 for every power of four levels, 2 at the end. Security:
+    comparisons as in `tournament`; decisions are opened under one-time masks (`evaluate`, `to_arithmetic`),
+    fresh ones each time; nothing says which entry won.
+    """
+    value = axis_first(shared(party, x), dim)
+    (length, *tail), rows = value.shape, math.prod(value.shape[1:])
+    levels, decisions = _levels(length, rows), []
+    for number, level in enumerate(levels):
+        last = number == len(levels) - 1
+        won, value = yield from _decide(party.at(f"level{number}"), value, level, last)
+        decisions.append(won)
+    if levels:
+        hot = yield from _multiplied_down(party.at("down"), decisions, levels, rows)
+    else:
+        hot = None if party.role == "D" else np.full((1, rows), party.role == "A", np.uint8)
+    bits = Bits(None if hot is None else _packed(hot)[None], (1, word_count(x.size, _WORD)), _WORD)
+    digits = yield from to_arithmetic(party.at("bits"), bits, x.size, Fxp(out.ring_bits, 0))
+    share = None
+    if digits.share is not None:
+        share = np.moveaxis(digits.share.reshape(length, *tail), 0, dim)
+        share = np.ascontiguousarray(share) << out.dtype.type(out.fraction_bits)
+    return (yield from to_rss(party, Additive(share, x.shape, out)))
+
+
+def _cost(x: Spec, out: Fxp, dim: int = -1) -> Cost:
+    assert x.fxp is not None
+    ring, count = x.fxp.ring_bits, elements(x.shape)
+    rows = count // x.shape[dim]
+    levels = _levels(x.shape[dim], rows)
+    total = Cost()
+    for level in levels:
+        groups = level.groups * rows
+        if level.size == 2:
+            total, selected = total + smaller_cost(groups, ring), groups
+        else:
+            total = total + first_largest_cost(level.size, groups, ring)
+            selected = (level.size - 1) * word_count(groups, ring) * ring
+        if level is not levels[-1]:
+            total = total + multiply_bits_cost(selected, ring, ring)
+    total = total + _multiplied_down_cost(levels, rows)
+    return total + to_arithmetic_cost(count, out.ring_bits, _WORD) + to_rss_cost(count, out.ring_bits)
+
+
+def _reference(x: Array, dim: int = -1) -> NDArray[np.float64]:
+    value = np.asarray(x)
+    hot = np.zeros(value.shape)
+    np.put_along_axis(hot, np.argmax(value, axis=dim, keepdims=True), 1.0, axis=dim)
+    return hot
+
+
+def _error(x: Spec, out: Fxp, dim: int = -1) -> float:
+    return 0.0
+
+
+ARGMAX = Kernel(
+    "argmax",
+    _run,
+    _reference,
+    _cost,
+    _error,
+    "tournament: PUMA, arXiv 2307.12533; products of masked bits as in masked comparison; together own",
+    along="dim",
+)
