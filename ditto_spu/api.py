@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from ditto_kernels.rss import PARTIES
 from ditto_spu.calibration import Calibration, collect, load_calibration
@@ -20,13 +19,14 @@ from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
 from ditto_spu.frontend import Traced, check_held, trace, whole_call
 from ditto_spu.holding import Holding
-from ditto_spu.kept import Keep, abstract, is_kept, kept_places, refuse, with_formats
+from ditto_spu.kept import Keep, abstract, kept_places, refuse, with_formats
 from ditto_spu.material import Material
 from ditto_spu.plan import Plan
 from ditto_spu.precompute import Held, precompute
 from ditto_spu.preparation import Prepared
 from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
+from ditto_spu.signature import Signature
 from ditto_spu.simulate import simulate
 
 ConfigSource = str | Path | Mapping[str, Any] | Config
@@ -94,7 +94,7 @@ class SecureFunction:
         self._config = load_config(config)
         self._public = tuple(public) if not isinstance(public, str) else public
         self._owner = owner
-        self._static: dict[str, Any] = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+        self._signature = Signature.of(static_argnums, static_argnames)
         self._masked = masked
         self._checked = checked
         self._calibration = (
@@ -159,7 +159,7 @@ class SecureFunction:
         """Compile and flatten a call for parties elsewhere. Held arguments may be jax.ShapeDtypeStructs."""
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
-        refuse(self._leaves(args, kwargs), "a call to parties elsewhere")
+        refuse(self._signature.leaves(args, kwargs), "a call to parties elsewhere")
         held = lowered.program.held(self._holding.arguments)
         return Call(lowered, self._values(lowered, args, kwargs), held)
 
@@ -168,7 +168,7 @@ class SecureFunction:
         return self._lower(*self._whole(args, kwargs))
 
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lowered:
-        key = self._key(args, kwargs)
+        key = self._signature.key(args, kwargs)
         if key is None or key not in self._compiled:
             lowered = compile_call(
                 self._traced(args, kwargs),
@@ -184,11 +184,17 @@ class SecureFunction:
         return self._compiled[key]
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
-        nums, names = self._static.values()
         shapes, named = abstract((args, kwargs))
-        holding = self._holding.arguments
-        traced = trace(self._fn, shapes, named, nums, names, self._public, self._owner, holding)
-        return with_formats(traced, self._leaves(args, kwargs))
+        traced = trace(
+            self._fn,
+            shapes,
+            named,
+            public=self._public,
+            owner=self._owner,
+            held=self._holding.arguments,
+            **self._signature.options,
+        )
+        return with_formats(traced, self._signature.leaves(args, kwargs))
 
     @property
     def _name(self) -> str:
@@ -205,7 +211,7 @@ class SecureFunction:
     def traced_batch(self, batch: Any) -> tuple[Traced, list[Any]]:
         """A batch, as for `calibrate`, traced, and its arrays in the order of the program's arguments."""
         args, kwargs = self._whole(*_call(batch))
-        values = self._leaves(args, kwargs)
+        values = self._signature.leaves(args, kwargs)
         refuse(values, "a calibration")
         return self._traced(args, kwargs), values
 
@@ -246,7 +252,7 @@ class SecureFunction:
 
     def _values(self, lowered: Lowered, args: Any, kwargs: Any) -> list[Any]:
         """The plan's inputs: owners prepare theirs, of held arguments once."""
-        arrays = self._leaves(args, kwargs)
+        arrays = self._signature.leaves(args, kwargs)
         return self._prepared.values(lowered.program, arrays, self._holding.arguments)
 
     def _shares(self, lowered: Lowered, plan: Plan, values: list[Any]) -> Held:
@@ -275,7 +281,7 @@ class SecureFunction:
             calibration=self._calibration if calibration is None else calibration,
             p_error=self._p_error,
             seed=self._seed,
-            **self._static,
+            **self._signature.options,
         )
         other._holding = holding
         return other
@@ -290,56 +296,21 @@ class SecureFunction:
     ) -> Comparison:
         """Error and cost: plaintext, emulation, each configuration (default: this function's), PUMA."""
         whole, named = self._whole(args, kwargs)
-        refuse(self._leaves(whole, named), "a comparison")
-        expected, row = plaintext_row(jax.jit(self._fn, **self._static), whole, named)
+        refuse(self._signature.leaves(whole, named), "a comparison")
+        expected, row = plaintext_row(jax.jit(self._fn, **self._signature.options), whole, named)
         rows = [row]
         for each in (self._config,) if configs is None else configs:
             function = self.with_config(each)
             if emulated:
                 lowered = function._lower(whole, named)
-                rows.append(emulated_row(lowered, function._leaves(whole, named), expected))
+                rows.append(emulated_row(lowered, function._signature.leaves(whole, named), expected))
             function.run(*args, **kwargs)  # compiles
             result = function.run(*args, **kwargs)
             rows.append(measured_row(function._config.name, result.report, result.outputs, expected))
         if puma:
-            options = {"public": self._public, **self._static}
+            options = {"public": self._public, **self._signature.options}
             rows.append(puma_row(self._fn, whole, named, options, expected))
         return Comparison(tuple(rows))
-
-    def _leaves(self, args: Any, kwargs: Any) -> list[Any]:
-        """The arrays of a call in the order of the plan's inputs."""
-        nums, names = self._static_of()
-        dynamic = tuple(arg for index, arg in enumerate(args) if index not in nums)
-        named = {key: kwargs[key] for key in kwargs if key not in names}
-        return jax.tree_util.tree_leaves((dynamic, named))
-
-    def _static_of(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        nums, names = self._static["static_argnums"], self._static["static_argnames"]
-        return (
-            (nums,) if isinstance(nums, int) else tuple(int(each) for each in nums),
-            (names,) if isinstance(names, str) else tuple(str(each) for each in names),
-        )
-
-    def _key(self, args: Any, kwargs: Any) -> Any:
-        """What a compilation depends on; None if something cannot be hashed (then nothing is cached)."""
-        nums, names = self._static_of()
-        static = (
-            tuple(arg for index, arg in enumerate(args) if index in nums),
-            tuple(sorted((key, kwargs[key]) for key in kwargs if key in names)),
-        )
-        dynamic = (
-            tuple(arg for index, arg in enumerate(args) if index not in nums),
-            {key: kwargs[key] for key in kwargs if key not in names},
-        )
-        formats = tuple(str(each.fxp) for each in jax.tree_util.tree_leaves(dynamic) if is_kept(each))
-        leaves, tree = jax.tree_util.tree_flatten(abstract(dynamic))
-        try:
-            shapes = tuple((np.shape(leaf), str(jax.dtypes.result_type(leaf))) for leaf in leaves)
-            key = (static, tree, shapes, formats, str(jax.dtypes.canonicalize_dtype(np.int64)))
-            hash(key)
-        except TypeError:
-            return None
-        return key
 
 
 def calibrate(fn: Callable[..., Any], batches: Iterable[Any], **options: Any) -> Calibration:
