@@ -20,6 +20,8 @@ from ditto_kernels.rss import Rss
 
 def reference(x: Array, approximate: str = "erf", approx: str = "fourier") -> NDArray[np.float64]:
     """The exact function, its usual form by tanh, or the quadratic if that was asked for."""
+    require(FORMS, approx)
+    require(REFERENCES, approximate)
     real = np.asarray(x, dtype=np.float64)
     if approx == "quad":
         return 0.125 * real**2 + 0.25 * real + 0.5
@@ -31,6 +33,7 @@ def reference(x: Array, approximate: str = "erf", approx: str = "fourier") -> ND
 
 _EXACT = Activation(reference, GELU, {"even": GELU_EVEN, "puma": GELU_PUMA})
 FORMS = (*_EXACT.forms, "quad")
+REFERENCES = ("erf", "tanh")
 
 
 def gelu(party: Party, x: Rss, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> Protocol[Rss]:

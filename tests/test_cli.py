@@ -148,7 +148,7 @@ def test_cluster_init_writes_a_cluster_that_run_and_party_read(tmp_path):
     assert done.exit_code == 0
     assert (tmp_path / "c" / "keys" / "me.key").exists()
     file = str(tmp_path / "c" / "cluster.toml")
-    assert "--checked, --ahead and --material are for simulation" in str(
+    assert "--checked and --material are for simulation" in str(
         ditto("run", "gelu", "--cluster", file, "--checked").stderr
     )
     assert ditto("party", "--rank", "3", "--cluster", file).exit_code == 2

@@ -76,6 +76,11 @@ def dial(
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname=peer)
             check_pin(cluster, peer, sock)
+    except TimeoutError:
+        sock.close()
+        raise LinkError(
+            f"{where} takes the connection and does not answer within {cluster.timeouts.connect:g} s: frozen?"
+        ) from None
     except ssl.SSLError as error:
         sock.close()
         raise LinkError(f"{where} is refused: {tls_reason(error)}") from None

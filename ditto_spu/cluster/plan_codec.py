@@ -37,11 +37,11 @@ def decode_plan(data: bytes) -> Plan:
         return Plan(
             name=_text(table["name"]),
             config=_text(table["config"]),
-            vars=tuple(_read_var(*each) for each in table["vars"]),
-            inputs=tuple(Input(_text(path), _number(var)) for path, var in table["inputs"]),
-            steps=tuple(_read_step(each) for each in table["steps"]),
+            vars=tuple(_read_var(*each) for each in _list(table["vars"])),
+            inputs=tuple(Input(_text(path), _number(var)) for path, var in _list(table["inputs"])),
+            steps=tuple(_read_step(each) for each in _list(table["steps"])),
             outputs=_numbers(table["outputs"]),
-            stages=tuple(_numbers(stage) for stage in table["stages"]),
+            stages=tuple(_numbers(stage) for stage in _list(table["stages"])),
             mask_dealer=None if table["mask_dealer"] is None else _number(table["mask_dealer"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -64,14 +64,14 @@ def _step(step: Any) -> dict[str, Any]:
 def _read_step(table: Any) -> Any:
     kind, path, outputs = table["kind"], _text(table["path"]), _numbers(table["outputs"])
     if kind == "kernel":
-        attributes = tuple((_text(name), _read_attribute(value)) for name, value in table["attributes"])
+        attributes = tuple((_text(name), _read_attribute(value)) for name, value in _list(table["attributes"]))
         inputs, dealers = _numbers(table["inputs"]), _numbers(table["dealers"])
         return KernelStep(path, _text(table["kernel"]), inputs, outputs, attributes, dealers)
     if kind not in _TEXT_STEPS:
         raise ValueError(f"there is no kind {kind!r:.40} of steps")
     if kind == "local":
         local = tuple(
-            LocalInput(_number(var), _text(use), _read_format(fxp)) for var, use, fxp in table["inputs"]
+            LocalInput(_number(var), _text(use), _read_format(fxp)) for var, use, fxp in _list(table["inputs"])
         )
         return LocalStep(path, _text(table["text"]), local, outputs)
     return _STEPS[kind](path, _text(table["text"]), _numbers(table["inputs"]), outputs)
@@ -108,10 +108,14 @@ def _read_format(text: Any) -> Fxp | None:
     return None if text is None else Fxp.parse(_text(text))
 
 
-def _numbers(values: Any) -> tuple[int, ...]:
+def _list(values: Any) -> list[Any]:
     if not isinstance(values, list):
         raise TypeError("a list is expected")
-    return tuple(_number(each) for each in values)
+    return values
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    return tuple(_number(each) for each in _list(values))
 
 
 def _number(value: Any) -> int:

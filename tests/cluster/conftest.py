@@ -39,10 +39,19 @@ class Trial:
             self.servers.append(PartyServer(load_cluster(self.file), rank))
             self.servers[-1].start()
 
-    def start(self, *ranks: int) -> None:
+    def start(self, *ranks: int, grace: float = 1.0) -> None:
         """Parties as processes; returns when they listen."""
         for rank in ranks:
-            command = [sys.executable, "-m", "ditto_spu.cli", "party", "--rank", str(rank), "--grace", "1"]
+            command = [
+                sys.executable,
+                "-m",
+                "ditto_spu.cli",
+                "party",
+                "--rank",
+                str(rank),
+                "--grace",
+                str(grace),
+            ]
             log = open(self.log(rank), "wb")  # noqa: SIM115  the process keeps it
             self.processes[rank] = subprocess.Popen([*command, "--cluster", str(self.file)], stderr=log)
             log.close()
@@ -56,7 +65,7 @@ class Trial:
         return [json.loads(line) for line in self.log(rank).read_text().splitlines() if line.startswith("{")]
 
     def wait_for(self, rank: int, event: str, count: int = 1) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120  # on a machine that does much else
         while sum(each["event"] == event for each in self.events(rank)) < count:
             assert self.processes[rank].poll() is None, self.log(rank).read_text()
             assert time.monotonic() < deadline, f"party {rank} never logs '{event}'"
