@@ -1,4 +1,4 @@
-"""`python -m bench --case CASE [--config NAME] [--baseline NAME] [--repeat N] [--small] [--json FILE]`"""
+"""`python -m bench --case CASE [--config NAME] [--baseline NAME] [--network SPEC] [--json FILE]`"""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from bench.kernel_table import kernel_rows, kernel_table
 from bench.linear_case import linear_lines, linear_rows
 from bench.marill_case import marill_lines, marill_rows
 from bench.mpcformer import side as mpcformer
-from bench.rows import BASELINES, table
+from bench.rows import BASELINES, network_table, table
 from bench.sides import measure, sides_of
 from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError, InputError
 from ditto_spu.models import named_model
+from ditto_spu.network.model import parse_network
 
 Row = dict[str, Any]
 
@@ -71,6 +72,14 @@ def main(
             default_factory=lambda: ["none"],
         ),
     ],
+    network: Annotated[
+        list[str],
+        typer.Option(
+            help="Three processes a side with this between them, emulated: lan, wan, "
+            '"bandwidth=100Mbps,rtt=20ms", or loopback (nothing between); may be given several times.',
+            default_factory=list,
+        ),
+    ],
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
     small: Annotated[
         bool, typer.Option("--small", help="Small operands for `kernels`, `embedding` and `marill`.")
@@ -86,6 +95,7 @@ def main(
     try:
         for name in config:
             load_config(name)
+        _check_networks(network, mode, baseline, case)
         sides = list(dict.fromkeys([*sides_of(config, mode), *_baselines(baseline, case)]))
         rows: list[Row] = []
         own: dict[str, list[Row]] = {}
@@ -94,12 +104,13 @@ def main(
                 own[name] = OWN_CASES[name].rows(config[0], repeat, say, small)
                 continue
             named_model(name)
-            rows += measure(name, sides, repeat, say)
+            for between in network or [None]:
+                rows += measure(name, sides, repeat, say, between)
     except DittoError as error:
         print(f"bench: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if rows:
-        console.print(table(rows))
+        console.print(network_table(rows) if network else table(rows))
     for name, found in own.items():
         for shown in OWN_CASES[name].shown(found):
             console.print(shown)
@@ -107,6 +118,16 @@ def main(
         json_file.write_text(
             json.dumps([*rows, *(row for each in own.values() for row in each)], indent=2) + "\n"
         )
+
+
+def _check_networks(networks: list[str], modes: list[str], baselines: list[str], cases: list[str]) -> None:
+    """Before the first side has run for minutes."""
+    for each in networks:
+        parse_network(each)
+    if networks and (set(modes) != {"whole"} or "mpcformer" in baselines):
+        raise InputError("--network is for mode whole, and for the baseline puma alone")
+    if networks and OWN_CASES.keys() & set(cases):
+        raise InputError(f"--network is for models: {', '.join(OWN_CASES)} are measured in one process")
 
 
 def _baselines(names: list[str], cases: list[str]) -> list[str]:

@@ -50,6 +50,34 @@ def table(rows: Sequence[dict[str, Any]]) -> Group:
     return Group(shown, *others, *(Text(f"{config}: {note}") for config, note in notes.items()))
 
 
+def network_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows of three processes: seconds of the slowest party, beside PUMA's, the prediction and threads."""
+    baselines = {(row["case"], row["network"]): row for row in rows if row["config"] == "puma"}
+    titles = ["network", "seconds", "PUMA / ours", "predicted", "measured / predicted", "client's seconds"]
+    titles += ["threads' seconds", "processes / threads", "MB sent", "rounds", "max error", "peak GB"]
+    shown = _table("case", titles)
+    for row in rows:
+        beside = None if row["config"] in BASELINES else baselines.get((row["case"], row["network"]))
+        foreseen, threads = row.get("predicted_seconds"), row.get("threads_seconds")
+        shown.add_row(
+            row["case"],
+            row["config"],
+            row["network"],
+            f"{row['seconds']:.3f}",
+            _ratio(beside and beside["seconds"], row["seconds"]),
+            f"{foreseen:.3f}" if foreseen else "",
+            f"{row['seconds'] / foreseen:.2f}" if foreseen else "",
+            f"{row['request_seconds']:.3f}" if "request_seconds" in row else "",
+            f"{threads:.3f}" if threads else "",
+            f"{row['seconds'] / threads:.2f}" if threads else "",
+            f"{sum(row['bytes_sent_per_party']) / 3e6:.2f}",
+            "-" if row["rounds"] is None else str(row["rounds"]),
+            f"{row['max_abs_error']:.4f}",
+            f"{row['peak_memory_bytes'] / 1e9:.2f}",
+        )
+    return shown
+
+
 def predicted(row: dict[str, Any], network: Network) -> float:
     """Seconds on a network; where nobody counts rounds, messages stand in for them: an upper bound."""
     rounds = max(row["messages_per_party"]) if row["rounds"] is None else row["rounds"]

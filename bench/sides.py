@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ditto_spu.errors import InputError, PartyError
+from ditto_spu.network.model import parse_network
 
 ANSWER = "bench-answer "  # a worker's other output, such as warnings, is passed over
 
@@ -36,10 +37,10 @@ def sides_of(configs: Sequence[str], modes: Sequence[str]) -> list[str]:
 class Worker:
     """One side in its own process: it compiles and warms up once, then runs when told to."""
 
-    def __init__(self, case: str, side: str) -> None:
+    def __init__(self, case: str, side: str, network: str | None = None) -> None:
         self._name = f"{case}, {side}"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", case, side],
+            [sys.executable, "-m", "bench.worker", case, side, *([] if network is None else [network])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -62,14 +63,19 @@ class Worker:
         self._process.wait()
 
 
-def measure(case: str, sides: list[str], repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """One row a side. The sides take turns, so that a noisy moment of the machine meets them all."""
+def measure(
+    case: str, sides: list[str], repeat: int, say: Callable[[str], None], network: str | None = None
+) -> list[dict[str, Any]]:
+    """One row a side. The sides take turns, so that a noisy moment of the machine meets them all.
+
+    network: between three processes a side, as `parse_network` reads it; None: threads.
+    """
     workers: dict[str, Worker] = {}
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     try:
         for side in sides:
             say(f"{case}: {side}: compile and warm up")
-            workers[side] = Worker(case, side)
+            workers[side] = Worker(case, side, network)
             workers[side].ask("warm")
         for turn in range(repeat):
             for side in sides:
@@ -78,7 +84,8 @@ def measure(case: str, sides: list[str], repeat: int, say: Callable[[str], None]
         rows = []
         for side in sides:
             medians = {key: statistics.median(run[key] for run in runs[side]) for key in runs[side][0]}
-            rows.append({"case": case, "config": side} | medians | workers[side].ask("report"))
+            where = {} if network is None else {"network": parse_network(network).name}
+            rows.append({"case": case, "config": side} | where | medians | workers[side].ask("report"))
             rows[-1]["seconds_all"] = [run["seconds"] for run in runs[side]]
         return rows
     finally:

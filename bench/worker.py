@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from importlib.metadata import version
+from contextlib import ExitStack
 from typing import Any
 
-import jax
-import numpy as np
-
+from bench.exactness import exactness
 from bench.mpcformer.side import Mpcformer
+from bench.processes import OursInProcesses, PumaInProcesses
 from bench.sides import ANSWER, split_side
 from ditto_kernels.rss import PARTIES
 from ditto_spu import secure
-from ditto_spu.comparison import accuracy
 from ditto_spu.models import Program, named_model
+from ditto_spu.network.model import parse_network
 from ditto_spu.peers.puma import run_puma
 from ditto_spu.report import CostReport, Triple
 
@@ -54,7 +53,7 @@ class Ours:
             "messages_per_party": _mean([each.messages_per_party for each in last]),
             "rounds": last[-1].rounds,
             "peak_memory_bytes": _peak_memory(),
-            **_errors(self._program, self._outputs),
+            **exactness(self._program, self._outputs),
         }
 
 
@@ -90,29 +89,32 @@ class Puma:
             "messages_per_party": counted.messages_per_party,
             "rounds": None,
             "peak_memory_bytes": self._peak,
-            **_errors(self._program, self._result.outputs),
+            **exactness(self._program, self._result.outputs),
         }
-
-
-def _errors(program: Program, outputs: Any) -> dict[str, Any]:
-    expected = jax.jit(program.fn)(*program.args)
-    leaves = jax.tree_util.tree_leaves
-    versions = {name: version(name) for name in ("jax", "jaxlib", "spu", "numpy", "ditto-spu")}
-    return accuracy(leaves(outputs), [np.asarray(each) for each in leaves(expected)]) | {"versions": versions}
 
 
 def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(case: str, side: str) -> None:
-    """Answer commands until standard input ends."""
+def main(case: str, side: str, network: str = "") -> None:
+    """Answer commands until standard input ends. With a network the parties are processes."""
     program = named_model(case).build()
-    baselines = {"puma": Puma, "mpcformer": Mpcformer}
-    worker = baselines[side](program) if side in baselines else Ours(program, side)
-    for line in sys.stdin:
-        answer = {"warm": worker.warm, "run": worker.run, "report": worker.report}[line.strip()]()
-        print(ANSWER + json.dumps(answer), flush=True)
+    with ExitStack() as stack:
+        worker: Any
+        if network:
+            between = parse_network(network)
+            worker = (
+                PumaInProcesses(program, between)
+                if side == "puma"
+                else stack.enter_context(OursInProcesses(program, side, between))
+            )
+        else:
+            baselines = {"puma": Puma, "mpcformer": Mpcformer}
+            worker = baselines[side](program) if side in baselines else Ours(program, side)
+        for line in sys.stdin:
+            answer = {"warm": worker.warm, "run": worker.run, "report": worker.report}[line.strip()]()
+            print(ANSWER + json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,12 @@ from typer.core import TyperGroup
 
 from ditto_spu.calibration import load_calibration
 from ditto_spu.cluster.commands import cluster_app, party, run_on_cluster
+from ditto_spu.cluster.measured import measure
 from ditto_spu.config import configurations, load_config
 from ditto_spu.errors import DittoError, InputError
 from ditto_spu.material import load as load_material
 from ditto_spu.models import MODELS, Program, named_model
+from ditto_spu.network.model import parse_network
 
 
 class _Commands(TyperGroup):
@@ -110,9 +112,28 @@ def run(
     client: Annotated[
         str | None, typer.Option(help="With --cluster: which of its clients this is, if there are several.")
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Run between three processes of this machine and emulate what lies between hosts: lan, wan, "
+            'loopback or "bandwidth=100Mbps,rtt=20ms"; prints the predicted time too.'
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a model under MPC and print what each step cost."""
+    if network is not None:
+        if checked or ahead or masked or material is not None or cluster is not None:
+            raise InputError(
+                "--network starts parties of its own: leave out --checked, --ahead, --masked, --material and "
+                "--cluster"
+            )
+        emulated = parse_network(network)
+        program, function = _program(model, config)
+        with _console().status(f"{model}, configuration {config}: three processes, {emulated.name}"):
+            measured = measure(function.hold(**program.held), program.inputs, emulated)
+        _print(measured, as_json)
+        return
     if cluster is not None and (checked or material is not None):
         raise InputError("--checked and --material are for simulation: leave them out with --cluster")
     stored = None if material is None else load_material(material)

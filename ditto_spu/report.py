@@ -38,13 +38,15 @@ class CostReport:
     """All steps of a run, or of a plan before any run.
 
     seconds: of the run; what was dealt ahead took `offline_seconds` before it. p_error: the probability that
-    any truncation or comparison errs beyond its bound (`failure.py`); None if it is unknown.
+    any truncation or comparison errs beyond its bound (`failure.py`); None if it is unknown. network: the one
+    that was emulated meanwhile, which is in `seconds` already.
     """
 
     rows: tuple[CostRow, ...]
     seconds: float = 0.0
     offline_seconds: float = 0.0
     p_error: float | None = None
+    network: Network | None = None
 
     @property
     def online_bytes_sent_per_party(self) -> Triple:
@@ -70,8 +72,11 @@ class CostReport:
         return _rounds(self.rows)
 
     def predicted_seconds(self, network: Network) -> float | None:
-        """compute + bytes / bandwidth + rounds * round trip / 2, with the busiest party's bytes."""
-        if self.rounds is None:
+        """compute + bytes / bandwidth + rounds * round trip / 2, with the busiest party's bytes.
+
+        None if rounds are not known, or if a network has been in the way already.
+        """
+        if self.rounds is None or self.network is not None:
             return None
         return predicted_seconds(network, self.seconds, self.bytes_sent_per_party, self.rounds)
 
@@ -92,6 +97,7 @@ class CostReport:
             "offline_bytes_sent_per_party": self.offline_bytes_sent_per_party,
             "messages_per_party": self.messages_per_party,
             "rounds": self.rounds,
+            "network": None if self.network is None else self.network.name,
             "predicted_seconds": {network.name: self.predicted_seconds(network) for network in (LAN, WAN)},
         }
 

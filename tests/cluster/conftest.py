@@ -24,14 +24,15 @@ TIMEOUTS = "\n[timeouts]\nconnect = 5\nmessage = 5\nrequest = 60\nidle = 60\n"
 class Trial:
     """A cluster's folder, and its parties as far as they run."""
 
-    def __init__(self, folder: Path, extra: str = TIMEOUTS) -> None:
+    def __init__(self, folder: Path, extra: str = TIMEOUTS, addresses: tuple[str, ...] = ()) -> None:
         self.authority: Authority = create_authority("test")
-        addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
+        addresses = addresses or tuple(f"127.0.0.1:{port}" for port in free_ports(3))
         self.file = init_cluster(folder, addresses, ("alice", "bob"), self.authority)
         self.file.write_text(self.file.read_text() + extra)
         self.folder = folder
         self.servers: list[PartyServer] = []
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.before: dict[int, list[str]] = {}  # what a party's command line starts with
 
     def serve(self) -> None:
         """All three parties in this process."""
@@ -53,7 +54,9 @@ class Trial:
                 str(grace),
             ]
             log = open(self.log(rank), "wb")  # noqa: SIM115  the process keeps it
-            self.processes[rank] = subprocess.Popen([*command, "--cluster", str(self.file)], stderr=log)
+            self.processes[rank] = subprocess.Popen(
+                [*self.before.get(rank, ()), *command, "--cluster", str(self.file)], stderr=log
+            )
             log.close()
         for rank in ranks:
             self.wait_for(rank, "listening")
@@ -121,3 +124,9 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def new_trial() -> Callable[[Path, tuple[str, ...]], Trial]:
+    """Makes a cluster at given addresses."""
+    return lambda folder, addresses: Trial(folder, addresses=addresses)

@@ -1,0 +1,82 @@
+"""A function on three processes with a network between them, beside the time that was predicted for it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from ditto_spu.api import SecureFunction
+from ditto_spu.cluster.local import local_parties
+from ditto_spu.network.model import LOOPBACK, Network
+from ditto_spu.report import CostReport
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One function on one network; seconds are medians over the requests.
+
+    report: of the last request, as its client saw it. seconds: from the first step until the slowest party
+    holds its outputs. request_seconds: what the client waited for, its own link included. threads_seconds:
+    the same function by three threads of one process. predicted_seconds: by the report's formula from
+    `threads_seconds`; None on loopback.
+    """
+
+    report: CostReport
+    seconds: float
+    request_seconds: float
+    threads_seconds: float
+    predicted_seconds: float | None
+
+    def as_dicts(self) -> dict[str, Any]:
+        """Plain data for JSON: the report, and beside it what was measured."""
+        return self.report.as_dicts() | {
+            "seconds": self.seconds,
+            "request_seconds": self.request_seconds,
+            "threads_seconds": self.threads_seconds,
+            "predicted_seconds": self.predicted_seconds,
+        }
+
+    def __rich__(self) -> Group:
+        name = LOOPBACK.name if self.report.network is None else self.report.network.name
+        lines = [
+            f"{name}: {self.seconds:.3f} s at the parties, {self.request_seconds:.3f} s at the client; "
+            f"{self.threads_seconds:.3f} s by three threads"
+        ]
+        if self.predicted_seconds is not None:
+            lines.append(
+                f"predicted {self.predicted_seconds:.3f} s; measured / predicted "
+                f"{self.seconds / self.predicted_seconds:.2f}"
+            )
+        return Group(self.report, *map(Text, lines))
+
+
+def measure(function: SecureFunction, inputs: Sequence[Any], network: Network, repeat: int = 3) -> Measured:
+    """Run a function between three processes of this machine over TLS, `repeat` times after a first one.
+
+    function: may hold arguments, which are uploaded once. network: emulated; on loopback there is nothing in
+    between, and nothing to predict.
+    """
+    threads, seconds, requests = [], [], []
+    function.run(*inputs)
+    with local_parties(network) as parties, parties.connect() as client:
+        client.run(function, *inputs)
+        for _ in range(repeat):
+            simulated = function.run(*inputs).report
+            report = client.run(function, *inputs).report
+            threads.append(simulated.seconds)
+            seconds.append(parties.seconds())
+            requests.append(report.seconds)
+    alone = replace(simulated, seconds=statistics.median(threads))
+    real = network is not LOOPBACK
+    return Measured(
+        replace(report, network=network) if real else report,
+        statistics.median(seconds),
+        statistics.median(requests),
+        alone.seconds,
+        alone.predicted_seconds(network) if real else None,
+    )
