@@ -15,6 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from ditto_spu.calibration import load_calibration
+from ditto_spu.cli_distill import distill, evaluate, finetune
 from ditto_spu.cluster.commands import cluster_app, party, run_on_cluster
 from ditto_spu.cluster.measured import measure
 from ditto_spu.config import configurations, load_config
@@ -54,8 +55,13 @@ app = typer.Typer(
 )
 app.add_typer(cluster_app, name="cluster")
 app.command()(party)
+for _command in (finetune, distill, evaluate):
+    app.command()(_command)
 
-Model = Annotated[str, typer.Argument(help="A name from `ditto models`.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(help="A name from `ditto models`, or a folder of `ditto distill`.", show_default=False),
+]
 OneConfig = Annotated[
     str, typer.Option("--config", help="A name from `ditto configs`, or a path ending with .toml.")
 ]
@@ -106,6 +112,10 @@ def run(
     material: Annotated[
         Path | None, typer.Option(help="A folder of `ditto precompute`, which this run spends.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="A file of `ditto calibrate`: supplies ranges, and is held against all in use."),
+    ] = None,
     cluster: Annotated[
         Path | None, typer.Option(help="A cluster file: run at its parties, not in simulation.")
     ] = None,
@@ -137,7 +147,7 @@ def run(
     if cluster is not None and (checked or material is not None):
         raise InputError("--checked and --material are for simulation: leave them out with --cluster")
     stored = None if material is None else load_material(material)
-    function, args = _secure(model, config, checked=checked, masked=masked)
+    function, args = _secure(model, config, checked=checked, masked=masked, calibration=calibration)
     if cluster is not None:
         with _console().status(f"{model}, configuration {config}, at the parties of {cluster}"):
             report = run_on_cluster(function, args, cluster, client, ahead)

@@ -73,8 +73,8 @@ def _reduce(op: ir.Op, operand: Array, initial: Array, *more: Array) -> Array:
     logical = inside[0] in ("stablehlo.and", "stablehlo.or") and operand.dtype != bool
     if more or whole or logical:
         raise UnsupportedOpError(
-            f"a reduction by {', '.join(inside[:-1])} ({ir.source_of(op)}) cannot be differentiated here: only "
-            "sums, products, maxima, minima, and `all` and `any` of booleans can"
+            f"a reduction by {', '.join(inside[:-1])} ({ir.source_of(op)}) cannot be differentiated here: "
+            "only sums, products, maxima, minima, and `all` and `any` of booleans can"
         )
     reduce, join = _REDUCTIONS[inside[0]]
     axes = ir.attribute(op, "dimensions")

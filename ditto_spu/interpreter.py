@@ -1,8 +1,9 @@
 """A StableHLO module as a JAX function: what differentiates through the emulated secure program.
 
-XLA runs a module as it stands (`ir.evaluate`), but nothing can be differentiated through an executable. Here
-every operation becomes the JAX operation of the same meaning, so that gradients, `jax.jit` and `jax.vmap` apply
-to any stage of the compiler. Values agree with `ir.evaluate`: the operations are those that JAX lowers to them.
+XLA runs a module as it stands (`ir.evaluate`), but nothing can be differentiated through an executable.
+Here every operation becomes the JAX operation of the same meaning, so that gradients, `jax.jit` and
+`jax.vmap` apply to any stage of the compiler. Values agree with `ir.evaluate`: the operations are those
+that JAX lowers to them.
 """
 
 from __future__ import annotations
@@ -77,10 +78,8 @@ def _run(
         operands = [known[each] for each in op.operands]
         if _ends(op):
             return operands
-        if op.name in _CALLS:
-            results = _called(functions, op, operands)
-        else:
-            results = [TABLE[op.name](op, *operands)]
+        called = op.name in _CALLS
+        results = _called(functions, op, operands) if called else [TABLE[op.name](op, *operands)]
         if watch is not None:
             results = list(watch(op, operands, results))
         known.update(zip(op.results, results, strict=True))

@@ -24,7 +24,8 @@ class Checkpoints:
         self._orbax, self._folder, self._resume = orbax, folder.resolve(), resume
         if not resume and (self._folder / _PLAN).exists():
             raise InputError(
-                f"'{folder}' holds the checkpoints of a training: go on with it (--resume), or take another folder"
+                f"'{folder}' holds the checkpoints of a training: go on with it (--resume), or take another "
+                "folder"
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         options = orbax.CheckpointManagerOptions(max_to_keep=_KEPT, enable_async_checkpointing=False)

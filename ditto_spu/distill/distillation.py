@@ -1,9 +1,9 @@
-"""Distillation: teacher = the float program, student = the secure program with its roundings and replacements.
+"""Distillation: the float program teaches the secure one, with its roundings and replacements.
 
-Stage 1 matches attention scores and hidden states layer by layer, stage 2 the logits softly (MPCFormer, Ditto
-section 4). The student is the formats module that `secure` compiles for the configuration: the composites of the
-plan (Quad, 2Quad, ...) and every cast, whose rounding passes gradients straight through. Values are never
-clipped: what lies beyond a range is counted, and pulled back by a penalty.
+Stage 1 matches attention scores and hidden states layer by layer, stage 2 the logits softly (MPCFormer,
+Ditto section 4). The student is the formats module that `secure` compiles for the configuration: the
+composites of the plan (Quad, 2Quad, ...) and every cast, whose rounding passes gradients straight through.
+Values are never clipped: what lies beyond a range is counted, and pulled back by a penalty.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ ROOM = 1.0  # bits of headroom below which the penalty watches a range
 
 @dataclass(frozen=True)
 class Distilled:
-    """Trained weights as the function takes them, what the validations showed, and ranges of the trained model.
+    """Trained weights as the function takes them, what the validations showed, and ranges of the trained
+    model.
 
     `calibration` is for `secure(calibration=...)`, which holds it against every range of the plan.
     """
@@ -64,9 +65,10 @@ def distill(
 ) -> Distilled:
     """Train `fn(params, *inputs)`, which returns logits [..., classes], for serving under a configuration.
 
-    params: nested dictionaries of the teacher's weights. data, validation: the other arguments, a row an example;
-    labels are used for figures, and for training if `label_weight` is set. start: the student's first weights, if
-    not the teacher's. folder: of checkpoints; resume: go on from the last. options: as for `secure` (`public`).
+    params: nested dictionaries of the teacher's weights. data, validation: the other arguments, a row an
+    example; labels are used for figures, and for training if `label_weight` is set. start: the student's
+    first weights, if not the teacher's. folder: of checkpoints; resume: go on from the last. options: as
+    for `secure` (`public`).
     """
     settings = settings or Distillation()
     if settings.label_weight and data.labels is None:
@@ -89,7 +91,9 @@ def distill(
 
     def layers(weights: Flat, constants: Flat, inputs: Batch, labels: Any) -> Any:
         wanted, found = run(teacher, constants, inputs), run(student, weights, inputs)
-        apart = [relative_error(a, b, mask) for (a, mask), (b, _) in zip(found.points, wanted.points, strict=True)]
+        apart = [
+            relative_error(a, b, mask) for (a, mask), (b, _) in zip(found.points, wanted.points, strict=True)
+        ]
         figures = _figures(found, wanted, labels)
         return jnp.mean(jnp.stack(apart)) + settings.range_weight * found.penalty, figures
 
@@ -117,7 +121,10 @@ def distill(
         progress=progress,
     )
     made = unflatten(trained.weights)
-    calls = [(made, *validation.rows(slice(at, at + settings.batch)).inputs) for at in _starts(validation, settings)]
+    calls = [
+        (made, *validation.rows(slice(at, at + settings.batch)).inputs)
+        for at in _starts(validation, settings)
+    ]
     return Distilled(made, trained.history, function.calibrate(calls))
 
 
@@ -130,8 +137,10 @@ def _near(
     data: Examples,
     options: Mapping[str, Any],
 ) -> list[Range]:
-    """The ranges that a penalty watches: with little room over the teacher's values, or too small for the student's
-    first ones. All would double the cost of a step; calibration holds all of them against the trained model."""
+    """The ranges that a penalty watches: with little room over the teacher's values, or too small for the
+    student's first ones. All would double the cost of a step; calibration holds all of them against the
+    trained model.
+    """
     plain = SecureFunction(fn, config=Config(name="float", default_format=Fxp(32, 12)), **options)
     wanted = lowered.ranges(plain.calibrate([(dict(teacher), *data.inputs)])).rows
     begun = lowered.ranges(function.calibrate([(dict(student), *data.inputs)])).rows

@@ -1,8 +1,8 @@
 """A task that needs no download: which part of Python's standard library is a documentation string from?
 
-The texts are the first paragraphs of the docstrings in the sources of the library that runs this program, in the
-order of the files. A text belongs to a split by its hash, so that another release of Python, which has a few
-other texts, moves no text from one split to another.
+The texts are the first paragraphs of the docstrings in the sources of the library that runs this program,
+in the order of the files. A text belongs to a split by its hash, so that another release of Python, which
+has a few other texts, moves no text from one split to another.
 """
 
 from __future__ import annotations
@@ -46,8 +46,30 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("ntpath", "os", "pathlib", "posixpath", "shutil", "stat", "tarfile", "tempfile", "zipfile"),
     ),
     "text": (
-        *("ast", "codecs", "configparser", "csv", "difflib", "encodings", "html", "inspect", "json", "lib2to3"),
-        *("pickletools", "plistlib", "pprint", "pydoc", "re", "shlex", "string", "textwrap", "tokenize", "xml"),
+        *(
+            "ast",
+            "codecs",
+            "configparser",
+            "csv",
+            "difflib",
+            "encodings",
+            "html",
+            "inspect",
+            "json",
+            "lib2to3",
+        ),
+        *(
+            "pickletools",
+            "plistlib",
+            "pprint",
+            "pydoc",
+            "re",
+            "shlex",
+            "string",
+            "textwrap",
+            "tokenize",
+            "xml",
+        ),
     ),
 }
 _OUTSIDE = {"test", "tests", "idlelib", "site-packages", "dist-packages", "__pycache__"}
@@ -69,7 +91,9 @@ def docstring_task(library: Path | None = None) -> Task:
                 # What stands in two groups belongs to none.
                 labels[text] = owner[top] if labels.get(text, owner[top]) == owner[top] else None
     kept = [(text, label) for text, label in labels.items() if label is not None]
-    parts = {name: [row for row in kept if split_of(row[0]) == name] for name in ("train", "validation", "test")}
+    parts = {
+        name: [row for row in kept if split_of(row[0]) == name] for name in ("train", "validation", "test")
+    }
     if len({label for _, label in parts["train"]}) < len(GROUPS) or not parts["test"]:
         raise InputError(
             f"the sources of the standard library in '{library}' have too few docstrings ({len(kept)}): take "

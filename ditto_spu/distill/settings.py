@@ -1,4 +1,4 @@
-"""All hyperparameters, in frozen dataclasses whose defaults are MPCFormer's and Ditto's where they state one."""
+"""All hyperparameters in frozen dataclasses; defaults are the papers' where they state one."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ class FineTuning(Training):
 class Distillation(Training):
     """Stage 1 on `points`, stage 2 on logits.
 
-    layer_*: stage 1; output_*: stage 2. temperature: of the soft cross-entropy. label_weight: of a hard one on labels,
-    added to it. range_weight: of a penalty for values beyond `range_fill` of what their ranges admit.
+    layer_*: stage 1; output_*: stage 2. temperature: of the soft cross-entropy. label_weight: of a hard one
+    on labels, added to it. range_weight: of a penalty for values beyond `range_fill` of what their ranges
+    admit.
     """
 
     layer_steps: int = 1000

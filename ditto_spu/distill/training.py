@@ -1,4 +1,4 @@
-"""The training loop: stages of steps on optax, validation, early stop, checkpoints; a resumed run equals a whole one."""
+"""The training loop: stages on optax, validation, early stop, checkpoints from which it goes on exactly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ Progress = Callable[[str, int, int, Mapping[str, float]], None]  # stage, step, 
 
 @dataclass(frozen=True)
 class Stage:
-    """So many steps down one loss. `constants` go to the loss with every batch, such as a teacher's weights."""
+    """So many steps down one loss. `constants` go to the loss with every batch, such as a teacher's
+    weights.
+    """
 
     name: str
     steps: int
@@ -196,9 +198,7 @@ def _save(checkpoints: Checkpoints, state: _State) -> None:
     checkpoints.save(arrays, facts)
 
 
-def _restored(
-    checkpoints: Checkpoints, state: _State, stages: Sequence[Stage], settings: Training
-) -> _State:
+def _restored(checkpoints: Checkpoints, state: _State, stages: Sequence[Stage], settings: Training) -> _State:
     arrays = {"trainable": state.trainable, "optimiser": state.optimiser, "best": state.best}
     plan = {"settings": repr(settings), "stages": [(each.name, each.steps) for each in stages]}
     found = checkpoints.restore(arrays, plan)

@@ -21,8 +21,11 @@ Place = tuple[str, str]  # path, op of the rules
 
 @dataclass(frozen=True)
 class Seen:
-    """One run: outputs; the values at the points, with the mask of those that count or None; and of the ranges the
-    penalty, and how many values lie outside."""
+    """One run.
+
+    points: the values there, with the mask of those that count or None. penalty, outside: of the ranges; how
+    many values lie outside.
+    """
 
     outputs: list[Array]
     points: list[tuple[Array, Array | None]]
@@ -31,9 +34,11 @@ class Seen:
 
 
 class Watched:
-    """`watched(values)` runs a module and returns what was `Seen`. Points are found by composite, not by name."""
+    """`watched(values)` runs a module and returns what was `Seen`; points are found by composite."""
 
-    def __init__(self, text: str, points: Iterable[str], rows: Sequence[Range] = (), fill: float = 1.0) -> None:
+    def __init__(
+        self, text: str, points: Iterable[str], rows: Sequence[Range] = (), fill: float = 1.0
+    ) -> None:
         module = ir.parse(text)
         self._run = as_function(module)
         self._points = [POINTS[each] for each in points]

@@ -39,7 +39,7 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def divide(flat: Flat, frozen: Sequence[str]) -> tuple[Flat, Flat]:
-    """(trainable, frozen): frozen are the floats that a pattern matches as a whole, and all that is no float."""
+    """(trainable, frozen): frozen is what a pattern matches as a whole, and all that is no float."""
     for pattern in frozen:
         if not any(re.fullmatch(pattern, path) for path in flat):
             raise InputError(f"frozen pattern '{pattern}' matches no weight{nearest(pattern, flat)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ditto_spu.errors import InputError, nearest
-from ditto_spu.models import bert, classifier, marill, minilm, single_ops
+from ditto_spu.models import bert, marill, minilm, single_ops, trained
 from ditto_spu.models.named import NamedModel, Program
 
 __all__ = ["MODELS", "NamedModel", "Program", "named_model"]
@@ -49,8 +49,10 @@ def named_model(name: str) -> NamedModel:
     """
     if name not in MODELS and ("/" in name or Path(name).is_dir()):
         folder = Path(name)
-        card = classifier.load_card(folder)
-        return NamedModel(folder.name, f"classifier of '{card.task}'", classifier.builder(folder), "trained here")
+        card = trained.load_card(folder)
+        return NamedModel(
+            folder.name, f"classifier of '{card.task}'", trained.builder(folder), "trained here"
+        )
     if name not in MODELS:
         raise InputError(f"there is no model '{name}'{nearest(name, MODELS)}")
     return MODELS[name]

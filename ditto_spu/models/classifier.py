@@ -1,37 +1,18 @@
-"""A classifier of short texts: MiniLM, the mean of its hidden states, a linear head; and the folder it is kept in."""
+"""A classifier of short texts: MiniLM, the mean of its hidden states, a linear head."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.distill.task import Examples, Split, Text
-from ditto_spu.distill.weights import load_weights, save_weights
-from ditto_spu.errors import InputError
+from ditto_spu.api import ConfigSource
+from ditto_spu.distill.baseline import logistic_regression
+from ditto_spu.distill.evaluation import Evaluation, evaluate
+from ditto_spu.distill.task import Examples, Split, Text, majority, whole_batches
 from ditto_spu.models import minilm
-from ditto_spu.models.named import Program
-
-VERSION = 1
-WEIGHTS, CARD = "weights.safetensors", "model.json"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a folder says about its weights: classes in the order of the logits, tokens a text is cut or padded
-    to, a few texts for calibration, and how it was made."""
-
-    classes: tuple[str, ...]
-    length: int
-    texts: tuple[Text, ...]
-    task: str
-    config: str = ""  # that it was trained for; "" for a float model
-    version: int = VERSION
 
 
 def classify(params: Any, ids: Any, mask: Any) -> Any:
@@ -64,42 +45,35 @@ def examples(split: Split, length: int) -> Examples:
     return Examples(tokenised(split.texts, length), labels)
 
 
-def save(folder: Path, params: Any, card: Card) -> None:
-    """Write weights and card."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(params, folder / WEIGHTS)
-    (folder / CARD).write_text(json.dumps(asdict(card), indent=1) + "\n", encoding="utf-8")
+def accuracy(params: Any, data: Examples, batch: int = 32) -> float:
+    """Of the float model on examples with labels."""
+    return float(np.mean(_logits(params, data, batch).argmax(-1) == data.labels))
 
 
-def load(folder: Path) -> tuple[dict[str, Any], Card]:
-    """Weights and card of a folder that `save` wrote."""
-    card = load_card(folder)
-    return load_weights(folder / WEIGHTS), card
+def baselines(start: Any, train: Examples, test: Examples) -> dict[str, float]:
+    """Accuracies on `test`: the commonest class of `train`; logistic regression on the pretrained
+    encoder's means.
+    """
+    assert train.labels is not None
+    assert test.labels is not None
+    width = start["head"]["kernel"].shape[0]
+    head = {"kernel": np.eye(width, dtype=np.float32), "bias": np.zeros(width, np.float32)}
+    vectors = [_logits({**start, "head": head}, each, 32) for each in (train, test)]
+    found = logistic_regression(vectors[0], train.labels, vectors[1])
+    return {
+        "commonest class": majority(test.labels.tolist(), train.labels.tolist()),
+        "logistic regression on frozen embeddings": float(np.mean(found == test.labels)),
+    }
 
 
-def load_card(folder: Path) -> Card:
-    """The card alone."""
-    path = folder / CARD
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["version"] != VERSION:
-            raise InputError(f"'{path}' has version {data['version']}: train it anew")
-        texts = tuple(each if isinstance(each, str) else tuple(each) for each in data["texts"])
-        return Card(tuple(data["classes"]), data["length"], texts, data["task"], data["config"])
-    except OSError:
-        raise InputError(
-            f"'{folder}' holds no trained model (no {CARD}): make one with `ditto finetune --out {folder}`"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"'{path}' is damaged ({error!r}): train it anew") from None
+def evaluated(params: Any, data: Examples, config: ConfigSource, **options: Any) -> Evaluation:
+    """`evaluation.evaluate` of the classifier."""
+    return evaluate(classify, params, data, config, public=("mask",), **options)
 
 
-def builder(folder: Path) -> Callable[[], Program]:
-    """How to build the program of a folder: one text a call, its examples for calibration and search."""
+def _logits(params: Any, data: Examples, batch: int) -> NDArray[np.float32]:
+    import jax
 
-    def build() -> Program:
-        params, card = load(folder)
-        calls = [(params, *tokenised([each], card.length)) for each in card.texts]
-        return Program(classify, calls[0], public=("mask",), weights=1, examples=tuple(calls[1:]))
-
-    return build
+    compiled = jax.jit(classify)
+    rows = [np.asarray(compiled(params, *each.inputs))[:count] for each, count in whole_batches(data, batch)]
+    return np.concatenate(rows)

@@ -1,0 +1,284 @@
+"""`ditto finetune`, `ditto distill` and `ditto evaluate`: from a task to weights that can be served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ditto_spu.config import load_config
+from ditto_spu.errors import InputError
+
+if TYPE_CHECKING:
+    from ditto_spu.distill.task import Task
+
+# Rows of a table get few gradients from a small task, and half of MiniLM's weights are in one.
+FROZEN = "encoder/embeddings/.*_embeddings/embedding"
+_EXAMPLES = 32  # texts that a folder keeps for calibration
+
+TaskName = Annotated[
+    str, typer.Option("--task", help="stdlib (works offline), or glue:NAME such as glue:sst2.")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The folder of the task's data set, in `datasets` format.")
+]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)]
+Teacher = Annotated[Path, typer.Argument(help="A folder of `ditto finetune`.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")]
+Batch = Annotated[int, typer.Option(min=1, help="Examples a step.")]
+Freeze = Annotated[
+    list[str],
+    typer.Option("--freeze", help="Regular expression of weights that stay; may be given several times."),
+]
+Every = Annotated[int, typer.Option("--evaluate-every", min=1, help="Steps between validations.")]
+Seed = Annotated[int, typer.Option(help="Of the order of examples.")]
+
+
+def finetune(
+    out: Out,
+    task: TaskName = "stdlib",
+    data: Data = None,
+    length: Annotated[int, typer.Option(min=4, help="Tokens a text is cut or padded to.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 520,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
+    batch: Batch = 32,
+    freeze: Freeze = [FROZEN],  # noqa: B006  typer copies it
+    evaluate_every: Every = 130,
+    seed: Seed = 0,
+    baseline: Annotated[
+        bool,
+        typer.Option("--baseline/--no-baseline", help="Measure simple baselines on the test split, too."),
+    ] = True,
+    resume: Resume = False,
+) -> None:
+    """Train MiniLM as a float classifier of a task: the teacher of a distillation."""
+    loaded = load_task(task, data)
+    from ditto_spu.distill.curves import save_curves
+    from ditto_spu.distill.finetune import finetune as train
+    from ditto_spu.distill.settings import FineTuning
+    from ditto_spu.distill.weights import unflatten
+    from ditto_spu.models import classifier, trained
+
+    settings = FineTuning(
+        label_steps=steps,
+        label_rate=rate,
+        batch=batch,
+        frozen=tuple(freeze),
+        evaluate_every=evaluate_every,
+        seed=seed,
+    )
+    training, validation, test = (
+        classifier.examples(each, length) for each in (loaded.train, loaded.validation, loaded.test)
+    )
+    start = classifier.initial(len(loaded.classes))
+    with _bars() as show:
+        done = train(
+            classifier.classify,
+            start,
+            training,
+            validation,
+            settings,
+            folder=out / "checkpoints",
+            resume=resume,
+            progress=show,
+        )
+    params = unflatten(done.weights)
+    card = trained.Card(loaded.classes, length, loaded.validation.texts[:_EXAMPLES], task)
+    trained.save(out, params, card)
+    save_curves(done.history, out)
+    result: dict[str, Any] = {"task": loaded.source, "settings": vars(settings)}
+    result["accuracy"] = classifier.accuracy(params, test)
+    if baseline:
+        result["baselines"] = classifier.baselines(start, training, test)
+    _write(out / "result.json", result)
+
+
+def distill(
+    teacher: Teacher,
+    out: Out,
+    config: Annotated[str, typer.Option("--config", help="What the model will be served with.")] = "ditto",
+    data: Data = None,
+    wikitext: Annotated[
+        Path | None,
+        typer.Option(help="Imitate on Wikitext of this folder, not on the task's training texts."),
+    ] = None,
+    length: Annotated[int | None, typer.Option(min=4, help="Tokens a text; left out: the teacher's.")] = None,
+    layer_steps: Annotated[int, typer.Option(min=0, help="Stage 1: layers, by mean squared error.")] = 1000,
+    layer_rate: Annotated[float, typer.Option(help="Its learning rate.")] = 5e-5,
+    output_steps: Annotated[int, typer.Option(min=0, help="Stage 2: logits, by soft cross-entropy.")] = 500,
+    output_rate: Annotated[float, typer.Option(help="Its learning rate.")] = 1e-5,
+    point: Annotated[
+        list[str], typer.Option(help="What stage 1 matches: scores, attention, hidden; several times.")
+    ] = ["scores", "hidden"],  # noqa: B006
+    label_weight: Annotated[
+        float, typer.Option(help="Of a cross-entropy on labels, added in stage 2.")
+    ] = 0.0,
+    batch: Batch = 32,
+    freeze: Freeze = [FROZEN],  # noqa: B006
+    evaluate_every: Every = 100,
+    patience: Annotated[int, typer.Option(min=1, help="Validations without progress that end a stage.")] = 5,
+    seed: Seed = 0,
+    secure: Annotated[
+        int, typer.Option(min=0, help="Test examples that three parties compute at the end.")
+    ] = 64,
+    resume: Resume = False,
+) -> None:
+    """Train a model through the secure program of a configuration, to answer as the float model does."""
+    chosen = load_config(config)
+    from ditto_spu.distill.corpora import wikitext as load_wikitext
+    from ditto_spu.distill.curves import plot_curves, save_curves
+    from ditto_spu.distill.distillation import distill as train
+    from ditto_spu.distill.settings import Distillation
+    from ditto_spu.models import classifier, trained
+
+    params, card = trained.load(teacher)
+    length = length or card.length
+    settings = Distillation(
+        batch=batch,
+        layer_steps=layer_steps,
+        layer_rate=layer_rate,
+        output_steps=output_steps,
+        output_rate=output_rate,
+        points=tuple(point),
+        label_weight=label_weight,
+        frozen=tuple(freeze),
+        evaluate_every=evaluate_every,
+        patience=patience,
+        seed=seed,
+    )
+    task = load_task(card.task, data)
+    texts = task.train if wikitext is None else load_wikitext(folder=wikitext).train
+    training, validation, test = (
+        classifier.examples(each, length) for each in (texts, task.validation, task.test)
+    )
+    with _bars() as show:
+        done = train(
+            classifier.classify,
+            params,
+            training,
+            validation,
+            chosen,
+            settings,
+            folder=out / "checkpoints",
+            resume=resume,
+            progress=show,
+            public=("mask",),
+        )
+    trained.save(out, done.params, trained.Card(card.classes, length, card.texts, card.task, config))
+    done.calibration.save(out / "calibration.json")
+    save_curves(done.history, out)
+    plot_curves(done.history, out / "history.svg")
+    with _bars() as show:
+        before = classifier.evaluated(params, test, chosen, progress=_plain(show))
+        after = classifier.evaluated(
+            done.params,
+            test,
+            chosen,
+            reference=params,
+            secure=secure,
+            calibration=done.calibration,
+            progress=_plain(show),
+        )
+    result = {"before": before.as_dicts(), "after": after.as_dicts(), "settings": vars(settings)}
+    _write(out / "result.json", {"task": task.source, **result})
+
+
+def evaluate(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of `ditto finetune` or `ditto distill`.", show_default=False)
+    ],
+    config: Annotated[
+        str | None, typer.Option("--config", help="Left out: the one it was trained for, or ditto.")
+    ] = None,
+    data: Data = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="A folder whose float accuracy is shown, too.")
+    ] = None,
+    length: Annotated[int | None, typer.Option(min=4, help="Tokens a text; left out: the model's.")] = None,
+    secure: Annotated[int, typer.Option(min=0, help="Test examples that three parties compute.")] = 0,
+    bounds: Annotated[
+        int, typer.Option(min=0, help="Of these, for how many the error bound is computed.")
+    ] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Examples a secure call.")] = 32,
+    out: Annotated[Path | None, typer.Option(help="A JSON file for the result.")] = None,
+) -> None:
+    """Accuracy on the test split: float, emulated, and among three parties against the proven bound."""
+    from ditto_spu.calibration import load_calibration
+    from ditto_spu.models import classifier, trained
+
+    params, card = trained.load(folder)
+    chosen = load_config(config or card.config or "ditto")
+    other = params if reference is None else trained.load(reference)[0]
+    known = folder / "calibration.json"
+    same = known.is_file() and (config is None or config == card.config)
+    examples = classifier.examples(load_task(card.task, data).test, length or card.length)
+    with _bars() as show:
+        found = classifier.evaluated(
+            params,
+            examples,
+            chosen,
+            reference=other,
+            secure=secure,
+            bounds=bounds,
+            batch=batch,
+            calibration=load_calibration(known) if same else None,
+            progress=_plain(show),
+        )
+    if out is not None:
+        _write(out, found.as_dicts(), quiet=True)
+    Console(width=100).print(found)
+
+
+def load_task(name: str, folder: Path | None) -> Task:
+    """A task by its name on the command line."""
+    from ditto_spu.distill.corpora import glue_task
+    from ditto_spu.distill.docstrings import docstring_task
+
+    if name == "stdlib":
+        return docstring_task(folder)
+    kind, _, rest = name.partition(":")
+    if kind != "glue":
+        raise InputError(f"there is no task '{name}': take stdlib, or glue:NAME such as glue:sst2")
+    return glue_task(rest, folder)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int, Mapping[str, float]], None]]:
+    """A bar a stage on the terminal, with the latest figures."""
+    columns = (
+        TextColumn("{task.description:<13}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=total, figures="")
+            progress.update(bars[stage], completed=min(done, total))
+            if figures:
+                text = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+                progress.update(bars[stage], figures=text)
+
+        yield show
+
+
+def _plain(show: Callable[..., None]) -> Callable[[str, int, int], None]:
+    return lambda what, done, total: show(what, done, total, {})
+
+
+def _write(path: Path, result: Mapping[str, Any], quiet: bool = False) -> None:
+    text = json.dumps(result, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+    if not quiet:
+        typer.echo(text)
