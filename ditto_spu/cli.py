@@ -21,7 +21,7 @@ from ditto_spu.cluster.measured import measure
 from ditto_spu.config import configurations, load_config
 from ditto_spu.errors import DittoError, InputError
 from ditto_spu.material import load as load_material
-from ditto_spu.models import MODELS, Program, named_model
+from ditto_spu.models import MODELS, NamedModel, Program, named_model
 from ditto_spu.network.model import parse_network
 
 
@@ -69,17 +69,70 @@ Configs = Annotated[list[str], typer.Option("--config", help="As for run; may be
 Masked = Annotated[
     bool, typer.Option("--masked", help="Masked shares: one party works ahead, products take one round.")
 ]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="A folder that save_pretrained wrote: its weights and sizes instead of random ones."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command()
-def models(as_json: Json = False) -> None:
-    """List the named models."""
+def models(
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(help="Compile this model and print what a run would cost; may be given several times."),
+    ] = None,
+    config: OneConfig = "ditto",
+    as_json: Json = False,
+) -> None:
+    """List the named models, or with --cost what some of them would cost."""
+    if cost:
+        load_config(config)
+        _print_rows([_cost(named_model(name), config) for name in cost], as_json)
+        return
     rows = [
-        {"name": model.name, "description": model.description, "source": model.source}
+        {
+            "name": model.name,
+            "parameters": model.parameters
+            if as_json
+            else f"{model.parameters:,}"
+            if model.parameters
+            else "",
+            "description": model.description,
+            "source": model.source,
+        }
         for model in MODELS.values()
     ]
     _print_rows(rows, as_json)
+
+
+def _cost(model: NamedModel, config: str) -> dict[str, Any]:
+    """What the plan of a model costs by the kernels' cost functions; the compiler needs shapes alone."""
+    from ditto_spu.api import secure
+    from ditto_spu.report import LAN, WAN, predicted_seconds
+
+    with _console().status(f"{model.name}: compiling"):
+        program = model.shapes()
+        lowered = secure(program.fn, config=config, public=program.public).lower(*program.args)
+        found = lowered.cost_analysis()
+    on_spu = sum(row.kind == "spu" for row in found.rows)
+    sent = max(found.bytes_sent_per_party)
+    seconds = [
+        None
+        if found.rounds is None
+        else round(predicted_seconds(network, 0.0, found.bytes_sent_per_party, found.rounds), 3)
+        for network in (LAN, WAN)
+    ]
+    return {
+        "name": model.name,
+        "parameters": model.parameters,
+        "MB of the busiest party": round(sent / 1e6, 3),
+        "rounds": found.rounds,
+        "steps": len(found.rows),
+        "steps on SPU, not counted": on_spu,
+        "LAN s, messages alone": seconds[0],
+        "WAN s, messages alone": seconds[1],
+    }
 
 
 @app.command()
@@ -129,6 +182,7 @@ def run(
             'loopback or "bandwidth=100Mbps,rtt=20ms"; prints the predicted time too.'
         ),
     ] = None,
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     """Run a model under MPC and print what each step cost."""
@@ -139,7 +193,7 @@ def run(
                 "--cluster"
             )
         emulated = parse_network(network)
-        program, function = _program(model, config)
+        program, function = _program(model, config, weights)
         with _console().status(f"{model}, configuration {config}: three processes, {emulated.name}"):
             measured = measure(function.hold(**program.held), program.inputs, emulated)
         _print(measured, as_json)
@@ -147,7 +201,9 @@ def run(
     if cluster is not None and (checked or material is not None):
         raise InputError("--checked and --material are for simulation: leave them out with --cluster")
     stored = None if material is None else load_material(material)
-    function, args = _secure(model, config, checked=checked, masked=masked, calibration=calibration)
+    function, args = _secure(
+        model, config, weights, checked=checked, masked=masked, calibration=calibration
+    )
     if cluster is not None:
         with _console().status(f"{model}, configuration {config}, at the parties of {cluster}"):
             report = run_on_cluster(function, args, cluster, client, ahead)
@@ -166,9 +222,10 @@ def precompute(
     folder: Annotated[Path, typer.Argument(help="A new folder for the material.", show_default=False)],
     config: OneConfig = "ditto",
     masked: Masked = False,
+    weights: Weights = None,
 ) -> None:
     """Make the offline part of one request ahead, for `ditto run --material FOLDER` to spend."""
-    function, args = _secure(model, config, masked=masked)
+    function, args = _secure(model, config, weights, masked=masked)
     with _console().status(f"{model}, configuration {config}: dealing"):
         material = function.precompute(*args, folder=folder)
     typer.echo(f"{folder}: {material.bytes / 1e6:,.1f} MB dealt in {material.seconds:.2f} s")
@@ -179,12 +236,13 @@ def compare(
     model: Model,
     config: Configs = ["ditto"],  # noqa: B006  typer copies it
     puma: Annotated[bool, typer.Option(help="Also run PUMA on stock SPU.")] = True,
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     """Run a model in plaintext, in each configuration and as PUMA on stock SPU; print error and cost."""
     for name in config:
         load_config(name)  # a mistyped second name is found before the first has run for a minute
-    function, args = _secure(model, config[0])
+    function, args = _secure(model, config[0], weights)
     with _console().status(f"{model}: plaintext, {', '.join(config)}{', puma' if puma else ''}"):
         comparison = function.compare(*args, configs=tuple(config), puma=puma)
     _print(comparison, as_json)
@@ -195,10 +253,11 @@ def calibrate(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="The JSON file to write.", show_default=False)],
     calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 32,
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     """Record what values a model holds on example calls, for `secure(calibration=...)`."""
-    program, function = _program(model, "ditto")
+    program, function = _program(model, "ditto", weights)
     with _console().status(f"{model}: up to {calls} calls in plaintext"):
         calibration = function.calibrate(program.calls[: max(1, calls)])
     calibration.save(out)
@@ -222,10 +281,11 @@ def search(
     calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 4,
     seconds: Annotated[float, typer.Option(help="Try nothing more after so long.")] = 200.0,
     plot: Annotated[Path | None, typer.Option(help="A picture of cost against error.")] = None,
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     """Search for the cheapest formats within an error; without a limit, within that of the configuration."""
-    program, function = _program(model, config)
+    program, function = _program(model, config, weights)
     from ditto_spu.search import ErrorBudget
     from ditto_spu.search import search as find
 
@@ -257,11 +317,12 @@ def inspect(
     calibration: Annotated[
         Path | None, typer.Option(help="A file of `ditto calibrate`: ranges show their headroom.")
     ] = None,
+    weights: Weights = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print ranges as JSON.")] = False,
 ) -> None:
     """Print a model's StableHLO after a stage of the compiler, its plan, or the ranges relied on."""
     known = None if calibration is None else load_calibration(calibration)
-    function, args = _secure(model, config)
+    function, args = _secure(model, config, weights)
     lowered = function.lower(*args)
     if stage is Stage.ranges:
         _print(lowered.ranges(known), as_json)
@@ -269,17 +330,17 @@ def inspect(
         typer.echo(lowered.as_text(stage.value))
 
 
-def _secure(model: str, config: str, **options: Any) -> tuple[Any, tuple[Any, ...]]:
+def _secure(model: str, config: str, weights: Path | None, **options: Any) -> tuple[Any, tuple[Any, ...]]:
     """The secure function of a named model, and its example arguments. Names are checked first of all."""
-    program, function = _program(model, config, **options)
+    program, function = _program(model, config, weights, **options)
     return function, program.args
 
 
-def _program(model: str, config: str, **options: Any) -> tuple[Program, Any]:
+def _program(model: str, config: str, weights: Path | None, **options: Any) -> tuple[Program, Any]:
     named, loaded = named_model(model), load_config(config)
     from ditto_spu.api import secure  # with jax, which `ditto models` need not wait for
 
-    program: Program = named.build()
+    program: Program = named.program(weights)
     return program, secure(program.fn, config=loaded, public=program.public, owner=program.owner, **options)
 
 

@@ -19,13 +19,18 @@ def base() -> Program:
     return encoder(layers=12)
 
 
-def encoder(layers: int, sequence: int = 128) -> Program:
+def large_layer() -> Program:
+    """The encoder of BERT-large cut to one layer."""
+    return encoder(layers=1, hidden_size=1024, num_attention_heads=16, intermediate_size=4096)
+
+
+def encoder(layers: int, sequence: int = 128, **sizes: int) -> Program:
     """FlaxBertEncoder with BertConfig's defaults: `fn(params, hidden)`, hidden [1, sequence, 768]."""
     import jax
     from transformers import BertConfig
     from transformers.models.bert.modeling_flax_bert import FlaxBertEncoder
 
-    config = BertConfig(num_hidden_layers=layers)
+    config = BertConfig(num_hidden_layers=layers, **sizes)
     module = FlaxBertEncoder(config)
     # Normally distributed like the hidden states inside BERT: each LayerNorm leaves unit variance.
     hidden = np.random.default_rng(0).standard_normal((1, sequence, config.hidden_size)).astype(np.float32)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from ditto_spu.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,28 @@ class Program:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A name on the command line. `build` imports and initialises what it needs; nothing before does."""
+    """A name on the command line. `build` imports and initialises what it needs; nothing before does.
+
+    parameters: how many numbers its weights are. load: builds it from a folder that `save_pretrained` wrote.
+    outline: builds it with shapes in the place of arrays, where arrays would take long to make.
+    """
 
     name: str
     description: str
     build: Callable[[], Program]
     source: str
+    parameters: int = 0
+    load: Callable[[Path], Program] | None = None
+    outline: Callable[[], Program] | None = None
+
+    def program(self, weights: Path | None = None) -> Program:
+        """The model with its own weights, or with those of a checkpoint on disk."""
+        if weights is None:
+            return self.build()
+        if self.load is None:
+            raise InputError(f"model '{self.name}' takes no weights from disk: leave --weights out")
+        return self.load(weights)
+
+    def shapes(self) -> Program:
+        """Enough to compile it."""
+        return self.build() if self.outline is None else self.outline()

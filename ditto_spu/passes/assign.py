@@ -25,6 +25,7 @@ from ditto_spu.rules import Choice, Config
 
 SPU_FORMAT = Fxp(64, 18)
 INTEGER = Fxp(64, 0)
+RMS_WEIGHTS = Fxp(64, 10)
 _NORMALISATIONS = ("ditto.layer_norm", "ditto.rms_norm")
 INDICATOR = Fxp(32, 0)  # of zeros and ones
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor
@@ -330,7 +331,9 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
         if state.secret[each]:
             wish = (choice.operand if main_operand else None) or state.config.default_format
             if name == "ditto.embedding":
-                wish = _table_format(wish)
+                wish = _table_format(choice.operand or _consumers_want(state, result) or wish)
+            if name == "ditto.rms_norm" and not main_operand:
+                wish = RMS_WEIGHTS  # what the kernel multiplies by: a data owner rounds to it once
             known = _current(state, each, wish)
             operands[each] = choice.operand if main_operand and choice.operand else known
             if name == "ditto.embedding":

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ditto_spu import ir
-from ditto_spu.algebra import kind, splat
+from ditto_spu.algebra import close, kind, splat
 from ditto_spu.passes.products import untransposed
 
 LOWEST = -3e38  # at or below: -infinity, or the least finite number of a format
@@ -28,6 +28,8 @@ def _replacement(op: ir.Op) -> ir.Value | None:
     if name == "convert":
         return op.operands[0]  # taken only where the type is the same
     if name in ("multiply", "divide", "add", "subtract", "maximum"):
+        if (whole := _undone_scale(op)) is not None:
+            return whole
         left, right = op.operands
         a, b = splat(left), splat(right)
         if (name in ("multiply", "divide") and b == 1) or (name in ("add", "subtract") and b == 0):
@@ -66,6 +68,24 @@ def _logistic(op: ir.Op) -> ir.Value | None:
             continue
         step = ir.unary("stablehlo.logistic", x, op, op.location)
         return step if op.operands[0] != x else ir.emit(jnp.multiply, [x, step], op, op.location)[0]
+    return None
+
+
+def _undone_scale(op: ir.Op) -> ir.Value | None:
+    """x, where it was multiplied by a constant before only to be divided by it: T5 undoes Flax's scale."""
+    outer = _constant_factor(op)
+    inner = None if outer is None else _constant_factor(ir.define(outer[0]))
+    return inner[0] if outer and inner and close(outer[1] * inner[1], 1.0, 1e-6) else None
+
+
+def _constant_factor(op: ir.Op | None) -> tuple[ir.Value, float] | None:
+    """(x, c), if an operation gives c * x for a constant c."""
+    if op is None or kind(op) not in ("multiply", "divide") or not ir.is_float(op.results[0]):
+        return None
+    left, right = op.operands
+    for x, constant in ((left, right), (right, left))[: 2 if kind(op) == "multiply" else 1]:
+        if number := splat(constant):
+            return x, number if kind(op) == "multiply" else 1 / number
     return None
 
 

@@ -1,0 +1,82 @@
+"""A model of Hugging Face's Flax classes as a Program: random weights, a checkpoint's, or shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_spu.models.checkpoints import load
+from ditto_spu.models.classes import flax_class
+from ditto_spu.models.named import Program
+
+Inputs = Callable[[Any], tuple[NDArray[Any], ...]]
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """A Flax class of transformers with the sizes of its configuration, and what is computed with it.
+
+    inputs: from the configuration to example inputs. function: from the model to fn(params, *inputs).
+    """
+
+    model_class: str
+    config_class: str
+    sizes: Mapping[str, Any]
+    inputs: Inputs
+    function: Callable[[Any], Callable[..., Any]]
+    public: tuple[str, ...] = ()
+
+    def build(self) -> Program:
+        """With random weights: seed 0 and the class's own initialiser."""
+        import jax
+
+        model, initialise = self._model()
+        return self._program(model, jax.device_get(jax.jit(initialise)(jax.random.PRNGKey(0))))
+
+    def outline(self) -> Program:
+        """With shapes in the place of weights."""
+        import jax
+
+        model, initialise = self._model()
+        return self._program(model, jax.eval_shape(initialise, jax.random.PRNGKey(0)))
+
+    def load(self, folder: Path) -> Program:
+        """With the weights and the sizes of a checkpoint on disk."""
+        return self._program(*load(self.model_class, folder))
+
+    def _model(self) -> tuple[Any, Callable[[Any], Any]]:
+        import transformers
+
+        config = getattr(transformers, self.config_class)(**self.sizes)
+        model = flax_class(self.model_class)(config, _do_init=False)
+
+        def initialise(key: Any) -> Any:
+            from flax.core import unfreeze
+
+            return unfreeze(model.init_weights(key, model.input_shape))
+
+        return model, initialise
+
+    def _program(self, model: Any, params: Any) -> Program:
+        arguments = (params, *self.inputs(model.config))
+        return Program(self.function(model), arguments, self.public, weights=1)
+
+
+def tokens(
+    sequence: int, padded: int = 0, rows: int = 1
+) -> Callable[[Any], tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Random ids, with so many padded positions in the last row, and their mask: [rows, sequence] each."""
+
+    def make(config: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        ids = np.random.default_rng(0).integers(2, config.vocab_size, (rows, sequence)).astype(np.int32)
+        mask = np.ones((rows, sequence), np.int32)
+        if padded:
+            mask[-1, -padded:] = 0
+        return np.where(mask, ids, config.pad_token_id or 0).astype(np.int32), mask
+
+    return make
