@@ -70,11 +70,9 @@ def marill_rows(config: str, repeat: int, say: Callable[[str], None], small: boo
         turns = []
         for turn in range(repeat):
             turns.append((_run(function, theirs), _run(baseline, program)))
-            ours, beside = turns[-1]
-            say(
-                f"marill: {side.name}, {side.frozen} frozen, run {turn + 1} of {repeat}: "
-                f"{ours.seconds:.3f} s ({ours.cpu:.2f} of processors), all secret {beside.seconds:.3f} s ({beside.cpu:.2f})"
-            )
+            ours, beside = (f"{each.seconds:.3f} s ({each.cpu:.2f} of processors)" for each in turns[-1])
+            place = f"{side.name}, {side.frozen} frozen, run {turn + 1} of {repeat}"
+            say(f"marill: {place}: {ours}, all secret {beside}")
         times += [each for _, each in turns]
         rows.append(_row(side, config, turns, theirs))
         rows[-1]["bytes_ratio"] = sum(rows[0]["bytes_sent_per_party"]) / sum(rows[-1]["bytes_sent_per_party"])

@@ -21,7 +21,7 @@ _WIDE = 64
 VARIANCE = (2.0**-11, 2.0**8)  # of rows: real models have 0.002 and 129 side by side
 _MEAN_BITS = 30  # fraction bits of the public 1/n
 _ROOT_BITS = 14  # bits of the reciprocal standard deviation where it is smallest
-_GAMMA_BITS = 12  # fraction bits of gamma that the free truncation always leaves room for
+_GAMMA_BITS = (12, 11)  # fraction bits of gamma to make room for the free truncation
 _TOP_BITS = 9  # the result stays below 2^9
 _GAMMA_LIMIT = 4.0  # of the error bound
 
@@ -77,7 +77,8 @@ def plan(
     for budget, landing in ((min(free, total), out), (total, Fxp(_WIDE, out.fraction_bits))):
         if landing is out and out.ring_bits == _WIDE:
             continue
-        for weight, spare in ((wanted, 2), (min(wanted, _GAMMA_BITS), 0)):  # the mean matters more than gamma
+        fewer = [(min(wanted, bits), 0) for bits in _GAMMA_BITS]
+        for weight, spare in ((wanted, 2), *fewer):  # the mean matters more than gamma
             centred = min(budget - root - weight, least + 4)
             dropped = centred + weight + root - landing.fraction_bits
             if centred >= least + spare and finish_kind(_WIDE, dropped, landing):
