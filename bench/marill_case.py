@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from ditto_spu import secure
-from ditto_spu.api import SecureFunction
+from ditto_spu.api import Result, SecureFunction
 from ditto_spu.comparison import accuracy
 from ditto_spu.models.marill import encoder
 from ditto_spu.models.named import Program
@@ -61,51 +61,58 @@ def marill_rows(config: str, repeat: int, say: Callable[[str], None], small: boo
     """A row a side: medians of its seconds, and of the ratio to the first side in the same turn."""
     first, *others = _sides(4, 2, SMALL) if small else _sides(12, 3, BASE)
     baseline, program = first.function(config)
-    _run(baseline, program)
-    rows = [_row(first, config, [], *_run(baseline, program)[1:])]
-    timed: list[float] = []
+    _run(baseline, program)  # compiles, shares the weights
+    times = [_run(baseline, program)]
+    rows = [_row(first, config, [(each, each) for each in times], program)]
     for side in others:
         function, theirs = side.function(config)
-        _run(function, theirs)  # compiles, shares the weights
+        _run(function, theirs)
         turns = []
         for turn in range(repeat):
-            ours = _run(function, theirs)
-            beside = _run(baseline, program)
-            turns.append((ours[0], beside[0]))
-            say(
-                f"marill: {side.name}, {side.frozen} frozen, run {turn + 1} of {repeat}: "
-                f"{ours[0]:.3f} s, all secret {beside[0]:.3f} s"
-            )
-        timed += [each for _, each in turns]
-        rows.append(_row(side, config, turns, *ours[1:]))
+            turns.append((_run(function, theirs), _run(baseline, program)))
+            ours, beside = (f"{each.seconds:.3f} s ({each.cpu:.2f} of processors)" for each in turns[-1])
+            place = f"{side.name}, {side.frozen} frozen, run {turn + 1} of {repeat}"
+            say(f"marill: {place}: {ours}, all secret {beside}")
+        times += [each for _, each in turns]
+        rows.append(_row(side, config, turns, theirs))
         rows[-1]["bytes_ratio"] = sum(rows[0]["bytes_sent_per_party"]) / sum(rows[-1]["bytes_sent_per_party"])
-    rows[0]["seconds"] = statistics.median(timed)
+    for name in ("seconds", "cpu"):
+        rows[0][name] = statistics.median(getattr(each, name) for each in times)
     return rows
 
 
-def _run(function: SecureFunction, program: Program) -> tuple[float, Any, dict[str, float]]:
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class _Timed:
+    """One request: wall-clock, and seconds of all processors."""
+
+    seconds: float
+    cpu: float
+    result: Result
+
+
+def _run(function: SecureFunction, program: Program) -> _Timed:
+    started, used = time.perf_counter(), time.process_time()
     result = function.run(*program.inputs)
-    seconds = time.perf_counter() - started
-    expected = jax.tree_util.tree_leaves(program.fn(*program.args))
-    outputs = jax.tree_util.tree_leaves(result.outputs)
-    return seconds, result.report, accuracy(outputs, [np.asarray(each) for each in expected])
+    return _Timed(time.perf_counter() - started, time.process_time() - used, result)
 
 
-def _row(
-    side: _Side, config: str, turns: list[tuple[float, float]], report: Any, errors: Mapping[str, float]
-) -> dict[str, Any]:
+def _row(side: _Side, config: str, turns: list[tuple[_Timed, _Timed]], program: Program) -> dict[str, Any]:
+    result = turns[-1][0].result
+    expected = jax.tree_util.tree_leaves(jax.jit(program.fn)(*program.args))
+    errors = accuracy(jax.tree_util.tree_leaves(result.outputs), [np.asarray(each) for each in expected])
     return {
         "case": "marill",
         "config": config,
         "side": side.name,
         "frozen": side.frozen,
-        "seconds": statistics.median([each for each, _ in turns]) if turns else report.seconds,
-        "party_seconds": report.seconds,
-        "ratio": statistics.median([beside / own for own, beside in turns]) if turns else 1.0,
+        "seconds": statistics.median(own.seconds for own, _ in turns),
+        "cpu": statistics.median(own.cpu for own, _ in turns),
+        "party_seconds": statistics.median(own.result.report.seconds for own, _ in turns),
+        "ratio": statistics.median(beside.seconds / own.seconds for own, beside in turns),
+        "cpu_ratio": statistics.median(beside.cpu / own.cpu for own, beside in turns),
         "bytes_ratio": 1.0,
-        "bytes_sent_per_party": report.bytes_sent_per_party,
-        "rounds": report.rounds,
+        "bytes_sent_per_party": result.report.bytes_sent_per_party,
+        "rounds": result.report.rounds,
         **errors,
     }
 
@@ -115,9 +122,9 @@ def marill_lines(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for row in rows:
         megabytes = sum(row["bytes_sent_per_party"]) / 3e6
-        lines.append(
-            f"marill: {row['side']:<13} {row['frozen']:>2} frozen  {row['seconds']:7.3f} s  "
-            f"{row['ratio']:5.2f} x  {megabytes:8.2f} MB  {row['bytes_ratio']:5.2f} x  {row['rounds']:>4} "
-            f"rounds  max error {row['max_abs_error']:.4f}"
-        )
+        seconds = f"{row['seconds']:7.3f} s  {row['ratio']:5.2f} x"
+        cpu = f"{row['cpu']:7.3f} s of processors  {row['cpu_ratio']:5.2f} x"
+        sent = f"{megabytes:8.2f} MB  {row['bytes_ratio']:5.2f} x  {row['rounds']:>4} rounds"
+        name = f"{row['side']:<13} {row['frozen']:>2} frozen"
+        lines.append(f"marill: {name}  {seconds}  {cpu}  {sent}  max error {row['max_abs_error']:.4f}")
     return lines

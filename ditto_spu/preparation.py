@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,23 +118,48 @@ class Program:
                 )
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """Of one program: what owners made of held arguments, and those that they need again, by place."""
+
+    program: Program
+    made: Mapping[int, Any]
+    arrays: Mapping[int, Any]
+
+
 class Prepared:
     """What owners made of held arguments: once for each program."""
 
     def __init__(self) -> None:
-        self._made: dict[int, tuple[Program, dict[int, Any]]] = {}
+        self._kept: dict[int, _Kept] = {}
 
     def values(self, program: Program, arrays: Sequence[Any], holding: Collection[str]) -> list[Any]:
         """`program.values(arrays)`, where those of the parameters in `holding` are made at the first call."""
-        held = program.held(holding) if program.preparations else ()
-        if not held:
+        if not program.preparations or not holding:
             return program.values(arrays)
-        _, known = self._made.get(id(program), (program, {}))
-        values = program.values(arrays, leave_out=known)
-        for place, value in known.items():
+        kept = self._kept.get(id(program))
+        if kept is None:
+            made = program.values(arrays)
+            again = {place for each in program.preparations for place in each.inputs if _again(program, each)}
+            buffers = {
+                place: ir.buffer(arrays[place], np.dtype(program.call[place].dtype))
+                for place in again
+                if program.call[place].held and not isinstance(arrays[place], jax.ShapeDtypeStruct)
+            }
+            self._kept[id(program)] = _Kept(
+                program, {place: made[place] for place in program.held(holding)}, buffers
+            )
+            return made
+        arrays = [kept.arrays.get(place, each) for place, each in enumerate(arrays)]
+        values = program.values(arrays, leave_out=kept.made)
+        for place, value in kept.made.items():
             values[place] = value
-        self._made[id(program)] = program, {place: values[place] for place in held}
         return values
+
+
+def _again(program: Program, preparation: Preparation) -> bool:
+    """Whether it runs at every call."""
+    return not all(program.call[place].held for place in preparation.inputs)
 
 
 def _described(argument: Argument) -> jax.ShapeDtypeStruct:

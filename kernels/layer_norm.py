@@ -64,7 +64,7 @@ def plan(
     inner: Fxp | None = None,
     variance: tuple[float, float] = VARIANCE,
     root_bits: int = _ROOT_BITS,
-    weights: tuple[tuple[int, int], ...] = ((14, 2), (12, 0)),  # the mean matters more than gamma
+    weights: tuple[tuple[int, int], ...] = ((14, 2), (12, 0), (11, 0)),  # the mean matters more
 ) -> Plan:
     """Choose formats so that no product passes its ring for the declared variances. ValueError if none do.
 

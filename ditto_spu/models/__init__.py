@@ -65,12 +65,11 @@ MODELS = {
             "bert-base", "12 encoder layers, sequence 128, from hidden states", bert.base, _HF, 85_054_464
         ),
         NamedModel(
-        NamedModel(
             "bert-base-marill",
             "bert-base with 6 frozen layers, LoRA, 3 heads",
             marill.base,
             f"{_HF}, adapters",
-            0,
+            85_128_192,
         ),
         NamedModel(
             "bert-base-layer",
