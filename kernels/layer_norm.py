@@ -21,7 +21,7 @@ _WIDE = 64
 VARIANCE = (2.0**-11, 2.0**8)  # of rows: real models have 0.002 and 129 side by side
 _MEAN_BITS = 30  # fraction bits of the public 1/n
 _ROOT_BITS = 14  # bits of the reciprocal standard deviation where it is smallest
-_SQUARES_BITS = 45  # of the sum of a row's squares
+_SQUARES_BITS = 46  # of the sum of a row's squares
 _TOP_BITS = 9  # the result stays below 2^9
 _GAMMA_LIMIT = 4.0  # of the error bound
 
