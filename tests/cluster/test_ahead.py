@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ditto_spu import connect, secure
+from ditto_spu.cluster.commands import run_on_cluster
 from ditto_spu.errors import ClusterError, InputError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
@@ -66,6 +67,13 @@ def test_masked_weights_are_uploaded_once_for_all_dealers(alice, parties, monkey
         with pytest.raises(ClusterError, match="dealt for another plan, other weights"):
             bob.run(blind, X, weights="masked", material=material)
         assert right(bob.run(blind, X, weights="masked").outputs, w=-W)
+
+
+def test_the_command_line_deals_ahead_at_the_parties(parties):
+    for function in (plain, masked):
+        report = run_on_cluster(function, (W, X), parties.file, "alice", ahead=True)
+        assert report.offline_seconds > 0
+        assert run_on_cluster(function, (W, X), parties.file, "alice").rounds == report.rounds
 
 
 def test_public_arguments_belong_to_the_material(alice):
