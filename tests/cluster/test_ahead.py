@@ -100,6 +100,15 @@ def test_material_serves_its_own_request_in_its_own_session(alice, parties):
         alice.run(masked, W, X, material=material)
 
 
+def test_material_that_was_lost_with_its_session_is_named(parties):
+    with connect(parties.file, "alice") as client:
+        material = client.precompute(masked, W, X)
+        client._parties._channels[1].close()
+        with pytest.raises(InputError, match="lost with its session"):
+            client.run(masked, W, X, material=material)
+        assert right(client.run(masked, W, X).outputs)
+
+
 def test_unspent_material_is_limited(trial):
     trial.file.write_text(trial.file.read_text() + "\n[limits]\nwaiting_mb = 1\n")
     trial.serve()
