@@ -314,10 +314,10 @@ class ClusterClient:
         base = calls[0].lowered.plan
         dealer = material.plan.mask_dealer
         turned = base.dealt_by(dealer) if base.masked and dealer is not None else base
-        if material.spent:
-            raise InputError("the material is spent: each serves one request, precompute another")
         if material.session != self._parties.session:
             raise InputError("the material was lost with its session: precompute anew")
+        if material.spent:
+            raise InputError("the material is spent: each serves one request, precompute another")
         if material.plan.hash() != turned.hash() or material.weights != weights:
             raise InputError("the material was dealt for another function, other shapes or other weights")
         if len(material.public) != len(calls):

@@ -120,9 +120,17 @@ class PeerLink:
 
     def exchange(self, tag: str, facts: Mapping[str, Any], timeout: float | None = None) -> dict[int, Any]:
         """Tell both peers some facts and learn theirs; not counted as the plan's traffic."""
+        self.tell(tag, facts)
+        return self.learn(tag, timeout)
+
+    def tell(self, tag: str, facts: Mapping[str, Any]) -> None:
+        """The first half of `exchange`."""
         data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         for peer in self._channels:
             self._send(peer, 0, [(_CONTROL + tag, data)])
+
+    def learn(self, tag: str, timeout: float | None = None) -> dict[int, Any]:
+        """The second half."""
         learned = {}
         for peer in self._channels:
             array, _ = self._take(peer, _CONTROL + tag, self._timeout if timeout is None else timeout)

@@ -64,14 +64,17 @@ def _step(step: Any) -> dict[str, Any]:
 def _read_step(table: Any) -> Any:
     kind, path, outputs = table["kind"], _text(table["path"]), _numbers(table["outputs"])
     if kind == "kernel":
-        attributes = tuple((_text(name), _read_attribute(value)) for name, value in _list(table["attributes"]))
+        attributes = tuple(
+            (_text(name), _read_attribute(value)) for name, value in _list(table["attributes"])
+        )
         inputs, dealers = _numbers(table["inputs"]), _numbers(table["dealers"])
         return KernelStep(path, _text(table["kernel"]), inputs, outputs, attributes, dealers)
     if kind not in _TEXT_STEPS:
         raise ValueError(f"there is no kind {kind!r:.40} of steps")
     if kind == "local":
         local = tuple(
-            LocalInput(_number(var), _text(use), _read_format(fxp)) for var, use, fxp in _list(table["inputs"])
+            LocalInput(_number(var), _text(use), _read_format(fxp))
+            for var, use, fxp in _list(table["inputs"])
         )
         return LocalStep(path, _text(table["text"]), local, outputs)
     return _STEPS[kind](path, _text(table["text"]), _numbers(table["inputs"]), outputs)

@@ -277,17 +277,25 @@ class Session:
 
     def _together(self, what: str, public: str, timeout: float | None = None) -> None:
         """Go on when all three are here, and were given the same public inputs."""
-        for peer, theirs in self._link.exchange(what, {"public": public}, timeout).items():
+        self._link.tell(what, {"public": public})
+        self._compare(what, public, timeout)
+
+    def _compare(self, what: str, public: str, timeout: float | None) -> None:
+        for peer, theirs in self._link.learn(what, timeout).items():
             if theirs.get("public") != public:
                 raise LinkError(f"parties {self._link.rank} and {peer} were given different public inputs")
 
     @contextlib.contextmanager
     def _turn(self, members: Sequence[Parts]) -> Iterator[None]:
-        """Party 0 starts as many requests as may compute; the others follow its start."""
+        """Party 0 starts as many requests as may compute; the others follow its start.
+
+        It waits for a turn once all three have the inputs: a slow client keeps nobody else waiting.
+        """
         public, timeout = digest_of_public(members), self._timeouts.request
         if self._link.rank == 0:
+            self._compare("go", public, timeout)
             with self._turns.turn(timeout, lambda: self._link.failure):
-                self._together("go", public, timeout)
+                self._link.tell("go", {"public": public})
                 yield
         else:
             self._together("go", public, timeout)

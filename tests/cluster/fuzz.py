@@ -220,7 +220,7 @@ def spoilt_plan(rng: random.Random, plan: bytes) -> bytes:
 
 def junk_facts(rng: random.Random, plan_hash: str) -> tuple[str, dict[str, Any]]:
     """A request with one wrong fact."""
-    run: dict[str, Any] = {"plan": plan_hash, "weights": None, "places": [0], "dealer": None, "count": 1}
-    run["material"] = None
-    key = rng.choice(sorted(run))
-    return rng.choice(("run", "ahead")), run | {key: rng.choice(JUNK)}
+    kind, places = rng.choice((("run", [0]), ("ahead", [])))  # the plan's one input is secret
+    sound: dict[str, Any] = {"plan": plan_hash, "weights": None, "places": places, "dealer": None, "count": 1}
+    key = rng.choice(sorted(sound))
+    return kind, sound | {key: rng.choice([each for each in JUNK if each != sound[key] or each is True])}

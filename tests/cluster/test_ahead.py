@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ditto_spu import connect, secure
+from ditto_spu.cluster.commands import run_on_cluster
 from ditto_spu.errors import ClusterError, InputError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
@@ -68,6 +69,13 @@ def test_masked_weights_are_uploaded_once_for_all_dealers(alice, parties, monkey
         assert right(bob.run(blind, X, weights="masked").outputs, w=-W)
 
 
+def test_the_command_line_deals_ahead_at_the_parties(parties):
+    for function in (plain, masked):
+        report = run_on_cluster(function, (W, X), parties.file, "alice", ahead=True)
+        assert report.offline_seconds > 0
+        assert run_on_cluster(function, (W, X), parties.file, "alice").rounds == report.rounds
+
+
 def test_public_arguments_belong_to_the_material(alice):
     material = alice.precompute(public, X, MASK)
     with pytest.raises(InputError, match="other public arguments"):
@@ -90,6 +98,15 @@ def test_material_serves_its_own_request_in_its_own_session(alice, parties):
     material.spent = False  # a client that tries is refused by the parties
     with pytest.raises(ClusterError, match="each serves one request"):
         alice.run(masked, W, X, material=material)
+
+
+def test_material_that_was_lost_with_its_session_is_named(parties):
+    with connect(parties.file, "alice") as client:
+        material = client.precompute(masked, W, X)
+        client._parties._channels[1].close()
+        with pytest.raises(InputError, match="lost with its session"):
+            client.run(masked, W, X, material=material)
+        assert right(client.run(masked, W, X).outputs)
 
 
 def test_unspent_material_is_limited(trial):

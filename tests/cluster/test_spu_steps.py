@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import threading
 import time
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from ditto_spu import connect, secure
+from ditto_spu.cluster import spu_process
+from ditto_spu.cluster.tunnel import Tunnels
 from ditto_spu.errors import ClusterError, PartyError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)[:, ::-1].copy()
@@ -25,22 +28,33 @@ def mixed(x):
 expected = np.sort(np.asarray(jax.nn.gelu(X)) * 2.0, axis=-1)
 
 
-def test_spu_steps_run_and_their_bytes_are_counted(parties, eventually):
+def test_spu_steps_run_and_their_bytes_are_counted(parties, eventually, monkeypatch):
+    folders = []
+    monkeypatch.setattr(spu_process, "Tunnels", lambda *a: folders.append(a[1]) or Tunnels(*a))
     with connect(parties.file, "alice") as client:
         for _ in range(2):
             result = client.run(mixed, X)
             assert result.outputs == pytest.approx(expected, abs=0.01)
+        assert [stat.filemode(each.stat().st_mode) for each in folders] == ["drwx------"] * 3
+        assert all(stat.S_ISSOCK(file.stat().st_mode) for each in folders for file in each.iterdir())
         (row,) = [each for each in result.report.rows if each.kind == "spu"]
         assert row.source == "measured"
         assert all(each > 1000 for each in row.online_bytes)
+    eventually(lambda: not any(server._sessions for server in parties.servers))
+    assert not children()
+    assert not any(each.exists() for each in folders)
+
+
+@pytest.mark.slow
+def test_spu_steps_with_masked_shares_in_batches_and_refused(parties):
+    with connect(parties.file, "alice") as client:
         masked = secure(mixed._fn, masked=True)
         assert client.run(masked, X).outputs == pytest.approx(expected, abs=0.01)
         done = client.run_many(mixed, [(X,), (-X,)])
         assert done.outputs[0] == pytest.approx(expected, abs=0.01)
         with pytest.raises(ClusterError, match=r"plan is refused.*SPU has no values of type complex"):
             client.run(secure(lambda x: jnp.fft.fft(x.astype(jnp.complex64)).real), X)
-    eventually(lambda: not any(server._sessions for server in parties.servers))
-    assert not children()
+        assert client.run(masked, X).outputs == pytest.approx(expected, abs=0.01)
 
 
 def children() -> list[int]:
@@ -72,8 +86,9 @@ def test_a_process_of_spu_that_dies_or_freezes_ends_the_session_alone(parties, e
         pid = children()[0]
         os.kill(pid, number)
         started = time.monotonic()
-        with pytest.raises(PartyError, match=reason):
+        with pytest.raises(PartyError, match=reason) as failure:
             client.run(mixed, X)
+        print(failure.value)
         assert time.monotonic() - started < 20
         eventually(lambda: not children())
         assert client.run(mixed, X).outputs == pytest.approx(expected, abs=0.01)

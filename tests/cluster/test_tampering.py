@@ -212,6 +212,30 @@ def test_a_client_that_goes_away_while_uploading_or_computing(parties, monkeypat
         works(again)
 
 
+@pytest.mark.parametrize("sent", [0, 60])
+def test_a_client_that_freezes_while_uploading_keeps_nobody_waiting(parties, free, sent):
+    plan = small.lower(X).plan
+    with connect(parties.file, "alice") as frozen, connect(parties.file, "bob") as other:
+        frozen._parties.open()
+        frozen._register(plan)
+        asked = {"plan": plan.hash(), "weights": None, "places": [0], "dealer": None, "count": 1}
+        frozen._parties.ask("run", asked, (), "ready")
+        share = np.zeros(X.shape, plan.vars[plan.inputs[0].var].fxp.dtype)
+        for rank, channel in enumerate(frozen._parties._channels):
+            if rank == 1:  # nothing, or a part of a message
+                channel._write(
+                    memoryview(pack("shares", channel._sent, {"member": 0, "place": 0}, [("mine", share)]))[
+                        :sent
+                    ]
+                )
+            else:
+                channel.send("shares", {"member": 0, "place": 0}, [("mine", share), ("next", share)])
+        works(other)
+        reasons = [channel.receive(LATE).facts["reason"] for channel in frozen._parties._channels]
+        assert all("alice sent nothing for 2 s" in each for each in reasons), reasons
+        works(other)
+
+
 def test_an_error_inside_a_party_is_told_and_frees_all(parties, monkeypatch, free):
     execute, armed = session.execute_many, [True]
 
