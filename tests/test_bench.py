@@ -7,16 +7,19 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 from bench import fm32, linear_case, sides
+from bench.__main__ import main as bench_main
 from bench.embedding_case import embedding_lines, embedding_rows
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_cases import kernel_cases
 from bench.kernel_table import kernel_rows, kernel_table
 from bench.marill_case import marill_lines, marill_rows
 from bench.plots import write_plots
-from bench.rows import table
+from bench.rows import network_table, table
 from ditto_kernels import KERNELS
 from ditto_kernels.kernel import Spec
 from ditto_spu import secure
@@ -169,6 +172,51 @@ def test_a_row_whose_offline_part_is_apart_has_a_second_line():
     assert online[2:] == ["1.500", "20.0", "3.00", "20.0"]
     assert predicted[2:] == ["2.01", "15.0", "2.14", "14.6"]  # 4 MB and 3 rounds; the baseline's 60 MB
     assert "online" not in shown(table([row | {"online_seconds": 2.0}]))
+
+
+def test_rows_of_three_processes_stand_beside_puma_and_the_prediction():
+    row = {
+        "case": "c", "config": "ditto", "network": "WAN", "seconds": 2.2, "request_seconds": 2.4,
+        "threads_seconds": 0.2, "predicted_seconds": 2.0, "bytes_sent_per_party": [4e6] * 3, "rounds": 3,
+        "max_abs_error": 0.0, "peak_memory_bytes": 1e9,
+    }  # fmt: skip
+    puma = {key: row[key] for key in row if "_seconds" not in key} | {"config": "puma", "seconds": 22.0}
+    puma["rounds"] = None
+    ours, theirs = (each.split() for each in shown(network_table([row, puma])).splitlines() if "WAN" in each)
+    assert ours[2:8] == ["WAN", "2.200", "10.0", "2.000", "1.10", "2.400"]
+    assert ours[8:] == ["0.200", "11.00", "4.00", "3", "0.0000", "1.00"]
+    assert theirs[3:] == ["22.000", "4.00", "-", "0.0000", "1.00"]
+    elsewhere = network_table([row, puma | {"network": "LAN"}])
+    assert "10.0" not in shown(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--case", "gelu", "--network", "wam"], "no network 'wam'"),
+        (["--case", "gelu", "--network", "wan", "--mode", "masked"], "--network is for mode whole"),
+        (["--case", "gelu", "--network", "wan", "--baseline", "mpcformer"], "baseline puma alone"),
+        (["--case", "kernels", "--network", "wan"], "measured in one process"),
+    ],
+)
+def test_what_cannot_be_measured_on_a_network_is_refused_first(arguments, reason):
+    app = typer.Typer()
+    app.command()(bench_main)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert reason in done.stderr
+
+
+@pytest.mark.slow
+def test_both_sides_run_as_processes_on_a_network():
+    said: list[str] = []
+    ours, puma = sides.measure("gelu", ["ditto", "puma"], 1, said.append, "bandwidth=2Gbps,rtt=2ms")
+    assert ours["network"] == puma["network"] == "2 Gbps, 2 ms"
+    assert ours["predicted_seconds"] > ours["threads_seconds"] > 0
+    assert ours["request_seconds"] > ours["seconds"] > 0
+    assert puma["seconds"] > 0
+    assert max(ours["max_abs_error"], puma["max_abs_error"]) < 0.05
+    assert "PUMA / ours" in shown(network_table([ours, puma]))
 
 
 def test_bare_products_are_those_of_the_plan():

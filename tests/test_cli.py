@@ -27,6 +27,20 @@ class Report:
     seconds: float
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--network", "lam"), "did you mean 'lan'"),
+        (("--network", "wan", "--checked"), "leave out --checked"),
+        (("--network", "wan", "--cluster", "c.toml"), "parties of its own"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_first(arguments, reason):
+    result = ditto("run", "gelu", *arguments)
+    assert result.exit_code == 2
+    assert reason in result.stderr
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Puts a recorder in the place of ditto_spu.api: these tests are about the command line alone."""

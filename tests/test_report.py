@@ -47,6 +47,13 @@ def test_a_prediction_is_compute_and_the_busiest_partys_bytes_and_half_a_round_t
     assert report.predicted_seconds(WAN) > report.predicted_seconds(LAN)
 
 
+def test_a_run_on_a_network_predicts_nothing_more():
+    report = CostReport((MATMUL, CAST), seconds=2.0, network=WAN)
+    assert report.predicted_seconds(LAN) is None
+    assert report.as_dicts()["network"] == WAN.name
+    assert "predicted" not in str(report)
+
+
 def test_kinds_are_ordered_by_bytes():
     kinds = CostReport((CAST, MATMUL, MATMUL, LOCAL)).by_kind()
     assert list(kinds) == ["matmul", "cast", "local"]

@@ -133,14 +133,26 @@ def test_fingerprints_of_both_encodings_agree():
         ('name = "bob"', 'name = "party7"', "a client's name"),
         ('address = "127.0.0.1:', 'address = "127.0.0.1;', "host:port"),
         ('fingerprint = "', 'fingerprint = "x', "64 hexadecimal digits"),
+        ('fingerprint = "', 'via = "nowhere"\nfingerprint = "', 'via = "host:port" is expected'),
         ("[timeouts]", "[timeouts", "is no TOML"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_mistakes_in_a_cluster_file_are_named(trial, old, new, reason):
     trial.file.write_text(trial.file.read_text().replace(old, new))
     with pytest.raises(ConfigError, match=reason):
         load_cluster(trial.file)
+
+
+def test_a_participant_may_reach_a_party_elsewhere_than_where_it_listens(trial):
+    plain = load_cluster(trial.file)
+    text = trial.file.read_text().replace("[[party]]", '[[party]]\nvia = "gate:7000"', 1)
+    trial.file.write_text(text)
+    through = load_cluster(trial.file)
+    assert through.reach(0) == ("gate", 7000)
+    assert through.reach(1) == through.addresses[1]
+    assert through.addresses == plain.addresses
+    assert through.hash() == plain.hash()  # the others need not know
 
 
 def test_three_parties_are_needed(trial):
