@@ -308,6 +308,15 @@ def copy(
     return new
 
 
+def splice(block: Block, values: Sequence[Value], before: Op) -> list[Value]:
+    """Copy a block's operations before an operation, with these arguments; what its terminator returns."""
+    mapping: dict[Value, Value] = dict(zip(block.arguments, values, strict=True))
+    *inner, terminator = ops(block)
+    for op in inner:
+        copy(op, mapping, ir.InsertionPoint(before), lambda op: op.location)
+    return [mapping.get(each, each) for each in terminator.operands]
+
+
 def inline_calls(module: Module) -> None:
     """Replace every func.call by the body of its function, in place; its operations get the caller's path."""
     known = functions(module)

@@ -78,6 +78,18 @@ def test_models() -> None:
     assert [row["name"] for row in rows] == list(MODELS)
 
 
+def test_cost_of_a_model() -> None:
+    (row,) = json.loads(ditto("models", "--cost", "linen-tiny", "--json").stdout)
+    assert row["parameters"] == MODELS["linen-tiny"].parameters
+    assert row["rounds"] > 0 and row["MB of the busiest party"] > 0 and row["steps on SPU, not counted"] == 0
+    assert ditto("models", "--cost", "linen").exit_code == 2
+
+
+def test_weights_that_are_not_there_get_one_line(tmp_path: Path) -> None:
+    result = ditto("run", "roberta", "--weights", str(tmp_path / "none"))
+    assert result.exit_code == 2 and "there is no folder" in result.output
+
+
 def test_configs() -> None:
     assert all(name in ditto("configs").stdout for name in configurations())
     rows = json.loads(ditto("configs", "--json").stdout)

@@ -21,13 +21,14 @@ def load(model_class: str, folder: Path) -> tuple[Any, Any]:
     import numpy as np
     from flax.core import unfreeze
     from flax.traverse_util import flatten_dict
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # what is missing is checked below, what is left over is not needed
     try:
         model, params = flax_class(model_class).from_pretrained(folder, local_files_only=True, _do_init=False)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         lines = str(error).strip().splitlines()
         raise InputError(f"{folder} does not hold a {model_class}: {lines[0] if lines else error}") from None
     finally:

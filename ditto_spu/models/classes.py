@@ -21,8 +21,8 @@ def _answering(found: Any) -> Any:
         FlaxQuestionAnsweringModelOutput,
     )
 
-    class Module(FlaxDistilBertForQuestionAnsweringModule):  # type: ignore[misc]
-        def __call__(self, ids: Any, mask: Any, deterministic: bool = True, **_: Any) -> Any:
+    class Module(FlaxDistilBertForQuestionAnsweringModule):
+        def __call__(self, ids: Any, mask: Any, deterministic: bool = True, *_: Any, **__: Any) -> Any:
             hidden = self.distilbert(ids, mask, deterministic=deterministic, return_dict=True)[0]
             logits = self.qa_outputs(self.dropout(hidden, deterministic=deterministic))
             start, end = jnp.split(logits, self.config.num_labels, axis=-1)
@@ -30,7 +30,7 @@ def _answering(found: Any) -> Any:
                 start_logits=start.squeeze(-1), end_logits=end.squeeze(-1)
             )
 
-    class Model(found):  # type: ignore[misc]
+    class Model(found):
         module_class = Module
 
     return Model

@@ -81,7 +81,7 @@ def _product(x: Array, w: Array, how: dict[str, Any]) -> Array:
         result = jnp.einsum("pkgi,kigo->pgo", inner, kernels)
     result = jnp.reshape(result, (x.shape[0], *places, groups * each))
     (batch,), (feature,), spatial = how["output"]
-    return jnp.transpose(result, np.argsort((batch, *spatial, feature)))
+    return jnp.transpose(result, [int(place) for place in np.argsort((batch, *spatial, feature))])
 
 
 def _windows(

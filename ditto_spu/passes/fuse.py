@@ -6,8 +6,9 @@ from functools import partial
 from ditto_spu import ir
 from ditto_spu.algebra import kind
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.expansions import EXPANSIONS
+from ditto_spu.expansions import EXPANSIONS, ON_SPU
 from ditto_spu.largest import ARGMAX
+from ditto_spu.passes.control import flatten
 from ditto_spu.passes.convolution import rewrite_convolutions
 from ditto_spu.passes.scores import rewrite_scores
 from ditto_spu.passes.simplify import simplify
@@ -26,6 +27,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     """
     fused = ir.clone(module)
     ir.inline_calls(fused)
+    flatten(fused, public)
     ir.run_passes(fused, "canonicalize,cse")
     simplify(fused)
     ir.run_passes(fused, "canonicalize,cse")
@@ -68,6 +70,8 @@ def _expand(module: ir.Module, public: Sequence[bool]) -> None:
     secret = visibility(module, public)
     for op in list(ir.walk(ir.main(module))):
         if not op.name.startswith("chlo.") or not any(secret[each] for each in op.results):
+            continue
+        if op.name in ON_SPU:
             continue
         if op.name not in EXPANSIONS:
             path = ir.path_of(op)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ditto_spu import ir
+from ditto_spu.algebra import splat
 
 Secret = Callable[[ir.Value], bool]
 
@@ -20,6 +21,7 @@ LAYOUT = {
     "stablehlo.pad": (0, 1),
     "stablehlo.select": (1, 2),
     "stablehlo.dynamic_update_slice": (0, 1),
+    "stablehlo.scatter": (0, 2),
 }
 LINEAR = ("stablehlo.add", "stablehlo.subtract", "stablehlo.negate")
 
@@ -62,6 +64,8 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
         return "kernel"
     floats = all(ir.is_float(each) for each in op.results) and all(ir.is_float(operands[i]) for i in hidden)
     stays = all(from_spu(operands[i]) for i in hidden)
+    if name == "stablehlo.scatter" and not _is_linear_scatter(op):
+        return "spu"
     if name in LAYOUT and set(hidden) <= set(LAYOUT[name]) and len(op.results) == 1:
         # Shares of booleans are integers: a step on them can hold no public booleans that stay booleans.
         chooses_booleans = name == "stablehlo.select" and ir.element(op.results[0]) == "i1"
@@ -70,6 +74,9 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
         return "spu"
     if name == "stablehlo.concatenate" or name in LINEAR or name == "stablehlo.convert":
         return "spu" if stays else "local"
+    if name == "stablehlo.reduce_window":
+        sums = _repeats(op) == "stablehlo.add" and len(op.results) == 1
+        return "local" if sums and splat(op.operands[1]) == 0 and not stays else "spu"
     if name == "stablehlo.reduce":
         return _reduction(op, stays)
     if name == "stablehlo.multiply":
@@ -105,12 +112,25 @@ def rule_op(op: ir.Op, kind: str) -> str:
     return kind  # matmul, multiply, spu
 
 
-def _reduction(op: ir.Op, stays: bool) -> str:
+def _repeats(op: ir.Op) -> str:
+    """The one operation in the region of a reduction or scatter, or ''."""
     inside = [each.name for each in ir.ops(op.regions[0].blocks[0])]
-    if len(op.results) != 1 or len(inside) != 2:
+    return inside[0] if len(inside) == 2 else ""
+
+
+def _is_linear_scatter(op: ir.Op) -> bool:
+    """Whether updates replace what was there, or are added to it."""
+    block = op.regions[0].blocks[0]
+    replaces = len(ir.ops(block)) == 1 and ir.ops(block)[0].operands[0] == block.arguments[1]
+    return len(op.results) == 1 and (replaces or _repeats(op) == "stablehlo.add")
+
+
+def _reduction(op: ir.Op, stays: bool) -> str:
+    repeated = _repeats(op)
+    if len(op.results) != 1:
         return "spu"
-    if inside[0] == "stablehlo.add":
+    if repeated == "stablehlo.add":
         return "spu" if stays else "local"
-    if inside[0] == "stablehlo.maximum" and len(ir.attribute(op, "dimensions")) == 1:
+    if repeated == "stablehlo.maximum" and len(ir.attribute(op, "dimensions")) == 1:
         return "kernel"
     return "spu"

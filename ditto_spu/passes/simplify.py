@@ -41,6 +41,8 @@ def _replacement(op: ir.Op) -> ir.Value | None:
         return _logistic(op) if name == "divide" else None
     if name == "select":
         chosen = splat(op.operands[0])
+        if chosen is None and _is_filled_gather(op):
+            return op.operands[1]
         return None if chosen is None else op.operands[1 if chosen else 2]
     if name == "compare":
         return _truth(op)
@@ -69,6 +71,12 @@ def _logistic(op: ir.Op) -> ir.Value | None:
         step = ir.unary("stablehlo.logistic", x, op, op.location)
         return step if op.operands[0] != x else ir.emit(jnp.multiply, [x, step], op, op.location)[0]
     return None
+
+
+def _is_filled_gather(op: ir.Op) -> bool:
+    """Rows, and NaN where JAX finds an index out of range: then the nearest row is taken."""
+    rows, fill = ir.define(op.operands[1]), splat(op.operands[2])
+    return kind(rows) == "gather" and fill is not None and fill != fill
 
 
 def _undone_scale(op: ir.Op) -> ir.Value | None:

@@ -1,0 +1,175 @@
+"""Part of fuse: control flow on secret values without regions: loops unrolled, branches chosen by select."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ditto_spu import ir
+from ditto_spu.algebra import kind
+from ditto_spu.passes.visibility import visibility
+
+MAX_TURNS = 512
+MAX_OPERATIONS = 20_000  # of all turns of a loop
+
+
+def flatten(module: ir.Module, public: Sequence[bool]) -> None:
+    """Rewrite @main in place until only loops are left that cannot be unrolled; calls must be inlined.
+
+    A loop whose number of turns is known when compiling (scan, fori_loop) is unrolled, up to MAX_TURNS turns
+    and MAX_OPERATIONS operations: kernels then serve what is in it. Other loops stay for SPU, which runs a
+    public number of turns. Of branches all are computed, and a select takes the result; where the index is a
+    constant only its branch is.
+    """
+    while True:
+        secret = visibility(module, public)
+        block = ir.body(ir.main(module))
+        for op in ir.ops(block):
+            if any(secret[each] for each in op.results) and _rewritten(op):
+                break
+        else:
+            return
+        ir.erase_dead(block)
+
+
+def _rewritten(op: ir.Op) -> bool:
+    if ir.is_effect(op):
+        return False
+    if kind(op) == "while":
+        return _unroll(op)
+    if kind(op) in ("case", "if"):
+        _choose(op)
+        return True
+    return False
+
+
+# --- branches ---
+
+
+def _choose(op: ir.Op) -> None:
+    index = op.operands[0]
+    blocks = [region.blocks[0] for region in op.regions]
+    known = _constant(index)
+    if known is not None:
+        place = int(known) if kind(op) == "case" else int(not known)
+        results = ir.splice(blocks[place if 0 <= place < len(blocks) else -1], [], op)
+    else:
+        branches = [ir.splice(block, [], op) for block in blocks]
+        results = []
+        for values in zip(*branches, strict=True):
+            if all(each == values[0] for each in values):
+                results.append(values[0])
+            else:
+                results += ir.emit(_selected, [index, *values], op, op.location)
+    for old, new in zip(op.results, results, strict=True):
+        ir.replace_all_uses(old, new)
+    op.erase()
+
+
+def _selected(index: Array, *values: Array) -> Array:
+    """The value at that index, the last if there is none; a boolean chooses the first if it is true."""
+    if index.dtype == bool:
+        return jnp.where(index, values[0], values[1])
+    chosen = values[-1]
+    for place, value in enumerate(values[:-1]):
+        chosen = jnp.where(index == place, value, chosen)
+    return chosen
+
+
+# --- loops ---
+
+
+def _unroll(op: ir.Op) -> bool:
+    """Replace a loop by its turns, if their number is known and not too large."""
+    condition, body = (region.blocks[0] for region in op.regions)
+    known = {place: value for place, each in enumerate(op.operands) if (value := _constant(each)) is not None}
+    advance = _advance(body, known)
+    test = _computed(condition, [0], list(known))
+    if test is None or advance is None:
+        return False
+    turns: list[Mapping[int, Any]] = []
+    while bool(test(known)[0]):
+        turns.append(known)
+        if len(turns) > MAX_TURNS or len(turns) * len(ir.ops(body)) > MAX_OPERATIONS:
+            return False
+        known = advance(known)
+    state = list(op.operands)
+    for turn in turns:
+        for place, value in turn.items():
+            state[place] = ir.emit(partial(jnp.asarray, value), [], op, op.location)[0]
+        state = ir.splice(body, state, op)
+    for old, new in zip(op.results, state, strict=True):
+        ir.replace_all_uses(old, new)
+    op.erase()
+    return True
+
+
+Step = Callable[[Mapping[int, Any]], list[Any]]
+
+
+def _advance(body: ir.Block, known: dict[int, Any]) -> Callable[[Mapping[int, Any]], dict[int, Any]] | None:
+    """What a turn makes of the known variables. Removes from `known` those that depend on unknown ones."""
+    while known:
+        kept = [place for place in known if _computed(body, [place], list(known)) is not None]
+        if len(kept) == len(known):
+            step = _computed(body, kept, kept)
+            assert step is not None
+            return lambda values: dict(zip(kept, step(values), strict=True))
+        for place in [each for each in known if each not in kept]:
+            del known[place]
+    return None
+
+
+def _computed(block: ir.Block, outputs: Sequence[int], places: Sequence[int]) -> Step | None:
+    """What the terminator returns at `outputs`, if it depends on the arguments at `places` alone."""
+    inner = ir.ops(block)
+    wanted = [inner[-1].operands[each] for each in outputs]
+    arguments = list(block.arguments)
+    inputs = [arguments[place] for place in places]
+    needed, chosen = set(wanted), []
+    for op in reversed(inner[:-1]):
+        if any(each in needed for each in op.results):
+            if ir.is_effect(op) or ir.captured(op):
+                return None
+            chosen.append(op)
+            needed.update(op.operands)
+    made = {each for op in chosen for each in op.results}
+    if any(each not in made and each not in inputs for each in needed):
+        return None
+    text = ir.extract(chosen[::-1], inputs, wanted, "turn")
+    return lambda values: ir.evaluate(text, [values[place] for place in places])
+
+
+def _constant(value: ir.Value) -> np.ndarray[Any, Any] | None:
+    """The array of a constant, perhaps converted or reshaped; of scalars alone, which loops count by."""
+    if ir.shape(value) != ():
+        return None
+    maker = ir.define(value)
+    chain = []
+    while maker is not None and kind(maker) in ("convert", "reshape", "clamp", "not"):
+        chain.append(maker)
+        if any(_constant(each) is None for each in maker.operands[1:]):
+            return None
+        maker = ir.define(maker.operands[0])
+    if maker is None or kind(maker) != "constant":
+        return None
+    if not chain:
+        return np.asarray(ir.constant_value(maker))
+    operations: list[ir.Op] = []
+    _gather(value, operations)
+    return np.asarray(ir.evaluate(ir.extract(operations, [], [value], "constant"), [])[0])
+
+
+def _gather(value: ir.Value, operations: list[ir.Op]) -> None:
+    """What computes a value, in order."""
+    op = ir.define(value)
+    if op is None or op in operations:
+        return
+    for each in op.operands:
+        _gather(each, operations)
+    operations.append(op)
