@@ -41,6 +41,7 @@ class Stage(str, Enum):
 
     traced = "traced"
     fused = "fused"
+    owners = "owners"
     formats = "formats"
     plan = "plan"
     ranges = "ranges"

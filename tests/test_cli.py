@@ -62,7 +62,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
             rows = [ComparisonRow(config=PLAINTEXT, seconds=0.1), ComparisonRow(config=PUMA, seconds=9.0)]
             return Comparison((*rows, *(ComparisonRow(config=name, seconds=1.0) for name in configs)))
 
-    def secure(fn: Any, *, config: Any, public: tuple[str, ...], **options: Any) -> Function:
+    def secure(
+        fn: Any, *, config: Any, public: tuple[str, ...], owner: dict[str, str], **options: Any
+    ) -> Function:
         recorded.append((fn.__name__, config.name, public, options))
         return Function()
 
@@ -126,7 +128,7 @@ def test_compare(calls: list[Any]) -> None:
     assert calls[3] == (("ditto",), False)
 
 
-@pytest.mark.parametrize("stage", ["traced", "fused", "formats", "plan"])
+@pytest.mark.parametrize("stage", ["traced", "fused", "owners", "formats", "plan"])
 def test_inspect(calls: list[Any], stage: str) -> None:
     assert ditto("inspect", "gelu", "--stage", stage).stdout == f"the {stage} text [not markup]\n"
 
