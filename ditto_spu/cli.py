@@ -18,6 +18,7 @@ from ditto_spu.calibration import load_calibration
 from ditto_spu.cluster.commands import cluster_app, party, run_on_cluster
 from ditto_spu.config import configurations, load_config
 from ditto_spu.errors import DittoError, InputError
+from ditto_spu.generate_command import generate
 from ditto_spu.material import load as load_material
 from ditto_spu.models import MODELS, Program, named_model
 
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(cluster_app, name="cluster")
 app.command()(party)
+app.command()(generate)
 
 Model = Annotated[str, typer.Argument(help="A name from `ditto models`.", show_default=False)]
 OneConfig = Annotated[

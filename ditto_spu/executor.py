@@ -6,7 +6,6 @@ parties run alike, whose results are masked anew.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +35,6 @@ from ditto_spu.plan import (
     Step,
     Var,
     kind,
-    used,
 )
 
 Value = Rss | NDArray[Any]
@@ -64,7 +62,6 @@ class StepRecord:
 Observer = Callable[[int, Step, Sequence[Value]], None]
 
 SIDE_BY_SIDE = 1 << 21  # multiplications from which parties of one process begin a stage at the same time
-ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
 
 
 def prepare(plan: Plan) -> None:
@@ -112,12 +109,14 @@ def executing(
     env.update(known or {})
     away = known is not None
     records = []
-    for place, (stage, released) in enumerate(zip(plan.stages, plan.last_uses(), strict=True)):
+    for place, (stage, released) in enumerate(zip(plan.stages, plan.last_uses, strict=True)):
         link.start_clock()
         before, started = link.traffic(), time.perf_counter()
         active = tuple(number for number in stage if not away or joint(plan.steps[number]))
         try:
-            results, sent = (yield from _stage(active, plan, party, env, spu)) if active else ([], [])
+            results, sent = (
+                (yield from _stage(active, plan, plan.work[place], party, env, spu)) if active else ([], [])
+            )
         except (ValueError, FloatingPointError) as error:
             names = ", ".join(f"step {number} ({kind(plan.steps[number])})" for number in stage)
             raise PartyError(f"{names} at '{plan.steps[stage[0]].path}': {error}") from error
@@ -196,6 +195,7 @@ def _counted(protocol: ShareProtocol[Any], sent: _Sent) -> ShareProtocol[Any]:
 def _stage(
     stage: tuple[int, ...],
     plan: Plan,
+    work: tuple[int, int],
     party: Party,
     env: dict[int, Value],
     spu: SpuRunner | None,
@@ -203,7 +203,7 @@ def _stage(
     """Results and bytes of the steps of one stage."""
     sent = [_Sent() for _ in stage]
     step = plan.steps[stage[0]]
-    first, later = _work(plan, stage)
+    first, later = work
     if first > SIDE_BY_SIDE:
         yield Heavy()
     if isinstance(step, KernelStep):
@@ -227,23 +227,6 @@ def _stage(
         mine = party.at(f"step{stage[0]}")
         results = yield from parallel(*(remask(mine.at(str(i)), each) for i, each in enumerate(results)))
     return [results], sent
-
-
-def _work(plan: Plan, stage: tuple[int, ...]) -> tuple[int, int]:
-    """Roughly how many multiplications a stage begins with at each party, and does between rounds."""
-    first, later = 0, 0
-    for number in stage:
-        step = plan.steps[number]
-        sizes = [math.prod(plan.vars[var].shape) for var in (*used(step), *step.outputs)]
-        if isinstance(step, KernelStep) and step.kernel in ("matmul", "matmul_public"):
-            first += math.isqrt(math.prod(sizes))
-            later += ELEMENT * sizes[-1]
-        elif isinstance(step, KernelStep):
-            first += ELEMENT * max(sizes)
-            later += ELEMENT * max(sizes)
-        else:
-            first += max(sizes)
-    return first, later
 
 
 def _heavy(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ditto_spu.errors import InputError, nearest
-from ditto_spu.models import bert, minilm, single_ops
-from ditto_spu.models.named import NamedModel, Program
+from ditto_spu.models import bert, gpt2, minilm, single_ops
+from ditto_spu.models.named import NamedModel, Program, Text
 
-__all__ = ["MODELS", "NamedModel", "Program", "named_model"]
+__all__ = ["MODELS", "NamedModel", "Program", "Text", "named_model"]
 
 _HF = "Hugging Face FlaxBert, random weights (seed 0, its own initialiser)"
+_GPT2 = "Hugging Face FlaxGPT2LMHeadModel, random weights (seed 0, its own initialiser)"
 _BERT_SIZES = "sizes of BERT-base, sequence 128"
 
 MODELS = {
@@ -23,6 +24,20 @@ MODELS = {
         ),
         NamedModel(
             "bert-tiny", "2 layers of width 32 with embeddings and padding, for tests", bert.tiny, _HF
+        ),
+        NamedModel(
+            "gpt2",
+            "GPT-2 base: logits after 32 one-hot tokens, LM head included",
+            gpt2.base,
+            _GPT2,
+            gpt2.text,
+        ),
+        NamedModel(
+            "gpt2-tiny",
+            "2 layers of width 32, 50 tokens: logits after 6 tokens, for tests",
+            gpt2.tiny,
+            _GPT2,
+            gpt2.tiny_text,
         ),
         NamedModel("gelu", "exact GeLU of [128, 3072]", single_ops.gelu, _BERT_SIZES),
         NamedModel(

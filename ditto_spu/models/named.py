@@ -7,6 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_spu.decoder import Decoder
+
 
 @dataclass(frozen=True)
 class Program:
@@ -39,10 +44,23 @@ class Program:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A decoder, its parameters and a prompt [batch, length] to go on from."""
+
+    decoder: Decoder
+    params: Any
+    prompt: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class NamedModel:
-    """A name on the command line. `build` imports and initialises what it needs; nothing before does."""
+    """A name on the command line. `build` imports and initialises what it needs; nothing before does.
+
+    text: of models that generate.
+    """
 
     name: str
     description: str
     build: Callable[[], Program]
     source: str
+    text: Callable[[], Text] | None = None
