@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 
+from bench import generation_case
 from bench.embedding_case import embedding_lines, embedding_rows
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_table import kernel_rows, kernel_table
@@ -42,6 +44,10 @@ OWN_CASES = {
     "linear": OwnCase(lambda config, repeat, say, small: linear_rows(config, repeat, say), linear_lines),
     "embedding": OwnCase(embedding_rows, embedding_lines),
     "marill": OwnCase(marill_rows, marill_lines),
+    **{
+        name: OwnCase(partial(generation_case.rows, name), generation_case.lines)
+        for name in generation_case.CASES
+    },
 }
 
 
@@ -50,7 +56,7 @@ def main(
         list[str],
         typer.Option(
             help="A model of `ditto models`, `kernels` (each alone), `linear`, `embedding`, "
-            "`marill` or `formats`; may be given several times."
+            "`marill`, `formats`, `gpt2-token` or `gpt2-agreement` (generation); may be given several times."
         ),
     ],
     config: Annotated[
@@ -82,7 +88,8 @@ def main(
     ],
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
     small: Annotated[
-        bool, typer.Option("--small", help="Small operands for `kernels`, `embedding` and `marill`.")
+        bool,
+        typer.Option("--small", help="Small operands for `kernels`, `embedding`, `marill` and `gpt2-...`."),
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
 ) -> None:

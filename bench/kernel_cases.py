@@ -115,6 +115,14 @@ def kernel_cases(small: bool = False) -> tuple[KernelCase, ...]:
             {"dim": -1},
         ),
         KernelCase(
+            "argmax",
+            "argmax",
+            (_normal((1, 512 if small else 50257), "fxp16.7", 4.0),),
+            _FXP("fxp32.0"),
+            lambda x: jax.nn.one_hot(jnp.argmax(x, axis=-1), x.shape[-1]),
+            {"dim": -1},
+        ),
+        KernelCase(
             "exp",
             "exponential",
             (_uniform(scores, "fxp16.9", -8, 0),),

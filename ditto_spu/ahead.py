@@ -35,7 +35,7 @@ def run_ahead(plan: Plan, party: Party, inputs: Sequence[Value], observe: Observ
     env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
     kept = _needed_online(plan) if masking else frozenset()
     sends: dict[int, list[Send]] = {}
-    for stage, released in zip(plan.stages, plan.last_uses(), strict=True):
+    for stage, released in zip(plan.stages, plan.last_uses, strict=True):
         for number in stage:
             step = plan.steps[number]
             values, sends[number] = _step(plan, number, party, env, masking)

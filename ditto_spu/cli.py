@@ -20,6 +20,7 @@ from ditto_spu.cluster.commands import cluster_app, party, run_on_cluster
 from ditto_spu.cluster.measured import measure
 from ditto_spu.config import configurations, load_config
 from ditto_spu.errors import DittoError, InputError
+from ditto_spu.generate_command import generate
 from ditto_spu.material import load as load_material
 from ditto_spu.models import MODELS, NamedModel, Program, named_model
 from ditto_spu.network.model import parse_network
@@ -56,7 +57,7 @@ app = typer.Typer(
 )
 app.add_typer(cluster_app, name="cluster")
 app.command()(party)
-for _command in (finetune, distill, evaluate):
+for _command in (finetune, distill, evaluate, generate):
     app.command()(_command)
 
 Model = Annotated[
@@ -202,9 +203,7 @@ def run(
     if cluster is not None and (checked or material is not None):
         raise InputError("--checked and --material are for simulation: leave them out with --cluster")
     stored = None if material is None else load_material(material)
-    function, args = _secure(
-        model, config, weights, checked=checked, masked=masked, calibration=calibration
-    )
+    function, args = _secure(model, config, weights, checked=checked, masked=masked, calibration=calibration)
     if cluster is not None:
         with _console().status(f"{model}, configuration {config}, at the parties of {cluster}"):
             report = run_on_cluster(function, args, cluster, client, ahead)

@@ -30,15 +30,23 @@ class Decoder:
     positions: int
 
 
-def one_hot(ids: Any, vocabulary: int) -> NDArray[np.float32]:
-    """Token ids [batch, length] as [batch, length, vocabulary]: what a client makes before it shares them."""
+def check_ids(ids: Any, vocabulary: int) -> NDArray[np.int64]:
+    """Token ids as [batch, length]; InputError for what is none."""
     ids = np.asarray(ids)
     if not np.issubdtype(ids.dtype, np.integer):
         raise InputError(f"token ids are integers, not {ids.dtype}")
-    if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary):
+    if ids.ndim not in (1, 2) or not ids.size:
+        raise InputError(f"token ids of shape {ids.shape}: give [batch, length], at least one token a text")
+    if ids.min() < 0 or ids.max() >= vocabulary:
         raise InputError(
             f"token ids from {ids.min()} to {ids.max()}, but those of this model are 0 to {vocabulary - 1}"
         )
-    hot = np.zeros((*ids.shape, vocabulary), np.float32)
-    np.put_along_axis(hot, ids[..., None], 1.0, axis=-1)
+    return np.atleast_2d(ids).astype(np.int64)
+
+
+def one_hot(ids: Any, vocabulary: int) -> NDArray[np.float32]:
+    """Token ids [batch, length] as [batch, length, vocabulary]: what a client makes before it shares them."""
+    checked = check_ids(ids, vocabulary)
+    hot = np.zeros((*checked.shape, vocabulary), np.float32)
+    np.put_along_axis(hot, checked[..., None], 1.0, axis=-1)
     return hot

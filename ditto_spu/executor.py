@@ -6,7 +6,6 @@ parties run alike, whose results are masked anew.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +35,6 @@ from ditto_spu.plan import (
     Step,
     Var,
     kind,
-    used,
 )
 
 Value = Rss | NDArray[Any] | Known
@@ -64,7 +62,6 @@ class StepRecord:
 Observer = Callable[[int, Step, Sequence[Value]], None]
 
 SIDE_BY_SIDE = 1 << 21  # multiplications from which parties of one process begin a stage at the same time
-ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
 
 
 def prepare(plan: Plan) -> None:
@@ -118,13 +115,15 @@ def executing(
     ]
     away = members[0].known is not None
     records = []
-    for place, (stage, released) in enumerate(zip(plan.stages, plan.last_uses(), strict=True)):
+    for place, (stage, released) in enumerate(zip(plan.stages, plan.last_uses, strict=True)):
         link.start_clock()
         before, started = link.traffic(), time.perf_counter()
         active = tuple(number for number in stage if not away or joint(plan.steps[number]))
         try:
             results, sent = (
-                (yield from _stage(active, plan, parties, link, envs, spu)) if active else ([], [])
+                (yield from _stage(active, plan, plan.work[place], parties, link, envs, spu))
+                if active
+                else ([], [])
             )
         except (ValueError, FloatingPointError) as error:
             names = ", ".join(f"step {number} ({kind(plan.steps[number])})" for number in stage)
@@ -209,6 +208,7 @@ def _counted(protocol: ShareProtocol[Any], sent: _Sent) -> ShareProtocol[Any]:
 def _stage(
     stage: tuple[int, ...],
     plan: Plan,
+    work: tuple[int, int],
     parties: Sequence[Party],
     link: Link,
     envs: Sequence[dict[int, Value]],
@@ -217,7 +217,7 @@ def _stage(
     """By step of the stage: results of each member, and bytes of all."""
     sent = [_Sent() for _ in stage]
     step = plan.steps[stage[0]]
-    first, later = _work(plan, stage)
+    first, later = work
     if first > SIDE_BY_SIDE:
         yield Heavy()
     if isinstance(step, KernelStep):
@@ -252,23 +252,6 @@ def _stage(
         flat = yield from parallel(*again)
         results = [flat[start : start + len(outputs)] for start in range(0, len(flat), len(outputs))]
     return [[*results]], sent
-
-
-def _work(plan: Plan, stage: tuple[int, ...]) -> tuple[int, int]:
-    """Roughly how many multiplications a stage begins with at each party, and does between rounds."""
-    first, later = 0, 0
-    for number in stage:
-        step = plan.steps[number]
-        sizes = [math.prod(plan.vars[var].shape) for var in (*used(step), *step.outputs)]
-        if isinstance(step, KernelStep) and step.kernel in ("matmul", "matmul_public"):
-            first += math.isqrt(math.prod(sizes))
-            later += ELEMENT * sizes[-1]
-        elif isinstance(step, KernelStep):
-            first += ELEMENT * max(sizes)
-            later += ELEMENT * max(sizes)
-        else:
-            first += max(sizes)
-    return first, later
 
 
 def _heavy(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ditto_kernels.ring import Fxp
 
+ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
 Attributes = tuple[tuple[str, object], ...]
 
 
@@ -122,6 +124,7 @@ class Plan:
     def _digest(self) -> str:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
+    @cached_property
     def last_uses(self) -> tuple[frozenset[int], ...]:
         """For every stage the variables that no later stage and no output needs."""
         needed = set(self.outputs)
@@ -133,6 +136,25 @@ class Plan:
             released.append(frozenset(touched - needed))
             needed |= touched
         return tuple(reversed(released))
+
+    @cached_property
+    def work(self) -> tuple[tuple[int, int], ...]:
+        """Roughly how many multiplications every stage begins with at each party, and does between rounds."""
+        return tuple(self._work(stage) for stage in self.stages)
+
+    def _work(self, stage: tuple[int, ...]) -> tuple[int, int]:
+        first, later = 0, 0
+        for step in (self.steps[number] for number in stage):
+            sizes = [math.prod(self.vars[var].shape) for var in (*used(step), *step.outputs)]
+            if isinstance(step, KernelStep) and step.kernel in ("matmul", "matmul_public"):
+                first += math.isqrt(math.prod(sizes))  # of (m, k), (k, n), (m, n)
+                later += ELEMENT * sizes[-1]
+            elif isinstance(step, KernelStep):
+                first += ELEMENT * max(sizes)
+                later += ELEMENT * max(sizes)
+            else:
+                first += max(sizes)
+        return first, later
 
     def __str__(self) -> str:
         lines = [f"plan {self.name} ({self.config}{', masked' if self.masked else ''})"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Literal
 
@@ -59,6 +59,7 @@ class Table:
         return self.guess_bits + 2 * self.wave_bits
 
 
+@lru_cache(maxsize=64)
 def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int = 1) -> Table:
     """Public numbers for (x / divisor)^-1 or ^-1/2 in `out`, where lo <= x / divisor <= hi."""
     if not 0 < lo < hi:
@@ -173,22 +174,19 @@ def _combined(values: Array, levels: tuple[int, ...]) -> Array:
     return np.asarray((values * steps[:, None]).sum(axis=0, dtype=values.dtype))
 
 
-def _waves(mask: Array, how: Table) -> list[Array]:
+def _waves(mask: Array, how: Table) -> Array:
     """The dealer's cosines and sines of the mask."""
     angles = _angles(mask, 8 * mask.dtype.itemsize)
     turns = [angles * harmonic for harmonic in range(1, how.harmonics + 1)]
-    return [
-        np.rint(wave(turn) * 2.0**how.wave_bits).astype(np.int64)
-        for turn in turns
-        for wave in (np.cos, np.sin)
-    ]
+    waves = np.stack([wave(turn) for turn in turns for wave in (np.cos, np.sin)])
+    return np.rint(waves * 2.0**how.wave_bits).astype(np.int64)
 
 
 def _series(party: Party, u: Additive, how: Table) -> Protocol[Additive]:
     """f(u) with two times `wave_bits` fraction bits: cos j(c - r) = cos jc cos jr + sin jc sin jr."""
     opened = yield from open_masked(party.at("open"), u)
-    items = [Deal(f"wave{place}", u.shape, np.dtype(np.int64)) for place in range(2 * how.harmonics)]
-    shares = yield from deal(party, items, lambda: _waves(np.asarray(opened.mask), how))
+    item = Deal("waves", (2 * how.harmonics, *u.shape), np.dtype(np.int64))
+    (shares,) = yield from deal(party, [item], lambda: [_waves(np.asarray(opened.mask), how)])
     fxp = Fxp(_WIDE, 2 * how.wave_bits)
     if opened.c is None:
         return Additive(None, u.shape, fxp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Plan:
         return self.centred.fraction_bits + self.gamma.fraction_bits + self.root.fraction_bits
 
 
+@lru_cache(maxsize=64)
 def plan(
     shape: tuple[int, ...],
     fxp: Fxp,

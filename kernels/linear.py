@@ -30,6 +30,7 @@ from ditto_kernels.truncate import convert, convert_cost
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 LIMB_BITS = 22
+_TINY = 1 << 17  # products of elements, up to which a call of XLA costs more
 MAX_CONTRACTION = 2048  # 2 * 21 bits a limb product and 11 bits of terms stay exact in float64's 53 bits
 
 
@@ -50,9 +51,10 @@ def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
 def _left(x: Array, x_next: Array, role: str, double: bool) -> tuple[Array, ...]:
     """Left factors of this party's products of matrices; `_right` has the right ones.
 
-    The nine products of components take five products of matrices, one at the dealer D and two at A and B.
-    Doubled, they take three: with x_A for component D + 1 and x_B for D + 2,
+    The nine products of components take five products of matrices, one at a party D and two at A = D + 1 and
+    B = D + 2. Doubled, they take three: with x_A for component D + 1 and x_B for D + 2,
     2xw = (2 x_D + x_A)(2 w_D + w_A) + (x_A + 2 x_B)(w_A + 2 w_B) - 2 (x_B - x_D)(w_B - w_D).
+    Any party may be D, whoever deals; it is party 0 always, so that prepared weights serve every product.
     """
     if double:
         return ({"D": 2 * x + x_next, "A": x + 2 * x_next, "B": -2 * (x - x_next)}[role],)
@@ -81,14 +83,13 @@ def _int_products(
 
 def _prepared(w: Rss, role: str, double: bool) -> tuple[Array, ...]:
     """Right factors, kept with weights that serve many calls."""
-    key = (role, double)
-    if w.prepared is not None and key in w.prepared:
-        kept: tuple[Array, ...] = w.prepared[key]
+    if w.prepared is not None and double in w.prepared:
+        kept: tuple[Array, ...] = w.prepared[double]
         return kept
     make = _int_right if w.fxp.ring_bits <= 32 else _right
     right = make(w.mine, w.next, role, double)
     if w.prepared is not None:
-        w.prepared[key] = right
+        w.prepared[double] = right
     return right
 
 
@@ -137,9 +138,12 @@ def dot64(x: Array, w: Array, dims: Dimensions) -> NDArray[np.int64]:
 def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float] | None) -> bool:
     """Whether 2xw, with one fraction bit more, fits: then each party multiplies matrices once, not twice.
 
-    A narrow or lifted result needs the bits that its ring and the dropped ones fill; a truncated one twice
-    the declared range below 2^(k-2). Without a declared range there is no promise, so no.
+    A result with one fraction bit more than the product is nothing else. A narrow or lifted one needs the
+    bits that its ring and the dropped ones fill; a truncated one twice the declared range below 2^(k-2).
+    Without a declared range there is no promise, so no.
     """
+    if fraction_bits + 1 == out.fraction_bits and ring == out.ring_bits:
+        return True  # asked for: 2xw is the result, with nothing dropped
     how = how_to_finish(ring, fraction_bits, out, values)
     if how.kind == "narrow":
         return out.ring_bits <= ring - how.dropped - 1
@@ -152,10 +156,27 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
     return more.kind == "truncate" and how.kind == "truncate" and largest < 2.0 ** (ring - 2)
 
 
-def local_products(role: str, x: Rss, w: Rss, dims: Dimensions, double: bool = False) -> Array:
+def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) -> Array:
+    """In numpy, which is slow at products of integers but needs no call of XLA."""
+    (x_sum, w_sum), (x_batch, w_batch) = dims
+    left = _left(np.asarray(x.mine), np.asarray(x.next), role, double)
+    right = _right(np.asarray(w.mine), np.asarray(w.next), role, double)
+    products = [
+        np.matmul(_as_batches(a, x_sum, x_batch, last=True), _as_batches(b, w_sum, w_batch, last=False))
+        for a, b in zip(left, right, strict=True)
+    ]
+    total = products[0] if len(products) == 1 else products[0] + products[1]
+    return total.reshape(result_shape(x.shape, w.shape, dims))
+
+
+def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = False) -> Array:
     """One's own 3-of-3 share of xw or 2xw, without its zero share: must not leave the party like this."""
     if x.fxp.ring_bits != w.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {w.fxp}")
+    role = "DAB"[rank]
+    terms = math.prod(result_shape(x.shape, w.shape, dims)) * contraction(x.shape, dims)
+    if x.fxp.ring_bits <= 32 and w.prepared is None and terms < _TINY:
+        return _tiny_products(x, w, dims, role, double)
     right = _prepared(w, role, double)
     if x.fxp.ring_bits <= 32:
         product = _int_products(x.mine, x.next, right, dims, role, double)
@@ -179,7 +200,7 @@ def matmul(
     if party.phase == "ahead" and not party.masked:  # what is dealt does not depend on the product
         z = np.zeros(result_shape(x.shape, w.shape, dims), x.fxp.dtype)
     else:
-        z = local_products(party.role, x, w, dims, double)
+        z = local_products(party.rank, x, w, dims, double)
     return (yield from finish(party, z, fraction_bits + double, out, values))
 
 

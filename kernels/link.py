@@ -120,6 +120,17 @@ def checked(item: Receive, array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+class Tray(Mailbox):
+    """A mailbox among parties that take turns: nobody waits, so nothing is locked."""
+
+    def put(self, source: int, tag: str, array: NDArray[Any], clock: int) -> None:
+        if self.arrived.setdefault((source, tag), entry := (array, clock)) is not entry:
+            raise LinkError(f"party {source} sent '{tag}' twice")
+
+    def take(self, rank: int, source: int, tag: str, timeout: float) -> tuple[NDArray[Any], int]:
+        return self.arrived.pop((source, tag))
+
+
 class MemLink:
     """A link between threads of one process. Rounds are counted by a Lamport clock carried on messages."""
 
@@ -132,16 +143,15 @@ class MemLink:
         self.observer: Callable[[int, Send], None] | None = None
 
     def send(self, messages: Sequence[Send]) -> None:
-        for offline in (False, True):
-            group = [message for message in messages if message.offline == offline]
-            self._counts[1 + 2 * offline] += len({message.to for message in group})
-            for message in group:
-                array = np.asarray(message.array)
-                self._counts[2 * offline] += array.nbytes
-                if self.observer is not None:
-                    self.observer(self.rank, message)
-                clock = 0 if offline else self._clock + 1
-                self._mailboxes[message.to].put(self.rank, message.tag, array, clock)
+        for message in messages:
+            array = np.asarray(message.array)
+            self._counts[2 * message.offline] += array.nbytes
+            if self.observer is not None:
+                self.observer(self.rank, message)
+            clock = 0 if message.offline else self._clock + 1
+            self._mailboxes[message.to].put(self.rank, message.tag, array, clock)
+        for _, offline in {(message.to, message.offline) for message in messages}:
+            self._counts[1 + 2 * offline] += 1
 
     def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
         box = self._mailboxes[self.rank]
@@ -176,8 +186,10 @@ Dealt = dict[tuple[int, str], NDArray[Any]]  # tensors dealt ahead to one party,
 
 
 def memory_links(
-    timeout: float = 60.0, dealt: Sequence[Dealt] = ({}, {}, {})
+    timeout: float = 60.0,
+    dealt: Sequence[Dealt] = ({}, {}, {}),
+    mailbox: type[Mailbox] = Mailbox,
 ) -> tuple[MemLink, MemLink, MemLink]:
-    """Three connected links for three threads; `dealt`: what each party received ahead."""
-    boxes = [Mailbox(arrived={key: (array, 0) for key, array in each.items()}) for each in dealt]
+    """Three connected links for three threads, or turns; `dealt`: what each party received ahead."""
+    boxes = [mailbox(arrived={key: (array, 0) for key, array in each.items()}) for each in dealt]
     return (MemLink(0, boxes, timeout), MemLink(1, boxes, timeout), MemLink(2, boxes, timeout))

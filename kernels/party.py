@@ -7,7 +7,7 @@ received tensors, so that the same code runs alone, or merged with others into s
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -71,10 +71,11 @@ class Party:
 
     def at(self, name: str) -> Party:
         """The same party inside a named part of a protocol: names address random streams and messages."""
-        return replace(self, scope=f"{self.scope}/{name}")
+        scope = f"{self.scope}/{name}"
+        return Party(self.rank, self.randomness, self.dealer, scope, self.masked, self.phase)
 
     def with_dealer(self, dealer: int) -> Party:
-        return replace(self, dealer=dealer % 3)
+        return Party(self.rank, self.randomness, dealer % 3, self.scope, self.masked, self.phase)
 
     def draw(self, component: int, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Uniform elements known to the two holders of `component`."""
@@ -120,6 +121,8 @@ def run(link: Link, protocol: Protocol[T]) -> T:
 
 def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
     """Run independent protocols at once: their messages of the same turn share a round."""
+    if len(protocols) == 1:
+        return [(yield from protocols[0])]
     results: list[Any] = [None] * len(protocols)
     inbox: dict[int, list[NDArray[Any]] | None] = dict.fromkeys(range(len(protocols)))
     while inbox:

@@ -16,7 +16,7 @@ KEY_BYTES = 16
 _NONCE_BYTES = 12  # the other four bytes of the counter block count blocks: 64 GiB a stream
 _BLOCK = 16
 _FEW = 256  # blocks: up to so many a cipher of the key's own is cheaper than one made for the stream
-_COUNTS = np.arange(_FEW, dtype=">u4")
+_COUNTS = tuple(count.to_bytes(_BLOCK - _NONCE_BYTES, "big") for count in range(_FEW))
 _ZEROS = memoryview(bytes(1 << 18))  # encrypted block by block: stays in the cache
 _SPARE = 15  # update_into wants room for a block less one byte
 
@@ -71,7 +71,7 @@ class Randomness:
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
         size = math.prod(shape) * dtype.itemsize
         if 0 < size <= _FEW * _BLOCK:
-            return self._few(component, nonce, size).view(dtype).reshape(shape)
+            return np.frombuffer(self._few(component, nonce, size), dtype, math.prod(shape)).reshape(shape)
         counter = modes.CTR(nonce + bytes(_BLOCK - _NONCE_BYTES))
         encryptor = Cipher(algorithms.AES(self._keys.key(component)), counter).encryptor()
         stream = np.empty(size + _SPARE, np.uint8)
@@ -81,11 +81,7 @@ class Randomness:
             encryptor.update_into(_ZEROS[:count], view[start : start + count + _SPARE])
         return stream[:size].view(dtype).reshape(shape)
 
-    def _few(self, component: int, nonce: bytes, size: int) -> NDArray[np.uint8]:
-        """The first bytes of the same stream: its counter blocks, encrypted one by one."""
-        blocks = -(-size // _BLOCK)
-        counters = np.empty((blocks, 4), ">u4")
-        counters[:, :3] = np.frombuffer(nonce, ">u4")
-        counters[:, 3] = _COUNTS[:blocks]
-        stream = self._ciphers[self._keys.key(component)].update(counters.data.cast("B"))
-        return np.frombuffer(bytearray(stream), np.uint8)[:size]
+    def _few(self, component: int, nonce: bytes, size: int) -> bytearray:
+        """The first blocks of the same stream: its counter blocks, encrypted one by one."""
+        counters = nonce + nonce.join(_COUNTS[: -(-size // _BLOCK)])
+        return bytearray(self._ciphers[self._keys.key(component)].update(counters))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -60,16 +61,19 @@ class Fxp:
         return 2.0**-self.fraction_bits
 
 
+@cache
 def signed(bits: int) -> np.dtype[Any]:
     """The numpy type of signed integers of so many bits."""
     return np.dtype(f"int{bits}")
 
 
+@cache
 def unsigned(bits: int) -> np.dtype[Any]:
     """The numpy type of unsigned integers of so many bits."""
     return np.dtype(f"uint{bits}")
 
 
+@cache
 def container_bits(bits: int) -> int:
     """The smallest ring that holds so many bits; masks always fill the whole container."""
     return next(ring for ring in RINGS if ring >= bits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from ditto_kernels.inverse import Table, table
@@ -129,6 +130,7 @@ def finish_kind_fits(ring: int, dropped_bits: int, landing: Fxp) -> bool:
     return landing.ring_bits == ring or finish_kind(ring, dropped_bits, landing) == "narrow"
 
 
+@lru_cache(maxsize=64)
 def plan(
     shape: tuple[int, ...],
     fxp: Fxp,

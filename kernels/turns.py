@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import enable_x64
 from numpy.typing import NDArray
 
-from ditto_kernels.link import LinkError, MemLink, Traffic, memory_links
+from ditto_kernels.link import LinkError, MemLink, Traffic, Tray, memory_links
 from ditto_kernels.local import Keys, fresh_keys
 from ditto_kernels.party import Heavy, Party, Protocol, Round
 from ditto_kernels.prg import Randomness
@@ -62,7 +62,7 @@ def run_in_turns(
 
     LinkError if no party can go on: each waits for what nobody has sent.
     """
-    links = memory_links(0.0, dealt)
+    links = memory_links(0.0, dealt, Tray)
     keys = fresh_keys(seed) if keys is None else keys
     turns = [
         _Turn(program(Party(rank, Randomness(keys[rank])), links[rank]), links[rank])

@@ -42,7 +42,7 @@ PLAN = Plan(
 
 def test_a_plan_without_steps():
     assert str(EMPTY) == "plan f (ditto)\n  input  %0: fxp64.18[2]  x\n  output %0: fxp64.18[2]"
-    assert EMPTY.last_uses() == ()
+    assert EMPTY.last_uses == ()
 
 
 def test_a_plan_is_readable():
@@ -65,7 +65,7 @@ def test_steps_that_share_rounds_are_marked():
 
 
 def test_values_are_released_after_their_last_use_but_never_the_outputs():
-    assert PLAN.last_uses() == (frozenset({0}), frozenset({2}), frozenset({3}))
+    assert PLAN.last_uses == (frozenset({0}), frozenset({2}), frozenset({3}))
 
 
 def test_a_plan_survives_pickling_and_its_hash_is_its_content():

@@ -48,7 +48,7 @@ def test_progress_counts_every_step():
 
 
 def test_every_step_has_a_row_with_its_path_kind_and_format():
-    plan = plan_of(lambda x: x @ x.T, X)
+    plan = plan_of(lambda x: (x + x) @ x.T, X)
     rows = simulate(plan, [X]).report.rows
     assert [(row.step, row.kind, row.format, row.source) for row in rows] == [
         (0, "local", "fxp32.12", "counted"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ditto_spu.errors import InputError, nearest
-from ditto_spu.models import bert, encoders, llama, marill, minilm, plain, single_ops, t5, trained, vit
+from ditto_spu.models import bert, encoders, gpt2, llama, marill, minilm, plain, single_ops, t5, trained, vit
 from ditto_spu.models.hugging_face import HuggingFace
-from ditto_spu.models.named import NamedModel, Program
+from ditto_spu.models.named import NamedModel, Program, Text
 
-__all__ = ["MODELS", "NamedModel", "Program", "named_model"]
+__all__ = ["MODELS", "NamedModel", "Program", "Text", "named_model"]
 
 _HF = "Hugging Face FlaxBert, random weights (seed 0, its own initialiser)"
+_GPT2 = "Hugging Face FlaxGPT2LMHeadModel, random weights (seed 0, its own initialiser)"
 _BERT_SIZES = "sizes of BERT-base, sequence 128"
 _RANDOM = "random, or --weights"
 
@@ -100,6 +101,24 @@ MODELS = {
         _model("t5-gated-tiny", "logits, tiny, gated GeLU", t5.GATED_TINY, 52_992),
         NamedModel("linen-tiny", "a causal decoder block", plain.linen, "plain flax.linen, random", 12_018),
         NamedModel("nnx-tiny", "an encoder block", plain.nnx, "flax.nnx, random", 10_144),
+        NamedModel(
+            "gpt2",
+            "GPT-2 base: logits after 32 one-hot tokens, LM head included",
+            gpt2.base,
+            _GPT2,
+            124_439_808,
+            load=gpt2.stored,
+            text=gpt2.text,
+        ),
+        NamedModel(
+            "gpt2-tiny",
+            "2 layers of width 32, 50 tokens: logits after 6 tokens, for tests",
+            gpt2.tiny,
+            _GPT2,
+            27_584,
+            load=gpt2.stored,
+            text=gpt2.tiny_text,
+        ),
         NamedModel("gelu", "exact GeLU of [128, 3072]", single_ops.gelu, _BERT_SIZES),
         NamedModel(
             "softmax", "softmax of [12, 128, 128] along the last dimension", single_ops.softmax, _BERT_SIZES

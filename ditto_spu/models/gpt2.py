@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ditto_spu.decoder import Decoder, one_hot
 from ditto_spu.errors import InputError
-from ditto_spu.models.named import Program
+from ditto_spu.models.named import Program, Text
 
-PROMPT = 32  # tokens of the named models' prompt
+PROMPT = 32  # tokens
+TINY = {"n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 50, "n_positions": 16}
 
 
 def decoder(model: Any) -> Decoder:
@@ -100,26 +102,45 @@ def initialised(seed: int = 0, **sizes: int) -> tuple[Decoder, Any]:
 
 def base() -> Program:
     """GPT-2 base: `fn(params, one_hot)` gives the logits of the token after a prompt."""
-    return next_token(*initialised())
+    return next_token(text())
+
+
+def stored(folder: Path) -> Program:
+    """The same function of a checkpoint on disk."""
+    return next_token(prompted(*load(folder)))
+
+
+def text() -> Text:
+    """GPT-2 base and a random prompt."""
+    return prompted(*initialised())
 
 
 def tiny() -> Program:
     """Two layers of width 32 and 50 tokens."""
-    return next_token(*initialised(**TINY), prompt=6)
+    return next_token(tiny_text())
 
 
-TINY = {"n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 50, "n_positions": 16}
+def tiny_text() -> Text:
+    """The same decoder with its prompt."""
+    return prompted(*initialised(**TINY), length=6)
 
 
-def next_token(decoder: Decoder, params: Any, prompt: int = PROMPT) -> Program:
-    """The logits at the last position of a random prompt, LM head included, and no cache."""
+def prompted(decoder: Decoder, params: Any, length: int = PROMPT) -> Text:
+    """The decoder with a random prompt: its weights know no language either."""
+    return Text(decoder, params, _tokens(decoder, length, seed=0))
+
+
+def next_token(text: Text) -> Program:
+    """The logits after the prompt, LM head included, and no cache. Other prompts are its examples."""
+    decoder, params, length = text.decoder, text.params, text.prompt.shape[1]
 
     def logits(params: Any, one_hot: Any) -> Any:
-        return decoder.prefill(params, one_hot, length=prompt)[0]
+        return decoder.prefill(params, one_hot, length=length)[0]
 
-    def tokens(seed: int) -> Any:
-        ids = np.random.default_rng(seed).integers(0, decoder.vocabulary, (1, prompt))
-        return one_hot(ids, decoder.vocabulary)
+    prompts = (text.prompt, *(_tokens(decoder, length, seed) for seed in range(1, 4)))
+    calls = [(params, one_hot(each, decoder.vocabulary)) for each in prompts]
+    return Program(logits, calls[0], weights=1, examples=tuple(calls[1:]))
 
-    examples = tuple((params, tokens(seed)) for seed in range(1, 4))
-    return Program(logits, (params, tokens(0)), weights=1, examples=examples)
+
+def _tokens(decoder: Decoder, length: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, decoder.vocabulary, (1, length))

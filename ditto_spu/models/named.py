@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_spu.decoder import Decoder
 from ditto_spu.errors import InputError
 
 
@@ -43,11 +47,21 @@ class Program:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A decoder, its parameters and a prompt [batch, length] to go on from."""
+
+    decoder: Decoder
+    params: Any
+    prompt: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class NamedModel:
     """A name on the command line. `build` imports and initialises what it needs; nothing before does.
 
     parameters: how many numbers its weights are. load: builds it from a folder that `save_pretrained` wrote.
-    outline: builds it with shapes in the place of arrays, where arrays would take long to make.
+    outline: builds it with shapes in the place of arrays, where arrays would take long to make. text: of
+    models that generate.
     """
 
     name: str
@@ -57,6 +71,7 @@ class NamedModel:
     parameters: int = 0
     load: Callable[[Path], Program] | None = None
     outline: Callable[[], Program] | None = None
+    text: Callable[[], Text] | None = None
 
     def program(self, weights: Path | None = None) -> Program:
         """The model with its own weights, or with those of a checkpoint on disk."""

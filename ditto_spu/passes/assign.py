@@ -311,7 +311,8 @@ def _decide_product(state: _State, op: ir.Op, kind: str, choice: Choice, default
         if default.ring_bits <= ring - (natural.fraction_bits - default.fraction_bits)
         else Fxp(ring, default.fraction_bits)
     )
-    target = Fxp(target.ring_bits, min(target.fraction_bits, natural.fraction_bits))
+    more = kind == "matmul" and len(formats) == 2  # products of matrices come doubled, for less
+    target = Fxp(target.ring_bits, min(target.fraction_bits, natural.fraction_bits + more))
     _record_operands(op, formats)
     state.formats[op.results[0]] = target
     _record(op, target, natural)

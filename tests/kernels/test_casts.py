@@ -138,8 +138,8 @@ def test_shares_of_products_add_up_exactly_in_the_ring(rng, format_, double):
     fxp, dims = F(format_), (((1,), (0,)), ((), ()))
     low, high = np.iinfo(fxp.dtype).min, np.iinfo(fxp.dtype).max
     x, w = (rng.integers(low, high, shape, fxp.dtype, endpoint=True) for shape in ((5, 9), (9, 4)))
-    parts = zip(share(x, fxp, rng.bytes), share(w, fxp, rng.bytes), "DAB", strict=True)
-    total = sum(local_products(role, mine, weight, dims, double) for mine, weight, role in parts)
+    parts = zip(share(x, fxp, rng.bytes), share(w, fxp, rng.bytes), range(3), strict=True)
+    total = sum(local_products(rank, mine, weight, dims, double) for mine, weight, rank in parts)
     with np.errstate(over="ignore"):
         assert np.array_equal(total, (x @ w) * fxp.dtype.type(1 + double))
 

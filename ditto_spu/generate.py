@@ -1,0 +1,203 @@
+"""Text from a decoder under MPC: the prompt once, then a token a step over a cache that stays in shares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+from ditto_spu.api import ConfigSource, SecureFunction
+from ditto_spu.decoder import Decoder, check_ids, one_hot
+from ditto_spu.errors import InputError
+from ditto_spu.report import CostReport
+from ditto_spu.sampling import GREEDY, Sampling
+
+NEXT_TOKEN = ("client", "secret")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token of every text of the batch, and what it cost."""
+
+    position: int
+    ids: NDArray[np.int64]  # [batch]
+    report: CostReport
+    seconds: float  # at the client, sharing and joining included
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Prompt and generated tokens, and the cost of each. `print` shows a table."""
+
+    ids: NDArray[np.int64]  # [batch, prompt and tokens]
+    tokens: tuple[Token, ...]
+
+    @classmethod
+    def of(cls, prompt: Any, tokens: Sequence[Token]) -> Generation:
+        """What `Generator.stream` gave after a prompt."""
+        start = np.atleast_2d(np.asarray(prompt, np.int64))
+        return cls(np.concatenate([start, *(each.ids[:, None] for each in tokens)], axis=1), tuple(tokens))
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """A row a token."""
+        return [
+            {
+                "position": each.position,
+                "ids": each.ids.tolist(),
+                "seconds": each.seconds,
+                "party_seconds": each.report.seconds,
+                "bytes_sent_per_party": each.report.bytes_sent_per_party,
+                "rounds": each.report.rounds,
+            }
+            for each in self.tokens
+        ]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table("position", "ids", "seconds", "parties' seconds", "MB sent per party", "rounds")
+        for row in self.as_dicts():
+            table.add_row(
+                str(row["position"]),
+                " ".join(map(str, row["ids"])),
+                f"{row['seconds']:.3f}",
+                f"{row['party_seconds']:.3f}",
+                f"{sum(row['bytes_sent_per_party']) / 3e6:.2f}",
+                str(row["rounds"]),
+            )
+        yield table
+
+
+class Generator:
+    """A decoder whose weights are shared once, for any number of texts of one prompt length.
+
+    length: room of the cache: prompt and generated tokens together. next_token: "client" opens the logits to
+    the client, who chooses (greedy, top-k); "secret" chooses the likeliest token in MPC, so that logits stay
+    secret and the client learns ids alone. The parties learn neither. config, calibration, checked, seed: as
+    of `secure`.
+
+    Two programs are compiled, one for the prompt and one for a further token, each at its first use.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        params: Any,
+        *,
+        length: int,
+        next_token: str = "client",
+        config: ConfigSource = "ditto",
+        **options: Any,
+    ) -> None:
+        if next_token not in NEXT_TOKEN:
+            raise InputError(f"next_token is '{next_token}': choose {' or '.join(NEXT_TOKEN)}")
+        if options.get("masked"):
+            raise InputError("generation keeps its cache in shares between requests, which `masked` cannot")
+        if not 1 <= length <= decoder.positions:
+            raise InputError(f"a length of {length}, but the model holds 1 to {decoder.positions} tokens")
+        self.decoder, self.length, self._secret = decoder, length, next_token == "secret"
+        prefill, step = _choosing(decoder) if self._secret else (decoder.prefill, decoder.step)
+        self._prefill = SecureFunction(prefill, static_argnames=("length",), config=config, **options).hold(
+            params=params
+        )
+        self._step = SecureFunction(step, public=("position",), config=config, **options).hold_with(
+            self._prefill
+        )
+
+    def stream(
+        self, ids: Any, steps: int, sampling: Sampling = GREEDY, stop: Collection[int] = ()
+    ) -> Iterator[Token]:
+        """Up to `steps` tokens after the prompts `ids` [batch, prompt] (or [prompt]), as they come.
+
+        Ends early once every text of the batch has met a token of `stop`, which comes last. Bad input is
+        refused at the call, before anything runs.
+        """
+        prompt = check_ids(ids, self.decoder.vocabulary)
+        if steps < 1:
+            raise InputError(f"steps is {steps}: generate at least one token")
+        if prompt.shape[1] + steps > self.length:
+            raise InputError(
+                f"{prompt.shape[1]} tokens of prompt and {steps} steps, but the cache has room for "
+                f"{self.length}: ask for fewer steps, or make the generator with a larger `length`"
+            )
+        if self._secret and sampling.top_k > 1:
+            raise InputError(
+                "with next_token='secret' the likeliest token is taken: top_k needs next_token='client'"
+            )
+        return self._tokens(prompt, steps, sampling, frozenset(stop))
+
+    def _tokens(
+        self, prompt: NDArray[np.int64], steps: int, sampling: Sampling, stop: frozenset[int]
+    ) -> Iterator[Token]:
+        rng, place = sampling.generator(), prompt.shape[1]
+        stopped = np.zeros(len(prompt), bool)
+        hot: Any = one_hot(prompt, self.decoder.vocabulary)
+        cache: Any = None
+        for position in range(place, place + steps):
+            started = time.perf_counter()
+            keep = (1, 2) if self._secret else (1,)
+            if cache is None:
+                result = self._prefill.run(one_hot=hot, length=self.length, keep=keep)
+            else:
+                at = np.int32(position - 1)
+                result = self._step.run(cache=cache, one_hot=hot, position=at, keep=keep)
+            if self._secret:
+                chosen, cache, hot = result.outputs
+                ids = np.rint(chosen).astype(np.int64)
+            else:
+                logits, cache = result.outputs
+                ids = sampling.choose(logits, rng)
+                hot = one_hot(ids[:, None], self.decoder.vocabulary)
+            yield Token(position, ids, result.report, time.perf_counter() - started)
+            stopped |= np.isin(ids, list(stop))
+            if stopped.all():
+                return
+
+    def generate(
+        self, ids: Any, steps: int, sampling: Sampling = GREEDY, stop: Collection[int] = ()
+    ) -> Generation:
+        """`stream` to its end."""
+        return Generation.of(ids, list(self.stream(ids, steps, sampling, stop)))
+
+
+def generate(
+    model: Decoder,
+    params: Any,
+    ids: Any,
+    *,
+    steps: int,
+    sampling: Sampling = GREEDY,
+    stop: Collection[int] = (),
+    **options: Any,
+) -> Generation:
+    """`steps` tokens after the prompts `ids` [batch, prompt], the cache just long enough.
+
+    options: as of `Generator`, which serves many texts with one compilation and one sharing of the weights.
+    """
+    prompt = check_ids(ids, model.vocabulary)
+    generator = Generator(model, params, **{"length": prompt.shape[1] + steps, **options})
+    return generator.generate(prompt, steps, sampling, stop)
+
+
+def _choosing(decoder: Decoder) -> tuple[Any, Any]:
+    """prefill and step that choose the likeliest token: (ids, cache, its one-hot [batch, 1, vocabulary])."""
+    import jax
+    import jax.numpy as jnp
+
+    def chosen(logits: Any, cache: Any) -> tuple[Any, Any, Any]:
+        with jax.named_scope("next_token"):
+            hot = jax.nn.one_hot(jnp.argmax(logits, axis=-1), decoder.vocabulary, dtype=logits.dtype)
+            ids = jnp.sum(hot * jnp.arange(decoder.vocabulary).astype(hot.dtype), axis=-1)
+        return ids, cache, hot[:, None]
+
+    def prefill(params: Any, one_hot: Any, *, length: int) -> tuple[Any, Any, Any]:
+        return chosen(*decoder.prefill(params, one_hot, length=length))
+
+    def step(params: Any, cache: Any, one_hot: Any, position: Any) -> tuple[Any, Any, Any]:
+        return chosen(*decoder.step(params, cache, one_hot, position))
+
+    return prefill, step

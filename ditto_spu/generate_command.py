@@ -1,0 +1,78 @@
+"""`ditto generate`: text from a named decoder, with the cost of every token."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ditto_spu.config import load_config
+from ditto_spu.errors import InputError
+from ditto_spu.models import MODELS, named_model
+
+
+def generate(
+    model: Annotated[str, typer.Argument(help="A decoder of `ditto models`.", show_default=False)],
+    steps: Annotated[int, typer.Option(help="Tokens to generate.")] = 8,
+    prompt: Annotated[
+        str | None, typer.Option(help="Token ids, such as '3,14,15'; else the model's own.")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(help="Room of the cache; else prompt and steps together.")
+    ] = None,
+    next_token: Annotated[
+        str,
+        typer.Option(help="'client' sees the logits and chooses, 'secret': the likeliest, chosen in MPC."),
+    ] = "client",
+    top_k: Annotated[int, typer.Option(help="Draw from so many likeliest tokens; 1 is greedy.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Of that draw.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Of the client's draw; no share depends on it.")] = None,
+    stop: Annotated[str, typer.Option(help="Token ids that end the text, such as '50256'.")] = "",
+    config: Annotated[
+        str, typer.Option("--config", help="A name from `ditto configs`, or a path ending with .toml.")
+    ] = "ditto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Generate tokens under MPC: the prompt once, then a token a step over a cache in shares."""
+    named, loaded = named_model(model), load_config(config)
+    if named.text is None:
+        known = ", ".join(name for name, each in MODELS.items() if each.text is not None)
+        raise InputError(f"'{model}' generates no text: choose one of {known}")
+    ends = _ids(stop, "--stop") if stop else []
+    ids = None if prompt is None else _ids(prompt, "--prompt")
+    from ditto_spu.generate import Generation, Generator  # with jax, which `ditto models` need not wait for
+    from ditto_spu.sampling import Sampling
+
+    sampling, text = Sampling(top_k, temperature, seed), named.text()
+    start = np.atleast_2d(text.prompt if ids is None else ids)
+    room = length or start.shape[1] + steps
+    generator = Generator(text.decoder, text.params, length=room, next_token=next_token, config=loaded)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tokens = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"{model}: prompt", total=steps)
+        for token in generator.stream(start, steps, sampling, ends):
+            tokens.append(token)
+            progress.update(task, advance=1, description=f"{model}: token {token.ids[0]}")
+    generation = Generation.of(start, tokens)
+    if as_json:
+        rows = {"ids": generation.ids.tolist(), "tokens": generation.as_dicts()}
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    # A pipe has no width: give it enough, or rich would cut the columns to 80 characters.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(generation)
+    for row in generation.ids:
+        console.print(" ".join(map(str, row)))
+
+
+def _ids(text: str, option: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} '{text}' is no list of token ids: write such as 3,14,15") from None

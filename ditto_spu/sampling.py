@@ -1,0 +1,49 @@
+"""How a client that sees the logits chooses the next token: locally, with randomness of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_spu.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The `top_k` likeliest tokens, drawn by softmax(logits / temperature); one of them is greedy.
+
+    seed: of the client's own generator; None draws it from the system. It decides nothing but the choice.
+    """
+
+    top_k: int = 1
+    temperature: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise InputError(f"top_k is {self.top_k}: it counts tokens, from 1 (greedy)")
+        if not self.temperature > 0:
+            raise InputError(f"temperature is {self.temperature:g}: it is positive; top_k=1 is greedy")
+
+    def generator(self) -> np.random.Generator:
+        """The client's randomness for one text."""
+        return np.random.default_rng(self.seed)
+
+    def choose(self, logits: Any, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Token ids [batch] from logits [batch, vocabulary]."""
+        values = np.asarray(logits, np.float64)
+        if self.top_k == 1:
+            return np.argmax(values, axis=-1)
+        count = min(self.top_k, values.shape[-1])
+        likeliest = np.argsort(-values, axis=-1, kind="stable")[:, :count]
+        scaled = np.take_along_axis(values, likeliest, axis=-1) / self.temperature
+        weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        drawn = [rng.choice(row, p=weight) for row, weight in zip(likeliest, weights, strict=True)]
+        return np.asarray(drawn, np.int64)
+
+
+GREEDY = Sampling()
