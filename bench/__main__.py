@@ -89,7 +89,7 @@ def main(
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
     small: Annotated[
         bool,
-        typer.Option("--small", help="Small operands for `kernels`, `embedding`, `marill` and `gpt2-...`."),
+        typer.Option("--small", help="Small operands for `kernels`, `embedding`, `marill`, `gpt2-...`."),
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
 ) -> None:
