@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +14,21 @@ import jax
 import numpy as np
 
 from ditto_kernels.prg import KEY_BYTES
-from ditto_kernels.rss import PARTIES, Rss
+from ditto_kernels.rss import PARTIES
 from ditto_spu.api import Call, Result, SecureFunction
-from ditto_spu.cluster.answers import Dealing, join, material_number, records, sizes, spu_costs
+from ditto_spu.cluster.ahead import ClusterMaterial
+from ditto_spu.cluster.answers import join, material_number, records, sizes, spu_costs
 from ditto_spu.cluster.config import Cluster, load_cluster
 from ditto_spu.cluster.parties import Parties, Upload
 from ditto_spu.cluster.plan_codec import encode_plan
+from ditto_spu.cluster.uploads import messages, split, unheld
 from ditto_spu.errors import ClusterError, InputError, PartyError
 from ditto_spu.plan import Plan
-from ditto_spu.precompute import RandomBytes, client_key, random_bytes
+from ditto_spu.precompute import client_key, random_bytes
 from ditto_spu.report import CostReport
-from ditto_spu.simulate import cost_report, share_input
+from ditto_spu.simulate import cost_report
 
 log = logging.getLogger("ditto_spu.cluster")
-
-
-@dataclass
-class ClusterMaterial:
-    """What the parties have dealt for one request of a session; they keep it, this names it.
-
-    Security: holds the keys from which the masks of the request's inputs are drawn; serves once.
-    """
-
-    session: str
-    number: int
-    plan: Plan
-    weights: str | None
-    public: list[list[Any]] = field(repr=False)  # by member, public inputs in their order
-    mask_keys: list[bytes] = field(repr=False)
-    dealing: Dealing
-    spent: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """Of dealing."""
-        return self.dealing.seconds
-
-    @property
-    def bytes(self) -> int:
-        """Dealt by the parties."""
-        return sum(sent for party in self.dealing.sizes for sent, _ in party.values())
 
 
 @dataclass(frozen=True)
@@ -231,9 +206,9 @@ class ClusterClient:
             "token": secrets.token_hex(16),
         }
         self._parties.ask("hold", asked, (), "ready")
-        parts = _shares(plan, call, call.held, random_bytes(client_key(None)))
+        parts = split(plan, call, call.held, random_bytes(client_key(None)))
         self._moved = True
-        self._parties.upload(lambda rank: _uploads(parts, 0, rank), "held")
+        self._parties.upload(lambda rank: messages(parts, 0, rank), "held")
 
     def _weights(self, call: Call, weights: str | None) -> str | None:
         """The name of the weights, uploaded if they have none."""
@@ -254,15 +229,15 @@ class ClusterClient:
         if plan.masked:  # requests take turns in who deals
             dealer, self._dealer = self._dealer, (self._dealer + 1) % PARTIES
             plan = plan.dealt_by(dealer)
-        places = _places(call, weights, public=True)
+        places = unheld(call, weights, public=True)
         asked = {"plan": hash_, "weights": weights, "places": places, "dealer": dealer, "count": len(calls)}
         self._parties.ask("ahead", asked, (), "ready")
         mask_keys = [client_key(None) for _ in calls]
         packed = np.frombuffer(b"".join(mask_keys), np.uint8).reshape(len(calls), KEY_BYTES)
-        parts = [_shares(plan, each, places, random_bytes(client_key(None))) for each in calls]
+        parts = [split(plan, each, places, random_bytes(client_key(None))) for each in calls]
 
         def uploads(rank: int) -> list[Upload]:
-            mine = [each for member, shared in enumerate(parts) for each in _uploads(shared, member, rank)]
+            mine = [each for member, shared in enumerate(parts) for each in messages(shared, member, rank)]
             return [*mine, ({}, [("mask keys", packed)])] if rank == dealer else mine
 
         answers = self._parties.upload(uploads, "dealt")
@@ -281,22 +256,20 @@ class ClusterClient:
             material = self._ahead(calls, weights)
         dealer = number = None
         if material is not None:
-            self._spend(calls, weights, material)
+            material.spend(self._parties.session, calls, weights)
             plan, number, dealer = material.plan, material.number, material.plan.mask_dealer
-        places = _places(call, weights, public=None if material is None else False)
+        places = unheld(call, weights, public=None if material is None else False)
         asked = {"plan": hash_, "weights": weights, "places": places, "dealer": dealer, "count": len(calls)}
         started = time.perf_counter()
         self._parties.ask("run", asked | {"material": number}, (), "ready")
         keys = [client_key(None) for _ in calls] if material is None else material.mask_keys
-        parts = [
-            _shares(plan, each, places, random_bytes(key)) for each, key in zip(calls, keys, strict=True)
-        ]
+        parts = [split(plan, each, places, random_bytes(key)) for each, key in zip(calls, keys, strict=True)]
         self._moved = True
 
         def uploads(rank: int) -> list[Upload]:
             if rank == dealer:  # it has drawn its part of every secret input
                 return []
-            return [each for member, shared in enumerate(parts) for each in _uploads(shared, member, rank)]
+            return [each for member, shared in enumerate(parts) for each in messages(shared, member, rank)]
 
         answers = self._parties.upload(uploads, "done")
         seconds = time.perf_counter() - started
@@ -308,56 +281,3 @@ class ClusterClient:
         rows = records(answers)
         dealing = None if material is None else material.dealing
         return outputs, cost_report(plan, rows, spu_costs(plan, rows), seconds, dealing)
-
-    def _spend(self, calls: Sequence[Call], weights: str | None, material: ClusterMaterial) -> None:
-        """InputError if the material does not serve these calls."""
-        base = calls[0].lowered.plan
-        dealer = material.plan.mask_dealer
-        turned = base.dealt_by(dealer) if base.masked and dealer is not None else base
-        if material.session != self._parties.session:
-            raise InputError("the material was lost with its session: precompute anew")
-        if material.spent:
-            raise InputError("the material is spent: each serves one request, precompute another")
-        if material.plan.hash() != turned.hash() or material.weights != weights:
-            raise InputError("the material was dealt for another function, other shapes or other weights")
-        if len(material.public) != len(calls):
-            raise InputError(f"the material was dealt for {len(material.public)} inputs, not {len(calls)}")
-        public = _places(calls[0], weights, public=True)
-        for each, values in zip(calls, material.public, strict=True):
-            if any(
-                not np.array_equal(each.values[place], value)
-                for place, value in zip(public, values, strict=True)
-            ):
-                raise InputError("the material was dealt for other public arguments")
-        material.spent = True
-
-
-def _places(call: Call, weights: str | None, public: bool | None) -> list[int]:
-    """Of inputs that are not held: the public ones, the secret ones, or (None) all."""
-    plan = call.lowered.plan
-    return [
-        place
-        for place, each in enumerate(plan.inputs)
-        if not (weights is not None and place in call.held)
-        and (public is None or public == (plan.vars[each.var].fxp is None))
-    ]
-
-
-def _shares(plan: Plan, call: Call, places: Sequence[int], source: RandomBytes) -> dict[int, Sequence[Any]]:
-    """By place, the three parties' parts of an input."""
-    shared: dict[int, Sequence[Any]] = {}
-    for place in places:
-        var = plan.vars[plan.inputs[place].var]
-        parts = share_input(plan, plan.inputs[place], call.values[place], source)
-        shared[place] = parts if var.fxp is not None else [np.asarray(each, var.dtype) for each in parts]
-    return shared
-
-
-def _uploads(shared: Mapping[int, Sequence[Any]], member: int, rank: int) -> list[Upload]:
-    """The messages that carry a party's parts."""
-    messages: list[Upload] = []
-    for place, parts in shared.items():
-        part = parts[rank]
-        tensors = [("mine", part.mine), ("next", part.next)] if isinstance(part, Rss) else [("public", part)]
-        messages.append(({"member": member, "place": place}, tensors))
-    return messages

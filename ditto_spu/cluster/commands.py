@@ -63,7 +63,7 @@ def party(
     ] = None,
 ) -> None:
     """Run one party until SIGINT or SIGTERM; logs a line of JSON an event, never a value or a share."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # shares belong on no disk; processes of SPU inherit it
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # shares belong on no disk
     logger = logging.getLogger("ditto_spu.cluster")
     logger.addHandler(JsonLines(sys.stderr.fileno()))
     logger.setLevel(logging.INFO)

@@ -140,23 +140,20 @@ class PartyServer:
     def _admit(self, sock: socket.socket, where: str) -> None:
         """Who is it? Then a session of its own, or a place beside the session it was opened for."""
         made: Channel | None = None
-        client = None
+        proven = False
         try:
-            try:
-                secured, name = accept(self._cluster, sock, self._incoming)
-                made = channel(self._cluster, secured, name or where)
-                check_pin(self._cluster, name, secured)
-                hello = made.receive(self._cluster.timeouts.connect)
-                made.peer = name = self._checked(hello.kind, hello.facts, name)
-                session = hello.facts["session"]
-                if name in self._cluster.clients:
-                    client = name
-                else:
-                    self._meet(session, name, made, hello.facts)
-            finally:
-                self._handshakes.release()
-            if client is not None:
-                self._serve(session, client, made)
+            secured, name = accept(self._cluster, sock, self._incoming)
+            made = channel(self._cluster, secured, name or where)
+            check_pin(self._cluster, name, secured)
+            hello = made.receive(self._cluster.timeouts.connect)
+            made.peer = name = self._checked(hello.kind, hello.facts, name)
+            session = hello.facts["session"]
+            if name not in self._cluster.clients:
+                self._meet(session, name, made, hello.facts)
+            proven = True
+            self._handshakes.release()
+            if name in self._cluster.clients:
+                self._serve(session, name, made)
         except Exception as error:  # whatever a stranger sends, the party goes on
             _event("refused", peer=where, reason=str(error)[:500])
             self._metrics.refused.inc()
@@ -168,6 +165,9 @@ class PartyServer:
                     made.finish()
                     made.receive(_LINGER)  # until it has closed: what it had sent must not drop the reason
                 made.close()
+        finally:
+            if not proven:
+                self._handshakes.release()
 
     def _checked(self, kind: str, hello: Mapping[str, Any], name: str) -> str:
         """The name of who says hello. ClusterError if it is refused."""

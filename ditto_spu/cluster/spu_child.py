@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 from typing import Any
@@ -67,6 +68,7 @@ class _Child:
 
 def main() -> None:
     """Until the party's process closes the socket or ends."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # shares belong on no disk
     channel = Channel(socket.socket(fileno=int(sys.argv[1])), "party", 3600.0, _MAX_BODY)
     child = _Child(channel)
     try:

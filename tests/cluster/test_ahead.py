@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from ditto_kernels.prg import Randomness
 from ditto_spu import connect, secure
 from ditto_spu.cluster.commands import run_on_cluster
 from ditto_spu.errors import ClusterError, InputError
@@ -133,6 +134,31 @@ def test_several_inputs_share_the_rounds_of_one(alice, function):
     done = alice.run_many(function, [(W, X), (W, -X)], material=material)
     assert right(done.outputs[0])
     assert right(done.outputs[1], -X)
+
+
+def test_no_stream_serves_two_requests(parties, monkeypatch):
+    drawn: dict[tuple, list[Randomness]] = {}
+    draw = Randomness.draw
+
+    def noted(self, component, label, *rest):
+        owners = drawn.setdefault((self._keys.rank, self._keys.mine, self._prefix, component, label), [])
+        owners.append(self)
+        return draw(self, component, label, *rest)
+
+    monkeypatch.setattr(Randomness, "draw", noted)
+    with connect(parties.file, "alice") as client:
+        for _ in range(2):
+            client.run(plain, W, X)
+        client.run_many(plain, [(W, X)] * 2)
+        plain_ones = len(drawn)
+        assert all(len(owners) == 1 for owners in drawn.values())
+        for function in (plain, masked, masked):
+            client.run(function, W, X, material=client.precompute(function, W, X))
+    # What was dealt ahead is drawn by the dealer once more at most: the same masks of the same request.
+    assert all(len(owners) <= 2 for owners in drawn.values())
+    requests = {owner._prefix for owners in drawn.values() for owner in owners}
+    assert len(requests) == 3 + 3
+    assert len(drawn) > plain_ones > 0
 
 
 def test_inputs_of_one_request_are_alike(alice):

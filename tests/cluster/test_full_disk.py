@@ -48,14 +48,12 @@ def test_lost_log_lines_are_counted(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_parties_serve_on_when_their_logs_are_full(trial):
-    def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
-
     for rank in range(3):
         command = [sys.executable, "-m", "ditto_spu.cli", "party", "--rank", str(rank), "--grace", "1"]
         with open(trial.log(rank), "wb") as log:
             command += ["--cluster", str(trial.file)]
-            trial.processes[rank] = subprocess.Popen(command, stderr=log, preexec_fn=limited)
+            trial.processes[rank] = subprocess.Popen(command, stderr=log)
+        resource.prlimit(trial.processes[rank].pid, resource.RLIMIT_FSIZE, (400, 400))  # long before it logs
     for rank in range(3):
         trial.wait_for(rank, "listening")
     with connect(trial.file, "alice") as client:

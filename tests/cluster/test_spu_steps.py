@@ -5,6 +5,7 @@ import signal
 import stat
 import threading
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,7 @@ def test_spu_steps_run_and_their_bytes_are_counted(parties, eventually, monkeypa
             result = client.run(mixed, X)
             assert result.outputs == pytest.approx(expected, abs=0.01)
         assert [stat.filemode(each.stat().st_mode) for each in folders] == ["drwx------"] * 3
+        assert not any(listening(pid) for pid in children())
         assert all(stat.S_ISSOCK(file.stat().st_mode) for each in folders for file in each.iterdir())
         (row,) = [each for each in result.report.rows if each.kind == "spu"]
         assert row.source == "measured"
@@ -55,6 +57,14 @@ def test_spu_steps_with_masked_shares_in_batches_and_refused(parties):
         with pytest.raises(ClusterError, match=r"plan is refused.*SPU has no values of type complex"):
             client.run(secure(lambda x: jnp.fft.fft(x.astype(jnp.complex64)).real), X)
         assert client.run(masked, X).outputs == pytest.approx(expected, abs=0.01)
+
+
+def listening(pid: int) -> set[str]:
+    """Sockets of a process at which anybody could connect by TCP."""
+    tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table]
+    files = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    return {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"} & set(files)
 
 
 def children() -> list[int]:

@@ -1,0 +1,46 @@
+"""What a client sends: which inputs, their shares, and the messages that carry each party's part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.rss import Rss
+from ditto_spu.api import Call
+from ditto_spu.cluster.parties import Upload
+from ditto_spu.plan import Plan
+from ditto_spu.precompute import RandomBytes
+from ditto_spu.simulate import share_input
+
+
+def unheld(call: Call, weights: str | None, public: bool | None) -> list[int]:
+    """Of inputs that are not held: the public ones, the secret ones, or (None) all."""
+    plan = call.lowered.plan
+    return [
+        place
+        for place, each in enumerate(plan.inputs)
+        if not (weights is not None and place in call.held)
+        and (public is None or public == (plan.vars[each.var].fxp is None))
+    ]
+
+
+def split(plan: Plan, call: Call, places: Sequence[int], source: RandomBytes) -> dict[int, Sequence[Any]]:
+    """By place, the three parties' parts of an input."""
+    shared: dict[int, Sequence[Any]] = {}
+    for place in places:
+        var = plan.vars[plan.inputs[place].var]
+        parts = share_input(plan, plan.inputs[place], call.values[place], source)
+        shared[place] = parts if var.fxp is not None else [np.asarray(each, var.dtype) for each in parts]
+    return shared
+
+
+def messages(shared: Mapping[int, Sequence[Any]], member: int, rank: int) -> list[Upload]:
+    """The messages that carry a party's parts."""
+    made: list[Upload] = []
+    for place, parts in shared.items():
+        part = parts[rank]
+        tensors = [("mine", part.mine), ("next", part.next)] if isinstance(part, Rss) else [("public", part)]
+        made.append(({"member": member, "place": place}, tensors))
+    return made
