@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ditto_kernels.rss import PARTIES
 from ditto_spu.cluster.client import ClusterClient, connect
+from ditto_spu.cluster.commands import party
 from ditto_spu.cluster.config import init_cluster, load_cluster
 from ditto_spu.errors import PartyError
 from ditto_spu.network.model import LOOPBACK, Network
@@ -50,12 +54,10 @@ class LocalParties:
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files
         self._logs = [files[name].parent / f"{name}.log" for name in HOSTS]
-        command = [sys.executable, "-m", "ditto_spu.cli", "party", "--grace", "1"]
-        self._processes = []
-        for rank, name in enumerate(HOSTS):
-            with self._logs[rank].open("wb") as log:
-                each = [*command, "--rank", str(rank), "--cluster", str(files[name])]
-                self._processes.append(subprocess.Popen(each, stderr=log, stdout=subprocess.DEVNULL))
+        self._processes = [
+            _start(rank, files[name], log)
+            for rank, (name, log) in enumerate(zip(HOSTS, self._logs, strict=True))
+        ]
 
     def connect(self, client: str = "client") -> ClusterClient:
         """A client of these parties, at the far end of its own link."""
@@ -83,12 +85,18 @@ class LocalParties:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            process.wait()
+            process.communicate()
 
     def _events(self, rank: int, event: str) -> list[dict[str, object]]:
         lines = self._logs[rank].read_text(errors="replace").splitlines()
         found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
         return [each for each in found if each["event"] == event]
+
+
+def _start(rank: int, file: Path, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ditto_spu.cluster.local", str(rank), str(file)]
+    with log.open("wb") as errors:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
 
 
 def _as_reached(made: Path, name: str, addresses: Sequence[str]) -> Path:
@@ -106,3 +114,19 @@ def _as_reached(made: Path, name: str, addresses: Sequence[str]) -> Path:
 def _peak(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+
+def _main(rank: int, file: Path) -> None:
+    """A party that also ends with its standard input: it does not outlive a killed starter."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    party(rank, file, grace=1.0)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -28,7 +28,7 @@ def test_what_was_measured_stands_beside_the_prediction():
     assert "predicted 2.000 s; measured / predicted 1.20" in shown
     data = json.loads(json.dumps(measured.as_dicts()))
     assert (data["network"], data["seconds"], data["predicted_seconds"]) == (WAN.name, 2.4, 2.0)
-    assert "predicted" not in text(Measured(CostReport((ROW,), 0.5), 0.4, 0.5, 0.3, None))
+    assert "measured / predicted" not in text(Measured(CostReport((ROW,), 0.5), 0.4, 0.5, 0.3, None))
 
 
 @pytest.mark.slow
