@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.cast_case import cast_lines, cast_rows
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_table import kernel_rows, kernel_table
 from bench.linear_case import linear_lines, linear_rows
@@ -25,7 +26,7 @@ def main(
     case: Annotated[
         list[str],
         typer.Option(
-            help="A model of `ditto models`, `kernels` (each alone), `linear` or `formats`; "
+            help="A model of `ditto models`, `kernels` (each alone), `linear`, `casts` or `formats`; "
             "may be given several times."
         ),
     ],
@@ -62,7 +63,7 @@ def main(
         for name in config:
             load_config(name)
         sides = list(dict.fromkeys([*sides_of(config, mode), *_baselines(baseline, case)]))
-        rows, kernels, formats, linear = [], [], [], []
+        rows, kernels, formats, linear, casts = [], [], [], [], []
         for name in case:
             if name == "kernels":
                 kernels += kernel_rows(repeat, say, small)
@@ -73,6 +74,9 @@ def main(
             if name == "linear":
                 linear += linear_rows(config[0], repeat, say)
                 continue
+            if name == "casts":
+                casts += cast_rows(config[0], repeat, say)
+                continue
             named_model(name)
             rows += measure(name, sides, repeat, say)
     except DittoError as error:
@@ -82,10 +86,10 @@ def main(
         console.print(table(rows))
     if kernels:
         console.print(kernel_table(kernels))
-    for line in (*format_lines(formats), *linear_lines(linear)):
+    for line in (*format_lines(formats), *linear_lines(linear), *cast_lines(casts)):
         console.print(line)
     if json_file is not None:
-        json_file.write_text(json.dumps(rows + kernels + formats + linear, indent=2) + "\n")
+        json_file.write_text(json.dumps(rows + kernels + formats + linear + casts, indent=2) + "\n")
 
 
 def _baselines(names: list[str], cases: list[str]) -> list[str]:
@@ -95,7 +99,7 @@ def _baselines(names: list[str], cases: list[str]) -> list[str]:
             raise InputError(f"there is no baseline '{name}': choose {', '.join(BASELINES)} or none")
     if "mpcformer" in names:
         for case in cases:
-            if case not in ("kernels", "formats", "linear"):
+            if case not in ("kernels", "formats", "linear", "casts"):
                 mpcformer.check(case)
     return [name for name in names if name != "none"]
 
