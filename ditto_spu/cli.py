@@ -233,6 +233,20 @@ def search(
 
 
 @app.command()
+def shorten(
+    config: Annotated[
+        str, typer.Argument(help="A name from `ditto configs`, or a path.", show_default=False)
+    ],
+    bits: Annotated[int, typer.Option(min=0, help="Fraction bits less in every format.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
+) -> None:
+    """Write a configuration with fewer fraction bits everywhere, for `ditto distill` to train through."""
+    from ditto_spu.shortened import save_config, shortened
+
+    save_config(shortened(load_config(config), bits), out)
+
+
+@app.command()
 def inspect(
     model: Model,
     stage: Annotated[

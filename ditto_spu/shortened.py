@@ -1,11 +1,12 @@
-"""A configuration with fewer fraction bits everywhere, and any configuration as the text of a file."""
+"""A configuration with fewer fraction bits everywhere, and any configuration as a file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from ditto_kernels.ring import Fxp
-from ditto_spu.errors import ConfigError
+from ditto_spu.errors import ConfigError, InputError
 from ditto_spu.rules import Config, Rule
 
 LEAST = 1  # fraction bits that a format keeps
@@ -35,7 +36,9 @@ def shortened(config: Config, bits: int) -> Config:
     )
 
 
-def config_text(config: Config) -> str:
-    """A configuration as TOML, without comments."""
-    head = [f'description = "{config.description}"', f'default = "{config.default_format}"']
-    return "\n".join([*head, *(f"\n[[rule]]\n{rule}" for rule in config.rules)]) + "\n"
+def save_config(config: Config, path: Path) -> None:
+    """Write a configuration as TOML, without comments."""
+    if path.suffix != ".toml":
+        raise InputError(f"a configuration's file ends with .toml, but '{path}' does not")
+    head = f'description = "{config.description}"\ndefault = "{config.default_format}"\n'
+    path.write_text(head + "".join(f"\n[[rule]]\n{rule}\n" for rule in config.rules), encoding="utf-8")
