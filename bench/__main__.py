@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from bench import generation_case
+from bench.cast_case import cast_lines, cast_rows
 from bench.embedding_case import embedding_lines, embedding_rows
 from bench.format_sweep import format_lines, format_rows
 from bench.kernel_table import kernel_rows, kernel_table
@@ -42,6 +43,7 @@ OWN_CASES = {
     ),
     "formats": OwnCase(lambda _, repeat, say, small: format_rows(say), format_lines),
     "linear": OwnCase(lambda config, repeat, say, small: linear_rows(config, repeat, say), linear_lines),
+    "casts": OwnCase(lambda config, repeat, say, small: cast_rows(config, repeat, say), cast_lines),
     "embedding": OwnCase(embedding_rows, embedding_lines),
     "marill": OwnCase(marill_rows, marill_lines),
     **{
@@ -55,7 +57,7 @@ def main(
     case: Annotated[
         list[str],
         typer.Option(
-            help="A model of `ditto models`, `kernels` (each alone), `linear`, `embedding`, "
+            help="A model of `ditto models`, `kernels` (each alone), `linear`, `casts`, `embedding`, "
             "`marill`, `formats`, `gpt2-token` or `gpt2-agreement` (generation); may be given several times."
         ),
     ],

@@ -281,10 +281,15 @@ def search(
     calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 4,
     seconds: Annotated[float, typer.Option(help="Try nothing more after so long.")] = 200.0,
     plot: Annotated[Path | None, typer.Option(help="A picture of cost against error.")] = None,
+    compared: Annotated[
+        Path | None,
+        typer.Option(help="What `ditto compare MODEL --json` printed: PUMA joins the table and the picture."),
+    ] = None,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     """Search for the cheapest formats within an error; without a limit, within that of the configuration."""
+    rows = None if compared is None else _rows_of(compared)
     program, function = _program(model, config, weights)
     from ditto_spu.search import ErrorBudget
     from ditto_spu.search import search as find
@@ -301,10 +306,26 @@ def search(
             seconds=seconds,
             progress=lambda text: status.update(f"{model}: {text}"),
         )
+    if rows is not None:
+        found = found.with_measured(rows)
     found.save(out)
     if plot is not None:
         found.plot(plot)
     _print(found, as_json)
+
+
+@app.command()
+def shorten(
+    config: Annotated[
+        str, typer.Argument(help="A name from `ditto configs`, or a path.", show_default=False)
+    ],
+    bits: Annotated[int, typer.Option(min=0, help="Fraction bits less in every format.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
+) -> None:
+    """Write a configuration with fewer fraction bits everywhere, for `ditto distill` to train through."""
+    from ditto_spu.shortened import save_config, shortened
+
+    save_config(shortened(load_config(config), bits), out)
 
 
 @app.command()
@@ -342,6 +363,20 @@ def _program(model: str, config: str, weights: Path | None, **options: Any) -> t
 
     program: Program = named.program(weights)
     return program, secure(program.fn, config=loaded, public=program.public, owner=program.owner, **options)
+
+
+def _rows_of(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"'{file}' cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"'{file}' is not what `ditto compare MODEL --json` prints: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(
+            f"'{file}' is not what `ditto compare MODEL --json` prints: it holds no list of rows"
+        )
+    return rows
 
 
 def _console() -> Console:

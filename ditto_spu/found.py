@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from rich import box
 from rich.console import Group as Shown
 from rich.table import Table
 
+from ditto_spu.comparison import PUMA
 from ditto_spu.errors import InputError
 from ditto_spu.moves import Move
-from ditto_spu.network.model import Network
+from ditto_spu.network.model import Network, predicted_seconds
 from ditto_spu.rules import Config
 
 BASELINES = ("uniform64", "ditto-paper")
@@ -55,6 +56,14 @@ class Found:
     baselines: tuple[Point, ...]
     sensitivity: tuple[Sensitivity, ...]
     network: Network
+    measured: tuple[Point, ...] = ()  # beside it, such as PUMA: `with_measured`
+
+    def with_measured(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str] = (PUMA,)) -> Found:
+        """With rows of `Comparison.as_dicts` as points: what runs sent, priced like the others."""
+        points = tuple(_measured(row, self.network) for row in rows if row.get("config") in names)
+        if not points:
+            raise InputError(f"the comparison has no row '{names[0]}': run `ditto compare MODEL --json`")
+        return replace(self, measured=points)
 
     def toml(self, name: str = "found") -> str:
         """The configuration as a file: changes, then the start's rules, then ranges from calibration."""
@@ -87,6 +96,7 @@ class Found:
             "found": asdict(self.point),
             "path": [asdict(each) for each in self.path],
             "baselines": [asdict(each) for each in self.baselines],
+            "measured": [asdict(each) for each in self.measured],
             "sensitivity": [asdict(each) for each in self.sensitivity],
             "changes": [{"rule": str(move.rule), "reason": why} for move, why in self.moves],
         }
@@ -100,7 +110,8 @@ class Found:
         figure = Figure(figsize=(7, 4.5), layout="constrained")
         axes = figure.subplots()
         axes.plot([p.mean_abs_error for p in self.path], [p.seconds for p in self.path], ".-", label="search")
-        for each in (*self.baselines, self.point):
+        shown = [each for each in (*self.measured, *self.baselines, self.point) if each.mean_abs_error > 0]
+        for each in shown:
             axes.plot(each.mean_abs_error, each.seconds, "o")
             name = "found" if each is self.point else each.name
             axes.annotate(name, (each.mean_abs_error, each.seconds), (5, 5), textcoords="offset points")
@@ -115,7 +126,7 @@ class Found:
         points = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for title in ("", "seconds", "MB a party", "rounds", "max error", "mean error", "cosine"):
             points.add_column(title, justify="right" if title else "left")
-        for each in (*self.baselines, *self.path[:1], self.point):
+        for each in (*self.measured, *self.baselines, *self.path[:1], self.point):
             name = "found" if each is self.point else each.name
             points.add_row(
                 name,
@@ -126,7 +137,10 @@ class Found:
                 f"{each.mean_abs_error:.3g}",
                 f"{each.cosine:.6f}",
             )
-        points.caption = f"predicted for {self.network.name}, without compute"
+        measured = ", ".join(f"{each.name} as measured" for each in self.measured)
+        points.caption = f"predicted for {self.network.name}, without compute" + (
+            measured and f"; {measured}"
+        )
         bits = sorted({bit for row in self.sensitivity for bit in row.errors})
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="mean error of rounding one group alone")
         for title in ("op", "path", "format", *(f"{bit:+d} bits" for bit in bits)):
@@ -134,6 +148,26 @@ class Found:
         for row in self.sensitivity:
             table.add_row(row.op, row.path, row.format, *(f"{row.errors[bit]:.2e}" for bit in bits))
         return Shown(points, table)
+
+
+def _measured(row: Mapping[str, Any], network: Network) -> Point:
+    """A row of a comparison; where a run counts no rounds, its messages stand for them: an upper bound."""
+    try:
+        items, sent = row["items"], row["bytes_sent_per_party"]
+        rounds = row["rounds"] if row["rounds"] is not None else max(row["messages_per_party"])
+        return Point(
+            name=row["config"],
+            seconds=predicted_seconds(network, 0.0, [round(sum(sent) / 3)], rounds) / items,
+            megabytes=sum(sent) / 3e6 / items,
+            rounds=rounds // items,
+            max_abs_error=row["max_abs_error"],
+            mean_abs_error=row["mean_abs_error"],
+            cosine=row["cosine"],
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"a row of the comparison is not one of `ditto compare --json` ({error!r})"
+        ) from None
 
 
 def _figures(point: Point) -> str:

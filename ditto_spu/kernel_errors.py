@@ -43,12 +43,14 @@ def kernel_errors(plan: Plan, calibration: Calibration) -> dict[tuple[str, str],
         squares = sum(count * 2.0 ** ((each + 0.5) / 2) for each, count in seen.histogram.items())
         spread[path] = max(spread[path], (squares / max(1, seen.count)) ** 0.5)
     errors: dict[tuple[str, str], float] = {}
+    # A cast bears the path of what reads it, which may hold values of another size.
+    cast = {s.outputs[0]: s.inputs[0] for s in plan.steps if isinstance(s, KernelStep) and s.kernel == "cast"}
     for step in plan.steps:
         if isinstance(step, KernelStep) and step.kernel in APPROXIMATE:
             operands = []
             for var in step.inputs:
                 info = plan.vars[var]
-                size = spread.get(info.path, 1.0) or 1.0
+                size = spread.get(plan.vars[cast.get(var, var)].path, 1.0) or 1.0
                 # To the nearest octave, so that layers share a measurement.
                 operands.append((info.shape, info.fxp, 2.0 ** round(np.log2(size))))
             out = plan.vars[step.outputs[0]].fxp

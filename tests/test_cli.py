@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from ditto_kernels.ring import Fxp
 from ditto_spu.cli import app
 from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow
-from ditto_spu.config import configurations
+from ditto_spu.config import configurations, load_config
 from ditto_spu.models import MODELS
 
 
@@ -101,13 +102,13 @@ def test_configs() -> None:
 def test_run(calls: list[Any]) -> None:
     result = ditto("run", "gelu", "--config", "uniform64", "--checked", "--json")
     assert json.loads(result.stdout) == {"seconds": 1.5}
-    assert calls == [("gelu", "uniform64", (), {"checked": True, "masked": False}), None]
+    assert calls == [("gelu", "uniform64", (), {"checked": True, "masked": False, "calibration": None}), None]
     assert "1.5" in ditto("run", "gelu").stdout
 
 
 def test_run_from_material(calls: list[Any], tmp_path: Path) -> None:
     ditto("run", "gelu", "--masked", "--ahead")
-    assert calls[0][-1] == {"checked": False, "masked": True} and calls[1].seconds == 0.25
+    assert calls[0][-1]["masked"] and calls[1].seconds == 0.25
     result = ditto("run", "gelu", "--material", str(tmp_path))
     assert result.exit_code == 2 and "there is no material in" in result.stderr
 
@@ -164,6 +165,54 @@ def test_search_writes_a_configuration(tmp_path: Path) -> None:
     result = ditto("search", "gelu", "--out", str(file), "--max-error", "0.01", "--network", "WAN", "--json")
     assert json.loads(result.stdout)["found"]["max_abs_error"] <= 0.01
     assert ditto("inspect", "gelu", "--config", str(file)).exit_code == 0
+
+
+def test_run_takes_a_calibration(tmp_path: Path) -> None:
+    file = tmp_path / "gelu.json"
+    ditto("calibrate", "gelu", "--out", str(file))
+    narrow = tmp_path / "narrow.toml"
+    narrow.write_text('default = "fxp32.28"\n')
+    refused = ditto("run", "gelu", "--config", str(narrow), "--calibration", str(file))
+    assert refused.exit_code == 2 and "reached" in refused.stderr
+    missing = ditto("run", "gelu", "--calibration", str(tmp_path / "none.json"))
+    assert missing.exit_code == 2 and "cannot be read" in missing.stderr
+
+
+def test_shorten_writes_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "short.toml"
+    assert ditto("shorten", "ditto", "--bits", "3", "--out", str(file)).exit_code == 0
+    long, short = load_config("ditto"), load_config(file)
+    assert short.default_format == Fxp(32, long.default_format.fraction_bits - 3)
+    assert [rule.range for rule in short.rules] == [rule.range for rule in long.rules]
+    assert all(
+        before.operand is None or after.operand.fraction_bits == before.operand.fraction_bits - 3
+        for before, after in zip(long.rules, short.rules, strict=True)
+    )
+    assert "ends with .toml" in ditto("shorten", "ditto", "--bits", "1", "--out", "x").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["finetune", "--out", "x", "--task", "glu:sst2"], "no task 'glu:sst2': take stdlib"),
+        (["finetune", "--out", "x", "--task", "glue:sst"], "no GLUE classification task 'sst'"),
+        (["finetune", "--out", "x", "--task", "glue:sst2", "--data", "/nowhere"], "no folder '/nowhere'"),
+        (["distill", "/nowhere", "--out", "x"], "holds no trained model"),
+        (["distill", "/nowhere", "--out", "x", "--config", "quat"], "no configuration 'quat'"),
+        (["evaluate", "/nowhere"], "holds no trained model"),
+        (["run", "/nowhere"], "make one with `ditto finetune"),
+    ],
+)
+def test_mistakes_about_training(arguments: list[str], message: str) -> None:
+    result = ditto(*arguments)
+    assert result.exit_code == 2 and result.stderr.startswith("ditto: ") and message in result.stderr
+
+
+def test_a_damaged_card_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"version": 1}')
+    assert "is damaged" in ditto("run", str(tmp_path)).stderr
+    (tmp_path / "model.json").write_text('{"version": 0}')
+    assert "has version 0: train it anew" in ditto("run", str(tmp_path)).stderr
 
 
 def test_mistyped_stage() -> None:

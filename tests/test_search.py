@@ -21,6 +21,7 @@ from ditto_spu.moves import groups, pattern
 from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
 from ditto_spu.passes.linearise import linearise
+from ditto_spu.report import predicted_seconds
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((8, 16)).astype(np.float32)
@@ -103,6 +104,48 @@ def test_reports(found, tmp_path):
     assert {row["path"] for row in data["sensitivity"]} == {"layer/(0|1)/dense", "layer/(0|1)/act"}
     for row in found.sensitivity:
         assert row.errors[-2] > 1.5 * row.errors[0] > 0  # a bit less is twice the error
+
+
+def test_a_kernel_is_measured_on_operands_of_the_size_seen_before_their_cast():
+    def program(x, w):
+        with jax.named_scope("dense"):
+            x = x @ w
+        with jax.named_scope("act"):
+            return jax.nn.gelu(x, approximate=False)
+
+    calibration = ditto.calibrate(program, [(4 * X, W[0])])
+    errors = []
+    for bits in (10, 9):  # fxp16.9 is cast before the kernel, fxp16.10 is what it reads
+        rules = [
+            {"op": "matmul", "format": f"fxp16.{bits}", "range": 15},
+            {"op": "gelu", "operand": "fxp16.10"},
+        ]
+        plan = ditto.secure(program, config={"default": "fxp32.11", "rule": rules}).lower(X, W[0]).plan
+        errors.append(kernel_errors(plan, calibration)["act", "gelu"])
+    assert errors[0] == errors[1]
+
+
+def test_puma_joins_as_it_was_measured(found, tmp_path):
+    row = {
+        "config": "puma",
+        "items": 2,
+        "bytes_sent_per_party": [6e6, 6e6, 6e6],
+        "messages_per_party": [40, 50, 40],
+        "rounds": None,
+        "max_abs_error": 0.001,
+        "mean_abs_error": 0.0002,
+        "cosine": 1.0,
+    }
+    with_puma = found.with_measured([{"config": "plaintext"}, row])
+    (point,) = with_puma.measured
+    assert (point.megabytes, point.rounds) == (3.0, 25)
+    assert point.seconds == pytest.approx(predicted_seconds(found.network, 0.0, [6_000_000], 50) / 2)
+    assert with_puma.as_dicts()["measured"][0]["name"] == "puma"
+    pytest.importorskip("matplotlib")
+    with_puma.plot(tmp_path / "pareto.svg")
+    for rows, message in (([], "no row 'puma'"), ([{"config": "puma"}], "not one of `ditto compare")):
+        with pytest.raises(InputError, match=message):
+            found.with_measured(rows)
 
 
 def test_without_matplotlib_the_plot_says_what_to_install(found, tmp_path, monkeypatch):

@@ -67,6 +67,7 @@ def test_the_calibration_is_of_the_replaced_functions(distilled):
     assert values.least >= 0.375 - 0.01  # Quad has no smaller value, GeLU goes down to -0.17
 
 
+@pytest.mark.slow
 def test_a_training_that_breaks_off_goes_on_as_if_it_had_not(teacher, tmp_path):
     settings = Distillation(
         batch=16, layer_steps=12, layer_rate=3e-3, output_steps=8, output_rate=3e-3, evaluate_every=4
