@@ -112,6 +112,8 @@ def compile_program(
     if calibration is not None:
         ranges(cast, public, paths, calibration).require()
     plan = segment(cast, public, paths, name, config.name, masked)
+    inputs = [replace(each, made=made) for each, made in zip(plan.inputs, program.made, strict=True)]
+    plan = replace(plan, inputs=tuple(inputs))
     if p_error is not None:
         require_p_error(plan, p_error)
     texts = {

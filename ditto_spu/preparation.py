@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,16 @@ class Program:
         """StableHLO of what each owner runs, and of what is left to the parties."""
         parts = [f"// {each.owner}, in plaintext\n{each.text}" for each in self.preparations]
         return "\n".join([*parts, f"// the parties\n{ir.text(self.module, debug_info=True)}"])
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """For each argument a digest of how its owner makes it; '' for arrays of the call."""
+        found = [""] * len(self.arguments)
+        for each in self.preparations:
+            digest = hashlib.sha256(repr((each.text, each.inputs)).encode()).hexdigest()[:16]
+            for number, place in enumerate(each.outputs):
+                found[place] = f"{digest}.{number}"
+        return tuple(found)
 
     def held(self, parameters: Collection[str]) -> tuple[int, ...]:
         """The places of arguments that are made of these parameters of the call alone."""

@@ -79,6 +79,17 @@ def test_held_arguments_are_prepared_once(masked, monkeypatch):
     np.testing.assert_allclose(function.run(X, material=material).outputs, model(W, X), atol=0.02)
 
 
+def test_shares_of_held_arguments_serve_what_they_were_prepared_for():
+    def scaled(w, x, scale):
+        return x @ (w * scale)
+
+    function = ditto.secure(scaled, owner=OWNER, static_argnames="scale").hold(w=W)
+    for scale in (2.0, 3.0):
+        np.testing.assert_allclose(function(X, scale=scale), X @ (W * scale), atol=0.03)
+    one, other = (function.lower(X, scale=scale).plan for scale in (2.0, 3.0))
+    assert one.steps == other.steps and one.hash() != other.hash()
+
+
 def test_what_was_hoisted_and_saved_is_told():
     lowered = ditto.secure(model, owner=OWNER).lower(W, X)
     found = lowered.ownership()
