@@ -162,7 +162,8 @@ def _described(argument: Argument) -> jax.ShapeDtypeStruct:
 
 
 def _require_finite(argument: Argument, value: Any) -> None:
-    if isinstance(value, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(value.dtype, np.floating):
+    kind = jax.dtypes.result_type(value)
+    if isinstance(value, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(kind, np.floating):
         return
     finite = np.isfinite(np.asarray(value))
     if not finite.all():
