@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ class SecureFunction:
             held=self._shares(lowered, plan, values),
         )
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
-        return Result(outputs, done.report)
+        return Result(outputs, replace(done.report, hoisted=lowered.program.hoisted))
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
         """Make the offline part of one request ahead: of the secret arguments only shapes matter.

@@ -59,6 +59,14 @@ class Program:
         return "\n".join([*parts, f"// the parties\n{ir.text(self.module, debug_info=True)}"])
 
     @property
+    def hoisted(self) -> dict[str, int]:
+        """How many operations each owner computes."""
+        counts: dict[str, int] = {}
+        for each in self.preparations:
+            counts[each.owner] = counts.get(each.owner, 0) + len(each.operations)
+        return counts
+
+    @property
     def made(self) -> tuple[str, ...]:
         """For each argument a digest of how its owner makes it; '' for arrays of the call."""
         found = [""] * len(self.arguments)

@@ -97,6 +97,8 @@ def test_what_was_hoisted_and_saved_is_told():
     lowered = ditto.secure(model, owner=OWNER).lower(W, X)
     found = lowered.ownership()
     assert found.hoisted["server"]["dot_general"] == 1 and found.hoisted["client"]["exponential"] == 1
+    assert lowered.cost_analysis().hoisted == {each: sum(n.values()) for each, n in found.hoisted.items()}
+    assert "client: 2 operations in plaintext." in str(lowered.cost_analysis()).replace("\n", " ")
     assert found.megabytes < found.megabytes_without and found.steps < found.steps_without
     text = lowered.as_text("owners")
     assert "client computes 2 operations in plaintext (1 multiply, 1 exponential)" in text

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ class ClusterClient:
         """
         call = function.call(*args, **kwargs)
         outputs, report = self._once_more(lambda: self._run(call, weights))
+        report = replace(report, hoisted=call.lowered.program.hoisted)
         return Result(jax.tree_util.tree_unflatten(call.lowered.traced.out_tree, outputs), report)
 
     def _once_more(self, action: Callable[[], Any]) -> Any:
