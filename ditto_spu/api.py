@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ class SecureFunction:
             keep=kept_places(lowered.traced.out_tree, keep),
         )
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
-        return Result(outputs, done.report)
+        return Result(outputs, replace(done.report, hoisted=lowered.program.hoisted))
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
         """Make the offline part of one request ahead: of the secret arguments only shapes matter.
@@ -257,9 +257,8 @@ class SecureFunction:
 
     def _shares(self, lowered: Lowered, plan: Plan, values: list[Any]) -> Held:
         """The held arguments' shares for this plan."""
-        program = lowered.program
-        held = {place: program.identity(place) for place in program.held(self._holding.arguments)}
-        return self._holding.shares(plan, held, values, self._seed)
+        places = lowered.program.held(self._holding.arguments)
+        return self._holding.shares(plan, places, values, self._seed)
 
     def with_config(self, config: ConfigSource) -> SecureFunction:
         """The same function under another configuration."""

@@ -64,7 +64,7 @@ class Lowered:
     def cost_analysis(self) -> CostReport:
         """Bytes and rounds from the kernels' cost functions, without running; SPU's steps are unknown."""
         rows = tuple(_cost_row(self.plan, number) for number in range(len(self.plan.steps)))
-        return CostReport(rows, p_error=total_p_error(self.plan))
+        return CostReport(rows, p_error=total_p_error(self.plan), hoisted=self.program.hoisted)
 
     def ranges(self, calibration: Calibration | None = None) -> Ranges:
         """Every range that the plan relies on, and its headroom over what a calibration has seen."""
@@ -112,6 +112,8 @@ def compile_program(
     if calibration is not None:
         ranges(cast, public, paths, calibration).require()
     plan = segment(cast, public, paths, name, config.name, masked)
+    inputs = [replace(each, made=made) for each, made in zip(plan.inputs, program.made, strict=True)]
+    plan = replace(plan, inputs=tuple(inputs))
     if p_error is not None:
         require_p_error(plan, p_error)
     texts = {

@@ -12,7 +12,7 @@ from ditto_spu.plan import Plan
 from ditto_spu.precompute import NOTHING_HELD, Held
 from ditto_spu.simulate import hold
 
-_Address = tuple[str, Fxp | None, int | None]  # identity, format, dealer of masked shares
+_Address = tuple[str, str, Fxp | None, int | None]  # path, how it is made, format, dealer of masked shares
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,14 @@ class Holding:
     _parts: dict[_Address, Sequence[Any]] = field(default_factory=dict, repr=False)
     _token: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def shares(self, plan: Plan, held: Mapping[int, str], values: Sequence[Any], seed: int | None) -> Held:
-        """Shares of inputs of a plan; those that no earlier plan has asked for are made now.
-
-        held: by place of an input, made of held arguments alone, what identifies it among all that are.
-        """
-        if not held:
+    def shares(self, plan: Plan, places: Sequence[int], values: Sequence[Any], seed: int | None) -> Held:
+        """Shares of the inputs at `places`; those that no earlier plan has asked for are made now."""
+        if not places:
             return NOTHING_HELD
-        addresses: dict[int, _Address] = {
-            place: (identity, plan.vars[plan.inputs[place].var].fxp, plan.mask_dealer)
-            for place, identity in held.items()
-        }
+        addresses: dict[int, _Address] = {}
+        for place in places:
+            entry = plan.inputs[place]
+            addresses[place] = (entry.path, entry.made, plan.vars[entry.var].fxp, plan.mask_dealer)
         missing = [place for place, address in addresses.items() if address not in self._parts]
         for place, parts in hold(plan, values, missing, seed).items():
             self._parts[addresses[place]] = parts

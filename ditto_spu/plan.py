@@ -85,10 +85,11 @@ Step = PublicStep | LocalStep | KernelStep | SpuStep
 
 @dataclass(frozen=True)
 class Input:
-    """One array of the user's call."""
+    """One array of the user's call; `made`: a digest of how its owner makes it of arrays, '' if it is one."""
 
     path: str
     var: int
+    made: str = ""
 
 
 @dataclass(frozen=True)

@@ -59,19 +59,28 @@ class Program:
         """Path of each argument, and the format it has already."""
         return tuple((each.path, each.fxp) for each in self.arguments)
 
-    def identity(self, place: int) -> str:
-        """What tells an argument from all others that programs make of the same call's arrays."""
-        for each in self.preparations:
-            if place in each.outputs:
-                sources = [self.call[source].path for source in each.inputs]
-                digest = hashlib.sha256(each.text.encode()).hexdigest()
-                return f"{each.outputs.index(place)} of {digest} of {sources}"
-        return self.call[self.sources[place][0]].path
-
     def as_text(self) -> str:
         """StableHLO of what each owner runs, and of what is left to the parties."""
         parts = [f"// {each.owner}, in plaintext\n{each.text}" for each in self.preparations]
         return "\n".join([*parts, f"// the parties\n{ir.text(self.module, debug_info=True)}"])
+
+    @property
+    def hoisted(self) -> dict[str, int]:
+        """How many operations each owner computes."""
+        counts: dict[str, int] = {}
+        for each in self.preparations:
+            counts[each.owner] = counts.get(each.owner, 0) + len(each.operations)
+        return counts
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """For each argument a digest of how its owner makes it; '' for arrays of the call."""
+        found = [""] * len(self.arguments)
+        for each in self.preparations:
+            digest = hashlib.sha256(repr((each.text, each.inputs)).encode()).hexdigest()[:16]
+            for number, place in enumerate(each.outputs):
+                found[place] = f"{digest}.{number}"
+        return tuple(found)
 
     def held(self, parameters: Collection[str]) -> tuple[int, ...]:
         """The places of arguments that are made of these parameters of the call alone."""
@@ -167,7 +176,8 @@ def _described(argument: Argument) -> jax.ShapeDtypeStruct:
 
 
 def _require_finite(argument: Argument, value: Any) -> None:
-    if isinstance(value, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(value.dtype, np.floating):
+    kind = jax.dtypes.result_type(value)
+    if isinstance(value, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(kind, np.floating):
         return
     finite = np.isfinite(np.asarray(value))
     if not finite.all():

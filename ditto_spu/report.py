@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich import box
@@ -39,7 +39,8 @@ class CostReport:
 
     seconds: of the run; what was dealt ahead took `offline_seconds` before it. p_error: the probability that
     any truncation or comparison errs beyond its bound (`failure.py`); None if it is unknown. network: the one
-    that was emulated meanwhile, which is in `seconds` already.
+    that was emulated meanwhile, which is in `seconds` already. hoisted: the number of operations that each
+    owner computes in plaintext.
     """
 
     rows: tuple[CostRow, ...]
@@ -47,6 +48,7 @@ class CostReport:
     offline_seconds: float = 0.0
     p_error: float | None = None
     network: Network | None = None
+    hoisted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def online_bytes_sent_per_party(self) -> Triple:
@@ -93,6 +95,7 @@ class CostReport:
             "seconds": self.seconds,
             "offline_seconds": self.offline_seconds,
             "p_error": self.p_error,
+            "hoisted": dict(self.hoisted),
             "bytes_sent_per_party": self.bytes_sent_per_party,
             "offline_bytes_sent_per_party": self.offline_bytes_sent_per_party,
             "messages_per_party": self.messages_per_party,
@@ -124,10 +127,14 @@ class CostReport:
                 table.add_row(str(row.step), row.path, row.kind, row.format, *_numbers(row), seconds)
         ahead = f" Dealt ahead in {self.offline_seconds:.3f} s." if self.offline_seconds else ""
         failure = "unknown" if self.p_error is None else f"{self.p_error:g}"
-        table.caption = f"kB and messages: mean over the parties. p_error {failure}.{ahead} " + ", ".join(
-            f"{network.name}: {predicted:.2f} s predicted"
-            for network in (LAN, WAN)
-            if (predicted := self.predicted_seconds(network)) is not None
+        owners = "".join(f" {owner}: {n} operations in plaintext." for owner, n in self.hoisted.items())
+        table.caption = (
+            f"kB and messages: mean over the parties. p_error {failure}.{ahead}{owners} "
+            + ", ".join(
+                f"{network.name}: {predicted:.2f} s predicted"
+                for network in (LAN, WAN)
+                if (predicted := self.predicted_seconds(network)) is not None
+            )
         )
         return table
 

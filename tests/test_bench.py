@@ -230,6 +230,7 @@ def test_bare_products_are_those_of_the_plan():
     assert "0.50 times the 0.2000 s of bare" in linear_case.linear_lines([row])[0]
 
 
+@pytest.mark.slow
 def test_marills_recipe_in_small():
     rows = marill_rows("ditto", 1, lambda _: None, small=True)
     assert [row["side"] for row in rows][:4] == ["all secret", "frozen", "frozen, LoRA", "recipe"]

@@ -44,7 +44,10 @@ def test_bert_with_ids_of_the_client_and_weights_of_the_server(tiny):
     assert one_hot.format == "fxp32.0" and one_hot.made_of == ("ids",)
 
 
-@pytest.mark.parametrize(("config", "error"), [({"default": "fxp32.12"}, 2**-13), ("ditto", 2.5 * 2**-11)])
+@pytest.mark.parametrize(
+    ("config", "error"),
+    [({"default": "fxp32.12"}, 2**-13), ("uniform64", 2**-19), ("ditto", 2.5 * 2**-11)],
+)
 def test_own_ids_times_a_table(config, error):
     def embed(table, ids):
         with jax.named_scope("word_embeddings"):
@@ -52,7 +55,7 @@ def test_own_ids_times_a_table(config, error):
 
     ids = np.array([[0, 5, 3]], np.int32)
     result = ditto.secure(embed, config=config, owner={"table": "server", "ids": "client"}).run(W, ids)
-    assert [row.kind for row in result.report.rows] == ["matmul"]
+    assert [row.kind for row in result.report.rows if any(row.online_bytes)] == ["matmul"]
     assert np.abs(result.outputs - W[ids]).max() <= error  # without a declared range only W is rounded
 
 
@@ -79,10 +82,23 @@ def test_held_arguments_are_prepared_once(masked, monkeypatch):
     np.testing.assert_allclose(function.run(X, material=material).outputs, model(W, X), atol=0.02)
 
 
+def test_shares_of_held_arguments_serve_what_they_were_prepared_for():
+    def scaled(w, x, scale):
+        return x @ (w * scale)
+
+    function = ditto.secure(scaled, owner=OWNER, static_argnames="scale").hold(w=W)
+    for scale in (2.0, 3.0):
+        np.testing.assert_allclose(function(X, scale=scale), X @ (W * scale), atol=0.03)
+    one, other = (function.lower(X, scale=scale).plan for scale in (2.0, 3.0))
+    assert one.steps == other.steps and one.hash() != other.hash()
+
+
 def test_what_was_hoisted_and_saved_is_told():
     lowered = ditto.secure(model, owner=OWNER).lower(W, X)
     found = lowered.ownership()
     assert found.hoisted["server"]["dot_general"] == 1 and found.hoisted["client"]["exponential"] == 1
+    assert lowered.cost_analysis().hoisted == {each: sum(n.values()) for each, n in found.hoisted.items()}
+    assert "client: 2 operations in plaintext." in str(lowered.cost_analysis()).replace("\n", " ")
     assert found.megabytes < found.megabytes_without and found.steps < found.steps_without
     text = lowered.as_text("owners")
     assert "client computes 2 operations in plaintext (1 multiply, 1 exponential)" in text
@@ -135,6 +151,12 @@ def test_what_an_owner_makes_must_fit(fn, error, message):
         ditto.secure(fn, owner=OWNER)(W, X)
 
 
+def test_numbers_have_owners_too():
+    assert ditto.secure(lambda w, x: w @ w * jnp.exp(x), owner=OWNER)(X @ X.T, 0.5) == pytest.approx(
+        np.asarray(X @ X.T @ X @ X.T * np.exp(0.5)), abs=0.1
+    )
+
+
 def test_nan_where_the_owner_passes_it_on_is_refused():
     with pytest.raises(InputError, match=r"'x', which client was to share, holds NaN.*\[0, 0\]"):
         ditto.secure(lambda w, x: x @ w, owner=OWNER)(W, X * np.nan)
@@ -144,3 +166,22 @@ def test_an_array_known_by_shape_alone_cannot_be_shared():
     function = ditto.secure(model, owner=OWNER)
     with pytest.raises(InputError, match=r"'client:exponential' cannot be shared.*only the shape is given"):
         function(W, jax.ShapeDtypeStruct(X.shape, X.dtype))
+
+
+def test_a_folded_norm_sends_less():
+    def block(w, gamma, beta, x):
+        x = x + x @ x.T @ x
+        centred = x - x.mean(-1, keepdims=True)
+        normed = centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * gamma + beta
+        return normed @ w
+
+    args = (W, 1 + W[0], W[1], 0.3 * X)
+    weights = {"w": "server", "gamma": "server", "beta": "server"}
+    results = [ditto.secure(block, owner=owner, checked=True).run(*args) for owner in ({}, weights)]
+    for each in results:
+        np.testing.assert_allclose(each.outputs, block(*args), atol=0.05)
+    apart, folded = (
+        sum(sum(row.online_bytes + row.offline_bytes) for row in each.report.rows if row.kind == "layer_norm")
+        for each in results
+    )
+    assert folded < apart

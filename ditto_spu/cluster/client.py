@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ class ClusterClient:
         """
         call = function.call(*args, **kwargs)
         outputs, report = self._once_more(lambda: self._run([call], weights, material))
-        return Result(outputs[0], report)
+        return Result(outputs[0], replace(report, hoisted=call.lowered.program.hoisted))
 
     def run_many(
         self,

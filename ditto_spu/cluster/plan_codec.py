@@ -21,7 +21,7 @@ def encode_plan(plan: Plan) -> bytes:
         "name": plan.name,
         "config": plan.config,
         "vars": [[list(v.shape), v.dtype, _format(v.fxp), v.path, v.range] for v in plan.vars],
-        "inputs": [[each.path, each.var] for each in plan.inputs],
+        "inputs": [[each.path, each.var, each.made] for each in plan.inputs],
         "steps": [_step(step) for step in plan.steps],
         "outputs": list(plan.outputs),
         "stages": [list(stage) for stage in plan.stages],
@@ -38,7 +38,9 @@ def decode_plan(data: bytes) -> Plan:
             name=_text(table["name"]),
             config=_text(table["config"]),
             vars=tuple(_read_var(*each) for each in _list(table["vars"])),
-            inputs=tuple(Input(_text(path), _number(var)) for path, var in _list(table["inputs"])),
+            inputs=tuple(
+                Input(_text(path), _number(var), _text(made)) for path, var, made in _list(table["inputs"])
+            ),
             steps=tuple(_read_step(each) for each in _list(table["steps"])),
             outputs=_numbers(table["outputs"]),
             stages=tuple(_numbers(stage) for stage in _list(table["stages"])),

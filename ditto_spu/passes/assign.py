@@ -298,7 +298,9 @@ def _decide_product(state: _State, op: ir.Op, kind: str, choice: Choice, default
                 continue
             own = choice.operand if value == left and value not in state.binary else None
             formats[value] = own or known
-    ring = max([32, default.ring_bits, *(f.ring_bits for f in formats.values())])
+    exact = kind == "matmul" and left in state.binary  # one-hot rows are long: they stay in ring 32
+    wide = 32 if exact else default.ring_bits
+    ring = max([32, wide, *(f.ring_bits for f in formats.values())])
     if kind == "multiply" and choice.range is None:
         ring = 64  # nobody promises that the product, with the fraction bits of both, fits a narrow ring
     formats = {value: Fxp(ring, fxp.fraction_bits) for value, fxp in formats.items()}

@@ -15,6 +15,7 @@ from ditto_spu import ir
 from ditto_spu.frontend import Argument
 from ditto_spu.owners import PUBLIC, SHARED
 from ditto_spu.passes.factors import is_binary
+from ditto_spu.passes.folding import fold_norms
 from ditto_spu.passes.lookups import own_lookups
 from ditto_spu.passes.operations import classify, op_name, rule_op
 from ditto_spu.preparation import Preparation, Program
@@ -34,6 +35,7 @@ def hoist(module: ir.Module, arguments: Sequence[Argument]) -> Program:
         everything = tuple((place,) for place in range(len(arguments)))
         return Program(module, fused, tuple(arguments), tuple(arguments), everything)
     module = ir.clone(module)
+    fold_norms(module, lambda: _Levels(arguments, origins(module)).level)
     own_lookups(module, lambda: _Levels(arguments, origins(module)).level)
     found = origins(module)
     return _Hoisting(module, tuple(arguments), found, _Levels(arguments, found)).program(fused)

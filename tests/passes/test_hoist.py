@@ -122,3 +122,31 @@ def test_without_owners_nothing_changes():
     program = program_of(traced)
     assert not program.preparations and program.arguments == traced.arguments
     assert program.values([X, W])[1] is W
+
+
+def pre_norm(w, gamma, beta, x):
+    """A LayerNorm that a product alone reads, as in GPT-2."""
+    centred = x - x.mean(-1, keepdims=True)
+    normed = centred * lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * gamma + beta
+    return normed @ w.T
+
+
+@pytest.mark.parametrize(
+    ("fn", "owner", "public", "folded"),
+    [
+        (pre_norm, {"w": "a", "gamma": "a", "beta": "a"}, (), True),
+        (pre_norm, {"w": "a", "gamma": "a"}, ("beta",), True),
+        (pre_norm, {"w": "a", "gamma": "b", "beta": "b"}, (), False),  # of two owners
+        (pre_norm, {"w": "a"}, ("gamma", "beta"), False),  # public ones cost nothing
+        (lambda w, g, b, x: pre_norm(w, g, b, x) @ w, {"w": "a", "g": "a", "b": "a"}, (), False),  # tied
+    ],
+)
+def test_a_scale_is_folded_into_the_product_behind_it(fn, owner, public, folded):
+    program = hoisted(fn, W, V, W[1], X, owner=owner, public=public)
+    (norm,) = [
+        op for op in ir.ops(ir.body(ir.main(program.module))) if ir.composite_name(op) == "ditto.layer_norm"
+    ]
+    constants = [ir.define(each) is not None for each in norm.operands[1:]]
+    assert all(constants) == folded
+    products = [name for each in program.preparations for _, name in each.operations if "dot" in name]
+    assert len(products) == folded  # of shift and weights
