@@ -304,6 +304,8 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
             wish = (choice.operand if main_operand else None) or state.config.default_format
             if name == "ditto.embedding":
                 wish = _table_format(wish)
+            if name == "ditto.layer_norm" and not main_operand:
+                wish = Fxp(64, wish.fraction_bits)  # where the kernel computes: short vectors, no upcast
             known = _current(state, each, wish)
             operands[each] = choice.operand if main_operand and choice.operand else known
             if name == "ditto.embedding":

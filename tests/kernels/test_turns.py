@@ -1,4 +1,4 @@
-"""Parties that take turns in one thread: the same results and counts as threads, no silence, no swallowed error."""
+"""Parties that take turns in one thread: results and counts as of threads, no silence, no swallowed error."""
 
 import os
 
@@ -52,7 +52,7 @@ def test_what_nobody_sends_is_an_error_at_once():
     def waits(party, link):
         yield Round((), (party.expect((party.rank + 1) % 3, "never", (1,), np.dtype(np.int32)),))
 
-    with pytest.raises(LinkError, match="all parties wait, one of them for '.*never'"):
+    with pytest.raises(LinkError, match=r"all parties wait, one of them for '.*never'"):
         run_in_turns(waits)
 
 
