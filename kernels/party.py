@@ -201,6 +201,8 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
 
 def _pads(party: Party, items: Sequence[Deal]) -> list[NDArray[Any]]:
     """A's shares, which the dealer draws too: of one stream, the widest type first to keep them aligned."""
+    if not items:
+        return []
     sizes = [math.prod(item.shape) * item.dtype.itemsize for item in items]
     stream = party.draw(party.dealer + 1, f"deal {items[0].name}", (sum(sizes),), _BYTE)
     pads: list[Any] = [None] * len(items)
