@@ -16,11 +16,11 @@ from typer.core import TyperGroup
 
 from ditto_spu.calibration import load_calibration
 from ditto_spu.cli_distill import distill, evaluate, finetune
+from ditto_spu.cli_generate import generate
 from ditto_spu.cluster.commands import cluster_app, party, run_on_cluster
 from ditto_spu.cluster.measured import measure
 from ditto_spu.config import configurations, load_config
 from ditto_spu.errors import DittoError, InputError
-from ditto_spu.generate_command import generate
 from ditto_spu.material import load as load_material
 from ditto_spu.models import MODELS, NamedModel, Program, named_model
 from ditto_spu.network.model import parse_network

@@ -6,6 +6,7 @@ received tensors, so that the same code runs alone, or merged with others into s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -18,6 +19,7 @@ from ditto_kernels.prg import Randomness
 from ditto_kernels.ring import Array
 
 T = TypeVar("T")
+_BYTE = np.dtype(np.uint8)
 Phase = Literal["whole", "ahead", "online"]
 
 
@@ -178,7 +180,7 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
     """
     if party.role == "A":
         yield Round()
-        return [party.draw_with_dealer(item.name, item.shape, item.dtype) for item in items]
+        return _pads(party, items)
     if party.role == "B":
         received = yield Round(
             (), tuple(party.expect(party.dealer, item.name, item.shape, item.dtype) for item in items)
@@ -189,10 +191,24 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
         return [None] * len(items)
     values = [np.asarray(value) for value in make()]
     sends = []
-    for item, value in zip(items, values, strict=True):
-        pad = party.draw(party.dealer + 1, item.name, item.shape, item.dtype)
+    for item, value, pad in zip(items, values, _pads(party, items), strict=True):
         difference = np.bitwise_xor if item.xor else np.subtract
         difference(value, pad, out=pad)
         sends.append(party.send(party.b, item.name, pad, offline=True))
     yield Round(tuple(sends))
     return [None] * len(items)
+
+
+def _pads(party: Party, items: Sequence[Deal]) -> list[NDArray[Any]]:
+    """A's shares, which the dealer draws too: of one stream, the widest type first to keep them aligned."""
+    if not items:
+        return []
+    sizes = [math.prod(item.shape) * item.dtype.itemsize for item in items]
+    stream = party.draw(party.dealer + 1, f"deal {items[0].name}", (sum(sizes),), _BYTE)
+    pads: list[Any] = [None] * len(items)
+    start = 0
+    for place in sorted(range(len(items)), key=lambda place: -items[place].dtype.itemsize):
+        part = stream[start : start + sizes[place]]
+        pads[place] = part.view(items[place].dtype).reshape(items[place].shape)
+        start += sizes[place]
+    return pads

@@ -32,25 +32,19 @@ def decoder(model: Any) -> Decoder:
         )
     module = FlaxGPT2LMHeadModule(config)
 
-    def logits(module: Any, hot: Any, positions: Any) -> Any:
+    def logits(module: Any, hot: Any, positions: Any, room: int) -> Any:
         """At the last position, [batch, vocabulary], from one-hot tokens [batch, length, vocabulary]."""
         parts = module.transformer
         with jax.named_scope("wte"):
             hidden = hot @ parts.wte.embedding
         hidden = hidden + parts.wpe(positions)
-        mask = np.ones((hot.shape[0], _length(module, hot)), np.int32)
-        hidden = parts.h(hidden, mask, deterministic=True, return_dict=False)[0]
+        whole = np.ones((hot.shape[0], room), np.int32)  # the module adds causality itself
+        hidden = parts.h(hidden, whole, deterministic=True, return_dict=False)[0]
         hidden = parts.ln_f(hidden[:, -1:])[:, 0]
         if not config.tie_word_embeddings:
             return module.lm_head(hidden)
         with jax.named_scope("lm_head"):
             return hidden @ parts.wte.embedding.T
-
-    def _length(module: Any, hot: Any) -> int:
-        cache = module.variables.get("cache")
-        if cache is None:
-            return hot.shape[1]
-        return cache["transformer"]["h"]["0"]["attn"]["cached_key"].shape[1]
 
     def run(params: Any, layers: Any, hot: Any, position: Any) -> tuple[Any, Any]:
         states = {
@@ -59,7 +53,8 @@ def decoder(model: Any) -> Decoder:
         }
         positions = position + jnp.arange(hot.shape[1])[None]
         variables = {"params": params, "cache": {"transformer": {"h": states}}}
-        result, changed = module.apply(variables, hot, positions, method=logits, mutable=["cache"])
+        room = layers["0"][0].shape[1]
+        result, changed = module.apply(variables, hot, positions, room, method=logits, mutable=["cache"])
         after = changed["cache"]["transformer"]["h"]
         return result, {
             name: (after[name]["attn"]["cached_key"], after[name]["attn"]["cached_value"]) for name in layers

@@ -337,6 +337,8 @@ def _decide_kernel(state: _State, op: ir.Op, choice: Choice, default: Fxp) -> No
                 wish = _table_format(choice.operand or _consumers_want(state, result) or wish)
             if name == "ditto.rms_norm" and not main_operand:
                 wish = RMS_WEIGHTS  # what the kernel multiplies by: a data owner rounds to it once
+            if name == "ditto.layer_norm" and not main_operand:
+                wish = Fxp(64, wish.fraction_bits)  # where the kernel computes: short vectors, no upcast
             known = _current(state, each, wish)
             operands[each] = choice.operand if main_operand and choice.operand else known
             if name == "ditto.embedding":

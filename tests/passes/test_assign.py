@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.errors import ConfigError
 
@@ -201,3 +202,15 @@ def test_rules_speak_about_paths(compile_to):
 def test_a_rule_that_does_nothing_is_refused(compile_to):
     with pytest.raises(ConfigError, match="no op of this program takes a value from this rule"):
         compile_to(lambda x: x + x, X, to="assigned", config=rules({"op": "gelu", "approx": "quad"}))
+
+
+def test_a_rule_for_an_input_fixes_the_format_in_which_it_is_shared():
+    def fn(state, x):
+        return state["a"] + x, state["b"] * 2.0
+
+    rules = [{"op": "input", "path": "state/a", "format": "fxp32.9"}]
+    secure = ditto.secure(fn, config={"default": "fxp32.12", "rule": rules})
+    x = np.ones(3, np.float32)
+    plan = secure.lower({"a": x, "b": x}, x).plan
+    formats = {each.path: str(plan.vars[each.var].fxp) for each in plan.inputs}
+    assert formats == {"state/a": "fxp32.9", "state/b": "fxp32.12", "x": "fxp32.9"}

@@ -1,0 +1,89 @@
+"""Parties that take turns in one thread: results and counts as of threads, no silence, no swallowed error."""
+
+import os
+
+import numpy as np
+import pytest
+
+from ditto_kernels import KERNELS
+from ditto_kernels.link import LinkError
+from ditto_kernels.local import run_three
+from ditto_kernels.party import Heavy, Round, run
+from ditto_kernels.prg import PairKeys, Randomness
+from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.rss import reconstruct, share
+from ditto_kernels.turns import run_in_turns
+
+FXP = Fxp(16, 8)
+X = np.random.default_rng(0).uniform(-6, 6, (3, 40))
+SHARES = share(encode(X, FXP), FXP, os.urandom)
+
+
+def softmax(party, link):
+    return KERNELS["softmax"].run(party, SHARES[party.rank], out=Fxp(32, 14), dim=1)
+
+
+def heavily(party, link):
+    yield Heavy()
+    result = yield from softmax(party, link)
+    step = yield Heavy()
+    assert step == []
+    return result
+
+
+def test_turns_give_what_threads_give():
+    apart, counted = run_three(lambda party, link: run(link, softmax(party, link)), seed=b"same")
+    turned, also = run_in_turns(softmax, seed=b"same")
+    assert counted == also
+    for a, b in zip(apart, turned, strict=True):
+        assert np.array_equal(a.mine, b.mine) and np.array_equal(a.next, b.next)
+
+
+def test_heavy_turns_run_side_by_side_with_the_same_result():
+    plain, _ = run_in_turns(softmax, seed=b"same")
+    heavy, _ = run_in_turns(heavily, seed=b"same")
+    for a, b in zip(plain, heavy, strict=True):
+        assert np.array_equal(a.mine, b.mine) and np.array_equal(a.next, b.next)
+    expected = np.exp(X) / np.exp(X).sum(axis=1, keepdims=True)
+    assert np.max(np.abs(decode(reconstruct(heavy), Fxp(32, 14)) - expected)) < 0.01
+
+
+def test_what_nobody_sends_is_an_error_at_once():
+    def waits(party, link):
+        yield Round((), (party.expect((party.rank + 1) % 3, "never", (1,), np.dtype(np.int32)),))
+
+    with pytest.raises(LinkError, match=r"all parties wait, one of them for '.*never'"):
+        run_in_turns(waits)
+
+
+@pytest.mark.parametrize("first", [Round, Heavy])
+def test_the_error_of_one_party_reaches_the_caller(first):
+    def fails(party, link):
+        yield first()
+        if party.rank == 1:
+            raise ValueError("broken at 1")
+        yield Round()
+
+    with pytest.raises(ValueError, match="broken at 1"):
+        run_in_turns(fails)
+
+
+def test_sending_the_same_tensor_twice_is_an_error():
+    def twice(party, link):
+        for _ in range(2):
+            yield Round((party.send((party.rank + 1) % 3, "x", np.zeros(1, np.int32)),))
+
+    with pytest.raises(LinkError, match="sent ':x' twice"):
+        run_in_turns(twice)
+
+
+def test_short_and_long_draws_are_the_same_stream():
+    keys = PairKeys(0, b"a" * 16, b"b" * 16)
+    for component in (0, 1):
+        long = Randomness(keys).draw(component, "s", (5000,), np.dtype(np.int32))
+        for size in (0, 1, 3, 4, 5, 1023, 1024, 1025):
+            short = Randomness(keys).draw(component, "s", (size,), np.dtype(np.int32))
+            assert np.array_equal(short, long[:size])
+            short += 1  # writable
+    with pytest.raises(ValueError, match="does not hold the key of component 2"):
+        Randomness(keys).draw(2, "s", (1,), np.dtype(np.int32))
