@@ -98,7 +98,7 @@ class SecureFunction:
         self._turn = 0
         self._holding: dict[str, Any] = {}
         self._held: dict[str, Held] = {}
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())  # a jitted function has attributes named as ours
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs alone."""
