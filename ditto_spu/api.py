@@ -106,7 +106,7 @@ class SecureFunction:
         self._turn = 0
         self._holding = Holding()
         self._prepared = Prepared()
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())  # a jitted function has attributes named as ours
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs alone."""

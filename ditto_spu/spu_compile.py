@@ -1,8 +1,4 @@
-"""StableHLO to SPU executables: the table of ops that SPU runs correctly, refusal of all others, compilation.
-
-SPU itself compiles more than it runs, aborts the process on some ops and computes a few wrongly or in the
-open: only ops in SUPPORTED pass, and the compiled program is searched for reveals.
-"""
+"""StableHLO to SPU executables: only ops of `supported` pass, and the result is searched for reveals."""
 
 from __future__ import annotations
 
@@ -20,30 +16,8 @@ from spu import libspu
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.spu_values import kind_of
+from ditto_spu.supported import unsupported
 
-_ELEMENTWISE = """abs add and atan2 bitcast_convert ceil clamp compare convert cosine divide exponential
-exponential_minus_one floor is_finite log log_plus_one logistic maximum minimum multiply negate not or popcnt
-power remainder round_nearest_afz round_nearest_even rsqrt select shift_left shift_right_arithmetic
-shift_right_logical sign sine sqrt subtract tanh xor"""
-_SHAPES = """broadcast_in_dim concatenate constant convolution dot dot_general dynamic_slice
-dynamic_update_slice gather iota pad reduce reduce_window reshape reverse scatter select_and_scatter slice
-sort transpose"""
-_CONTROL = "case composite if optimization_barrier return while"
-# chlo ops are lowered by XLA on the way to HLO.
-_CHLO = """acos acosh asin asinh atan atanh cosh digamma erf erf_inv erfc lgamma next_after polygamma sinh
-square top_k zeta broadcast_add broadcast_subtract broadcast_multiply broadcast_divide"""
-
-SUPPORTED = frozenset(
-    {"func.func", "func.call", "func.return"}
-    | {f"stablehlo.{name}" for name in f"{_ELEMENTWISE} {_SHAPES} {_CONTROL}".split()}
-    | {f"chlo.{name}" for name in _CHLO.split()}
-)
-_REMEDY = {
-    "stablehlo.custom_call": "callbacks and LAPACK cannot run on shares; use jax functions of ordinary ops",
-    "stablehlo.fft": "multiply by the matrix of the discrete Fourier transform",
-    "stablehlo.rng_bit_generator": "draw random numbers outside of the secure function",
-    "stablehlo.reduce_precision": "leave the rounding out: the fixed-point format decides the precision",
-}
 # Written in other ops before SPU sees them.
 _EXPANSIONS = {
     "chlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
@@ -51,7 +25,6 @@ _EXPANSIONS = {
     "stablehlo.cbrt": lambda x: jnp.sign(x) * jnp.exp(jnp.log(jnp.abs(x)) / 3),
 }
 _ACCURATE = {"stablehlo.tanh": lambda x: 2 / (1 + jnp.exp(-2 * x)) - 1}
-_ELEMENTS = frozenset(("i1", "i8", "i16", "i32", "i64", "ui8", "ui16", "ui32", "ui64", "f32", "f64"))
 _compiling = threading.Lock()
 
 
@@ -120,33 +93,6 @@ def _refuse_unsupported(module: ir.Module) -> None:
     for op in ir.walk(module.operation):
         if why := unsupported(op):
             raise UnsupportedOpError(f"{ir.path_of(op) or 'the program'} ({ir.source_of(op)}): {why}")
-
-
-def unsupported(op: ir.Op) -> str:
-    """Why SPU cannot run `op`, and the remedy; '' if it can."""
-    if op.name == "func.func" or op.name in _EXPANSIONS:
-        return ""
-    if op.name not in SUPPORTED:
-        return f"SPU cannot run {op.name}; {_REMEDY.get(op.name, 'write it with other operations')}"
-    for value in (*op.operands, *op.results):
-        if (element := ir.element(value)) not in _ELEMENTS:
-            return f"SPU has no values of type {element}; use float32, integers or booleans"
-    return _wrong_on_spu(op)
-
-
-def _wrong_on_spu(op: ir.Op) -> str:
-    """Why SPU's result would differ from XLA's, or ''."""
-    if op.name not in ("stablehlo.bitcast_convert", "stablehlo.convert", "stablehlo.shift_right_logical"):
-        return ""
-    source, target = ir.element(op.operands[0]), ir.element(op.results[0])
-    if op.name == "stablehlo.bitcast_convert" and source != target and "f" in source + target:
-        return f"the bits of {source} are not the bits of its fixed-point form; avoid the bitcast"
-    if op.name == "stablehlo.shift_right_logical" and not source.startswith("u"):
-        return f"a logical shift of {source} sees 64 bits, wrong below zero; shift unsigned integers"
-    bits_before, bits_after = (int(element.lstrip("uif")) for element in (source, target))
-    if op.name == "stablehlo.convert" and "f" not in source + target and bits_before > bits_after in (8, 16):
-        return f"SPU does not wrap {source} to {target}; stay in the wider integer type"
-    return ""
 
 
 def _simplify_comparators(module: ir.Module) -> None:

@@ -13,12 +13,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.choose import cheapest
-from ditto_spu.passes.factors import constant, is_integral, power_of_two
+from ditto_spu.passes.factors import constant, is_integral, largest, power_of_two
 from ditto_spu.passes.operations import kinds, op_name, rule_op
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.rules import Choice, Config
@@ -218,6 +216,12 @@ def _decide_local(state: _State, op: ir.Op, secrets: Sequence[ir.Value], default
         _record(op, INTEGER)
         _record_operands(op, dict.fromkeys(secrets, INTEGER))
         return
+    if (joined := _sum_of_products(op, secrets)) is not None:
+        natural, target = joined
+        state.formats |= {**dict.fromkeys(secrets, natural), result: target}
+        _record_operands(op, dict.fromkeys(secrets, natural))
+        _record(op, target, natural)
+        return
     known = [fxp for each in secrets if (fxp := state.formats[each]) is not None]
     if not known and len(secrets) == 1:
         # Still only a rearranged argument: whoever uses it decides its format.
@@ -234,6 +238,31 @@ def _decide_local(state: _State, op: ir.Op, secrets: Sequence[ir.Value], default
     _record_operands(op, dict.fromkeys(secrets, target))
     state.formats[result] = target
     _record(op, target)
+
+
+def _sum_of_products(op: ir.Op, secrets: Sequence[ir.Value]) -> tuple[Fxp, Fxp] | None:
+    """(format of the products, that of the result) where two products by public values meet, and only here.
+
+    They are added before they are truncated, if the declared ranges leave room: rotary positions.
+    """
+    makers = [maker for each in secrets if (maker := ir.define(each)) is not None]
+    alone = all(len(ir.users(each)) == 1 for each in secrets)
+    if op.name not in ("stablehlo.add", "stablehlo.subtract") or len(makers) != 2 or not alone:
+        return None
+    if any(ir.attribute(maker, "ditto.kind") != "scale" for maker in makers):
+        return None
+    naturals = {ir.attribute(maker, "ditto.natural") for maker in makers}
+    targets = {ir.attribute(maker, "ditto.format") for maker in makers}
+    if len(naturals) > 1 or len(targets) > 1 or None in naturals:
+        return None
+    natural, target = Fxp.parse(naturals.pop()), Fxp.parse(targets.pop())
+    ranges = [ir.attribute(maker, "ditto.range") for maker in makers]
+    if None in ranges or sum(map(float, ranges)) >= natural.limit / 2:
+        return None
+    for maker in makers:
+        ir.set_string(maker, "ditto.format", str(natural))
+        del maker.attributes["ditto.natural"]
+    return natural, target
 
 
 def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> None:
@@ -257,11 +286,11 @@ def _decide_scale(state: _State, op: ir.Op, value: ir.Value, default: Fxp) -> No
             _record(op, Fxp(current.ring_bits, kept), Fxp(current.ring_bits, bits))
             return
     target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
-    largest = 0.0 if known is None else float(np.max(np.abs(known), initial=0.0))
-    lead = math.ceil(math.log2(largest)) if largest > 0 else 0
+    bound = largest(other)
+    lead = math.ceil(math.log2(bound)) if bound else 0
     if is_integral(other):
         bits, target = 0, current
-    elif known is not None and _fits(op, current, FACTOR_BITS[max(16, current.ring_bits)] - lead):
+    elif bound is not None and _fits(op, current, FACTOR_BITS[max(16, current.ring_bits)] - lead):
         bits = FACTOR_BITS[max(16, current.ring_bits)] - lead
     else:
         current = Fxp(64, current.fraction_bits)

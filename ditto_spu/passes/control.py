@@ -16,6 +16,7 @@ from ditto_spu.passes.visibility import visibility
 
 MAX_TURNS = 512
 MAX_OPERATIONS = 20_000  # of all turns of a loop
+_DEPTH = 64  # operations that compute a constant
 
 
 def flatten(module: ir.Module, public: Sequence[bool]) -> None:
@@ -44,6 +45,11 @@ def _rewritten(op: ir.Op) -> bool:
         return _unroll(op)
     if kind(op) in ("case", "if"):
         _choose(op)
+        return True
+    if kind(op) == "optimization_barrier":  # around what jax.checkpoint computes again
+        for old, new in zip(op.results, op.operands, strict=True):
+            ir.replace_all_uses(old, new)
+        op.erase()
         return True
     return False
 
@@ -146,30 +152,27 @@ def _computed(block: ir.Block, outputs: Sequence[int], places: Sequence[int]) ->
 
 
 def _constant(value: ir.Value) -> np.ndarray[Any, Any] | None:
-    """The array of a constant, perhaps converted or reshaped; of scalars alone, which loops count by."""
+    """A scalar that is computed from constants alone; loops count by such."""
     if ir.shape(value) != ():
         return None
-    maker = ir.define(value)
-    chain = []
-    while maker is not None and kind(maker) in ("convert", "reshape", "clamp", "not"):
-        chain.append(maker)
-        if any(_constant(each) is None for each in maker.operands[1:]):
-            return None
-        maker = ir.define(maker.operands[0])
-    if maker is None or kind(maker) != "constant":
-        return None
-    if not chain:
-        return np.asarray(ir.constant_value(maker))
     operations: list[ir.Op] = []
-    _gather(value, operations)
+    if not _from_constants(value, operations):
+        return None
+    if len(operations) == 1:
+        return np.asarray(ir.constant_value(operations[0]))
     return np.asarray(ir.evaluate(ir.extract(operations, [], [value], "constant"), [])[0])
 
 
-def _gather(value: ir.Value, operations: list[ir.Op]) -> None:
-    """What computes a value, in order."""
+def _from_constants(value: ir.Value, operations: list[ir.Op]) -> bool:
+    """Gather what computes a value, in order; False if that is not scalar arithmetic on constants."""
     op = ir.define(value)
-    if op is None or op in operations:
-        return
-    for each in op.operands:
-        _gather(each, operations)
+    if op is None or ir.shape(value) != () or len(op.regions) or len(operations) > _DEPTH:
+        return False
+    if op in operations:
+        return True
+    if not op.operands and kind(op) != "constant":
+        return False
+    if not all(_from_constants(each, operations) for each in op.operands):
+        return False
     operations.append(op)
+    return True

@@ -23,6 +23,38 @@ def constant(value: ir.Value) -> np.ndarray | None:
     return ir.constant_value(maker) if maker is not None and maker.name == "stablehlo.constant" else None
 
 
+_BOUNDED = ("cosine", "sine", "tanh")
+# What rearranges its operands from this place on, or takes some of their elements.
+_REARRANGED = {
+    "gather": (0,),
+    "slice": (0,),
+    "dynamic_slice": (0,),
+    "reshape": (0,),
+    "broadcast_in_dim": (0,),
+    "transpose": (0,),
+    "convert": (0,),
+    "negate": (0,),
+    "select": (1, 2),
+}
+
+
+def largest(value: ir.Value, depth: int = 32) -> float | None:
+    """A bound of the magnitude of a public value; None if none is known. Cosines of positions are below 1."""
+    op = ir.define(value)
+    if op is None or depth == 0 or not ir.is_float(value):
+        return None
+    name = op.name.partition(".")[2]
+    if name == "constant":
+        size = float(np.max(np.abs(np.asarray(ir.constant_value(op), np.float64)), initial=0.0))
+        return size if math.isfinite(size) else None
+    if name in _BOUNDED:
+        return 1.0
+    places = range(len(op.operands)) if name == "concatenate" else _REARRANGED.get(name, ())
+    sizes = [largest(op.operands[place], depth - 1) for place in places]
+    known = [size for size in sizes if size is not None]
+    return max(known) if known and len(known) == len(sizes) else None
+
+
 def is_integral(value: ir.Value) -> bool:
     """Whether a public value is a converted integer or boolean, perhaps rearranged."""
     maker = source(value)

@@ -10,6 +10,7 @@ from ditto_spu.expansions import EXPANSIONS, ON_SPU
 from ditto_spu.largest import ARGMAX
 from ditto_spu.passes.control import flatten
 from ditto_spu.passes.convolution import rewrite_convolutions
+from ditto_spu.passes.refuse import refuse
 from ditto_spu.passes.scores import rewrite_scores
 from ditto_spu.passes.simplify import simplify
 from ditto_spu.passes.visibility import visibility
@@ -27,6 +28,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     """
     fused = ir.clone(module)
     ir.inline_calls(fused)
+    refuse(fused, public)
     flatten(fused, public)
     ir.run_passes(fused, "canonicalize,cse")
     simplify(fused)

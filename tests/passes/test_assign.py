@@ -214,3 +214,41 @@ def test_a_rule_for_an_input_fixes_the_format_in_which_it_is_shared():
     plan = secure.lower({"a": x, "b": x}, x).plan
     formats = {each.path: str(plan.vars[each.var].fxp) for each in plan.inputs}
     assert formats == {"state/a": "fxp32.9", "state/b": "fxp32.12", "x": "fxp32.9"}
+
+
+def test_rotated_values_are_truncated_once(compile_to):
+    def rotate(x, at):
+        x, angle = jnp.tanh(x), at[:, None].astype(jnp.float32) * jnp.ones(3)
+        return x * jnp.cos(angle) + x[:, ::-1] * jnp.sin(angle)
+
+    config = rules({"op": "multiply", "range": 60})
+    positions = np.array([0, 1], np.int32)
+    program = compile_to(rotate, X, positions, to="assigned", public=("at",), config=config)
+    assert decisions(program.op("stablehlo.add"), "natural", "format") == ("fxp32.23", "fxp32.12")
+    products = [op for op in ir.walk(ir.main(program.module)) if ir.attribute(op, "ditto.kind") == "scale"]
+    assert [decisions(op, "natural", "format", "factor") for op in products] == [
+        (None, "fxp32.23", "fxp32.11")
+    ] * 2
+    # Without room for the sum each product is truncated alone.
+    config = rules({"op": "multiply", "range": 70})
+    program = compile_to(rotate, X, positions, to="assigned", public=("at",), config=config)
+    assert decisions(program.op("stablehlo.add"), "natural", "format") == (None, "fxp32.12")
+
+
+def test_weights_of_rms_norm_are_rounded_by_their_owner(compile_to):
+    def normalise(x, w):
+        return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6) * w
+
+    program = compile_to(
+        normalise, X, X[0], to="assigned", config=rules({"op": "rms_norm", "operand": "fxp32.14"})
+    )
+    assert arguments(program) == ["fxp32.14", "fxp64.10"]
+
+
+def test_a_table_has_the_bits_that_its_rows_are_wanted_with(compile_to):
+    def embed(table, ids):
+        x = jnp.take(table, ids, axis=0, mode="clip")
+        return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6)
+
+    config = rules({"op": "rms_norm", "operand": "fxp32.14"})
+    assert arguments(compile_to(embed, W, N % 3, to="assigned", config=config))[0] == "fxp32.14"

@@ -25,3 +25,9 @@ def test_a_sigmoid_is_one_operation(fn, compile_to):
 )
 def test_what_is_no_sigmoid_stays(fn, compile_to):
     assert not compile_to(fn, X, to="fused").ops("stablehlo.logistic")
+
+
+def test_a_scale_that_is_undone_goes(compile_to):
+    program = compile_to(lambda x: (x * 2.828427) / 2.828427 + 1, X, to="fused")
+    assert not program.ops("stablehlo.multiply") and not program.ops("stablehlo.divide")
+    assert compile_to(lambda x: (x * 3.0) / 2.0, X, to="fused").ops("stablehlo.divide")
