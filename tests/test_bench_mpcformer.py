@@ -67,7 +67,7 @@ def test_a_missing_environment_names_its_make_target(monkeypatch, tmp_path):
 )
 def test_bad_baselines_are_refused_before_anything_runs(case, baseline, message, capsys):
     with pytest.raises(SystemExit) as exited:
-        command.main([case], ["ditto"], ["whole"], baseline)
+        command.main([case], ["ditto"], ["whole"], baseline, network=[])
     assert exited.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -77,8 +77,8 @@ def test_every_side_of_a_case_is_measured_together(monkeypatch, tmp_path, capsys
     monkeypatch.setattr(side, "ENVIRONMENT", tmp_path)
     asked = []
     monkeypatch.setattr(command, "measure", lambda case, sides, *_: asked.append((case, sides)) or [])
-    command.main(["bert-base-layer"], ["ditto"], ["whole"], ["puma", "mpcformer", "none"])
-    command.main(["bert-tiny"], ["ditto"], ["whole"], ["none"])
+    command.main(["bert-base-layer"], ["ditto"], ["whole"], ["puma", "mpcformer", "none"], network=[])
+    command.main(["bert-tiny"], ["ditto"], ["whole"], ["none"], network=[])
     assert asked == [("bert-base-layer", ["ditto", "puma", "mpcformer"]), ("bert-tiny", ["ditto"])]
 
 

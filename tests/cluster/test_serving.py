@@ -60,7 +60,7 @@ class Gate:
 
     def __init__(self, monkeypatch) -> None:
         self.opened, self.most, self._now = threading.Event(), 0, 0
-        execute = session.execute_many
+        execute = session.execute
 
         def held(plan, members, link, *rest):
             if link.rank == 0:
@@ -72,7 +72,7 @@ class Gate:
             finally:
                 self._now -= link.rank == 0
 
-        monkeypatch.setattr(session, "execute_many", held)
+        monkeypatch.setattr(session, "execute", held)
 
     @property
     def now(self) -> int:

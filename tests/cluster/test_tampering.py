@@ -140,7 +140,7 @@ def test_a_message_between_parties(parties, monkeypatch, caplog, free, fault):
 
 @pytest.mark.parametrize("rank", range(3))
 def test_a_slow_party_is_named(parties, monkeypatch, free, rank):
-    execute = session.execute_many
+    execute = session.execute
     armed = [True]
 
     def slow(plan, members, link, *rest):
@@ -151,7 +151,7 @@ def test_a_slow_party_is_named(parties, monkeypatch, free, rank):
 
     with connect(parties.file, "alice") as client:
         works(client)
-        monkeypatch.setattr(session, "execute_many", slow)
+        monkeypatch.setattr(session, "execute", slow)
         with pytest.raises(
             PartyError, match=rf"party {rank}; party {rank} answers, and may be slow|waited 2 s"
         ):
@@ -180,7 +180,7 @@ def test_the_reason_reaches_a_client_that_is_still_uploading(parties, monkeypatc
 
 @pytest.mark.parametrize("rank", range(3))
 def test_a_client_that_goes_away_while_uploading_or_computing(parties, monkeypatch, eventually, free, rank):
-    execute, computing = session.execute_many, threading.Event()
+    execute, computing = session.execute, threading.Event()
 
     def waiting(plan, members, link, *rest):
         computing.set()
@@ -189,7 +189,7 @@ def test_a_client_that_goes_away_while_uploading_or_computing(parties, monkeypat
 
     client = connect(parties.file, "alice")
     works(client)
-    monkeypatch.setattr(session, "execute_many", waiting)
+    monkeypatch.setattr(session, "execute", waiting)
     failure: list[BaseException] = []
 
     def run():
@@ -237,7 +237,7 @@ def test_a_client_that_freezes_while_uploading_keeps_nobody_waiting(parties, fre
 
 
 def test_an_error_inside_a_party_is_told_and_frees_all(parties, monkeypatch, free):
-    execute, armed = session.execute_many, [True]
+    execute, armed = session.execute, [True]
 
     def broken(plan, members, link, *rest):
         if link.rank == 2 and armed:
@@ -247,7 +247,7 @@ def test_an_error_inside_a_party_is_told_and_frees_all(parties, monkeypatch, fre
 
     with connect(parties.file, "alice") as client:
         works(client)
-        monkeypatch.setattr(session, "execute_many", broken)
+        monkeypatch.setattr(session, "execute", broken)
         with pytest.raises(PartyError, match="MemoryError: out of memory"):
             client.run(small, X)
         works(client)
