@@ -46,7 +46,7 @@ def test_bert_with_ids_of_the_client_and_weights_of_the_server(tiny):
 
 @pytest.mark.parametrize(
     ("config", "error"),
-    [({"default": "fxp32.12"}, 2**-13), ("uniform64", 2**-19), ("ditto", 2.5 * 2**-11)],
+    [({"default": "fxp32.12"}, 2**-13), ("uniform64", 2**-19), ("ditto", 2**-12)],
 )
 def test_own_ids_times_a_table(config, error):
     def embed(table, ids):
