@@ -109,7 +109,7 @@ def _run_stage(
         figures = _validated(measure, state.trainable, still, stage, validation, settings.batch)
         state.history.append({"stage": stage.name, "step": 0, **figures})
         state.best_loss, state.best = figures["validation_loss"], state.trainable
-    losses: list[Any] = []
+    losses: list[float] = []
     started = time.monotonic()
     while state.step < stage.steps and state.waited < settings.patience:
         batch = batch_at(data, state.step, settings.batch, settings.seed)
@@ -117,10 +117,10 @@ def _run_stage(
             state.trainable, state.optimiser, still, stage.constants, batch.inputs, batch.labels
         )
         state.step += 1
-        losses.append(loss)
+        losses.append(float(loss))  # waits, so that progress tells what is done
         if state.step % settings.evaluate_every == 0 or state.step == stage.steps:
             figures = _validated(measure, state.trainable, still, stage, validation, settings.batch)
-            figures["loss"] = float(np.mean(jax.device_get(losses)))
+            figures["loss"] = float(np.mean(losses))
             _refuse_nan(stage, state.step, figures)
             seconds = (time.monotonic() - started) / len(losses)
             state.history.append(
