@@ -1,0 +1,5 @@
+"""`python -m ditto_spu.cli`."""
+
+from ditto_spu.cli import app
+
+app()

@@ -1,0 +1,140 @@
+"""`ditto calibrate`, `search`, `shorten` and `inspect`: how formats are chosen and shown."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ditto_spu.calibration import load_calibration
+from ditto_spu.cli.options import Json, Model, OneConfig, Weights, load_program, secure_model
+from ditto_spu.cli.output import print_result, progress_console
+from ditto_spu.config import load_config
+from ditto_spu.errors import InputError
+
+
+class Stage(str, Enum):
+    """What `ditto inspect` can show."""
+
+    traced = "traced"
+    fused = "fused"
+    owners = "owners"
+    formats = "formats"
+    plan = "plan"
+    ranges = "ranges"
+
+
+def calibrate(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="The JSON file to write.", show_default=False)],
+    calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 32,
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Record what values a model holds on example calls, for `secure(calibration=...)`."""
+    program, function = load_program(model, "ditto", weights)
+    with progress_console().status(f"{model}: up to {calls} calls in plaintext"):
+        calibration = function.calibrate(program.calls[: max(1, calls)])
+    calibration.save(out)
+    print_result(calibration, as_json)
+
+
+def search(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
+    max_error: Annotated[float | None, typer.Option(help="Largest absolute error of an output.")] = None,
+    mean_error: Annotated[float | None, typer.Option(help="Mean absolute error.")] = None,
+    cosine: Annotated[float | None, typer.Option(help="Least cosine with plaintext.")] = None,
+    network: Annotated[
+        str,
+        typer.Option(
+            help='What the cost is predicted for: lan, wan, loopback or "bandwidth=100Mbps,rtt=20ms".'
+        ),
+    ] = "LAN",
+    config: OneConfig = "ditto",
+    calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 4,
+    seconds: Annotated[float, typer.Option(help="Try nothing more after so long.")] = 200.0,
+    plot: Annotated[Path | None, typer.Option(help="A picture of cost against error.")] = None,
+    compared: Annotated[
+        Path | None,
+        typer.Option(help="What `ditto compare MODEL --json` printed: PUMA joins the table and the picture."),
+    ] = None,
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Search for the cheapest formats within an error; without a limit, within that of the configuration."""
+    rows = None if compared is None else _rows_of(compared)
+    program, function = load_program(model, config, weights)
+    from ditto_spu.search import ErrorBudget
+    from ditto_spu.search import search as find
+
+    limited = any(each is not None for each in (max_error, mean_error, cosine))
+    budget = ErrorBudget(max=max_error, mean=mean_error, cosine=cosine) if limited else None
+    with progress_console().status(f"{model}") as status:
+        found = find(
+            function,
+            program.calls[: max(1, calls)],
+            budget,
+            network=network,
+            start=config,
+            seconds=seconds,
+            progress=lambda text: status.update(f"{model}: {text}"),
+        )
+    if rows is not None:
+        found = found.with_measured(rows)
+    found.save(out)
+    if plot is not None:
+        found.plot(plot)
+    print_result(found, as_json)
+
+
+def shorten(
+    config: Annotated[
+        str, typer.Argument(help="A name from `ditto configs`, or a path.", show_default=False)
+    ],
+    bits: Annotated[int, typer.Option(min=0, help="Fraction bits less in every format.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
+) -> None:
+    """Write a configuration with fewer fraction bits everywhere, for `ditto distill` to train through."""
+    from ditto_spu.shortened import save_config, shortened
+
+    save_config(shortened(load_config(config), bits), out)
+
+
+def inspect(
+    model: Model,
+    stage: Annotated[
+        Stage, typer.Option(help="How far the passes go, or the ranges relied on.")
+    ] = Stage.plan,
+    config: OneConfig = "ditto",
+    calibration: Annotated[
+        Path | None, typer.Option(help="A file of `ditto calibrate`: ranges show their headroom.")
+    ] = None,
+    weights: Weights = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print ranges as JSON.")] = False,
+) -> None:
+    """Print a model's StableHLO after a stage of the compiler, its plan, or the ranges relied on."""
+    known = None if calibration is None else load_calibration(calibration)
+    function, args = secure_model(model, config, weights)
+    lowered = function.lower(*args)
+    if stage is Stage.ranges:
+        print_result(lowered.ranges(known), as_json)
+    else:
+        typer.echo(lowered.as_text(stage.value))
+
+
+def _rows_of(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"'{file}' cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"'{file}' is not what `ditto compare MODEL --json` prints: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(
+            f"'{file}' is not what `ditto compare MODEL --json` prints: it holds no list of rows"
+        )
+    return rows

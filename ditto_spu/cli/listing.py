@@ -1,0 +1,87 @@
+"""`ditto models` and `ditto configs`: what there is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ditto_spu.cli.options import Json, OneConfig
+from ditto_spu.cli.output import print_rows, progress_console
+from ditto_spu.config import configurations, load_config
+from ditto_spu.models import MODELS, NamedModel, named_model
+
+
+def models(
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(help="Compile this model and print what a run would cost; may be given several times."),
+    ] = None,
+    config: OneConfig = "ditto",
+    as_json: Json = False,
+) -> None:
+    """List the named models, or with --cost what some of them would cost."""
+    if cost:
+        load_config(config)
+        print_rows([_cost(named_model(name), config) for name in cost], as_json)
+        return
+    rows = [
+        {
+            "name": model.name,
+            "parameters": model.parameters
+            if as_json
+            else f"{model.parameters:,}"
+            if model.parameters
+            else "",
+            "description": model.description,
+            "source": model.source,
+        }
+        for model in MODELS.values()
+    ]
+    print_rows(rows, as_json)
+
+
+def _cost(model: NamedModel, config: str) -> dict[str, Any]:
+    """What the plan of a model costs by the kernels' cost functions; the compiler needs shapes alone."""
+    from ditto_spu.api import secure
+    from ditto_spu.report import LAN, WAN, predicted_seconds
+
+    with progress_console().status(f"{model.name}: compiling"):
+        program = model.shapes()
+        lowered = secure(program.fn, config=config, public=program.public, owner=program.owner).lower(
+            *program.args
+        )
+        found = lowered.cost_analysis()
+    on_spu = sum(row.kind == "spu" for row in found.rows)
+    sent = max(found.bytes_sent_per_party)
+    seconds = [
+        None
+        if found.rounds is None
+        else round(predicted_seconds(network, 0.0, found.bytes_sent_per_party, found.rounds), 3)
+        for network in (LAN, WAN)
+    ]
+    return {
+        "name": model.name,
+        "parameters": model.parameters,
+        "MB of the busiest party": round(sent / 1e6, 3),
+        "rounds": found.rounds,
+        "steps": len(found.rows),
+        "steps on SPU, not counted": on_spu,
+        "LAN s, messages alone": seconds[0],
+        "WAN s, messages alone": seconds[1],
+    }
+
+
+def configs(as_json: Json = False) -> None:
+    """List the precision configurations that come with the package."""
+    loaded = [load_config(name) for name in configurations()]
+    rows = [
+        {
+            "name": config.name,
+            "default": str(config.default_format),
+            "rules": len(config.rules),
+            "description": config.description,
+        }
+        for config in loaded
+    ]
+    print_rows(rows, as_json)

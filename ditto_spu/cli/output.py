@@ -1,0 +1,40 @@
+"""What commands print: tables for people, JSON for programs, progress beside them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def progress_console() -> Console:
+    """Progress goes to the terminal, never into a pipe beside the result."""
+    return Console(stderr=True)
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """A table of rows with the same keys."""
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    print_result(table, as_json, rows)
+
+
+def print_result(shown: Any, as_json: bool, data: Any = None) -> None:
+    """A table for people, or its data as JSON."""
+    if as_json:
+        typer.echo(json.dumps(_plain(shown if data is None else data), indent=2))
+    else:
+        # A pipe has no width: give it enough, or rich would cut the columns to 80 characters.
+        Console(width=None if sys.stdout.isatty() else 200).print(shown)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "as_dicts"):
+        return value.as_dicts()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
