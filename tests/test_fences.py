@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FILES = [file for top in ("ditto_spu", "kernels", "bench") for file in sorted((ROOT / top).rglob("*.py"))]
 MAX_LINES = 350
 # Each holds one table of many small entries that are read one at a time.
-LONGER = {"ditto_spu/ir.py": 560}
+LONGER = {"ditto_spu/ir.py": 570}
 
 
 def imports(file: Path) -> set[str]:

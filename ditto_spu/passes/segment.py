@@ -340,9 +340,8 @@ def _public_step(builder: _Builder, operations: Sequence[ir.Op]) -> PublicStep |
     chosen: list[ir.Op] = []
     for op in reversed(operations):
         if any(result in needed for result in op.results):
-            chosen.append(op)
+            chosen.insert(0, op)
             needed.update((*op.operands, *ir.captured(op)))
-    chosen.reverse()
     made = {result for op in chosen for result in op.results}
     inputs = [
         value for value in builder.index if value in needed and value not in made and value not in wanted
