@@ -51,14 +51,14 @@ def _is_product(user: ir.Op, normed: ir.Value) -> bool:
         user.name == "stablehlo.dot_general"
         and user.operands[0] == normed
         and user.operands[1] != normed
-        and not ir.dimensions(user, "dot_dimension_numbers", "lhs_batching_dimensions")
+        and not ir.dimensions(user, "dot_general", "lhs_batching_dimensions")
         and _contracting(user, "lhs") == (len(ir.shape(normed)) - 1,)
         and ir.element(user.operands[1]) == ir.element(normed)
     )
 
 
 def _contracting(dot: ir.Op, side: str) -> tuple[int, ...]:
-    return ir.dimensions(dot, "dot_dimension_numbers", f"{side}_contracting_dimensions")
+    return ir.dimensions(dot, "dot_general", f"{side}_contracting_dimensions")
 
 
 def _is_own(weight: ir.Value, owner: str, level: Callable[[ir.Value], str]) -> bool:

@@ -98,7 +98,7 @@ def test_one_direction_may_end_before_the_other(running):
 
 
 def test_where_nobody_listens_a_connection_is_reset(running):
-    with contextlib.closing(running.dial(1)) as sock, pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError), contextlib.closing(running.dial(1)) as sock:
         sock.sendall(b"hello")
         if sock.recv(1) == b"":
             raise AssertionError("an end, not a reset")
