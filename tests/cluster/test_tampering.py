@@ -165,6 +165,7 @@ def test_the_reason_reaches_a_client_that_is_still_uploading(parties, monkeypatc
     def failing(call, rank, port, timeout):
         if rank == 1 and armed:
             armed.clear()
+            time.sleep(0.5)  # until the client uploads: before, it would only open another session
             raise LinkError("no room for this input")
         return receive(call, rank, port, timeout)
 
