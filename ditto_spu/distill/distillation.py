@@ -33,7 +33,7 @@ from ditto_spu.ranges import Range
 from ditto_spu.rules import Config
 
 Batch = Sequence[Any]
-ROOM = 1.0  # bits of headroom below which the penalty watches a range
+ROOM = 2.0  # bits of headroom below which the penalty watches a range
 
 
 @dataclass(frozen=True)

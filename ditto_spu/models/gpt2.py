@@ -43,7 +43,7 @@ def decoder(model: Any) -> Decoder:
         hidden = parts.ln_f(hidden[:, -1:])[:, 0]
         if not config.tie_word_embeddings:
             return module.lm_head(hidden)
-        with jax.named_scope("lm_head"):
+        with jax.named_scope("wte/attend"):
             return hidden @ parts.wte.embedding.T
 
     def run(params: Any, layers: Any, hot: Any, position: Any) -> tuple[Any, Any]:
