@@ -77,7 +77,8 @@ class Program:
         """For each argument a digest of how its owner makes it; '' for arrays of the call."""
         found = [""] * len(self.arguments)
         for each in self.preparations:
-            digest = hashlib.sha256(repr((each.text, each.inputs)).encode()).hexdigest()[:16]
+            paths = [self.call[place].path for place in each.inputs]
+            digest = hashlib.sha256(repr((each.text, paths)).encode()).hexdigest()[:16]
             for number, place in enumerate(each.outputs):
                 found[place] = f"{digest}.{number}"
         return tuple(found)

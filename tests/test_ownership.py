@@ -185,3 +185,14 @@ def test_a_folded_norm_sends_less():
         for each in results
     )
     assert folded < apart
+
+
+def test_functions_that_hold_the_same_share_what_is_made_of_each_argument_apart(rng):
+    first, second = (rng.normal(size=(3, 3)).astype(np.float32) for _ in range(2))
+    x = rng.normal(size=(2, 3)).astype(np.float32)
+    owner = {"a": "server", "b": "server"}
+    one = ditto.secure(lambda a, b, x: x @ jnp.tanh(b), owner=owner).hold(a=first, b=second)
+    # The array before the held ones moves both by a place: `a` is here where `b` was.
+    other = ditto.secure(lambda A, a, b, x: x @ jnp.tanh(a) + A, owner=owner).hold_with(one)
+    np.testing.assert_allclose(one(x), x @ np.tanh(second), atol=0.01)
+    np.testing.assert_allclose(other(np.float32(0), x=x), x @ np.tanh(first), atol=0.01)
