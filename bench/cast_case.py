@@ -32,7 +32,7 @@ Protocols = Callable[[Any], Any]  # of a party: what it runs
 def cast_rows(config: str, repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """One row: the casts of a layer beside the layer, taking turns."""
     program = named_model(MODEL).build()
-    function = secure(program.fn, config=config, public=program.public).hold(**program.held)
+    function = secure(program.fn, config=config, **program.options).hold(**program.held)
     plan = function.lower(*program.inputs).plan
     with_casts, without = _parts(plan)
     function.run(*program.inputs)  # compiles

@@ -26,9 +26,7 @@ def format_rows(
     for fraction_bits in bits:
         name = f"fxp64.{fraction_bits}"
         say(f"formats: {name}")
-        lowered = secure(
-            program.fn, config={"default": name}, public=program.public, owner=program.owner
-        ).lower(*program.args)
+        lowered = secure(program.fn, config={"default": name}, **program.options).lower(*program.args)
         figures = accuracy(lowered.emulate(leaves(program.args)), expected)
         rows.append({"case": "formats", "config": name, "fraction_bits": fraction_bits, **figures})
     return rows

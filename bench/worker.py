@@ -26,7 +26,7 @@ class Ours:
     def __init__(self, program: Program, side: str) -> None:
         config, mode = split_side(side)
         self._program, self._ahead = program, mode != "whole"
-        options = {"public": program.public, "owner": program.owner, "masked": mode == "masked"}
+        options = {**program.options, "masked": mode == "masked"}
         function = secure(program.fn, config=config, **options)
         self._secure = function.hold(**program.held)
         self._turns = PARTIES if mode == "masked" else 1  # requests that differ in who deals

@@ -14,9 +14,10 @@ from ditto_kernels.rss import PARTIES
 from ditto_spu.calibration import Calibration, collect, load_calibration
 from ditto_spu.comparison import Comparison
 from ditto_spu.comparison_rows import emulated_row, measured_row, plaintext_row, puma_row
-from ditto_spu.compiler import Lowered, compile_call
+from ditto_spu.compiler import Lowered, compile_program
 from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
+from ditto_spu.front import program_of
 from ditto_spu.frontend import Traced, check_held, trace, whole_call
 from ditto_spu.holding import Holding
 from ditto_spu.kept import Keep, abstract, kept_places, refuse, with_formats
@@ -126,9 +127,7 @@ class SecureFunction:
         keep: names or places of outputs that stay in shares; what comes back for them are handles, which
             later calls, also of other functions, take as arguments.
         """
-        args, kwargs = self._whole(args, kwargs)
-        lowered = self._lower(args, kwargs)
-        values = self._values(lowered, args, kwargs)
+        lowered, values = self._ready(args, kwargs)
         plan = self._turned(lowered.plan, material)
         done = simulate(
             plan,
@@ -148,20 +147,16 @@ class SecureFunction:
 
         folder: where to keep it (`ditto_spu.load_material` reads it); else it stays in memory.
         """
-        args, kwargs = self._whole(args, kwargs)
-        lowered = self._lower(args, kwargs)
-        values = self._values(lowered, args, kwargs)
+        lowered, values = self._ready(args, kwargs)
         plan = self._turned(lowered.plan)
         made = precompute(plan, values, seed=self._seed, held=self._shares(lowered, plan, values))
         return made if folder is None else made.save(Path(folder))
 
     def call(self, *args: Any, **kwargs: Any) -> Call:
         """Compile and flatten a call for parties elsewhere. Held arguments may be jax.ShapeDtypeStructs."""
-        args, kwargs = self._whole(args, kwargs)
-        lowered = self._lower(args, kwargs)
-        refuse(self._signature.leaves(args, kwargs), "a call to parties elsewhere")
-        held = lowered.program.held(self._holding.arguments)
-        return Call(lowered, self._values(lowered, args, kwargs), held)
+        refuse(self._signature.leaves(*self._whole(args, kwargs)), "a call to parties elsewhere")
+        lowered, values = self._ready(args, kwargs)
+        return Call(lowered, values, lowered.program.held(self._holding.arguments))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments without running."""
@@ -170,8 +165,10 @@ class SecureFunction:
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lowered:
         key = self._signature.key(args, kwargs)
         if key is None or key not in self._compiled:
-            lowered = compile_call(
-                self._traced(args, kwargs),
+            traced = self._traced(args, kwargs)
+            lowered = compile_program(
+                traced,
+                program_of(traced),
                 self._config,
                 self._name,
                 self._masked,
@@ -250,10 +247,12 @@ class SecureFunction:
         self._turn += self._seed is None
         return plan.dealt_by(dealer)
 
-    def _values(self, lowered: Lowered, args: Any, kwargs: Any) -> list[Any]:
-        """The plan's inputs: owners prepare theirs, of held arguments once."""
+    def _ready(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Lowered, list[Any]]:
+        """A call compiled, and the plan's inputs: owners prepare theirs, of held arguments once."""
+        args, kwargs = self._whole(args, kwargs)
+        lowered = self._lower(args, kwargs)
         arrays = self._signature.leaves(args, kwargs)
-        return self._prepared.values(lowered.program, arrays, self._holding.arguments)
+        return lowered, self._prepared.values(lowered.program, arrays, self._holding.arguments)
 
     def _shares(self, lowered: Lowered, plan: Plan, values: list[Any]) -> Held:
         """The held arguments' shares for this plan."""

@@ -12,7 +12,6 @@ from ditto_spu import ir
 from ditto_spu.calibration import Calibration
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.failure import require_p_error, total_p_error
-from ditto_spu.front import program_of
 from ditto_spu.frontend import Traced
 from ditto_spu.ownership import Ownership, ownership
 from ditto_spu.passes.approximate import approximate
@@ -79,18 +78,6 @@ class Lowered:
         return ir.evaluate(self.texts["formats"], self.program.values(values))
 
 
-def compile_call(
-    traced: Traced,
-    config: Config,
-    name: str,
-    masked: bool = False,
-    calibration: Calibration | None = None,
-    p_error: float | None = None,
-) -> Lowered:
-    """Run all passes on a traced call; a calibration supplies ranges and is held against all in use."""
-    return compile_program(traced, program_of(traced), config, name, masked, calibration, p_error)
-
-
 def compile_program(
     traced: Traced,
     program: Program,
@@ -100,7 +87,10 @@ def compile_program(
     calibration: Calibration | None = None,
     p_error: float | None = None,
 ) -> Lowered:
-    """The passes from `program_of` on: a search runs them many times."""
+    """Run the passes from `program_of` on; a calibration supplies ranges and is held against all in use.
+
+    They are apart because a search runs them many times.
+    """
     public, paths = program.public, program.paths
     linear = linearise(program.module, public)
     assigned = assign(linear, public, config, program.formats)

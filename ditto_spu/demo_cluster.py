@@ -34,7 +34,7 @@ def main() -> None:
 def _show(console: Console, parties: LocalParties) -> None:
     program = named_model(MODEL).build()
     params, hidden = program.args
-    function = secure(program.fn, public=program.public, owner=program.owner)
+    function = secure(program.fn, **program.options)
     expected = np.asarray(jax.jit(program.fn)(params, hidden))
     with parties.connect("model-owner") as owner:
         started = time.perf_counter()

@@ -18,7 +18,7 @@ from ditto_kernels import KERNELS
 from ditto_kernels.ahead import remask
 from ditto_kernels.link import Link, Traffic
 from ditto_kernels.multiply import zero_share
-from ditto_kernels.party import Heavy, Party, parallel, run
+from ditto_kernels.party import Heavy, Party, Round, parallel, run
 from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import encode
 from ditto_kernels.rss import Known, Rss
@@ -190,19 +190,17 @@ def _of_step(stage: Traffic, sent: _Sent, first: bool) -> Traffic:
 
 def _counted(protocol: ShareProtocol[Any], sent: _Sent) -> ShareProtocol[Any]:
     """The same protocol; what it sends is added up."""
-    received: list[NDArray[Any]] | None = None
-    while True:
-        try:
-            step = next(protocol) if received is None else protocol.send(received)
-        except StopIteration as stop:
-            return stop.value
+
+    def count(step: Round) -> Round:
         for each in step.sends:
             size = np.asarray(each.array).nbytes
             sent.online, sent.offline = (
                 sent.online + size * (not each.offline),
                 sent.offline + size * each.offline,
             )
-        received = yield step
+        return step
+
+    return _each_round(protocol, count)
 
 
 def _stage(
@@ -256,13 +254,18 @@ def _stage(
 
 def _heavy(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:
     """The same protocol, with much work after every round."""
+    return _each_round(protocol, lambda step: Heavy(step.sends, step.receives))
+
+
+def _each_round(protocol: ShareProtocol[Any], change: Callable[[Round], Round]) -> ShareProtocol[Any]:
+    """The same protocol, whose rounds go through `change` before they are taken."""
     received: list[NDArray[Any]] | None = None
     while True:
         try:
             step = next(protocol) if received is None else protocol.send(received)
         except StopIteration as stop:
             return stop.value
-        received = yield Heavy(step.sends, step.receives)
+        received = yield change(step)
 
 
 def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Value]) -> ShareProtocol[Any]:

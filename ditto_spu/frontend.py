@@ -51,11 +51,6 @@ class Traced:
         """Which arguments of @main are public."""
         return tuple(each.public for each in self.arguments)
 
-    @property
-    def formats(self) -> tuple[tuple[str, Fxp | None], ...]:
-        """Path of each argument, and the format it has already."""
-        return tuple((each.path, each.fxp) for each in self.arguments)
-
 
 def trace(
     fn: Callable[..., Any],

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ditto_spu.cli.output import progress_console
 from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
 
@@ -259,7 +260,7 @@ def _bars() -> Iterator[Callable[[str, int, int, Mapping[str, float]], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=progress_console()) as progress:
         bars: dict[str, Any] = {}
 
         def show(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ditto_spu.cli.options import Json, OneConfig
+from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
 from ditto_spu.models import MODELS, named_model
@@ -33,10 +32,8 @@ def generate(
     temperature: Annotated[float, typer.Option(help="Of that draw.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Of the client's draw; no share depends on it.")] = None,
     stop: Annotated[str, typer.Option(help="Token ids that end the text, such as '50256'.")] = "",
-    config: Annotated[
-        str, typer.Option("--config", help="A name from `ditto configs`, or a path ending with .toml.")
-    ] = "ditto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    config: OneConfig = "ditto",
+    as_json: Json = False,
 ) -> None:
     """Generate tokens under MPC: the prompt once, then a token a step over a cache in shares."""
     named, loaded = named_model(model), load_config(config)
@@ -54,21 +51,18 @@ def generate(
     generator = Generator(text.decoder, text.params, length=room, next_token=next_token, config=loaded)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tokens = []
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=progress_console()) as progress:
         task = progress.add_task(f"{model}: prompt", total=steps)
         for token in generator.stream(start, steps, sampling, ends):
             tokens.append(token)
             progress.update(task, advance=1, description=f"{model}: token {token.ids[0]}")
     generation = Generation.of(start, tokens)
     if as_json:
-        rows = {"ids": generation.ids.tolist(), "tokens": generation.as_dicts()}
-        typer.echo(json.dumps(rows, indent=2))
+        print_result({"ids": generation.ids.tolist(), "tokens": generation.as_dicts()}, True)
         return
-    # A pipe has no width: give it enough, or rich would cut the columns to 80 characters.
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(generation)
+    print_result(generation, False)
     for row in generation.ids:
-        console.print(" ".join(map(str, row)))
+        print_result(" ".join(map(str, row)), False)
 
 
 def _ids(text: str, option: str) -> list[int]:

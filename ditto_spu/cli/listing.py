@@ -48,9 +48,7 @@ def _cost(model: NamedModel, config: str) -> dict[str, Any]:
 
     with progress_console().status(f"{model.name}: compiling"):
         program = model.shapes()
-        lowered = secure(program.fn, config=config, public=program.public, owner=program.owner).lower(
-            *program.args
-        )
+        lowered = secure(program.fn, config=config, **program.options).lower(*program.args)
         found = lowered.cost_analysis()
     on_spu = sum(row.kind == "spu" for row in found.rows)
     sent = max(found.bytes_sent_per_party)

@@ -42,4 +42,4 @@ def load_program(model: str, config: str, weights: Path | None, **options: Any) 
     from ditto_spu.api import secure  # with jax, which `ditto models` need not wait for
 
     program: Program = named.program(weights)
-    return program, secure(program.fn, config=loaded, public=program.public, owner=program.owner, **options)
+    return program, secure(program.fn, config=loaded, **program.options, **options)

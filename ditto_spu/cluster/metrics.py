@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ditto_spu.errors import ClusterError
 
+_Answer = tuple[int, str, bytes]  # status, content type, body
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 _CONNECTIONS = 16
 _PATIENCE = 5.0  # seconds that a connection may take to ask
@@ -58,17 +59,19 @@ class MetricsServer:
         """unready: why the party takes no requests, or None. ClusterError if the address cannot be used."""
         room = threading.BoundedSemaphore(_CONNECTIONS)
 
+        def answer(path: str) -> _Answer:
+            if path == "/metrics":
+                return 200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
+            if path == "/healthz/live":
+                return 200, "application/json", b'{"live": true}\n'
+            if path in ("/healthz", "/healthz/ready"):
+                reason = unready()
+                body = {"live": True, "ready": reason is None} | ({"reason": reason} if reason else {})
+                return 503 if reason else 200, "application/json", json.dumps(body).encode() + b"\n"
+            return 404, "text/plain", b"there are /metrics, /healthz/live and /healthz/ready\n"
+
         class Handler(_Handler):
-            def answer(self) -> tuple[int, str, bytes]:
-                if self.path == "/metrics":
-                    return 200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
-                if self.path == "/healthz/live":
-                    return 200, "application/json", b'{"live": true}\n'
-                if self.path in ("/healthz", "/healthz/ready"):
-                    reason = unready()
-                    body = {"live": True, "ready": reason is None} | ({"reason": reason} if reason else {})
-                    return 503 if reason else 200, "application/json", json.dumps(body).encode() + b"\n"
-                return 404, "text/plain", b"there are /metrics, /healthz/live and /healthz/ready\n"
+            answers = staticmethod(answer)
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -110,8 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _PATIENCE
     server_version, sys_version = "ditto", ""
 
-    def answer(self) -> tuple[int, str, bytes]:
-        raise NotImplementedError
+    answers: Callable[[str], _Answer]  # by path
 
     def do_GET(self) -> None:
         self._send(body=True)
@@ -120,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(body=False)
 
     def _send(self, body: bool) -> None:
-        status, kind, data = self.answer()
+        status, kind, data = self.answers(self.path)
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))

@@ -31,6 +31,11 @@ class Program:
     owner: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Who owns and who may know what, as options of `secure`."""
+        return {"public": self.public, "owner": self.owner}
+
+    @property
     def calls(self) -> tuple[tuple[Any, ...], ...]:
         """All example calls, for calibration."""
         return (self.args, *self.examples)

@@ -7,7 +7,6 @@ from ditto_spu import ir
 from ditto_spu.algebra import kind
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.expansions import EXPANSIONS, ON_SPU
-from ditto_spu.largest import ARGMAX
 from ditto_spu.passes.control import flatten
 from ditto_spu.passes.convolution import rewrite_convolutions
 from ditto_spu.passes.refuse import refuse
@@ -15,8 +14,6 @@ from ditto_spu.passes.scores import rewrite_scores
 from ditto_spu.passes.simplify import simplify
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.patterns import TABLE
-
-PATTERNS = (*TABLE, ARGMAX)
 
 
 def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
@@ -56,7 +53,7 @@ def _replace_patterns(module: ir.Module, public: Sequence[bool]) -> None:
 
 
 def _replace_first(module: ir.Module, op: ir.Op) -> None:
-    for pattern in PATTERNS:
+    for pattern in TABLE:
         match = pattern.match(op) if op.name in pattern.roots else None
         if match is not None:
             operands = ir.emit(match.prepare, match.values, op, op.location)

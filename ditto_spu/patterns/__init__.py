@@ -1,6 +1,7 @@
 """The table of patterns that become one `ditto.*` composite each; how each is recognised is beside it."""
 
 from ditto_spu.patterns.activation import gelu, match_gelu, match_silu, silu
+from ditto_spu.patterns.argmax import argmax, match_argmax
 from ditto_spu.patterns.embedding import embedding, match_embedding
 from ditto_spu.patterns.match import Match, Pattern
 from ditto_spu.patterns.normalisation import layer_norm, match_layer_norm, match_rms_norm, rms_norm
@@ -26,4 +27,5 @@ TABLE: tuple[Pattern, ...] = (
         match_embedding,
         embedding,
     ),
+    Pattern("ditto.argmax", ("stablehlo.convert",), match_argmax, argmax),
 )

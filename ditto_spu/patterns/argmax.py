@@ -7,7 +7,7 @@ from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.algebra import Seen, kind, peel, splat, whole
-from ditto_spu.patterns import Match, Pattern
+from ditto_spu.patterns.match import Match
 
 # What jnp.argmax compares with: the larger value, NaN first, of equals the first.
 _REDUCER = ("GT", "NE", "EQ", "LT")
@@ -71,6 +71,3 @@ def _counts_along(value: ir.Value, dim: int) -> bool:
         return False
     along = seen.dims[ir.attribute(seen.op, "iota_dimension")]
     return along == dim or (along is None and ir.shape(value)[dim] == 1)
-
-
-ARGMAX = Pattern("ditto.argmax", ("stablehlo.convert",), match_argmax, argmax)

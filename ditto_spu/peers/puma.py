@@ -14,10 +14,10 @@ from jax import Array
 
 from ditto_spu import ir, puma_formulas
 from ditto_spu.frontend import trace
-from ditto_spu.largest import argmax
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.visibility import visibility
+from ditto_spu.patterns.argmax import argmax
 from ditto_spu.peers.stock import StockResult, run_stock
 
 DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {
