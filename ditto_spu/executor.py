@@ -6,6 +6,7 @@ parties run alike, whose results are masked anew.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import encode
 from ditto_kernels.rss import Known, Rss
 from ditto_kernels.spread import spread
-from ditto_spu import ir
+from ditto_spu import ir, local_steps
 from ditto_spu.errors import PartyError, RangeError
 from ditto_spu.plan import (
     KernelStep,
@@ -62,12 +63,15 @@ class StepRecord:
 Observer = Callable[[int, Step, Sequence[Value]], None]
 
 SIDE_BY_SIDE = 1 << 21  # multiplications from which parties of one process begin a stage at the same time
+LARGE_ROUND = 1 << 20  # bytes of a round from which they also go on with it at the same time
 
 
 def prepare(plan: Plan) -> None:
     """Compile the local steps once, before three parties would each do it."""
     for step in plan.steps:
-        if isinstance(step, LocalStep | PublicStep):
+        if isinstance(step, LocalStep):
+            local_steps.prepare(step.text)
+        elif isinstance(step, PublicStep):
             ir.prepare(step.text)
 
 
@@ -132,7 +136,8 @@ def executing(
         messages = link.traffic().since(before)
         for number, of_members, counted in zip(active, results, sent, strict=True):
             first = number == active[0]  # steps of a stage share messages: the first one reports them
-            records.append(StepRecord(number, place, _of_step(messages, counted, first), seconds))
+            traffic = messages if len(active) == 1 else _of_step(messages, counted, first)
+            records.append(StepRecord(number, place, traffic, seconds))
             for member, values in enumerate(of_members):
                 envs[member].update(zip(plan.steps[number].outputs, values, strict=True))
                 if observe is not None:
@@ -212,7 +217,7 @@ def _stage(
     envs: Sequence[dict[int, Value]],
     spu: SpuRunner | None,
 ) -> ShareProtocol[tuple[list[list[Sequence[Value]]], list[_Sent]]]:
-    """By step of the stage: results of each member, and bytes of all."""
+    """By step of the stage: results of each member, and bytes of all, unless the step is alone."""
     sent = [_Sent() for _ in stage]
     step = plan.steps[stage[0]]
     first, later = work
@@ -221,11 +226,13 @@ def _stage(
     if isinstance(step, KernelStep):
         protocols = [
             _counted(kernel_protocol(plan, number, party, env), count)
+            if len(stage) > 1
+            else kernel_protocol(plan, number, party, env)
             for number, count in zip(stage, sent, strict=True)
             for party, env in zip(parties, envs, strict=True)
         ]
         together = parallel(*protocols)
-        results = yield from (_heavy(together) if later > SIDE_BY_SIDE else together)
+        results = yield from (_side_by_side(together) if later > SIDE_BY_SIDE else together)
         made: list[Sequence[Value]] = [[result] for result in results]
         return [made[start : start + len(envs)] for start in range(0, len(made), len(envs))], sent
     if isinstance(step, LocalStep):
@@ -236,11 +243,9 @@ def _stage(
         raise PartyError("the plan has steps for SPU, but this party was started without it")
     kinds = [plan.vars[var].dtype for var in step.inputs]
     outputs = [plan.vars[var] for var in step.outputs]
-    before = link.traffic()
     results = [
         spu.run_step(step.text, [_array(env[var]) for var in step.inputs], kinds, outputs) for env in envs
     ]
-    sent[0].online += link.traffic().since(before).bytes_sent  # of a link that carries SPU's messages too
     if plan.masked:
         again = [
             remask(party.at(f"step{stage[0]}").at(str(place)), each)
@@ -252,9 +257,15 @@ def _stage(
     return [[*results]], sent
 
 
-def _heavy(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:
-    """The same protocol, with much work after every round."""
-    return _each_round(protocol, lambda step: Heavy(step.sends, step.receives))
+def _side_by_side(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:
+    """The same protocol; parties of one process take up its large rounds at the same time."""
+
+    def weigh(step: Round) -> Round:
+        sent = sum(np.asarray(each.array).nbytes for each in step.sends)
+        received = sum(math.prod(each.shape) * each.dtype.itemsize for each in step.receives)
+        return Heavy(step.sends, step.receives) if max(sent, received) > LARGE_ROUND else step
+
+    return _each_round(protocol, weigh)
 
 
 def _each_round(protocol: ShareProtocol[Any], change: Callable[[Round], Round]) -> ShareProtocol[Any]:
@@ -300,7 +311,7 @@ def linear(step: LocalStep, plan: Plan, rank: int, env: Mapping[int, Value]) -> 
     for place in range(2):
         holds_zero = (rank + place) % 3 == 0
         arguments = [_argument(each, plan, env[each.var], place, holds_zero) for each in step.inputs]
-        components.append(ir.evaluate(step.text, arguments))
+        components.append(local_steps.evaluate(step.text, arguments))
     results = []
     for mine, following, var in zip(*components, step.outputs, strict=True):
         fxp = plan.vars[var].fxp

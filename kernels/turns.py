@@ -74,12 +74,13 @@ def run_in_turns(
             if not ready:
                 missing = [each for turn in left if turn.waits for each in turn.waits.receives]
                 raise LinkError(f"all parties wait, one of them for '{missing[0].tag}'")
-            heavy = [turn for turn in ready if turn.heavy]
-            if len(heavy) > 1:
-                for each in [pool.submit(_apart, turn) for turn in heavy]:
-                    each.result()
-            for turn in ready if len(heavy) <= 1 else [turn for turn in ready if turn not in heavy]:
-                turn.take()
+            apart = [turn for turn in ready if turn.heavy] if len(ready) > 1 else []
+            begun = [pool.submit(_apart, turn) for turn in apart]
+            for turn in ready:
+                if turn not in apart:
+                    turn.take()
+            for each in begun:
+                each.result()
     return [turn.result for turn in turns], [link.traffic() for link in links]
 
 
