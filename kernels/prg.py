@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 KEY_BYTES = 16
 _NONCE_BYTES = 12  # the other four bytes of the counter block count blocks: 64 GiB a stream
 _BLOCK = 16
-_FEW = 256  # blocks: up to so many a cipher of the key's own is cheaper than one made for the stream
-_COUNTS = tuple(count.to_bytes(_BLOCK - _NONCE_BYTES, "big") for count in range(_FEW))
+_FIRST_BLOCK = bytes(_BLOCK - _NONCE_BYTES)
+_FEW = 1 << 12  # bytes: up to so many are copied sooner than written in place
 _ZEROS = memoryview(bytes(1 << 18))  # encrypted block by block: stays in the cache
 _SPARE = 15  # update_into wants room for a block less one byte
 
@@ -56,12 +56,15 @@ class Randomness:
         self._keys = keys
         self._prefix = f"{session}/{request}/".encode()
         self._spent: set[tuple[int, str]] = set()
-        self._ciphers = {
-            key: Cipher(algorithms.AES(key), modes.ECB()).encryptor() for key in (keys.mine, keys.next)
+        self._streams = {
+            component: Cipher(algorithms.AES(keys.key(component)), modes.CTR(bytes(_BLOCK))).encryptor()
+            for component in (keys.rank, (keys.rank + 1) % 3)
         }
 
     def draw(self, component: int, label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Uniform ring elements that both holders of `component` draw alike."""
+        if component not in self._streams:
+            raise ValueError(f"party {self._keys.rank} does not hold the key of component {component}")
         address = (component, label)
         if address in self._spent:
             raise StreamReuseError(
@@ -69,19 +72,14 @@ class Randomness:
             )
         self._spent.add(address)
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
+        cipher = self._streams[component]
+        cipher.reset_nonce(nonce + _FIRST_BLOCK)  # making a cipher would take longer than most draws
         size = math.prod(shape) * dtype.itemsize
-        if 0 < size <= _FEW * _BLOCK:
-            return np.frombuffer(self._few(component, nonce, size), dtype, math.prod(shape)).reshape(shape)
-        counter = modes.CTR(nonce + bytes(_BLOCK - _NONCE_BYTES))
-        encryptor = Cipher(algorithms.AES(self._keys.key(component)), counter).encryptor()
+        if 0 < size <= _FEW:
+            return np.frombuffer(bytearray(cipher.update(_ZEROS[:size])), dtype).reshape(shape)
         stream = np.empty(size + _SPARE, np.uint8)
         view = stream.data
         for start in range(0, size, len(_ZEROS)):
             count = min(len(_ZEROS), size - start)
-            encryptor.update_into(_ZEROS[:count], view[start : start + count + _SPARE])
+            cipher.update_into(_ZEROS[:count], view[start : start + count + _SPARE])
         return stream[:size].view(dtype).reshape(shape)
-
-    def _few(self, component: int, nonce: bytes, size: int) -> bytearray:
-        """The first blocks of the same stream: its counter blocks, encrypted one by one."""
-        counters = nonce + nonce.join(_COUNTS[: -(-size // _BLOCK)])
-        return bytearray(self._ciphers[self._keys.key(component)].update(counters))
