@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ditto_kernels import KERNELS
@@ -94,7 +94,7 @@ def _kernel(
     operands: list[Any] = [
         nothing(plan.vars[var].shape, fxp) if (fxp := plan.vars[var].fxp) else env[var] for var in step.inputs
     ]
-    mine, attributes = replace(mine.at(f"step{number}"), masked=False), dict(step.attributes)
+    mine, attributes = mine.at(f"step{number}")._replace(masked=False), dict(step.attributes)
     if len(step.dealers) > 1:
         part = parts(kernel, mine, operands, out, step.dealers, **attributes)[step.dealers.index(party.rank)]
         return results, deal_ahead(part)[1]

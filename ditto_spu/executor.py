@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -157,7 +157,7 @@ def executing(
 
 def as_planned(plan: Plan, party: Party) -> Party:
     """The party in the plan's mode: masked shares have one dealer for everything."""
-    return party if plan.mask_dealer is None else replace(party, masked=True, dealer=plan.mask_dealer)
+    return party if plan.mask_dealer is None else party._replace(masked=True, dealer=plan.mask_dealer)
 
 
 def joint(step: Step) -> bool:
@@ -292,7 +292,7 @@ def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Val
         return spread(kernel, mine, operands, out, step.dealers, **attributes)
     mine = mine.with_dealer(step.dealers[0])
     if plan.masked and kernel.all_deal:
-        return _remasked(mine, kernel.run(replace(mine, masked=False), *operands, out=out, **attributes))
+        return _remasked(mine, kernel.run(mine._replace(masked=False), *operands, out=out, **attributes))
     return kernel.run(mine, *operands, out=out, **attributes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -63,4 +62,4 @@ def dealers_part(party: Party, shape: tuple[int, ...], fxp: Fxp, name: str = "re
 
 def in_phase(party: Party, phase: Any) -> Party:
     """The same party, dealing ahead or online."""
-    return replace(party, phase=phase)
+    return party._replace(phase=phase)

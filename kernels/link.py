@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ class LinkError(RuntimeError):
     """A peer is gone, silent for too long, or sent something else than the protocol expects."""
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """One tensor for one peer. `offline` marks dealt material: independent of inputs, sent ahead of time."""
 
     to: int
@@ -27,8 +26,7 @@ class Send:
     offline: bool = False
 
 
-@dataclass(frozen=True)
-class Receive:
+class Receive(NamedTuple):
     """One tensor expected from one peer; shape and dtype are known from public shapes alone."""
 
     source: int

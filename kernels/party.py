@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,7 @@ _BYTE = np.dtype(np.uint8)
 Phase = Literal["whole", "ahead", "online"]
 
 
-@dataclass(frozen=True)
-class Round:
+class Round(NamedTuple):
     """One exchange: everything sent before anything is awaited."""
 
     sends: tuple[Send, ...] = ()
@@ -38,8 +37,7 @@ class Heavy(Round):
 Protocol = Generator[Round, list[NDArray[Any]], T]
 
 
-@dataclass(frozen=True)
-class Party:
+class Party(NamedTuple):
     """First argument of every protocol.
 
     For one kernel the roles are fixed: the `dealer` D deals input-independent material to A = D + 1 and B = D

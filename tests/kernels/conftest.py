@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -48,7 +48,7 @@ def _mpc(
 
     def program(party: Any, link: Any) -> Any:
         mine = [each[party.rank] for each in shared]
-        return run(link, protocol(replace(party, dealer=dealer, masked=masked), *mine, **attributes))
+        return run(link, protocol(party._replace(dealer=dealer, masked=masked), *mine, **attributes))
 
     parts, traffic = run_three(
         program, seed=seed, timeout=30, observer=lambda rank, sent: messages.append((rank, sent))

@@ -1,7 +1,6 @@
 """Dealing ahead: every kernel, with ordinary and with masked shares, gives the same from stored material."""
 
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,7 +104,7 @@ def test_with_masked_shares_the_dealer_works_ahead_and_sees_nothing_online(rng, 
             yield
         mine = [each[party.rank] for each in parts]
         return (
-            yield from kernel.run(replace(party, dealer=0, masked=True), *mine, out=out, **example.attributes)
+            yield from kernel.run(party._replace(dealer=0, masked=True), *mine, out=out, **example.attributes)
         )
 
     results, traffic = online(keys, delivered([sends, [], []]), program)
