@@ -1,12 +1,12 @@
 """What was opened under a mask, as a value in ring 64 with fewer fraction bits, without a further round.
 
-c = x + bias + r in ring k, 0 <= x + bias < 2^(k-1), r = r_A + r_B. With top = msb(r) and s = [msb(c) = 0], which A
-and B see, c wraps s top times beyond the carry of r_A + r_B, so that the integer x >> d is u + m with
+c = x + bias + r in ring k, 0 <= x + bias < 2^(k-1), r = r_A + r_B. With top = msb(r) and s = [msb(c) = 0],
+which A and B see, c wraps s top times beyond the carry of r_A + r_B. So the integer x >> d is u + m with
 
     u = (c >> d) - (bias >> d),    m = 2^(k-d) s top - R,    R = (r_A >> d) + (r_B >> d) - 2^(k-d) carry.
 
-u is open, R and top are the dealer's: a product of x >> d with anything opened needs dealt products of R and of
-top, and `truncate.reshared_wrap` would pay a round to join them. Error of x >> d: as of a truncation.
+u is open, R and top are the dealer's. Products with other openings are local if products of masks with R and
+with top are dealt; `truncate.reshared_wrap` joins the two for a round. Range and error: as of a truncation.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ def open_part(c: Array, lift: Lift) -> Array:
 
 
 def mask_part(mask: Array, lift: Lift, wraps: Array) -> Array:
-    """A's or B's share of m from its half of r and its share of carry + s top (ignored where nothing wraps)."""
+    """A's or B's share of m, from its half of r and its share of carry + s top (which may not count)."""
     part = lift.wrapped(wraps) if lift.wraps else np.zeros(mask.shape, np.int64)
     part -= _shifted(mask, lift.dropped)
     return part
 
 
 def dealers_part(first: Array, second: Array, lift: Lift) -> tuple[Array, Array, Array]:
-    """The dealer's (R in ring 64, carry, top) from A's and B's halves of r; the bits in the lift's container."""
+    """The dealer's (R in ring 64, carry, top), from A's and B's halves of r."""
     total = first + second
     carry = (total.view(unsigned(lift.ring)) < first.view(unsigned(lift.ring))).astype(lift.container)
     top = (total < 0).astype(lift.container)

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.cost import Cost, elements
+from ditto_kernels.few_rows import few_cost, few_error
 from ditto_kernels.inverse import plus_constant
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.layer_norm import Plan, nothing, plan, scaled, scaled_cost, scaled_error
 from ditto_kernels.multiply import finish
-from ditto_kernels.norm_of_few import few_cost, few_error, normalise
+from ditto_kernels.norm_of_few import normalise
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
@@ -45,7 +46,8 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
     (default 2^-13 to 2^14; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner:
     least fraction bits. Range: |x| < 2^(k-2) ulp, |result| < 2^9 and within `out`. Error: relative 4e-4 in
     the root where it is smallest, half an ulp of x, half an ulp of gamma's format (10 to 14 bits), 1.5 ulp of
-    `out`. Security: as layer_norm. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public.
+    `out`. Security: as layer_norm. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public. Up to
+    `FEW_ROWS` rows are normalised by `norm_of_few`.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     how = _plan(x, gamma_fxp, out, **attributes)

@@ -1,16 +1,16 @@
 """1/sqrt(v) of few numbers with a wide range, by dealt tables: three rounds and no comparison of bits.
 
-The range is cut into windows of four octaves. Window k reads v >> shift_k; its upper eight bits are the index of a
-quadratic polynomial in the bits below them. All windows are opened at once, the dealer deals each window's polynomials
-turned by the mask, and A and B look up and evaluate locally. A window that v exceeds reads v modulo its size,
-that is garbage, but the highest window whose index reaches `_LEAST` is right, and the lower ones are ignored.
+The range is cut into windows of four octaves. Window k reads 20 bits of v; the upper eight of them choose a
+polynomial of degree 2 in the others. All windows are opened at once; the dealer deals the polynomials turned
+by the mask, so that A and B look up and evaluate locally. A window that v exceeds reads v modulo 2^20, which
+is garbage, but the highest window whose index reaches `_LEAST` is right, and those below it do not count.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,25 @@ class Windows:
         """Of the opened values."""
         return Lift(_WIDE, self.value_bits - self.root_bits)
 
+    @cached_property
+    def tables(self) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        """What the dealer turns: (polynomials, bits), every turn of each window's as a view.
+
+        polynomials: (terms, windows, turns, entries); bits: (windows but the lowest, turns, entries).
+        """
+        heights = self.unit**-0.5 * 2.0 ** (-_OCTAVES / 2 * np.arange(self.count))
+        steps = 2.0 ** (-self.low * np.arange(TERMS)) * 2.0**self.value_bits
+        polynomials = np.rint(_fits()[:, None] * heights[:, None] * steps[:, None, None]).astype(np.int64)
+        polynomials[:, 1:, :_LEAST] = 0  # where those windows do not serve
+        serves = (np.arange(ENTRIES) >= _LEAST).astype(np.int8)
+        bits = serves << np.arange(self.count - 1, dtype=np.int8)[:, None]
+        return _turns(polynomials), _turns(bits)
+
+    @cached_property
+    def shifts(self) -> NDArray[np.uint64]:
+        """How far down each window begins."""
+        return (self.shift + _OCTAVES * np.arange(self.count)).astype(np.uint64)
+
 
 @lru_cache(maxsize=64)
 def windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows | None:
@@ -57,7 +76,7 @@ def windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows | Non
     least, most = lo * scale, hi * scale
     low = min(_LOW_BITS, math.floor(math.log2(least / _LEAST)))
     shift = 0 if low < _LOW_BITS else math.floor(math.log2(least / _LEAST)) - low
-    if low < 0 or most >= 2.0 ** (_WIDE - 2):
+    if low < 0 or most >= 2.0 ** (_WIDE - 1):
         return None
     top = math.log2(most / ((ENTRIES - 2) * 2.0 ** (low + shift)))
     count = 1 + max(0, math.ceil(top / _OCTAVES))
@@ -93,21 +112,6 @@ def _fit_error() -> float:
     return float(np.max(np.abs(values.T * np.sqrt(index + steps) - 1)))
 
 
-@lru_cache(maxsize=16)
-def _tables(how: Windows) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """What the dealer turns: (polynomials, bits), every turn of each window's as a view.
-
-    polynomials: (terms, windows, turns, entries); bits: (windows but the lowest, turns, entries).
-    """
-    heights = how.unit**-0.5 * 2.0 ** (-_OCTAVES / 2 * np.arange(how.count))
-    steps = 2.0 ** (-how.low * np.arange(TERMS)) * 2.0**how.value_bits
-    polynomials = np.rint(_fits()[:, None] * heights[:, None] * steps[:, None, None]).astype(np.int64)
-    polynomials[:, 1:, :_LEAST] = 0  # where those windows do not serve
-    serves = (np.arange(ENTRIES) >= _LEAST).astype(np.int8)
-    bits = serves << np.arange(how.count - 1, dtype=np.int8)[:, None]
-    return _turns(polynomials), _turns(bits)
-
-
 def _turns(table: Array) -> Array:
     doubled = np.concatenate([table, table], axis=-1)
     return np.lib.stride_tricks.sliding_window_view(doubled, ENTRIES, axis=-1)
@@ -115,8 +119,7 @@ def _turns(table: Array) -> Array:
 
 def window_shares(how: Windows, share: Array, leader: bool) -> Array:
     """From a share (rows, 1) of v in ring 64 to one of every window's number (rows, windows) in ring 32."""
-    shifts = how.shift + _OCTAVES * np.arange(how.count)
-    part = (share.view(np.uint64) >> shifts.astype(np.uint64)).astype(np.int32)
+    part = (share.view(np.uint64) >> how.shifts).astype(np.int32)
     return part + np.int32(1) if leader else part  # two floors lose one at most: never below zero
 
 
@@ -131,7 +134,7 @@ def deal_tables(how: Windows, mask: Array) -> tuple[Array, Array]:
     """The dealer's tables, (terms, rows, windows, entries) and (rows, windows - 1, entries), turned by r."""
     turn, low = _split(how, mask)
     start, place = ENTRIES - turn, np.arange(how.count)
-    polynomials, bits = _tables(how)
+    polynomials, bits = how.tables
     turned, low = polynomials[:, place, start], low[..., None]
     constant, linear, quadratic = turned  # in (c_low - r_low): expanded in powers of c_low
     term = quadratic * low
