@@ -15,8 +15,8 @@ from ditto_kernels.ring import Fxp, signed
 from ditto_kernels.root_of_few import ENTRIES, TERMS, Windows, windows
 from ditto_kernels.truncate import convert_cost
 
-# A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860 elements
-# cost otherwise, dealt ahead of inputs. With more rows bytes count for more than rounds, which all rows share.
+# A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860
+# elements cost otherwise. All rows share the rounds, but each has its bytes: with more rows they count more.
 FEW_ROWS = 4
 _WIDE = 64
 _ROOM = _WIDE - 3  # bits of sums and products, without sign and bias

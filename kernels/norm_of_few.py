@@ -169,8 +169,8 @@ def normalise(
 
     Range: that of the kernel. Error, cost: `few_error`, `few_cost` in `few_rows`. Rounds: open x, windows,
     values, root, reshare: 5; one more into ring 64, two more for gamma or beta in a smaller ring. Security:
-    whatever A and B open is under a fresh mask that fills its container; what is dealt depends on masks alone,
-    with ordinary shares too. Source: own, with one-time truth tables (TinyTable, ePrint 2016/695).
+    whatever A and B open is under a fresh mask that fills its container; what is dealt depends on masks
+    alone, with ordinary shares too. Source: own, with one-time truth tables (TinyTable, ePrint 2016/695).
     """
     fxp = Fxp(64, how.product_bits)
     shift = how.shift(beta.fxp) if isinstance(beta, Rss) else fxp
