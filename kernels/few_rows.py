@@ -12,7 +12,7 @@ from ditto_kernels.lifted import Lift
 from ditto_kernels.multiply import finish_additive_cost
 from ditto_kernels.party import Deal
 from ditto_kernels.ring import Fxp, signed
-from ditto_kernels.root_of_few import ENTRIES, TERMS, Windows, windows
+from ditto_kernels.root_of_few import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
 from ditto_kernels.truncate import convert_cost
 
 # A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860
@@ -20,7 +20,6 @@ from ditto_kernels.truncate import convert_cost
 FEW_ROWS = 4
 _WIDE = 64
 _ROOM = _WIDE - 3  # bits of sums and products, without sign and bias
-_SQUARES_BITS = 63  # of sums of squares, which are never negative
 _TOP_BITS = 9  # the result stays below 2^9
 _ROOT_BITS = 16  # of the root where it is smallest
 _WEIGHT_BITS = 14  # of public weights
@@ -119,7 +118,7 @@ def few(
         return None
     factor = length if centred else 1
     squares = math.log2(factor * length * (hi + eps)) + 2 * x.fraction_bits
-    spared = max(0, math.ceil((squares - _SQUARES_BITS) / 2))
+    spared = max(0, math.ceil((squares - NUMBER_BITS) / 2))
     lift, fraction = Lift(x.ring_bits, spared), x.fraction_bits - spared
     bits = _WEIGHT_BITS if weight is None else min(weight.fraction_bits, _MOST_WEIGHT_BITS)
     natural = fraction + _digits(factor) + bits

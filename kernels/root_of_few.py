@@ -24,6 +24,7 @@ _INDEX_BITS = 8
 ENTRIES = 1 << _INDEX_BITS
 _LEAST = 15  # index from which a window serves: below 16, so that the lower one still serves there
 _LOW_BITS = 12  # of v below the index: half a unit of v is then 1e-5 of it
+NUMBER_BITS = 63.98  # of v, which is never negative: all of the ring that the last window may cover
 _MOST_WINDOWS = 8  # their bits fit a byte
 TERMS = 3  # of a polynomial
 
@@ -76,13 +77,15 @@ def windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows | Non
     least, most = lo * scale, hi * scale
     low = min(_LOW_BITS, math.floor(math.log2(least / _LEAST)))
     shift = 0 if low < _LOW_BITS else math.floor(math.log2(least / _LEAST)) - low
-    if low < 0 or most >= 2.0 ** (_WIDE - 1):
+    if low < 0 or most > 2.0**NUMBER_BITS:
         return None
     top = math.log2(most / ((ENTRIES - 2) * 2.0 ** (low + shift)))
     count = 1 + max(0, math.ceil(top / _OCTAVES))
+    # Shares that are shifted have no bits beyond the ring: the last window must end there.
+    shift = min(shift, _WIDE - _INDEX_BITS - low - _OCTAVES * (count - 1))
     unit = 2.0 ** (low + shift) / scale
     value_bits = root_bits + 2 * low + 1  # the quadratic coefficient rounds to half an ulp of the result
-    if count > _MOST_WINDOWS or value_bits - 0.5 * math.log2(unit) > _WIDE - 3:
+    if count > _MOST_WINDOWS or shift < 0 or value_bits - 0.5 * math.log2(unit) > _WIDE - 3:
         return None
     fitted = _fit_error() + 0.5 / (_LEAST - 1) * 2.0**-low
     rounded = 2.0 ** (-root_bits - 1) * math.sqrt(hi)
