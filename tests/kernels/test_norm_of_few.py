@@ -83,7 +83,7 @@ RANGES = [
     (96.0**2 * 4.0**8, 2.0**-6, 2.0**3, 18),  # few bits below the index
     (64.0 * 4.0**18, 0.9, 1.1, 16),  # one window
     (1.0, 2.0**5, 2.0**30, 31),
-    (2.0**55.9, *VARIANCE, 20),  # up to the end of the ring
+    (2.0**55.9, 2.0**-10.5, 2.0**8, 20),  # up to the end of the ring
 ]
 
 
