@@ -128,9 +128,8 @@ def window_shares(how: Windows, share: Array, leader: bool) -> Array:
 
 def _split(how: Windows, value: Array) -> tuple[Array, Array]:
     """(index, bits below it) of an opening or of a mask."""
-    return value >> np.int32(how.low) & np.int32(ENTRIES - 1), (value & np.int32((1 << how.low) - 1)).astype(
-        np.int64
-    )
+    low = (value & np.int32((1 << how.low) - 1)).astype(np.int64)
+    return value >> np.int32(how.low) & np.int32(ENTRIES - 1), low
 
 
 def deal_tables(how: Windows, mask: Array) -> tuple[Array, Array]:
@@ -139,7 +138,7 @@ def deal_tables(how: Windows, mask: Array) -> tuple[Array, Array]:
     start, place = ENTRIES - turn, np.arange(how.count)
     polynomials, bits = how.tables
     turned, low = polynomials[:, place, start], low[..., None]
-    constant, linear, quadratic = turned  # in (c_low - r_low): expanded in powers of c_low
+    constant, linear, quadratic = turned  # in c_low - r_low; expanded, in place, in powers of c_low
     term = quadratic * low
     linear -= term
     constant -= linear * low
