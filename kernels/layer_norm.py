@@ -88,17 +88,21 @@ def plan(
     least = max(fxp.fraction_bits, inner.fraction_bits if inner is not None else 0)
     root = root_bits + max(0, math.ceil(math.log2(hi) / 2))
     free, total = _WIDE - out.ring_bits + out.fraction_bits, _WIDE - 3 - _TOP_BITS
+    squared = (_WIDE - 2 - math.ceil(math.log2(hi * length))) // 2  # bits whose squares the ring can sum
     for budget, landing in ((min(free, total), out), (total, Fxp(_WIDE, out.fraction_bits))):
         if landing is out and out.ring_bits == _WIDE:
             continue
         for most, spare in weights:
             weight = most if gamma is None else min(gamma.fraction_bits, most)
-            bits = min(budget - root - weight, least + 4)
+            bits = min(budget - root - weight, least + 4, squared)
             dropped = bits + weight + root - landing.fraction_bits
             if bits >= least + spare and finish_kind(_WIDE, dropped, landing):
                 how = _complete(shape, bits, weight, root, landing, eps, lo, hi, length)
                 return replace(how, few=few(shape, fxp, gamma, out, variance, eps, least, centred))
-    raise ValueError(f"normalisation from {fxp} to {out}: too many fraction bits for a ring of {_WIDE} bits")
+    raise ValueError(
+        f"normalisation from {fxp} to {out}, {length} elements a row of a variance up to {hi:g}: "
+        f"too many fraction bits for a ring of {_WIDE} bits"
+    )
 
 
 def _complete(
