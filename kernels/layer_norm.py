@@ -1,18 +1,23 @@
-"""Layer normalisation: centred in ring 64, one inverse root a row, gamma and beta inside the last product."""
+"""Layer normalisation: centred in ring 64, one inverse root a row, gamma and beta inside the last product.
+
+Few rows take the fewest rounds instead (`norm_of_few`).
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ditto_kernels.cost import Cost, elements
+from ditto_kernels.few_rows import Few, few, few_cost, few_error
 from ditto_kernels.inverse import Table, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish, finish_cost, finish_kind, local_product, multiply
+from ditto_kernels.norm_of_few import normalise
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
@@ -39,6 +44,7 @@ class Plan:
     inverse: Table
     root: Fxp  # reciprocal standard deviation
     landing: Fxp
+    few: Few | None = None  # how few rows are normalised
 
     @property
     def length(self) -> int:
@@ -67,11 +73,12 @@ def plan(
     variance: tuple[float, float] = VARIANCE,
     root_bits: int = _ROOT_BITS,
     weights: tuple[tuple[int, int], ...] = ((14, 2), (12, 0), (11, 0)),  # the mean matters more
+    centred: bool = True,
 ) -> Plan:
     """Choose formats so that no product passes its ring for the declared variances. ValueError if none do.
 
     root_bits: of the inverse root where it is smallest. weights: fraction bits of gamma, and what the centred
-    values must have beyond those of x, as many as fit.
+    values must have beyond those of x, as many as fit. centred: whether the mean is taken.
     """
     if dim % len(shape) != len(shape) - 1:
         raise ValueError(f"normalisation works over the last dimension, not over dimension {dim}")
@@ -81,16 +88,21 @@ def plan(
     least = max(fxp.fraction_bits, inner.fraction_bits if inner is not None else 0)
     root = root_bits + max(0, math.ceil(math.log2(hi) / 2))
     free, total = _WIDE - out.ring_bits + out.fraction_bits, _WIDE - 3 - _TOP_BITS
+    squared = (_WIDE - 2 - math.ceil(math.log2(hi * length))) // 2  # bits whose squares the ring can sum
     for budget, landing in ((min(free, total), out), (total, Fxp(_WIDE, out.fraction_bits))):
         if landing is out and out.ring_bits == _WIDE:
             continue
         for most, spare in weights:
             weight = most if gamma is None else min(gamma.fraction_bits, most)
-            centred = min(budget - root - weight, least + 4)
-            dropped = centred + weight + root - landing.fraction_bits
-            if centred >= least + spare and finish_kind(_WIDE, dropped, landing):
-                return _complete(shape, centred, weight, root, landing, eps, lo, hi, length)
-    raise ValueError(f"normalisation from {fxp} to {out}: too many fraction bits for a ring of {_WIDE} bits")
+            bits = min(budget - root - weight, least + 4, squared)
+            dropped = bits + weight + root - landing.fraction_bits
+            if bits >= least + spare and finish_kind(_WIDE, dropped, landing):
+                how = _complete(shape, bits, weight, root, landing, eps, lo, hi, length)
+                return replace(how, few=few(shape, fxp, gamma, out, variance, eps, least, centred))
+    raise ValueError(
+        f"normalisation from {fxp} to {out}, {length} elements a row of a variance up to {hi:g}: "
+        f"too many fraction bits for a ring of {_WIDE} bits"
+    )
 
 
 def _complete(
@@ -194,10 +206,13 @@ def _run(
     least fraction bits. Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error:
     relative 2e-4 in 1/sigma, 1.5 ulp of the centred format in the mean, 1.5 ulp of `out`. Security: sums are
     local, every product leaves under a zero share or a full-width mask. Cost at ring 32 in and out: 60 bytes
-    an element, 36 if gamma is public.
+    an element, 36 if gamma is public. Up to `FEW_ROWS` rows are normalised by `norm_of_few`: 5 rounds instead
+    of 14, a smaller error, more bytes.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     how = plan(x.shape, x.fxp, gamma_fxp, out, **attributes)
+    if how.few is not None:
+        return (yield from normalise(party, how.few, x, gamma, beta, out))
     centred, scale, shift = yield from parallel(
         _centre(party.at("centre"), x, how),
         convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else nothing(),
@@ -217,6 +232,8 @@ def _run(
 def _cost(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> Cost:
     assert x.fxp is not None
     how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
+    if how.few is not None:
+        return few_cost(how.few, x.shape, gamma.fxp, beta.fxp, out)
     cost = _centre_cost(x.fxp, how)
     if gamma.fxp is not None:
         cost = cost | convert_cost(gamma.shape, gamma.fxp, how.gamma)
@@ -236,6 +253,8 @@ def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> 
     """For |gamma| <= 4 and |mean| <= 8; rows of the least variance decide."""
     assert x.fxp is not None
     how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
+    if how.few is not None:
+        return few_error(how.few, x.fxp, gamma.fxp, attributes.get("variance", VARIANCE), out)
     mean = 1.5 * how.centred.ulp + 8 * how.length * 2.0 ** -(_MEAN_BITS + 1)
     bound = scaled_error(how, gamma.fxp, attributes.get("variance", VARIANCE), mean)
     return bound + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.cost import Cost, elements
+from ditto_kernels.few_rows import few_cost, few_error
 from ditto_kernels.inverse import plus_constant
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.layer_norm import Plan, nothing, plan, scaled, scaled_cost, scaled_error
 from ditto_kernels.multiply import finish
+from ditto_kernels.norm_of_few import normalise
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
@@ -26,7 +28,9 @@ _WEIGHTS = ((14, 0), (12, 0), (10, 0))  # no mean is taken: x needs no bits beyo
 def _plan(x: Spec | Rss, gamma: Fxp | None, out: Fxp, **attributes: Any) -> Plan:
     assert x.fxp is not None
     attributes.setdefault("variance", MEAN_SQUARE)
-    return plan(x.shape, x.fxp, gamma, out, root_bits=_ROOT_BITS, weights=_WEIGHTS, **attributes)
+    return plan(
+        x.shape, x.fxp, gamma, out, root_bits=_ROOT_BITS, weights=_WEIGHTS, centred=False, **attributes
+    )
 
 
 def _widen(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
@@ -43,9 +47,12 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
     least fraction bits. Range: |x| < 2^(k-2) ulp, |result| < 2^9 and within `out`. Error: relative 4e-4 in
     the root where it is smallest, half an ulp of x, half an ulp of gamma's format (10 to 14 bits), 1.5 ulp of
     `out`. Security: as layer_norm. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public.
+    Up to `FEW_ROWS` rows are normalised by `norm_of_few`, as layer norms are.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     how = _plan(x, gamma_fxp, out, **attributes)
+    if how.few is not None:
+        return (yield from normalise(party, how.few, x, gamma, None, out))
     wide, scale = yield from parallel(
         _widen(party.at("widen"), x, how),
         convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else nothing(),
@@ -58,6 +65,8 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
 def _cost(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> Cost:
     how = _plan(x, gamma.fxp, out, **attributes)
     assert x.fxp is not None
+    if how.few is not None:
+        return few_cost(how.few, x.shape, gamma.fxp, None, out)
     narrow = x.fxp.ring_bits < _WIDE
     cost = upcast_cost(elements(how.shape), x.fxp.ring_bits, _WIDE) if narrow else Cost()
     if gamma.fxp is not None:
@@ -73,6 +82,9 @@ def _reference(x: Array, gamma: Array, *, eps: float = 1e-12, **_: Any) -> Array
 def _error(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> float:
     """For |gamma| <= 4; rows of the least mean square decide."""
     how = _plan(x, gamma.fxp, out, **attributes)
+    if how.few is not None:
+        assert x.fxp is not None
+        return few_error(how.few, x.fxp, gamma.fxp, attributes.get("variance", MEAN_SQUARE), out)
     bound = scaled_error(how, gamma.fxp, attributes.get("variance", MEAN_SQUARE), 0.0)
     return bound + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)
 

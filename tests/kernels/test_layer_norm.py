@@ -71,6 +71,13 @@ def test_only_the_last_dimension():
         LAYER_NORM.cost(Spec((4, 5), fxp), weight, weight, out=fxp, dim=0)
 
 
+def test_squares_that_pass_the_ring_are_refused():
+    fxp, weight = Fxp(32, 14), Spec((2048,), Fxp(64, 10))
+    assert RMS_NORM.cost(Spec((5, 2048), fxp), weight, out=Fxp(32, 11), variance=(1.0, 2.0**20)).rounds
+    with pytest.raises(ValueError, match=r"2048 elements a row .* too many fraction bits"):
+        RMS_NORM.cost(Spec((5, 2048), fxp), weight, out=Fxp(32, 11), variance=(1.0, 2.0**25))
+
+
 RMS_CASES = [
     ("fxp32.14", "fxp32.14", "fxp32.11", (2, 5, 96), {}),
     ("fxp32.14", None, "fxp32.11", (5, 384), {"eps": 1e-6}),

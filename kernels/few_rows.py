@@ -1,0 +1,167 @@
+"""Normalisation of few rows (`norm_of_few`): public decisions, cost, and how far off the result may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ditto_kernels.cost import Cost, dealt, elements, exchanged
+from ditto_kernels.lifted import Lift
+from ditto_kernels.multiply import finish_additive_cost
+from ditto_kernels.party import Deal
+from ditto_kernels.ring import Fxp, signed
+from ditto_kernels.root_of_few import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
+from ditto_kernels.truncate import convert_cost
+
+# A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860
+# elements cost otherwise. All rows share the rounds, but each has its bytes: with more rows they count more.
+FEW_ROWS = 4
+_WIDE = 64
+_ROOM = _WIDE - 3  # bits of sums and products, without sign and bias
+_TOP_BITS = 9  # the result stays below 2^9
+_ROOT_BITS = 16  # of the root where it is smallest
+_WEIGHT_BITS = 14  # of public weights
+_MOST_WEIGHT_BITS = 18  # of shared ones
+_GAMMA_LIMIT = 4.0  # of the error bound
+
+
+@dataclass(frozen=True)
+class Few:
+    """The public decisions. Rows are centred times `factor`, their length; 1 where no mean is taken."""
+
+    rows: int
+    length: int
+    factor: int
+    x: Lift
+    weight: Fxp
+    shared: bool  # whether the weights are
+    eps: int  # on the grid of the sums of squares
+    windows: Windows
+    weighted: Lift
+    product_bits: int  # fraction bits of the last product
+
+    @property
+    def centres(self) -> bool:
+        return self.factor > 1
+
+    @property
+    def shrunk(self) -> float:
+        """What centred values are multiplied by: `factor` and a power of two."""
+        return self.factor / 2.0 ** _digits(self.factor)
+
+    @cached_property
+    def rounds(self) -> tuple[tuple[Deal, ...], ...]:
+        """What A and B open in each round, as the masks they draw."""
+        vectors, count, wide = (self.rows, self.length), self.windows.count, signed(_WIDE)
+        weight = (Deal("weight", (self.length,), wide),) if self.shared else ()
+        total = (Deal("total", (self.rows, 1), wide),) if self.shared and self.centres else ()
+        values = Deal("values", (self.rows, count), wide), Deal("pattern", (self.rows,), signed(8))
+        return (
+            (Deal("x", vectors, signed(self.x.ring)),),
+            (*weight, *total, Deal("index", (self.rows, count), signed(32))),
+            (Deal("weighted", vectors, wide), *values),
+            (Deal("root", (self.rows, 1), wide),),
+        )
+
+    @cached_property
+    def masks(self) -> tuple[Deal, ...]:
+        """All masks, in the order in which one stream gives them: the widest first, to keep them aligned."""
+        masks = [mask for opened in self.rounds for mask in opened]
+        return tuple(sorted(masks, key=lambda mask: -mask.dtype.itemsize))
+
+    @cached_property
+    def dealt(self) -> tuple[Deal, ...]:
+        """What is dealt, before anything is opened."""
+        rows, vectors, count, wide = self.rows, (self.rows, self.length), self.windows.count, signed(_WIDE)
+        items = [
+            Deal("squares", (rows, 1), wide),
+            Deal("product", vectors, wide),
+            Deal("polynomials", (TERMS, rows, count, ENTRIES), wide),
+            Deal("choice", (rows, self.windows.patterns, 2 * count + 1), wide),
+            Deal("bits", (rows, count - 1, ENTRIES), signed(8)),
+        ]
+        if self.shared:
+            items.append(Deal("weighted", vectors, wide))
+        if self.x.wraps:
+            items.append(Deal("x_wraps", (3 + self.shared, *vectors), self.x.container))
+        if self.weighted.wraps:
+            items.append(Deal("wraps", (3, *vectors), self.weighted.container))
+        return tuple(items)
+
+    def shift(self, beta: Fxp) -> Fxp:
+        """The format in which a shared beta is added."""
+        return Fxp(_WIDE, min(beta.fraction_bits, self.product_bits))
+
+
+def _digits(factor: int) -> int:
+    return (factor - 1).bit_length()
+
+
+def few(
+    shape: tuple[int, ...],
+    x: Fxp,
+    weight: Fxp | None,
+    out: Fxp,
+    span: tuple[float, float],
+    eps: float,
+    least: int,
+    centred: bool,
+) -> Few | None:
+    """How to normalise rows whose variances, or mean squares, lie in `span`; None: not this way.
+
+    weight: format of gamma, None if it is public. least: fraction bits of the weighted values at least.
+    """
+    length, rows, (lo, hi) = shape[-1], math.prod(shape[:-1]), span
+    if not 1 <= rows <= FEW_ROWS or length < 2 or x.ring_bits < 32:
+        return None
+    factor = length if centred else 1
+    squares = math.log2(factor * length * (hi + eps)) + 2 * x.fraction_bits
+    spared = max(0, math.ceil((squares - NUMBER_BITS) / 2))
+    lift, fraction = Lift(x.ring_bits, spared), x.fraction_bits - spared
+    bits = _WEIGHT_BITS if weight is None else min(weight.fraction_bits, _MOST_WEIGHT_BITS)
+    natural = fraction + _digits(factor) + bits
+    root = _ROOT_BITS + max(0, math.ceil(math.log2(hi) / 2))
+    free = _WIDE - out.ring_bits + out.fraction_bits if out.ring_bits < _WIDE else _WIDE
+    kept = min(natural, min(free, _ROOM - _TOP_BITS) - root)
+    scale, shrunk = factor * length * 4.0**fraction, (factor / 2.0 ** _digits(factor)) ** 2
+    found = windows(scale / shrunk, lo * shrunk, (hi + eps) * shrunk, root)
+    fits = lift.wraps_at >= _WIDE // 2 and _TOP_BITS + math.log2(hi + eps) / 2 + natural < _ROOM
+    if found is None or not fits or kept < least or kept + root < out.fraction_bits:
+        return None
+    weighted = Lift(_WIDE, natural - kept)
+    steps = round(eps * scale)
+    shared = weight is not None
+    return Few(rows, length, factor, lift, Fxp(_WIDE, bits), shared, steps, found, weighted, kept + root)
+
+
+def size(items: Sequence[Deal]) -> int:
+    """Bytes of all of them."""
+    return sum(math.prod(item.shape) * item.dtype.itemsize for item in items)
+
+
+def few_cost(how: Few, shape: tuple[int, ...], gamma: Fxp | None, beta: Fxp | None, out: Fxp) -> Cost:
+    """Cost of `normalise`."""
+    cost, vector = Cost(), (how.length,)
+    if gamma is not None:
+        cost = convert_cost(vector, gamma, how.weight)
+    if beta is not None:
+        cost = cost | convert_cost(vector, beta, how.shift(beta))
+    cost = cost + dealt(size(how.dealt), 8)
+    for opened in how.rounds:
+        cost = cost + exchanged(size(opened), 8)
+    return cost + finish_additive_cost(elements(shape), _WIDE, how.product_bits - out.fraction_bits, out)
+
+
+def few_error(how: Few, x: Fxp, gamma: Fxp | None, span: tuple[float, float], out: Fxp) -> float:
+    """Error bound of `normalise` for |gamma| <= 4; rows of the least variance decide."""
+    (lo, hi), largest = span, math.sqrt(how.length)
+    grid = 1.5 * x.ulp * 2.0**how.x.dropped if how.x.dropped else 0.0
+    relative = how.windows.error + 1.5 * 2.0**-how.windows.root_bits * math.sqrt(hi) + grid / math.sqrt(lo)
+    kept = how.product_bits - how.windows.root_bits
+    weighted = 1.5 * 2.0**-kept / (how.shrunk * math.sqrt(lo)) if how.weighted.dropped else 0.0
+    exact = gamma is not None and gamma.fraction_bits <= how.weight.fraction_bits
+    weight = 0.0 if exact else how.weight.ulp * (0.5 if gamma is None else 1.5)
+    scaled = 2 * grid / math.sqrt(lo) + largest * relative
+    return _GAMMA_LIMIT * scaled + largest * weight + weighted + 1.5 * out.ulp

@@ -1,0 +1,82 @@
+"""What was opened under a mask, as a value in ring 64 with fewer fraction bits, without a further round.
+
+c = x + bias + r in ring k, 0 <= x + bias < 2^(k-1), r = r_A + r_B. With top = msb(r) and s = [msb(c) = 0],
+which A and B see, c wraps s top times beyond the carry of r_A + r_B. So the integer x >> d is u + m with
+
+    u = (c >> d) - (bias >> d),    m = 2^(k-d) s top - R,    R = (r_A >> d) + (r_B >> d) - 2^(k-d) carry.
+
+u is open, R and top are the dealer's. Products with other openings are local if products of masks with R and
+with top are dealt; `truncate.reshared_wrap` joins the two for a round. Range and error: as of a truncation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ditto_kernels.ring import Array, container_bits, signed, unsigned
+
+_WIDE = 64
+
+
+@dataclass(frozen=True)
+class Lift:
+    """From a ring, with so many bits dropped."""
+
+    ring: int
+    dropped: int = 0
+
+    @property
+    def wraps_at(self) -> int:
+        """The power of two at which it wraps; at 64 wraps do not matter, and none are dealt."""
+        return self.ring - self.dropped
+
+    @property
+    def wraps(self) -> bool:
+        return self.wraps_at < _WIDE
+
+    @property
+    def container(self) -> np.dtype:
+        """What holds a multiple of 2^wraps_at modulo 2^64."""
+        return signed(container_bits(max(1, _WIDE - self.wraps_at)))
+
+    @property
+    def bias(self) -> int:
+        """Added before masking; it centres the rounding."""
+        return (1 << (self.ring - 2)) - ((1 << self.dropped) >> 1)
+
+    def wrapped(self, multiples: Array) -> Array:
+        """Multiples of 2^wraps_at in ring 64."""
+        return np.asarray(multiples).astype(np.int64) << np.int64(self.wraps_at)
+
+
+def _shifted(value: Array, bits: int) -> Array:
+    word = value.view(unsigned(8 * value.dtype.itemsize))
+    return (word >> word.dtype.type(bits) if bits else word).astype(np.int64)
+
+
+def open_part(c: Array, lift: Lift) -> Array:
+    """u, in ring 64."""
+    part = _shifted(c, lift.dropped)
+    part -= np.int64((1 << (lift.ring - 2)) >> lift.dropped)
+    return part
+
+
+def mask_part(mask: Array, lift: Lift, wraps: Array) -> Array:
+    """A's or B's share of m, from its half of r and its share of carry + s top (which may not count)."""
+    part = lift.wrapped(wraps) if lift.wraps else np.zeros(mask.shape, np.int64)
+    part -= _shifted(mask, lift.dropped)
+    return part
+
+
+def dealers_part(first: Array, second: Array, lift: Lift) -> tuple[Array, Array, Array]:
+    """The dealer's (R in ring 64, carry, top), from A's and B's halves of r."""
+    total = first + second
+    carry = (total.view(unsigned(lift.ring)) < first.view(unsigned(lift.ring))).astype(lift.container)
+    top = (total < 0).astype(lift.container)
+    inner = _shifted(first, lift.dropped)
+    inner += _shifted(second, lift.dropped)
+    if lift.wraps:
+        inner -= lift.wrapped(carry)
+    return inner, carry, top

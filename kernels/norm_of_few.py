@@ -1,0 +1,202 @@
+"""Normalisation of few rows in five rounds: all that is not linear comes from openings and dealt products.
+
+A and B open x; sums of squares are then local, as products of masks are dealt. They open the windows of the
+inverse root (`root_of_few`) with the weights and the row's sum, the windows' values with the weighted centred
+elements, and the root. The last product is local again and is reshared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.additive import Additive, from_rss
+from ditto_kernels.few_rows import Few, size
+from ditto_kernels.lifted import Lift, dealers_part, mask_part, open_part
+from ditto_kernels.multiply import finish_additive
+from ditto_kernels.party import Deal, Party, Protocol, Round, deal, parallel
+from ditto_kernels.ring import Array, Fxp, encode
+from ditto_kernels.root_of_few import choose, deal_choice, deal_tables, evaluate, window_shares
+from ditto_kernels.rss import Rss
+from ditto_kernels.truncate import convert
+
+_BYTE = np.dtype(np.uint8)
+
+Tensors = Mapping[str, Array]
+
+
+def _cut(stream: Array, masks: Sequence[Deal]) -> Tensors:
+    """One drawn stream as tensors."""
+    tensors, start = {}, 0
+    for mask in masks:
+        stop = start + math.prod(mask.shape) * mask.dtype.itemsize
+        tensors[mask.name] = stream[start:stop].view(mask.dtype).reshape(mask.shape)
+        start = stop
+    return tensors
+
+
+def _material(how: Few, first: Tensors, second: Tensors) -> list[Array]:
+    """The dealer's values of `Few.dealt`, from A's and B's masks."""
+    inner, carry, top = dealers_part(first["x"], second["x"], how.x)
+    spread = how.factor * inner - inner.sum(axis=-1, keepdims=True) if how.centres else inner
+    values = {"squares": (spread * inner).sum(axis=-1, keepdims=True)}
+    wraps = [carry, top, spread.astype(top.dtype) * top]
+    if how.shared:
+        weight = first["weight"] + second["weight"]
+        moved = how.factor * inner - first["total"] - second["total"] if how.centres else inner
+        values["weighted"] = weight * moved
+        wraps.append(weight.astype(top.dtype) * top)
+    values["x_wraps"] = np.stack(wraps)
+    values["polynomials"], values["bits"] = deal_tables(how.windows, first["index"] + second["index"])
+    pattern = first["pattern"] + second["pattern"]
+    values["choice"] = deal_choice(how.windows, pattern, first["values"], second["values"])
+    root = first["root"] + second["root"]
+    inner, carry, top = dealers_part(first["weighted"], second["weighted"], how.weighted)
+    values["product"] = inner * root
+    values["wraps"] = np.stack([carry, top, root.astype(top.dtype) * top])
+    return [values[item.name] for item in how.dealt]
+
+
+def _deal(party: Party, how: Few) -> Protocol[None]:
+    """The dealer's side: all is dealt at once."""
+
+    def make() -> list[Array]:
+        first, second = party.draw_both("masks", (size(how.masks),), _BYTE)
+        return _material(how, _cut(first, how.masks), _cut(second, how.masks))
+
+    yield from deal(party, how.dealt, make)
+    for _ in how.rounds:
+        yield Round()
+
+
+def _open(party: Party, items: Sequence[Deal], masks: Tensors, shares: Tensors) -> Protocol[Tensors]:
+    """A and B swap masked shares and add them up: one round."""
+    other = party.b if party.role == "A" else party.a
+    mine = {item.name: shares[item.name] + masks[item.name] for item in items}
+    received = yield Round(
+        tuple(party.send(other, f"open {name}", each) for name, each in mine.items()),
+        tuple(party.expect(other, f"open {item.name}", item.shape, item.dtype) for item in items),
+    )
+    return {name: each + theirs for (name, each), theirs in zip(mine.items(), received, strict=True)}
+
+
+@dataclass(frozen=True)
+class _Lifted:
+    """A vector in ring 64 as A or B knows it: `part` is open, `mask` its share of the rest (see `lifted`)."""
+
+    part: Array
+    mask: Array
+    sees: Array  # whether a wrap of the mask counts
+    lift: Lift
+
+    def wrapped(self, products: Array) -> Array:
+        """Shares of dealt products of top bits, where they count."""
+        return self.lift.wrapped(products * self.sees)
+
+
+def _lifted(lift: Lift, c: Array, mask: Array, wraps: Array | None) -> _Lifted:
+    sees = c >= 0
+    both = None if wraps is None else wraps[0] + wraps[1] * sees
+    return _Lifted(open_part(c, lift), mask_part(mask, lift, both), sees, lift)
+
+
+def _compute(party: Party, how: Few, x: Array, weight: Array) -> Protocol[Array]:
+    """A's and B's side, from shares of x and of gamma (or gamma, encoded): shares of the last product."""
+    leader, rounds = party.role == "A", how.rounds
+    bias = 1 if leader else 0
+    masks = _cut(party.draw_with_dealer("masks", (size(how.masks),), _BYTE), how.masks)
+    shares = yield from deal(party, how.dealt, list)
+    given: Tensors = {item.name: share for item, share in zip(how.dealt, shares, strict=True)}
+
+    opened = yield from _open(party, rounds[0], masks, {"x": x + x.dtype.type(bias * how.x.bias)})
+    values = _lifted(how.x, opened["x"], masks["x"], given.get("x_wraps"))
+    share = values.part + values.mask if leader else values.mask
+    total = share.sum(axis=-1, keepdims=True) if how.centres else 0
+    number = _squares(how, values, share, given) + np.int64(bias * how.eps)
+    index = window_shares(how.windows, number, leader)
+
+    opened = yield from _open(party, rounds[1], masks, {"weight": weight, "total": total, "index": index})
+    centred = how.factor * share - total
+    if how.shared:
+        weighted = _weighted(how, values, centred, opened, masks["weight"], given)
+    else:
+        weighted = centred * weight
+    root, pattern = evaluate(how.windows, opened["index"], given["polynomials"], given["bits"])
+    weighted += np.int64(bias * how.weighted.bias)
+    root += np.int64(bias * how.windows.lift.bias)
+
+    opened = yield from _open(
+        party, rounds[2], masks, {"weighted": weighted, "values": root, "pattern": pattern}
+    )
+    values = _lifted(how.weighted, opened["weighted"], masks["weighted"], given.get("wraps"))
+    root = choose(how.windows, opened["pattern"], opened["values"], given["choice"])
+
+    opened = yield from _open(party, rounds[3], masks, {"root": root})
+    scale = opened["root"] - masks["root"] if leader else -masks["root"]
+    product = values.part * scale + values.mask * opened["root"] + given["product"]
+    return product - values.wrapped(given["wraps"][2]) if how.weighted.wraps else product
+
+
+def _squares(how: Few, values: _Lifted, share: Array, given: Tensors) -> Array:
+    """Shares of factor sum(x^2) - sum(x)^2, or of sum(x^2): of x = u + m the dealer deals that of m."""
+    part = values.part
+    spread = how.factor * part - part.sum(axis=-1, keepdims=True) if how.centres else part
+    total = (spread * (share + values.mask)).sum(axis=-1, keepdims=True) + given["squares"]
+    if how.x.wraps:
+        total -= values.wrapped(given["x_wraps"][2]).sum(axis=-1, keepdims=True) << np.int64(1)
+    return total
+
+
+def _weighted(
+    how: Few, values: _Lifted, centred: Array, opened: Tensors, mask: Array, given: Tensors
+) -> Array:
+    """Shares of centred x times gamma, both known by their openings."""
+    part = how.factor * values.part - opened["total"] if how.centres else values.part
+    product = opened["weight"] * centred - mask * part + given["weighted"]
+    if how.x.wraps:
+        product -= how.factor * values.wrapped(given["x_wraps"][3])
+    return product
+
+
+def normalise(
+    party: Party, how: Few, x: Rss, gamma: Rss | Array, beta: Rss | Array | None, out: Fxp
+) -> Protocol[Rss]:
+    """Few rows of x over the root of their squares, centred if `how` says so, times gamma plus beta.
+
+    Range: that of the kernel. Error, cost: `few_error`, `few_cost` in `few_rows`. Rounds: open x, windows,
+    values, root, reshare: 5; one more into ring 64, two more for gamma or beta in a smaller ring. Security:
+    whatever A and B open is under a fresh mask that fills its container; what is dealt depends on masks
+    alone, with ordinary shares too. Source: own, with one-time truth tables (TinyTable, ePrint 2016/695).
+    """
+    fxp = Fxp(64, how.product_bits)
+    shift = how.shift(beta.fxp) if isinstance(beta, Rss) else fxp
+    gamma, beta = yield from parallel(
+        _widened(party.at("gamma"), gamma, how.weight), _widened(party.at("beta"), beta, shift)
+    )
+    product = None
+    if party.role == "D":
+        yield from _deal(party, how)
+    else:
+        weight = _share(party, gamma) if isinstance(gamma, Rss) else encode(gamma, how.weight)
+        rows = _share(party, x).reshape(how.rows, how.length)
+        product = (yield from _compute(party, how, rows, weight)).reshape(x.shape)
+        if isinstance(beta, Rss):
+            product += _share(party, beta) << np.int64(how.product_bits - shift.fraction_bits)
+        elif beta is not None and party.role == "A":
+            product += encode(beta, shift)
+    return (yield from finish_additive(party.at("result"), Additive(product, x.shape, fxp), out))
+
+
+def _share(party: Party, x: Rss) -> Array:
+    """A's or B's share of the 2-of-2 sharing."""
+    share = from_rss(party, x).share
+    assert share is not None
+    return share
+
+
+def _widened(party: Party, value: Rss | Array | None, fxp: Fxp) -> Protocol[Any]:
+    return (yield from convert(party, value, fxp)) if isinstance(value, Rss) else value

@@ -1,0 +1,181 @@
+"""1/sqrt(v) of few numbers with a wide range, by dealt tables: three rounds and no comparison of bits.
+
+The range is cut into windows of four octaves. Window k reads 20 bits of v; the upper eight of them choose a
+polynomial of degree 2 in the others. All windows are opened at once; the dealer deals the polynomials turned
+by the mask, so that A and B look up and evaluate locally. A window that v exceeds reads v modulo 2^20, which
+is garbage, but the highest window whose index reaches `_LEAST` is right, and those below it do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.lifted import Lift, dealers_part, open_part
+from ditto_kernels.ring import Array
+
+_WIDE = 64
+_OCTAVES = 4  # of a window
+_INDEX_BITS = 8
+ENTRIES = 1 << _INDEX_BITS
+_LEAST = 15  # index from which a window serves: below 16, so that the lower one still serves there
+_LOW_BITS = 12  # of v below the index: half a unit of v is then 1e-5 of it
+NUMBER_BITS = 63.98  # of v, which is never negative: all of the ring that the last window may cover
+_MOST_WINDOWS = 8  # their bits fit a byte
+TERMS = 3  # of a polynomial
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The public decisions: window k reads v >> (shift + 4 k)."""
+
+    count: int
+    shift: int
+    low: int  # bits of v below the index
+    unit: float  # what v stands for at index 1 of window 0
+    value_bits: int  # fraction bits of the polynomials' values
+    root_bits: int  # of the result
+    error: float  # relative; 1.5 ulp of the result come on top
+
+    @property
+    def patterns(self) -> int:
+        """Of the windows' bits; the lowest window needs none."""
+        return 1 << (self.count - 1)
+
+    @property
+    def lift(self) -> Lift:
+        """Of the opened values."""
+        return Lift(_WIDE, self.value_bits - self.root_bits)
+
+    @cached_property
+    def tables(self) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        """What the dealer turns: (polynomials, bits), every turn of each window's as a view.
+
+        polynomials: (terms, windows, turns, entries); bits: (windows but the lowest, turns, entries).
+        """
+        heights = self.unit**-0.5 * 2.0 ** (-_OCTAVES / 2 * np.arange(self.count))
+        steps = 2.0 ** (-self.low * np.arange(TERMS)) * 2.0**self.value_bits
+        polynomials = np.rint(_fits()[:, None] * heights[:, None] * steps[:, None, None]).astype(np.int64)
+        polynomials[:, 1:, :_LEAST] = 0  # where those windows do not serve
+        serves = (np.arange(ENTRIES) >= _LEAST).astype(np.int8)
+        bits = serves << np.arange(self.count - 1, dtype=np.int8)[:, None]
+        return _turns(polynomials), _turns(bits)
+
+    @cached_property
+    def shifts(self) -> NDArray[np.uint64]:
+        """How far down each window begins."""
+        return (self.shift + _OCTAVES * np.arange(self.count)).astype(np.uint64)
+
+
+@lru_cache(maxsize=64)
+def windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows | None:
+    """For lo <= v / scale <= hi and roots with `root_bits`; None if ring 64 has no room for them."""
+    least, most = lo * scale, hi * scale
+    low = min(_LOW_BITS, math.floor(math.log2(least / _LEAST)))
+    shift = 0 if low < _LOW_BITS else math.floor(math.log2(least / _LEAST)) - low
+    if low < 0 or most > 2.0**NUMBER_BITS:
+        return None
+    top = math.log2(most / ((ENTRIES - 2) * 2.0 ** (low + shift)))
+    count = 1 + max(0, math.ceil(top / _OCTAVES))
+    # Shares that are shifted have no bits beyond the ring: the last window must end there.
+    shift = min(shift, _WIDE - _INDEX_BITS - low - _OCTAVES * (count - 1))
+    unit = 2.0 ** (low + shift) / scale
+    value_bits = root_bits + 2 * low + 1  # the quadratic coefficient rounds to half an ulp of the result
+    if count > _MOST_WINDOWS or shift < 0 or value_bits - 0.5 * math.log2(unit) > _WIDE - 3:
+        return None
+    fitted = _fit_error() + 0.5 / (_LEAST - 1) * 2.0**-low
+    rounded = 2.0 ** (-root_bits - 1) * math.sqrt(hi)
+    return Windows(count, shift, low, unit, value_bits, root_bits, fitted + rounded)
+
+
+@lru_cache(maxsize=1)
+def _fits() -> NDArray[np.float64]:
+    """Coefficients in steps of the index, (terms, entries), of the quadratics of s^-1/2 about every index j.
+
+    They serve from j - 1 to j + 1, since the index is off by a borrow; below 2 they are constants.
+    """
+    index = np.arange(ENTRIES, dtype=np.float64)[:, None]
+    nodes = np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
+    values = np.maximum(index + nodes, 1.0) ** -0.5
+    fits = np.linalg.solve(np.vander(nodes, TERMS, increasing=True), values.T)
+    fits[0, :2], fits[1:, :2] = 1.0, 0.0
+    return fits
+
+
+@lru_cache(maxsize=1)
+def _fit_error() -> float:
+    """Relative, from the least index on."""
+    steps = np.linspace(-1, 1, 65)
+    index = np.arange(_LEAST, ENTRIES)[:, None]
+    values = np.vander(steps, TERMS, increasing=True) @ _fits()[:, _LEAST:]
+    return float(np.max(np.abs(values.T * np.sqrt(index + steps) - 1)))
+
+
+def _turns(table: Array) -> Array:
+    doubled = np.concatenate([table, table], axis=-1)
+    return np.lib.stride_tricks.sliding_window_view(doubled, ENTRIES, axis=-1)
+
+
+def window_shares(how: Windows, share: Array, leader: bool) -> Array:
+    """From a share (rows, 1) of v in ring 64 to one of every window's number (rows, windows) in ring 32."""
+    part = (share.view(np.uint64) >> how.shifts).astype(np.int32)
+    return part + np.int32(1) if leader else part  # two floors lose one at most: never below zero
+
+
+def _split(how: Windows, value: Array) -> tuple[Array, Array]:
+    """(index, bits below it) of an opening or of a mask."""
+    low = (value & np.int32((1 << how.low) - 1)).astype(np.int64)
+    return value >> np.int32(how.low) & np.int32(ENTRIES - 1), low
+
+
+def deal_tables(how: Windows, mask: Array) -> tuple[Array, Array]:
+    """The dealer's tables, (terms, rows, windows, entries) and (rows, windows - 1, entries), turned by r."""
+    turn, low = _split(how, mask)
+    start, place = ENTRIES - turn, np.arange(how.count)
+    polynomials, bits = how.tables
+    turned, low = polynomials[:, place, start], low[..., None]
+    constant, linear, quadratic = turned  # in c_low - r_low; expanded, in place, in powers of c_low
+    term = quadratic * low
+    linear -= term
+    constant -= linear * low
+    linear -= term
+    return turned, bits[place[:-1], start[:, 1:]]
+
+
+def evaluate(how: Windows, opened: Array, polynomials: Array, bits: Array) -> tuple[Array, Array]:
+    """Shares of every window's value (rows, windows) in ring 64, and of the windows' bits (rows,)."""
+    index, low = _split(how, opened)
+    row, place = np.arange(len(opened))[:, None], np.arange(how.count)
+    constant, linear, quadratic = polynomials[:, row, place, index]
+    pattern = bits[row, place[:-1], index[:, 1:]].sum(axis=-1, dtype=np.int8)
+    return constant + low * (linear + low * quadratic), pattern
+
+
+@lru_cache(maxsize=8)
+def _highest(count: int) -> NDArray[np.int64]:
+    """By pattern of bits: the highest window that serves, one-hot."""
+    return np.eye(count, dtype=np.int64)[[pattern.bit_length() for pattern in range(1 << (count - 1))]]
+
+
+def deal_choice(how: Windows, pattern: Array, first: Array, second: Array) -> Array:
+    """The dealer's (rows, patterns, 2 windows + 1), by opened pattern, from the masks of pattern and values.
+
+    A row has the chosen window one-hot, the same times the top bit of the value's mask, and that mask.
+    """
+    inner, _, top = dealers_part(first, second, how.lift)
+    places = np.arange(how.patterns) - pattern[:, None].astype(np.int64)
+    chosen = _highest(how.count)[places & (how.patterns - 1)]
+    mask = (chosen * inner[:, None]).sum(axis=-1, keepdims=True)
+    return np.concatenate([chosen, chosen * top[:, None].astype(np.int64), mask], axis=-1)
+
+
+def choose(how: Windows, pattern: Array, values: Array, choice: Array) -> Array:
+    """A share (rows, 1) of the root in ring 64 from the openings of pattern and values."""
+    row = choice[np.arange(len(choice)), pattern.astype(np.int64) & (how.patterns - 1)]
+    chosen, wrapped = row[:, : how.count], row[:, how.count : -1]
+    root = (chosen * open_part(values, how.lift)).sum(axis=-1, keepdims=True) - row[:, -1:]
+    return root + how.lift.wrapped((wrapped * (values >= 0)).sum(axis=-1, keepdims=True))
