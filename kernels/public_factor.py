@@ -69,11 +69,13 @@ def times(x: Array, by: Factor) -> NDArray[Any]:
         return np.asarray(product).astype(x.dtype, copy=False)
     summed, batch = (group[1 if by.left else 0] for group in by.dims)
     rest = as_batches(x, summed, batch, last=not by.left)
-    total: NDArray[np.int64] = np.zeros((), np.int64)
-    for place in range(by.limbs - 1):
+    parts = []
+    for _ in range(by.limbs - 1):
         limb, rest = _split(rest, by.limb_bits)
-        total = total + (_product(limb, by) << np.int64(place * by.limb_bits))
-    total = total + (_product(rest, by) << np.int64((by.limbs - 1) * by.limb_bits))
+        parts.append(_product(limb, by))
+    total = _product(rest, by)
+    for part in reversed(parts):
+        total = (total << np.int64(by.limb_bits)) + part
     shape = result_shape(by.shape, x.shape, by.dims) if by.left else result_shape(x.shape, by.shape, by.dims)
     return total.astype(x.dtype, copy=False).reshape(shape)
 
