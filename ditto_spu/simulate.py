@@ -36,6 +36,7 @@ from ditto_spu.precompute import (
     precompute,
     random_bytes,
 )
+from ditto_spu.processors import shared_processors
 from ditto_spu.report import ZERO, CostReport, CostRow, Triple
 from ditto_spu.spu_backend import create_links
 from ditto_spu.spu_steps import SpuLog, SpuSteps, compile_steps
@@ -119,6 +120,7 @@ def simulate(
         with_material: dict[str, Any] = (
             {} if material is None else {"keys": material.keys, "dealt": material.dealt}
         )
+        stack.enter_context(shared_processors())
         started = time.perf_counter()
         if programs:  # SPU's runtimes wait for each other, each in a thread of its own
             results, _ = run_three(

@@ -7,7 +7,8 @@ from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.gelu import GELU_KERNEL
 from ditto_kernels.kernel import Kernel
 from ditto_kernels.layer_norm import LAYER_NORM
-from ditto_kernels.linear import MATMUL, MATMUL_PUBLIC
+from ditto_kernels.linear import MATMUL
+from ditto_kernels.linear_public import MATMUL_ADAPTED, MATMUL_PUBLIC
 from ditto_kernels.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.multiply import MULTIPLY
 from ditto_kernels.reciprocal import DIVIDE, RECIPROCAL, RSQRT
@@ -25,6 +26,7 @@ KERNELS: dict[str, Kernel] = {
     "gelu": GELU_KERNEL,
     "layer_norm": LAYER_NORM,
     "matmul": MATMUL,
+    "matmul_adapted": MATMUL_ADAPTED,
     "matmul_public": MATMUL_PUBLIC,
     "maximum": MAXIMUM,
     "multiply": MULTIPLY,

@@ -11,21 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.additive import Additive, from_rss
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import (
     finish,
-    finish_additive,
-    finish_additive_cost,
     finish_cost,
     how_to_finish,
     symmetric,
 )
 from ditto_kernels.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp, encode
-from ditto_kernels.rss import Known, Rss
-from ditto_kernels.truncate import convert, convert_cost
+from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.rss import Rss
 
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
@@ -93,12 +89,7 @@ def _prepared(w: Rss, role: str, double: bool) -> tuple[Array, ...]:
     return right
 
 
-@partial(jax.jit, static_argnames="dims")
-def _int_dot(x: Array, w: Array, dims: Dimensions) -> Array:
-    return jax.lax.dot_general(x.astype(jnp.int32), w.astype(jnp.int32), dims).astype(x.dtype)
-
-
-def _as_batches(
+def as_batches(
     value: NDArray[Any], summed: tuple[int, ...], batch: tuple[int, ...], last: bool
 ) -> NDArray[Any]:
     """(batch, free, summed) or, for the right operand, (batch, summed, free)."""
@@ -122,8 +113,8 @@ def _limbs(value: NDArray[np.int64]) -> list[NDArray[np.float64]]:
 def dot64(x: Array, w: Array, dims: Dimensions) -> NDArray[np.int64]:
     """dot_general in Z_2^64 by six float64 products of limbs."""
     (x_sum, w_sum), (x_batch, w_batch) = dims
-    left = _as_batches(np.asarray(x), x_sum, x_batch, last=True)
-    right = _as_batches(np.asarray(w), w_sum, w_batch, last=False)
+    left = as_batches(np.asarray(x), x_sum, x_batch, last=True)
+    right = as_batches(np.asarray(w), w_sum, w_batch, last=False)
     total = np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.int64)
     for start in range(0, left.shape[2], MAX_CONTRACTION):
         stop = start + MAX_CONTRACTION
@@ -162,7 +153,7 @@ def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) ->
     left = _left(np.asarray(x.mine), np.asarray(x.next), role, double)
     right = _right(np.asarray(w.mine), np.asarray(w.next), role, double)
     products = [
-        np.matmul(_as_batches(a, x_sum, x_batch, last=True), _as_batches(b, w_sum, w_batch, last=False))
+        np.matmul(as_batches(a, x_sum, x_batch, last=True), as_batches(b, w_sum, w_batch, last=False))
         for a, b in zip(left, right, strict=True)
     ]
     total = products[0] if len(products) == 1 else products[0] + products[1]
@@ -204,59 +195,7 @@ def matmul(
     return (yield from finish(party, z, fraction_bits + double, out, values))
 
 
-def matmul_public(
-    party: Party,
-    x: Rss,
-    w: Array | Known,
-    out: Fxp,
-    dims: Dimensions,
-    weight_fraction_bits: int,
-    public_left: bool = False,
-    range: float | None = None,
-) -> Protocol[Rss]:
-    """dot_general of a shared and a public real tensor, truncated to `out`.
-
-    A and B multiply their 2-of-2 sharing of x, one product of matrices each; the dealer multiplies nothing.
-    `range`: declared |result|, which may make it cheaper. Range, error, cost: `multiply.finish_additive`,
-    and the rounding of the public tensor. Security: nothing is sent before the product is masked.
-    """
-    additive, fxp = from_rss(party, x), Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + weight_fraction_bits)
-    shape = result_shape(w.shape, x.shape, dims) if public_left else result_shape(x.shape, w.shape, dims)
-    share = additive.share
-    if share is not None and party.phase == "ahead" and not party.masked:
-        share = np.zeros(shape, x.fxp.dtype)  # what is dealt does not depend on the product
-    elif share is not None:
-        public = _encoded(w, Fxp(x.fxp.ring_bits, weight_fraction_bits))
-        local = _int_dot if x.fxp.ring_bits <= 32 else dot64
-        share = np.asarray(
-            local(public, share, dims=dims) if public_left else local(share, public, dims=dims)
-        )
-    landing = _landing(fxp, out)
-    result = yield from finish_additive(party, Additive(share, shape, fxp), landing, symmetric(range))
-    return (yield from convert(party.at("out"), result, out))
-
-
-def _landing(product: Fxp, out: Fxp) -> Fxp:
-    """Where the product is finished: `out`, or what comes nearest in the ring of the product."""
-    if out.ring_bits <= product.ring_bits and out.fraction_bits <= product.fraction_bits:
-        dropped = product.fraction_bits - out.fraction_bits
-        if out.ring_bits == product.ring_bits or out.ring_bits <= product.ring_bits - dropped:
-            return out
-    return Fxp(product.ring_bits, min(out.fraction_bits, product.fraction_bits))
-
-
-def _encoded(w: Array | Known, fxp: Fxp) -> Array:
-    """A public operand as ring elements, kept if it serves many calls."""
-    if not isinstance(w, Known):
-        return encode(w, fxp)
-    if fxp not in w.prepared:
-        elements_ = encode(w.value, fxp)
-        w.prepared[fxp] = jnp.asarray(elements_) if fxp.ring_bits <= 32 else elements_
-    kept: Array = w.prepared[fxp]
-    return kept
-
-
-def _matmul_reference(x: Array, w: Array, dims: Dimensions, **_: Any) -> NDArray[Any]:
+def matmul_reference(x: Array, w: Array, dims: Dimensions, **_: Any) -> NDArray[Any]:
     return np.asarray(jax.lax.dot_general(np.asarray(x, np.float64), np.asarray(w, np.float64), dims))
 
 
@@ -269,44 +208,10 @@ def _matmul_cost(x: Spec, w: Spec, out: Fxp, dims: Dimensions, range: float | No
     return finish_cost(count, ring, bits - out.fraction_bits, out, values)
 
 
-def _matmul_public_cost(
-    x: Spec,
-    w: Spec,
-    out: Fxp,
-    dims: Dimensions,
-    weight_fraction_bits: int,
-    public_left: bool = False,
-    range: float | None = None,
-) -> Cost:
-    assert x.fxp is not None
-    shape = result_shape(w.shape, x.shape, dims) if public_left else result_shape(x.shape, w.shape, dims)
-    product = Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + weight_fraction_bits)
-    landing, count = _landing(product, out), elements(shape)
-    dropped = product.fraction_bits - landing.fraction_bits
-    finished = finish_additive_cost(count, product.ring_bits, dropped, landing, symmetric(range))
-    return finished + convert_cost(shape, landing, out)
-
-
 def _product_error(x: Spec, w: Spec, out: Fxp, **_: Any) -> float:
     return 1.5 * out.ulp
 
 
-def _public_error(x: Spec, w: Spec, out: Fxp, **attributes: Any) -> float:
-    """On top comes the rounding of the public operand: half an ulp of it a term, for |x| <= 1."""
-    dims = attributes["dims"]
-    terms = contraction(w.shape if attributes.get("public_left") else x.shape, dims)
-    return 1.5 * out.ulp + terms * 2.0 ** -(attributes["weight_fraction_bits"] + 1)
-
-
 MATMUL = Kernel(
-    "matmul", matmul, _matmul_reference, _matmul_cost, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1"
-)
-MATMUL_PUBLIC = Kernel(
-    "matmul_public",
-    matmul_public,
-    _matmul_reference,
-    _matmul_public_cost,
-    _public_error,
-    "ABY3 (2018), 5.1",
-    keeps_public=True,
+    "matmul", matmul, matmul_reference, _matmul_cost, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1"
 )

@@ -21,6 +21,7 @@ from ditto_spu.cluster.config import init_cluster, load_cluster
 from ditto_spu.errors import PartyError
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.network.process import HOSTS, emulated, free_addresses
+from ditto_spu.processors import shared_processors
 
 _START = 60.0  # seconds until a party's process listens
 # Nobody is waited for in vain here, but a slow network takes its time.
@@ -125,7 +126,8 @@ def _main(rank: int, file: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-    party(rank, file, grace=1.0)
+    with shared_processors():
+        party(rank, file, grace=1.0)
 
 
 if __name__ == "__main__":

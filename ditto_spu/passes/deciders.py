@@ -47,6 +47,8 @@ def decide(state: State, op: ir.Op) -> None:
         _decide_local(state, op, secrets, default)
     elif kind == "scale":
         _decide_scale(state, op, secrets[0], default)
+    elif op_name(op) == "ditto.adapted":
+        _decide_adapted(state, op, choice, default)
     elif kind in ("matmul", "multiply"):
         _decide_product(state, op, kind, choice, default)
     else:
@@ -190,15 +192,35 @@ def _decide_product(state: State, op: ir.Op, kind: str, choice: Choice, default:
     bits = [formats[v].fraction_bits if v in formats else weight.format.fraction_bits for v in (left, right)]
     if len(formats) == 1 and left != right:
         ir.set_string(op, "ditto.factor", str(Fxp(ring, weight.format.fraction_bits)))
-    natural = Fxp(ring, sum(bits))
-    target = (
-        default
-        if default.ring_bits <= ring - (natural.fraction_bits - default.fraction_bits)
-        else Fxp(ring, default.fraction_bits)
-    )
     more = kind == "matmul" and len(formats) == 2  # products of matrices come doubled, for less
-    target = Fxp(target.ring_bits, min(target.fraction_bits, natural.fraction_bits + more))
     record_operands(op, formats)
+    _record_product(state, op, Fxp(ring, sum(bits)), default, sum(bits) + more)
+
+
+def _decide_adapted(state: State, op: ir.Op, choice: Choice, default: Fxp) -> None:
+    """x w + t b, of which w is public, in one ring: b gets the bits that let t b meet x w."""
+    x, _, t, b = op.operands
+    weight = state.choose("weight", ir.path_of(op)).format
+    asked = choice.operand or state.config.default_format
+    known = current_format(state, x, asked)
+    formats = {x: choice.operand or known, t: current_format(state, t, asked)}
+    bits = formats[x].fraction_bits + weight.fraction_bits
+    ring = max([32, default.ring_bits, *(each.ring_bits for each in formats.values())])
+    fitting = Fxp(ring, min(max(2, bits - formats[t].fraction_bits), ring // 2))
+    formats[b] = current_format(state, b, fitting)
+    ring = max(ring, formats[b].ring_bits)
+    formats = {each: Fxp(ring, fxp.fraction_bits) for each, fxp in formats.items()}
+    ir.set_string(op, "ditto.factor", str(Fxp(ring, weight.fraction_bits)))
+    bits = max(bits, formats[t].fraction_bits + formats[b].fraction_bits)
+    record_operands(op, formats)
+    _record_product(state, op, Fxp(ring, bits), default, bits)
+
+
+def _record_product(state: State, op: ir.Op, natural: Fxp, default: Fxp, most: int) -> None:
+    """The result in `default`, or the nearest that a product can be truncated to; `most`: fraction bits."""
+    ring, dropped = natural.ring_bits, natural.fraction_bits - default.fraction_bits
+    target = default if default.ring_bits <= ring - dropped else Fxp(ring, default.fraction_bits)
+    target = Fxp(target.ring_bits, min(target.fraction_bits, most))
     state.formats[op.results[0]] = target
     record(op, target, natural)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ditto_spu import ir
 from ditto_spu.frontend import Argument
 from ditto_spu.owners import PUBLIC, SHARED
+from ditto_spu.passes.adapters import multiply_apart
 from ditto_spu.passes.factors import is_binary
 from ditto_spu.passes.folding import fold_norms
 from ditto_spu.passes.lookups import own_lookups
@@ -24,17 +25,18 @@ Origins = Mapping[ir.Value, frozenset[int]]
 
 
 def hoist(module: ir.Module, arguments: Sequence[Argument]) -> Program:
-    """The parties' part of a fused module, and the owners'. Without owners the module stays as it is.
+    """The parties' part of a fused module, and the owners'. Without owners all of it is the parties'.
 
     Nothing is revealed: a preparation reads arrays of its owner and public ones alone, and its results are
     shared as arguments are. Work that is free on shares is left to the parties where sharing what it reads
     takes fewer bytes, or where it makes something for one call out of held arguments.
     """
     fused = ir.text(module, debug_info=True)
+    module = ir.clone(module)
+    multiply_apart(module, lambda: _Levels(arguments, origins(module)).level)
     if not any(each.owner for each in arguments):
         everything = tuple((place,) for place in range(len(arguments)))
         return Program(module, fused, tuple(arguments), tuple(arguments), everything)
-    module = ir.clone(module)
     fold_norms(module, lambda: _Levels(arguments, origins(module)).level)
     own_lookups(module, lambda: _Levels(arguments, origins(module)).level)
     found = origins(module)

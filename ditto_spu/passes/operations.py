@@ -60,6 +60,8 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
     name = op_name(op)
     if name == "ditto.cast":
         return "cast"
+    if name == "ditto.adapted":
+        return "matmul"
     if name in ("ditto.embedding", "ditto.softmax"):
         return "kernel"
     floats = all(ir.is_float(each) for each in op.results) and all(ir.is_float(operands[i]) for i in hidden)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
+from ditto_spu.passes.calls import kernel_call
 from ditto_spu.passes.insert_casts import ENCODED, LIFTED
-from ditto_spu.passes.operations import KERNEL_OPS, LAYOUT, op_name
+from ditto_spu.passes.operations import LAYOUT, op_name
 from ditto_spu.passes.schedule import balance, schedule
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.plan import (
@@ -25,16 +25,6 @@ from ditto_spu.plan import (
     Var,
 )
 
-# What a configuration may tell a kernel beyond formats.
-KERNEL_OPTIONS = {
-    "ditto.gelu": ("approx",),
-    "ditto.silu": ("approx",),
-    "stablehlo.tanh": ("approx",),
-    "stablehlo.logistic": ("approx",),
-    "ditto.softmax": ("approx", "inner"),
-    "ditto.layer_norm": ("inner",),
-    "ditto.rms_norm": ("inner",),
-}
 INTEGER_TYPES = {8: "i8", 16: "i16", 32: "i32", 64: "i64"}
 
 
@@ -164,7 +154,9 @@ def _kernel(builder: _Builder, op: ir.Op, kind: str) -> None:
     fxp = Fxp.parse(ir.attribute(op, "ditto.format"))
     declared = ir.attribute(op, "ditto.range")
     range_ = float(declared) if declared else None
-    name, attributes, operands = _kernel_call(builder, op, kind)
+    name, attributes, operands = kernel_call(
+        op, kind, builder.secret, lambda each: builder.vars[builder.use(each)].range
+    )
     inputs = tuple(builder.use(each) for each in operands)
     cast = _fused_cast(builder, op) if ir.attribute(op, "ditto.natural") else None
     if cast is None and (natural := ir.attribute(op, "ditto.natural")):
@@ -177,60 +169,6 @@ def _add_kernel(
     builder: _Builder, path: str, name: str, inputs: tuple[int, ...], var: int, attributes: Attributes
 ) -> None:
     builder.steps.append(KernelStep(path, name, inputs, (var,), attributes, (0,)))
-
-
-def _kernel_call(builder: _Builder, op: ir.Op, kind: str) -> tuple[str, Attributes, list[ir.Value]]:
-    """(kernel, attributes, operands) of an operation."""
-    operands = list(op.operands)
-    if kind == "multiply":
-        return "multiply", _declared(op), operands
-    if kind == "matmul":
-        return _matmul_call(builder, op, operands)
-    name = op_name(op)
-    attributes: list[tuple[str, object]] = [
-        (key, Fxp.parse(value) if key == "inner" else value)
-        for key in KERNEL_OPTIONS.get(name, ())
-        if (value := ir.attribute(op, f"ditto.{key}")) is not None
-    ]
-    if name == "stablehlo.reduce":
-        return "reduce_max", (("dim", ir.attribute(op, "dimensions")[0]),), operands[:1]
-    if name == "ditto.softmax" and (reach := builder.vars[builder.use(operands[0])].range) is not None:
-        attributes.append(("range", reach))
-    if name.startswith("ditto."):
-        attributes += sorted(ir.composite_attributes(op).items())
-        return name.removeprefix("ditto."), tuple(attributes), operands
-    kernel = KERNEL_OPS[name][0]
-    declared = ir.attribute(op, "ditto.range")
-    if kernel == "exponential" and declared is not None:
-        attributes.append(("hi", math.log(float(declared))))
-    return kernel, tuple(attributes), operands
-
-
-def _declared(op: ir.Op) -> Attributes:
-    """What lets a product take a cheaper form: the range that a rule declares for its result."""
-    declared = ir.attribute(op, "ditto.range")
-    return () if declared is None else (("range", float(declared)),)
-
-
-def _matmul_call(
-    builder: _Builder, op: ir.Op, operands: list[ir.Value]
-) -> tuple[str, Attributes, list[ir.Value]]:
-    numbers = "dot_general"
-    dims = (
-        tuple(ir.dimensions(op, numbers, f"{side}_contracting_dimensions") for side in ("lhs", "rhs")),
-        tuple(ir.dimensions(op, numbers, f"{side}_batching_dimensions") for side in ("lhs", "rhs")),
-    )
-    if all(builder.secret[each] for each in operands):
-        return "matmul", (("dims", dims), *_declared(op)), operands
-    public_left = builder.secret[operands[1]]
-    factor = Fxp.parse(ir.attribute(op, "ditto.factor"))
-    attributes = (
-        ("dims", dims),
-        ("weight_fraction_bits", factor.fraction_bits),
-        ("public_left", public_left),
-        *_declared(op),
-    )
-    return "matmul_public", attributes, operands[::-1] if public_left else operands
 
 
 def _flush(builder: _Builder) -> None:

@@ -39,6 +39,17 @@ EXAMPLES = [
         {"dims": DOT, "weight_fraction_bits": 12},
     ),
     Example(
+        "matmul_adapted",
+        (
+            (-1, 1, (9, 6), "fxp32.12"),
+            (-1, 1, (6, 5)),
+            (-1, 1, (9, 2), "fxp32.11"),
+            (-1, 1, (2, 5), "fxp32.12"),
+        ),
+        "fxp32.12",
+        {"dims": DOT, "adapter_dims": DOT, "weight_fraction_bits": 12},
+    ),
+    Example(
         "matmul",
         ((-1, 1, (9, 6), "fxp32.12"), (-1, 1, (6, 5), "fxp32.12")),
         "fxp32.11",

@@ -1,0 +1,52 @@
+"""Processors for the products of matrices of parties that share a host.
+
+Parties that multiply side by side need no more threads than there are processors: threads of a BLAS wait for
+each other by spinning, and take the time of those that work.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+MULTIPLYING = 2  # parties that do most of a step's work at a time: A and B
+
+
+@dataclass
+class _Share:
+    """The limit that is set while any run needs it: runs of several threads overlap."""
+
+    libraries: ThreadpoolController = field(default_factory=ThreadpoolController)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    runs: int = 0
+    limit: Any = None
+
+
+@functools.cache
+def _share() -> _Share:
+    return _Share()
+
+
+@contextmanager
+def shared_processors() -> Iterator[None]:
+    """Give each party its part of the processors; afterwards the process has the threads that it had."""
+    share = _share()
+    with share.lock:
+        if not share.runs:
+            each = max(1, (os.cpu_count() or 1) // MULTIPLYING)
+            share.limit = share.libraries.limit(limits=each, user_api="blas")
+        share.runs += 1
+    try:
+        yield
+    finally:
+        with share.lock:
+            share.runs -= 1
+            if not share.runs:
+                share.limit.restore_original_limits()

@@ -1,0 +1,193 @@
+"""Matrix products of a shared and a public tensor, alone and with a product of two shared ones added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.additive import Additive, from_rss
+from ditto_kernels.cost import Cost, elements
+from ditto_kernels.kernel import Kernel, Spec
+from ditto_kernels.linear import Dimensions, contraction, local_products, matmul_reference, result_shape
+from ditto_kernels.multiply import finish, finish_additive, finish_additive_cost, finish_cost, symmetric
+from ditto_kernels.party import Party, Protocol
+from ditto_kernels.public_factor import Factor, factor, times
+from ditto_kernels.ring import Array, Fxp, encode
+from ditto_kernels.rss import Known, Rss
+from ditto_kernels.truncate import convert, convert_cost
+
+
+def matmul_public(
+    party: Party,
+    x: Rss,
+    w: Array | Known,
+    out: Fxp,
+    dims: Dimensions,
+    weight_fraction_bits: int,
+    public_left: bool = False,
+    range: float | None = None,
+) -> Protocol[Rss]:
+    """dot_general of a shared and a public real tensor, truncated to `out`.
+
+    A and B multiply their 2-of-2 sharing of x, one product of matrices each; the dealer multiplies nothing.
+    `range`: declared |result|, which may make it cheaper. Range, error, cost: `multiply.finish_additive`,
+    and the rounding of the public tensor. Security: nothing is sent before the product is masked.
+    """
+    fxp, shape = _product(x, weight_fraction_bits), _shape(x, w, dims, public_left)
+    share = _local(party, x, w, dims, weight_fraction_bits, public_left)
+    landing = _landing(fxp, out)
+    result = yield from finish_additive(party, Additive(share, shape, fxp), landing, symmetric(range))
+    return (yield from convert(party.at("out"), result, out))
+
+
+def matmul_adapted(
+    party: Party,
+    x: Rss,
+    w: Array | Known,
+    t: Rss,
+    b: Rss,
+    out: Fxp,
+    dims: Dimensions,
+    adapter_dims: Dimensions,
+    weight_fraction_bits: int,
+    public_left: bool = False,
+    range: float | None = None,
+) -> Protocol[Rss]:
+    """x w + t b, of which w alone is public, truncated to `out` once: a public layer with a secret adapter.
+
+    The 2-of-2 sharing of x w is added to the 3-of-3 sharing of t b: no message and no rounding more than for
+    one product. x, t and b in one ring; public_left: w and b are left operands; products of different
+    precision meet in the finer one. Range, error, cost and security: `multiply.finish`, and w's rounding.
+    """
+    share = _local(party, x, w, dims, weight_fraction_bits, public_left)
+    bits, adapter_bits = x.fxp.fraction_bits + weight_fraction_bits, t.fxp.fraction_bits + b.fxp.fraction_bits
+    z: Array
+    if party.phase == "ahead" and not party.masked:
+        z = np.zeros(_shape(x, w, dims, public_left), x.fxp.dtype)
+    else:
+        pair = (b, t) if public_left else (t, b)
+        z = _raised(local_products(party.rank, *pair, adapter_dims), bits - adapter_bits)
+        if share is not None:
+            z = z + _raised(share, adapter_bits - bits)
+    return (yield from finish(party, z, max(bits, adapter_bits), out, symmetric(range)))
+
+
+def _raised(share: Array, bits: int) -> Array:
+    return share << share.dtype.type(bits) if bits > 0 else share
+
+
+def _local(
+    party: Party, x: Rss, w: Array | Known, dims: Dimensions, weight_fraction_bits: int, public_left: bool
+) -> Array | None:
+    """A's or B's share of the product; None at the dealer."""
+    share = from_rss(party, x).share
+    if share is None:
+        return None
+    if party.phase == "ahead" and not party.masked:  # what is dealt does not depend on the product
+        return np.zeros(_shape(x, w, dims, public_left), x.fxp.dtype)
+    return times(share, _factor(w, Fxp(x.fxp.ring_bits, weight_fraction_bits), dims, public_left))
+
+
+def _factor(w: Array | Known, fxp: Fxp, dims: Dimensions, public_left: bool) -> Factor:
+    """A public operand ready for products, kept if it serves many calls."""
+    if not isinstance(w, Known):
+        return factor(encode(w, fxp), fxp.ring_bits, dims, public_left)
+    form = (fxp, dims, public_left)
+    if form not in w.prepared:
+        w.prepared[form] = factor(encode(w.value, fxp), fxp.ring_bits, dims, public_left)
+    kept: Factor = w.prepared[form]
+    return kept
+
+
+def _shape(x: Any, w: Any, dims: Dimensions, public_left: bool) -> tuple[int, ...]:
+    return result_shape(w.shape, x.shape, dims) if public_left else result_shape(x.shape, w.shape, dims)
+
+
+def _product(x: Any, weight_fraction_bits: int) -> Fxp:
+    """Format of the product before it is finished."""
+    return Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + weight_fraction_bits)
+
+
+def _landing(product: Fxp, out: Fxp) -> Fxp:
+    """Where the product is finished: `out`, or what comes nearest in the ring of the product."""
+    if out.ring_bits <= product.ring_bits and out.fraction_bits <= product.fraction_bits:
+        dropped = product.fraction_bits - out.fraction_bits
+        if out.ring_bits == product.ring_bits or out.ring_bits <= product.ring_bits - dropped:
+            return out
+    return Fxp(product.ring_bits, min(out.fraction_bits, product.fraction_bits))
+
+
+def _adapted_reference(
+    x: Array, w: Array, t: Array, b: Array, dims: Dimensions, adapter_dims: Dimensions, **attributes: Any
+) -> NDArray[Any]:
+    pairs = ((w, x), (b, t)) if attributes.get("public_left") else ((x, w), (t, b))
+    return matmul_reference(*pairs[0], dims) + matmul_reference(*pairs[1], adapter_dims)
+
+
+def _public_reference(x: Array, w: Array, dims: Dimensions, **attributes: Any) -> NDArray[Any]:
+    return matmul_reference(*((w, x) if attributes.get("public_left") else (x, w)), dims)
+
+
+def _matmul_public_cost(
+    x: Spec,
+    w: Spec,
+    out: Fxp,
+    dims: Dimensions,
+    weight_fraction_bits: int,
+    public_left: bool = False,
+    range: float | None = None,
+) -> Cost:
+    shape, product = _shape(x, w, dims, public_left), _product(x, weight_fraction_bits)
+    landing = _landing(product, out)
+    dropped = product.fraction_bits - landing.fraction_bits
+    count, ring = elements(shape), product.ring_bits
+    finished = finish_additive_cost(count, ring, dropped, landing, symmetric(range))
+    return finished + convert_cost(shape, landing, out)
+
+
+def _adapted_cost(
+    x: Spec,
+    w: Spec,
+    t: Spec,
+    b: Spec,
+    out: Fxp,
+    dims: Dimensions,
+    adapter_dims: Dimensions,
+    weight_fraction_bits: int,
+    public_left: bool = False,
+    range: float | None = None,
+) -> Cost:
+    assert t.fxp is not None and b.fxp is not None
+    product = _product(x, weight_fraction_bits)
+    bits = max(product.fraction_bits, t.fxp.fraction_bits + b.fxp.fraction_bits)
+    count = elements(_shape(x, w, dims, public_left))
+    return finish_cost(count, product.ring_bits, bits - out.fraction_bits, out, symmetric(range))
+
+
+def _public_error(x: Spec, w: Spec, *_: Spec, out: Fxp, **attributes: Any) -> float:
+    """On top comes the rounding of the public operand: half an ulp of it a term, for |x| <= 1."""
+    dims = attributes["dims"]
+    terms = contraction(w.shape if attributes.get("public_left") else x.shape, dims)
+    return 1.5 * out.ulp + terms * 2.0 ** -(attributes["weight_fraction_bits"] + 1)
+
+
+MATMUL_PUBLIC = Kernel(
+    "matmul_public",
+    matmul_public,
+    _public_reference,
+    _matmul_public_cost,
+    _public_error,
+    "ABY3 (Mohassel, Rindal 2018), 5.1",
+    keeps_public=True,
+)
+MATMUL_ADAPTED = Kernel(
+    "matmul_adapted",
+    matmul_adapted,
+    _adapted_reference,
+    _adapted_cost,
+    _public_error,
+    "ABY3 (Mohassel, Rindal 2018), 5.1",
+    keeps_public=True,
+)

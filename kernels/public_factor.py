@@ -1,0 +1,99 @@
+"""Products with public integers of few bits, exact in float64: its products of matrices are the fast ones.
+
+An element of Z_2^k is a signed number of at most 2^(k-1), so that no partial sum of products with a column
+exceeds 2^(k-1) times the sum of the column's magnitudes. Up to 2^53 each is an integer that float64 holds, in
+whatever order they are added. Columns of a model's public weights have sums near 2^16; where they are larger,
+or k is 64, the elements are cut in limbs, or multiplied as integers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.linear import Dimensions, as_batches, dot64, result_shape
+from ditto_kernels.ring import Array
+
+EXACT_BITS = 53  # integers up to 2^53 are float64 numbers
+_LIMBS = {8: 1, 16: 1, 32: 1, 64: 6}  # up to which float64 is faster than what serves any factor
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A public operand of a dot_general, as ring elements; `left`: it is the left one.
+
+    real: [batch, summed, free], or [batch, free, summed] of a left operand; None where `integers` serve,
+    which lie as the operand does. limb_bits: the width of the limbs of what it is multiplied by.
+    """
+
+    shape: tuple[int, ...]
+    ring_bits: int
+    dims: Dimensions
+    left: bool
+    limb_bits: int
+    real: NDArray[np.float64] | None
+    integers: Array | None = None
+
+    @property
+    def limbs(self) -> int:
+        """How many products of matrices one product takes."""
+        return math.ceil(self.ring_bits / self.limb_bits)
+
+
+def factor(elements: NDArray[Any], ring_bits: int, dims: Dimensions, left: bool = False) -> Factor:
+    """Prepare public ring elements for products by `dims`."""
+    summed, batch = (group[0 if left else 1] for group in dims)
+    real = as_batches(elements, summed, batch, last=left).astype(np.float64, order="C")
+    largest = np.abs(real).sum(axis=2 if left else 1).max(initial=1.0)
+    limb_bits = EXACT_BITS + 1 - (math.ceil(largest) - 1).bit_length()  # of at most 2^(limb_bits - 1) each
+    made = Factor(elements.shape, ring_bits, dims, left, min(ring_bits, max(1, limb_bits)), real)
+    if made.limbs <= _LIMBS[ring_bits]:
+        return made
+    return replace(made, real=None, integers=elements if ring_bits == 64 else jnp.asarray(elements))
+
+
+def times(x: Array, by: Factor) -> NDArray[Any]:
+    """dot_general of ring elements and the factor, exact modulo 2^ring_bits."""
+    x = np.asarray(x)
+    if by.real is None:
+        assert by.integers is not None
+        pair = (by.integers, x) if by.left else (x, by.integers)
+        product = dot64(*pair, by.dims) if by.ring_bits == 64 else _int_dot(*pair, by.dims)
+        return np.asarray(product).astype(x.dtype, copy=False)
+    summed, batch = (group[1 if by.left else 0] for group in by.dims)
+    rest = as_batches(x, summed, batch, last=not by.left)
+    parts = []
+    for _ in range(by.limbs - 1):
+        limb, rest = _split(rest, by.limb_bits)
+        parts.append(_product(limb, by))
+    total = _product(rest, by)
+    for part in reversed(parts):
+        total = (total << np.int64(by.limb_bits)) + part
+    shape = result_shape(by.shape, x.shape, by.dims) if by.left else result_shape(x.shape, by.shape, by.dims)
+    return total.astype(x.dtype, copy=False).reshape(shape)
+
+
+def _product(limb: NDArray[Any], by: Factor) -> NDArray[np.int64]:
+    assert by.real is not None
+    real = limb.astype(np.float64)
+    product: NDArray[np.float64] = np.matmul(by.real, real) if by.left else np.matmul(real, by.real)
+    return product.astype(np.int64)
+
+
+def _split(values: NDArray[Any], bits: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(the lowest bits as a signed number, the rest)."""
+    half, mask = values.dtype.type(1 << (bits - 1)), values.dtype.type((1 << bits) - 1)
+    low = ((values + half) & mask) - half
+    return low, (values - low) >> values.dtype.type(bits)
+
+
+@partial(jax.jit, static_argnames="dims")
+def _int_dot(left: Array, right: Array, dims: Dimensions) -> Array:
+    return jax.lax.dot_general(left.astype(jnp.int32), right.astype(jnp.int32), dims)
