@@ -11,6 +11,7 @@ from functools import cached_property
 from ditto_kernels.ring import Fxp
 
 ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
+_PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # of the first two operands, above all
 Attributes = tuple[tuple[str, object], ...]
 
 
@@ -147,8 +148,8 @@ class Plan:
         first, later = 0, 0
         for step in (self.steps[number] for number in stage):
             sizes = [math.prod(self.vars[var].shape) for var in (*used(step), *step.outputs)]
-            if isinstance(step, KernelStep) and step.kernel in ("matmul", "matmul_public"):
-                first += math.isqrt(math.prod(sizes))  # of (m, k), (k, n), (m, n)
+            if isinstance(step, KernelStep) and step.kernel in _PRODUCTS:
+                first += math.isqrt(sizes[0] * sizes[1] * sizes[-1])  # of (m, k), (k, n), (m, n)
                 later += ELEMENT * sizes[-1]
             elif isinstance(step, KernelStep):
                 first += ELEMENT * max(sizes)
