@@ -21,7 +21,7 @@ from ditto_kernels.boolean import Bits
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.curve import NARROW, Curve
 from ditto_kernels.kernel import Spec
-from ditto_kernels.party import Party, Protocol, Round, parallel
+from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp, container_bits
 from ditto_kernels.rss import Rss
@@ -84,10 +84,9 @@ def plus(party: Party, x: Additive, constant: float) -> Additive:
 def _open_value(
     party: Party, x: Opened, curve: Curve, middle: int, function: Function | None
 ) -> Protocol[Opened]:
-    """The window's value, opened. A pause where the comparison deals lets them send in the same rounds."""
+    """The window's value, opened."""
     if function is None:
         value = yield from series(party.at("series"), x, curve, middle)
-        yield Round()
     else:
         value = yield from tabulated(party.at("table"), x, curve, function, middle)
     return (yield from open_masked(party.at("value"), value))

@@ -15,14 +15,12 @@ import numpy as np
 
 from ditto_kernels import cost as costs
 from ditto_kernels.additive import Opened
+from ditto_kernels.bit_products import Monomial, evaluate, evaluate_cost
 from ditto_kernels.boolean import (
     FAN_IN,
     Bits,
-    Monomial,
     compare_digits,
     digits_of,
-    evaluate,
-    evaluate_cost,
     onehot_planes,
     onehots,
     to_planes,

@@ -148,11 +148,10 @@ def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Ad
         below = yield from signs(
             party.at("signs"), opened, [-edge for edge in how.edges], low=how.low, width=how.width
         )
-        beta, rho = yield from open_bits(party.at("bits"), below)
         shape = (len(how.edges), x.size)
         items = [Deal("rho", shape, np.dtype(np.int64)), Deal("rho_r", shape, x.fxp.dtype)]
-        make = partial(_bit_products, rho, np.asarray(opened.mask).reshape(-1), x.size, below)
-        shares = yield from deal(party.at("products"), items, make)
+        make = partial(_bit_products, np.asarray(opened.mask).reshape(-1), x.size, below)
+        beta, _, shares = yield from open_bits(party.at("bits"), below, items, make)
         if scaled is not None and guess is not None and opened.c is not None:
             flags, leader = unpack(beta, x.size, below.word_bits), party.role == "A"
             c, mask, rho = opened.c.reshape(-1), opened.mask.reshape(-1), shares[0].astype(dtype)
@@ -163,7 +162,7 @@ def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Ad
     return Additive(guess, x.shape, Fxp(_WIDE, how.guess_bits)), Additive(scaled, x.shape, x.fxp)
 
 
-def _bit_products(rho: Array, mask: Array, size: int, bits: Bits) -> tuple[Array, Array]:
+def _bit_products(mask: Array, size: int, bits: Bits, rho: Array) -> tuple[Array, Array]:
     flags = unpack(rho, size, bits.word_bits)
     return flags.astype(np.int64), flags.astype(mask.dtype) * mask
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, Opened, open_masked
+from ditto_kernels.bit_products import Outputs, evaluate, evaluate_cost
 from ditto_kernels.boolean import (
     DIGIT_BITS,
     FAN_IN,
     Bits,
-    Monomial,
     compare_digits,
     digits_of,
-    evaluate,
-    evaluate_cost,
     onehot_planes,
     onehots,
     to_planes,
@@ -36,9 +33,8 @@ from ditto_kernels.truncate import narrow
 _LOG2_E = math.log2(math.e)
 _WIDE = 64  # ring of the dealt factors
 _ONE_ROUND = 5  # digits whose products one round evaluates
+_FEW = 1 << 12  # elements: up to so many numpy is faster than a call of XLA
 _TABLE_BITS = 16  # factors of windows up to this size are looked up, larger ones computed
-
-Outputs = tuple[tuple[Monomial, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -202,10 +198,12 @@ def _dealer_terms(mask: Array, sigma: Array, how: Window, word_bits: int) -> tup
     return chosen, plain, wrapped
 
 
-@partial(jax.jit, static_argnames=("word_bits",))
-def _chosen(alpha: Array, base: Array, same: Array, wrap: Array, factor: Array, word_bits: int) -> Array:
-    bits = unpack(alpha, base.shape[0], word_bits).astype(jnp.int64)
-    return (base + bits[0] * same + bits[1] * wrap) * factor
+def _chosen(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
+    ring = bits.astype(np.int64)
+    return (base + ring[0] * same + ring[1] * wrap) * factor
+
+
+_chosen_at_once = jax.jit(_chosen)  # one pass over memory, for as much as a call of XLA takes
 
 
 def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
@@ -215,17 +213,17 @@ def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     """
     opened = yield from open_masked(party.at("open"), x)
     inside = yield from _range_bits(party.at("range"), opened, how)
-    alpha, sigma = yield from open_bits(party.at("bits"), inside)
-    items = [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")]
-    shares = yield from deal(
-        party.at("factors"),
-        items,
-        lambda: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits),
+    alpha, _, shares = yield from open_bits(
+        party.at("bits"),
+        inside,
+        [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")],
+        lambda sigma: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits),
     )
     if party.role == "D":
         return Additive(None, x.shape, how.product)
     factor = _factors(np.asarray(opened.c).reshape(-1), how, -1.0, how.gain, how.public_bits)
-    product = np.asarray(_chosen(alpha, *shares, factor, inside.word_bits))
+    chosen = _chosen if x.size <= _FEW else _chosen_at_once
+    product = np.asarray(chosen(unpack(alpha, x.size, inside.word_bits), *shares, factor))
     return Additive(product.reshape(x.shape), x.shape, how.product)
 
 

@@ -5,11 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
+from ditto_kernels.bit_products import evaluate, evaluate_cost
 from ditto_kernels.boolean import (
     compare_digits,
     digits_of,
-    evaluate,
-    evaluate_cost,
     onehot_planes,
     onehots,
     to_planes,
