@@ -10,9 +10,10 @@ import numpy as np
 from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, elements, exchanged
-from ditto_kernels.inverse import Power, Table, inverse, inverse_cost, plus_constant, table
+from ditto_kernels.inverse import Table, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import multiply, multiply_cost
+from ditto_kernels.octaves import Power
 from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
