@@ -83,6 +83,16 @@ def unpack(words: Array, size: int, word_bits: int) -> Array:
     return bits.reshape(*words.shape[:-1], -1)[..., :size]
 
 
+def pack(bits: Array, word_bits: int) -> Array:
+    """The inverse of `unpack`: bits (..., size) of 0 or 1 as bytes -> one plane (..., words)."""
+    lead, size = bits.shape[:-1], bits.shape[-1]
+    words = word_count(size, word_bits)
+    full = np.zeros((*lead, word_bits * words), np.uint8)
+    full[..., :size] = bits
+    joined = np.packbits(full.reshape(*lead, word_bits, words), axis=-2, bitorder="little")
+    return np.ascontiguousarray(joined.swapaxes(-1, -2)).view(unsigned(word_bits))[..., 0]
+
+
 def digits_of(low: int, high: int) -> tuple[tuple[int, int], ...]:
     """Bits low..high-1 cut into digits (first bit, width) of at most four bits, least significant first."""
     return tuple((start, min(DIGIT_BITS, high - start)) for start in range(low, high, DIGIT_BITS))

@@ -23,9 +23,11 @@ from ditto_kernels.boolean import (
     digits_of,
     onehot_planes,
     onehots,
+    pack,
     to_planes,
     word_count,
 )
+from ditto_kernels.onehot import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, container_bits, unsigned
 
@@ -110,10 +112,13 @@ def signs(
     With low > 0 the lower bits and their carry are left out: -2^low < x + offset < 0 may read as not
     negative, by chance of the mask, and no other value is wrong. Range: -2^(low + width - 1) <= x + offset
     <= 2^(low + width - 1) - 2^low.
-    Cost at width 16: 12 bits an offset online, 53 + 15 an offset offline; ceil(log4 of digits) rounds.
+    Cost at width 16: 12 bits an offset online, 53 + 15 an offset offline; ceil(log4 of digits) rounds. Few
+    elements by up to 11 bits (`onehot.serves`): no round and nothing online, 2^(width - 1) bits offline.
     Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
     """
     width = x.fxp.ring_bits - low if width is None else width
+    if serves(math.prod(x.shape), width - 1):
+        return (yield from _few_signs(party, x, offsets, low, width))
     digits, word_bits = digits_of(0, width - 1), container_bits(width)
     dtype = unsigned(word_bits)
     words = word_count(math.prod(x.shape), word_bits)
@@ -139,9 +144,24 @@ def signs(
     return Bits(borrow ^ top, shape, word_bits)
 
 
+def _few_signs(party: Party, x: Opened, offsets: Sequence[int], low: int, width: int) -> Protocol[Bits]:
+    """`signs` without a round: by one digit of all bits but the highest."""
+    size, word_bits = math.prod(x.shape), container_bits(width)
+    item, mask = onehot_item(size, width - 1), np.asarray(x.mask).reshape(-1)
+    (shares,) = yield from deal(party, [item], lambda: [dealt_sign(mask, low, width)])
+    shape = (len(offsets), word_count(size, word_bits))
+    if party.role == "D":
+        return Bits(None, shape, word_bits)
+    steps = np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype)
+    c = np.asarray(x.c).reshape(-1) + steps[:, None]
+    return Bits(pack(sign_shares(c, shares, low, width, party.role == "A"), word_bits), shape, word_bits)
+
+
 def signs_cost(size: int, ring: int, offsets: int = 1, width: int | None = None) -> costs.Cost:
     """Cost of `signs` for that many offsets."""
     width = ring if width is None else width
+    if serves(size, width - 1):
+        return onehot_cost(size, width - 1)
     digits, word_bits = digits_of(0, width - 1), container_bits(width)
     words = word_count(size, word_bits)
     dealt = costs.dealt((onehot_planes(digits) + 1) * words, word_bits)

@@ -20,11 +20,13 @@ from ditto_kernels.boolean import (
     digits_of,
     onehot_planes,
     onehots,
+    pack,
     to_planes,
     unpack,
     word_count,
 )
 from ditto_kernels.cost import Cost, dealt, exchanged
+from ditto_kernels.onehot import onehot, onehot_cost, onehot_item, packed_truth, parities, serves
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.select import open_bits, open_bits_cost
@@ -147,6 +149,8 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     ring = x.fxp.ring_bits
     low, high = _digits(how, ring)
     size = math.prod(x.shape)
+    if serves(size, ring - how.digit):
+        return (yield from _few_range_bits(party, x, how))
     words, dtype = word_count(size, ring), unsigned(ring)
     items = [Deal("digits", (onehot_planes(low) + onehot_planes(high), words), dtype, xor=True)]
     shares = yield from deal(
@@ -165,6 +169,32 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     for level, outputs in enumerate(_steps(len(high))):
         inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs, (words,), dtype)
     return Bits(None if inputs is None else np.stack(inputs), (2, words), ring)
+
+
+@lru_cache(maxsize=8)
+def _truth(high: int, digit: int) -> NDArray[np.uint64]:
+    """Masks of r for a0 and a1, for each c: (2, c, words); both of `digit` low and `high` more bits."""
+    values = np.arange(1 << (high + digit))
+    above, inside = np.divmod(values, 1 << digit)
+    less = inside[:, None] < inside
+    before = ((above - 1) % (1 << high))[:, None] == above
+    return packed_truth(np.stack([(above[:, None] == above) & ~less, before & less]))
+
+
+def _few_range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
+    """`_range_bits` without a round: all bits that it reads are one digit."""
+    ring, size = x.fxp.ring_bits, math.prod(x.shape)
+    bits, words = ring - how.digit, word_count(size, ring)
+
+    def index(values: Array) -> Array:
+        return (np.asarray(values).reshape(-1).view(unsigned(ring)) >> how.digit).astype(np.intp)
+
+    item = onehot_item(size, bits)
+    (shares,) = yield from deal(party, [item], lambda: [onehot(index(x.mask), bits)])
+    if party.role == "D":
+        return Bits(None, (2, words), ring)
+    masks = _truth(ring - how.bits, how.bits - how.digit)[:, index(x.c)]
+    return Bits(pack(parities(shares, masks), ring), (2, words), ring)
 
 
 @lru_cache(maxsize=32)
@@ -253,6 +283,9 @@ def exp_negative_cost(count: int, ring: int, how: Window) -> Cost:
     low, high = _digits(how, ring)
     words = word_count(count, ring)
     cost = exchanged(count, ring) + dealt((onehot_planes(low) + onehot_planes(high)) * words, ring)
-    for outputs in _steps(len(high)):
-        cost = cost + evaluate_cost(outputs, words, ring)
+    if serves(count, ring - how.digit):
+        cost = exchanged(count, ring) + onehot_cost(count, ring - how.digit)
+    else:
+        for outputs in _steps(len(high)):
+            cost = cost + evaluate_cost(outputs, words, ring)
     return cost + open_bits_cost(2 * words, ring) + dealt(3 * count, _WIDE)

@@ -16,7 +16,7 @@ from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, dealt, exchanged
 from ditto_kernels.multiply import finish_additive, finish_additive_cost
 from ditto_kernels.party import Deal, Party, Protocol
-from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.ring import Array, Fxp, container_bits, unsigned
 from ditto_kernels.rss import Rss
 from ditto_kernels.select import open_bits, open_bits_cost
 
@@ -26,7 +26,7 @@ OCTAVES = {"reciprocal": 1.0, "rsqrt": 2.0}  # between thresholds: the series is
 HARMONICS = {"reciprocal": 3, "rsqrt": 4}  # of a period of four units
 _WIDE = 64
 _FEW_BYTES = 1 << 15  # so many dealt are worth the rounds they save
-_LOW = 5  # the comparison leaves out bits below the least threshold's 2^-5
+_LOW = 3  # the comparison leaves out bits below the least bound's 2^-3
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Octaves:
     periods: tuple[int, ...]
     series: tuple[tuple[float, ...], ...]  # of the result: constant, then cosine and sine of every harmonic
     low: int  # bits of x the comparison leaves out
-    width: int  # ring of the comparison
+    width: int  # bits it reads
     wave_bits: int  # fraction bits of dealt and of public factors
     error: float  # relative
 
@@ -79,9 +79,8 @@ def octaves(power: Power, fxp: Fxp, bounds: Sequence[float], out: Fxp, divisor: 
     """Public numbers for (x / divisor)^-1 or ^-1/2 in `out`, with those bounds of pieces; None: no room."""
     exponent, ulps = EXPONENT[power], 2.0**fxp.fraction_bits * divisor
     top, least = math.ceil(math.log2(bounds[-1] * ulps)), math.log2(bounds[0] * ulps)
-    rings = [each for each in (16, 32, 64) if each <= fxp.ring_bits]
-    width = next((each for each in rings if least - max(0, top + 1 - each) >= _LOW), fxp.ring_bits)
-    low = max(0, top + 1 - width)
+    width = min(top + 1, top + 1 - math.floor(least) + _LOW)
+    low = top + 1 - width
     largest = bounds[0] ** exponent
     room = min(57 - math.ceil(math.log2(largest)), out.fraction_bits + (32 if out.ring_bits < _WIDE else 40))
     wave_bits = room // 2
@@ -151,7 +150,8 @@ def by_octaves(party: Party, x: Additive, how: Octaves, out: Fxp) -> Protocol[Rs
     one-time masks; waves of masks and their products with bits' masks are dealt. Source: own.
     """
     flat = x.reshape((x.size,))
-    pieces, words = len(how.periods), word_count(x.size, how.width)
+    pieces, word_bits = len(how.periods), container_bits(how.width)
+    words = word_count(x.size, word_bits)
     opened = yield from open_masked(party.at("open"), flat)
     chosen = None
     if how.edges:
@@ -159,16 +159,16 @@ def by_octaves(party: Party, x: Additive, how: Octaves, out: Fxp) -> Protocol[Rs
         below = yield from signs(party.at("signs"), opened, offsets, low=how.low, width=how.width)
         chosen = None if below.words is None else _chosen(below, party.role == "A")
     elif party.role != "D":
-        chosen = np.full((1, words), -1 if party.role == "A" else 0).astype(f"uint{how.width}")
-    bits = Bits(chosen, (pieces, words), how.width)
+        chosen = np.full((1, words), -1 if party.role == "A" else 0).astype(unsigned(word_bits))
+    bits = Bits(chosen, (pieces, words), word_bits)
     shape, wide = (pieces, 2 * how.harmonics, x.size), np.dtype(np.int64)
     items = [Deal("waves", shape, wide), Deal("rho", (pieces, x.size), wide), Deal("rho_waves", shape, wide)]
     beta, _, shares = yield from open_bits(
-        party.at("bits"), bits, items, lambda rho: _dealt(opened.mask, rho, x.size, how, how.width)
+        party.at("bits"), bits, items, lambda rho: _dealt(opened.mask, rho, x.size, how, word_bits)
     )
     fxp, share = Fxp(_WIDE, 2 * how.wave_bits), None
     if opened.c is not None:
-        flags = unpack(beta, x.size, how.width).astype(np.int64)
+        flags = unpack(beta, x.size, word_bits).astype(np.int64)
         constants, factors = _public(opened.c, how)
         waves, rho, products = shares
         sign = 1 - 2 * flags
@@ -180,9 +180,9 @@ def by_octaves(party: Party, x: Additive, how: Octaves, out: Fxp) -> Protocol[Rs
 
 def by_octaves_cost(count: int, ring: int, how: Octaves, out: Fxp) -> Cost:
     """Cost of `by_octaves`."""
-    pieces, cost = len(how.periods), exchanged(count, ring)
+    pieces, cost, word_bits = len(how.periods), exchanged(count, ring), container_bits(how.width)
     if how.edges:
         cost = cost + signs_cost(count, ring, len(how.edges), how.width)
-    cost = cost + open_bits_cost(pieces * word_count(count, how.width), how.width)
+    cost = cost + open_bits_cost(pieces * word_count(count, word_bits), word_bits)
     cost = cost + dealt(how.dealt_bytes(count) // 8, _WIDE)
     return cost + finish_additive_cost(count, _WIDE, 2 * how.wave_bits - out.fraction_bits, out)
