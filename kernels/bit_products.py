@@ -49,59 +49,47 @@ def opened_inputs(outputs: Outputs) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class _Table:
-    """Which rows the few calls over all terms take; see `_expand_few`."""
+    """Which rows the few calls over all monomials take, all padded to the longest; see `_expand_few`."""
 
-    products: NDArray[np.intp]  # of masks: rows of (masks, ones)
-    publics: NDArray[np.intp]  # rows of (opened, negated opened, ones)
-    public: NDArray[np.intp]  # of every term, a row of the public products
-    share: NDArray[np.intp]  # of every term, a row of (one, masks, dealt products, inputs taken alone)
-    starts: NDArray[np.intp]  # of the outputs' terms
-    alone: tuple[int, ...]
+    products: tuple[
+        tuple[NDArray[np.intp], NDArray[np.intp]], ...
+    ]  # two rows of (masks, products), by length
+    factors: NDArray[np.intp]  # of every monomial: rows of (opened, negated opened, ones)
+    shares: NDArray[np.intp]  # of every monomial's products of masks: rows of (0, 1, masks, dealt, alone)
+    starts: NDArray[np.intp] | None  # of the outputs' monomials; None: one each
+    alone: tuple[int, ...]  # inputs that are monomials
 
 
 @lru_cache(maxsize=128)
 def _table(outputs: Outputs) -> _Table:
     opened, needed = opened_inputs(outputs), subsets(outputs)
-    places, count = {index: place for place, index in enumerate(opened)}, len(opened)
-    alone = tuple(sorted({_place(m[0]) for monomials in outputs for m in monomials if len(m) == 1}))
-    shares = {(): 0} | {(index,): 1 + place for index, place in places.items()}
-    shares |= {subset: 1 + count + place for place, subset in enumerate(needed)}
-    inputs = {index: 1 + count + len(needed) + place for place, index in enumerate(alone)}
-    publics: dict[Monomial, int] = {(): 0}
-    public, share, starts = [], [], []
-    for monomials in outputs:
-        starts.append(len(public))
-        for monomial in monomials:
-            if len(monomial) == 1:
-                terms = [((), inputs[_place(monomial[0])])] + ([((), 0)] if monomial[0] < 0 else [])
-            else:
-                terms = [
-                    (
-                        open_part,
-                        shares[tuple(sorted(_place(each) for each in monomial if each not in open_part))],
-                    )
-                    for length in range(len(monomial) + 1)
-                    for open_part in combinations(monomial, length)
-                ]
-            for open_part, row in terms:
-                public.append(publics.setdefault(open_part, len(publics)))
-                share.append(row)
-    rows = [[places[each] if each >= 0 else count + places[~each] for each in part] for part in publics]
-    return _Table(
-        _padded([[places[each] for each in subset] for subset in needed], count),
-        _padded(rows, 2 * count),
-        np.asarray(public),
-        np.asarray(share),
-        np.asarray(starts),
-        alone,
-    )
-
-
-def _padded(rows: list[list[int]], filler: int) -> NDArray[np.intp]:
-    width = max((len(row) for row in rows), default=1)
-    return np.asarray([row + [filler] * (width - len(row)) for row in rows], np.intp).reshape(
-        len(rows), width
-    )
+    count, flat = len(opened), [monomial for monomials in outputs for monomial in monomials]
+    places = {index: place for place, index in enumerate(opened)}
+    alone = tuple(sorted({_place(monomial[0]) for monomial in flat if len(monomial) == 1}))
+    inputs = {index: 2 + count + len(needed) + place for place, index in enumerate(alone)}
+    known: dict[Monomial, int] = {(): 1} | {(index,): 2 + place for index, place in places.items()}
+    known |= {subset: 2 + count + place for place, subset in enumerate(needed)}
+    width = max(map(len, flat))
+    factors = np.full((len(flat), width), 2 * count, np.intp)
+    shares = np.zeros((len(flat), 1 << width), np.intp)
+    for row, monomial in enumerate(flat):
+        if len(monomial) == 1:
+            shares[row, :2] = inputs[_place(monomial[0])], int(monomial[0] < 0)
+            continue
+        ordered = sorted(monomial, key=_place)
+        factors[row, : len(ordered)] = [
+            places[each] if each >= 0 else count + places[~each] for each in ordered
+        ]
+        shares[row, : 1 << len(ordered)] = [known[subset] for subset in _binary_order(monomial)]
+    lengths = [len(monomials) for monomials in outputs]
+    starts = None if max(lengths) == 1 else np.cumsum([0, *lengths[:-1]])
+    rows = {subset: row - 2 for subset, row in known.items()}
+    products = []
+    for length in range(2, width + 1):
+        made = [subset for subset in needed if len(subset) == length]
+        parts = [[rows[subset[:-1]] for subset in made], [rows[subset[-1:]] for subset in made]]
+        products.append((np.asarray(parts[0]), np.asarray(parts[1])))
+    return _Table(tuple(products), factors, shares, starts, alone)
 
 
 def _ones(like: Array) -> Array:
@@ -109,18 +97,29 @@ def _ones(like: Array) -> Array:
 
 
 def _mask_products_few(masks: Array, outputs: Outputs) -> Array:
-    return np.bitwise_and.reduce(np.concatenate([masks, _ones(masks)])[_table(outputs).products], axis=1)
+    made = masks
+    for shorter, last in _table(outputs).products:
+        made = np.concatenate([made, made[shorter] & masks[last]])
+    return made[len(masks) :]
 
 
 def _expand_few(
     inputs: Sequence[Array], opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
 ) -> Array:
-    """`_expand` with all public products at once, then all terms."""
+    """`_expand` of all monomials at once: a factor after the other, the last first."""
     table, ones = _table(outputs), _ones(masks)
-    publics = np.bitwise_and.reduce(np.concatenate([opened, ~opened, ones])[table.publics], axis=1)
-    one = ones if leader else np.zeros_like(ones)
-    shares = np.concatenate([one, masks, dealt, *(inputs[index][None] for index in table.alone)])
-    return np.bitwise_xor.reduceat(publics[table.public] & shares[table.share], table.starts, axis=0)
+    zeros = np.zeros_like(ones)
+    alone = [inputs[index][None] for index in table.alone]
+    terms = np.concatenate([zeros, ones if leader else zeros, masks, dealt, *alone])[table.shares]
+    factors = np.concatenate([opened, ~opened, ones])[table.factors]
+    for place in reversed(range(factors.shape[1])):
+        half = 1 << place
+        part = terms[:, :half]
+        part &= factors[:, place, None]
+        part ^= terms[:, half : 2 * half]
+        terms = part
+    terms = terms[:, 0]
+    return terms if table.starts is None else np.bitwise_xor.reduceat(terms, table.starts, axis=0)
 
 
 def _mask_products(masks: Array, outputs: Outputs) -> Array:

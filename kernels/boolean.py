@@ -19,6 +19,7 @@ FAN_IN = 4
 DIGIT_BITS = 4
 _BLOCK_BYTES = 1 << 21  # of the terms that a comparison works on at once: more would leave the caches
 _MIN_BLOCK = 64  # words
+_FEW_WORDS = 1 << 10  # bytes of a plane: up to so many few calls are faster than passes in the cache
 _FEW_BYTES = 3 << 9  # of elements: up to so many a byte a bit is faster than word operations
 
 
@@ -78,8 +79,12 @@ def _few_planes(rows: Array, bits: int) -> Array:
 
 def unpack(words: Array, size: int, word_bits: int) -> Array:
     """One plane (..., words) -> its bits (..., size) as booleans."""
-    apart = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1, bitorder="little")
-    bits = apart.reshape(*words.shape, word_bits).swapaxes(-1, -2).view(bool)
+    if words.nbytes <= _FEW_WORDS:
+        apart = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1, bitorder="little")
+        bits = apart.reshape(*words.shape, word_bits).swapaxes(-1, -2).view(bool)
+    else:
+        places = np.left_shift(1, np.arange(word_bits, dtype=words.dtype), dtype=words.dtype)
+        bits = (words[..., None, :] & places[:, None]) != 0
     return bits.reshape(*words.shape[:-1], -1)[..., :size]
 
 
@@ -135,6 +140,8 @@ def compare_digits(
 
     Linear in the shared one-hot digits of r: the sum of the entries above c_j, and entry c_j itself.
     """
+    if planes[0].nbytes <= _FEW_WORDS:
+        return _compare_few(planes, shares, digits, leader)
     shape = (len(digits), *planes.shape[1:])
     less, equal = np.empty(shape, planes.dtype), np.empty(shape, planes.dtype)
     middle = (1,) * (planes.ndim - 2)  # the offsets, which c has and r has not
@@ -155,4 +162,25 @@ def compare_digits(
             same[0] = ~above[0] if leader else above[0]
             bits = planes[start : start + width, ..., part]
             less[place, ..., part], equal[place, ..., part] = look_up(terms, bits)
+    return less, equal
+
+
+def _compare_few(
+    planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
+) -> tuple[Array, Array]:
+    """`compare_digits` of all digits at once, short ones padded by a zero bit."""
+    entries, middle = 1 << DIGIT_BITS, (1,) * (planes.ndim - 2)
+    onehot = np.zeros((entries, len(digits), *middle, planes.shape[-1]), planes.dtype)
+    bits = np.zeros((DIGIT_BITS, len(digits), *planes.shape[1:]), planes.dtype)
+    offset = 0
+    for place, (start, width) in enumerate(digits):
+        last = (1 << width) - 1
+        onehot[1 : last + 1, place] = shares[offset : offset + last].reshape(last, *middle, -1)
+        bits[:width, place] = planes[start : start + width]
+        offset += last
+    from_here = np.bitwise_xor.accumulate(onehot[::-1], axis=0)[::-1]
+    terms = np.stack([np.zeros_like(onehot), onehot])
+    terms[0, :-1] = from_here[1:]
+    terms[1, 0] = ~from_here[1] if leader else from_here[1]
+    less, equal = look_up(terms, bits)
     return less, equal

@@ -54,8 +54,22 @@ class Table:
     width: int  # ring of the comparison
     series: tuple[float, ...]  # constant, then cosine and sine of every harmonic
     wave_bits: int  # fraction bits of dealt and of public factors
-    error: float  # relative
+    many_error: float  # relative
     few: Octaves | None  # another way with fewer rounds, where elements are few
+
+    @property
+    def error(self) -> float:
+        """Relative error of few or of many elements."""
+        return max(self.many_error, 0.0 if self.few is None else self.few.error)
+
+    def error_of(self, count: int) -> float:
+        """Relative error of so many elements."""
+        few = self.few_of(count)
+        return self.many_error if few is None else few.error
+
+    def few_of(self, count: int) -> Octaves | None:
+        """The other way, if it serves so many elements."""
+        return self.few if self.few is not None and self.few.serve(count) else None
 
     @property
     def harmonics(self) -> int:
@@ -100,8 +114,6 @@ def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int =
     wave_bits = _wave_bits(lo**exponent, guess_bits, out)
     if wave_bits < 8:
         raise ValueError(f"{power} on [{lo:g}, {hi:g}] into {out}: too few fraction bits; narrow the range")
-    few = octaves(power, fxp, bounds, out, divisor)
-    rounding = drift + noise(series, wave_bits) / max(spread) ** exponent
     return Table(
         ring,
         tuple(math.ceil(edge * ulps) for edge in bounds[1:-1]),
@@ -112,8 +124,8 @@ def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int =
         width,
         series,
         wave_bits,
-        max(error + rounding, 0.0 if few is None else few.error),
-        few,
+        error + drift + noise(series, wave_bits) / max(spread) ** exponent,
+        octaves(power, fxp, bounds, out, divisor),
     )
 
 
@@ -211,9 +223,10 @@ def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[R
     and masks and waves of masks are dealt; one product under a zero share. Source: threshold guess and
     trigonometric correction, own.
     """
-    if how.few is not None and how.few.serve(x.size):
+    few = how.few_of(x.size)
+    if few is not None:
         own = from_rss(party, x) if isinstance(x, Rss) else x
-        return (yield from by_octaves(party.at("octaves"), own, how.few, out))
+        return (yield from by_octaves(party.at("octaves"), own, few, out))
     if x.fxp.ring_bits < how.ring:
         x = yield from upcast(party.at("widen"), x, how.ring, bias=2)  # positive but for rounding
     additive = from_rss(party, x) if isinstance(x, Rss) else x
@@ -228,8 +241,9 @@ def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[R
 def inverse_cost(shape: tuple[int, ...], ring: int, how: Table, out: Fxp) -> Cost:
     """Cost of `inverse`."""
     count, thresholds, working = elements(shape), len(how.edges), how.ring
-    if how.few is not None and how.few.serve(count):
-        return by_octaves_cost(count, ring, how.few, out)
+    few = how.few_of(count)
+    if few is not None:
+        return by_octaves_cost(count, ring, few, out)
     cost = Cost() if ring == working else upcast_cost(count, ring, working)
     if thresholds:
         cost = cost + exchanged(count, working) + signs_cost(count, working, thresholds, how.width)

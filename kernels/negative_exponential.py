@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -156,7 +157,7 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     shares = yield from deal(
         party, items, lambda: [onehots(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
     )
-    inputs: list[Array] | None = None
+    inputs: Sequence[Array] | None = None
     if party.role != "D":
         leader, c = party.role == "A", np.asarray(x.c).reshape(-1)
         planes = to_planes(c, ring)
@@ -173,7 +174,7 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
 
 @lru_cache(maxsize=8)
 def _truth(high: int, digit: int) -> NDArray[np.uint64]:
-    """Masks of r for a0 and a1, for each c: (2, c, words); both of `digit` low and `high` more bits."""
+    """Masks of r for a0 and a1, for each c: (words, 2, c); both of `digit` low and `high` more bits."""
     values = np.arange(1 << (high + digit))
     above, inside = np.divmod(values, 1 << digit)
     less = inside[:, None] < inside
@@ -193,7 +194,7 @@ def _few_range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     (shares,) = yield from deal(party, [item], lambda: [onehot(index(x.mask), bits)])
     if party.role == "D":
         return Bits(None, (2, words), ring)
-    masks = _truth(ring - how.bits, how.bits - how.digit)[:, index(x.c)]
+    masks = np.take(_truth(ring - how.bits, how.bits - how.digit), index(x.c), axis=2)
     return Bits(pack(parities(shares, masks), ring), (2, words), ring)
 
 
@@ -252,7 +253,7 @@ def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     if party.role == "D":
         return Additive(None, x.shape, how.product)
     factor = _factors(np.asarray(opened.c).reshape(-1), how, -1.0, how.gain, how.public_bits)
-    chosen = _chosen if x.size <= _FEW else _chosen_at_once
+    chosen: Callable[..., Array] = _chosen if x.size <= _FEW else _chosen_at_once
     product = np.asarray(chosen(unpack(alpha, x.size, inside.word_bits), *shares, factor))
     return Additive(product.reshape(x.shape), x.shape, how.product)
 

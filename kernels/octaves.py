@@ -98,7 +98,8 @@ def _piece(
 ) -> tuple[float, int, tuple[float, ...]]:
     """(relative error, period, series) of the best period."""
     candidates = []
-    for period in range(math.ceil(math.log2(ends[1])), ring + 1):
+    shortest = math.ceil(math.log2(ends[1]))
+    for period in range(shortest, min(shortest + 3, ring + 1)):
         unit = 2.0 ** (period - 2)
         series, error = fit(exponent, ends[0] / unit, ends[1] / unit, harmonics)
         series = tuple(each * (unit / ulps) ** exponent for each in series)

@@ -50,7 +50,7 @@ def _cost(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> Cost:
 def _error(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> float:
     assert x.fxp is not None
     how, _ = _table_for(power, x.fxp, lo, hi, out)
-    return how.error * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
+    return how.error_of(elements(x.shape)) * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
 
 
 def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> Protocol[Rss]:
@@ -187,7 +187,7 @@ def _divide_error(
     assert x.fxp is not None and y.fxp is not None
     inverted, _ = _quotient(x.fxp, out, lo, range)
     how, _ = _table_for("reciprocal", y.fxp, lo, hi, inverted)
-    return (how.error + 3 * inverted.ulp * hi) * range + 3 * out.ulp
+    return (how.error_of(elements(y.shape)) + 3 * inverted.ulp * hi) * range + 3 * out.ulp
 
 
 def _divide_reference(x: Array, y: Array, **_: Any) -> Array:

@@ -12,8 +12,10 @@ from ditto_kernels import cost as costs
 from ditto_kernels.additive import Additive, Opened
 from ditto_kernels.boolean import Bits, unpack, word_count
 from ditto_kernels.opening import open_and_deal
-from ditto_kernels.party import Deal, Party, Protocol
+from ditto_kernels.party import Deal, Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
+
+_FEW = 1 << 13  # elements: of more, joining costs more passes over memory than it saves calls
 
 
 def bits_to_ring(beta: Array, rho: Array, leader: bool) -> Array:
@@ -85,22 +87,50 @@ def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
     Source: daBit selection with dealt [rho], [rho r].
     """
     size = math.prod(x.shape)
-    flat, dtype = (*bits.shape[:-1], size), x.fxp.dtype
-    shape = (*bits.shape[:-1], *x.shape)
+    c = None if x.c is None else x.c.reshape(-1)
+    product = yield from _multiply(party, bits, c, x.mask.reshape(-1), size, x.fxp)
+    return product.reshape((*bits.shape[:-1], *x.shape))
+
+
+def multiply_each(party: Party, *pairs: tuple[Bits, Opened]) -> Protocol[list[Additive]]:
+    """b * x of every pair, bits of shape (words,), all x of one shape: `multiply_bits` in one round.
+
+    Few elements of one format share an opening and what is dealt.
+    """
+    bits, xs = [each for each, _ in pairs], [each for _, each in pairs]
+    if math.prod(xs[0].shape) > _FEW or any(x.fxp != xs[0].fxp for x in xs):
+        return (
+            yield from parallel(
+                *(multiply_bits(party.at(f"{place}"), *pair) for place, pair in enumerate(pairs))
+            )
+        )
+    shape, size = xs[0].shape, math.prod(xs[0].shape)
+    words, c = None, None
+    if party.role != "D":
+        words = np.stack([np.asarray(each.words) for each in bits])
+        c = np.stack([np.asarray(x.c).reshape(-1) for x in xs])
+    joined = Bits(words, (len(pairs), *bits[0].shape), bits[0].word_bits)
+    mask = np.stack([x.mask.reshape(-1) for x in xs])
+    share = (yield from _multiply(party, joined, c, mask, size, xs[0].fxp)).share
+    parts = [None] * len(pairs) if share is None else [each.reshape(shape) for each in share]
+    return [Additive(part, shape, xs[0].fxp) for part in parts]
+
+
+def _multiply(
+    party: Party, bits: Bits, c: Array | None, mask: Array, size: int, fxp: Fxp
+) -> Protocol[Additive]:
+    flat, dtype = (*bits.shape[:-1], size), fxp.dtype
     items = [Deal("rho_ring", flat, dtype), Deal("rho_r", flat, dtype)]
-    mask = x.mask.reshape(-1)
 
     def make(rho: Array) -> tuple[Array, Array]:
         ring = unpack(rho, size, bits.word_bits).astype(dtype)
         return ring, ring * mask
 
     opened, _, dealt = yield from open_bits(party, bits, items, make)
-    if party.role == "D":
-        return Additive(None, shape, x.fxp)
-    assert x.c is not None
+    if c is None:
+        return Additive(None, flat, fxp)
     beta = unpack(opened, size, bits.word_bits).astype(dtype)
-    share = bits_times(beta, x.c.reshape(-1), mask, dealt[0], dealt[1], party.role == "A")
-    return Additive(share.reshape(shape), shape, x.fxp)
+    return Additive(bits_times(beta, c, mask, dealt[0], dealt[1], party.role == "A"), flat, fxp)
 
 
 def multiply_bits_cost(size: int, ring: int, word_bits: int, count: int = 1) -> costs.Cost:

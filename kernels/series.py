@@ -9,6 +9,7 @@ between series and tails.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import jax
@@ -23,6 +24,7 @@ from ditto_kernels.half import half, wrap_items, wrap_values, wraps_cost
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, signed, unsigned
 
+_FEW = 1 << 13  # elements: up to so many numpy is faster than a call of XLA
 INDEX_BITS = 16  # an angle has at most so many bits: tables of 2^16 rows
 
 
@@ -89,13 +91,19 @@ def dealt_waves(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
 
 def _angle(value: Array, shift: int, bits: int) -> Array:
     word = value.view(unsigned(8 * value.dtype.itemsize))
-    return (word >> shift).astype(jnp.int32) & ((1 << bits) - 1)
+    return (word >> shift).astype(np.int32) & ((1 << bits) - 1)
 
 
 @partial(jax.jit, static_argnames=("shift", "bits"))
-def _look_up(table: Array, value: Array, shift: int, bits: int) -> list[Array]:
+def _look_up_many(table: Array, value: Array, shift: int, bits: int) -> list[Array]:
     index = _angle(value, shift, bits)
     return [row.at[index].get(mode="promise_in_bounds") for row in table]
+
+
+def _look_up(table: Array, value: Array, shift: int, bits: int) -> Sequence[Array]:
+    if value.size > _FEW:
+        return _look_up_many(table, value, shift, bits)
+    return np.take(table, _angle(value, shift, bits), axis=1)
 
 
 @partial(jax.jit, static_argnames=("shift", "bits", "drop"))
