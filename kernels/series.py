@@ -9,7 +9,7 @@ between series and tails.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from functools import lru_cache, partial
 
 import jax
@@ -94,16 +94,22 @@ def _angle(value: Array, shift: int, bits: int) -> Array:
     return (word >> shift).astype(np.int32) & ((1 << bits) - 1)
 
 
+@lru_cache(maxsize=32)
+def _public_rows(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
+    """`public_factors` by angle, (2^bits, 2 harmonics): few elements find a row in one line of the cache."""
+    return np.ascontiguousarray(public_factors(curve, bits, middle).T.astype(np.int32))
+
+
+@lru_cache(maxsize=32)
+def _dealt_rows(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
+    """`dealt_waves` by angle."""
+    return np.ascontiguousarray(dealt_waves(curve, bits, middle).T)
+
+
 @partial(jax.jit, static_argnames=("shift", "bits"))
-def _look_up_many(table: Array, value: Array, shift: int, bits: int) -> list[Array]:
+def _look_up(table: Array, value: Array, shift: int, bits: int) -> list[Array]:
     index = _angle(value, shift, bits)
     return [row.at[index].get(mode="promise_in_bounds") for row in table]
-
-
-def _look_up(table: Array, value: Array, shift: int, bits: int) -> Sequence[Array]:
-    if value.size > _FEW:
-        return _look_up_many(table, value, shift, bits)
-    return np.take(table, _angle(value, shift, bits), axis=1)
 
 
 @partial(jax.jit, static_argnames=("shift", "bits", "drop"))
@@ -125,14 +131,21 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     round.
     Security: dealt values are full-width additive shares in ring 32 that depend on r alone.
     """
-    fraction, count = x.fxp.fraction_bits, 2 * len(curve.harmonics)
+    fraction, count, few = x.fxp.fraction_bits, 2 * len(curve.harmonics), math.prod(x.shape) <= _FEW
     bits, shift = index_bits(curve, fraction), index_shift(curve, fraction)
-    items = [Deal(f"wave{place}", x.shape, signed(32)) for place in range(count)]
+    if few:
+        items = [Deal("waves", (*x.shape, count), signed(32))]
+    else:
+        items = [Deal(f"wave{place}", x.shape, signed(32)) for place in range(count)]
+    waves = len(items)
     items += wrap_items(x) if curve.half else []
 
     def make() -> list[Array]:
-        waves = _look_up(dealt_waves(curve, bits, middle), x.mask, shift, bits)
-        return [*waves, *(wrap_values(x) if curve.half else [])]
+        if few:
+            made = [np.take(_dealt_rows(curve, bits, middle), _angle(x.mask, shift, bits), axis=0)]
+        else:
+            made = _look_up(dealt_waves(curve, bits, middle), x.mask, shift, bits)
+        return [*made, *(wrap_values(x) if curve.half else [])]
 
     dealt = yield from deal(party, items, make)
     fxp = Fxp(NARROW, middle)
@@ -144,9 +157,15 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     constant += 1 << (drop - 1)  # two floors lose half a unit each
     start = np.asarray(constant).astype(np.int32)
     if curve.half:
-        start = start + half(party, x, next(iter(dealt[count:]), None), scale)
-    share = _inner_product(public_factors(curve, bits, middle), x.c, dealt[:count], start, shift, bits, drop)
-    return Additive(np.asarray(share), x.shape, fxp)
+        start = start + half(party, x, next(iter(dealt[waves:]), None), scale)
+    if few:
+        factors = np.take(_public_rows(curve, bits, middle), _angle(x.c, shift, bits), axis=0)
+        total = start + np.einsum("...k,...k->...", factors, dealt[0])
+        share = np.asarray(total >> np.int32(drop)).astype(np.int16)
+    else:
+        table = public_factors(curve, bits, middle)
+        share = np.asarray(_inner_product(table, x.c, dealt[:waves], start, shift, bits, drop))
+    return Additive(share, x.shape, fxp)
 
 
 def series_cost(size: int, ring: int, curve: Curve) -> costs.Cost:
