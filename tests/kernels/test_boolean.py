@@ -11,6 +11,7 @@ from ditto_kernels.boolean import (
     digits_of,
     onehot_planes,
     onehots,
+    pack,
     to_planes,
     transpose_bits,
     unpack,
@@ -65,6 +66,34 @@ def test_onehot_digits_and_comparisons_agree_with_integers(rng):
         for which, expected in enumerate((c < r, c == r)):
             word = parts[0][which][digit] ^ parts[1][which][digit]
             assert np.array_equal(unpack(word, 80, 16), expected)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64])
+@pytest.mark.parametrize("size", [1, 7, 100, 3000])
+def test_packed_bits_unpack(bits, size, rng):
+    flags = rng.integers(0, 2, (2, size), dtype=np.uint8)
+    words = pack(flags, bits)
+    assert words.shape == (2, word_count(size, bits)) and words.dtype == f"uint{bits}"
+    assert np.array_equal(unpack(words, size, bits), flags)
+
+
+@pytest.mark.parametrize("dealer", [0, 1, 2])
+@pytest.mark.parametrize("words", [1, 9, 600, 5000])  # few and many
+def test_products_of_negated_and_of_many_factors(mpc, rng, dealer, words):
+    outputs = (((0, ~1, 2, 3, ~4, 5, 6),), ((~3,), (2, ~4), (~0, ~1, ~6)), ((5,), (~2,)))
+    values, share = (rng.integers(0, 2**16, (7, words), dtype=np.uint16) for _ in range(2))
+
+    def protocol(party):
+        inputs = {"A": share, "B": values ^ share, "D": None}[party.role]
+        return (yield from evaluate(party, inputs, outputs, (words,), np.dtype(np.uint16)))
+
+    outcome = mpc(protocol, dealer=dealer)
+    outcome.assert_cost(evaluate_cost(outputs, words, 16), dealer)
+    first, second = (outcome.parts[(dealer + party) % 3] for party in (1, 2))
+    for place, monomials in enumerate(outputs):
+        factors = [[values[each] if each >= 0 else ~values[~each] for each in m] for m in monomials]
+        expected = np.bitwise_xor.reduce([np.bitwise_and.reduce(each) for each in factors])
+        assert np.array_equal(first[place] ^ second[place], expected)
 
 
 @pytest.mark.parametrize("dealer", [0, 1, 2])
