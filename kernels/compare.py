@@ -113,7 +113,7 @@ def signs(
     negative, by chance of the mask, and no other value is wrong. Range: -2^(low + width - 1) <= x + offset
     <= 2^(low + width - 1) - 2^low.
     Cost at width 16: 12 bits an offset online, 53 + 15 an offset offline; ceil(log4 of digits) rounds. Few
-    elements by up to 11 bits (`onehot.serves`): no round and nothing online, 2^(width - 1) bits offline.
+    elements by up to 12 bits (`onehot.serves`): no round and nothing online, 2^(width - 1) bits offline.
     Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
     """
     width = x.fxp.ring_bits - low if width is None else width

@@ -37,9 +37,9 @@ _BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
 
 def _moved(x: Rss, source: int, target: int) -> Rss:
     """One dimension moved to another place."""
-    mine, following = (
-        np.ascontiguousarray(np.moveaxis(np.asarray(part), source, target)) for part in (x.mine, x.next)
-    )
+    order = list(range(len(x.shape)))
+    order.insert(target % len(order), order.pop(source))
+    mine, following = (np.ascontiguousarray(np.asarray(part).transpose(order)) for part in (x.mine, x.next))
     return Rss(mine, following, x.fxp)
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, Opened, open_masked
 from ditto_kernels.bit_products import Outputs, evaluate, evaluate_cost
@@ -77,11 +78,31 @@ def _laid_out(array: Array, ring: int, words: int) -> Array:
     return full.reshape(rows, ring, words).swapaxes(0, 1).copy()
 
 
-def _differences(x: Opened, first: list[int], second: list[int], words: int) -> Opened:
-    """x_i - x_j for so many pairs: linear in what was opened and in its masks."""
+@lru_cache(maxsize=8)
+def _pairs(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first and the second entries of all pairs, in order."""
+    first, second = np.triu_indices(size, 1)
+    return first, second
+
+
+def _differences(x: Opened, words: int) -> Opened:
+    """x_i - x_j for all pairs i < j: linear in what was opened and in its masks."""
+    first, second = _pairs(x.shape[0])
+
+    def between(entries: Array) -> Array:
+        apart = np.take(entries, first, axis=0)
+        apart -= np.take(entries, second, axis=0)
+        return _laid_out(apart, x.fxp.ring_bits, words)
+
+    mask = between(x.mask)
+    return Opened(None if x.c is None else between(x.c), mask, mask.shape, x.fxp)
+
+
+def _above_last(x: Opened, words: int) -> Opened:
+    """x_i - x_last for all i before the last."""
     ring = x.fxp.ring_bits
-    mask = _laid_out(x.mask[first] - x.mask[second], ring, words)
-    c = None if x.c is None else _laid_out(x.c[first] - x.c[second], ring, words)
+    mask = _laid_out(x.mask[:-1] - x.mask[-1], ring, words)
+    c = None if x.c is None else _laid_out(x.c[:-1] - x.c[-1], ring, words)
     return Opened(c, mask, mask.shape, x.fxp)
 
 
@@ -95,17 +116,15 @@ def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
     """
     size, tail, ring = x.shape[0], x.shape[1:], x.fxp.ring_bits
     count, words = math.prod(tail), word_count(math.prod(tail), ring)
-    first, second = (list(each) for each in zip(*combinations(range(size), 2), strict=True))
     opened = yield from open_masked(party.at("open"), x.reshape((size, count)))
-    below = yield from signs(party.at("sign"), _differences(opened, first, second, words))
+    below = yield from signs(party.at("sign"), _differences(opened, words))
     inputs = None
     if below.words is not None:
-        inputs = below.words.reshape(len(first), words)
+        inputs = below.words.reshape(-1, words)
     winners = yield from evaluate(party.at("first"), inputs, _winners(size), (words,), unsigned(ring))
     flat = (1, (size - 1) * words)
-    bits = Bits(None if winners is None else np.stack(winners).reshape(flat), flat, ring)
-    last = [size - 1] * (size - 1)
-    return bits, _differences(opened, list(range(size - 1)), last, words)
+    bits = Bits(None if winners is None else np.asarray(winners).reshape(flat), flat, ring)
+    return bits, _above_last(opened, words)
 
 
 def first_largest_cost(size: int, count: int, ring: int) -> Cost:
