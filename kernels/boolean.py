@@ -1,4 +1,4 @@
-"""Bit-sliced XOR sharing between A and B: bit planes, one-hot digits, comparisons with public digits.
+"""Bit-sliced XOR sharing between A and B: bit planes, unary digits, comparisons with public digits.
 
 Elements live in planes: n ring elements of k bits become k words-of-k-bits planes (a k x k bit transposition
 of blocks), so that one word operation handles k elements. Numpy, not XLA: these are hundreds of tiny word
@@ -103,22 +103,22 @@ def digits_of(low: int, high: int) -> tuple[tuple[int, int], ...]:
     return tuple((start, min(DIGIT_BITS, high - start)) for start in range(low, high, DIGIT_BITS))
 
 
-def onehot_planes(digits: Sequence[tuple[int, int]]) -> int:
-    """Dealt planes for one-hot digits: value 0 is implied by the others."""
+def unary_planes(digits: Sequence[tuple[int, int]]) -> int:
+    """Dealt planes for unary digits."""
     return sum((1 << width) - 1 for _, width in digits)
 
 
-def onehots(planes: Array, digits: Sequence[tuple[int, int]]) -> Array:
-    """The dealer's one-hot digits of r, value 0 left out: shape (onehot_planes, words)."""
-    result = np.empty((onehot_planes(digits), *planes.shape[1:]), planes.dtype)
+def unary(planes: Array, digits: Sequence[tuple[int, int]]) -> Array:
+    """The dealer's digits of r in unary, [digit >= v] for v = 1, 2, ...: shape (unary_planes, words)."""
+    result = np.empty((unary_planes(digits), *planes.shape[1:]), planes.dtype)
     offset = 0
     for start, width in digits:
         for place, bit in enumerate(planes[start : start + width]):
-            known = (1 << place) - 1  # [digit == v] of the lower bits, v = 1 .. known
-            without, with_bit = result[offset : offset + known], result[offset + known + 1 :][:known]
-            np.bitwise_and(without, bit, out=with_bit)
-            without ^= with_bit
-            np.bitwise_xor(bit, np.bitwise_xor.reduce(with_bit, axis=0), out=result[offset + known])
+            known = (1 << place) - 1  # of the lower bits, v = 1 .. known
+            lower, upper = result[offset : offset + known], result[offset + known + 1 :][:known]
+            np.bitwise_and(lower, bit, out=upper)
+            lower |= bit
+            result[offset + known] = bit
         offset += (1 << width) - 1
     return result
 
@@ -138,30 +138,28 @@ def compare_digits(
 ) -> tuple[Array, Array]:
     """Shares of [c_j < r_j] and [c_j == r_j] for every digit j, c in planes (bits, ..., words).
 
-    Linear in the shared one-hot digits of r: the sum of the entries above c_j, and entry c_j itself.
+    Entries of the shared unary digits of r: [r_j >= c_j + 1], and [r_j >= c_j] without it.
     """
     if planes[0].nbytes <= _FEW_WORDS:
         return _compare_few(planes, shares, digits, leader)
     shape = (len(digits), *planes.shape[1:])
     less, equal = np.empty(shape, planes.dtype), np.empty(shape, planes.dtype)
     middle = (1,) * (planes.ndim - 2)  # the offsets, which c has and r has not
+    one = np.iinfo(planes.dtype).max if leader else 0
     block = max(_MIN_BLOCK, _BLOCK_BYTES * planes.shape[-1] // (planes[:1].nbytes * 2 << DIGIT_BITS))
     for first in range(0, planes.shape[-1], block):
         part = slice(first, first + block)
         offset = 0
         for place, (start, width) in enumerate(digits):
             last = (1 << width) - 1
-            onehot = shares[offset : offset + last, part]
+            entries = shares[offset : offset + last, part].reshape(last, *middle, -1)
             offset += last
-            terms = np.empty((2, last + 1, *middle, onehot.shape[-1]), shares.dtype)
-            above, same = terms.reshape(2, last + 1, -1)
-            above[last] = 0
-            for value in reversed(range(last)):
-                np.bitwise_xor(above[value + 1], onehot[value], out=above[value])
-            same[1:] = onehot
-            same[0] = ~above[0] if leader else above[0]
+            terms = np.empty((2, last + 1, *entries.shape[1:]), shares.dtype)
+            terms[0, :last], terms[0, last] = entries, 0
+            terms[1, 1:], terms[1, 0] = entries, one
             bits = planes[start : start + width, ..., part]
             less[place, ..., part], equal[place, ..., part] = look_up(terms, bits)
+    equal ^= less
     return less, equal
 
 
@@ -169,18 +167,17 @@ def _compare_few(
     planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
 ) -> tuple[Array, Array]:
     """`compare_digits` of all digits at once, short ones padded by a zero bit."""
-    entries, middle = 1 << DIGIT_BITS, (1,) * (planes.ndim - 2)
-    onehot = np.zeros((entries, len(digits), *middle, planes.shape[-1]), planes.dtype)
+    middle = (1,) * (planes.ndim - 2)
+    terms = np.zeros((2, 1 << DIGIT_BITS, len(digits), *middle, planes.shape[-1]), planes.dtype)
     bits = np.zeros((DIGIT_BITS, len(digits), *planes.shape[1:]), planes.dtype)
+    terms[1, 0] = np.iinfo(planes.dtype).max if leader else 0
     offset = 0
     for place, (start, width) in enumerate(digits):
         last = (1 << width) - 1
-        onehot[1 : last + 1, place] = shares[offset : offset + last].reshape(last, *middle, -1)
+        entries = shares[offset : offset + last].reshape(last, *middle, -1)
+        terms[0, :last, place] = terms[1, 1 : last + 1, place] = entries
         bits[:width, place] = planes[start : start + width]
         offset += last
-    from_here = np.bitwise_xor.accumulate(onehot[::-1], axis=0)[::-1]
-    terms = np.stack([np.zeros_like(onehot), onehot])
-    terms[0, :-1] = from_here[1:]
-    terms[1, 0] = ~from_here[1] if leader else from_here[1]
     less, equal = look_up(terms, bits)
+    equal ^= less
     return less, equal

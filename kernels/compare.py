@@ -1,4 +1,4 @@
-"""Signs of masked values: c = x + r is known to A and B, the dealer deals r's digits one-hot.
+"""Signs of masked values: c = x + r is known to A and B, the dealer deals r's digits in unary.
 
 x = c - r, so msb(x) = msb(c) ^ msb(r) ^ [c_low < r_low]. The comparison of a public c with a dealt r is
 linear inside a digit of four bits; digits combine four at a time, one round a level (a radix-4 tree of masked
@@ -21,10 +21,10 @@ from ditto_kernels.boolean import (
     Bits,
     compare_digits,
     digits_of,
-    onehot_planes,
-    onehots,
     pack,
     to_planes,
+    unary,
+    unary_planes,
     word_count,
 )
 from ditto_kernels.onehot import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
@@ -85,7 +85,7 @@ def _slice_planes(values: Array, low: int, width: int) -> Array:
 
 def _dealt_planes(mask: Array, low: int, width: int, digits: tuple[tuple[int, int], ...]) -> Array:
     planes = _slice_planes(mask, low, width)
-    return np.concatenate([onehots(planes, digits), planes[width - 1 :]])
+    return np.concatenate([unary(planes, digits), planes[width - 1 :]])
 
 
 def _leaves(
@@ -122,7 +122,7 @@ def signs(
     digits, word_bits = digits_of(0, width - 1), container_bits(width)
     dtype = unsigned(word_bits)
     words = word_count(math.prod(x.shape), word_bits)
-    items = [Deal("digits", (onehot_planes(digits) + 1, words), dtype, xor=True)]
+    items = [Deal("digits", (unary_planes(digits) + 1, words), dtype, xor=True)]
     dealt = yield from deal(
         party, items, lambda: [_dealt_planes(np.asarray(x.mask).reshape(-1), low, width, digits)]
     )
@@ -164,5 +164,5 @@ def signs_cost(size: int, ring: int, offsets: int = 1, width: int | None = None)
         return onehot_cost(size, width - 1)
     digits, word_bits = digits_of(0, width - 1), container_bits(width)
     words = word_count(size, word_bits)
-    dealt = costs.dealt((onehot_planes(digits) + 1) * words, word_bits)
+    dealt = costs.dealt((unary_planes(digits) + 1) * words, word_bits)
     return dealt + combine_cost(len(digits), offsets * words, word_bits)

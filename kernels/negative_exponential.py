@@ -19,10 +19,10 @@ from ditto_kernels.boolean import (
     Bits,
     compare_digits,
     digits_of,
-    onehot_planes,
-    onehots,
     pack,
     to_planes,
+    unary,
+    unary_planes,
     unpack,
     word_count,
 )
@@ -153,16 +153,16 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     if serves(size, ring - how.digit):
         return (yield from _few_range_bits(party, x, how))
     words, dtype = word_count(size, ring), unsigned(ring)
-    items = [Deal("digits", (onehot_planes(low) + onehot_planes(high), words), dtype, xor=True)]
+    items = [Deal("digits", (unary_planes(low) + unary_planes(high), words), dtype, xor=True)]
     shares = yield from deal(
-        party, items, lambda: [onehots(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
+        party, items, lambda: [unary(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
     )
     inputs: Sequence[Array] | None = None
     if party.role != "D":
         leader, c = party.role == "A", np.asarray(x.c).reshape(-1)
         planes = to_planes(c, ring)
         before = to_planes(c - np.asarray(1 << how.bits).astype(c.dtype), ring)
-        split = onehot_planes(low)
+        split = unary_planes(low)
         less = compare_digits(planes, shares[0][:split], low, leader)[0]
         same = compare_digits(planes, shares[0][split:], high, leader)[1]
         following = compare_digits(before, shares[0][split:], high, leader)[1]
@@ -283,7 +283,7 @@ def exp_negative_cost(count: int, ring: int, how: Window) -> Cost:
     """Cost of `exp_negative`."""
     low, high = _digits(how, ring)
     words = word_count(count, ring)
-    cost = exchanged(count, ring) + dealt((onehot_planes(low) + onehot_planes(high)) * words, ring)
+    cost = exchanged(count, ring) + dealt((unary_planes(low) + unary_planes(high)) * words, ring)
     if serves(count, ring - how.digit):
         cost = exchanged(count, ring) + onehot_cost(count, ring - how.digit)
     else:

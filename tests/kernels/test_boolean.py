@@ -9,11 +9,11 @@ from ditto_kernels.bit_products import evaluate, evaluate_cost
 from ditto_kernels.boolean import (
     compare_digits,
     digits_of,
-    onehot_planes,
-    onehots,
     pack,
     to_planes,
     transpose_bits,
+    unary,
+    unary_planes,
     unpack,
     word_count,
 )
@@ -51,15 +51,15 @@ def test_digits_cover_the_range_once():
         assert places == list(range(low, high))
 
 
-def test_onehot_digits_and_comparisons_agree_with_integers(rng):
+def test_unary_digits_and_comparisons_agree_with_integers(rng):
     dealt, public = (rng.integers(0, 2**8, 80, dtype=np.uint16) for _ in range(2))
     digits = ((1, 4), (5, 3))
-    onehot = onehots(to_planes(dealt, 16), digits)
-    assert len(onehot) == onehot_planes(digits)
-    other = rng.integers(0, 2**16, onehot.shape, dtype=np.uint16)
+    entries = unary(to_planes(dealt, 16), digits)
+    assert len(entries) == unary_planes(digits)
+    other = rng.integers(0, 2**16, entries.shape, dtype=np.uint16)
     parts = [
         compare_digits(to_planes(public, 16), part, digits, leader)
-        for part, leader in ((other, True), (onehot ^ other, False))
+        for part, leader in ((other, True), (entries ^ other, False))
     ]
     for digit, (start, width) in enumerate(digits):
         c, r = ((value >> start) % 2**width for value in (public, dealt))
