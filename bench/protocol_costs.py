@@ -6,7 +6,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ditto_kernels import KERNELS, additive, compare, lookup, maximum, multiply, select, series, truncate
+from ditto_kernels import (
+    KERNELS,
+    additive,
+    compare,
+    lookup,
+    maximum,
+    multiply,
+    onehot,
+    select,
+    series,
+    truncate,
+)
 from ditto_kernels import cost as costs
 from ditto_kernels.curves import GELU
 from ditto_kernels.kernel import Spec
@@ -14,7 +25,7 @@ from ditto_kernels.ring import Fxp
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols.md"
 ELEMENTS = 1 << 14
-_MODULES = (additive, compare, costs, lookup, maximum, multiply, select, series, truncate)
+_MODULES = (additive, compare, costs, lookup, maximum, multiply, onehot, select, series, truncate)
 _NAMES: dict[str, Any] = {
     "F": Fxp.parse,
     "DOT": (((1,), (0,)), ((), ())),

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, to_rss, to_rss_cost
-from ditto_kernels.boolean import FAN_IN, Bits, evaluate, evaluate_cost, unpack, word_count
+from ditto_kernels.bit_products import evaluate, evaluate_cost
+from ditto_kernels.boolean import FAN_IN, Bits, unpack, word_count
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.maximum import axis_first, shared

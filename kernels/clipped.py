@@ -21,11 +21,11 @@ from ditto_kernels.boolean import Bits
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.curve import NARROW, Curve
 from ditto_kernels.kernel import Spec
-from ditto_kernels.party import Party, Protocol, Round, parallel
+from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp, container_bits
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import multiply_bits, multiply_bits_cost
+from ditto_kernels.select import multiply_bits_cost, multiply_each
 from ditto_kernels.series import series, series_cost, series_error
 from ditto_kernels.tabulated import Function, tabulated, tabulated_cost, tabulated_error
 from ditto_kernels.truncate import convert, convert_cost
@@ -84,10 +84,9 @@ def plus(party: Party, x: Additive, constant: float) -> Additive:
 def _open_value(
     party: Party, x: Opened, curve: Curve, middle: int, function: Function | None
 ) -> Protocol[Opened]:
-    """The window's value, opened. A pause where the comparison deals lets them send in the same rounds."""
+    """The window's value, opened."""
     if function is None:
         value = yield from series(party.at("series"), x, curve, middle)
-        yield Round()
     else:
         value = yield from tabulated(party.at("table"), x, curve, function, middle)
     return (yield from open_masked(party.at("value"), value))
@@ -113,16 +112,14 @@ def clipped(party: Party, x: Rss, curve: Curve, out: Fxp, function: Function | N
     )
     not_above, below = row(bits, 0), row(bits, 1)
     if curve.above is not None:
-        upper, lower = yield from parallel(
-            multiply_bits(party.at("above"), not_above, minus(value, curve.above)),
-            multiply_bits(party.at("below"), below, minus(value, curve.below)),
+        upper, lower = yield from multiply_each(
+            party.at("chosen"),
+            (not_above, minus(value, curve.above)),
+            (below, minus(value, curve.below)),
         )
         total = plus(party, total_of((1, upper), (-1, lower)), curve.above)
         return (yield from release(party.at("out"), total, out, curve.minimum))
-    inside, kept = yield from parallel(
-        multiply_bits(party.at("inside"), row(bits, 0, 1), value),
-        multiply_bits(party.at("above"), not_above, opened),
-    )
+    inside, kept = yield from multiply_each(party.at("chosen"), (row(bits, 0, 1), value), (not_above, opened))
     return (yield from joined(party, own, kept, inside, out, curve.minimum))
 
 

@@ -1,4 +1,4 @@
-"""Signs of masked values: c = x + r is known to A and B, the dealer deals r's digits one-hot.
+"""Signs of masked values: c = x + r is known to A and B, the dealer deals r's digits in unary.
 
 x = c - r, so msb(x) = msb(c) ^ msb(r) ^ [c_low < r_low]. The comparison of a public c with a dealt r is
 linear inside a digit of four bits; digits combine four at a time, one round a level (a radix-4 tree of masked
@@ -15,19 +15,19 @@ import numpy as np
 
 from ditto_kernels import cost as costs
 from ditto_kernels.additive import Opened
+from ditto_kernels.bit_products import Monomial, evaluate, evaluate_cost
 from ditto_kernels.boolean import (
     FAN_IN,
     Bits,
-    Monomial,
     compare_digits,
     digits_of,
-    evaluate,
-    evaluate_cost,
-    onehot_planes,
-    onehots,
+    pack,
     to_planes,
+    unary,
+    unary_planes,
     word_count,
 )
+from ditto_kernels.onehot import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, container_bits, unsigned
 
@@ -85,7 +85,7 @@ def _slice_planes(values: Array, low: int, width: int) -> Array:
 
 def _dealt_planes(mask: Array, low: int, width: int, digits: tuple[tuple[int, int], ...]) -> Array:
     planes = _slice_planes(mask, low, width)
-    return np.concatenate([onehots(planes, digits), planes[width - 1 :]])
+    return np.concatenate([unary(planes, digits), planes[width - 1 :]])
 
 
 def _leaves(
@@ -112,14 +112,17 @@ def signs(
     With low > 0 the lower bits and their carry are left out: -2^low < x + offset < 0 may read as not
     negative, by chance of the mask, and no other value is wrong. Range: -2^(low + width - 1) <= x + offset
     <= 2^(low + width - 1) - 2^low.
-    Cost at width 16: 12 bits an offset online, 53 + 15 an offset offline; ceil(log4 of digits) rounds.
+    Cost at width 16: 12 bits an offset online, 53 + 15 an offset offline; ceil(log4 of digits) rounds. Few
+    elements by up to 12 bits (`onehot.serves`): no round and nothing online, 2^(width - 1) bits offline.
     Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
     """
     width = x.fxp.ring_bits - low if width is None else width
+    if serves(math.prod(x.shape), width - 1):
+        return (yield from _few_signs(party, x, offsets, low, width))
     digits, word_bits = digits_of(0, width - 1), container_bits(width)
     dtype = unsigned(word_bits)
     words = word_count(math.prod(x.shape), word_bits)
-    items = [Deal("digits", (onehot_planes(digits) + 1, words), dtype, xor=True)]
+    items = [Deal("digits", (unary_planes(digits) + 1, words), dtype, xor=True)]
     dealt = yield from deal(
         party, items, lambda: [_dealt_planes(np.asarray(x.mask).reshape(-1), low, width, digits)]
     )
@@ -141,10 +144,25 @@ def signs(
     return Bits(borrow ^ top, shape, word_bits)
 
 
+def _few_signs(party: Party, x: Opened, offsets: Sequence[int], low: int, width: int) -> Protocol[Bits]:
+    """`signs` without a round: by one digit of all bits but the highest."""
+    size, word_bits = math.prod(x.shape), container_bits(width)
+    item, mask = onehot_item(size, width - 1), np.asarray(x.mask).reshape(-1)
+    (shares,) = yield from deal(party, [item], lambda: [dealt_sign(mask, low, width)])
+    shape = (len(offsets), word_count(size, word_bits))
+    if party.role == "D":
+        return Bits(None, shape, word_bits)
+    steps = np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype)
+    c = np.asarray(x.c).reshape(-1) + steps[:, None]
+    return Bits(pack(sign_shares(c, shares, low, width, party.role == "A"), word_bits), shape, word_bits)
+
+
 def signs_cost(size: int, ring: int, offsets: int = 1, width: int | None = None) -> costs.Cost:
     """Cost of `signs` for that many offsets."""
     width = ring if width is None else width
+    if serves(size, width - 1):
+        return onehot_cost(size, width - 1)
     digits, word_bits = digits_of(0, width - 1), container_bits(width)
     words = word_count(size, word_bits)
-    dealt = costs.dealt((onehot_planes(digits) + 1) * words, word_bits)
+    dealt = costs.dealt((unary_planes(digits) + 1) * words, word_bits)
     return dealt + combine_cost(len(digits), offsets * words, word_bits)

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
@@ -15,17 +14,25 @@ from ditto_kernels.boolean import Bits, unpack, word_count
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.multiply import finish_cost, multiply
+from ditto_kernels.octaves import (
+    EXPONENT,
+    HARMONICS,
+    OCTAVES,
+    Octaves,
+    Power,
+    by_octaves,
+    by_octaves_cost,
+    fit,
+    noise,
+    octaves,
+)
 from ditto_kernels.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.select import bits_times, bits_to_ring, open_bits, open_bits_cost
 from ditto_kernels.truncate import upcast, upcast_cost
 
-Power = Literal["reciprocal", "rsqrt"]
 _WIDE = 64
-_EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5}
-_OCTAVES = {"reciprocal": 1.0, "rsqrt": 2.0}  # between thresholds: the series is off by less than 5e-5
-_HARMONICS = {"reciprocal": 3, "rsqrt": 4}  # of a period of four units
 _GUESS_BITS = 6  # of the least guess
 _DRIFT = 2.0**-15  # between a guess and its multiplier; else x grows into ring 64
 
@@ -47,7 +54,22 @@ class Table:
     width: int  # ring of the comparison
     series: tuple[float, ...]  # constant, then cosine and sine of every harmonic
     wave_bits: int  # fraction bits of dealt and of public factors
-    error: float  # relative
+    many_error: float  # relative
+    few: Octaves | None  # another way with fewer rounds, where elements are few
+
+    @property
+    def error(self) -> float:
+        """Relative error of few or of many elements."""
+        return max(self.many_error, 0.0 if self.few is None else self.few.error)
+
+    def error_of(self, count: int) -> float:
+        """Relative error of so many elements."""
+        few = self.few_of(count)
+        return self.many_error if few is None else few.error
+
+    def few_of(self, count: int) -> Octaves | None:
+        """The other way, if it serves so many elements."""
+        return self.few if self.few is not None and self.few.serve(count) else None
 
     @property
     def harmonics(self) -> int:
@@ -64,10 +86,10 @@ def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int =
     """Public numbers for (x / divisor)^-1 or ^-1/2 in `out`, where lo <= x / divisor <= hi."""
     if not 0 < lo < hi:
         raise ValueError(f"{power}: the range must satisfy 0 < lo < hi, not {lo:g} to {hi:g}")
-    exponent, ulps = _EXPONENT[power], 2.0**fxp.fraction_bits * divisor
+    exponent, ulps = EXPONENT[power], 2.0**fxp.fraction_bits * divisor
     if lo * ulps < 2 or hi * ulps >= 2.0 ** (fxp.ring_bits - 1):
         raise ValueError(f"{power} on [{lo:g}, {hi:g}]: {fxp} does not hold that range")
-    steps = max(1, math.ceil(math.log2(hi / lo) / _OCTAVES[power]))
+    steps = max(1, math.ceil(math.log2(hi / lo) / OCTAVES[power]))
     bounds = [lo * (hi / lo) ** (step / steps) for step in range(steps + 1)]
     guess_bits = _GUESS_BITS - math.floor(math.log2(hi**exponent))
     guesses = [round(2.0**guess_bits * ((left + right) / 2) ** exponent) for left, right in pairwise(bounds)]
@@ -88,7 +110,7 @@ def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int =
         for left, right, multiplier in zip(bounds, bounds[1:], multipliers, strict=False)
         for edge in (max(left - 2.0**low / ulps, lo), right)
     ]
-    series, error = _fit(exponent, min(spread), max(spread), _HARMONICS[power])
+    series, error = fit(exponent, min(spread), max(spread), HARMONICS[power])
     wave_bits = _wave_bits(lo**exponent, guess_bits, out)
     if wave_bits < 8:
         raise ValueError(f"{power} on [{lo:g}, {hi:g}] into {out}: too few fraction bits; narrow the range")
@@ -102,7 +124,8 @@ def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int =
         width,
         series,
         wave_bits,
-        error + drift + _noise(series, wave_bits) / max(spread) ** exponent,
+        error + drift + noise(series, wave_bits) / max(spread) ** exponent,
+        octaves(power, fxp, bounds, out, divisor),
     )
 
 
@@ -112,30 +135,9 @@ def _wave_bits(largest: float, guess_bits: int, out: Fxp) -> int:
     return min(24, (min(60 - math.ceil(math.log2(largest)), wanted) - guess_bits) // 2)
 
 
-def _noise(series: tuple[float, ...], wave_bits: int) -> float:
-    """Rounding of dealt and of public factors."""
-    amplitudes = sum(math.hypot(*series[place : place + 2]) for place in range(1, len(series), 2))
-    return math.sqrt(2) * (amplitudes + len(series) // 2) * 2.0 ** -(wave_bits + 1)
-
-
 def _angles(positions: Array, ring: int) -> Array:
     """Angles of ring elements: the ring is one period."""
     return np.asarray(positions).astype(np.float64) * (2 * math.pi / 2.0**ring)
-
-
-def _fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tuple[float, ...], float]:
-    """A series of u^exponent on an interval, u = 4 a period; the relative error."""
-
-    def waves(u: Array) -> Array:
-        turns = [harmonic * u * (math.pi / 2) for harmonic in range(1, harmonics + 1)]
-        return np.stack([np.ones_like(u), *(wave(turn) for turn in turns for wave in (np.cos, np.sin))], 1)
-
-    nodes = (least + most) / 2 + (most - least) / 2 * np.cos(np.pi * (np.arange(64) + 0.5) / 64)
-    weight = nodes**-exponent
-    coefficients, *_ = np.linalg.lstsq(waves(nodes) * weight[:, None], np.ones_like(nodes), rcond=None)
-    fine = np.linspace(least, most, 513)
-    error = float(np.max(np.abs(waves(fine) @ coefficients * fine**-exponent - 1)))
-    return tuple(float(each) for each in coefficients), error
 
 
 def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Additive]]:
@@ -148,11 +150,10 @@ def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Ad
         below = yield from signs(
             party.at("signs"), opened, [-edge for edge in how.edges], low=how.low, width=how.width
         )
-        beta, rho = yield from open_bits(party.at("bits"), below)
         shape = (len(how.edges), x.size)
         items = [Deal("rho", shape, np.dtype(np.int64)), Deal("rho_r", shape, x.fxp.dtype)]
-        make = partial(_bit_products, rho, np.asarray(opened.mask).reshape(-1), x.size, below)
-        shares = yield from deal(party.at("products"), items, make)
+        make = partial(_bit_products, np.asarray(opened.mask).reshape(-1), x.size, below)
+        beta, _, shares = yield from open_bits(party.at("bits"), below, items, make)
         if scaled is not None and guess is not None and opened.c is not None:
             flags, leader = unpack(beta, x.size, below.word_bits), party.role == "A"
             c, mask, rho = opened.c.reshape(-1), opened.mask.reshape(-1), shares[0].astype(dtype)
@@ -163,7 +164,7 @@ def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Ad
     return Additive(guess, x.shape, Fxp(_WIDE, how.guess_bits)), Additive(scaled, x.shape, x.fxp)
 
 
-def _bit_products(rho: Array, mask: Array, size: int, bits: Bits) -> tuple[Array, Array]:
+def _bit_products(mask: Array, size: int, bits: Bits, rho: Array) -> tuple[Array, Array]:
     flags = unpack(rho, size, bits.word_bits)
     return flags.astype(np.int64), flags.astype(mask.dtype) * mask
 
@@ -222,6 +223,10 @@ def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[R
     and masks and waves of masks are dealt; one product under a zero share. Source: threshold guess and
     trigonometric correction, own.
     """
+    few = how.few_of(x.size)
+    if few is not None:
+        own = from_rss(party, x) if isinstance(x, Rss) else x
+        return (yield from by_octaves(party.at("octaves"), own, few, out))
     if x.fxp.ring_bits < how.ring:
         x = yield from upcast(party.at("widen"), x, how.ring, bias=2)  # positive but for rounding
     additive = from_rss(party, x) if isinstance(x, Rss) else x
@@ -236,6 +241,9 @@ def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[R
 def inverse_cost(shape: tuple[int, ...], ring: int, how: Table, out: Fxp) -> Cost:
     """Cost of `inverse`."""
     count, thresholds, working = elements(shape), len(how.edges), how.ring
+    few = how.few_of(count)
+    if few is not None:
+        return by_octaves_cost(count, ring, few, out)
     cost = Cost() if ring == working else upcast_cost(count, ring, working)
     if thresholds:
         cost = cost + exchanged(count, working) + signs_cost(count, working, thresholds, how.width)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ditto_kernels import cost as costs
 from ditto_kernels.additive import Additive, Opened
 from ditto_kernels.boolean import Bits, to_planes, word_count
-from ditto_kernels.party import Deal, Party, Protocol, Round, deal
+from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.select import to_arithmetic, to_arithmetic_cost
 
@@ -95,7 +95,6 @@ def look_up(party: Party, x: Opened, entries: Entries, low: int, ring: int) -> P
     size = math.prod(x.shape)
     items = [Deal("onehot", (words, size), np.dtype(np.uint64), xor=True)]
     dealt = yield from deal(party, items, lambda: [_onehot(_index(x.mask, low, len(entries)), words)])
-    yield Round()  # a comparison beside it deals once more before it sends
     plane = None
     if party.role != "D":
         entry = _entries(_turned(entries), _index(x.c, low, len(entries)), dealt[0])

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, Opened, open_masked
+from ditto_kernels.bit_products import Outputs, evaluate, evaluate_cost
 from ditto_kernels.boolean import (
     DIGIT_BITS,
     FAN_IN,
     Bits,
-    Monomial,
     compare_digits,
     digits_of,
-    evaluate,
-    evaluate_cost,
-    onehot_planes,
-    onehots,
+    pack,
     to_planes,
+    unary,
+    unary_planes,
     unpack,
     word_count,
 )
 from ditto_kernels.cost import Cost, dealt, exchanged
+from ditto_kernels.onehot import onehot, onehot_cost, onehot_item, packed_truth, parities, serves
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.select import open_bits, open_bits_cost
@@ -36,9 +36,8 @@ from ditto_kernels.truncate import narrow
 _LOG2_E = math.log2(math.e)
 _WIDE = 64  # ring of the dealt factors
 _ONE_ROUND = 5  # digits whose products one round evaluates
+_FEW = 1 << 12  # elements: up to so many numpy is faster than a call of XLA
 _TABLE_BITS = 16  # factors of windows up to this size are looked up, larger ones computed
-
-Outputs = tuple[tuple[Monomial, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -151,17 +150,19 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     ring = x.fxp.ring_bits
     low, high = _digits(how, ring)
     size = math.prod(x.shape)
+    if serves(size, ring - how.digit):
+        return (yield from _few_range_bits(party, x, how))
     words, dtype = word_count(size, ring), unsigned(ring)
-    items = [Deal("digits", (onehot_planes(low) + onehot_planes(high), words), dtype, xor=True)]
+    items = [Deal("digits", (unary_planes(low) + unary_planes(high), words), dtype, xor=True)]
     shares = yield from deal(
-        party, items, lambda: [onehots(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
+        party, items, lambda: [unary(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
     )
-    inputs: list[Array] | None = None
+    inputs: Sequence[Array] | None = None
     if party.role != "D":
         leader, c = party.role == "A", np.asarray(x.c).reshape(-1)
         planes = to_planes(c, ring)
         before = to_planes(c - np.asarray(1 << how.bits).astype(c.dtype), ring)
-        split = onehot_planes(low)
+        split = unary_planes(low)
         less = compare_digits(planes, shares[0][:split], low, leader)[0]
         same = compare_digits(planes, shares[0][split:], high, leader)[1]
         following = compare_digits(before, shares[0][split:], high, leader)[1]
@@ -169,6 +170,32 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     for level, outputs in enumerate(_steps(len(high))):
         inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs, (words,), dtype)
     return Bits(None if inputs is None else np.stack(inputs), (2, words), ring)
+
+
+@lru_cache(maxsize=8)
+def _truth(high: int, digit: int) -> NDArray[np.uint64]:
+    """Masks of r for a0 and a1, for each c: (words, 2, c); both of `digit` low and `high` more bits."""
+    values = np.arange(1 << (high + digit))
+    above, inside = np.divmod(values, 1 << digit)
+    less = inside[:, None] < inside
+    before = ((above - 1) % (1 << high))[:, None] == above
+    return packed_truth(np.stack([(above[:, None] == above) & ~less, before & less]))
+
+
+def _few_range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
+    """`_range_bits` without a round: all bits that it reads are one digit."""
+    ring, size = x.fxp.ring_bits, math.prod(x.shape)
+    bits, words = ring - how.digit, word_count(size, ring)
+
+    def index(values: Array) -> Array:
+        return (np.asarray(values).reshape(-1).view(unsigned(ring)) >> how.digit).astype(np.intp)
+
+    item = onehot_item(size, bits)
+    (shares,) = yield from deal(party, [item], lambda: [onehot(index(x.mask), bits)])
+    if party.role == "D":
+        return Bits(None, (2, words), ring)
+    masks = np.take(_truth(ring - how.bits, how.bits - how.digit), index(x.c), axis=2)
+    return Bits(pack(parities(shares, masks), ring), (2, words), ring)
 
 
 @lru_cache(maxsize=32)
@@ -202,10 +229,12 @@ def _dealer_terms(mask: Array, sigma: Array, how: Window, word_bits: int) -> tup
     return chosen, plain, wrapped
 
 
-@partial(jax.jit, static_argnames=("word_bits",))
-def _chosen(alpha: Array, base: Array, same: Array, wrap: Array, factor: Array, word_bits: int) -> Array:
-    bits = unpack(alpha, base.shape[0], word_bits).astype(jnp.int64)
-    return (base + bits[0] * same + bits[1] * wrap) * factor
+def _chosen(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
+    ring = bits.astype(np.int64)
+    return (base + ring[0] * same + ring[1] * wrap) * factor
+
+
+_chosen_at_once = jax.jit(_chosen)  # one pass over memory, for as much as a call of XLA takes
 
 
 def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
@@ -215,17 +244,17 @@ def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     """
     opened = yield from open_masked(party.at("open"), x)
     inside = yield from _range_bits(party.at("range"), opened, how)
-    alpha, sigma = yield from open_bits(party.at("bits"), inside)
-    items = [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")]
-    shares = yield from deal(
-        party.at("factors"),
-        items,
-        lambda: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits),
+    alpha, _, shares = yield from open_bits(
+        party.at("bits"),
+        inside,
+        [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")],
+        lambda sigma: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits),
     )
     if party.role == "D":
         return Additive(None, x.shape, how.product)
     factor = _factors(np.asarray(opened.c).reshape(-1), how, -1.0, how.gain, how.public_bits)
-    product = np.asarray(_chosen(alpha, *shares, factor, inside.word_bits))
+    chosen: Callable[..., Array] = _chosen if x.size <= _FEW else _chosen_at_once
+    product = np.asarray(chosen(unpack(alpha, x.size, inside.word_bits), *shares, factor))
     return Additive(product.reshape(x.shape), x.shape, how.product)
 
 
@@ -254,7 +283,10 @@ def exp_negative_cost(count: int, ring: int, how: Window) -> Cost:
     """Cost of `exp_negative`."""
     low, high = _digits(how, ring)
     words = word_count(count, ring)
-    cost = exchanged(count, ring) + dealt((onehot_planes(low) + onehot_planes(high)) * words, ring)
-    for outputs in _steps(len(high)):
-        cost = cost + evaluate_cost(outputs, words, ring)
+    cost = exchanged(count, ring) + dealt((unary_planes(low) + unary_planes(high)) * words, ring)
+    if serves(count, ring - how.digit):
+        cost = exchanged(count, ring) + onehot_cost(count, ring - how.digit)
+    else:
+        for outputs in _steps(len(high)):
+            cost = cost + evaluate_cost(outputs, words, ring)
     return cost + open_bits_cost(2 * words, ring) + dealt(3 * count, _WIDE)

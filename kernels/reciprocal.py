@@ -10,9 +10,10 @@ import numpy as np
 from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, elements, exchanged
-from ditto_kernels.inverse import Power, Table, inverse, inverse_cost, plus_constant, table
+from ditto_kernels.inverse import Table, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import multiply, multiply_cost
+from ditto_kernels.octaves import Power
 from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
@@ -49,7 +50,7 @@ def _cost(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> Cost:
 def _error(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> float:
     assert x.fxp is not None
     how, _ = _table_for(power, x.fxp, lo, hi, out)
-    return how.error * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
+    return how.error_of(elements(x.shape)) * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
 
 
 def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> Protocol[Rss]:
@@ -186,7 +187,7 @@ def _divide_error(
     assert x.fxp is not None and y.fxp is not None
     inverted, _ = _quotient(x.fxp, out, lo, range)
     how, _ = _table_for("reciprocal", y.fxp, lo, hi, inverted)
-    return (how.error + 3 * inverted.ulp * hi) * range + 3 * out.ulp
+    return (how.error_of(elements(y.shape)) + 3 * inverted.ulp * hi) * range + 3 * out.ulp
 
 
 def _divide_reference(x: Array, y: Array, **_: Any) -> Array:

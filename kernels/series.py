@@ -9,6 +9,7 @@ between series and tails.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache, partial
 
 import jax
@@ -23,6 +24,7 @@ from ditto_kernels.half import half, wrap_items, wrap_values, wraps_cost
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, signed, unsigned
 
+_FEW = 1 << 13  # elements: up to so many numpy is faster than a call of XLA
 INDEX_BITS = 16  # an angle has at most so many bits: tables of 2^16 rows
 
 
@@ -89,7 +91,19 @@ def dealt_waves(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
 
 def _angle(value: Array, shift: int, bits: int) -> Array:
     word = value.view(unsigned(8 * value.dtype.itemsize))
-    return (word >> shift).astype(jnp.int32) & ((1 << bits) - 1)
+    return (word >> shift).astype(np.int32) & ((1 << bits) - 1)
+
+
+@lru_cache(maxsize=32)
+def _public_rows(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
+    """`public_factors` by angle, (2^bits, 2 harmonics): few elements find a row in one line of the cache."""
+    return np.ascontiguousarray(public_factors(curve, bits, middle).T.astype(np.int32))
+
+
+@lru_cache(maxsize=32)
+def _dealt_rows(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
+    """`dealt_waves` by angle."""
+    return np.ascontiguousarray(dealt_waves(curve, bits, middle).T)
 
 
 @partial(jax.jit, static_argnames=("shift", "bits"))
@@ -117,14 +131,21 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     round.
     Security: dealt values are full-width additive shares in ring 32 that depend on r alone.
     """
-    fraction, count = x.fxp.fraction_bits, 2 * len(curve.harmonics)
+    fraction, count, few = x.fxp.fraction_bits, 2 * len(curve.harmonics), math.prod(x.shape) <= _FEW
     bits, shift = index_bits(curve, fraction), index_shift(curve, fraction)
-    items = [Deal(f"wave{place}", x.shape, signed(32)) for place in range(count)]
+    if few:
+        items = [Deal("waves", (*x.shape, count), signed(32))]
+    else:
+        items = [Deal(f"wave{place}", x.shape, signed(32)) for place in range(count)]
+    waves = len(items)
     items += wrap_items(x) if curve.half else []
 
     def make() -> list[Array]:
-        waves = _look_up(dealt_waves(curve, bits, middle), x.mask, shift, bits)
-        return [*waves, *(wrap_values(x) if curve.half else [])]
+        if few:
+            made = [np.take(_dealt_rows(curve, bits, middle), _angle(x.mask, shift, bits), axis=0)]
+        else:
+            made = _look_up(dealt_waves(curve, bits, middle), x.mask, shift, bits)
+        return [*made, *(wrap_values(x) if curve.half else [])]
 
     dealt = yield from deal(party, items, make)
     fxp = Fxp(NARROW, middle)
@@ -136,9 +157,15 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     constant += 1 << (drop - 1)  # two floors lose half a unit each
     start = np.asarray(constant).astype(np.int32)
     if curve.half:
-        start = start + half(party, x, next(iter(dealt[count:]), None), scale)
-    share = _inner_product(public_factors(curve, bits, middle), x.c, dealt[:count], start, shift, bits, drop)
-    return Additive(np.asarray(share), x.shape, fxp)
+        start = start + half(party, x, next(iter(dealt[waves:]), None), scale)
+    if few:
+        factors = np.take(_public_rows(curve, bits, middle), _angle(x.c, shift, bits), axis=0)
+        total = start + np.einsum("...k,...k->...", factors, dealt[0])
+        share = np.asarray(total >> np.int32(drop)).astype(np.int16)
+    else:
+        table = public_factors(curve, bits, middle)
+        share = np.asarray(_inner_product(table, x.c, dealt[:waves], start, shift, bits, drop))
+    return Additive(share, x.shape, fxp)
 
 
 def series_cost(size: int, ring: int, curve: Curve) -> costs.Cost:

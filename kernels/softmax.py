@@ -37,9 +37,9 @@ _BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
 
 def _moved(x: Rss, source: int, target: int) -> Rss:
     """One dimension moved to another place."""
-    mine, following = (
-        np.ascontiguousarray(np.moveaxis(np.asarray(part), source, target)) for part in (x.mine, x.next)
-    )
+    order = list(range(len(x.shape)))
+    order.insert(target % len(order), order.pop(source))
+    mine, following = (np.ascontiguousarray(np.asarray(part).transpose(order)) for part in (x.mine, x.next))
     return Rss(mine, following, x.fxp)
 
 
@@ -230,7 +230,7 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
     secret = mask is not None and mask.fxp is not None
     how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
     last = 1.5 * (how.landing.ulp + (out.ulp if how.landing.fraction_bits > out.fraction_bits else 0))
-    last += how.inverse.error + 1.5 * how.inverted.ulp * how.length
+    last += how.inverse.error_of(elements(how.rows)) + 1.5 * how.inverted.ulp * how.length
     step = how.inner.ulp
     if how.window is not None:
         # Rounding is centred and independent. Masks are uniform over the window, and a factor's error halves

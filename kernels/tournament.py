@@ -8,9 +8,11 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, Opened, open_masked
-from ditto_kernels.boolean import Bits, Monomial, evaluate, evaluate_cost, word_count
+from ditto_kernels.bit_products import Outputs, evaluate, evaluate_cost
+from ditto_kernels.boolean import Bits, word_count
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, exchanged
 from ditto_kernels.party import Party, Protocol
@@ -19,6 +21,8 @@ from ditto_kernels.select import multiply_bits, multiply_bits_cost
 
 _GROUP = 4  # a late level compares all pairs of so many: 4 rounds where two levels of pairs take 6
 _LATE = 16  # from so many entries on: later levels are small, so that their rounds cost more than their bytes
+_LARGE_GROUP = 8  # of few entries: fewest levels, as products of up to seven bits take one round
+_FEW = 1 << 10  # so many entries of all rows are few
 
 
 def local(x: Additive, share: Array | None) -> Additive:
@@ -52,32 +56,53 @@ def larger_cost(count: int, ring: int) -> Cost:
 
 
 @lru_cache(maxsize=8)
-def _winners(size: int) -> tuple[tuple[Monomial, ...], ...]:
-    """[i is the first of the largest], i < size - 1, from inputs n_ij = [x_i >= x_j], i < j, in that order.
+def _winners(size: int) -> Outputs:
+    """[i is the first of the largest], i < size - 1, from inputs b_ij = [x_i < x_j], i < j, in that order.
 
-    It is the product of n_ij over later j and 1 + n_ji over earlier ones.
+    It is the product of b_ji over earlier j and of 1 + b_ij over later ones.
     """
     place = {pair: index for index, pair in enumerate(combinations(range(size), 2))}
-    outputs = []
-    for i in range(size - 1):
-        later = [place[i, j] for j in range(i + 1, size)]
-        earlier = [place[j, i] for j in range(i)]
-        chosen = (part for count in range(i + 1) for part in combinations(earlier, count))
-        outputs.append(tuple(tuple(sorted((*later, *part))) for part in chosen))
-    return tuple(outputs)
+    return tuple(
+        ((*(place[j, i] for j in range(i)), *(~place[i, j] for j in range(i + 1, size))),)
+        for i in range(size - 1)
+    )
 
 
 def _laid_out(array: Array, ring: int, words: int) -> Array:
     """(rows, n) -> (ring, rows, words), padded: in bit planes of all, every row has words of its own."""
-    full = np.pad(array, ((0, 0), (0, ring * words - array.shape[1])))
-    return np.moveaxis(full.reshape(-1, ring, words), 0, 1).copy()
+    rows, count = array.shape
+    if count == ring * words:
+        return array.reshape(rows, ring, words).swapaxes(0, 1).copy()
+    full = np.zeros((rows, ring * words), array.dtype)
+    full[:, :count] = array
+    return full.reshape(rows, ring, words).swapaxes(0, 1).copy()
 
 
-def _differences(x: Opened, first: list[int], second: list[int], words: int) -> Opened:
-    """x_i - x_j for so many pairs: linear in what was opened and in its masks."""
+@lru_cache(maxsize=8)
+def _pairs(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first and the second entries of all pairs, in order."""
+    first, second = np.triu_indices(size, 1)
+    return first, second
+
+
+def _differences(x: Opened, words: int) -> Opened:
+    """x_i - x_j for all pairs i < j: linear in what was opened and in its masks."""
+    first, second = _pairs(x.shape[0])
+
+    def between(entries: Array) -> Array:
+        apart = np.take(entries, first, axis=0)
+        apart -= np.take(entries, second, axis=0)
+        return _laid_out(apart, x.fxp.ring_bits, words)
+
+    mask = between(x.mask)
+    return Opened(None if x.c is None else between(x.c), mask, mask.shape, x.fxp)
+
+
+def _above_last(x: Opened, words: int) -> Opened:
+    """x_i - x_last for all i before the last."""
     ring = x.fxp.ring_bits
-    mask = _laid_out(x.mask[first] - x.mask[second], ring, words)
-    c = None if x.c is None else _laid_out(x.c[first] - x.c[second], ring, words)
+    mask = _laid_out(x.mask[:-1] - x.mask[-1], ring, words)
+    c = None if x.c is None else _laid_out(x.c[:-1] - x.c[-1], ring, words)
     return Opened(c, mask, mask.shape, x.fxp)
 
 
@@ -91,18 +116,15 @@ def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
     """
     size, tail, ring = x.shape[0], x.shape[1:], x.fxp.ring_bits
     count, words = math.prod(tail), word_count(math.prod(tail), ring)
-    first, second = (list(each) for each in zip(*combinations(range(size), 2), strict=True))
     opened = yield from open_masked(party.at("open"), x.reshape((size, count)))
-    below = yield from signs(party.at("sign"), _differences(opened, first, second, words))
+    below = yield from signs(party.at("sign"), _differences(opened, words))
     inputs = None
     if below.words is not None:
-        planes = below.words.reshape(len(first), words)
-        inputs = list(~planes if party.role == "A" else planes)
+        inputs = below.words.reshape(-1, words)
     winners = yield from evaluate(party.at("first"), inputs, _winners(size), (words,), unsigned(ring))
     flat = (1, (size - 1) * words)
-    bits = Bits(None if winners is None else np.stack(winners).reshape(flat), flat, ring)
-    last = [size - 1] * (size - 1)
-    return bits, _differences(opened, list(range(size - 1)), last, words)
+    bits = Bits(None if winners is None else np.asarray(winners).reshape(flat), flat, ring)
+    return bits, _above_last(opened, words)
 
 
 def first_largest_cost(size: int, count: int, ring: int) -> Cost:
@@ -134,10 +156,26 @@ def largest_cost(size: int, count: int, ring: int) -> Cost:
     return first_largest_cost(size, count, ring) + selected
 
 
-def _levels(length: int) -> Iterator[tuple[int, int, int]]:
+def _depth(length: int) -> int:
+    """Levels down to one entry, in groups of at most `_LARGE_GROUP`."""
+    depth = 0
+    while _LARGE_GROUP**depth < length:
+        depth += 1
+    return depth
+
+
+def _group(length: int, rows: int) -> int:
+    """Entries of a group: of few entries, the fewest that save a level."""
+    if length * rows > _FEW:
+        return min(_GROUP, length) if length <= _LATE else 2
+    depth = _depth(length)
+    return next(size for size in range(2, length + 1) if _depth(length // size + length % size) < depth)
+
+
+def _levels(length: int, rows: int) -> Iterator[tuple[int, int, int]]:
     """(entries of a group, groups, left over) of every level of a tournament."""
     while length > 1:
-        size = min(_GROUP, length) if length <= _LATE else 2
+        size = _group(length, rows)
         yield size, length // size, length % size
         length = length // size + length % size
 
@@ -149,7 +187,7 @@ def tournament(party: Party, x: Additive) -> Protocol[Additive]:
     fours; 17 for 128 entries. Source: tournament as in PUMA (arXiv 2307.12533), on masked comparison; levels
     of fours own.
     """
-    for level, (size, groups, left) in enumerate(_levels(x.shape[0])):
+    for level, (size, groups, left) in enumerate(_levels(x.shape[0], math.prod(x.shape[1:]))):
         tail, scope = x.shape[1:], party.at(f"level{level}")
         members = Additive(
             None if x.share is None else x.share[: size * groups].reshape(size, groups, *tail),
@@ -174,7 +212,7 @@ def _entry(x: Additive, place: int) -> Additive:
 def tournament_cost(length: int, rows: int, ring: int) -> Cost:
     """Cost of `tournament` over `rows` independent rows."""
     total = Cost()
-    for size, groups, _ in _levels(length):
+    for size, groups, _ in _levels(length, rows):
         count = groups * rows
         total = total + (larger_cost(count, ring) if size == 2 else largest_cost(size, count, ring))
     return total

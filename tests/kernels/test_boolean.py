@@ -5,15 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
+from ditto_kernels.bit_products import evaluate, evaluate_cost
 from ditto_kernels.boolean import (
     compare_digits,
     digits_of,
-    evaluate,
-    evaluate_cost,
-    onehot_planes,
-    onehots,
+    pack,
     to_planes,
     transpose_bits,
+    unary,
+    unary_planes,
     unpack,
     word_count,
 )
@@ -51,21 +51,49 @@ def test_digits_cover_the_range_once():
         assert places == list(range(low, high))
 
 
-def test_onehot_digits_and_comparisons_agree_with_integers(rng):
+def test_unary_digits_and_comparisons_agree_with_integers(rng):
     dealt, public = (rng.integers(0, 2**8, 80, dtype=np.uint16) for _ in range(2))
     digits = ((1, 4), (5, 3))
-    onehot = onehots(to_planes(dealt, 16), digits)
-    assert len(onehot) == onehot_planes(digits)
-    other = rng.integers(0, 2**16, onehot.shape, dtype=np.uint16)
+    entries = unary(to_planes(dealt, 16), digits)
+    assert len(entries) == unary_planes(digits)
+    other = rng.integers(0, 2**16, entries.shape, dtype=np.uint16)
     parts = [
         compare_digits(to_planes(public, 16), part, digits, leader)
-        for part, leader in ((other, True), (onehot ^ other, False))
+        for part, leader in ((other, True), (entries ^ other, False))
     ]
     for digit, (start, width) in enumerate(digits):
         c, r = ((value >> start) % 2**width for value in (public, dealt))
         for which, expected in enumerate((c < r, c == r)):
             word = parts[0][which][digit] ^ parts[1][which][digit]
             assert np.array_equal(unpack(word, 80, 16), expected)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64])
+@pytest.mark.parametrize("size", [1, 7, 100, 3000])
+def test_packed_bits_unpack(bits, size, rng):
+    flags = rng.integers(0, 2, (2, size), dtype=np.uint8)
+    words = pack(flags, bits)
+    assert words.shape == (2, word_count(size, bits)) and words.dtype == f"uint{bits}"
+    assert np.array_equal(unpack(words, size, bits), flags)
+
+
+@pytest.mark.parametrize("dealer", [0, 1, 2])
+@pytest.mark.parametrize("words", [1, 9, 600, 5000])  # few and many
+def test_products_of_negated_and_of_many_factors(mpc, rng, dealer, words):
+    outputs = (((0, ~1, 2, 3, ~4, 5, 6),), ((~3,), (2, ~4), (~0, ~1, ~6)), ((5,), (~2,)))
+    values, share = (rng.integers(0, 2**16, (7, words), dtype=np.uint16) for _ in range(2))
+
+    def protocol(party):
+        inputs = {"A": share, "B": values ^ share, "D": None}[party.role]
+        return (yield from evaluate(party, inputs, outputs, (words,), np.dtype(np.uint16)))
+
+    outcome = mpc(protocol, dealer=dealer)
+    outcome.assert_cost(evaluate_cost(outputs, words, 16), dealer)
+    first, second = (outcome.parts[(dealer + party) % 3] for party in (1, 2))
+    for place, monomials in enumerate(outputs):
+        factors = [[values[each] if each >= 0 else ~values[~each] for each in m] for m in monomials]
+        expected = np.bitwise_xor.reduce([np.bitwise_and.reduce(each) for each in factors])
+        assert np.array_equal(first[place] ^ second[place], expected)
 
 
 @pytest.mark.parametrize("dealer", [0, 1, 2])

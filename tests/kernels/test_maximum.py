@@ -27,6 +27,17 @@ def test_reduce_max_is_exact_for_every_length(mpc, fxp, shape):
         outcome.assert_cost(REDUCE_MAX.cost(Spec(shape, fxp), out=fxp, dim=1), dealer)
 
 
+@pytest.mark.parametrize(("ring", "rounds"), [(8, 6), (16, 8), (32, 10)])
+def test_few_entries_take_few_rounds(mpc, ring, rounds):
+    """Two levels of groups of six and seven; comparing few in ring 8 takes none. The last one reshares."""
+    fxp, shape = Fxp(ring, 2), (12, 37)
+    x = _values(shape, fxp, 5)
+    outcome = mpc(REDUCE_MAX.run, (x, fxp), out=fxp)
+    assert np.array_equal(outcome.value, x.max(axis=1))
+    assert outcome.traffic[0].rounds == rounds + 1
+    outcome.assert_cost(REDUCE_MAX.cost(Spec(shape, fxp), out=fxp), 2)
+
+
 def test_the_first_of_equal_entries_is_as_good_as_any(mpc):
     fxp = Fxp(8, 0)
     x = np.array(np.meshgrid(*[[-2, 0, 1]] * 4)).reshape(4, -1).T

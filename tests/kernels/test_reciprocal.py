@@ -19,10 +19,11 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("count", [7, 500])  # few, by a series an octave, and many
 @pytest.mark.parametrize(("kernel", "source", "target", "lo", "hi"), CASES)
-def test_relative_error(mpc, kernel, source, target, lo, hi):
+def test_relative_error(mpc, kernel, source, target, lo, hi, count):
     fxp, out = Fxp.parse(source), Fxp.parse(target)
-    x = np.exp(np.random.default_rng(0).uniform(np.log(lo), np.log(hi), 500))
+    x = np.exp(np.random.default_rng(0).uniform(np.log(lo), np.log(hi), count))
     x = np.clip(np.rint(np.concatenate([x, [lo, hi]]) / fxp.ulp) * fxp.ulp, lo, hi)
     spec, grid = Spec(x.shape, fxp), np.rint(x / fxp.ulp) * fxp.ulp
     exact = kernel.reference(grid)
@@ -32,6 +33,21 @@ def test_relative_error(mpc, kernel, source, target, lo, hi):
         assert np.max(np.maximum(error - 3 * out.ulp, 0) / exact) < 1e-4
         assert np.max(error) <= kernel.error(spec, out=out, lo=lo, hi=hi)
         outcome.assert_cost(kernel.cost(spec, out=out, lo=lo, hi=hi), dealer)
+
+
+@pytest.mark.parametrize("kernel", [RECIPROCAL, RSQRT])
+def test_few_elements_are_right_everywhere_in_the_range(mpc, kernel):
+    """The thresholds' own neighbourhoods included, which may be read as either piece."""
+    fxp, out, lo, hi = Fxp(32, 14), Fxp(32, 16), 0.33, 40.0
+    how = table("reciprocal" if kernel is RECIPROCAL else "rsqrt", fxp, lo, hi, out).few
+    edges = np.asarray(how.edges)[:, None] + np.array([-(1 << how.low), -100, -1, 0, 1, 100])
+    x = np.concatenate([edges.reshape(-1) * fxp.ulp, np.geomspace(lo + fxp.ulp, hi, 4)])
+    x = np.rint(x / fxp.ulp) * fxp.ulp
+    for part in np.array_split(x, 8):
+        outcome = mpc(kernel.run, (part, fxp), out=out, lo=lo, hi=hi)
+        exact = kernel.reference(part)
+        assert np.max(np.abs(outcome.value - exact) / exact) <= how.error + 3 * out.ulp / exact.min()
+        assert outcome.traffic[1].rounds == 3
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (2.0, 1.0), (0.5, 1e9)])

@@ -1,0 +1,189 @@
+"""1/x and 1/sqrt(x) by a series an octave, chosen by threshold bits: the fewest rounds, for few elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from ditto_kernels.additive import Additive, open_masked
+from ditto_kernels.boolean import Bits, unpack, word_count
+from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.cost import Cost, dealt, exchanged
+from ditto_kernels.multiply import finish_additive, finish_additive_cost
+from ditto_kernels.party import Deal, Party, Protocol
+from ditto_kernels.ring import Array, Fxp, container_bits, unsigned
+from ditto_kernels.rss import Rss
+from ditto_kernels.select import open_bits, open_bits_cost
+
+Power = Literal["reciprocal", "rsqrt"]
+EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5}
+OCTAVES = {"reciprocal": 1.0, "rsqrt": 2.0}  # between thresholds: the series is off by less than 5e-5
+HARMONICS = {"reciprocal": 3, "rsqrt": 4}  # of a period of four units
+_WIDE = 64
+_FEW_BYTES = 1 << 15  # so many dealt are worth the rounds they save
+_LOW = 3  # the comparison leaves out bits below the least bound's 2^-3
+
+
+@dataclass(frozen=True)
+class Octaves:
+    """An x in [edge_(j-1), edge_j) has the trigonometric series of piece j, of period 2^period_j ulp."""
+
+    edges: tuple[int, ...]  # in ulp of x, ascending, without lowest and highest
+    periods: tuple[int, ...]
+    series: tuple[tuple[float, ...], ...]  # of the result: constant, then cosine and sine of every harmonic
+    low: int  # bits of x the comparison leaves out
+    width: int  # bits it reads
+    wave_bits: int  # fraction bits of dealt and of public factors
+    error: float  # relative
+
+    @property
+    def harmonics(self) -> int:
+        return len(self.series[0]) // 2
+
+    def dealt_bytes(self, count: int) -> int:
+        """What choosing between the series of so many elements takes."""
+        return count * len(self.periods) * (4 * self.harmonics + 1) * _WIDE // 8
+
+    def serve(self, count: int) -> bool:
+        """Whether so many elements are few."""
+        return self.dealt_bytes(count) <= _FEW_BYTES
+
+
+def fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tuple[float, ...], float]:
+    """A series of u^exponent on an interval, u = 4 a period; the relative error."""
+
+    def waves(u: Array) -> Array:
+        turns = [harmonic * u * (math.pi / 2) for harmonic in range(1, harmonics + 1)]
+        return np.stack([np.ones_like(u), *(wave(turn) for turn in turns for wave in (np.cos, np.sin))], 1)
+
+    nodes = (least + most) / 2 + (most - least) / 2 * np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+    weight = nodes**-exponent
+    coefficients, *_ = np.linalg.lstsq(waves(nodes) * weight[:, None], np.ones_like(nodes), rcond=None)
+    fine = np.linspace(least, most, 513)
+    error = float(np.max(np.abs(waves(fine) @ coefficients * fine**-exponent - 1)))
+    return tuple(float(each) for each in coefficients), error
+
+
+def noise(series: Sequence[float], wave_bits: int) -> float:
+    """Rounding of dealt and of public factors."""
+    amplitudes = sum(math.hypot(*series[place : place + 2]) for place in range(1, len(series), 2))
+    return math.sqrt(2) * (amplitudes + len(series) // 2) * 2.0 ** -(wave_bits + 1)
+
+
+def octaves(power: Power, fxp: Fxp, bounds: Sequence[float], out: Fxp, divisor: int = 1) -> Octaves | None:
+    """Public numbers for (x / divisor)^-1 or ^-1/2 in `out`, with those bounds of pieces; None: no room."""
+    exponent, ulps = EXPONENT[power], 2.0**fxp.fraction_bits * divisor
+    top, least = math.ceil(math.log2(bounds[-1] * ulps)), math.log2(bounds[0] * ulps)
+    width = min(top + 1, top + 1 - math.floor(least) + _LOW)
+    low = top + 1 - width
+    largest = bounds[0] ** exponent
+    room = min(57 - math.ceil(math.log2(largest)), out.fraction_bits + (32 if out.ring_bits < _WIDE else 40))
+    wave_bits = room // 2
+    if wave_bits < 12:
+        return None
+    ends = [(max(left * ulps - 2.0**low, bounds[0] * ulps), right * ulps) for left, right in pairwise(bounds)]
+    edges = tuple(math.ceil(each * ulps) for each in bounds[1:-1])
+    pieces = [_piece(exponent, each, ulps, HARMONICS[power], wave_bits, fxp.ring_bits) for each in ends]
+    errors, periods, series = zip(*pieces, strict=True)
+    return Octaves(edges, tuple(periods), tuple(series), low, width, wave_bits, max(errors))
+
+
+def _piece(
+    exponent: float, ends: tuple[float, float], ulps: float, harmonics: int, wave_bits: int, ring: int
+) -> tuple[float, int, tuple[float, ...]]:
+    """(relative error, period, series) of the best period."""
+    candidates = []
+    shortest = math.ceil(math.log2(ends[1]))
+    for period in range(shortest, min(shortest + 3, ring + 1)):
+        unit = 2.0 ** (period - 2)
+        series, error = fit(exponent, ends[0] / unit, ends[1] / unit, harmonics)
+        series = tuple(each * (unit / ulps) ** exponent for each in series)
+        error += noise(series, wave_bits) / (ends[1] / ulps) ** exponent
+        if max(map(abs, series)) * 4.0**wave_bits < 2.0 ** (_WIDE - 2):
+            candidates.append((error, period, series))
+    return min(candidates)
+
+
+def _turns(positions: Array, how: Octaves) -> Array:
+    """The angle of every harmonic of every piece: (pieces, harmonics, n)."""
+    low = np.stack([positions & positions.dtype.type((1 << period) - 1) for period in how.periods])
+    unit = 2 * math.pi * np.exp2(-np.asarray(how.periods, np.float64))
+    return (low * unit[:, None])[:, None] * np.arange(1, how.harmonics + 1)[:, None]
+
+
+def _chosen(bits: Bits, leader: bool) -> Array:
+    """Shares of [x is in piece j] from those of [x < edge_j]."""
+    below = np.asarray(bits.words)
+    last = ~below[-1:] if leader else below[-1:]
+    return np.concatenate([below[:1], below[1:] ^ below[:-1], last])
+
+
+def _dealt(mask: Array, rho: Array, size: int, how: Octaves, word_bits: int) -> tuple[Array, Array, Array]:
+    """Waves of the mask, the choosing bits, their products."""
+    turns, scale = _turns(mask, how), 2.0**how.wave_bits
+    waves = np.rint(np.concatenate([np.cos(turns), np.sin(turns)], axis=1) * scale).astype(np.int64)
+    bits = unpack(rho, size, word_bits).astype(np.int64)
+    return waves, bits, waves * bits[:, None]
+
+
+def _public(c: Array, how: Octaves) -> tuple[Array, Array]:
+    """(constants (pieces, 1), factors of the waves (pieces, 2 harmonics, n))."""
+    turns, scale = _turns(c, how), 2.0**how.wave_bits
+    series = np.asarray(how.series)
+    even, odd = series[:, 1::2, None], series[:, 2::2, None]
+    cosine, sine = np.cos(turns), np.sin(turns)
+    factors = np.concatenate([even * cosine + odd * sine, even * sine - odd * cosine], axis=1)
+    constants = np.rint(series[:, :1] * scale * scale).astype(np.int64)
+    return constants, np.rint(factors * scale).astype(np.int64)
+
+
+def by_octaves(party: Party, x: Additive, how: Octaves, out: Fxp) -> Protocol[Rss]:
+    """(x / divisor)^-1 or ^-1/2 for positive x.
+
+    Range: x within the bounds; outside the result is wrong. Error: relative `Octaves.error`, 1.5 ulp of
+    `out`. Rounds: open, signs (1 or 2), bits, and a reshare, or a truncation in ring 64.
+    Cost: `Octaves.dealt_bytes` offline. Security: x is opened under a full-width mask, choosing bits under
+    one-time masks; waves of masks and their products with bits' masks are dealt. Source: own.
+    """
+    flat = x.reshape((x.size,))
+    pieces, word_bits = len(how.periods), container_bits(how.width)
+    words = word_count(x.size, word_bits)
+    opened = yield from open_masked(party.at("open"), flat)
+    chosen = None
+    if how.edges:
+        offsets = [-edge for edge in how.edges]
+        below = yield from signs(party.at("signs"), opened, offsets, low=how.low, width=how.width)
+        chosen = None if below.words is None else _chosen(below, party.role == "A")
+    elif party.role != "D":
+        chosen = np.full((1, words), -1 if party.role == "A" else 0).astype(unsigned(word_bits))
+    bits = Bits(chosen, (pieces, words), word_bits)
+    shape, wide = (pieces, 2 * how.harmonics, x.size), np.dtype(np.int64)
+    items = [Deal("waves", shape, wide), Deal("rho", (pieces, x.size), wide), Deal("rho_waves", shape, wide)]
+    beta, _, shares = yield from open_bits(
+        party.at("bits"), bits, items, lambda rho: _dealt(opened.mask, rho, x.size, how, word_bits)
+    )
+    fxp, share = Fxp(_WIDE, 2 * how.wave_bits), None
+    if opened.c is not None:
+        flags = unpack(beta, x.size, word_bits).astype(np.int64)
+        constants, factors = _public(opened.c, how)
+        waves, rho, products = shares
+        sign = 1 - 2 * flags
+        own = flags if party.role == "A" else 0
+        terms = (factors * (flags[:, None] * waves + sign[:, None] * products)).sum(axis=1)
+        share = (terms + constants * (own + sign * rho)).sum(axis=0).reshape(x.shape)
+    return (yield from finish_additive(party.at("result"), Additive(share, x.shape, fxp), out))
+
+
+def by_octaves_cost(count: int, ring: int, how: Octaves, out: Fxp) -> Cost:
+    """Cost of `by_octaves`."""
+    pieces, cost, word_bits = len(how.periods), exchanged(count, ring), container_bits(how.width)
+    if how.edges:
+        cost = cost + signs_cost(count, ring, len(how.edges), how.width)
+    cost = cost + open_bits_cost(pieces * word_count(count, word_bits), word_bits)
+    cost = cost + dealt(how.dealt_bytes(count) // 8, _WIDE)
+    return cost + finish_additive_cost(count, _WIDE, 2 * how.wave_bits - out.fraction_bits, out)
