@@ -19,7 +19,7 @@ from ditto_kernels import KERNELS
 from ditto_kernels.ahead import remask
 from ditto_kernels.link import Link, Traffic
 from ditto_kernels.multiply import zero_share
-from ditto_kernels.party import Heavy, Party, Round, parallel, run
+from ditto_kernels.party import Heavy, Party, Round, Together, parallel, run
 from ditto_kernels.party import Protocol as ShareProtocol
 from ditto_kernels.ring import encode
 from ditto_kernels.rss import Known, Rss
@@ -222,7 +222,7 @@ def _stage(
     step = plan.steps[stage[0]]
     first, later = work
     if first > SIDE_BY_SIDE:
-        yield Heavy()
+        yield Together()
     if isinstance(step, KernelStep):
         protocols = [
             _counted(kernel_protocol(plan, number, party, env), count)

@@ -34,6 +34,10 @@ class Heavy(Round):
     """A round before much work: parties of one process better do that side by side."""
 
 
+class Together(Heavy):
+    """A heavy round that all come to: who is there first better waits for the others."""
+
+
 Protocol = Generator[Round, list[NDArray[Any]], T]
 
 

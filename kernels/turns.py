@@ -1,7 +1,7 @@
 """Three parties of one process that take turns in one thread: no wait, no switch between threads a round.
 
 A small protocol is hundreds of rounds of microseconds each; threads that wake each other take ten times as
-long as the work. Where a turn is heavy the three of them run side by side.
+long as the work. Heavy turns run side by side, those that begin together once all who can have come so far.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.link import LinkError, MemLink, Traffic, Tray, memory_links
 from ditto_kernels.local import Keys, fresh_keys
-from ditto_kernels.party import Heavy, Party, Protocol, Round
+from ditto_kernels.party import Heavy, Party, Protocol, Round, Together
 from ditto_kernels.prg import Randomness
 from ditto_kernels.rss import PARTIES
 
@@ -29,9 +29,11 @@ class _Turn:
     protocol: Protocol[Any]
     link: MemLink
     waits: Round | None = None  # None: not begun
-    heavy: bool = False
     done: bool = False
     result: Any = None
+
+    def before(self, kind: type[Round]) -> bool:
+        return isinstance(self.waits, kind)
 
     def ready(self) -> bool:
         return self.waits is None or self.link.arrived(self.waits.receives)
@@ -46,7 +48,6 @@ class _Turn:
         except StopIteration as stop:
             self.done, self.result = True, stop.value
             return
-        self.heavy = isinstance(step, Heavy)
         self.link.send(step.sends)
         self.waits = step
 
@@ -74,9 +75,10 @@ def run_in_turns(
             if not ready:
                 missing = [each for turn in left if turn.waits for each in turn.waits.receives]
                 raise LinkError(f"all parties wait, one of them for '{missing[0].tag}'")
-            apart = [turn for turn in ready if turn.heavy] if len(ready) > 1 else []
+            going = [turn for turn in ready if not turn.before(Together)] or ready
+            apart = [turn for turn in going if turn.before(Heavy)] if len(going) > 1 else []
             begun = [pool.submit(_apart, turn) for turn in apart]
-            for turn in ready:
+            for turn in going:
                 if turn not in apart:
                     turn.take()
             for each in begun:

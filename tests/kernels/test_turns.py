@@ -8,7 +8,7 @@ import pytest
 from ditto_kernels import KERNELS
 from ditto_kernels.link import LinkError
 from ditto_kernels.local import run_three
-from ditto_kernels.party import Heavy, Round, run
+from ditto_kernels.party import Heavy, Round, Together, run
 from ditto_kernels.prg import PairKeys, Randomness
 from ditto_kernels.ring import Fxp, decode, encode
 from ditto_kernels.rss import reconstruct, share
@@ -48,6 +48,33 @@ def test_heavy_turns_run_side_by_side_with_the_same_result():
     assert np.max(np.abs(decode(reconstruct(heavy), Fxp(32, 14)) - expected)) < 0.01
 
 
+def test_parties_that_begin_together_wait_for_who_can_still_come():
+    order = []
+
+    def comes(party, link):
+        for _ in range(party.rank):  # later than those before it
+            yield Round()
+        order.append(("there", party.rank))
+        yield Together()
+        order.append(("begun", party.rank))
+
+    run_in_turns(comes)
+    assert order[:3] == [("there", rank) for rank in range(3)]
+    assert sorted(order[3:]) == [("begun", rank) for rank in range(3)]
+
+
+def test_nobody_waits_for_a_party_that_cannot_come():
+    def comes(party, link):
+        if party.rank == 2:
+            yield Round((), (party.expect(0, "late", (1,), np.dtype(np.int32)),))
+        yield Together()
+        if party.rank == 0:
+            yield Round((party.send(2, "late", np.zeros(1, np.int32)),))
+        return party.rank
+
+    assert run_in_turns(comes)[0] == [0, 1, 2]
+
+
 def test_what_nobody_sends_is_an_error_at_once():
     def waits(party, link):
         yield Round((), (party.expect((party.rank + 1) % 3, "never", (1,), np.dtype(np.int32)),))
@@ -56,7 +83,7 @@ def test_what_nobody_sends_is_an_error_at_once():
         run_in_turns(waits)
 
 
-@pytest.mark.parametrize("first", [Round, Heavy])
+@pytest.mark.parametrize("first", [Round, Heavy, Together])
 def test_the_error_of_one_party_reaches_the_caller(first):
     def fails(party, link):
         yield first()
