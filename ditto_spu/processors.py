@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 MULTIPLYING = 2  # parties that do most of a step's work at a time: A and B
 
 
@@ -23,7 +21,7 @@ MULTIPLYING = 2  # parties that do most of a step's work at a time: A and B
 class _Share:
     """The limit that is set while any run needs it: runs of several threads overlap."""
 
-    libraries: ThreadpoolController = field(default_factory=ThreadpoolController)
+    libraries: Any  # a ThreadpoolController
     lock: threading.Lock = field(default_factory=threading.Lock)
     runs: int = 0
     limit: Any = None
@@ -31,7 +29,9 @@ class _Share:
 
 @functools.cache
 def _share() -> _Share:
-    return _Share()
+    from threadpoolctl import ThreadpoolController  # sets a variable of the environment when imported
+
+    return _Share(ThreadpoolController())
 
 
 @contextmanager
