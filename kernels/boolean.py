@@ -19,7 +19,7 @@ FAN_IN = 4
 DIGIT_BITS = 4
 _BLOCK_BYTES = 1 << 21  # of the terms that a comparison works on at once: more would leave the caches
 _MIN_BLOCK = 64  # words
-_FEW_WORDS = 1 << 10  # bytes of a plane: up to so many few calls are faster than passes in the cache
+_FEW_PLANE_BYTES = 1 << 10  # bytes of a plane: up to so many few calls are faster than passes in the cache
 _FEW_BYTES = 3 << 9  # of elements: up to so many a byte a bit is faster than word operations
 
 
@@ -79,7 +79,7 @@ def _few_planes(rows: Array, bits: int) -> Array:
 
 def unpack(words: Array, size: int, word_bits: int) -> Array:
     """One plane (..., words) -> its bits (..., size) as booleans."""
-    if words.nbytes <= _FEW_WORDS:
+    if words.nbytes <= _FEW_PLANE_BYTES:
         apart = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1, bitorder="little")
         bits = apart.reshape(*words.shape, word_bits).swapaxes(-1, -2).view(bool)
     else:
@@ -140,7 +140,7 @@ def compare_digits(
 
     Entries of the shared unary digits of r: [r_j >= c_j + 1], and [r_j >= c_j] without it.
     """
-    if planes[0].nbytes <= _FEW_WORDS:
+    if planes[0].nbytes <= _FEW_PLANE_BYTES:
         return _compare_few(planes, shares, digits, leader)
     shape = (len(digits), *planes.shape[1:])
     less, equal = np.empty(shape, planes.dtype), np.empty(shape, planes.dtype)

@@ -67,9 +67,8 @@ class Few:
 
     @cached_property
     def masks(self) -> tuple[Deal, ...]:
-        """All masks, in the order in which one stream gives them: the widest first, to keep them aligned."""
-        masks = [mask for opened in self.rounds for mask in opened]
-        return tuple(sorted(masks, key=lambda mask: -mask.dtype.itemsize))
+        """All of them."""
+        return tuple(mask for opened in self.rounds for mask in opened)
 
     @cached_property
     def dealt(self) -> tuple[Deal, ...]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ditto_kernels.ring import Array, container_bits, signed, unsigned
+from ditto_kernels.truncate import carry_and_top
 
 _WIDE = 64
 
@@ -37,9 +38,13 @@ class Lift:
         return self.wraps_at < _WIDE
 
     @property
+    def container_bits(self) -> int:
+        """The ring that holds a multiple of 2^wraps_at modulo 2^64."""
+        return container_bits(max(1, _WIDE - self.wraps_at))
+
+    @property
     def container(self) -> np.dtype:
-        """What holds a multiple of 2^wraps_at modulo 2^64."""
-        return signed(container_bits(max(1, _WIDE - self.wraps_at)))
+        return signed(self.container_bits)
 
     @property
     def bias(self) -> int:
@@ -72,9 +77,7 @@ def mask_part(mask: Array, lift: Lift, wraps: Array) -> Array:
 
 def dealers_part(first: Array, second: Array, lift: Lift) -> tuple[Array, Array, Array]:
     """The dealer's (R in ring 64, carry, top), from A's and B's halves of r."""
-    total = first + second
-    carry = (total.view(unsigned(lift.ring)) < first.view(unsigned(lift.ring))).astype(lift.container)
-    top = (total < 0).astype(lift.container)
+    carry, top = carry_and_top(first, second, lift.ring, lift.container_bits)
     inner = _shifted(first, lift.dropped)
     inner += _shifted(second, lift.dropped)
     if lift.wraps:

@@ -7,7 +7,6 @@ elements, and the root. The last product is local again and is reshared.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,28 +14,22 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.additive import Additive, from_rss
-from ditto_kernels.few_rows import Few, size
+from ditto_kernels.few_rows import Few
 from ditto_kernels.lifted import Lift, dealers_part, mask_part, open_part
 from ditto_kernels.multiply import finish_additive
-from ditto_kernels.party import Deal, Party, Protocol, Round, deal, parallel
+from ditto_kernels.party import Deal, Party, Protocol, Round, deal, draw_together, parallel
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.root_of_few import choose, deal_choice, deal_tables, evaluate, window_shares
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert
 
-_BYTE = np.dtype(np.uint8)
-
 Tensors = Mapping[str, Array]
 
 
-def _cut(stream: Array, masks: Sequence[Deal]) -> Tensors:
-    """One drawn stream as tensors."""
-    tensors, start = {}, 0
-    for mask in masks:
-        stop = start + math.prod(mask.shape) * mask.dtype.itemsize
-        tensors[mask.name] = stream[start:stop].view(mask.dtype).reshape(mask.shape)
-        start = stop
-    return tensors
+def _masks(party: Party, how: Few, component: int) -> Tensors:
+    """A's masks (component D + 1) or B's (component D), all of one stream."""
+    tensors = draw_together(party, component, "masks", how.masks)
+    return {mask.name: tensor for mask, tensor in zip(how.masks, tensors, strict=True)}
 
 
 def _material(how: Few, first: Tensors, second: Tensors) -> list[Array]:
@@ -65,8 +58,7 @@ def _deal(party: Party, how: Few) -> Protocol[None]:
     """The dealer's side: all is dealt at once."""
 
     def make() -> list[Array]:
-        first, second = party.draw_both("masks", (size(how.masks),), _BYTE)
-        return _material(how, _cut(first, how.masks), _cut(second, how.masks))
+        return _material(how, _masks(party, how, party.a), _masks(party, how, party.dealer))
 
     yield from deal(party, how.dealt, make)
     for _ in how.rounds:
@@ -108,7 +100,7 @@ def _compute(party: Party, how: Few, x: Array, weight: Array) -> Protocol[Array]
     """A's and B's side, from shares of x and of gamma (or gamma, encoded): shares of the last product."""
     leader, rounds = party.role == "A", how.rounds
     bias = 1 if leader else 0
-    masks = _cut(party.draw_with_dealer("masks", (size(how.masks),), _BYTE), how.masks)
+    masks = _masks(party, how, party.a if leader else party.dealer)
     shares = yield from deal(party, how.dealt, list)
     given: Tensors = {item.name: share for item, share in zip(how.dealt, shares, strict=True)}
 

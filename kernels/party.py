@@ -191,26 +191,35 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
     if party.phase == "online":
         yield Round()
         return [None] * len(items)
-    values = [np.asarray(value) for value in make()]
-    sends = []
-    for item, value, pad in zip(items, values, _pads(party, items), strict=True):
-        difference = np.bitwise_xor if item.xor else np.subtract
-        difference(value, pad, out=pad)
-        sends.append(party.send(party.b, item.name, pad, offline=True))
-    yield Round(tuple(sends))
+    yield Round(padded(party, items, make(), _pads(party, items)))
     return [None] * len(items)
 
 
-def _pads(party: Party, items: Sequence[Deal]) -> list[NDArray[Any]]:
-    """A's shares, which the dealer draws too: of one stream, the widest type first to keep them aligned."""
-    if not items:
-        return []
+def padded(
+    party: Party, items: Sequence[Deal], values: Sequence[Array], pads: Sequence[NDArray[Any]]
+) -> tuple[Send, ...]:
+    """What the dealer sends to B: its values less A's shares, which are overwritten."""
+    sends = []
+    for item, value, pad in zip(items, values, pads, strict=True):
+        difference = np.bitwise_xor if item.xor else np.subtract
+        difference(np.asarray(value), pad, out=pad)
+        sends.append(party.send(party.b, item.name, pad, offline=True))
+    return tuple(sends)
+
+
+def draw_together(party: Party, component: int, name: str, items: Sequence[Deal]) -> list[NDArray[Any]]:
+    """Uniform tensors of one stream, in their order; the widest type lies first, which keeps them aligned."""
     sizes = [math.prod(item.shape) * item.dtype.itemsize for item in items]
-    stream = party.draw(party.dealer + 1, f"deal {items[0].name}", (sum(sizes),), _BYTE)
-    pads: list[Any] = [None] * len(items)
+    stream = party.draw(component, name, (sum(sizes),), _BYTE)
+    tensors: list[Any] = [None] * len(items)
     start = 0
     for place in sorted(range(len(items)), key=lambda place: -items[place].dtype.itemsize):
         part = stream[start : start + sizes[place]]
-        pads[place] = part.view(items[place].dtype).reshape(items[place].shape)
+        tensors[place] = part.view(items[place].dtype).reshape(items[place].shape)
         start += sizes[place]
-    return pads
+    return tensors
+
+
+def _pads(party: Party, items: Sequence[Deal]) -> list[NDArray[Any]]:
+    """A's shares, which the dealer draws too."""
+    return draw_together(party, party.dealer + 1, f"deal {items[0].name}", items) if items else []

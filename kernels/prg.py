@@ -56,15 +56,13 @@ class Randomness:
         self._keys = keys
         self._prefix = f"{session}/{request}/".encode()
         self._spent: set[tuple[int, str]] = set()
-        self._streams = {
-            component: Cipher(algorithms.AES(keys.key(component)), modes.CTR(bytes(_BLOCK))).encryptor()
-            for component in (keys.rank, (keys.rank + 1) % 3)
+        self._ciphers = {
+            key: Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK))).encryptor()
+            for key in (keys.mine, keys.next)
         }
 
     def draw(self, component: int, label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Uniform ring elements that both holders of `component` draw alike."""
-        if component not in self._streams:
-            raise ValueError(f"party {self._keys.rank} does not hold the key of component {component}")
         address = (component, label)
         if address in self._spent:
             raise StreamReuseError(
@@ -72,7 +70,7 @@ class Randomness:
             )
         self._spent.add(address)
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
-        cipher = self._streams[component]
+        cipher = self._ciphers[self._keys.key(component)]
         cipher.reset_nonce(nonce + _FIRST_BLOCK)  # making a cipher would take longer than most draws
         size = math.prod(shape) * dtype.itemsize
         if 0 < size <= _FEW:

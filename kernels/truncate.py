@@ -24,7 +24,7 @@ def _logical(value: Array, bits: int) -> Array:
     return (word >> word.dtype.type(bits)).view(value.dtype)
 
 
-def _carry_and_top(r1: Array, r3: Array, ring: int, width: int) -> tuple[Array, Array]:
+def carry_and_top(r1: Array, r3: Array, ring: int, width: int) -> tuple[Array, Array]:
     """carry of r1 + r3 and msb(r1 + r3 mod 2^k), in the container ring of the wrap correction."""
     total = r1 + r3
     carry = (total.view(unsigned(ring)) < r1.view(unsigned(ring))).astype(signed(width))
@@ -57,7 +57,7 @@ def reshared_wrap(
     if party.role == "D":
         assert masks is not None
         first, second = masks
-        yield from deal(party, items, lambda: _carry_and_top(first, second, ring, width))
+        yield from deal(party, items, lambda: carry_and_top(first, second, ring, width))
         yield from exchange(party, "wrap", None, (shape, dtype))
         pad_a, pad_b = party.draw_both("wrap_pad", shape, dtype)
         return pad_b, pad_a

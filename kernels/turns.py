@@ -22,7 +22,7 @@ from ditto_kernels.prg import Randomness
 from ditto_kernels.rss import PARTIES
 
 
-@dataclass
+@dataclass(eq=False)
 class _Turn:
     """Where one party stands."""
 
