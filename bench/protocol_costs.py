@@ -19,7 +19,7 @@ from ditto_kernels import (
     truncate,
 )
 from ditto_kernels import cost as costs
-from ditto_kernels.curves import GELU
+from ditto_kernels.activation.series_tables import GELU
 from ditto_kernels.kernel import Spec
 from ditto_kernels.ring import Fxp
 

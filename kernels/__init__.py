@@ -1,10 +1,10 @@
 """Share-level three-party kernels: ABY3 replicated sharing, free of SPU and of the compiler."""
 
-from ditto_kernels.activation import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
+from ditto_kernels.activation.gelu import GELU_KERNEL
+from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
 from ditto_kernels.argmax import ARGMAX
 from ditto_kernels.embedding import EMBEDDING_KERNEL
 from ditto_kernels.exponential import EXPONENTIAL
-from ditto_kernels.gelu import GELU_KERNEL
 from ditto_kernels.kernel import Kernel
 from ditto_kernels.layer_norm import LAYER_NORM
 from ditto_kernels.linear import MATMUL

@@ -9,7 +9,7 @@ import pytest
 
 from bench.protocol_costs import DOCUMENT, block_figures, kernel_figures, rewritten, rows
 from ditto_kernels import KERNELS
-from ditto_kernels.curves import GELU, SIGMOID, SILU, TANH
+from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
 
 TEXT = DOCUMENT.read_text()
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.experimental import enable_x64
 
-from ditto_kernels.gelu import GELU_KERNEL
+from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.kernel import Spec
 from ditto_kernels.link import LinkError, Receive, Send
 from ditto_kernels.local import fresh_keys

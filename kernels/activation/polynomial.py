@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ditto_kernels.activation.clipped import joined, joined_cost, minus, plus, row, total_of
+from ditto_kernels.activation.curve import NARROW
+from ditto_kernels.activation.polynomial_tables import Pieces, Polynomial
 from ditto_kernels.additive import Additive, from_rss, open_masked, open_masked_cost
 from ditto_kernels.boolean import Bits
-from ditto_kernels.clipped import joined, joined_cost, minus, plus, row, total_of
 from ditto_kernels.compare import signs, signs_cost
 from ditto_kernels.cost import Cost, elements
-from ditto_kernels.curve import NARROW
 from ditto_kernels.multiply import multiply, multiply_cost
 from ditto_kernels.party import Party, Protocol, parallel
-from ditto_kernels.pieces import Pieces, Polynomial
 from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.gelu import GELU_KERNEL
+from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ditto_kernels.curve import Curve, Fits
+from ditto_kernels.activation.curve import Curve, Fits
 
 # The two forms of GeLU differ by less than 0.0005: one table serves both.
 GELU = Fits(

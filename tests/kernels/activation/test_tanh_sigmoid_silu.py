@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.activation import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
-from ditto_kernels.curves import GELU, SIGMOID, SILU, TANH
-from ditto_kernels.gelu import reference as gelu
-from ditto_kernels.ring import Fxp
-from ditto_kernels.series import (
+from ditto_kernels.activation.gelu import reference as gelu
+from ditto_kernels.activation.series import (
     dealt_bits,
     dealt_waves,
     index_bits,
@@ -16,6 +13,9 @@ from ditto_kernels.series import (
     public_factors,
     scale_bits,
 )
+from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
+from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
+from ditto_kernels.ring import Fxp
 
 FUNCTIONS = {
     "gelu": (GELU, gelu),

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.clipped import clipped, clipped_cost, clipped_error
+from ditto_kernels.activation.clipped import clipped, clipped_cost, clipped_error
+from ditto_kernels.activation.curve import Curve, Fits
+from ditto_kernels.activation.polynomial import piecewise, piecewise_cost, piecewise_error
+from ditto_kernels.activation.polynomial_tables import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
+from ditto_kernels.activation.series_tables import SIGMOID, SILU, TANH
+from ditto_kernels.activation.value_table import Function
 from ditto_kernels.cost import Cost
-from ditto_kernels.curve import Curve, Fits
-from ditto_kernels.curves import SIGMOID, SILU, TANH
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.party import Party, Protocol
-from ditto_kernels.pieces import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
-from ditto_kernels.polynomial import piecewise, piecewise_cost, piecewise_error
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.tabulated import Function
 
 
 @dataclass(frozen=True)

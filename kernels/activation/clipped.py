@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from ditto_kernels import cost as costs
+from ditto_kernels.activation.curve import NARROW, Curve
+from ditto_kernels.activation.series import series, series_cost, series_error
+from ditto_kernels.activation.value_table import Function, tabulated, tabulated_cost, tabulated_error
 from ditto_kernels.additive import (
     Additive,
     Opened,
@@ -19,15 +22,12 @@ from ditto_kernels.additive import (
 )
 from ditto_kernels.boolean import Bits
 from ditto_kernels.compare import signs, signs_cost
-from ditto_kernels.curve import NARROW, Curve
 from ditto_kernels.kernel import Spec
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp, container_bits
 from ditto_kernels.rss import Rss
 from ditto_kernels.select import multiply_bits_cost, multiply_each
-from ditto_kernels.series import series, series_cost, series_error
-from ditto_kernels.tabulated import Function, tabulated, tabulated_cost, tabulated_error
 from ditto_kernels.truncate import convert, convert_cost
 
 
