@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, to_rss, to_rss_cost
-from ditto_kernels.bit_products import evaluate, evaluate_cost
-from ditto_kernels.boolean import FAN_IN, Bits, unpack, word_count
+from ditto_kernels.bits.bit_planes import FAN_IN, Bits, unpack, word_count
+from ditto_kernels.bits.bit_products import evaluate, evaluate_cost
+from ditto_kernels.bits.select import (
+    multiply_bits,
+    multiply_bits_cost,
+    to_arithmetic,
+    to_arithmetic_cost,
+)
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.maximum import axis_first, shared
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import (
-    multiply_bits,
-    multiply_bits_cost,
-    to_arithmetic,
-    to_arithmetic_cost,
-)
 from ditto_kernels.tournament import (
     first_largest,
     first_largest_cost,

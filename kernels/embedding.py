@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.additive import from_rss, open_masked
+from ditto_kernels.bits.point_functions import LEAF_BITS, Blocks, Bytes, evaluate, generate, key_bytes
 from ditto_kernels.cost import Cost, elements, everyone
-from ditto_kernels.dpf import LEAF_BITS, Blocks, Bytes, evaluate, generate, key_bytes
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish
 from ditto_kernels.party import Party, Protocol, Round, parallel

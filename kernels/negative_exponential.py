@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, Opened, open_masked
-from ditto_kernels.bit_products import Outputs, evaluate, evaluate_cost
-from ditto_kernels.boolean import (
+from ditto_kernels.bits.bit_planes import (
     DIGIT_BITS,
     FAN_IN,
     Bits,
@@ -26,11 +25,12 @@ from ditto_kernels.boolean import (
     unpack,
     word_count,
 )
+from ditto_kernels.bits.bit_products import Outputs, evaluate, evaluate_cost
+from ditto_kernels.bits.one_hot_digits import onehot, onehot_cost, onehot_item, packed_truth, parities, serves
+from ditto_kernels.bits.select import open_bits, open_bits_cost
 from ditto_kernels.cost import Cost, dealt, exchanged
-from ditto_kernels.onehot import onehot, onehot_cost, onehot_item, packed_truth, parities, serves
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, unsigned
-from ditto_kernels.select import open_bits, open_bits_cost
 from ditto_kernels.truncate import narrow
 
 _LOG2_E = math.log2(math.e)

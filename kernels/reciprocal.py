@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
-from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
+from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.cost import Cost, elements, exchanged
 from ditto_kernels.inverse import Table, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
@@ -17,7 +18,6 @@ from ditto_kernels.octaves import Power
 from ditto_kernels.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import to_arithmetic, to_arithmetic_cost
 from ditto_kernels.truncate import convert, convert_cost
 
 _WIDE = 64

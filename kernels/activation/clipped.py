@@ -20,14 +20,14 @@ from ditto_kernels.additive import (
     to_rss,
     to_rss_cost,
 )
-from ditto_kernels.boolean import Bits
-from ditto_kernels.compare import signs, signs_cost
+from ditto_kernels.bits.bit_planes import Bits
+from ditto_kernels.bits.select import multiply_bits_cost, multiply_each
+from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.kernel import Spec
 from ditto_kernels.party import Party, Protocol, parallel
 from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp, container_bits
 from ditto_kernels.rss import Rss
-from ditto_kernels.select import multiply_bits_cost, multiply_each
 from ditto_kernels.truncate import convert, convert_cost
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.dpf import evaluate, generate
+from ditto_kernels.bits.point_functions import evaluate, generate
 from ditto_kernels.embedding import EMBEDDING_KERNEL
 from ditto_kernels.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode

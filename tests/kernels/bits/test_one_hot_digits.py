@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.onehot import (
+from ditto_kernels.bits.one_hot_digits import (
     dealt_sign,
     onehot,
     onehot_cost,

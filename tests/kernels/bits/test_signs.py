@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from ditto_kernels.additive import from_rss, open_masked, open_masked_cost, to_rss, to_rss_cost
-from ditto_kernels.compare import signs, signs_cost
-from ditto_kernels.ring import Fxp, container_bits
-from ditto_kernels.select import (
+from ditto_kernels.bits.select import (
     multiply_bits,
     multiply_bits_cost,
     to_arithmetic,
     to_arithmetic_cost,
 )
+from ditto_kernels.bits.signs import signs, signs_cost
+from ditto_kernels.ring import Fxp, container_bits
 
 
 def signs_of(party, x, offsets, width, low=0):

@@ -15,8 +15,7 @@ import numpy as np
 
 from ditto_kernels import cost as costs
 from ditto_kernels.additive import Opened
-from ditto_kernels.bit_products import Monomial, evaluate, evaluate_cost
-from ditto_kernels.boolean import (
+from ditto_kernels.bits.bit_planes import (
     FAN_IN,
     Bits,
     compare_digits,
@@ -27,7 +26,8 @@ from ditto_kernels.boolean import (
     unary_planes,
     word_count,
 )
-from ditto_kernels.onehot import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
+from ditto_kernels.bits.bit_products import Monomial, evaluate, evaluate_cost
+from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
 from ditto_kernels.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, container_bits, unsigned
 

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ditto_kernels.bit_products import evaluate, evaluate_cost
-from ditto_kernels.boolean import (
+from ditto_kernels.bits.bit_planes import (
     compare_digits,
     digits_of,
     pack,
@@ -17,6 +16,7 @@ from ditto_kernels.boolean import (
     unpack,
     word_count,
 )
+from ditto_kernels.bits.bit_products import evaluate, evaluate_cost
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32, 64])

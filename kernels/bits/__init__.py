@@ -1,0 +1,1 @@
+"""Protocols on shared bits: signs, selection, one-hot digits, tables and point functions."""
