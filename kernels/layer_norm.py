@@ -14,7 +14,7 @@ import numpy as np
 
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.few_rows import Few, few, few_cost, few_error
-from ditto_kernels.inverse import Table, inverse, inverse_cost, plus_constant, table
+from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, plus_constant, table
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish, finish_cost, finish_kind, local_product, multiply
 from ditto_kernels.norm_of_few import normalise

@@ -8,7 +8,7 @@ import numpy as np
 
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.few_rows import few_cost, few_error
-from ditto_kernels.inverse import plus_constant
+from ditto_kernels.inverse.by_thresholds import plus_constant
 from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.layer_norm import Plan, nothing, plan, scaled, scaled_cost, scaled_error
 from ditto_kernels.multiply import finish

@@ -14,8 +14,7 @@ from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
 from ditto_kernels.bits.select import bits_times, bits_to_ring, open_bits, open_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.cost import Cost, dealt, elements, exchanged
-from ditto_kernels.multiply import finish_cost, multiply
-from ditto_kernels.octaves import (
+from ditto_kernels.inverse.by_octaves import (
     EXPONENT,
     HARMONICS,
     OCTAVES,
@@ -27,6 +26,7 @@ from ditto_kernels.octaves import (
     noise,
     octaves,
 )
+from ditto_kernels.multiply import finish_cost, multiply
 from ditto_kernels.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss

@@ -1,0 +1,1 @@
+"""Reciprocals, inverse square roots and quotients of secret values."""
