@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ditto_kernels.inverse.by_thresholds import Table, table
-from ditto_kernels.maximum import dropped
+from ditto_kernels.maximum.maximum import dropped
 from ditto_kernels.multiply import finish_kind
 from ditto_kernels.negative_exponential import Window, window
 from ditto_kernels.ring import Fxp

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ditto_kernels.kernel import Spec
-from ditto_kernels.maximum import MAXIMUM, REDUCE_MAX
+from ditto_kernels.maximum.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.ring import Fxp, decode
 
 FORMATS = [Fxp.parse(text) for text in ("fxp8.2", "fxp16.8", "fxp32.12", "fxp64.18")]

@@ -24,17 +24,17 @@ from ditto_kernels.bits.select import (
 )
 from ditto_kernels.cost import Cost, elements
 from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.maximum import axis_first, shared
-from ditto_kernels.party import Party, Protocol, parallel
-from ditto_kernels.ring import Array, Fxp, unsigned
-from ditto_kernels.rss import Rss
-from ditto_kernels.tournament import (
+from ditto_kernels.maximum.maximum import axis_first, shared
+from ditto_kernels.maximum.tournament import (
     first_largest,
     first_largest_cost,
     local,
     smaller,
     smaller_cost,
 )
+from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.ring import Array, Fxp, unsigned
+from ditto_kernels.rss import Rss
 
 _FOURS = 1 << 11  # values from which on levels compare all pairs of four: fewer rounds, more bytes
 _WORD = 8

@@ -1,0 +1,1 @@
+"""The largest of secret values, and its place."""
