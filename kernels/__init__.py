@@ -6,13 +6,13 @@ from ditto_kernels.embedding import EMBEDDING_KERNEL
 from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
 from ditto_kernels.kernel import Kernel
-from ditto_kernels.layer_norm import LAYER_NORM
 from ditto_kernels.linear import MATMUL
 from ditto_kernels.linear_public import MATMUL_ADAPTED, MATMUL_PUBLIC
 from ditto_kernels.maximum.argmax import ARGMAX
 from ditto_kernels.maximum.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.multiply import MULTIPLY
-from ditto_kernels.rms_norm import RMS_NORM
+from ditto_kernels.norm.layer_norm import LAYER_NORM
+from ditto_kernels.norm.rms_norm import RMS_NORM
 from ditto_kernels.softmax import SOFTMAX
 from ditto_kernels.truncate import CAST
 

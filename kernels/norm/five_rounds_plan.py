@@ -10,9 +10,9 @@ from functools import cached_property
 from ditto_kernels.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.lifted import Lift
 from ditto_kernels.multiply import finish_additive_cost
+from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
 from ditto_kernels.party import Deal
 from ditto_kernels.ring import Fxp, signed
-from ditto_kernels.root_of_few import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
 from ditto_kernels.truncate import convert_cost
 
 # A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860

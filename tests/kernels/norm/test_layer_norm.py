@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ditto_kernels.kernel import Spec
-from ditto_kernels.layer_norm import LAYER_NORM
+from ditto_kernels.norm.layer_norm import LAYER_NORM
+from ditto_kernels.norm.rms_norm import MEAN_SQUARE, RMS_NORM
 from ditto_kernels.ring import Fxp
-from ditto_kernels.rms_norm import MEAN_SQUARE, RMS_NORM
 
 F = Fxp.parse
 CASES = [

@@ -5,14 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ditto_kernels.few_rows import FEW_ROWS
 from ditto_kernels.kernel import Spec
-from ditto_kernels.layer_norm import LAYER_NORM, VARIANCE
-from ditto_kernels.layer_norm import plan as layer_norm_plan
 from ditto_kernels.lifted import Lift, dealers_part, mask_part, open_part
-from ditto_kernels.ring import Fxp, signed
-from ditto_kernels.rms_norm import MEAN_SQUARE, RMS_NORM
-from ditto_kernels.root_of_few import (
+from ditto_kernels.norm.five_rounds_plan import FEW_ROWS
+from ditto_kernels.norm.layer_norm import LAYER_NORM, VARIANCE
+from ditto_kernels.norm.layer_norm import plan as layer_norm_plan
+from ditto_kernels.norm.rms_norm import MEAN_SQUARE, RMS_NORM
+from ditto_kernels.norm.root_by_tables import (
     choose,
     deal_choice,
     deal_tables,
@@ -20,6 +19,7 @@ from ditto_kernels.root_of_few import (
     window_shares,
     windows,
 )
+from ditto_kernels.ring import Fxp, signed
 
 F = Fxp.parse
 WIDE = np.dtype(np.int64)

@@ -1,0 +1,1 @@
+"""Layer normalisation and root-mean-square normalisation of secret rows."""
