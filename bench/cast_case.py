@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.local import run_three
 from ditto_kernels.multiply import finish, symmetric
-from ditto_kernels.party import run
+from ditto_kernels.protocol.party import run
+from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import share
 from ditto_kernels.truncate import convert

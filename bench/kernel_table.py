@@ -16,9 +16,9 @@ from rich.table import Table
 from bench.fm32 import measure_fm32
 from bench.kernel_cases import KernelCase, kernel_cases
 from ditto_kernels import KERNELS
-from ditto_kernels.link import MemLink, Traffic
-from ditto_kernels.local import run_three
-from ditto_kernels.party import Party, run
+from ditto_kernels.protocol.link import MemLink, Traffic
+from ditto_kernels.protocol.party import Party, run
+from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import decode, encode
 from ditto_kernels.rss import Rss, reconstruct, share
 from ditto_spu.peers.puma import run_puma

@@ -18,9 +18,9 @@ from ditto_kernels import (
     series,
     truncate,
 )
-from ditto_kernels import cost as costs
 from ditto_kernels.activation.series_tables import GELU
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols.md"

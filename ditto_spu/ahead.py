@@ -8,9 +8,9 @@ from typing import Any
 
 from ditto_kernels import KERNELS
 from ditto_kernels.ahead import deal_ahead, dealers_part, in_phase, nothing
-from ditto_kernels.link import Send
-from ditto_kernels.party import Party
-from ditto_kernels.spread import parts
+from ditto_kernels.protocol.link import Send
+from ditto_kernels.protocol.party import Party
+from ditto_kernels.protocol.split_dealers import parts
 from ditto_spu import ir
 from ditto_spu.executor import Observer, Value, as_planned, joint, kernel_protocol, linear
 from ditto_spu.plan import KernelStep, LocalStep, Plan, PublicStep, Step, used

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import decode
 from ditto_kernels.rss import Rss, reconstruct
 from ditto_spu.errors import RangeError

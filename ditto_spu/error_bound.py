@@ -20,7 +20,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.compiler import Lowered

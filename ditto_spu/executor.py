@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
 from ditto_kernels.ahead import remask
-from ditto_kernels.link import Link, Traffic
 from ditto_kernels.multiply import zero_share
-from ditto_kernels.party import Heavy, Party, Round, Together, parallel, run
-from ditto_kernels.party import Protocol as ShareProtocol
+from ditto_kernels.protocol.link import Link, Traffic
+from ditto_kernels.protocol.party import Heavy, Party, Round, Together, parallel, run
+from ditto_kernels.protocol.party import Protocol as ShareProtocol
+from ditto_kernels.protocol.split_dealers import spread
 from ditto_kernels.ring import encode
 from ditto_kernels.rss import Known, Rss
-from ditto_kernels.spread import spread
 from ditto_spu import ir, local_steps
 from ditto_spu.errors import PartyError, RangeError
 from ditto_spu.plan import (

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
-from ditto_kernels.local import run_three
-from ditto_kernels.party import run
+from ditto_kernels.protocol.party import run
+from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import Fxp, decode, encode
 from ditto_kernels.rss import reconstruct, share
 from ditto_spu.calibration import Calibration

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.link import Dealt
-from ditto_kernels.local import Keys
-from ditto_kernels.prg import PairKeys
+from ditto_kernels.protocol.link import Dealt
+from ditto_kernels.protocol.randomness import PairKeys
+from ditto_kernels.protocol.three_threads import Keys
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import PARTIES, Rss
 from ditto_spu.errors import InputError

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.ahead import in_phase
-from ditto_kernels.link import MemLink, Traffic
-from ditto_kernels.local import run_three
-from ditto_kernels.party import Party, run
-from ditto_kernels.party import Protocol as ShareProtocol
+from ditto_kernels.protocol.in_turns import run_in_turns
+from ditto_kernels.protocol.link import MemLink, Traffic
+from ditto_kernels.protocol.party import Party, run
+from ditto_kernels.protocol.party import Protocol as ShareProtocol
+from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import decode, encode
 from ditto_kernels.rss import Known, Rss, reconstruct, share
-from ditto_kernels.turns import run_in_turns
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import Member, StepRecord, executing, prepare

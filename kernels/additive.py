@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ditto_kernels.cost import Cost, exchanged
-from ditto_kernels.party import Party, Protocol, exchange
+from ditto_kernels.protocol.cost import Cost, exchanged
+from ditto_kernels.protocol.party import Party, Protocol, exchange
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ditto_kernels.additive import from_rss, to_rss, to_rss_cost
-from ditto_kernels.cost import Cost
-from ditto_kernels.link import Send
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol.cost import Cost
+from ditto_kernels.protocol.link import Send
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss
 

@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.cost import Cost, elements
-from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import (
     finish,
     finish_cost,
     how_to_finish,
     symmetric,
 )
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 

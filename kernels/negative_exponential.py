@@ -28,8 +28,8 @@ from ditto_kernels.bits.bit_planes import (
 from ditto_kernels.bits.bit_products import Outputs, evaluate, evaluate_cost
 from ditto_kernels.bits.one_hot_digits import onehot, onehot_cost, onehot_item, packed_truth, parities, serves
 from ditto_kernels.bits.select import open_bits, open_bits_cost
-from ditto_kernels.cost import Cost, dealt, exchanged
-from ditto_kernels.party import Deal, Party, Protocol, deal
+from ditto_kernels.protocol.cost import Cost, dealt, exchanged
+from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.truncate import narrow
 

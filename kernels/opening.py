@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.party import Deal, Party, Protocol, Round, draw_together, padded
+from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, draw_together, padded
 from ditto_kernels.ring import Array
 
 

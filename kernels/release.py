@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ditto_kernels import cost as costs
 from ditto_kernels.additive import Additive, to_rss, to_rss_cost
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ditto_kernels.additive import Additive, from_rss, to_rss, to_rss_cost
-from ditto_kernels.cost import Cost, elements
 from ditto_kernels.maximum.maximum import choose, constant, shared
 from ditto_kernels.maximum.tournament import tournament, tournament_cost
 from ditto_kernels.negative_exponential import exp_negative_cost, exp_products, rounded
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.softmax_plan import Plan

@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 
 from ditto_kernels.additive import Additive, from_rss
-from ditto_kernels.cost import Cost, dealt, elements, exchanged
-from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.party import Deal, Party, Protocol, deal, exchange
+from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, exchange
 from ditto_kernels.ring import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.rss import Rss
 

@@ -21,7 +21,7 @@ from bench.marill_case import marill_lines, marill_rows
 from bench.plots import write_plots
 from bench.rows import network_table, table
 from ditto_kernels import KERNELS
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
 from ditto_spu import secure
 from ditto_spu.errors import InputError, PartyError, UnsupportedOpError
 from ditto_spu.models import Program, named_model

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
-from ditto_kernels.local import run_three
+from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import Fxp, encode
 from ditto_kernels.rss import share
 from ditto_spu.errors import InputError, PartyError, RangeError

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu.cluster.wire import (
     PREFIX_BYTES,
     Message,

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ditto_kernels.prg import KEY_BYTES
+from ditto_kernels.protocol.randomness import KEY_BYTES
 from ditto_kernels.rss import PARTIES
 from ditto_spu.api import Call, Result, SecureFunction
 from ditto_spu.cluster.ahead import ClusterMaterial

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu.cluster.channel import Channel, tls_reason
 from ditto_spu.cluster.config import Cluster
 from ditto_spu.cluster.identity import fingerprint

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ditto_kernels.link import LinkError
-from ditto_kernels.prg import KEY_BYTES, PairKeys
+from ditto_kernels.protocol.link import LinkError
+from ditto_kernels.protocol.randomness import KEY_BYTES, PairKeys
 
 
 class KeyExchange:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.link import Dealt, LinkError, Mailbox, Receive, Send, Traffic, checked
+from ditto_kernels.protocol.link import Dealt, LinkError, Mailbox, Receive, Send, Traffic, checked
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.wire import Message
 

@@ -10,10 +10,10 @@ import numpy as np
 from jax.experimental import enable_x64
 
 from ditto_kernels import KERNELS
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.split_dealers import cut
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import PARTIES
-from ditto_kernels.spread import cut
 from ditto_spu import ir
 from ditto_spu.errors import InputError
 from ditto_spu.passes.decisions import INTEGER, SPU_FORMAT

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections import deque
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.peer_link import PeerLink
 from ditto_spu.cluster.wire import Message

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.ahead import nothing
-from ditto_kernels.link import LinkError
-from ditto_kernels.prg import KEY_BYTES
+from ditto_kernels.protocol.link import LinkError
+from ditto_kernels.protocol.randomness import KEY_BYTES
 from ditto_kernels.rss import PARTIES, Rss
 from ditto_spu.cluster.dealt import Parts
 from ditto_spu.cluster.port import ClientPort

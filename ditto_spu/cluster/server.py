@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.rss import PARTIES
 from ditto_spu.cluster.agreement import difference, facts, party_facts
 from ditto_spu.cluster.channel import Channel

@@ -15,9 +15,9 @@ import numpy as np
 from jax.experimental import enable_x64
 
 from ditto_kernels.ahead import in_phase
-from ditto_kernels.link import LinkError
-from ditto_kernels.party import Party
-from ditto_kernels.prg import PairKeys, Randomness
+from ditto_kernels.protocol.link import LinkError
+from ditto_kernels.protocol.party import Party
+from ditto_kernels.protocol.randomness import PairKeys, Randomness
 from ditto_kernels.rss import Known, Rss
 from ditto_spu.cluster.config import Cluster
 from ditto_spu.cluster.dealt import Material, Materials, Parts, deal, member

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jax.experimental import enable_x64
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss
 from ditto_spu.cluster.channel import Channel

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss
 from ditto_spu.cluster.channel import Channel

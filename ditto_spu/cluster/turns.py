@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu.errors import ClusterError
 
 

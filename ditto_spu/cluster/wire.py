@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 
 VERSION = 2
 MAX_HEADER = 1 << 20

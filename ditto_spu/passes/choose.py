@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ditto_kernels import KERNELS
-from ditto_kernels.cost import Cost, elements
-from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish_cost, symmetric
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.ring import Fxp
 from ditto_kernels.truncate import convert_cost
 from ditto_spu import ir

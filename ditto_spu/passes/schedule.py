@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from ditto_kernels import KERNELS
 from ditto_kernels.ahead import remask_cost
-from ditto_kernels.cost import Cost, elements
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.split_dealers import cut, spread_costs
 from ditto_kernels.rss import PARTIES
-from ditto_kernels.spread import cut, spread_costs
 from ditto_spu.plan import KernelStep, Step, Var, used
 from ditto_spu.report import Triple
 

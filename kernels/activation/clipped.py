@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ditto_kernels import cost as costs
 from ditto_kernels.activation.curve import NARROW, Curve
 from ditto_kernels.activation.series import series, series_cost, series_error
 from ditto_kernels.activation.value_table import Function, tabulated, tabulated_cost, tabulated_error
@@ -23,8 +22,9 @@ from ditto_kernels.additive import (
 from ditto_kernels.bits.bit_planes import Bits
 from ditto_kernels.bits.select import multiply_bits_cost, multiply_each
 from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.kernel import Spec
-from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp, container_bits
 from ditto_kernels.rss import Rss

@@ -11,9 +11,9 @@ from ditto_kernels.activation.polynomial_tables import GELU_EVEN, GELU_PUMA
 from ditto_kernels.activation.quad import quadratic, quadratic_cost
 from ditto_kernels.activation.series_tables import GELU
 from ditto_kernels.activation.tanh_sigmoid_silu import Activation, require
-from ditto_kernels.cost import Cost
-from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol.cost import Cost
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
-from ditto_kernels import cost as costs
 from ditto_kernels.additive import Opened
-from ditto_kernels.party import Deal, Party
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.party import Deal, Party
 from ditto_kernels.ring import Array, unsigned
 
 _RING = 32

@@ -13,9 +13,9 @@ from ditto_kernels.additive import Additive, from_rss, open_masked, open_masked_
 from ditto_kernels.bits.bit_planes import Bits
 from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.cost import Cost, elements
 from ditto_kernels.multiply import multiply, multiply_cost
-from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss

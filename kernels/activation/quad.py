@@ -7,9 +7,9 @@ from functools import partial
 import jax
 import numpy as np
 
-from ditto_kernels.cost import Cost, elements
 from ditto_kernels.multiply import finish, finish_cost
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels import cost as costs
 from ditto_kernels.activation.curve import NARROW, Curve
 from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values, wraps_cost
 from ditto_kernels.additive import Additive, Opened
-from ditto_kernels.party import Deal, Party, Protocol, deal
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, signed, unsigned
 
 _FEW = 1 << 13  # elements: up to so many numpy is faster than a call of XLA

@@ -15,9 +15,9 @@ from ditto_kernels.activation.polynomial import piecewise, piecewise_cost, piece
 from ditto_kernels.activation.polynomial_tables import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
 from ditto_kernels.activation.series_tables import SIGMOID, SILU, TANH
 from ditto_kernels.activation.value_table import Function
-from ditto_kernels.cost import Cost
-from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol.cost import Cost
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 

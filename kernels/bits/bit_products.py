@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels import cost as costs
 from ditto_kernels.opening import open_and_deal
-from ditto_kernels.party import Deal, Party, Protocol
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.ring import Array
 
 Monomial = tuple[int, ...]  # places of factors; ~place means the negated one

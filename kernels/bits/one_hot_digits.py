@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.cost import Cost, dealt
-from ditto_kernels.party import Deal
+from ditto_kernels.protocol.cost import Cost, dealt
+from ditto_kernels.protocol.party import Deal
 from ditto_kernels.ring import Array, unsigned
 
 _WORD = 64

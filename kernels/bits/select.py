@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels import cost as costs
 from ditto_kernels.additive import Additive, Opened
 from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
 from ditto_kernels.opening import open_and_deal
-from ditto_kernels.party import Deal, Party, Protocol, parallel
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.party import Deal, Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 
 _FEW = 1 << 13  # elements: of more, joining costs more passes over memory than it saves calls

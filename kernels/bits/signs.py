@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels import cost as costs
 from ditto_kernels.additive import Opened
 from ditto_kernels.bits.bit_planes import (
     FAN_IN,
@@ -28,7 +27,8 @@ from ditto_kernels.bits.bit_planes import (
 )
 from ditto_kernels.bits.bit_products import Monomial, evaluate, evaluate_cost
 from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
-from ditto_kernels.party import Deal, Party, Protocol, deal
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, container_bits, unsigned
 
 

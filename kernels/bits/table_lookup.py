@@ -12,11 +12,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels import cost as costs
 from ditto_kernels.additive import Additive, Opened
 from ditto_kernels.bits.bit_planes import Bits, to_planes, word_count
 from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
-from ditto_kernels.party import Deal, Party, Protocol, deal
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, unsigned
 
 _WORD = 64

@@ -10,12 +10,12 @@ import numpy as np
 from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
 from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.cost import Cost, elements, exchanged
 from ditto_kernels.inverse.by_octaves import Power
 from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, plus_constant, table
-from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import multiply, multiply_cost
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol.cost import Cost, elements, exchanged
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost

@@ -22,8 +22,6 @@ from ditto_kernels.bits.select import (
     to_arithmetic,
     to_arithmetic_cost,
 )
-from ditto_kernels.cost import Cost, elements
-from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.maximum.maximum import axis_first, shared
 from ditto_kernels.maximum.tournament import (
     first_largest,
@@ -32,7 +30,9 @@ from ditto_kernels.maximum.tournament import (
     smaller,
     smaller_cost,
 )
-from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.rss import Rss
 

@@ -15,8 +15,8 @@ from ditto_kernels.bits.bit_planes import Bits, word_count
 from ditto_kernels.bits.bit_products import Outputs, evaluate, evaluate_cost
 from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.cost import Cost, exchanged
-from ditto_kernels.party import Party, Protocol
+from ditto_kernels.protocol.cost import Cost, exchanged
+from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, unsigned
 
 _GROUP = 4  # a late level compares all pairs of so many: 4 rounds where two levels of pairs take 6

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.cost import Cost, elements
 from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, plus_constant, table
-from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish, finish_cost, finish_kind, local_product, multiply
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import Few, few, few_cost, few_error
-from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost, truncate, truncate_cost, upcast, upcast_cost

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.cost import Cost, elements
 from ditto_kernels.inverse.by_thresholds import plus_constant
-from ditto_kernels.kernel import Kernel, Spec
 from ditto_kernels.multiply import finish
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import few_cost, few_error
 from ditto_kernels.norm.layer_norm import Plan, nothing, plan, scaled, scaled_cost, scaled_error
-from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost

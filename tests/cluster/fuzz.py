@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu.cluster.agreement import facts, party_facts
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.config import Cluster

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from ditto_kernels.prg import Randomness
+from ditto_kernels.protocol.randomness import Randomness
 from ditto_spu import connect, secure
 from ditto_spu.cluster.commands import run_on_cluster
 from ditto_spu.errors import ClusterError, InputError

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
 from ditto_spu.cluster.agreement import difference, facts
 from ditto_spu.cluster.config import load_cluster

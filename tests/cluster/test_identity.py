@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu.cluster.config import init_cluster, load_cluster
 from ditto_spu.cluster.connect import accept, channel, check_pin, context, dial
 from ditto_spu.cluster.identity import create_authority, fingerprint, write_identity

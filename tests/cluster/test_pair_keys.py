@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu.cluster.pair_keys import KeyExchange
 
 

@@ -11,11 +11,11 @@ import pytest
 from jax.experimental import enable_x64
 
 from ditto_kernels.activation.gelu import GELU_KERNEL
-from ditto_kernels.kernel import Spec
-from ditto_kernels.link import LinkError, Receive, Send
-from ditto_kernels.local import fresh_keys
-from ditto_kernels.party import Party, run
-from ditto_kernels.prg import Randomness
+from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.link import LinkError, Receive, Send
+from ditto_kernels.protocol.party import Party, run
+from ditto_kernels.protocol.randomness import Randomness
+from ditto_kernels.protocol.three_threads import fresh_keys
 from ditto_kernels.ring import Fxp, decode, encode
 from ditto_kernels.rss import reconstruct, share
 from ditto_spu.cluster.channel import Channel

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
 from ditto_spu.cluster import session
 from ditto_spu.cluster.config import load_cluster

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
 from ditto_spu.cluster import requests, session
 from ditto_spu.cluster.channel import Channel

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ditto_kernels.link import LinkError
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu.cluster.wire import MAX_HEADER, PREFIX_BYTES, pack, read_header, read_prefix
 
 TENSORS = [("a", np.arange(6, dtype=np.int64).reshape(2, 3)), ("b", np.zeros((), np.uint8))]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ditto_kernels.cost import Cost
-from ditto_kernels.link import Traffic
-from ditto_kernels.local import run_three
-from ditto_kernels.party import run
+from ditto_kernels.protocol.cost import Cost
+from ditto_kernels.protocol.link import Traffic
+from ditto_kernels.protocol.party import run
+from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import Fxp, decode, encode
 from ditto_kernels.rss import Rss, reconstruct, share
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode
 
 F = Fxp.parse

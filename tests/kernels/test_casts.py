@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.kernel import Spec
 from ditto_kernels.linear import MATMUL, dot64, doubles, local_products, matmul
 from ditto_kernels.linear_public import matmul_public
 from ditto_kernels.multiply import how_to_finish, lift_bias, multiply, multiply_cost
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode
 from ditto_kernels.rss import share
 from ditto_kernels.truncate import convert, convert_cost, downcast, truncate, upcast

@@ -5,7 +5,7 @@ import pytest
 
 from ditto_kernels.bits.point_functions import evaluate, generate
 from ditto_kernels.embedding import EMBEDDING_KERNEL
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from ditto_kernels.additive import from_rss, to_rss
 from ditto_kernels.exponential import EXPONENTIAL
-from ditto_kernels.kernel import Spec
 from ditto_kernels.negative_exponential import exp_negative, window
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp
 
 CASES = [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp
 from ditto_kernels.softmax import SOFTMAX
 from ditto_kernels.softmax_plan import largest_score, plan

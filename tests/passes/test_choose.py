@@ -50,7 +50,7 @@ def test_a_range_too_large_for_ring_16_keeps_ring_32():
 @pytest.mark.parametrize("limit", [0.02, 0.01, 0.006])
 def test_the_bound_of_what_is_chosen_stays_within_the_limit(limit):
     from ditto_kernels import KERNELS
-    from ditto_kernels.kernel import Spec
+    from ditto_kernels.protocol.kernel import Spec
 
     rules = [{"op": "matmul", "range": 3.0}, {"op": "gelu", "error": limit}]
     operand, attributes = operand_and_step(plan(gelu, X, W, rules=rules), "gelu")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ditto_kernels.activation.gelu import GELU_KERNEL
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode
 
 

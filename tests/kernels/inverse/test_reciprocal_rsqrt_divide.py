@@ -5,7 +5,7 @@ import pytest
 
 from ditto_kernels.inverse.by_thresholds import table
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp
 
 CASES = [

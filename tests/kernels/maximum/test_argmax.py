@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.kernel import Spec
 from ditto_kernels.maximum.argmax import ARGMAX
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode
 
 OUT = Fxp(32, 0)

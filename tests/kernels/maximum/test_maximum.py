@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.kernel import Spec
 from ditto_kernels.maximum.maximum import MAXIMUM, REDUCE_MAX
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode
 
 FORMATS = [Fxp.parse(text) for text in ("fxp8.2", "fxp16.8", "fxp32.12", "fxp64.18")]

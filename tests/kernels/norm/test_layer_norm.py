@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.kernel import Spec
 from ditto_kernels.norm.layer_norm import LAYER_NORM
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE, RMS_NORM
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp
 
 F = Fxp.parse

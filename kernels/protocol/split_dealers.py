@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.cost import Cost, elements
-from ditto_kernels.kernel import Kernel, Spec
-from ditto_kernels.party import Party, Protocol, parallel
+from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ditto_kernels import KERNELS
-from ditto_kernels.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.split_dealers import cut, spread, spread_costs
 from ditto_kernels.ring import Fxp, decode, encode
-from ditto_kernels.spread import cut, spread, spread_costs
 
 
 @pytest.mark.parametrize("size", [192, 193, 1000, 4096])

@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.link import Link, Receive, Send
-from ditto_kernels.prg import Randomness
+from ditto_kernels.protocol.link import Link, Receive, Send
+from ditto_kernels.protocol.randomness import Randomness
 from ditto_kernels.ring import Array
 
 T = TypeVar("T")

@@ -15,10 +15,10 @@ import numpy as np
 from jax.experimental import enable_x64
 from numpy.typing import NDArray
 
-from ditto_kernels.link import LinkError, MemLink, Traffic, Tray, memory_links
-from ditto_kernels.local import Keys, fresh_keys
-from ditto_kernels.party import Heavy, Party, Protocol, Round, Together
-from ditto_kernels.prg import Randomness
+from ditto_kernels.protocol.link import LinkError, MemLink, Traffic, Tray, memory_links
+from ditto_kernels.protocol.party import Heavy, Party, Protocol, Round, Together
+from ditto_kernels.protocol.randomness import Randomness
+from ditto_kernels.protocol.three_threads import Keys, fresh_keys
 from ditto_kernels.rss import PARTIES
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ditto_kernels.cost import Cost
-from ditto_kernels.party import Protocol
+from ditto_kernels.protocol.cost import Cost
+from ditto_kernels.protocol.party import Protocol
 from ditto_kernels.ring import Fxp
 
 

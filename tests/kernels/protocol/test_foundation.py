@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from ditto_kernels.link import LinkError, Receive, Send, memory_links
-from ditto_kernels.local import fresh_keys, run_three
-from ditto_kernels.party import Party, Round, parallel, run
-from ditto_kernels.prg import Randomness, StreamReuseError
+from ditto_kernels.protocol.link import LinkError, Receive, Send, memory_links
+from ditto_kernels.protocol.party import Party, Round, parallel, run
+from ditto_kernels.protocol.randomness import Randomness, StreamReuseError
+from ditto_kernels.protocol.three_threads import fresh_keys, run_three
 from ditto_kernels.ring import RINGS, Fxp
 from ditto_kernels.rss import Rss, reconstruct, share
 

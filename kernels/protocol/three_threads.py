@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from jax.experimental import enable_x64
 
-from ditto_kernels.link import Dealt, MemLink, Traffic, memory_links
-from ditto_kernels.party import Party
-from ditto_kernels.prg import KEY_BYTES, PairKeys, Randomness
+from ditto_kernels.protocol.link import Dealt, MemLink, Traffic, memory_links
+from ditto_kernels.protocol.party import Party
+from ditto_kernels.protocol.randomness import KEY_BYTES, PairKeys, Randomness
 from ditto_kernels.rss import PARTIES
 
 T = TypeVar("T")

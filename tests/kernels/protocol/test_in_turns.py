@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from ditto_kernels import KERNELS
-from ditto_kernels.link import LinkError
-from ditto_kernels.local import run_three
-from ditto_kernels.party import Heavy, Round, Together, run
-from ditto_kernels.prg import PairKeys, Randomness
+from ditto_kernels.protocol.in_turns import run_in_turns
+from ditto_kernels.protocol.link import LinkError
+from ditto_kernels.protocol.party import Heavy, Round, Together, run
+from ditto_kernels.protocol.randomness import PairKeys, Randomness
+from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import Fxp, decode, encode
 from ditto_kernels.rss import reconstruct, share
-from ditto_kernels.turns import run_in_turns
 
 FXP = Fxp(16, 8)
 X = np.random.default_rng(0).uniform(-6, 6, (3, 40))

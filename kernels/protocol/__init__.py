@@ -1,0 +1,1 @@
+"""What every protocol is written with: parties, links, randomness, costs, drivers."""
