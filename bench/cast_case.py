@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.multiply import finish, symmetric
+from ditto_kernels.products.multiply import finish, symmetric
 from ditto_kernels.protocol.party import run
 from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import Fxp

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ditto_kernels.linear import Dimensions
+from ditto_kernels.products.matmul import Dimensions
 from ditto_spu import secure
 from ditto_spu.models import named_model
 from ditto_spu.plan import KernelStep, Plan

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
 from ditto_kernels.ahead import remask
-from ditto_kernels.multiply import zero_share
+from ditto_kernels.products.multiply import zero_share
 from ditto_kernels.protocol.link import Link, Traffic
 from ditto_kernels.protocol.party import Heavy, Party, Round, Together, parallel, run
 from ditto_kernels.protocol.party import Protocol as ShareProtocol

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ditto_kernels.linear import doubles
-from ditto_kernels.multiply import finish_cost, symmetric
+from ditto_kernels.products.matmul import doubles
+from ditto_kernels.products.multiply import finish_cost, symmetric
 from ditto_kernels.ring import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration import Calibration

@@ -2,16 +2,16 @@
 
 from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
-from ditto_kernels.embedding import EMBEDDING_KERNEL
 from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
-from ditto_kernels.linear import MATMUL
-from ditto_kernels.linear_public import MATMUL_ADAPTED, MATMUL_PUBLIC
 from ditto_kernels.maximum.argmax import ARGMAX
 from ditto_kernels.maximum.maximum import MAXIMUM, REDUCE_MAX
-from ditto_kernels.multiply import MULTIPLY
 from ditto_kernels.norm.layer_norm import LAYER_NORM
 from ditto_kernels.norm.rms_norm import RMS_NORM
+from ditto_kernels.products.embedding import EMBEDDING_KERNEL
+from ditto_kernels.products.matmul import MATMUL
+from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, MATMUL_PUBLIC
+from ditto_kernels.products.multiply import MULTIPLY
 from ditto_kernels.protocol.kernel import Kernel
 from ditto_kernels.softmax import SOFTMAX
 from ditto_kernels.truncate import CAST

@@ -10,7 +10,7 @@ from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost, to_arithmetic, to_arithmetic_cost
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.inverse.by_thresholds import plus_constant
-from ditto_kernels.multiply import finish_cost, multiply
+from ditto_kernels.products.multiply import finish_cost, multiply
 from ditto_kernels.protocol.cost import Cost, exchanged
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ditto_kernels import KERNELS
-from ditto_kernels.multiply import finish_cost, symmetric
+from ditto_kernels.products.multiply import finish_cost, symmetric
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.ring import Fxp

@@ -13,7 +13,7 @@ from ditto_kernels.additive import Additive, from_rss, open_masked, open_masked_
 from ditto_kernels.bits.bit_planes import Bits
 from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.multiply import multiply, multiply_cost
+from ditto_kernels.products.multiply import multiply, multiply_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.release import release, release_cost

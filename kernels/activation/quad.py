@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from ditto_kernels.multiply import finish, finish_cost
+from ditto_kernels.products.multiply import finish, finish_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp

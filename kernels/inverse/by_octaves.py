@@ -14,7 +14,7 @@ from ditto_kernels.additive import Additive, open_masked
 from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
 from ditto_kernels.bits.select import open_bits, open_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.multiply import finish_additive, finish_additive_cost
+from ditto_kernels.products.multiply import finish_additive, finish_additive_cost
 from ditto_kernels.protocol.cost import Cost, dealt, exchanged
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.ring import Array, Fxp, container_bits, unsigned

@@ -25,7 +25,7 @@ from ditto_kernels.inverse.by_octaves import (
     noise,
     octaves,
 )
-from ditto_kernels.multiply import finish_cost, multiply
+from ditto_kernels.products.multiply import finish_cost, multiply
 from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.ring import Array, Fxp

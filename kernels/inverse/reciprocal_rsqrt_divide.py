@@ -12,7 +12,7 @@ from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.inverse.by_octaves import Power
 from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, plus_constant, table
-from ditto_kernels.multiply import multiply, multiply_cost
+from ditto_kernels.products.multiply import multiply, multiply_cost
 from ditto_kernels.protocol.cost import Cost, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ditto_kernels.lifted import Lift
-from ditto_kernels.multiply import finish_additive_cost
 from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
+from ditto_kernels.products.multiply import finish_additive_cost
 from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.party import Deal
 from ditto_kernels.ring import Fxp, signed

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, plus_constant, table
-from ditto_kernels.multiply import finish, finish_cost, finish_kind, local_product, multiply
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import Few, few, few_cost, few_error
+from ditto_kernels.products.multiply import finish, finish_cost, finish_kind, local_product, multiply
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel

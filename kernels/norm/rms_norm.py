@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import plus_constant
-from ditto_kernels.multiply import finish
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import few_cost, few_error
 from ditto_kernels.norm.layer_norm import Plan, nothing, plan, scaled, scaled_cost, scaled_error
+from ditto_kernels.products.multiply import finish
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.linear import MATMUL, dot64, doubles, local_products, matmul
-from ditto_kernels.linear_public import matmul_public
-from ditto_kernels.multiply import how_to_finish, lift_bias, multiply, multiply_cost
+from ditto_kernels.products.matmul import MATMUL, dot64, doubles, local_products, matmul
+from ditto_kernels.products.matmul_public import matmul_public
+from ditto_kernels.products.multiply import how_to_finish, lift_bias, multiply, multiply_cost
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode
 from ditto_kernels.rss import share

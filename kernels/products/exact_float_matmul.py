@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.linear import Dimensions, as_batches, dot64, result_shape
+from ditto_kernels.products.matmul import Dimensions, as_batches, dot64, result_shape
 from ditto_kernels.ring import Array
 
 EXACT_BITS = 53  # integers up to 2^53 are float64 numbers

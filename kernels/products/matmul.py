@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.multiply import (
+from ditto_kernels.products.multiply import (
     finish,
     finish_cost,
     how_to_finish,

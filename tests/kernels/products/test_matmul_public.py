@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ditto_kernels.linear_public import MATMUL_ADAPTED, matmul_adapted, matmul_public
+from ditto_kernels.products.exact_float_matmul import factor, times
+from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, matmul_adapted, matmul_public
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.public_factor import factor, times
 from ditto_kernels.ring import Fxp, signed
 from ditto_kernels.rss import Known
 

@@ -8,12 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.additive import Additive, from_rss
-from ditto_kernels.linear import Dimensions, contraction, local_products, matmul_reference, result_shape
-from ditto_kernels.multiply import finish, finish_additive, finish_additive_cost, finish_cost, symmetric
+from ditto_kernels.products.exact_float_matmul import Factor, factor, times
+from ditto_kernels.products.matmul import (
+    Dimensions,
+    contraction,
+    local_products,
+    matmul_reference,
+    result_shape,
+)
+from ditto_kernels.products.multiply import (
+    finish,
+    finish_additive,
+    finish_additive_cost,
+    finish_cost,
+    symmetric,
+)
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.public_factor import Factor, factor, times
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Known, Rss
 from ditto_kernels.truncate import convert, convert_cost

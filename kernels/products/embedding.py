@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.additive import from_rss, open_masked
 from ditto_kernels.bits.point_functions import LEAF_BITS, Blocks, Bytes, evaluate, generate, key_bytes
-from ditto_kernels.multiply import finish
+from ditto_kernels.products.multiply import finish
 from ditto_kernels.protocol.cost import Cost, elements, everyone
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, Round, parallel

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ditto_kernels.bits.point_functions import evaluate, generate
-from ditto_kernels.embedding import EMBEDDING_KERNEL
+from ditto_kernels.products.embedding import EMBEDDING_KERNEL
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode
 

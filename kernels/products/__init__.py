@@ -1,0 +1,1 @@
+"""Products of secret tensors with secret and with public ones."""
