@@ -19,7 +19,7 @@ from ditto_kernels.protocol.party import run
 from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import share
-from ditto_kernels.truncate import convert
+from ditto_kernels.sharing.casts import convert
 from ditto_spu import secure
 from ditto_spu.models import named_model
 from ditto_spu.plan import KernelStep, Plan

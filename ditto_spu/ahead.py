@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ditto_kernels import KERNELS
-from ditto_kernels.ahead import deal_ahead, dealers_part, in_phase, nothing
 from ditto_kernels.protocol.link import Send
 from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.split_dealers import parts
+from ditto_kernels.sharing.deal_ahead import deal_ahead, dealers_part, in_phase, nothing
 from ditto_spu import ir
 from ditto_spu.executor import Observer, Value, as_planned, joint, kernel_protocol, linear
 from ditto_spu.plan import KernelStep, LocalStep, Plan, PublicStep, Step, used

@@ -13,8 +13,8 @@ from ditto_kernels.products.matmul import MATMUL
 from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, MATMUL_PUBLIC
 from ditto_kernels.products.multiply import MULTIPLY
 from ditto_kernels.protocol.kernel import Kernel
+from ditto_kernels.sharing.casts import CAST
 from ditto_kernels.softmax import SOFTMAX
-from ditto_kernels.truncate import CAST
 
 # Literal on purpose: the whole list of what the compiler may call, in one place.
 KERNELS: dict[str, Kernel] = {

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.additive import Additive, Opened, open_masked
 from ditto_kernels.bits.bit_planes import (
     DIGIT_BITS,
     FAN_IN,
@@ -31,7 +30,8 @@ from ditto_kernels.bits.select import open_bits, open_bits_cost
 from ditto_kernels.protocol.cost import Cost, dealt, exchanged
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, unsigned
-from ditto_kernels.truncate import narrow
+from ditto_kernels.sharing.additive import Additive, Opened, open_masked
+from ditto_kernels.sharing.casts import narrow
 
 _LOG2_E = math.log2(math.e)
 _WIDE = 64  # ring of the dealt factors

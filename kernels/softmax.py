@@ -14,6 +14,7 @@ from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
+from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
 from ditto_kernels.softmax_approximations import (
     numerator_cost,
     numerator_reference,
@@ -30,7 +31,6 @@ from ditto_kernels.softmax_exact import (
     replicated_cost,
 )
 from ditto_kernels.softmax_plan import Plan, plan
-from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost
 
 _BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
 

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost, to_arithmetic, to_arithmetic_cost
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.inverse.by_thresholds import plus_constant
@@ -15,7 +14,8 @@ from ditto_kernels.protocol.cost import Cost, exchanged
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import truncate, truncate_cost, upcast, upcast_cost
+from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
+from ditto_kernels.sharing.casts import truncate, truncate_cost, upcast, upcast_cost
 
 _SCALE_BITS = 20
 _CLIP = 14.0

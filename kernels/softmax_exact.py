@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss, to_rss, to_rss_cost
 from ditto_kernels.maximum.maximum import choose, constant, shared
 from ditto_kernels.maximum.tournament import tournament, tournament_cost
 from ditto_kernels.negative_exponential import exp_negative_cost, exp_products, rounded
@@ -12,8 +11,9 @@ from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
+from ditto_kernels.sharing.additive import Additive, from_rss, to_rss, to_rss_cost
+from ditto_kernels.sharing.casts import upcast, upcast_cost
 from ditto_kernels.softmax_plan import Plan
-from ditto_kernels.truncate import upcast, upcast_cost
 
 
 def _minus(x: Additive, y: Additive) -> Additive:

@@ -10,7 +10,15 @@ import numpy as np
 from ditto_kernels.activation.curve import NARROW, Curve
 from ditto_kernels.activation.series import series, series_cost, series_error
 from ditto_kernels.activation.value_table import Function, tabulated, tabulated_cost, tabulated_error
-from ditto_kernels.additive import (
+from ditto_kernels.bits.bit_planes import Bits
+from ditto_kernels.bits.select import multiply_bits_cost, multiply_each
+from ditto_kernels.bits.signs import signs, signs_cost
+from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.party import Party, Protocol, parallel
+from ditto_kernels.ring import Fxp, container_bits
+from ditto_kernels.rss import Rss
+from ditto_kernels.sharing.additive import (
     Additive,
     Opened,
     from_rss,
@@ -19,16 +27,8 @@ from ditto_kernels.additive import (
     to_rss,
     to_rss_cost,
 )
-from ditto_kernels.bits.bit_planes import Bits
-from ditto_kernels.bits.select import multiply_bits_cost, multiply_each
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.protocol import cost as costs
-from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.release import release, release_cost
-from ditto_kernels.ring import Fxp, container_bits
-from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import convert, convert_cost
+from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.sharing.release import release, release_cost
 
 
 def middle_bits(curve: Curve, x: Fxp, out: Fxp) -> int:

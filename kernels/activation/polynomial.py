@@ -9,16 +9,16 @@ import numpy as np
 from ditto_kernels.activation.clipped import joined, joined_cost, minus, plus, row, total_of
 from ditto_kernels.activation.curve import NARROW
 from ditto_kernels.activation.polynomial_tables import Pieces, Polynomial
-from ditto_kernels.additive import Additive, from_rss, open_masked, open_masked_cost
 from ditto_kernels.bits.bit_planes import Bits
 from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.products.multiply import multiply, multiply_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.release import release, release_cost
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss
+from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, open_masked_cost
+from ditto_kernels.sharing.release import release, release_cost
 
 POWER = Fxp(32, 14)  # of T_n(t), |t| <= 1
 DOUBLED = Fxp(32, 13)  # the same ring elements, read as twice the value

@@ -12,7 +12,7 @@ from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import convert, convert_cost
+from ditto_kernels.sharing.casts import convert, convert_cost
 
 
 def _work(x: Fxp) -> Fxp:

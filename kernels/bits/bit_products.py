@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.opening import open_and_deal
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.ring import Array
+from ditto_kernels.sharing.open_and_deal import open_and_deal
 
 Monomial = tuple[int, ...]  # places of factors; ~place means the negated one
 Outputs = tuple[tuple[Monomial, ...], ...]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.additive import Opened
 from ditto_kernels.bits.bit_planes import (
     FAN_IN,
     Bits,
@@ -30,6 +29,7 @@ from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_cost, onehot_it
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, container_bits, unsigned
+from ditto_kernels.sharing.additive import Opened
 
 
 def less_monomials(less: Sequence[int], equal: Sequence[int]) -> tuple[Monomial, ...]:

@@ -12,12 +12,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.additive import Additive, Opened
 from ditto_kernels.bits.bit_planes import Bits, to_planes, word_count
 from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.ring import Array, Fxp, unsigned
+from ditto_kernels.sharing.additive import Additive, Opened
 
 _WORD = 64
 _ENTRY = 16  # bits of an entry at most

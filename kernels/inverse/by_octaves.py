@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, open_masked
 from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
 from ditto_kernels.bits.select import open_bits, open_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
@@ -19,6 +18,7 @@ from ditto_kernels.protocol.cost import Cost, dealt, exchanged
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.ring import Array, Fxp, container_bits, unsigned
 from ditto_kernels.rss import Rss
+from ditto_kernels.sharing.additive import Additive, open_masked
 
 Power = Literal["reciprocal", "rsqrt"]
 EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5}

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
 from ditto_kernels.bits.select import bits_times, bits_to_ring, open_bits, open_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
@@ -30,7 +29,8 @@ from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import upcast, upcast_cost
+from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
+from ditto_kernels.sharing.casts import upcast, upcast_cost
 
 _WIDE = 64
 _GUESS_BITS = 6  # of the least guess

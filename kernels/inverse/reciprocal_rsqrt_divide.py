@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.inverse.by_octaves import Power
@@ -18,7 +17,8 @@ from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import convert, convert_cost
+from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
+from ditto_kernels.sharing.casts import convert, convert_cost
 
 _WIDE = 64
 _WAVE_BITS = 16  # with less the series' rounding exceeds its fit

@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.additive import Additive, to_rss, to_rss_cost
 from ditto_kernels.bits.bit_planes import FAN_IN, Bits, unpack, word_count
 from ditto_kernels.bits.bit_products import evaluate, evaluate_cost
 from ditto_kernels.bits.select import (
@@ -35,6 +34,7 @@ from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.rss import Rss
+from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
 
 _FOURS = 1 << 11  # values from which on levels compare all pairs of four: fewer rounds, more bytes
 _WORD = 8

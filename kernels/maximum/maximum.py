@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss, to_rss
 from ditto_kernels.maximum.tournament import larger, larger_cost, local, tournament, tournament_cost
 from ditto_kernels.protocol.cost import Cost, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import convert, convert_cost
+from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
+from ditto_kernels.sharing.casts import convert, convert_cost
 
 
 def shared(party: Party, x: Rss) -> Additive:

@@ -10,7 +10,6 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.additive import Additive, Opened, open_masked
 from ditto_kernels.bits.bit_planes import Bits, word_count
 from ditto_kernels.bits.bit_products import Outputs, evaluate, evaluate_cost
 from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
@@ -18,6 +17,7 @@ from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.protocol.cost import Cost, exchanged
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, unsigned
+from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 
 _GROUP = 4  # a late level compares all pairs of so many: 4 rounds where two levels of pairs take 6
 _LATE = 16  # from so many entries on: later levels are small, so that their rounds cost more than their bytes

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss
-from ditto_kernels.lifted import Lift, dealers_part, mask_part, open_part
 from ditto_kernels.norm.five_rounds_plan import Few
 from ditto_kernels.norm.root_by_tables import choose, deal_choice, deal_tables, evaluate, window_shares
 from ditto_kernels.products.multiply import finish_additive
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, draw_together, parallel
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import convert
+from ditto_kernels.sharing.additive import Additive, from_rss
+from ditto_kernels.sharing.casts import convert
+from ditto_kernels.sharing.lift_opened import Lift, dealers_part, mask_part, open_part
 
 Tensors = Mapping[str, Array]
 

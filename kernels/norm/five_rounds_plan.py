@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ditto_kernels.lifted import Lift
 from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
 from ditto_kernels.products.multiply import finish_additive_cost
 from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.party import Deal
 from ditto_kernels.ring import Fxp, signed
-from ditto_kernels.truncate import convert_cost
+from ditto_kernels.sharing.casts import convert_cost
+from ditto_kernels.sharing.lift_opened import Lift
 
 # A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860
 # elements cost otherwise. All rows share the rounds, but each has its bytes: with more rows they count more.

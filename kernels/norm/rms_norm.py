@@ -16,7 +16,7 @@ from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost
+from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
 
 _WIDE = 64
 # Mean squares of rows: embeddings start near 0.02^2, the residual stream of a deep decoder passes 100^2.

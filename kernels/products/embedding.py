@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.additive import from_rss, open_masked
 from ditto_kernels.bits.point_functions import LEAF_BITS, Blocks, Bytes, evaluate, generate, key_bytes
 from ditto_kernels.products.multiply import finish
 from ditto_kernels.protocol.cost import Cost, elements, everyone
@@ -24,7 +23,8 @@ from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
 from ditto_kernels.ring import Array, Fxp, container_bits
 from ditto_kernels.rss import PARTIES, Rss
-from ditto_kernels.truncate import convert, convert_cost, downcast
+from ditto_kernels.sharing.additive import from_rss, open_masked
+from ditto_kernels.sharing.casts import convert, convert_cost, downcast
 
 TILE_BYTES = 1 << 22  # of one-hot shares at once
 

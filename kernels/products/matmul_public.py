@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.additive import Additive, from_rss
 from ditto_kernels.products.exact_float_matmul import Factor, factor, times
 from ditto_kernels.products.matmul import (
     Dimensions,
@@ -28,7 +27,8 @@ from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Array, Fxp, encode
 from ditto_kernels.rss import Known, Rss
-from ditto_kernels.truncate import convert, convert_cost
+from ditto_kernels.sharing.additive import Additive, from_rss
+from ditto_kernels.sharing.casts import convert, convert_cost
 
 
 def matmul_public(

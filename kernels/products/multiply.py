@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, to_rss, to_rss_cost
 from ditto_kernels.protocol.cost import Cost, dealt, elements, everyone
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal
 from ditto_kernels.ring import Array, Fxp, container_bits, signed
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import (
+from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
+from ditto_kernels.sharing.casts import (
     lift_opened,
     narrow,
     narrowing_bias,

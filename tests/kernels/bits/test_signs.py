@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.additive import from_rss, open_masked, open_masked_cost, to_rss, to_rss_cost
 from ditto_kernels.bits.select import (
     multiply_bits,
     multiply_bits_cost,
@@ -12,6 +11,7 @@ from ditto_kernels.bits.select import (
 )
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.ring import Fxp, container_bits
+from ditto_kernels.sharing.additive import from_rss, open_masked, open_masked_cost, to_rss, to_rss_cost
 
 
 def signs_of(party, x, offsets, width, low=0):

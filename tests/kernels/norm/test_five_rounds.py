@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ditto_kernels.lifted import Lift, dealers_part, mask_part, open_part
 from ditto_kernels.norm.five_rounds_plan import FEW_ROWS
 from ditto_kernels.norm.layer_norm import LAYER_NORM, VARIANCE
 from ditto_kernels.norm.layer_norm import plan as layer_norm_plan
@@ -20,6 +19,7 @@ from ditto_kernels.norm.root_by_tables import (
 )
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, signed
+from ditto_kernels.sharing.lift_opened import Lift, dealers_part, mask_part, open_part
 
 F = Fxp.parse
 WIDE = np.dtype(np.int64)

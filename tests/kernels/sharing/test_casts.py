@@ -9,7 +9,7 @@ from ditto_kernels.products.multiply import how_to_finish, lift_bias, multiply, 
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp, decode, encode
 from ditto_kernels.rss import share
-from ditto_kernels.truncate import convert, convert_cost, downcast, truncate, upcast
+from ditto_kernels.sharing.casts import convert, convert_cost, downcast, truncate, upcast
 
 F = Fxp.parse
 CASTS = [

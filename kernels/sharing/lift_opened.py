@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ditto_kernels.ring import Array, container_bits, signed, unsigned
-from ditto_kernels.truncate import carry_and_top
+from ditto_kernels.sharing.casts import carry_and_top
 
 _WIDE = 64
 

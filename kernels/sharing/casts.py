@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, from_rss
 from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, exchange
 from ditto_kernels.ring import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.rss import Rss
+from ditto_kernels.sharing.additive import Additive, from_rss
 
 
 def _logical(value: Array, bits: int) -> Array:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ditto_kernels.additive import Additive, to_rss, to_rss_cost
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.ring import Fxp
 from ditto_kernels.rss import Rss
-from ditto_kernels.truncate import convert, convert_cost, upcast, upcast_cost
+from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
+from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
 
 
 def _shifted(x: Additive, bits: int) -> Additive:

@@ -1,0 +1,1 @@
+"""Conversions between sharings and between fixed-point formats."""
