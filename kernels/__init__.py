@@ -2,7 +2,6 @@
 
 from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
-from ditto_kernels.exponential import EXPONENTIAL
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
 from ditto_kernels.maximum.argmax import ARGMAX
 from ditto_kernels.maximum.maximum import MAXIMUM, REDUCE_MAX
@@ -14,7 +13,8 @@ from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, MATMUL_PUBLIC
 from ditto_kernels.products.multiply import MULTIPLY
 from ditto_kernels.protocol.kernel import Kernel
 from ditto_kernels.sharing.casts import CAST
-from ditto_kernels.softmax import SOFTMAX
+from ditto_kernels.softmax.exponential import EXPONENTIAL
+from ditto_kernels.softmax.softmax import SOFTMAX
 
 # Literal on purpose: the whole list of what the compiler may call, in one place.
 KERNELS: dict[str, Kernel] = {

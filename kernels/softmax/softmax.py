@@ -15,14 +15,14 @@ from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
-from ditto_kernels.softmax_approximations import (
+from ditto_kernels.softmax.approximations import (
     numerator_cost,
     numerator_reference,
     puma,
     two_quad,
     two_relu,
 )
-from ditto_kernels.softmax_exact import (
+from ditto_kernels.softmax.exact import (
     distance,
     distance_cost,
     exponentials,
@@ -30,7 +30,7 @@ from ditto_kernels.softmax_exact import (
     replicated,
     replicated_cost,
 )
-from ditto_kernels.softmax_plan import Plan, plan
+from ditto_kernels.softmax.plan import Plan, plan
 
 _BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
 

@@ -5,8 +5,8 @@ import pytest
 
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.ring import Fxp
-from ditto_kernels.softmax import SOFTMAX
-from ditto_kernels.softmax_plan import largest_score, plan
+from ditto_kernels.softmax.plan import largest_score, plan
+from ditto_kernels.softmax.softmax import SOFTMAX
 
 F = Fxp.parse
 CASES = [

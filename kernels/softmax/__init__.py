@@ -1,0 +1,1 @@
+"""Softmax, the exponential function and the plans that choose their form."""
