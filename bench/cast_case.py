@@ -17,9 +17,9 @@ import numpy as np
 from ditto_kernels.products.multiply import finish, symmetric
 from ditto_kernels.protocol.party import run
 from ditto_kernels.protocol.three_threads import run_three
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import share
 from ditto_kernels.sharing.casts import convert
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import share
 from ditto_spu import secure
 from ditto_spu.models import named_model
 from ditto_spu.plan import KernelStep, Plan

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 
 Operand = tuple[NDArray[Any], Fxp]
 _DOT = (((1,), (0,)), ((), ()))

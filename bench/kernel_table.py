@@ -19,8 +19,8 @@ from ditto_kernels import KERNELS
 from ditto_kernels.protocol.link import MemLink, Traffic
 from ditto_kernels.protocol.party import Party, run
 from ditto_kernels.protocol.three_threads import run_three
-from ditto_kernels.ring import decode, encode
-from ditto_kernels.rss import Rss, reconstruct, share
+from ditto_kernels.values.formats import decode, encode
+from ditto_kernels.values.replicated import Rss, reconstruct, share
 from ditto_spu.peers.puma import run_puma
 
 OURS, FM64, FM32 = "ours", "spu-fm64", "spu-fm32"

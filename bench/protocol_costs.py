@@ -21,7 +21,7 @@ from ditto_kernels import (
 from ditto_kernels.activation.series_tables import GELU
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols.md"
 ELEMENTS = 1 << 14

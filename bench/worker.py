@@ -12,7 +12,7 @@ from bench.exactness import exactness
 from bench.mpcformer.side import Mpcformer
 from bench.processes import OursInProcesses, PumaInProcesses
 from bench.sides import ANSWER, split_side
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.replicated import PARTIES
 from ditto_spu import secure
 from ditto_spu.models import Program, named_model
 from ditto_spu.network.model import parse_network

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.calibration import Calibration, collect, load_calibration
 from ditto_spu.comparison import Comparison
 from ditto_spu.comparison_rows import emulated_row, measured_row, plaintext_row, puma_row

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import decode
-from ditto_kernels.rss import Rss, reconstruct
+from ditto_kernels.values.formats import decode
+from ditto_kernels.values.replicated import Rss, reconstruct
 from ditto_spu.errors import RangeError
 from ditto_spu.plan import KernelStep, Plan, Step
 

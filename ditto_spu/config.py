@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError, nearest
 from ditto_spu.rules import APPROXIMATIONS, KEYS, OPS, VALUES, Choice, Config, Rule, rule_error, toml
 

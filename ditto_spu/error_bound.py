@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.compiler import Lowered
 from ditto_spu.interpreter import as_function

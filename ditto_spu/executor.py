@@ -21,9 +21,9 @@ from ditto_kernels.protocol.link import Link, Traffic
 from ditto_kernels.protocol.party import Heavy, Party, Round, Together, parallel, run
 from ditto_kernels.protocol.party import Protocol as ShareProtocol
 from ditto_kernels.protocol.split_dealers import spread
-from ditto_kernels.ring import encode
-from ditto_kernels.rss import Known, Rss
 from ditto_kernels.sharing.deal_ahead import remask
+from ditto_kernels.values.formats import encode
+from ditto_kernels.values.replicated import Known, Rss
 from ditto_spu import ir, local_steps
 from ditto_spu.errors import PartyError, RangeError
 from ditto_spu.plan import (

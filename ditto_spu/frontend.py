@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.owners import PUBLIC, SHARED, claims, levels_of

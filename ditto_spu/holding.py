@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.plan import Plan
 from ditto_spu.precompute import NOTHING_HELD, Held
 from ditto_spu.simulate import hold

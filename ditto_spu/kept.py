@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.errors import InputError
 from ditto_spu.frontend import Traced
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.party import run
 from ditto_kernels.protocol.three_threads import run_three
-from ditto_kernels.ring import Fxp, decode, encode
-from ditto_kernels.rss import reconstruct, share
+from ditto_kernels.values.formats import Fxp, decode, encode
+from ditto_kernels.values.replicated import reconstruct, share
 from ditto_spu.calibration import Calibration
 from ditto_spu.plan import Attributes, KernelStep, Plan
 

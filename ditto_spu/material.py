@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ditto_kernels.protocol.link import Dealt
 from ditto_kernels.protocol.randomness import PairKeys
 from ditto_kernels.protocol.three_threads import Keys
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import PARTIES, Rss
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.errors import InputError
 
 Sizes = dict[int, tuple[int, int]]  # step -> bytes and messages that one party dealt

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration import Calibration
 from ditto_spu.passes.operations import KERNEL_OPS, op_name, rule_op

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 
 ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
 _PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # of the first two operands, above all

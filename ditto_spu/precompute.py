@@ -16,9 +16,9 @@ from ditto_kernels.protocol.link import Dealt
 from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.randomness import KEY_BYTES, Randomness
 from ditto_kernels.protocol.three_threads import at_three_threads, fresh_keys
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.deal_ahead import nothing
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.ahead import Ahead, run_ahead
 from ditto_spu.material import Material, Sizes
 from ditto_spu.plan import Plan, Step

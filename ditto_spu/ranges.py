@@ -14,8 +14,8 @@ from rich.table import Table
 
 from ditto_kernels.norm.layer_norm import VARIANCE
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE
-from ditto_kernels.ring import Fxp
 from ditto_kernels.softmax.plan import largest_score
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration import Calibration
 from ditto_spu.errors import RangeError, RangeWarning

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError, nearest
 
 # The kinds of op a rule may name.

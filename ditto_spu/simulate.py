@@ -17,9 +17,9 @@ from ditto_kernels.protocol.link import MemLink, Traffic
 from ditto_kernels.protocol.party import Party, run
 from ditto_kernels.protocol.party import Protocol as ShareProtocol
 from ditto_kernels.protocol.three_threads import run_three
-from ditto_kernels.ring import decode, encode
-from ditto_kernels.rss import Known, Rss, reconstruct, share
 from ditto_kernels.sharing.deal_ahead import in_phase
+from ditto_kernels.values.formats import decode, encode
+from ditto_kernels.values.replicated import Known, Rss, reconstruct, share
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import Member, StepRecord, executing, prepare

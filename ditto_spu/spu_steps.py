@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.plan import Plan, SpuStep, Var
 from ditto_spu.spu_backend import Link, SpuParty
 from ditto_spu.spu_compile import compile_program

@@ -11,7 +11,8 @@ import spu
 from numpy.typing import NDArray
 from spu import libspu
 
-from ditto_kernels import ring, rss
+from ditto_kernels.values import formats as ring
+from ditto_kernels.values import replicated as rss
 from ditto_spu.errors import CompileError, UnsupportedOpError
 
 FRACTION_BITS = 18

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ditto_kernels.products.matmul import doubles
 from ditto_kernels.products.multiply import finish_cost, symmetric
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration import Calibration
 from ditto_spu.passes.operations import rule_op

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from ditto_kernels.ring import Fxp, encode
-from ditto_kernels.rss import share
+from ditto_kernels.values.formats import Fxp, encode
+from ditto_kernels.values.replicated import share
 from ditto_spu.checked import Checker
 from ditto_spu.errors import RangeError
 from ditto_spu.plan import Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, Var

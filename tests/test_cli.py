@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.cli import app
 from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow
 from ditto_spu.config import configurations, load_config

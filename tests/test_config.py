@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.config import APPROXIMATIONS, OPS, Config, Rule, configurations, load_config
 from ditto_spu.errors import ConfigError
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss, reconstruct
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss, reconstruct
 from ditto_spu.errors import InputError
 
 PLAIN = {"default": "fxp32.12"}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import spu
 
-from ditto_kernels.ring import Fxp, encode
-from ditto_kernels.rss import Rss, reconstruct, share
+from ditto_kernels.values.formats import Fxp, encode
+from ditto_kernels.values.replicated import Rss, reconstruct, share
 from ditto_spu.spu_backend import runtime_config
 from ditto_spu.spu_values import Shared, from_share, to_share
 

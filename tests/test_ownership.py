@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.models import bert, marill
 from ditto_spu.simulate import share_input

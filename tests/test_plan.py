@@ -3,7 +3,7 @@
 import pickle
 from dataclasses import replace
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.plan import (
     Input,
     KernelStep,

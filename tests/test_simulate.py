@@ -7,8 +7,8 @@ import pytest
 
 import ditto_spu as ditto
 from ditto_kernels.protocol.three_threads import run_three
-from ditto_kernels.ring import Fxp, encode
-from ditto_kernels.rss import share
+from ditto_kernels.values.formats import Fxp, encode
+from ditto_kernels.values.replicated import share
 from ditto_spu.errors import InputError, PartyError, RangeError
 from ditto_spu.executor import Member, execute, reveal
 from ditto_spu.plan import Input, KernelStep, Plan, SpuStep, Var

@@ -13,7 +13,7 @@ import numpy as np
 
 import ditto_kernels
 from ditto_kernels import KERNELS
-from ditto_kernels.ring import RINGS
+from ditto_kernels.values.formats import RINGS
 from ditto_spu.cluster import wire
 from ditto_spu.cluster.config import Cluster
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.protocol.link import Traffic
-from ditto_kernels.rss import PARTIES, Rss
+from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.wire import Message
 from ditto_spu.errors import PartyError
 from ditto_spu.executor import StepRecord

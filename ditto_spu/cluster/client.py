@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from ditto_kernels.protocol.randomness import KEY_BYTES
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.api import Call, Result, SecureFunction
 from ditto_spu.cluster.ahead import ClusterMaterial
 from ditto_spu.cluster.answers import join, material_number, records, sizes, spu_costs

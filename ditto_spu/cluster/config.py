@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.cluster.identity import Authority, create_authority, fingerprint, write_identity
 from ditto_spu.errors import ConfigError, InputError, nearest
 

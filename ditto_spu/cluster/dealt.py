@@ -10,8 +10,8 @@ import numpy as np
 
 from ditto_kernels.protocol.link import Dealt
 from ditto_kernels.protocol.party import Party
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.deal_ahead import nothing
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.ahead import run_ahead
 from ditto_spu.cluster.peer_link import PeerLink
 from ditto_spu.errors import ClusterError

@@ -12,8 +12,8 @@ from jax.experimental import enable_x64
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.split_dealers import cut
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import PARTIES
 from ditto_spu import ir
 from ditto_spu.errors import InputError
 from ditto_spu.passes.decisions import INTEGER, SPU_FORMAT

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import InputError
 from ditto_spu.plan import Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Var
 

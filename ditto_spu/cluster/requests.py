@@ -11,8 +11,8 @@ import numpy as np
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.protocol.randomness import KEY_BYTES
-from ditto_kernels.rss import PARTIES, Rss
 from ditto_kernels.sharing.deal_ahead import nothing
+from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.dealt import Parts
 from ditto_spu.cluster.port import ClientPort
 from ditto_spu.cluster.store import Store

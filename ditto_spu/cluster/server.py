@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.cluster.agreement import difference, facts, party_facts
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.config import Cluster

@@ -17,8 +17,8 @@ from jax.experimental import enable_x64
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.randomness import PairKeys, Randomness
-from ditto_kernels.rss import Known, Rss
 from ditto_kernels.sharing.deal_ahead import in_phase
+from ditto_kernels.values.replicated import Known, Rss
 from ditto_spu.cluster.config import Cluster
 from ditto_spu.cluster.dealt import Material, Materials, Parts, deal, member
 from ditto_spu.cluster.metrics import Metrics

@@ -12,8 +12,8 @@ import numpy as np
 from jax.experimental import enable_x64
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.plan_codec import decode_plan
 from ditto_spu.cluster.spu_process import step_name

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.config import Timeouts
 from ditto_spu.cluster.peer_link import PeerLink

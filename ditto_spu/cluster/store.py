@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan import Plan
 

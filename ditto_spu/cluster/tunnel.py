@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.cluster.peer_link import PeerLink
 from ditto_spu.cluster.wire import Message
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.replicated import Rss
 from ditto_spu.api import Call
 from ditto_spu.cluster.parties import Upload
 from ditto_spu.plan import Plan

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.api import ConfigSource, SecureFunction
 from ditto_spu.calibration import Calibration
 from ditto_spu.compiler import Lowered

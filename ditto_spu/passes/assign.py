@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.deciders import decide
 from ditto_spu.passes.decisions import (

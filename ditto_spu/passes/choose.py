@@ -10,8 +10,8 @@ from ditto_kernels import KERNELS
 from ditto_kernels.products.multiply import finish_cost, symmetric
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.ring import Fxp
 from ditto_kernels.sharing.casts import convert_cost
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import ConfigError
 from ditto_spu.network.model import LAN, predicted_seconds

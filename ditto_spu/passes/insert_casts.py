@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 
 ENCODED = "real"  # `from` of a cast that a data owner performs when it shares an argument

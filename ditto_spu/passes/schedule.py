@@ -9,8 +9,8 @@ from ditto_kernels import KERNELS
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.split_dealers import cut, spread_costs
-from ditto_kernels.rss import PARTIES
 from ditto_kernels.sharing.deal_ahead import remask_cost
+from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.plan import KernelStep, Step, Var, used
 from ditto_spu.report import Triple
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import RangeError
 from ditto_spu.passes.factors import constant

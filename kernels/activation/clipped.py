@@ -16,8 +16,6 @@ from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.ring import Fxp, container_bits
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import (
     Additive,
     Opened,
@@ -29,6 +27,8 @@ from ditto_kernels.sharing.additive import (
 )
 from ditto_kernels.sharing.casts import convert, convert_cost
 from ditto_kernels.sharing.release import release, release_cost
+from ditto_kernels.values.formats import Fxp, container_bits
+from ditto_kernels.values.replicated import Rss
 
 
 def middle_bits(curve: Curve, x: Fxp, out: Fxp) -> int:

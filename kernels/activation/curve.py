@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.values.formats import Array, Fxp
 
 NARROW = 16  # ring of the series' value; its sum in ring 32 leaves 16 bits to drop
 

@@ -14,8 +14,8 @@ from ditto_kernels.activation.tanh_sigmoid_silu import Activation, require
 from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 
 def reference(x: Array, approximate: str = "erf", approx: str = "fourier") -> NDArray[np.float64]:

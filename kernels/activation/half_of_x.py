@@ -13,8 +13,8 @@ import numpy as np
 
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party
-from ditto_kernels.ring import Array, unsigned
 from ditto_kernels.sharing.additive import Opened
+from ditto_kernels.values.formats import Array, unsigned
 
 _RING = 32
 _NARROW = 16

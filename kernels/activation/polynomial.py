@@ -15,10 +15,10 @@ from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.products.multiply import multiply, multiply_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, open_masked_cost
 from ditto_kernels.sharing.release import release, release_cost
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss
 
 POWER = Fxp(32, 14)  # of T_n(t), |t| <= 1
 DOUBLED = Fxp(32, 13)  # the same ring elements, read as twice the value

@@ -10,9 +10,9 @@ import numpy as np
 from ditto_kernels.products.multiply import finish, finish_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 
 def _work(x: Fxp) -> Fxp:

@@ -21,8 +21,8 @@ from ditto_kernels.activation.curve import NARROW, Curve
 from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values, wraps_cost
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
-from ditto_kernels.ring import Array, Fxp, signed, unsigned
 from ditto_kernels.sharing.additive import Additive, Opened
+from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 
 _FEW = 1 << 13  # elements: up to so many numpy is faster than a call of XLA
 INDEX_BITS = 16  # an angle has at most so many bits: tables of 2^16 rows

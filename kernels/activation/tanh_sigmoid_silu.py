@@ -18,8 +18,8 @@ from ditto_kernels.activation.value_table import Function
 from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 
 @dataclass(frozen=True)

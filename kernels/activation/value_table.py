@@ -16,8 +16,8 @@ from ditto_kernels.activation.series import scale_bits
 from ditto_kernels.bits.table_lookup import Entries, look_up, look_up_cost
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Party, Protocol, deal, parallel
-from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.sharing.additive import Additive, Opened
+from ditto_kernels.values.formats import Array, Fxp
 
 INDEX_BITS = 10  # 1024 entries: a step of 1/128 in a window of 8
 

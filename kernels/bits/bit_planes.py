@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ditto_kernels.ring import Array, unsigned
+from ditto_kernels.values.formats import Array, unsigned
 
 FAN_IN = 4
 DIGIT_BITS = 4

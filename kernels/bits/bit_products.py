@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party, Protocol
-from ditto_kernels.ring import Array
 from ditto_kernels.sharing.open_and_deal import open_and_deal
+from ditto_kernels.values.formats import Array
 
 Monomial = tuple[int, ...]  # places of factors; ~place means the negated one
 Outputs = tuple[tuple[Monomial, ...], ...]

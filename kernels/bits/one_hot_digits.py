@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.protocol.cost import Cost, dealt
 from ditto_kernels.protocol.party import Deal
-from ditto_kernels.ring import Array, unsigned
+from ditto_kernels.values.formats import Array, unsigned
 
 _WORD = 64
 _MOST_BITS = 11

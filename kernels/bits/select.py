@@ -11,9 +11,9 @@ import numpy as np
 from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party, Protocol, parallel
-from ditto_kernels.ring import Array, Fxp
 from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.sharing.open_and_deal import open_and_deal
+from ditto_kernels.values.formats import Array, Fxp
 
 _FEW = 1 << 13  # elements: of more, joining costs more passes over memory than it saves calls
 

@@ -28,8 +28,8 @@ from ditto_kernels.bits.bit_products import Monomial, evaluate, evaluate_cost
 from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
-from ditto_kernels.ring import Array, container_bits, unsigned
 from ditto_kernels.sharing.additive import Opened
+from ditto_kernels.values.formats import Array, container_bits, unsigned
 
 
 def less_monomials(less: Sequence[int], equal: Sequence[int]) -> tuple[Monomial, ...]:

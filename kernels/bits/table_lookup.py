@@ -16,8 +16,8 @@ from ditto_kernels.bits.bit_planes import Bits, to_planes, word_count
 from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
-from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.sharing.additive import Additive, Opened
+from ditto_kernels.values.formats import Array, Fxp, unsigned
 
 _WORD = 64
 _ENTRY = 16  # bits of an entry at most

@@ -16,9 +16,9 @@ from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.products.multiply import finish_additive, finish_additive_cost
 from ditto_kernels.protocol.cost import Cost, dealt, exchanged
 from ditto_kernels.protocol.party import Deal, Party, Protocol
-from ditto_kernels.ring import Array, Fxp, container_bits, unsigned
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, open_masked
+from ditto_kernels.values.formats import Array, Fxp, container_bits, unsigned
+from ditto_kernels.values.replicated import Rss
 
 Power = Literal["reciprocal", "rsqrt"]
 EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5}

@@ -27,10 +27,10 @@ from ditto_kernels.inverse.by_octaves import (
 from ditto_kernels.products.multiply import finish_cost, multiply
 from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.sharing.casts import upcast, upcast_cost
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
 _GUESS_BITS = 6  # of the least guess

@@ -15,10 +15,10 @@ from ditto_kernels.products.multiply import multiply, multiply_cost
 from ditto_kernels.protocol.cost import Cost, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
 _WAVE_BITS = 16  # with less the series' rounding exceeds its fit

@@ -32,9 +32,9 @@ from ditto_kernels.maximum.tournament import (
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.ring import Array, Fxp, unsigned
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
+from ditto_kernels.values.formats import Array, Fxp, unsigned
+from ditto_kernels.values.replicated import Rss
 
 _FOURS = 1 << 11  # values from which on levels compare all pairs of four: fewer rounds, more bytes
 _WORD = 8

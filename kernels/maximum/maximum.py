@@ -11,10 +11,10 @@ from ditto_kernels.maximum.tournament import larger, larger_cost, local, tournam
 from ditto_kernels.protocol.cost import Cost, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp, encode
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.values.formats import Array, Fxp, encode
+from ditto_kernels.values.replicated import Rss
 
 
 def shared(party: Party, x: Rss) -> Additive:

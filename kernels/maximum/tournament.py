@@ -16,8 +16,8 @@ from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.protocol.cost import Cost, exchanged
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, unsigned
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
+from ditto_kernels.values.formats import Array, unsigned
 
 _GROUP = 4  # a late level compares all pairs of so many: 4 rounds where two levels of pairs take 6
 _LATE = 16  # from so many entries on: later levels are small, so that their rounds cost more than their bytes

@@ -17,11 +17,11 @@ from ditto_kernels.norm.five_rounds_plan import Few
 from ditto_kernels.norm.root_by_tables import choose, deal_choice, deal_tables, evaluate, window_shares
 from ditto_kernels.products.multiply import finish_additive
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, draw_together, parallel
-from ditto_kernels.ring import Array, Fxp, encode
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss
 from ditto_kernels.sharing.casts import convert
 from ditto_kernels.sharing.lift_opened import Lift, dealers_part, mask_part, open_part
+from ditto_kernels.values.formats import Array, Fxp, encode
+from ditto_kernels.values.replicated import Rss
 
 Tensors = Mapping[str, Array]
 

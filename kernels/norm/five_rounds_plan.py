@@ -11,9 +11,9 @@ from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windo
 from ditto_kernels.products.multiply import finish_additive_cost
 from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.party import Deal
-from ditto_kernels.ring import Fxp, signed
 from ditto_kernels.sharing.casts import convert_cost
 from ditto_kernels.sharing.lift_opened import Lift
+from ditto_kernels.values.formats import Fxp, signed
 
 # A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860
 # elements cost otherwise. All rows share the rounds, but each has its bytes: with more rows they count more.

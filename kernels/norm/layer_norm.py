@@ -19,9 +19,9 @@ from ditto_kernels.products.multiply import finish, finish_cost, finish_kind, lo
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.ring import Array, Fxp, encode
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.casts import convert, convert_cost, truncate, truncate_cost, upcast, upcast_cost
+from ditto_kernels.values.formats import Array, Fxp, encode
+from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
 VARIANCE = (2.0**-11, 2.0**8)  # of rows: real models have 0.002 and 129 side by side

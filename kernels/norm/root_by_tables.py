@@ -15,8 +15,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.ring import Array
 from ditto_kernels.sharing.lift_opened import Lift, dealers_part, open_part
+from ditto_kernels.values.formats import Array
 
 _WIDE = 64
 _OCTAVES = 4  # of a window

@@ -21,10 +21,10 @@ from ditto_kernels.products.multiply import finish
 from ditto_kernels.protocol.cost import Cost, elements, everyone
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
-from ditto_kernels.ring import Array, Fxp, container_bits
-from ditto_kernels.rss import PARTIES, Rss
 from ditto_kernels.sharing.additive import from_rss, open_masked
 from ditto_kernels.sharing.casts import convert, convert_cost, downcast
+from ditto_kernels.values.formats import Array, Fxp, container_bits
+from ditto_kernels.values.replicated import PARTIES, Rss
 
 TILE_BYTES = 1 << 22  # of one-hot shares at once
 

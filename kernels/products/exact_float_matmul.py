@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.products.matmul import Dimensions, as_batches, dot64, result_shape
-from ditto_kernels.ring import Array
+from ditto_kernels.values.formats import Array
 
 EXACT_BITS = 53  # integers up to 2^53 are float64 numbers
 _LIMBS = {8: 1, 16: 1, 32: 1, 64: 6}  # up to which float64 is faster than what serves any factor

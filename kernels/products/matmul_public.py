@@ -25,10 +25,10 @@ from ditto_kernels.products.multiply import (
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp, encode
-from ditto_kernels.rss import Known, Rss
 from ditto_kernels.sharing.additive import Additive, from_rss
 from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.values.formats import Array, Fxp, encode
+from ditto_kernels.values.replicated import Known, Rss
 
 
 def matmul_public(

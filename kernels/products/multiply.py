@@ -10,8 +10,6 @@ import numpy as np
 from ditto_kernels.protocol.cost import Cost, dealt, elements, everyone
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal
-from ditto_kernels.ring import Array, Fxp, container_bits, signed
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
 from ditto_kernels.sharing.casts import (
     lift_opened,
@@ -25,6 +23,8 @@ from ditto_kernels.sharing.casts import (
     upcast_cost,
     wrap_cost,
 )
+from ditto_kernels.values.formats import Array, Fxp, container_bits, signed
+from ditto_kernels.values.replicated import Rss
 
 _LIFTED = 16  # ring of the opening that a lift starts from
 

@@ -19,7 +19,7 @@ from ditto_kernels.protocol.link import LinkError, MemLink, Traffic, Tray, memor
 from ditto_kernels.protocol.party import Heavy, Party, Protocol, Round, Together
 from ditto_kernels.protocol.randomness import Randomness
 from ditto_kernels.protocol.three_threads import Keys, fresh_keys
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.replicated import PARTIES
 
 
 @dataclass(eq=False)

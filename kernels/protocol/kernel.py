@@ -8,7 +8,7 @@ from typing import Any
 
 from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.party import Protocol
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 
 
 @dataclass(frozen=True)

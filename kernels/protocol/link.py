@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.ring import Array
+from ditto_kernels.values.formats import Array
 
 
 class LinkError(RuntimeError):

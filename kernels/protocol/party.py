@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.protocol.link import Link, Receive, Send
 from ditto_kernels.protocol.randomness import Randomness
-from ditto_kernels.ring import Array
+from ditto_kernels.values.formats import Array
 
 T = TypeVar("T")
 _BYTE = np.dtype(np.uint8)

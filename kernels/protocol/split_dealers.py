@@ -10,8 +10,8 @@ import numpy as np
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 _BLOCK = 64  # parts of a flat operand are whole words of bit planes
 Cuts = tuple[int, ...]

@@ -12,7 +12,7 @@ from jax.experimental import enable_x64
 from ditto_kernels.protocol.link import Dealt, MemLink, Traffic, memory_links
 from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.randomness import KEY_BYTES, PairKeys, Randomness
-from ditto_kernels.rss import PARTIES
+from ditto_kernels.values.replicated import PARTIES
 
 T = TypeVar("T")
 Keys = tuple[PairKeys, PairKeys, PairKeys]

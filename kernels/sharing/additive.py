@@ -10,8 +10,8 @@ import numpy as np
 
 from ditto_kernels.protocol.cost import Cost, exchanged
 from ditto_kernels.protocol.party import Party, Protocol, exchange
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 
 @dataclass(frozen=True)

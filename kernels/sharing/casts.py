@@ -13,9 +13,9 @@ import numpy as np
 from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, exchange
-from ditto_kernels.ring import Array, Fxp, container_bits, signed, unsigned
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss
+from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
+from ditto_kernels.values.replicated import Rss
 
 
 def _logical(value: Array, bits: int) -> Array:

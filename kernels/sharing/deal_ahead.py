@@ -9,9 +9,9 @@ import numpy as np
 from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.link import Send
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import from_rss, to_rss, to_rss_cost
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss
 
 T = TypeVar("T")
 

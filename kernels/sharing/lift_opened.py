@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ditto_kernels.ring import Array, container_bits, signed, unsigned
 from ditto_kernels.sharing.casts import carry_and_top
+from ditto_kernels.values.formats import Array, container_bits, signed, unsigned
 
 _WIDE = 64
 

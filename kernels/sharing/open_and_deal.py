@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, draw_together, padded
-from ditto_kernels.ring import Array
+from ditto_kernels.values.formats import Array
 
 
 def open_and_deal(

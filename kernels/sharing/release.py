@@ -8,10 +8,10 @@ import numpy as np
 
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
 from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss
 
 
 def _shifted(x: Additive, bits: int) -> Additive:

@@ -12,10 +12,10 @@ from ditto_kernels.inverse.by_thresholds import plus_constant
 from ditto_kernels.products.multiply import finish_cost, multiply
 from ditto_kernels.protocol.cost import Cost, exchanged
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.sharing.casts import truncate, truncate_cost, upcast, upcast_cost
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 _SCALE_BITS = 20
 _CLIP = 14.0

@@ -8,12 +8,12 @@ from ditto_kernels.maximum.maximum import choose, constant, shared
 from ditto_kernels.maximum.tournament import tournament, tournament_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss, to_rss_cost
 from ditto_kernels.sharing.casts import upcast, upcast_cost
 from ditto_kernels.softmax.negative_exponential import exp_negative_cost, exp_products, rounded
 from ditto_kernels.softmax.plan import Plan
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 
 def _minus(x: Additive, y: Additive) -> Additive:

@@ -9,11 +9,11 @@ import numpy as np
 from ditto_kernels.protocol.cost import Cost, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.sharing.casts import convert, convert_cost
 from ditto_kernels.softmax.negative_exponential import Window, exp_negative, exp_negative_cost, window
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 _LOG2_E = math.log2(math.e)
 _WIDE = 64

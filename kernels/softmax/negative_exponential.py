@@ -29,9 +29,9 @@ from ditto_kernels.bits.one_hot_digits import onehot, onehot_cost, onehot_item, 
 from ditto_kernels.bits.select import open_bits, open_bits_cost
 from ditto_kernels.protocol.cost import Cost, dealt, exchanged
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
-from ditto_kernels.ring import Array, Fxp, unsigned
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 from ditto_kernels.sharing.casts import narrow
+from ditto_kernels.values.formats import Array, Fxp, unsigned
 
 _LOG2_E = math.log2(math.e)
 _WIDE = 64  # ring of the dealt factors

@@ -10,8 +10,8 @@ from typing import Literal
 from ditto_kernels.inverse.by_thresholds import Table, table
 from ditto_kernels.maximum.maximum import dropped
 from ditto_kernels.products.multiply import finish_kind
-from ditto_kernels.ring import Fxp
 from ditto_kernels.softmax.negative_exponential import Window, window
+from ditto_kernels.values.formats import Fxp
 
 Approximation = Literal["exact", "bounded", "puma", "2quad", "2relu"]
 INNER = {

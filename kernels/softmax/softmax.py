@@ -12,8 +12,6 @@ from ditto_kernels.products.multiply import finish_cost, multiply, multiply_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.ring import Array, Fxp
-from ditto_kernels.rss import Rss
 from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
 from ditto_kernels.softmax.approximations import (
     numerator_cost,
@@ -31,6 +29,8 @@ from ditto_kernels.softmax.exact import (
     replicated_cost,
 )
 from ditto_kernels.softmax.plan import Plan, plan
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import Rss
 
 _BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
 

@@ -16,8 +16,8 @@ from ditto_kernels.protocol.link import LinkError, Receive, Send
 from ditto_kernels.protocol.party import Party, run
 from ditto_kernels.protocol.randomness import Randomness
 from ditto_kernels.protocol.three_threads import fresh_keys
-from ditto_kernels.ring import Fxp, decode, encode
-from ditto_kernels.rss import reconstruct, share
+from ditto_kernels.values.formats import Fxp, decode, encode
+from ditto_kernels.values.replicated import reconstruct, share
 from ditto_spu.cluster.channel import Channel
 from ditto_spu.cluster.peer_link import PeerLink
 from ditto_spu.cluster.wire import pack

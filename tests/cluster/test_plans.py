@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import secure
 from ditto_spu.cluster.plan_check import check_plan
 from ditto_spu.cluster.plan_codec import decode_plan, encode_plan

@@ -11,8 +11,8 @@ from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.link import Traffic
 from ditto_kernels.protocol.party import run
 from ditto_kernels.protocol.three_threads import run_three
-from ditto_kernels.ring import Fxp, decode, encode
-from ditto_kernels.rss import Rss, reconstruct, share
+from ditto_kernels.values.formats import Fxp, decode, encode
+from ditto_kernels.values.replicated import Rss, reconstruct, share
 
 
 @dataclass(frozen=True)

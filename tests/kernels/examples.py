@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.values.formats import Fxp, decode, encode
 
 F = Fxp.parse
 DOT = (((1,), (0,)), ((), ()))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError
 from ditto_spu.plan import KernelStep
 

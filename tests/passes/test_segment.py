@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_spu.passes.schedule import schedule
 from ditto_spu.plan import KernelStep, LocalInput, LocalStep, PublicStep, SpuStep, kind
 

@@ -5,7 +5,7 @@ import pytest
 
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.values.formats import Fxp, decode, encode
 
 FORMS = [
     ("gelu", approx, 4.25) for approx in ("fourier", "table", "even", "puma")

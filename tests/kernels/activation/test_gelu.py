@@ -5,7 +5,7 @@ import pytest
 
 from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.values.formats import Fxp, decode, encode
 
 
 def check(mpc, x, source, target, dealer=2, **attributes):

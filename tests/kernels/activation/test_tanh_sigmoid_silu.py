@@ -15,7 +15,7 @@ from ditto_kernels.activation.series import (
 )
 from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 
 FUNCTIONS = {
     "gelu": (GELU, gelu),

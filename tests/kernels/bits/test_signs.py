@@ -10,8 +10,8 @@ from ditto_kernels.bits.select import (
     to_arithmetic_cost,
 )
 from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.ring import Fxp, container_bits
 from ditto_kernels.sharing.additive import from_rss, open_masked, open_masked_cost, to_rss, to_rss_cost
+from ditto_kernels.values.formats import Fxp, container_bits
 
 
 def signs_of(party, x, offsets, width, low=0):

@@ -6,7 +6,6 @@ import pytest
 from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values, wraps_cost
 from ditto_kernels.bits.table_lookup import look_up, look_up_cost
 from ditto_kernels.protocol.party import deal
-from ditto_kernels.ring import Fxp
 from ditto_kernels.sharing.additive import (
     Additive,
     from_rss,
@@ -15,6 +14,7 @@ from ditto_kernels.sharing.additive import (
     to_rss,
     to_rss_cost,
 )
+from ditto_kernels.values.formats import Fxp
 
 
 def entries_at(party, x, entries, low, ring):

@@ -6,7 +6,7 @@ import pytest
 from ditto_kernels.inverse.by_thresholds import table
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 
 CASES = [
     (RECIPROCAL, "fxp32.12", "fxp32.18", 0.9, 128.0),

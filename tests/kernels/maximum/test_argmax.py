@@ -5,7 +5,7 @@ import pytest
 
 from ditto_kernels.maximum.argmax import ARGMAX
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, decode
+from ditto_kernels.values.formats import Fxp, decode
 
 OUT = Fxp(32, 0)
 

@@ -5,7 +5,7 @@ import pytest
 
 from ditto_kernels.maximum.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, decode
+from ditto_kernels.values.formats import Fxp, decode
 
 FORMATS = [Fxp.parse(text) for text in ("fxp8.2", "fxp16.8", "fxp32.12", "fxp64.18")]
 

@@ -18,8 +18,8 @@ from ditto_kernels.norm.root_by_tables import (
     windows,
 )
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, signed
 from ditto_kernels.sharing.lift_opened import Lift, dealers_part, mask_part, open_part
+from ditto_kernels.values.formats import Fxp, signed
 
 F = Fxp.parse
 WIDE = np.dtype(np.int64)

@@ -6,7 +6,7 @@ import pytest
 from ditto_kernels.norm.layer_norm import LAYER_NORM
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE, RMS_NORM
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp
+from ditto_kernels.values.formats import Fxp
 
 F = Fxp.parse
 CASES = [

@@ -6,7 +6,7 @@ import pytest
 from ditto_kernels.bits.point_functions import evaluate, generate
 from ditto_kernels.products.embedding import EMBEDDING_KERNEL
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.values.formats import Fxp, decode, encode
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5, 9])

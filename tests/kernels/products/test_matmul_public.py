@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from ditto_kernels.products.exact_float_matmul import factor, times
 from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, matmul_adapted, matmul_public
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, signed
-from ditto_kernels.rss import Known
+from ditto_kernels.values.formats import Fxp, signed
+from ditto_kernels.values.replicated import Known
 
 DOT = (((1,), (0,)), ((), ()))
 F = Fxp.parse

@@ -11,8 +11,8 @@ from ditto_kernels.protocol.link import LinkError, Receive, Send, memory_links
 from ditto_kernels.protocol.party import Party, Round, parallel, run
 from ditto_kernels.protocol.randomness import Randomness, StreamReuseError
 from ditto_kernels.protocol.three_threads import fresh_keys, run_three
-from ditto_kernels.ring import RINGS, Fxp
-from ditto_kernels.rss import Rss, reconstruct, share
+from ditto_kernels.values.formats import RINGS, Fxp
+from ditto_kernels.values.replicated import Rss, reconstruct, share
 
 BYTES = np.dtype(np.uint8)
 

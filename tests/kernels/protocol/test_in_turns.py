@@ -11,8 +11,8 @@ from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.protocol.party import Heavy, Round, Together, run
 from ditto_kernels.protocol.randomness import PairKeys, Randomness
 from ditto_kernels.protocol.three_threads import run_three
-from ditto_kernels.ring import Fxp, decode, encode
-from ditto_kernels.rss import reconstruct, share
+from ditto_kernels.values.formats import Fxp, decode, encode
+from ditto_kernels.values.replicated import reconstruct, share
 
 FXP = Fxp(16, 8)
 X = np.random.default_rng(0).uniform(-6, 6, (3, 40))

@@ -6,7 +6,7 @@ import pytest
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.split_dealers import cut, spread, spread_costs
-from ditto_kernels.ring import Fxp, decode, encode
+from ditto_kernels.values.formats import Fxp, decode, encode
 
 
 @pytest.mark.parametrize("size", [192, 193, 1000, 4096])

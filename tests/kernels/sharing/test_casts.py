@@ -7,9 +7,9 @@ from ditto_kernels.products.matmul import MATMUL, dot64, doubles, local_products
 from ditto_kernels.products.matmul_public import matmul_public
 from ditto_kernels.products.multiply import how_to_finish, lift_bias, multiply, multiply_cost
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp, decode, encode
-from ditto_kernels.rss import share
 from ditto_kernels.sharing.casts import convert, convert_cost, downcast, truncate, upcast
+from ditto_kernels.values.formats import Fxp, decode, encode
+from ditto_kernels.values.replicated import share
 
 F = Fxp.parse
 CASTS = [

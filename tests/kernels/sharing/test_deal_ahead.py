@@ -9,9 +9,9 @@ from ditto_kernels import KERNELS
 from ditto_kernels.protocol.party import Party, run
 from ditto_kernels.protocol.randomness import Randomness
 from ditto_kernels.protocol.three_threads import fresh_keys, run_three
-from ditto_kernels.ring import decode, encode
-from ditto_kernels.rss import reconstruct, share
 from ditto_kernels.sharing.deal_ahead import deal_ahead, dealers_part, in_phase, nothing, remask, remask_cost
+from ditto_kernels.values.formats import decode, encode
+from ditto_kernels.values.replicated import reconstruct, share
 from tests.kernels.examples import EXAMPLES, F, draw, on_grid, specs
 
 

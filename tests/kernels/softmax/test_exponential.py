@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp
 from ditto_kernels.sharing.additive import from_rss, to_rss
 from ditto_kernels.softmax.exponential import EXPONENTIAL
 from ditto_kernels.softmax.negative_exponential import exp_negative, window
+from ditto_kernels.values.formats import Fxp
 
 CASES = [
     ("fxp16.8", "fxp32.12", -4.0, 4.0),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.ring import Fxp
 from ditto_kernels.softmax.plan import largest_score, plan
 from ditto_kernels.softmax.softmax import SOFTMAX
+from ditto_kernels.values.formats import Fxp
 
 F = Fxp.parse
 CASES = [

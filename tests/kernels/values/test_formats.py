@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto_kernels.ring import RINGS, Fxp, container_bits, decode, encode
+from ditto_kernels.values.formats import RINGS, Fxp, container_bits, decode, encode
 
 formats = st.sampled_from(RINGS).flatmap(lambda ring: st.builds(Fxp, st.just(ring), st.integers(0, ring - 1)))
 

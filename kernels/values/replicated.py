@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.ring import Array, Fxp
+from ditto_kernels.values.formats import Array, Fxp
 
 PARTIES = 3
 
