@@ -1,7 +1,7 @@
 """Secure JAX/Flax inference: mixed-bitwidth fixed point under three-party replicated secret sharing."""
 
 from ditto_spu.api import Result, SecureFunction, calibrate, secure
-from ditto_spu.calibration import Calibration, load_calibration
+from ditto_spu.calibration.calibration import Calibration, load_calibration
 from ditto_spu.cluster.client import ClusterClient, connect
 from ditto_spu.comparison import Comparison
 from ditto_spu.config import load_config

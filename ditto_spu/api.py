@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.calibration import Calibration, collect, load_calibration
+from ditto_spu.calibration.calibration import Calibration, collect, load_calibration
 from ditto_spu.comparison import Comparison
 from ditto_spu.comparison_rows import emulated_row, measured_row, plaintext_row, puma_row
 from ditto_spu.compiler import Lowered, compile_program

@@ -9,7 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ditto_spu import ir
-from ditto_spu.calibration import Calibration
+from ditto_spu.calibration.calibration import Calibration
+from ditto_spu.calibration.headroom import Ranges, ranges
+from ditto_spu.calibration.supply_ranges import supply
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.failure import require_p_error, total_p_error
 from ditto_spu.frontend import Traced
@@ -24,10 +26,8 @@ from ditto_spu.passes.segment import segment
 from ditto_spu.passes.verify import verify
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
 from ditto_spu.preparation import Program
-from ditto_spu.ranges import Ranges, ranges
 from ditto_spu.report import CostReport, CostRow
 from ditto_spu.rules import Config
-from ditto_spu.supply import supply
 
 STAGES = ("traced", "fused", "owners", "formats", "plan")
 

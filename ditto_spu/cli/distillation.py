@@ -210,7 +210,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="A JSON file for the result.")] = None,
 ) -> None:
     """Accuracy on the test split: float, emulated, and among three parties against the proven bound."""
-    from ditto_spu.calibration import load_calibration
+    from ditto_spu.calibration.calibration import load_calibration
     from ditto_spu.models import classifier, trained
 
     params, card = trained.load(folder)

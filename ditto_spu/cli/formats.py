@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ditto_spu.calibration import load_calibration
+from ditto_spu.calibration.calibration import load_calibration
 from ditto_spu.cli.options import Json, Model, OneConfig, Weights, load_program, secure_model
 from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.config import load_config

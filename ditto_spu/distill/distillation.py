@@ -20,7 +20,8 @@ from jax import Array
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.api import ConfigSource, SecureFunction
-from ditto_spu.calibration import Calibration
+from ditto_spu.calibration.calibration import Calibration
+from ditto_spu.calibration.headroom import Range
 from ditto_spu.compiler import Lowered
 from ditto_spu.distill.finetune import accuracy
 from ditto_spu.distill.settings import Distillation
@@ -29,7 +30,6 @@ from ditto_spu.distill.training import Progress, Stage, train
 from ditto_spu.distill.watched import Seen, Watched, require_points
 from ditto_spu.distill.weights import Flat, flatten, unflatten
 from ditto_spu.errors import InputError
-from ditto_spu.ranges import Range
 from ditto_spu.rules import Config
 
 Batch = Sequence[Any]

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from ditto_spu import ir
+from ditto_spu.calibration.headroom import Range
 from ditto_spu.distill.settings import POINTS
 from ditto_spu.errors import InputError
 from ditto_spu.interpreter import as_function
 from ditto_spu.passes.operations import op_name, rule_op
-from ditto_spu.ranges import Range
 
 Place = tuple[str, str]  # path, op of the rules
 

@@ -9,7 +9,7 @@ from ditto_kernels.products.matmul import doubles
 from ditto_kernels.products.multiply import finish_cost, symmetric
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.calibration import Calibration
+from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.passes.operations import rule_op
 from ditto_spu.passes.verify import product_room
 from ditto_spu.rules import Config, Rule

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
+from ditto_spu.calibration.observe import ZERO, summary
 from ditto_spu.errors import ConfigError, InputError, RangeError, RangeWarning
-from ditto_spu.observe import ZERO, summary
 
 NARROW = {"default": "fxp16.8"}
 RNG = np.random.default_rng(5)

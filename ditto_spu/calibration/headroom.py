@@ -17,9 +17,9 @@ from ditto_kernels.norm.rms_norm import MEAN_SQUARE
 from ditto_kernels.softmax.plan import largest_score
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.calibration import Calibration
+from ditto_spu.calibration.calibration import Calibration
+from ditto_spu.calibration.observe import Observed, Span
 from ditto_spu.errors import RangeError, RangeWarning
-from ditto_spu.observe import Observed, Span
 from ditto_spu.passes.operations import op_name, rule_op
 from ditto_spu.passes.verify import WINDOWED, product_room, result_room, windowed_room
 from ditto_spu.passes.visibility import visibility
