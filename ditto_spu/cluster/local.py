@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.cluster.client import ClusterClient, connect
+from ditto_spu.cluster.client.client import ClusterClient, connect
 from ditto_spu.cluster.commands import party
 from ditto_spu.cluster.config import init_cluster, load_cluster
 from ditto_spu.errors import PartyError

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ditto_spu.api import Call
-from ditto_spu.cluster.answers import Dealing
-from ditto_spu.cluster.uploads import unheld
+from ditto_spu.cluster.client.answers import Dealing
+from ditto_spu.cluster.client.uploads import unheld
 from ditto_spu.errors import InputError
 from ditto_spu.plan import Plan
 

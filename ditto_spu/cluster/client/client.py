@@ -16,12 +16,12 @@ import numpy as np
 from ditto_kernels.protocol.randomness import KEY_BYTES
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.api import Call, Result, SecureFunction
-from ditto_spu.cluster.ahead import ClusterMaterial
-from ditto_spu.cluster.answers import join, material_number, records, sizes, spu_costs
+from ditto_spu.cluster.client.answers import join, material_number, records, sizes, spu_costs
+from ditto_spu.cluster.client.material import ClusterMaterial
+from ditto_spu.cluster.client.party_connections import Parties, Upload
+from ditto_spu.cluster.client.uploads import messages, split, unheld
 from ditto_spu.cluster.config import Cluster, load_cluster
-from ditto_spu.cluster.parties import Parties, Upload
 from ditto_spu.cluster.plan_codec import encode_plan
-from ditto_spu.cluster.uploads import messages, split, unheld
 from ditto_spu.errors import ClusterError, InputError, PartyError
 from ditto_spu.plan import Plan
 from ditto_spu.precompute import client_key, random_bytes

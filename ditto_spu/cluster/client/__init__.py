@@ -1,0 +1,1 @@
+"""The client of a cluster: connections, uploads of shares, material, answers."""
