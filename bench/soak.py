@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from ditto_spu import connect, secure
-from ditto_spu.cluster.config import init_cluster
+from ditto_spu.cluster.net.cluster_file import init_cluster
 
 FEATURES, HIDDEN, CLASSES, ROWS = 64, 128, 10, 16
 TOLERANCE = 0.02

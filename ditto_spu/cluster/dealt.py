@@ -13,7 +13,7 @@ from ditto_kernels.protocol.party import Party
 from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.ahead import run_ahead
-from ditto_spu.cluster.peer_link import PeerLink
+from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan import Plan
 from ditto_spu.precompute import input_masks, random_bytes

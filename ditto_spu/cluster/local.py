@@ -17,7 +17,7 @@ from pathlib import Path
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.cluster.client.client import ClusterClient, connect
 from ditto_spu.cluster.commands import party
-from ditto_spu.cluster.config import init_cluster, load_cluster
+from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
 from ditto_spu.errors import PartyError
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.network.process import HOSTS, emulated, free_addresses

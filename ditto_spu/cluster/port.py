@@ -7,9 +7,9 @@ import threading
 from collections import deque
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.channel import Channel
-from ditto_spu.cluster.peer_link import PeerLink
-from ditto_spu.cluster.wire import Message
+from ditto_spu.cluster.net.channel import Channel
+from ditto_spu.cluster.net.peer_link import PeerLink
+from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import ClusterError
 
 _PENDING = 2  # messages that wait to be looked at

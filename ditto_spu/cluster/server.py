@@ -13,13 +13,13 @@ from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.cluster.agreement import difference, facts, party_facts
-from ditto_spu.cluster.channel import Channel
-from ditto_spu.cluster.config import Cluster
-from ditto_spu.cluster.connect import accept, channel, check_pin, context, dial
 from ditto_spu.cluster.metrics import MetricsServer
-from ditto_spu.cluster.pair_keys import KeyExchange
-from ditto_spu.cluster.peer_link import PeerLink
+from ditto_spu.cluster.net.agreement import difference, facts, party_facts
+from ditto_spu.cluster.net.channel import Channel
+from ditto_spu.cluster.net.cluster_file import Cluster
+from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, dial
+from ditto_spu.cluster.net.pair_keys import KeyExchange
+from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.port import ClientPort
 from ditto_spu.cluster.session import Session, Shared
 from ditto_spu.cluster.store import Store

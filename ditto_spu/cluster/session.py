@@ -19,10 +19,11 @@ from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.randomness import PairKeys, Randomness
 from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_kernels.values.replicated import Known, Rss
-from ditto_spu.cluster.config import Cluster
 from ditto_spu.cluster.dealt import Material, Materials, Parts, deal, member
 from ditto_spu.cluster.metrics import Metrics
-from ditto_spu.cluster.peer_link import PeerLink
+from ditto_spu.cluster.net.cluster_file import Cluster
+from ditto_spu.cluster.net.peer_link import PeerLink
+from ditto_spu.cluster.net.wire import Message
 from ditto_spu.cluster.plan_check import check_plan
 from ditto_spu.cluster.plan_codec import decode_plan
 from ditto_spu.cluster.port import ClientPort
@@ -37,7 +38,6 @@ from ditto_spu.cluster.requests import (
 from ditto_spu.cluster.spu_process import SpuProcess, needs_spu
 from ditto_spu.cluster.store import Store, Weights
 from ditto_spu.cluster.turns import Turns
-from ditto_spu.cluster.wire import Message
 from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.executor import Member, StepRecord, execute, prepare
 

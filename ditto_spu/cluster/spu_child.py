@@ -14,10 +14,10 @@ from jax.experimental import enable_x64
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
-from ditto_spu.cluster.channel import Channel
+from ditto_spu.cluster.net.channel import Channel
+from ditto_spu.cluster.net.wire import Message, Named
 from ditto_spu.cluster.plan_codec import decode_plan
 from ditto_spu.cluster.spu_process import step_name
-from ditto_spu.cluster.wire import Message, Named
 from ditto_spu.errors import DittoError
 from ditto_spu.plan import Var
 from ditto_spu.spu_backend import connect

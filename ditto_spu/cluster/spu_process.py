@@ -22,12 +22,12 @@ import numpy as np
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
-from ditto_spu.cluster.channel import Channel
-from ditto_spu.cluster.config import Timeouts
-from ditto_spu.cluster.peer_link import PeerLink
+from ditto_spu.cluster.net.channel import Channel
+from ditto_spu.cluster.net.cluster_file import Timeouts
+from ditto_spu.cluster.net.peer_link import PeerLink
+from ditto_spu.cluster.net.spu_tunnel import Tunnels
+from ditto_spu.cluster.net.wire import Message, Named
 from ditto_spu.cluster.plan_codec import encode_plan
-from ditto_spu.cluster.tunnel import Tunnels
-from ditto_spu.cluster.wire import Message, Named
 from ditto_spu.errors import PartyError
 from ditto_spu.plan import Plan, SpuStep, Var
 

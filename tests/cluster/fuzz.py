@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.agreement import facts, party_facts
-from ditto_spu.cluster.channel import Channel
-from ditto_spu.cluster.config import Cluster
-from ditto_spu.cluster.connect import context, dial
-from ditto_spu.cluster.pair_keys import KeyExchange
-from ditto_spu.cluster.wire import KINDS, PREFIX_BYTES, pack
+from ditto_spu.cluster.net.agreement import facts, party_facts
+from ditto_spu.cluster.net.channel import Channel
+from ditto_spu.cluster.net.cluster_file import Cluster
+from ditto_spu.cluster.net.connect import context, dial
+from ditto_spu.cluster.net.pair_keys import KeyExchange
+from ditto_spu.cluster.net.wire import KINDS, PREFIX_BYTES, pack
 
 VICTIM = 2  # the other parties connect to the one of the highest rank: here the test plays them
 JUNK: tuple[Any, ...] = (

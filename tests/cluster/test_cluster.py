@@ -12,9 +12,9 @@ import pytest
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
-from ditto_spu.cluster.agreement import difference, facts
-from ditto_spu.cluster.config import load_cluster
-from ditto_spu.cluster.connect import context, dial
+from ditto_spu.cluster.net.agreement import difference, facts
+from ditto_spu.cluster.net.cluster_file import load_cluster
+from ditto_spu.cluster.net.connect import context, dial
 from ditto_spu.cluster.plan_codec import encode_plan
 from ditto_spu.errors import ClusterError, InputError, PartyError, RangeError
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ditto_spu import connect, secure
-from ditto_spu.cluster.identity import create_authority, write_identity
+from ditto_spu.cluster.net.certificates import create_authority, write_identity
 from ditto_spu.errors import PartyError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ditto_spu import connect, secure
-from ditto_spu.cluster.config import load_cluster
+from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.plan_codec import encode_plan
 from ditto_spu.cluster.server import PartyServer
 from tests.cluster import fuzz

@@ -10,7 +10,7 @@ import numpy as np
 
 from ditto_kernels.protocol.link import Traffic
 from ditto_kernels.values.replicated import PARTIES, Rss
-from ditto_spu.cluster.wire import Message
+from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import PartyError
 from ditto_spu.executor import StepRecord
 from ditto_spu.material import Sizes

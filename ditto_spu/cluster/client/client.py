@@ -20,7 +20,7 @@ from ditto_spu.cluster.client.answers import join, material_number, records, siz
 from ditto_spu.cluster.client.material import ClusterMaterial
 from ditto_spu.cluster.client.party_connections import Parties, Upload
 from ditto_spu.cluster.client.uploads import messages, split, unheld
-from ditto_spu.cluster.config import Cluster, load_cluster
+from ditto_spu.cluster.net.cluster_file import Cluster, load_cluster
 from ditto_spu.cluster.plan_codec import encode_plan
 from ditto_spu.errors import ClusterError, InputError, PartyError
 from ditto_spu.plan import Plan

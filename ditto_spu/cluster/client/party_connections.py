@@ -9,11 +9,11 @@ from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.cluster.agreement import difference, facts
-from ditto_spu.cluster.channel import Channel
-from ditto_spu.cluster.config import Cluster
-from ditto_spu.cluster.connect import context, dial
-from ditto_spu.cluster.wire import Message, Named
+from ditto_spu.cluster.net.agreement import difference, facts
+from ditto_spu.cluster.net.channel import Channel
+from ditto_spu.cluster.net.cluster_file import Cluster
+from ditto_spu.cluster.net.connect import context, dial
+from ditto_spu.cluster.net.wire import Message, Named
 from ditto_spu.errors import ClusterError, PartyError
 
 Upload = tuple[Mapping[str, Any], Sequence[Named]]  # facts and tensors of a message of shares

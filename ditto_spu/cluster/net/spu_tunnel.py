@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.cluster.peer_link import PeerLink
-from ditto_spu.cluster.wire import Message
+from ditto_spu.cluster.net.peer_link import PeerLink
+from ditto_spu.cluster.net.wire import Message
 
 _CHUNK = 1 << 18
 _STREAMS = (

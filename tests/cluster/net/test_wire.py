@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.wire import MAX_HEADER, PREFIX_BYTES, pack, read_header, read_prefix
+from ditto_spu.cluster.net.wire import MAX_HEADER, PREFIX_BYTES, pack, read_header, read_prefix
 
 TENSORS = [("a", np.arange(6, dtype=np.int64).reshape(2, 3)), ("b", np.zeros((), np.uint8))]
 LIMIT = 1 << 20

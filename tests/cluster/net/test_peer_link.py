@@ -18,9 +18,9 @@ from ditto_kernels.protocol.randomness import Randomness
 from ditto_kernels.protocol.three_threads import fresh_keys
 from ditto_kernels.values.formats import Fxp, decode, encode
 from ditto_kernels.values.replicated import reconstruct, share
-from ditto_spu.cluster.channel import Channel
-from ditto_spu.cluster.peer_link import PeerLink
-from ditto_spu.cluster.wire import pack
+from ditto_spu.cluster.net.channel import Channel
+from ditto_spu.cluster.net.peer_link import PeerLink
+from ditto_spu.cluster.net.wire import pack
 
 INT = np.dtype(np.int64)
 X = np.arange(4, dtype=INT)

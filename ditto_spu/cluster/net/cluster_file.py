@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.cluster.identity import Authority, create_authority, fingerprint, write_identity
+from ditto_spu.cluster.net.certificates import Authority, create_authority, fingerprint, write_identity
 from ditto_spu.errors import ConfigError, InputError, nearest
 
 if sys.version_info >= (3, 11):

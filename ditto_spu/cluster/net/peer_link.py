@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.protocol.link import Dealt, LinkError, Mailbox, Receive, Send, Traffic, checked
-from ditto_spu.cluster.channel import Channel
-from ditto_spu.cluster.wire import Message
+from ditto_spu.cluster.net.channel import Channel
+from ditto_spu.cluster.net.wire import Message
 
 _CONTROL = "control:"  # no kernel's tag starts so: theirs start with "/"
 _STOPPED = re.compile(r"party \d stopped: ")  # told on

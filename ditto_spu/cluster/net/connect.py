@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.channel import Channel, tls_reason
-from ditto_spu.cluster.config import Cluster
-from ditto_spu.cluster.identity import fingerprint
+from ditto_spu.cluster.net.certificates import fingerprint
+from ditto_spu.cluster.net.channel import Channel, tls_reason
+from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.errors import ConfigError
 
 log = logging.getLogger("ditto_spu.cluster")

@@ -14,8 +14,8 @@ import numpy as np
 import ditto_kernels
 from ditto_kernels import KERNELS
 from ditto_kernels.values.formats import RINGS
-from ditto_spu.cluster import wire
-from ditto_spu.cluster.config import Cluster
+from ditto_spu.cluster.net import wire
+from ditto_spu.cluster.net.cluster_file import Cluster
 
 _PACKAGES = ("ditto-spu", "jax", "jaxlib", "numpy")
 _CODE = (Path(ditto_kernels.__file__).parent, Path(__file__).parent.parent)

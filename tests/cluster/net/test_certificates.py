@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.config import init_cluster, load_cluster
-from ditto_spu.cluster.connect import accept, channel, check_pin, context, dial
-from ditto_spu.cluster.identity import create_authority, fingerprint, write_identity
+from ditto_spu.cluster.net.certificates import create_authority, fingerprint, write_identity
+from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
+from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, dial
 from ditto_spu.errors import ConfigError, InputError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.wire import (
+from ditto_spu.cluster.net.wire import (
     PREFIX_BYTES,
     Message,
     Named,

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.pair_keys import KeyExchange
+from ditto_spu.cluster.net.pair_keys import KeyExchange
 
 
 def exchanged(session="s", fingerprints=("a", "b", "c")):

@@ -1,0 +1,1 @@
+"""What travels between hosts: messages, certificates, keys, channels, agreement."""
