@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from ditto_spu.cluster.client.client import connect
-from ditto_spu.cluster.logs import JsonLines
-from ditto_spu.cluster.metrics import metrics_address
 from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
-from ditto_spu.cluster.server import PartyServer
+from ditto_spu.cluster.party.logs import JsonLines
+from ditto_spu.cluster.party.metrics import metrics_address
+from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.errors import ConfigError
 
 cluster_app = typer.Typer(no_args_is_help=True, help="Three parties as processes: set up a trial.")

@@ -16,7 +16,7 @@ import pytest
 
 from ditto_spu.cluster.net.certificates import Authority, create_authority
 from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
-from ditto_spu.cluster.server import PartyServer
+from ditto_spu.cluster.party.server import PartyServer
 
 TIMEOUTS = "\n[timeouts]\nconnect = 5\nmessage = 5\nrequest = 60\nidle = 60\n"
 

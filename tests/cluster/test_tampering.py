@@ -15,10 +15,10 @@ import pytest
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
-from ditto_spu.cluster import requests, session
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.net.wire import pack
+from ditto_spu.cluster.party import requests, session
 from ditto_spu.errors import PartyError
 from tests.cluster.conftest import Trial
 

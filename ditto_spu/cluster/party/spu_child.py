@@ -1,4 +1,4 @@
-"""The process in which one party's SPU runs, started by it: `python -m ditto_spu.cluster.spu_child FD`."""
+"""The process in which one party's SPU runs, started by it: `python -m ditto_spu.cluster.party.spu_child FD`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.wire import Message, Named
+from ditto_spu.cluster.party.spu_process import step_name
 from ditto_spu.cluster.plan_codec import decode_plan
-from ditto_spu.cluster.spu_process import step_name
 from ditto_spu.errors import DittoError
 from ditto_spu.plan import Var
 from ditto_spu.spu_backend import connect

@@ -13,9 +13,9 @@ from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.protocol.randomness import KEY_BYTES
 from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.replicated import PARTIES, Rss
-from ditto_spu.cluster.dealt import Parts
-from ditto_spu.cluster.port import ClientPort
-from ditto_spu.cluster.store import Store
+from ditto_spu.cluster.party.client_port import ClientPort
+from ditto_spu.cluster.party.dealt_material import Parts
+from ditto_spu.cluster.party.store import Store
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan import Plan
 

@@ -13,17 +13,17 @@ from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.cluster.metrics import MetricsServer
 from ditto_spu.cluster.net.agreement import difference, facts, party_facts
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, dial
 from ditto_spu.cluster.net.pair_keys import KeyExchange
 from ditto_spu.cluster.net.peer_link import PeerLink
-from ditto_spu.cluster.port import ClientPort
-from ditto_spu.cluster.session import Session, Shared
-from ditto_spu.cluster.store import Store
-from ditto_spu.cluster.turns import Turns
+from ditto_spu.cluster.party.client_port import ClientPort
+from ditto_spu.cluster.party.metrics import MetricsServer
+from ditto_spu.cluster.party.request_queue import Turns
+from ditto_spu.cluster.party.session import Session, Shared
+from ditto_spu.cluster.party.store import Store
 from ditto_spu.errors import ClusterError, DittoError
 
 log = logging.getLogger("ditto_spu.cluster")

@@ -19,15 +19,14 @@ from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.randomness import PairKeys, Randomness
 from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_kernels.values.replicated import Known, Rss
-from ditto_spu.cluster.dealt import Material, Materials, Parts, deal, member
-from ditto_spu.cluster.metrics import Metrics
 from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.net.wire import Message
-from ditto_spu.cluster.plan_check import check_plan
-from ditto_spu.cluster.plan_codec import decode_plan
-from ditto_spu.cluster.port import ClientPort
-from ditto_spu.cluster.requests import (
+from ditto_spu.cluster.party.client_port import ClientPort
+from ditto_spu.cluster.party.dealt_material import Material, Materials, Parts, deal, member
+from ditto_spu.cluster.party.metrics import Metrics
+from ditto_spu.cluster.party.request_queue import Turns
+from ditto_spu.cluster.party.requests import (
     Call,
     digest_of_public,
     read_call,
@@ -35,9 +34,10 @@ from ditto_spu.cluster.requests import (
     receive_inputs,
     receive_mask_keys,
 )
-from ditto_spu.cluster.spu_process import SpuProcess, needs_spu
-from ditto_spu.cluster.store import Store, Weights
-from ditto_spu.cluster.turns import Turns
+from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
+from ditto_spu.cluster.party.store import Store, Weights
+from ditto_spu.cluster.plan_check import check_plan
+from ditto_spu.cluster.plan_codec import decode_plan
 from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.executor import Member, StepRecord, execute, prepare
 

@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
-from ditto_spu.cluster import session
-from ditto_spu.cluster.metrics import Metrics, MetricsServer, metrics_address
 from ditto_spu.cluster.net.cluster_file import load_cluster
-from ditto_spu.cluster.server import PartyServer
-from ditto_spu.cluster.turns import Turns
+from ditto_spu.cluster.party import session
+from ditto_spu.cluster.party.metrics import Metrics, MetricsServer, metrics_address
+from ditto_spu.cluster.party.request_queue import Turns
+from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.errors import ClusterError, PartyError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)

@@ -13,7 +13,7 @@ import pytest
 
 from ditto_spu import connect, material, secure
 from ditto_spu.cluster.commands import init
-from ditto_spu.cluster.logs import JsonLines
+from ditto_spu.cluster.party.logs import JsonLines
 from ditto_spu.errors import ConfigError, InputError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)

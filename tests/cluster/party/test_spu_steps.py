@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from ditto_spu import connect, secure
-from ditto_spu.cluster import spu_process
 from ditto_spu.cluster.net.spu_tunnel import Tunnels
+from ditto_spu.cluster.party import spu_process
 from ditto_spu.errors import PartyError, UnsupportedOpError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)[:, ::-1].copy()

@@ -120,7 +120,7 @@ class SpuProcess:
         self._tunnels = Tunnels(self._link, self._folder, self._timeouts.message)
         mine, other = socket.socketpair()
         with other:
-            command = [sys.executable, "-m", "ditto_spu.cluster.spu_child", str(other.fileno())]
+            command = [sys.executable, "-m", "ditto_spu.cluster.party.spu_child", str(other.fileno())]
             self._process = subprocess.Popen(
                 command,
                 pass_fds=[other.fileno()],

@@ -10,10 +10,10 @@ import pytest
 
 from ditto_spu import connect, secure
 from ditto_spu.cluster.net.cluster_file import load_cluster
+from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.cluster.plan_codec import encode_plan
-from ditto_spu.cluster.server import PartyServer
-from tests.cluster import fuzz
 from tests.cluster.conftest import Trial
+from tests.cluster.party import fuzz
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 
