@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from ditto_spu.api import secure
-from ditto_spu.cluster.local import LocalParties, local_parties
+from ditto_spu.cluster.local_parties import LocalParties, local_parties
 from ditto_spu.errors import DittoError
 from ditto_spu.models import named_model
 

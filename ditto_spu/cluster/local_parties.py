@@ -95,7 +95,7 @@ class LocalParties:
 
 
 def _start(rank: int, file: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "ditto_spu.cluster.local", str(rank), str(file)]
+    command = [sys.executable, "-m", "ditto_spu.cluster.local_parties", str(rank), str(file)]
     with log.open("wb") as errors:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
 

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from ditto_spu.api import SecureFunction
-from ditto_spu.cluster.local import local_parties
+from ditto_spu.cluster.local_parties import local_parties
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.report import CostReport
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ditto_spu.cli import app
-from ditto_spu.cluster.measured import Measured
+from ditto_spu.cluster.measure import Measured
 from ditto_spu.network.model import WAN
 from ditto_spu.report import CostReport, CostRow
 
