@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ditto_spu import secure
-from ditto_spu.peers.puma import run_puma
+from ditto_spu.compare.puma import run_puma
 
 ROWS, WIDTH, TOKENS = 30522, 768, 32
 OWNER = {"table": "server", "ids": "client"}

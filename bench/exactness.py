@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ditto_spu.comparison import accuracy
+from ditto_spu.compare.table import accuracy
 from ditto_spu.models import Program
 
 

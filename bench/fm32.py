@@ -12,10 +12,10 @@ import numpy as np
 
 from bench.kernel_cases import KernelCase, kernel_cases
 from ditto_spu import ir
+from ditto_spu.compare.puma import puma_module
+from ditto_spu.compare.stock_spu_fm32 import run_fm32
 from ditto_spu.frontend import trace
 from ditto_spu.passes.fuse import fuse
-from ditto_spu.peers.puma import puma_module
-from ditto_spu.spu_fm32 import run_fm32
 
 ANSWER = "fm32-answer "
 TIMEOUT = 180.0

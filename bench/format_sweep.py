@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ditto_spu import secure
-from ditto_spu.comparison import accuracy
+from ditto_spu.compare.table import accuracy
 from ditto_spu.models import Program, named_model
 
 MODEL = "bert-base-layer"

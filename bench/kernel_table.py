@@ -21,7 +21,7 @@ from ditto_kernels.protocol.party import Party, run
 from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.values.formats import decode, encode
 from ditto_kernels.values.replicated import Rss, reconstruct, share
-from ditto_spu.peers.puma import run_puma
+from ditto_spu.compare.puma import run_puma
 
 OURS, FM64, FM32 = "ours", "spu-fm64", "spu-fm32"
 Row = dict[str, Any]

@@ -18,7 +18,7 @@ import numpy as np
 
 from ditto_spu import secure
 from ditto_spu.api import Result, SecureFunction
-from ditto_spu.comparison import accuracy
+from ditto_spu.compare.table import accuracy
 from ditto_spu.models.marill import encoder
 from ditto_spu.models.named import Program
 

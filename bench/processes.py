@@ -10,9 +10,9 @@ from typing import Any
 from bench.exactness import exactness
 from ditto_spu import secure
 from ditto_spu.cluster.local_parties import local_parties
+from ditto_spu.compare.puma import run_puma
 from ditto_spu.models import Program
 from ditto_spu.network.model import LOOPBACK, Network
-from ditto_spu.peers.puma import run_puma
 from ditto_spu.report import CostReport
 
 

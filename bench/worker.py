@@ -14,9 +14,9 @@ from bench.processes import OursInProcesses, PumaInProcesses
 from bench.sides import ANSWER, split_side
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu import secure
+from ditto_spu.compare.puma import run_puma
 from ditto_spu.models import Program, named_model
 from ditto_spu.network.model import parse_network
-from ditto_spu.peers.puma import run_puma
 from ditto_spu.report import CostReport, Triple
 
 

@@ -3,7 +3,7 @@
 from ditto_spu.api import Result, SecureFunction, calibrate, secure
 from ditto_spu.calibration.calibration import Calibration, load_calibration
 from ditto_spu.cluster.client.client import ClusterClient, connect
-from ditto_spu.comparison import Comparison
+from ditto_spu.compare.table import Comparison
 from ditto_spu.config import load_config
 from ditto_spu.decoder import Decoder
 from ditto_spu.errors import DittoError

@@ -12,8 +12,8 @@ import jax
 
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.calibration.calibration import Calibration, collect, load_calibration
-from ditto_spu.comparison import Comparison
-from ditto_spu.comparison_rows import emulated_row, measured_row, plaintext_row, puma_row
+from ditto_spu.compare.rows import emulated_row, measured_row, plaintext_row, puma_row
+from ditto_spu.compare.table import Comparison
 from ditto_spu.compiler import Lowered, compile_program
 from ditto_spu.config import load_config
 from ditto_spu.errors import InputError

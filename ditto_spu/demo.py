@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from ditto_spu.api import secure
-from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
+from ditto_spu.compare.table import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
 from ditto_spu.errors import DittoError
 from ditto_spu.models import minilm
 from ditto_spu.models.sentences import QUERY, SENTENCES

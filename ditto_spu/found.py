@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Group as Shown
 from rich.table import Table
 
-from ditto_spu.comparison import PUMA
+from ditto_spu.compare.table import PUMA
 from ditto_spu.errors import InputError
 from ditto_spu.moves import Move
 from ditto_spu.network.model import Network, predicted_seconds

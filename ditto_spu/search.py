@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ditto_spu import ir
 from ditto_spu.api import ConfigSource, SecureFunction
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.comparison import accuracy
+from ditto_spu.compare.table import accuracy
 from ditto_spu.compiler import Lowered, compile_program
 from ditto_spu.config import load_config
 from ditto_spu.emulator import Emulator

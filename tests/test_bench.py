@@ -23,9 +23,9 @@ from bench.rows import network_table, table
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
 from ditto_spu import secure
+from ditto_spu.compare.stock_spu_fm32 import run_fm32
 from ditto_spu.errors import InputError, PartyError, UnsupportedOpError
 from ditto_spu.models import Program, named_model
-from ditto_spu.spu_fm32 import run_fm32
 
 
 def shown(renderable):

@@ -11,7 +11,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_spu.api import SecureFunction
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.comparison import accuracy
+from ditto_spu.compare.table import accuracy
 from ditto_spu.emulator import Emulator
 from ditto_spu.errors import ConfigError, InputError
 from ditto_spu.front import program_of

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.mpcformer import ANSWER
 from bench.mpcformer.encoder import Plain, encode
-from ditto_spu.comparison import accuracy
+from ditto_spu.compare.table import accuracy
 from ditto_spu.errors import InputError, PartyError
 from ditto_spu.models import Program
 

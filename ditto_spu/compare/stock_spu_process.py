@@ -1,4 +1,4 @@
-"""One of three processes: python -m ditto_spu.peers.party FOLDER ADDRESS0 ADDRESS1 ADDRESS2 RANK."""
+"""One of three processes: python -m ditto_spu.compare.stock_spu_process FOLDER ADDRESS0 ADDRESS1 ADDRESS2 RANK."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import resource
 import sys
 from pathlib import Path
 
-from ditto_spu.peers.stock import TIMEOUT, run_party
+from ditto_spu.compare.stock_spu import TIMEOUT, run_party
 from ditto_spu.spu_backend import connect
 from ditto_spu.spu_profile import log_to
 from ditto_spu.spu_values import Shared

@@ -13,12 +13,12 @@ import jax
 from jax import Array
 
 from ditto_spu import ir, puma_formulas
+from ditto_spu.compare.stock_spu import StockResult, run_stock
 from ditto_spu.frontend import trace
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.patterns.argmax import argmax
-from ditto_spu.peers.stock import StockResult, run_stock
 
 DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {
     "ditto.gelu": puma_formulas.gelu,

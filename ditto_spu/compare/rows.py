@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ditto_spu.comparison import PLAINTEXT, PUMA, ComparisonRow, accuracy
+from ditto_spu.compare.table import PLAINTEXT, PUMA, ComparisonRow, accuracy
 from ditto_spu.compiler import Lowered
 from ditto_spu.report import CostReport
 
@@ -53,7 +53,7 @@ def puma_row(
     fn: Callable[..., Any], args: Any, kwargs: Any, options: Mapping[str, Any], expected: Sequence[Any]
 ) -> ComparisonRow:
     """The baseline on stock SPU."""
-    from ditto_spu.peers.puma import run_puma  # imports spu's processes: only for whoever compares
+    from ditto_spu.compare.puma import run_puma  # imports spu's processes: only for whoever compares
 
     result = run_puma(fn, args, kwargs, **options)
     return ComparisonRow(

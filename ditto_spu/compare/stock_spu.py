@@ -161,7 +161,7 @@ def _in_processes(
 
 def _run_processes(folder: Path, addresses: Sequence[Sequence[str]]) -> None:
     """Start a process a party, which reaches all three at its list of addresses, and wait for them."""
-    command = [sys.executable, "-m", "ditto_spu.peers.party", str(folder)]
+    command = [sys.executable, "-m", "ditto_spu.compare.stock_spu_process", str(folder)]
     errors = [(folder / f"error{rank}").open("wb") for rank in range(3)]
     started = [
         subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ditto_spu.comparison import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
+from ditto_spu.compare.table import PLAINTEXT, PUMA, Comparison, ComparisonRow, accuracy
 from ditto_spu.network.model import LAN, WAN
 
 
