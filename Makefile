@@ -11,10 +11,10 @@ MPCFORMER_VENV := .venv-mpcformer
 CRYPTEN := crypten==0.4.1
 
 demo: $(READY)
-	$(BIN)/python -m ditto_spu.demo
+	$(BIN)/python -m ditto_spu.demos.private_search
 
 demo-cluster: $(READY)
-	$(BIN)/python -m ditto_spu.demo_cluster
+	$(BIN)/python -m ditto_spu.demos.three_processes
 
 test: lint
 	$(BIN)/pytest -m "not slow"

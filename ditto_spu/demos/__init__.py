@@ -1,0 +1,1 @@
+"""Programs that `make demo` and `make demo-cluster` run."""
