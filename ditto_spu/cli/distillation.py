@@ -60,8 +60,8 @@ def finetune(
 ) -> None:
     """Train MiniLM as a float classifier of a task: the teacher of a distillation."""
     loaded = load_task(task, data)
-    from ditto_spu.distill.curves import save_curves
     from ditto_spu.distill.finetune import finetune as train
+    from ditto_spu.distill.history import save_curves
     from ditto_spu.distill.settings import FineTuning
     from ditto_spu.distill.weights import unflatten
     from ditto_spu.models import classifier, trained
@@ -133,8 +133,8 @@ def distill(
     """Train a model through the secure program of a configuration, to answer as the float model does."""
     chosen = load_config(config)
     from ditto_spu.distill.corpora import wikitext as load_wikitext
-    from ditto_spu.distill.curves import plot_curves, save_curves
     from ditto_spu.distill.distillation import distill as train
+    from ditto_spu.distill.history import plot_curves, save_curves
     from ditto_spu.distill.settings import Distillation
     from ditto_spu.models import classifier, trained
 
@@ -239,7 +239,7 @@ def evaluate(
 def load_task(name: str, folder: Path | None) -> Task:
     """A task by its name on the command line."""
     from ditto_spu.distill.corpora import glue_task
-    from ditto_spu.distill.docstrings import docstring_task
+    from ditto_spu.distill.docstring_task import docstring_task
 
     if name == "stdlib":
         return docstring_task(folder)

@@ -2,7 +2,7 @@
 
 from ditto_spu.distill.corpora import glue_task, wikitext
 from ditto_spu.distill.distillation import Distilled, distill
-from ditto_spu.distill.docstrings import docstring_task
+from ditto_spu.distill.docstring_task import docstring_task
 from ditto_spu.distill.evaluation import Evaluation, evaluate
 from ditto_spu.distill.finetune import finetune
 from ditto_spu.distill.settings import Distillation, FineTuning

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu.api import ConfigSource
-from ditto_spu.distill.baseline import logistic_regression
 from ditto_spu.distill.evaluation import Evaluation, evaluate
+from ditto_spu.distill.logistic_baseline import logistic_regression
 from ditto_spu.distill.task import Examples, Split, Text, majority, whole_batches
 from ditto_spu.models import minilm
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ditto_spu.distill import Examples, load_weights, save_weights
-from ditto_spu.distill.curves import plot_curves, save_curves
+from ditto_spu.distill.history import plot_curves, save_curves
 from ditto_spu.distill.settings import Training
 from ditto_spu.distill.training import Stage, train
 from ditto_spu.distill.weights import divide, flatten, unflatten
