@@ -18,11 +18,11 @@ from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.compare.table import accuracy
 from ditto_spu.compiler import Lowered, compile_program
 from ditto_spu.config import load_config
-from ditto_spu.emulator import Emulator
+from ditto_spu.emulation.emulator import Emulator
+from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, DittoError, InputError, RangeWarning
 from ditto_spu.found import BASELINES, Found, Point, Sensitivity
 from ditto_spu.front import program_of
-from ditto_spu.kernel_errors import kernel_errors
 from ditto_spu.moves import Group, Move, groups, moves
 from ditto_spu.network.model import Network, parse_network, predicted_seconds
 from ditto_spu.passes.approximate import approximate

@@ -12,10 +12,10 @@ import ditto_spu as ditto
 from ditto_spu.api import SecureFunction
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.compare.table import accuracy
-from ditto_spu.emulator import Emulator
+from ditto_spu.emulation.emulator import Emulator
+from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, InputError
 from ditto_spu.front import program_of
-from ditto_spu.kernel_errors import kernel_errors
 from ditto_spu.models import named_model
 from ditto_spu.moves import groups, pattern
 from ditto_spu.passes.approximate import approximate

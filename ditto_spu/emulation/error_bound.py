@@ -24,7 +24,7 @@ from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.compiler import Lowered
-from ditto_spu.interpreter import as_function
+from ditto_spu.emulation.interpreter import as_function
 from ditto_spu.passes.operations import KERNEL_OPS, op_name
 from ditto_spu.plan import KernelStep, Plan
 

@@ -18,8 +18,8 @@ from jax import Array
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.emulation.interpreter_ops import TABLE
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.interpreted_ops import TABLE
 from ditto_spu.passes.insert_casts import round_to
 
 # (an operation of @main, its operands, its results) -> the results that the rest of the program sees
