@@ -15,7 +15,7 @@ from jax import lax
 
 from ditto_spu import ir, secure
 from ditto_spu.errors import DittoError
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "coverage.md"
 START, STOP = "<!-- table -->\n", "<!-- end -->"

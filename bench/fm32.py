@@ -14,7 +14,7 @@ from bench.kernel_cases import KernelCase, kernel_cases
 from ditto_spu import ir
 from ditto_spu.compare.puma import puma_module
 from ditto_spu.compare.stock_spu_fm32 import run_fm32
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.fuse import fuse
 
 ANSWER = "fm32-answer "

@@ -14,8 +14,9 @@ from ditto_spu.calibration.headroom import Ranges, ranges
 from ditto_spu.calibration.supply_ranges import supply
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.failure import require_p_error, total_p_error
-from ditto_spu.frontend import Traced
-from ditto_spu.ownership import Ownership, ownership
+from ditto_spu.frontend.owner_program import Program
+from ditto_spu.frontend.ownership_report import Ownership, ownership
+from ditto_spu.frontend.trace import Traced
 from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
 from ditto_spu.passes.hoist import hoist
@@ -25,7 +26,6 @@ from ditto_spu.passes.schedule import step_cost
 from ditto_spu.passes.segment import segment
 from ditto_spu.passes.verify import verify
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
-from ditto_spu.preparation import Program
 from ditto_spu.report import CostReport, CostRow
 from ditto_spu.rules import Config
 

@@ -1,10 +1,10 @@
 """The passes before any choice of formats: from a traced call to what the parties compute."""
 
 from ditto_spu import ir
-from ditto_spu.frontend import Traced
+from ditto_spu.frontend.owner_program import Program
+from ditto_spu.frontend.trace import Traced
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.hoist import hoist
-from ditto_spu.preparation import Program
 
 
 def program_of(traced: Traced) -> Program:

@@ -12,7 +12,7 @@ import numpy as np
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.errors import InputError
-from ditto_spu.frontend import Traced
+from ditto_spu.frontend.trace import Traced
 
 Keep = Sequence[int | str]
 

@@ -10,7 +10,7 @@ import pytest
 
 from ditto_spu import ir
 from ditto_spu.errors import CompileError
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -11,7 +11,7 @@ import pytest
 
 from ditto_spu import ir
 from ditto_spu.config import configurations, load_config
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.models import named_model
 from ditto_spu.passes.assign import assign
 from ditto_spu.passes.fuse import fuse

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ditto_spu.calibration.observe import Observed, Observer, Place
 from ditto_spu.errors import InputError
-from ditto_spu.frontend import Traced
+from ditto_spu.frontend.trace import Traced
 from ditto_spu.rules import Config
 
 VERSION = 1

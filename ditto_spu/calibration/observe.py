@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.front import program_of
-from ditto_spu.frontend import Traced
+from ditto_spu.frontend.trace import Traced
 from ditto_spu.passes.approximate import approximate
 from ditto_spu.passes.assign import assign
 from ditto_spu.passes.linearise import linearise

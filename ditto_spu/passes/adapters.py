@@ -16,7 +16,7 @@ from jax import lax
 
 from ditto_spu import ir
 from ditto_spu.algebra import binary, kind, splat
-from ditto_spu.owners import PUBLIC, SHARED
+from ditto_spu.frontend.owners import PUBLIC, SHARED
 
 Levels = Callable[[], Callable[[ir.Value], str]]
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ditto_spu import ir
-from ditto_spu.owners import PUBLIC, SHARED
+from ditto_spu.frontend.owners import PUBLIC, SHARED
 from ditto_spu.patterns import layer_norm
 
 Levels = Callable[[], Callable[[ir.Value], str]]

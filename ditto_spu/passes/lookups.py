@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ditto_spu import ir
-from ditto_spu.owners import PUBLIC, SHARED
+from ditto_spu.frontend.owners import PUBLIC, SHARED
 
 
 def own_lookups(module: ir.Module, levels: Callable[[], Callable[[ir.Value], str]]) -> None:

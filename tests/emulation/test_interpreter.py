@@ -10,7 +10,7 @@ import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.emulation.interpreter import as_function, straight_through
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.models import named_model
 
 X = np.random.default_rng(3).standard_normal((4, 6)).astype(np.float32)

@@ -8,7 +8,7 @@ import pytest
 
 from ditto_spu import ir
 from ditto_spu.config import load_config
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.assign import assign
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.insert_casts import insert_casts

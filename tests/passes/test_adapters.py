@@ -10,7 +10,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.front import program_of
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.adapters import pays
 from ditto_spu.plan import KernelStep
 

@@ -12,7 +12,7 @@ from jax import lax
 import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes import control
 from ditto_spu.passes.fuse import fuse
 

@@ -9,7 +9,7 @@ import pytest
 
 import ditto_spu as ditto
 from ditto_spu import ir
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.fuse import fuse
 
 RANDOM = np.random.default_rng(3)

@@ -13,7 +13,7 @@ import pytest
 
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.fuse import fuse
 
 RANDOM = np.random.default_rng(7)

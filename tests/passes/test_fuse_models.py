@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ditto_spu import ir
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.fuse import fuse
 from ditto_spu.passes.linearise import linearise
 from ditto_spu.passes.operations import kinds

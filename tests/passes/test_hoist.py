@@ -10,7 +10,7 @@ from jax import lax
 
 from ditto_spu import ir
 from ditto_spu.front import program_of
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.visibility import visibility
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 
 import ditto_spu as ditto
 from ditto_spu import ir
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.fuse import fuse
 
 X = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 
 import ditto_spu as ditto
 from ditto_spu.errors import InputError
-from ditto_spu.frontend import trace
+from ditto_spu.frontend.trace import trace
 
 X = np.ones((2, 2), np.float32)
 PARAMS = {"base": {"0": {"w": X, "b": X}, "1": {"w": X}}, "lora": {"a": X}}

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ditto_kernels.values.replicated import PARTIES
+from ditto_spu.frontend.owner_program import Program
 from ditto_spu.plan import Plan
-from ditto_spu.preparation import Program
 from ditto_spu.report import CostReport
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
-from ditto_spu.owners import PUBLIC, SHARED, claims, levels_of
+from ditto_spu.frontend.owners import PUBLIC, SHARED, claims, levels_of
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import InputError
-from ditto_spu.frontend import Argument
+from ditto_spu.frontend.trace import Argument
 
 
 @dataclass(frozen=True)
