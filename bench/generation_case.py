@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from ditto_spu.api import secure
-from ditto_spu.decoder import one_hot
-from ditto_spu.generate import Generator, Token
+from ditto_spu.generation.decoder import one_hot
+from ditto_spu.generation.generator import Generator, Token
 from ditto_spu.models import Text, named_model
 
 CASES = ("gpt2-token", "gpt2-agreement")

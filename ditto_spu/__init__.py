@@ -5,14 +5,14 @@ from ditto_spu.calibration.calibration import Calibration, load_calibration
 from ditto_spu.cluster.client.client import ClusterClient, connect
 from ditto_spu.compare.table import Comparison
 from ditto_spu.config import load_config
-from ditto_spu.decoder import Decoder
 from ditto_spu.errors import DittoError
-from ditto_spu.generate import Generation, Generator, generate
+from ditto_spu.generation.decoder import Decoder
+from ditto_spu.generation.generator import Generation, Generator, generate
+from ditto_spu.generation.sampling import Sampling
 from ditto_spu.kept import Kept
 from ditto_spu.material import Material
 from ditto_spu.material import load as load_material
 from ditto_spu.report import CostReport
-from ditto_spu.sampling import Sampling
 from ditto_spu.search import ErrorBudget, search
 
 __all__ = [

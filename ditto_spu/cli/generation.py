@@ -42,8 +42,11 @@ def generate(
         raise InputError(f"'{model}' generates no text: choose one of {known}")
     ends = _ids(stop, "--stop") if stop else []
     ids = None if prompt is None else _ids(prompt, "--prompt")
-    from ditto_spu.generate import Generation, Generator  # with jax, which `ditto models` need not wait for
-    from ditto_spu.sampling import Sampling
+    from ditto_spu.generation.generator import (  # with jax, which `ditto models` need not wait for
+        Generation,
+        Generator,
+    )
+    from ditto_spu.generation.sampling import Sampling
 
     sampling, text = Sampling(top_k, temperature, seed), named.text()
     start = np.atleast_2d(text.prompt if ids is None else ids)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.decoder import Decoder, one_hot
 from ditto_spu.errors import InputError
+from ditto_spu.generation.decoder import Decoder, one_hot
 from ditto_spu.models.named import Program, Text
 
 PROMPT = 32  # tokens

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.decoder import Decoder
 from ditto_spu.errors import InputError
+from ditto_spu.generation.decoder import Decoder
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from ditto_spu.api import ConfigSource, SecureFunction
-from ditto_spu.decoder import Decoder, check_ids, one_hot
 from ditto_spu.errors import InputError
+from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
+from ditto_spu.generation.sampling import GREEDY, Sampling
 from ditto_spu.report import CostReport
-from ditto_spu.sampling import GREEDY, Sampling
 
 NEXT_TOKEN = ("client", "secret")
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 import ditto_spu as ditto
 from ditto_spu.cli import app
-from ditto_spu.decoder import one_hot
 from ditto_spu.errors import InputError
+from ditto_spu.generation.decoder import one_hot
 from ditto_spu.models import gpt2
 
 IDS = np.array([[3, 7, 1, 9, 4, 2], [11, 2, 3, 44, 5, 6]])

@@ -1,0 +1,1 @@
+"""Text generation over a key/value cache that stays in shares."""
