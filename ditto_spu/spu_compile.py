@@ -15,8 +15,8 @@ from spu import libspu
 
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.ir.supported import unsupported
 from ditto_spu.spu_values import kind_of
-from ditto_spu.supported import unsupported
 
 # Written in other ops before SPU sees them.
 _EXPANSIONS = {

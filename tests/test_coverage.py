@@ -9,7 +9,7 @@ import pytest
 
 from bench.coverage import DOCUMENT, REFUSED, SUPPORTED, UNWRITTEN, error, operations, steps
 from ditto_spu import secure
-from ditto_spu.supported import SUPPORTED as ON_SPU
+from ditto_spu.ir.supported import SUPPORTED as ON_SPU
 
 NEVER = [name for names in UNWRITTEN.values() for name in names.split()]
 ROWS = {

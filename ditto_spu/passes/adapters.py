@@ -15,8 +15,8 @@ import jax
 from jax import lax
 
 from ditto_spu import ir
-from ditto_spu.algebra import binary, kind, splat
 from ditto_spu.frontend.owners import PUBLIC, SHARED
+from ditto_spu.ir.arithmetic import binary, kind, splat
 
 Levels = Callable[[], Callable[[ir.Value], str]]
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]

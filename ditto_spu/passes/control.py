@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from ditto_spu import ir
-from ditto_spu.algebra import kind
+from ditto_spu.ir.arithmetic import kind
 from ditto_spu.passes.visibility import visibility
 
 MAX_TURNS = 512

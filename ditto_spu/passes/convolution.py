@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 
 from ditto_spu import ir
-from ditto_spu.algebra import kind
+from ditto_spu.ir.arithmetic import kind
 from ditto_spu.passes.visibility import visibility
 
 

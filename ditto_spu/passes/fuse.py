@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from ditto_spu import ir
-from ditto_spu.algebra import kind
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.expansions import EXPANSIONS, ON_SPU
+from ditto_spu.ir.arithmetic import kind
+from ditto_spu.ir.expand_chlo import EXPANSIONS, ON_SPU
 from ditto_spu.passes.control import flatten
 from ditto_spu.passes.convolution import rewrite_convolutions
 from ditto_spu.passes.refuse import refuse

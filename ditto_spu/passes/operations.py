@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ditto_spu import ir
-from ditto_spu.algebra import splat
+from ditto_spu.ir.arithmetic import splat
 
 Secret = Callable[[ir.Value], bool]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jax import Array, lax
 
 from ditto_spu import ir
-from ditto_spu.algebra import kind
+from ditto_spu.ir.arithmetic import kind
 
 
 def untransposed(op: ir.Op) -> ir.Value | None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.ir.supported import refused
 from ditto_spu.passes.visibility import visibility
-from ditto_spu.supported import refused
 
 
 def refuse(module: ir.Module, public: Sequence[bool]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from ditto_spu import ir
-from ditto_spu.algebra import DEPTH, Seen, affine, binary, kind, peel, splat, whole
+from ditto_spu.ir.arithmetic import DEPTH, Seen, affine, binary, kind, peel, splat, whole
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.patterns import softmax
 

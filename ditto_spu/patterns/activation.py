@@ -8,8 +8,8 @@ import numpy as np
 from jax import Array
 
 from ditto_spu import ir
-from ditto_spu.algebra import Seen, affine, binary, close, kind, polynomial, splat, whole
-from ditto_spu.expansions import erf
+from ditto_spu.ir.arithmetic import Seen, affine, binary, close, kind, polynomial, splat, whole
+from ditto_spu.ir.expand_chlo import erf
 from ditto_spu.patterns.match import Match, factors, lies_as
 
 

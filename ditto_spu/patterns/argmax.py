@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ditto_spu import ir
-from ditto_spu.algebra import Seen, kind, peel, splat, whole
+from ditto_spu.ir.arithmetic import Seen, kind, peel, splat, whole
 from ditto_spu.patterns.match import Match
 
 # What jnp.argmax compares with: the larger value, NaN first, of equals the first.

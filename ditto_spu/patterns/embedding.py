@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array
 
 from ditto_spu import ir
-from ditto_spu.algebra import binary, kind, splat
+from ditto_spu.ir.arithmetic import binary, kind, splat
 from ditto_spu.patterns.match import Match
 
 

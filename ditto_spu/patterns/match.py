@@ -8,7 +8,7 @@ from typing import Any
 from jax import Array
 
 from ditto_spu import ir
-from ditto_spu.algebra import Seen, kind, peel
+from ditto_spu.ir.arithmetic import Seen, kind, peel
 
 
 @dataclass(frozen=True)

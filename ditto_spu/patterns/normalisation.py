@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ditto_spu import ir
-from ditto_spu.algebra import Seen, binary, close, kind, peel, row_mean, splat, squared, whole
+from ditto_spu.ir.arithmetic import Seen, binary, close, kind, peel, row_mean, splat, squared, whole
 from ditto_spu.patterns.match import Match, factors, is_vector, lies_as, through_converts
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ditto_spu import ir
-from ditto_spu.algebra import kind, peel, row_sum, splat, whole
+from ditto_spu.ir.arithmetic import kind, peel, row_sum, splat, whole
 from ditto_spu.patterns.match import Match, through_converts, unconverted
 
 
