@@ -17,14 +17,14 @@ from ditto_spu.failure import require_p_error, total_p_error
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.ownership_report import Ownership, ownership
 from ditto_spu.frontend.trace import Traced
-from ditto_spu.passes.approximate import approximate
-from ditto_spu.passes.assign import assign
+from ditto_spu.passes.formats.assign import assign
+from ditto_spu.passes.formats.insert_casts import insert_casts
+from ditto_spu.passes.formats.linearise import linearise
+from ditto_spu.passes.formats.replace_functions import approximate
+from ditto_spu.passes.formats.verify import verify
 from ditto_spu.passes.hoist import hoist
-from ditto_spu.passes.insert_casts import insert_casts
-from ditto_spu.passes.linearise import linearise
 from ditto_spu.passes.schedule import step_cost
 from ditto_spu.passes.segment import segment
-from ditto_spu.passes.verify import verify
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
 from ditto_spu.report import CostReport, CostRow
 from ditto_spu.rules import Config

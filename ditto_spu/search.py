@@ -25,9 +25,9 @@ from ditto_spu.found import BASELINES, Found, Point, Sensitivity
 from ditto_spu.front import program_of
 from ditto_spu.moves import Group, Move, groups, moves
 from ditto_spu.network.model import Network, parse_network, predicted_seconds
-from ditto_spu.passes.approximate import approximate
-from ditto_spu.passes.assign import assign
-from ditto_spu.passes.linearise import linearise
+from ditto_spu.passes.formats.assign import assign
+from ditto_spu.passes.formats.linearise import linearise
+from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.rules import Config
 
 BITS = (-2, -1, 0, 1)  # of the sensitivity report

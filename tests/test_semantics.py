@@ -13,11 +13,11 @@ from ditto_spu import ir
 from ditto_spu.config import configurations, load_config
 from ditto_spu.frontend.trace import trace
 from ditto_spu.models import named_model
-from ditto_spu.passes.assign import assign
+from ditto_spu.passes.formats.assign import assign
+from ditto_spu.passes.formats.insert_casts import insert_casts
+from ditto_spu.passes.formats.linearise import linearise
+from ditto_spu.passes.formats.verify import verify
 from ditto_spu.passes.fuse import fuse
-from ditto_spu.passes.insert_casts import insert_casts
-from ditto_spu.passes.linearise import linearise
-from ditto_spu.passes.verify import verify
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ditto_spu import ir
 from ditto_spu.front import program_of
 from ditto_spu.frontend.trace import Traced
-from ditto_spu.passes.approximate import approximate
-from ditto_spu.passes.assign import assign
-from ditto_spu.passes.linearise import linearise
+from ditto_spu.passes.formats.assign import assign
+from ditto_spu.passes.formats.linearise import linearise
+from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.passes.operations import kinds, op_name, rule_op
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.rules import REPLACEMENTS, Config

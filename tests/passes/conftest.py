@@ -9,10 +9,10 @@ import pytest
 from ditto_spu import ir
 from ditto_spu.config import load_config
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.assign import assign
+from ditto_spu.passes.formats.assign import assign
+from ditto_spu.passes.formats.insert_casts import insert_casts
+from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.fuse import fuse
-from ditto_spu.passes.insert_casts import insert_casts
-from ditto_spu.passes.linearise import linearise
 from ditto_spu.passes.segment import segment
 from ditto_spu.plan import Plan
 

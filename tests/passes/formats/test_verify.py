@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ditto_spu.errors import RangeError
-from ditto_spu.passes.verify import verify
+from ditto_spu.passes.formats.verify import verify
 
 X = np.ones((2, 2), np.float32)
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.passes.deciders import decide
-from ditto_spu.passes.decisions import (
+from ditto_spu.passes.formats.assign_op import decide
+from ditto_spu.passes.formats.assign_state import (
     INTEGER,
     SPU_FORMAT,
     State,
