@@ -15,7 +15,7 @@ from ditto_spu import ir
 from ditto_spu.compare.puma import puma_module
 from ditto_spu.compare.stock_spu_fm32 import run_fm32
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
 
 ANSWER = "fm32-answer "
 TIMEOUT = 180.0

@@ -17,7 +17,7 @@ from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.insert_casts import insert_casts
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.verify import verify
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ditto_spu import ir, puma_formulas
 from ditto_spu.compare.stock_spu import StockResult, run_stock
 from ditto_spu.frontend.trace import trace
 from ditto_spu.network.model import LOOPBACK, Network
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
 from ditto_spu.passes.visibility import visibility
 from ditto_spu.patterns.argmax import argmax
 

@@ -14,7 +14,7 @@ from ditto_spu.compare import stock_spu as stock
 from ditto_spu.compare.puma import puma_module, run_puma
 from ditto_spu.errors import InputError, PartyError
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
 
 WIDE = np.linspace(-10, 10, 2001, dtype=np.float32)
 

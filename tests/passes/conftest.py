@@ -12,7 +12,7 @@ from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.insert_casts import insert_casts
 from ditto_spu.passes.formats.linearise import linearise
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
 from ditto_spu.passes.segment import segment
 from ditto_spu.plan import Plan
 

@@ -5,7 +5,7 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import close, kind, splat
-from ditto_spu.passes.products import untransposed
+from ditto_spu.passes.fuse.drop_transposes import untransposed
 
 LOWEST = -3e38  # at or below: -infinity, or the least finite number of a format
 

@@ -13,8 +13,8 @@ import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes import control
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
+from ditto_spu.passes.fuse.fuse import unroll_control_flow as control
 
 X = jnp.linspace(-2, 1.7, 12, dtype=jnp.float32).reshape(3, 4)
 I = np.array([2, 0], np.int32)  # noqa: E741

@@ -8,7 +8,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
 
 X = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
 EXPECTED = np.asarray(jax.nn.one_hot(jnp.argmax(X, -1), 5))

@@ -10,7 +10,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
 
 RANDOM = np.random.default_rng(3)
 LAYERS = {

@@ -14,7 +14,7 @@ import pytest
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.fuse import fuse
+from ditto_spu.passes.fuse.fuse import fuse
 
 RANDOM = np.random.default_rng(7)
 X = RANDOM.normal(size=(3, 4, 8)).astype(np.float32)
