@@ -22,7 +22,7 @@ from ditto_spu.passes.formats.insert_casts import insert_casts
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.passes.formats.verify import verify
-from ditto_spu.passes.hoist import hoist
+from ditto_spu.passes.owners.hoist import hoist
 from ditto_spu.passes.schedule import step_cost
 from ditto_spu.passes.segment import segment
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind

@@ -4,7 +4,7 @@ from ditto_spu import ir
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.passes.fuse.fuse import fuse
-from ditto_spu.passes.hoist import hoist
+from ditto_spu.passes.owners.hoist import hoist
 
 
 def program_of(traced: Traced) -> Program:

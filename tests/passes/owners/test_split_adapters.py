@@ -11,7 +11,7 @@ import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.front import program_of
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.adapters import pays
+from ditto_spu.passes.owners.split_adapters import pays
 from ditto_spu.plan import KernelStep
 
 RNG = np.random.default_rng(0)
@@ -54,7 +54,7 @@ ALIKE = [
 @pytest.mark.parametrize("owner", [OWNERS, None], ids=["owned", "secret to everybody"])
 @pytest.mark.parametrize("place", range(len(ALIKE)))
 def test_an_adapter_is_multiplied_apart_however_it_is_written(place, owner, monkeypatch):
-    monkeypatch.setattr("ditto_spu.passes.adapters.ROUNDS", 0)
+    monkeypatch.setattr("ditto_spu.passes.owners.split_adapters.ROUNDS", 0)
     left, program = compiled(ALIKE[place], X, W, A, B, owner=owner)
     assert left.count("ditto.adapted") == 1 and left.count("dot_general") == 1
     module = program.module

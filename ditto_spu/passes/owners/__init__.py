@@ -1,0 +1,1 @@
+"""Passes that move work to the owner who can do it in plaintext."""
