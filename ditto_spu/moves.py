@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.passes.operations import KERNEL_OPS, op_name, rule_op
+from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name, rule_op
 from ditto_spu.rules import APPROXIMATIONS, ERROR_LIMITED, REPLACEMENTS, Config, Rule
 
 STEPS = (-1, 1)  # fraction bits

@@ -20,9 +20,9 @@ from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.observe import Observed, Span
 from ditto_spu.errors import RangeError, RangeWarning
+from ditto_spu.passes.analysis.classify import op_name, rule_op
+from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import WINDOWED, product_room, result_room, windowed_room
-from ditto_spu.passes.operations import op_name, rule_op
-from ditto_spu.passes.visibility import visibility
 
 THIN = 0.25  # bits of headroom below which a margin is worth a warning
 _RECIPROCAL, _RSQRT, _EXP = (

@@ -16,8 +16,8 @@ from ditto_spu import ir, puma_formulas
 from ditto_spu.compare.stock_spu import StockResult, run_stock
 from ditto_spu.frontend.trace import trace
 from ditto_spu.network.model import LOOPBACK, Network
+from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.fuse import fuse
-from ditto_spu.passes.visibility import visibility
 from ditto_spu.patterns.argmax import argmax
 
 DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {

@@ -14,7 +14,7 @@ from ditto_spu.calibration.headroom import Range
 from ditto_spu.distill.settings import POINTS
 from ditto_spu.emulation.interpreter import as_function
 from ditto_spu.errors import InputError
-from ditto_spu.passes.operations import op_name, rule_op
+from ditto_spu.passes.analysis.classify import op_name, rule_op
 
 Place = tuple[str, str]  # path, op of the rules
 

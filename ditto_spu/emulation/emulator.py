@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.passes.operations import KERNEL_OPS, op_name
+from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name
 
 Site = tuple[str, str]  # path and kernel
 

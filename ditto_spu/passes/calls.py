@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.passes.operations import KERNEL_OPS, op_name
+from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name
 from ditto_spu.passes.owners.split_adapters import dimensions as adapted_dimensions
 from ditto_spu.plan import Attributes
 

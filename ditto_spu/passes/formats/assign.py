@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.passes.analysis.classify import kinds
+from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.assign_op import decide
 from ditto_spu.passes.formats.assign_state import (
     INTEGER,
@@ -23,8 +25,6 @@ from ditto_spu.passes.formats.assign_state import (
     current_format,
     record_operands,
 )
-from ditto_spu.passes.operations import kinds
-from ditto_spu.passes.visibility import visibility
 from ditto_spu.rules import Config
 
 

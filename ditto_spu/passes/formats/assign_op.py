@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.passes.factors import constant, is_integral, largest, power_of_two
+from ditto_spu.passes.analysis.classify import op_name, rule_op
+from ditto_spu.passes.analysis.public_operands import constant, is_integral, largest, power_of_two
 from ditto_spu.passes.formats.assign_state import (
     INTEGER,
     SPU_FORMAT,
@@ -18,7 +19,6 @@ from ditto_spu.passes.formats.assign_state import (
     record,
     record_operands,
 )
-from ditto_spu.passes.operations import op_name, rule_op
 from ditto_spu.rules import Choice
 
 RMS_WEIGHTS = Fxp(64, 10)

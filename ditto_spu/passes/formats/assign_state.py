@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.passes.analysis.classify import rule_op
 from ditto_spu.passes.formats.choose_within_error import cheapest
-from ditto_spu.passes.operations import rule_op
 from ditto_spu.rules import Choice, Config
 
 SPU_FORMAT = Fxp(64, 18)

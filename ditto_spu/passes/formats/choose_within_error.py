@@ -15,7 +15,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import ConfigError
 from ditto_spu.network.model import LAN, predicted_seconds
-from ditto_spu.passes.operations import KERNEL_OPS, LAYOUT, LINEAR, op_name
+from ditto_spu.passes.analysis.classify import KERNEL_OPS, LAYOUT, LINEAR, op_name
 from ditto_spu.rules import APPROXIMATIONS, ERROR_LIMITED, REPLACEMENTS, Choice
 
 NARROW = [Fxp(16, bits) for bits in range(4, 13)]

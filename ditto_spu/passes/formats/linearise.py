@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from ditto_spu import ir
-from ditto_spu.passes.operations import op_name
-from ditto_spu.passes.visibility import visibility
+from ditto_spu.passes.analysis.classify import op_name
+from ditto_spu.passes.analysis.visibility import visibility
 
 
 def linearise(module: ir.Module, public: Sequence[bool]) -> ir.Module:

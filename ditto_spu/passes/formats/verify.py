@@ -10,9 +10,9 @@ from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import RangeError
-from ditto_spu.passes.factors import constant
-from ditto_spu.passes.operations import op_name
-from ditto_spu.passes.visibility import visibility
+from ditto_spu.passes.analysis.classify import op_name
+from ditto_spu.passes.analysis.public_operands import constant
+from ditto_spu.passes.analysis.visibility import visibility
 
 WINDOWED = {
     "ditto.gelu": GELU,

@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind
-from ditto_spu.passes.visibility import visibility
+from ditto_spu.passes.analysis.visibility import visibility
 
 
 def rewrite_convolutions(module: ir.Module, public: Sequence[bool]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.supported import refused
-from ditto_spu.passes.visibility import visibility
+from ditto_spu.passes.analysis.visibility import visibility
 
 
 def refuse(module: ir.Module, public: Sequence[bool]) -> None:

@@ -12,7 +12,7 @@ from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind
-from ditto_spu.passes.visibility import visibility
+from ditto_spu.passes.analysis.visibility import visibility
 
 MAX_TURNS = 512
 MAX_OPERATIONS = 20_000  # of all turns of a loop

@@ -15,8 +15,8 @@ from ditto_spu import ir
 from ditto_spu.frontend.owner_program import Preparation, Program
 from ditto_spu.frontend.owners import PUBLIC, SHARED
 from ditto_spu.frontend.trace import Argument
-from ditto_spu.passes.factors import is_binary
-from ditto_spu.passes.operations import classify, op_name, rule_op
+from ditto_spu.passes.analysis.classify import classify, op_name, rule_op
+from ditto_spu.passes.analysis.public_operands import is_binary
 from ditto_spu.passes.owners.fold_layer_norm import fold_norms
 from ditto_spu.passes.owners.one_hot_lookups import own_lookups
 from ditto_spu.passes.owners.split_adapters import multiply_apart

@@ -11,10 +11,10 @@ import pytest
 
 from ditto_spu import ir
 from ditto_spu.frontend.trace import trace
+from ditto_spu.passes.analysis.classify import kinds
+from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.fuse.fuse import fuse
-from ditto_spu.passes.operations import kinds
-from ditto_spu.passes.visibility import visibility
 
 transformers = pytest.importorskip("transformers")
 

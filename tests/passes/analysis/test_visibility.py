@@ -11,7 +11,7 @@ import pytest
 from ditto_spu import ir
 from ditto_spu.errors import CompileError
 from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.visibility import visibility
+from ditto_spu.passes.analysis.visibility import visibility
 
 S = np.arange(3, dtype=np.float32)
 

@@ -1,0 +1,1 @@
+"""What is known of a program's operations and values before formats are chosen."""
