@@ -23,8 +23,8 @@ from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.passes.formats.verify import verify
 from ditto_spu.passes.owners.hoist import hoist
-from ditto_spu.passes.schedule import step_cost
-from ditto_spu.passes.segment import segment
+from ditto_spu.passes.steps.schedule import step_cost
+from ditto_spu.passes.steps.segment import segment
 from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
 from ditto_spu.report import CostReport, CostRow
 from ditto_spu.rules import Config

@@ -9,9 +9,9 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.analysis.classify import LAYOUT, op_name
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.calls import kernel_call
 from ditto_spu.passes.formats.insert_casts import ENCODED, LIFTED
-from ditto_spu.passes.schedule import balance, schedule
+from ditto_spu.passes.steps.kernel_calls import kernel_call
+from ditto_spu.passes.steps.schedule import balance, schedule
 from ditto_spu.plan import (
     Attributes,
     Input,

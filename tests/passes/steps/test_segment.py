@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ditto_kernels.values.formats import Fxp
-from ditto_spu.passes.schedule import schedule
+from ditto_spu.passes.steps.schedule import schedule
 from ditto_spu.plan import KernelStep, LocalInput, LocalStep, PublicStep, SpuStep, kind
 
 X = np.ones((2, 3), np.float32)
