@@ -15,12 +15,12 @@ from ditto_spu.compare.table import accuracy
 from ditto_spu.emulation.emulator import Emulator
 from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, InputError
-from ditto_spu.front import program_of
 from ditto_spu.models import named_model
 from ditto_spu.moves import groups, pattern
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import approximate
+from ditto_spu.passes.pipeline import program_of
 from ditto_spu.report import predicted_seconds
 
 RNG = np.random.default_rng(11)

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu import ir
-from ditto_spu.front import program_of
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.passes.analysis.classify import kinds, op_name, rule_op
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import approximate
+from ditto_spu.passes.pipeline import program_of
 from ditto_spu.rules import REPLACEMENTS, Config
 
 STEPS = 4  # bins of the histogram an octave

@@ -9,9 +9,9 @@ import pytest
 from jax import lax
 
 from ditto_spu import ir
-from ditto_spu.front import program_of
 from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.analysis.visibility import visibility
+from ditto_spu.passes.pipeline import program_of
 
 RNG = np.random.default_rng(0)
 X, W = RNG.standard_normal((2, 4, 6)).astype(np.float32)

@@ -9,9 +9,9 @@ import pytest
 
 import ditto_spu as ditto
 from ditto_spu import ir
-from ditto_spu.front import program_of
 from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.owners.split_adapters import pays
+from ditto_spu.passes.pipeline import program_of
 from ditto_spu.plan import KernelStep
 
 RNG = np.random.default_rng(0)
