@@ -12,13 +12,14 @@ from typing import Any
 import jax
 from jax import Array
 
-from ditto_spu import ir, puma_formulas
+from ditto_spu import ir
 from ditto_spu.compare.stock_spu import StockResult, run_stock
 from ditto_spu.frontend.trace import trace
 from ditto_spu.network.model import LOOPBACK, Network
+from ditto_spu.ops import puma_formulas
+from ditto_spu.ops.argmax import argmax
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.fuse import fuse
-from ditto_spu.patterns.argmax import argmax
 
 DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {
     "ditto.gelu": puma_formulas.gelu,

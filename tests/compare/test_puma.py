@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ditto_spu import ir, puma_formulas
+from ditto_spu import ir
 from ditto_spu.compare import stock_spu as stock
 from ditto_spu.compare.puma import puma_module, run_puma
 from ditto_spu.errors import InputError, PartyError
 from ditto_spu.frontend.trace import trace
+from ditto_spu.ops import puma_formulas
 from ditto_spu.passes.fuse.fuse import fuse
 
 WIDE = np.linspace(-10, 10, 2001, dtype=np.float32)

@@ -11,7 +11,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from ditto_spu import ir, puma_formulas
+from ditto_spu import ir
+from ditto_spu.ops import puma_formulas
 
 
 def quad(x: jax.Array, *, approximate: str) -> jax.Array:

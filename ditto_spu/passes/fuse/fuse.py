@@ -7,13 +7,13 @@ from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.arithmetic import kind
 from ditto_spu.ir.expand_chlo import EXPANSIONS, ON_SPU
+from ditto_spu.ops import TABLE
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
 from ditto_spu.passes.fuse.simplify import simplify
 from ditto_spu.passes.fuse.softmax_masks_and_scales import rewrite_scores
 from ditto_spu.passes.fuse.unroll_control_flow import flatten
-from ditto_spu.patterns import TABLE
 
 
 def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:

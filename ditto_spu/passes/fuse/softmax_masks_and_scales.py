@@ -10,8 +10,8 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import DEPTH, Seen, affine, binary, kind, peel, splat, whole
+from ditto_spu.ops import softmax
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.patterns import softmax
 
 MASKED = -1e4  # a score of this or less is meant as minus infinity
 LAYOUT = ("transpose", "reshape", "broadcast_in_dim", "convert")

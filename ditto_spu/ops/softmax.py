@@ -5,7 +5,7 @@ from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind, peel, row_sum, splat, whole
-from ditto_spu.patterns.match import Match, through_converts, unconverted
+from ditto_spu.ops.match import Match, through_converts, unconverted
 
 
 def softmax(x: Array, mask: Array | None = None, *, dim: int, scale: float) -> Array:

@@ -7,7 +7,7 @@ from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, kind, peel, splat, whole
-from ditto_spu.patterns.match import Match
+from ditto_spu.ops.match import Match
 
 # What jnp.argmax compares with: the larger value, NaN first, of equals the first.
 _REDUCER = ("GT", "NE", "EQ", "LT")

@@ -10,7 +10,7 @@ from jax import Array
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, affine, binary, close, kind, polynomial, splat, whole
 from ditto_spu.ir.expand_chlo import erf
-from ditto_spu.patterns.match import Match, factors, lies_as
+from ditto_spu.ops.match import Match, factors, lies_as
 
 
 def gelu(x: Array, *, approximate: str) -> Array:

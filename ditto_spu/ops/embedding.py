@@ -8,7 +8,7 @@ from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import binary, kind, splat
-from ditto_spu.patterns.match import Match
+from ditto_spu.ops.match import Match
 
 
 def embedding(table: Array, ids: Array) -> Array:

@@ -7,7 +7,7 @@ from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, binary, close, kind, peel, row_mean, splat, squared, whole
-from ditto_spu.patterns.match import Match, factors, is_vector, lies_as, through_converts
+from ditto_spu.ops.match import Match, factors, is_vector, lies_as, through_converts
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, *, dim: int, eps: float) -> Array:

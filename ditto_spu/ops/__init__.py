@@ -1,11 +1,11 @@
 """The table of patterns that become one `ditto.*` composite each; how each is recognised is beside it."""
 
-from ditto_spu.patterns.activation import gelu, match_gelu, match_silu, silu
-from ditto_spu.patterns.argmax import argmax, match_argmax
-from ditto_spu.patterns.embedding import embedding, match_embedding
-from ditto_spu.patterns.match import Match, Pattern
-from ditto_spu.patterns.normalisation import layer_norm, match_layer_norm, match_rms_norm, rms_norm
-from ditto_spu.patterns.softmax import match_softmax, softmax
+from ditto_spu.ops.activation import gelu, match_gelu, match_silu, silu
+from ditto_spu.ops.argmax import argmax, match_argmax
+from ditto_spu.ops.embedding import embedding, match_embedding
+from ditto_spu.ops.match import Match, Pattern
+from ditto_spu.ops.normalisation import layer_norm, match_layer_norm, match_rms_norm, rms_norm
+from ditto_spu.ops.softmax import match_softmax, softmax
 
 __all__ = ["TABLE", "Match", "Pattern"]
 
