@@ -22,7 +22,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import share
 from ditto_spu import secure
 from ditto_spu.models import named_model
-from ditto_spu.plan import KernelStep, Plan
+from ditto_spu.plan.plan import KernelStep, Plan
 
 MODEL = "bert-base-layer"
 _PRODUCTS = ("matmul", "multiply")

@@ -20,7 +20,7 @@ import numpy as np
 from ditto_kernels.products.matmul import Dimensions
 from ditto_spu import secure
 from ditto_spu.models import named_model
-from ditto_spu.plan import KernelStep, Plan
+from ditto_spu.plan.plan import KernelStep, Plan
 
 MODEL = "bert-base-layer"
 Operands = tuple[Any, Any, Dimensions]

@@ -13,7 +13,7 @@ from ditto_spu.cluster.local_parties import local_parties
 from ditto_spu.compare.puma import run_puma
 from ditto_spu.models import Program
 from ditto_spu.network.model import LOOPBACK, Network
-from ditto_spu.report import CostReport
+from ditto_spu.plan.cost_report import CostReport
 
 
 class OursInProcesses:

@@ -17,7 +17,7 @@ from ditto_spu import secure
 from ditto_spu.compare.puma import run_puma
 from ditto_spu.models import Program, named_model
 from ditto_spu.network.model import parse_network
-from ditto_spu.report import CostReport, Triple
+from ditto_spu.plan.cost_report import CostReport, Triple
 
 
 class Ours:

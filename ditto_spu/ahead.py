@@ -13,7 +13,7 @@ from ditto_kernels.protocol.split_dealers import parts
 from ditto_kernels.sharing.deal_ahead import deal_ahead, dealers_part, in_phase, nothing
 from ditto_spu import ir
 from ditto_spu.executor import Observer, Value, as_planned, joint, kernel_protocol, linear
-from ditto_spu.plan import KernelStep, LocalStep, Plan, PublicStep, Step, used
+from ditto_spu.plan.plan import KernelStep, LocalStep, Plan, PublicStep, Step, used
 
 
 @dataclass(frozen=True)

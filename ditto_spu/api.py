@@ -21,12 +21,12 @@ from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.static_arguments import Signature
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
 from ditto_spu.holding import Holding
-from ditto_spu.kept import Keep, abstract, kept_places, refuse, with_formats
 from ditto_spu.material import Material
 from ditto_spu.passes.pipeline import program_of
-from ditto_spu.plan import Plan
+from ditto_spu.plan.cost_report import CostReport
+from ditto_spu.plan.kept import Keep, abstract, kept_places, refuse, with_formats
+from ditto_spu.plan.plan import Plan
 from ditto_spu.precompute import Held, precompute
-from ditto_spu.report import CostReport
 from ditto_spu.rules import Config
 from ditto_spu.simulate import simulate
 

@@ -14,7 +14,7 @@ from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import decode
 from ditto_kernels.values.replicated import Rss, reconstruct
 from ditto_spu.errors import RangeError
-from ditto_spu.plan import KernelStep, Plan, Step
+from ditto_spu.plan.plan import KernelStep, Plan, Step
 
 SLACK = 4.0  # times a kernel's own bound, before a result counts as wrong
 

@@ -13,7 +13,6 @@ from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.headroom import Ranges, ranges
 from ditto_spu.calibration.supply_ranges import supply
 from ditto_spu.errors import InputError, nearest
-from ditto_spu.failure import require_p_error, total_p_error
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.ownership_report import Ownership, ownership
 from ditto_spu.frontend.trace import Traced
@@ -25,8 +24,9 @@ from ditto_spu.passes.formats.verify import verify
 from ditto_spu.passes.owners.hoist import hoist
 from ditto_spu.passes.steps.schedule import step_cost
 from ditto_spu.passes.steps.segment import segment
-from ditto_spu.plan import KernelStep, Plan, SpuStep, kind
-from ditto_spu.report import CostReport, CostRow
+from ditto_spu.plan.cost_report import CostReport, CostRow
+from ditto_spu.plan.p_error import require_p_error, total_p_error
+from ditto_spu.plan.plan import KernelStep, Plan, SpuStep, kind
 from ditto_spu.rules import Config
 
 STAGES = ("traced", "fused", "owners", "formats", "plan")

@@ -26,7 +26,7 @@ from ditto_kernels.values.formats import encode
 from ditto_kernels.values.replicated import Known, Rss
 from ditto_spu import ir, local_steps
 from ditto_spu.errors import PartyError, RangeError
-from ditto_spu.plan import (
+from ditto_spu.plan.plan import (
     KernelStep,
     LocalInput,
     LocalStep,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ditto_kernels.values.formats import Fxp
-from ditto_spu.plan import Plan
+from ditto_spu.plan.plan import Plan
 from ditto_spu.precompute import NOTHING_HELD, Held
 from ditto_spu.simulate import hold
 

@@ -21,7 +21,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.ahead import Ahead, run_ahead
 from ditto_spu.material import Material, Sizes
-from ditto_spu.plan import Plan, Step
+from ditto_spu.plan.plan import Plan, Step
 
 RandomBytes = Callable[[int], bytes]
 Observer = Callable[[int, int, Step, Sequence[Any]], None]  # rank, step's number, step, results

@@ -23,10 +23,11 @@ from ditto_kernels.values.replicated import Known, Rss, reconstruct, share
 from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.executor import Member, StepRecord, executing, prepare
-from ditto_spu.failure import total_p_error
-from ditto_spu.kept import Kept
 from ditto_spu.material import Material, Sizes
-from ditto_spu.plan import Input, Plan, SpuStep, Step, Var, kind
+from ditto_spu.plan.cost_report import ZERO, CostReport, CostRow, Triple
+from ditto_spu.plan.kept import Kept
+from ditto_spu.plan.p_error import total_p_error
+from ditto_spu.plan.plan import Input, Plan, SpuStep, Step, Var, kind
 from ditto_spu.precompute import (
     NOTHING_HELD,
     Held,
@@ -37,7 +38,6 @@ from ditto_spu.precompute import (
     random_bytes,
 )
 from ditto_spu.processors import shared_processors
-from ditto_spu.report import ZERO, CostReport, CostRow, Triple
 from ditto_spu.spu_backend import create_links
 from ditto_spu.spu_steps import SpuLog, SpuSteps, compile_steps
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
-from ditto_spu.plan import Plan, SpuStep, Var
+from ditto_spu.plan.plan import Plan, SpuStep, Var
 from ditto_spu.spu_backend import Link, SpuParty
 from ditto_spu.spu_compile import compile_program
 from ditto_spu.spu_profile import log_to, read_costs

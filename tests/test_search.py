@@ -21,7 +21,7 @@ from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.passes.pipeline import program_of
-from ditto_spu.report import predicted_seconds
+from ditto_spu.plan.cost_report import predicted_seconds
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((8, 16)).astype(np.float32)

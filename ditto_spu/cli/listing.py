@@ -44,7 +44,7 @@ def models(
 def _cost(model: NamedModel, config: str) -> dict[str, Any]:
     """What the plan of a model costs by the kernels' cost functions; the compiler needs shapes alone."""
     from ditto_spu.api import secure
-    from ditto_spu.report import LAN, WAN, predicted_seconds
+    from ditto_spu.plan.cost_report import LAN, WAN, predicted_seconds
 
     with progress_console().status(f"{model.name}: compiling"):
         program = model.shapes()

@@ -13,7 +13,7 @@ from rich.text import Text
 from ditto_spu.api import SecureFunction
 from ditto_spu.cluster.local_parties import local_parties
 from ditto_spu.network.model import LOOPBACK, Network
-from ditto_spu.report import CostReport
+from ditto_spu.plan.cost_report import CostReport
 
 
 @dataclass(frozen=True)

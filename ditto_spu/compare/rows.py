@@ -11,7 +11,7 @@ import numpy as np
 
 from ditto_spu.compare.table import PLAINTEXT, PUMA, ComparisonRow, accuracy
 from ditto_spu.compiler import Lowered
-from ditto_spu.report import CostReport
+from ditto_spu.plan.cost_report import CostReport
 
 
 def plaintext_row(fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Any], ComparisonRow]:

@@ -26,7 +26,7 @@ from ditto_spu import ir
 from ditto_spu.compiler import Lowered
 from ditto_spu.emulation.interpreter import as_function
 from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name
-from ditto_spu.plan import KernelStep, Plan
+from ditto_spu.plan.plan import KernelStep, Plan
 
 TRUNCATION = 2.0  # ulp between a protocol's truncation and rounding
 Site = tuple[str, str]  # path and kernel

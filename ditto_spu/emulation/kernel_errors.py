@@ -14,7 +14,7 @@ from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.values.formats import Fxp, decode, encode
 from ditto_kernels.values.replicated import reconstruct, share
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.plan import Attributes, KernelStep, Plan
+from ditto_spu.plan.plan import Attributes, KernelStep, Plan
 
 APPROXIMATE = (
     "gelu",

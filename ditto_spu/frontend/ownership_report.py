@@ -9,8 +9,8 @@ from typing import Any
 
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.frontend.owner_program import Program
-from ditto_spu.plan import Plan
-from ditto_spu.report import CostReport
+from ditto_spu.plan.cost_report import CostReport
+from ditto_spu.plan.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ditto_spu.api import ConfigSource, SecureFunction
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
 from ditto_spu.generation.sampling import GREEDY, Sampling
-from ditto_spu.report import CostReport
+from ditto_spu.plan.cost_report import CostReport
 
 NEXT_TOKEN = ("client", "secret")
 

@@ -15,8 +15,8 @@ from ditto_spu import connect, secure
 from ditto_spu.cluster.net.agreement import difference, facts
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.net.connect import context, dial
-from ditto_spu.cluster.plan_codec import encode_plan
 from ditto_spu.errors import ClusterError, InputError, PartyError, RangeError
+from ditto_spu.plan.codec import encode_plan
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 W = np.linspace(-1, 1, 8).reshape(4, 2).astype(np.float32)

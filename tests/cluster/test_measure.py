@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from ditto_spu.cli import app
 from ditto_spu.cluster.measure import Measured
 from ditto_spu.network.model import WAN
-from ditto_spu.report import CostReport, CostRow
+from ditto_spu.plan.cost_report import CostReport, CostRow
 
 ROW = CostRow(0, "a", "matmul", "fxp32.12", 0, (50_000_000, 0, 0), rounds=10, seconds=0.5)
 

@@ -14,7 +14,7 @@ from ditto_spu.passes.formats.insert_casts import insert_casts
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.fuse.fuse import fuse
 from ditto_spu.passes.steps.segment import segment
-from ditto_spu.plan import Plan
+from ditto_spu.plan.plan import Plan
 
 STAGES = ("traced", "fused", "linear", "assigned", "cast")
 

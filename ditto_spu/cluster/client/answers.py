@@ -14,7 +14,7 @@ from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import PartyError
 from ditto_spu.executor import StepRecord
 from ditto_spu.material import Sizes
-from ditto_spu.plan import Plan, SpuStep
+from ditto_spu.plan.plan import Plan, SpuStep
 from ditto_spu.simulate import join_output
 
 Answers = Mapping[int, Message]  # by rank

@@ -21,11 +21,11 @@ from ditto_spu.cluster.client.material import ClusterMaterial
 from ditto_spu.cluster.client.party_connections import Parties, Upload
 from ditto_spu.cluster.client.uploads import messages, split, unheld
 from ditto_spu.cluster.net.cluster_file import Cluster, load_cluster
-from ditto_spu.cluster.plan_codec import encode_plan
 from ditto_spu.errors import ClusterError, InputError, PartyError
-from ditto_spu.plan import Plan
+from ditto_spu.plan.codec import encode_plan
+from ditto_spu.plan.cost_report import CostReport
+from ditto_spu.plan.plan import Plan
 from ditto_spu.precompute import client_key, random_bytes
-from ditto_spu.report import CostReport
 from ditto_spu.simulate import cost_report
 
 log = logging.getLogger("ditto_spu.cluster")

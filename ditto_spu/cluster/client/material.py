@@ -12,7 +12,7 @@ from ditto_spu.api import Call
 from ditto_spu.cluster.client.answers import Dealing
 from ditto_spu.cluster.client.uploads import unheld
 from ditto_spu.errors import InputError
-from ditto_spu.plan import Plan
+from ditto_spu.plan.plan import Plan
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.api import Call
 from ditto_spu.cluster.client.party_connections import Upload
-from ditto_spu.plan import Plan
+from ditto_spu.plan.plan import Plan
 from ditto_spu.precompute import RandomBytes
 from ditto_spu.simulate import share_input
 

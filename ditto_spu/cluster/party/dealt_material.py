@@ -15,7 +15,7 @@ from ditto_kernels.values.replicated import Rss
 from ditto_spu.ahead import run_ahead
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.errors import ClusterError
-from ditto_spu.plan import Plan
+from ditto_spu.plan.plan import Plan
 from ditto_spu.precompute import input_masks, random_bytes
 
 Parts = dict[int, Any]  # by the input's place in the plan

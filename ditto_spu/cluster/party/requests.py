@@ -17,7 +17,7 @@ from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Parts
 from ditto_spu.cluster.party.store import Store
 from ditto_spu.errors import ClusterError
-from ditto_spu.plan import Plan
+from ditto_spu.plan.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from ditto_kernels.values.replicated import Rss
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.wire import Message, Named
 from ditto_spu.cluster.party.spu_process import step_name
-from ditto_spu.cluster.plan_codec import decode_plan
 from ditto_spu.errors import DittoError
-from ditto_spu.plan import Var
+from ditto_spu.plan.codec import decode_plan
+from ditto_spu.plan.plan import Var
 from ditto_spu.spu_backend import connect
 from ditto_spu.spu_steps import SpuSteps, compile_steps
 

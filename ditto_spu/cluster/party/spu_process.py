@@ -27,9 +27,9 @@ from ditto_spu.cluster.net.cluster_file import Timeouts
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.net.spu_tunnel import Tunnels
 from ditto_spu.cluster.net.wire import Message, Named
-from ditto_spu.cluster.plan_codec import encode_plan
 from ditto_spu.errors import PartyError
-from ditto_spu.plan import Plan, SpuStep, Var
+from ditto_spu.plan.codec import encode_plan
+from ditto_spu.plan.plan import Plan, SpuStep, Var
 
 
 def needs_spu(plan: Plan) -> bool:

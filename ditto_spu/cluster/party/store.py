@@ -9,7 +9,7 @@ from typing import Any
 
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.errors import ClusterError
-from ditto_spu.plan import Plan
+from ditto_spu.plan.plan import Plan
 
 
 @dataclass(frozen=True)

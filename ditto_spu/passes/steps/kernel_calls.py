@@ -9,7 +9,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name
 from ditto_spu.passes.owners.split_adapters import dimensions as adapted_dimensions
-from ditto_spu.plan import Attributes
+from ditto_spu.plan.plan import Attributes
 
 # What a configuration may tell a kernel beyond formats.
 KERNEL_OPTIONS = {

@@ -11,8 +11,8 @@ from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.split_dealers import cut, spread_costs
 from ditto_kernels.sharing.deal_ahead import remask_cost
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.plan import KernelStep, Step, Var, used
-from ditto_spu.report import Triple
+from ditto_spu.plan.cost_report import Triple
+from ditto_spu.plan.plan import KernelStep, Step, Var, used
 
 LEVEL = 1.15  # busiest party over the mean: levelling further would cut kernels, which costs some time
 Dealers = tuple[int, ...]

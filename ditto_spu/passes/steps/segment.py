@@ -12,7 +12,7 @@ from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.insert_casts import ENCODED, LIFTED
 from ditto_spu.passes.steps.kernel_calls import kernel_call
 from ditto_spu.passes.steps.schedule import balance, schedule
-from ditto_spu.plan import (
+from ditto_spu.plan.plan import (
     Attributes,
     Input,
     KernelStep,

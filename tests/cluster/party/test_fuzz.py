@@ -11,7 +11,7 @@ import pytest
 from ditto_spu import connect, secure
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.party.server import PartyServer
-from ditto_spu.cluster.plan_codec import encode_plan
+from ditto_spu.plan.codec import encode_plan
 from tests.cluster.conftest import Trial
 from tests.cluster.party import fuzz
 

@@ -7,7 +7,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError
-from ditto_spu.plan import KernelStep
+from ditto_spu.plan.plan import KernelStep
 
 X, W = np.ones((8, 16), np.float32) / 16, np.ones((16, 32), np.float32)
 

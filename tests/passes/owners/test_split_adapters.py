@@ -12,7 +12,7 @@ from ditto_spu import ir
 from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.owners.split_adapters import pays
 from ditto_spu.passes.pipeline import program_of
-from ditto_spu.plan import KernelStep
+from ditto_spu.plan.plan import KernelStep
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ import pytest
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.passes.steps.schedule import schedule
-from ditto_spu.plan import KernelStep, LocalInput, LocalStep, PublicStep, SpuStep, kind
+from ditto_spu.plan.plan import KernelStep, LocalInput, LocalStep, PublicStep, SpuStep, kind
 
 X = np.ones((2, 3), np.float32)
 W = np.ones((3, 4), np.float32)

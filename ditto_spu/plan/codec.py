@@ -8,7 +8,7 @@ from typing import Any
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import InputError
-from ditto_spu.plan import Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Var
+from ditto_spu.plan.plan import Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Var
 
 _STEPS: Mapping[str, type] = {"public": PublicStep, "local": LocalStep, "kernel": KernelStep, "spu": SpuStep}
 _KINDS = {made: kind for kind, made in _STEPS.items()}

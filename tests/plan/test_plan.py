@@ -4,7 +4,7 @@ import pickle
 from dataclasses import replace
 
 from ditto_kernels.values.formats import Fxp
-from ditto_spu.plan import (
+from ditto_spu.plan.plan import (
     Input,
     KernelStep,
     LocalInput,

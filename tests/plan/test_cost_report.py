@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ditto_spu.network.model import LAN, WAN, Network
-from ditto_spu.report import CostReport, CostRow
+from ditto_spu.plan.cost_report import CostReport, CostRow
 
 MATMUL = CostRow(0, "a", "matmul", "fxp32.12", 0, (1000, 2000, 3000), (0, 0, 600), (2, 2, 2), 2, 0.5)
 CAST = CostRow(1, "b", "cast", "fxp64.12", 1, (100, 100, 0), (0, 0, 50), (1, 1, 1), 1, 0.25)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ditto_spu.errors import ConfigError
-from ditto_spu.plan import Plan, SpuStep
+from ditto_spu.plan.plan import Plan, SpuStep
 
 
 def total_p_error(plan: Plan) -> float | None:

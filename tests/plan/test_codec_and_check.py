@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import secure
-from ditto_spu.cluster.plan_check import check_plan
-from ditto_spu.cluster.plan_codec import decode_plan, encode_plan
 from ditto_spu.errors import InputError
 from ditto_spu.models import MODELS
-from ditto_spu.plan import KernelStep, LocalStep
+from ditto_spu.plan.check import check_plan
+from ditto_spu.plan.codec import decode_plan, encode_plan
+from ditto_spu.plan.plan import KernelStep, LocalStep
 
 LIMIT = 1 << 30
 
