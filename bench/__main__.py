@@ -22,10 +22,10 @@ from bench.marill_case import marill_lines, marill_rows
 from bench.mpcformer import side as mpcformer
 from bench.rows import BASELINES, network_table, table
 from bench.sides import measure, sides_of
-from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError, InputError
 from ditto_spu.models import named_model
 from ditto_spu.network.model import parse_network
+from ditto_spu.rules.load import load_config
 
 Row = dict[str, Any]
 

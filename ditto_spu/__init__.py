@@ -4,7 +4,6 @@ from ditto_spu.api import Result, SecureFunction, calibrate, secure
 from ditto_spu.calibration.calibration import Calibration, load_calibration
 from ditto_spu.cluster.client.client import ClusterClient, connect
 from ditto_spu.compare.table import Comparison
-from ditto_spu.config import load_config
 from ditto_spu.errors import DittoError
 from ditto_spu.generation.decoder import Decoder
 from ditto_spu.generation.generator import Generation, Generator, generate
@@ -13,6 +12,7 @@ from ditto_spu.material import Material
 from ditto_spu.material import load as load_material
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.kept import Kept
+from ditto_spu.rules.load import load_config
 from ditto_spu.search import ErrorBudget, search
 
 __all__ = [

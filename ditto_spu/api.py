@@ -15,7 +15,6 @@ from ditto_spu.calibration.calibration import Calibration, collect, load_calibra
 from ditto_spu.compare.rows import emulated_row, measured_row, plaintext_row, puma_row
 from ditto_spu.compare.table import Comparison
 from ditto_spu.compiler import Lowered, compile_program
-from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.static_arguments import Signature
@@ -27,7 +26,8 @@ from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.kept import Keep, abstract, kept_places, refuse, with_formats
 from ditto_spu.plan.plan import Plan
 from ditto_spu.precompute import Held, precompute
-from ditto_spu.rules import Config
+from ditto_spu.rules.load import load_config
+from ditto_spu.rules.rule import Config
 from ditto_spu.simulate import simulate
 
 ConfigSource = str | Path | Mapping[str, Any] | Config

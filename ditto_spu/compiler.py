@@ -27,7 +27,7 @@ from ditto_spu.passes.steps.segment import segment
 from ditto_spu.plan.cost_report import CostReport, CostRow
 from ditto_spu.plan.p_error import require_p_error, total_p_error
 from ditto_spu.plan.plan import KernelStep, Plan, SpuStep, kind
-from ditto_spu.rules import Config
+from ditto_spu.rules.rule import Config
 
 STAGES = ("traced", "fused", "owners", "formats", "plan")
 

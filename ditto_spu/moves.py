@@ -11,7 +11,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name, rule_op
-from ditto_spu.rules import APPROXIMATIONS, ERROR_LIMITED, REPLACEMENTS, Config, Rule
+from ditto_spu.rules.rule import APPROXIMATIONS, ERROR_LIMITED, REPLACEMENTS, Config, Rule
 
 STEPS = (-1, 1)  # fraction bits
 SAFETY = 2.0  # times the largest value seen

@@ -17,7 +17,6 @@ from ditto_spu.api import ConfigSource, SecureFunction
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.compare.table import accuracy
 from ditto_spu.compiler import Lowered, compile_program
-from ditto_spu.config import load_config
 from ditto_spu.emulation.emulator import Emulator
 from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, DittoError, InputError, RangeWarning
@@ -28,7 +27,8 @@ from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.passes.pipeline import program_of
-from ditto_spu.rules import Config
+from ditto_spu.rules.load import load_config
+from ditto_spu.rules.rule import Config
 
 BITS = (-2, -1, 0, 1)  # of the sensitivity report
 

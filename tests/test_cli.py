@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.cli import app
 from ditto_spu.compare.table import PLAINTEXT, PUMA, Comparison, ComparisonRow
-from ditto_spu.config import configurations, load_config
 from ditto_spu.models import MODELS
+from ditto_spu.rules.load import configurations, load_config
 
 
 def ditto(*arguments: str) -> Result:

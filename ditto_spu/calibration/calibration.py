@@ -14,7 +14,7 @@ from rich.table import Table
 from ditto_spu.calibration.observe import Observed, Observer, Place
 from ditto_spu.errors import InputError
 from ditto_spu.frontend.trace import Traced
-from ditto_spu.rules import Config
+from ditto_spu.rules.rule import Config
 
 VERSION = 1
 PERCENTILES = (50.0, 99.0, 99.9)

@@ -20,7 +20,7 @@ from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.passes.pipeline import program_of
-from ditto_spu.rules import REPLACEMENTS, Config
+from ditto_spu.rules.rule import REPLACEMENTS, Config
 
 STEPS = 4  # bins of the histogram an octave
 ZERO = -400  # the bin of zeros and of all below 2^-100

@@ -12,7 +12,7 @@ from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.passes.analysis.classify import rule_op
 from ditto_spu.passes.formats.verify import product_room
-from ditto_spu.rules import Config, Rule
+from ditto_spu.rules.rule import Config, Rule
 
 SAFETY = (2.0, 1.75, 1.5)  # times the largest value seen: the first that is no dearer than the last
 _SUPPLIED = ("matmul", "multiply", "add")

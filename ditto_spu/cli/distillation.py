@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ditto_spu.cli.output import progress_console
-from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
+from ditto_spu.rules.load import load_config
 
 if TYPE_CHECKING:
     from ditto_spu.distill.task import Task

@@ -12,8 +12,8 @@ import typer
 from ditto_spu.calibration.calibration import load_calibration
 from ditto_spu.cli.options import Json, Model, OneConfig, Weights, load_program, secure_model
 from ditto_spu.cli.output import print_result, progress_console
-from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
+from ditto_spu.rules.load import load_config
 
 
 class Stage(str, Enum):
@@ -99,7 +99,7 @@ def shorten(
     out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
 ) -> None:
     """Write a configuration with fewer fraction bits everywhere, for `ditto distill` to train through."""
-    from ditto_spu.shortened import save_config, shortened
+    from ditto_spu.rules.shorten import save_config, shortened
 
     save_config(shortened(load_config(config), bits), out)
 

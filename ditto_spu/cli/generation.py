@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ditto_spu.cli.options import Json, OneConfig
 from ditto_spu.cli.output import print_result, progress_console
-from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
 from ditto_spu.models import MODELS, named_model
+from ditto_spu.rules.load import load_config
 
 
 def generate(

@@ -8,8 +8,8 @@ import typer
 
 from ditto_spu.cli.options import Json, OneConfig
 from ditto_spu.cli.output import print_rows, progress_console
-from ditto_spu.config import configurations, load_config
 from ditto_spu.models import MODELS, NamedModel, named_model
+from ditto_spu.rules.load import configurations, load_config
 
 
 def models(

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ditto_spu.config import load_config
 from ditto_spu.models import Program, named_model
+from ditto_spu.rules.load import load_config
 
 Model = Annotated[
     str,

@@ -11,10 +11,10 @@ from ditto_spu.cli.options import Configs, Json, Masked, Model, OneConfig, Weigh
 from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.cluster.commands import run_on_cluster
 from ditto_spu.cluster.measure import measure
-from ditto_spu.config import load_config
 from ditto_spu.errors import InputError
 from ditto_spu.material import load as load_material
 from ditto_spu.network.model import parse_network
+from ditto_spu.rules.load import load_config
 
 
 def run(

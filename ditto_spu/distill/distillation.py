@@ -30,7 +30,7 @@ from ditto_spu.distill.training import Progress, Stage, train
 from ditto_spu.distill.watched import Seen, Watched, require_points
 from ditto_spu.distill.weights import Flat, flatten, unflatten
 from ditto_spu.errors import InputError
-from ditto_spu.rules import Config
+from ditto_spu.rules.rule import Config
 
 Batch = Sequence[Any]
 ROOM = 2.0  # bits of headroom below which the penalty watches a range

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from ditto_spu import ir
-from ditto_spu.config import load_config
 from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.insert_casts import insert_casts
@@ -15,6 +14,7 @@ from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.fuse.fuse import fuse
 from ditto_spu.passes.steps.segment import segment
 from ditto_spu.plan.plan import Plan
+from ditto_spu.rules.load import load_config
 
 STAGES = ("traced", "fused", "linear", "assigned", "cast")
 

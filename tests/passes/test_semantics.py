@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from ditto_spu import ir
-from ditto_spu.config import configurations, load_config
 from ditto_spu.frontend.trace import trace
 from ditto_spu.models import named_model
 from ditto_spu.passes.formats.assign import assign
@@ -18,6 +17,7 @@ from ditto_spu.passes.formats.insert_casts import insert_casts
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.verify import verify
 from ditto_spu.passes.fuse.fuse import fuse
+from ditto_spu.rules.load import configurations, load_config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ from ditto_spu.passes.formats.assign_state import (
     current_format,
     record_operands,
 )
-from ditto_spu.rules import Config
+from ditto_spu.rules.rule import Config
 
 
 def assign(

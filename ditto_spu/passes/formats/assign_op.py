@@ -19,7 +19,7 @@ from ditto_spu.passes.formats.assign_state import (
     record,
     record_operands,
 )
-from ditto_spu.rules import Choice
+from ditto_spu.rules.rule import Choice
 
 RMS_WEIGHTS = Fxp(64, 10)
 _NORMALISATIONS = ("ditto.layer_norm", "ditto.rms_norm")

@@ -9,7 +9,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.passes.analysis.classify import rule_op
 from ditto_spu.passes.formats.choose_within_error import cheapest
-from ditto_spu.rules import Choice, Config
+from ditto_spu.rules.rule import Choice, Config
 
 SPU_FORMAT = Fxp(64, 18)
 INTEGER = Fxp(64, 0)

@@ -16,7 +16,7 @@ from ditto_spu import ir
 from ditto_spu.errors import ConfigError
 from ditto_spu.network.model import LAN, predicted_seconds
 from ditto_spu.passes.analysis.classify import KERNEL_OPS, LAYOUT, LINEAR, op_name
-from ditto_spu.rules import APPROXIMATIONS, ERROR_LIMITED, REPLACEMENTS, Choice
+from ditto_spu.rules.rule import APPROXIMATIONS, ERROR_LIMITED, REPLACEMENTS, Choice
 
 NARROW = [Fxp(16, bits) for bits in range(4, 13)]
 WIDE = [Fxp(32, bits) for bits in range(8, 15)]

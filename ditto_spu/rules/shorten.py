@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError, InputError
-from ditto_spu.rules import Config, Rule
+from ditto_spu.rules.rule import Config, Rule
 
 LEAST = 1  # fraction bits that a format keeps
 

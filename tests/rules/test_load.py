@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ditto_kernels.values.formats import Fxp
-from ditto_spu.config import APPROXIMATIONS, OPS, Config, Rule, configurations, load_config
 from ditto_spu.errors import ConfigError
+from ditto_spu.rules.load import APPROXIMATIONS, OPS, Config, Rule, configurations, load_config
 
 
 def config(*rules: dict[str, Any], default: str = "fxp32.12") -> Config:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError, nearest
-from ditto_spu.rules import APPROXIMATIONS, KEYS, OPS, VALUES, Choice, Config, Rule, rule_error, toml
+from ditto_spu.rules.rule import APPROXIMATIONS, KEYS, OPS, VALUES, Choice, Config, Rule, rule_error, toml
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,0 +1,1 @@
+"""Precision configurations: their grammar, and how they are read from files."""
