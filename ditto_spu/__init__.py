@@ -8,11 +8,11 @@ from ditto_spu.errors import DittoError
 from ditto_spu.generation.decoder import Decoder
 from ditto_spu.generation.generator import Generation, Generator, generate
 from ditto_spu.generation.sampling import Sampling
-from ditto_spu.material import Material
-from ditto_spu.material import load as load_material
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.kept import Kept
 from ditto_spu.rules.load import load_config
+from ditto_spu.runtime.material import Material
+from ditto_spu.runtime.material import load as load_material
 from ditto_spu.search import ErrorBudget, search
 
 __all__ = [

@@ -19,16 +19,16 @@ from ditto_spu.errors import InputError
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.static_arguments import Signature
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
-from ditto_spu.holding import Holding
-from ditto_spu.material import Material
 from ditto_spu.passes.pipeline import program_of
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.kept import Keep, abstract, kept_places, refuse, with_formats
 from ditto_spu.plan.plan import Plan
-from ditto_spu.precompute import Held, precompute
 from ditto_spu.rules.load import load_config
 from ditto_spu.rules.rule import Config
-from ditto_spu.simulate import simulate
+from ditto_spu.runtime.held_arguments import Holding
+from ditto_spu.runtime.material import Material
+from ditto_spu.runtime.precompute import Held, precompute
+from ditto_spu.runtime.simulate import simulate
 
 ConfigSource = str | Path | Mapping[str, Any] | Config
 

@@ -12,9 +12,9 @@ from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.cluster.commands import run_on_cluster
 from ditto_spu.cluster.measure import measure
 from ditto_spu.errors import InputError
-from ditto_spu.material import load as load_material
 from ditto_spu.network.model import parse_network
 from ditto_spu.rules.load import load_config
+from ditto_spu.runtime.material import load as load_material
 
 
 def run(

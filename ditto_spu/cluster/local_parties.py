@@ -21,7 +21,7 @@ from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
 from ditto_spu.errors import PartyError
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.network.process import HOSTS, emulated, free_addresses
-from ditto_spu.processors import shared_processors
+from ditto_spu.runtime.blas_threads import shared_processors
 
 _START = 60.0  # seconds until a party's process listens
 # Nobody is waited for in vain here, but a slow network takes its time.

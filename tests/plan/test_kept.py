@@ -80,7 +80,7 @@ def test_a_handle_keeps_its_format_and_another_one_is_cast(kept):
 
 
 def test_a_handle_of_another_format_or_shape_does_not_enter_a_plan(kept):
-    from ditto_spu.simulate import simulate
+    from ditto_spu.runtime.simulate import simulate
 
     secure = ditto.secure(lambda x: x + x, config=PLAIN)
     plan = secure.lower(X).plan

@@ -12,11 +12,11 @@ from ditto_kernels.protocol.link import Dealt
 from ditto_kernels.protocol.party import Party
 from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.replicated import Rss
-from ditto_spu.ahead import run_ahead
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan.plan import Plan
-from ditto_spu.precompute import input_masks, random_bytes
+from ditto_spu.runtime.deal_plan import run_ahead
+from ditto_spu.runtime.precompute import input_masks, random_bytes
 
 Parts = dict[int, Any]  # by the input's place in the plan
 

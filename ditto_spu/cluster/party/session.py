@@ -37,9 +37,9 @@ from ditto_spu.cluster.party.requests import (
 from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
 from ditto_spu.cluster.party.store import Store, Weights
 from ditto_spu.errors import ClusterError, DittoError
-from ditto_spu.executor import Member, StepRecord, execute, prepare
 from ditto_spu.plan.check import check_plan
 from ditto_spu.plan.codec import decode_plan
+from ditto_spu.runtime.executor import Member, StepRecord, execute, prepare
 
 log = logging.getLogger("ditto_spu.cluster")
 

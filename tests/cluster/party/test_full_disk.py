@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from ditto_spu import connect, material, secure
+from ditto_spu import connect, secure
 from ditto_spu.cluster.commands import init
 from ditto_spu.cluster.party.logs import JsonLines
 from ditto_spu.errors import ConfigError, InputError
+from ditto_spu.runtime import material
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 

@@ -7,9 +7,9 @@ import pytest
 
 from ditto_kernels.values.formats import Fxp, encode
 from ditto_kernels.values.replicated import share
-from ditto_spu.checked import Checker
 from ditto_spu.errors import RangeError
 from ditto_spu.plan.plan import Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, Var
+from ditto_spu.runtime.checked_mode import Checker
 
 F = Fxp(32, 12)
 X = np.array([1.0, -3.0, 2.5])

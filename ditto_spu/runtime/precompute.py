@@ -19,9 +19,9 @@ from ditto_kernels.protocol.three_threads import at_three_threads, fresh_keys
 from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
-from ditto_spu.ahead import Ahead, run_ahead
-from ditto_spu.material import Material, Sizes
 from ditto_spu.plan.plan import Plan, Step
+from ditto_spu.runtime.deal_plan import Ahead, run_ahead
+from ditto_spu.runtime.material import Material, Sizes
 
 RandomBytes = Callable[[int], bytes]
 Observer = Callable[[int, int, Step, Sequence[Any]], None]  # rank, step's number, step, results

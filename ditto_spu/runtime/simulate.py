@@ -20,15 +20,16 @@ from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_kernels.values.formats import decode, encode
 from ditto_kernels.values.replicated import Known, Rss, reconstruct, share
-from ditto_spu.checked import Checker
 from ditto_spu.errors import InputError, RangeError
-from ditto_spu.executor import Member, StepRecord, executing, prepare
-from ditto_spu.material import Material, Sizes
 from ditto_spu.plan.cost_report import ZERO, CostReport, CostRow, Triple
 from ditto_spu.plan.kept import Kept
 from ditto_spu.plan.p_error import total_p_error
 from ditto_spu.plan.plan import Input, Plan, SpuStep, Step, Var, kind
-from ditto_spu.precompute import (
+from ditto_spu.runtime.blas_threads import shared_processors
+from ditto_spu.runtime.checked_mode import Checker
+from ditto_spu.runtime.executor import Member, StepRecord, executing, prepare
+from ditto_spu.runtime.material import Material, Sizes
+from ditto_spu.runtime.precompute import (
     NOTHING_HELD,
     Held,
     RandomBytes,
@@ -37,7 +38,6 @@ from ditto_spu.precompute import (
     precompute,
     random_bytes,
 )
-from ditto_spu.processors import shared_processors
 from ditto_spu.spu_backend import create_links
 from ditto_spu.spu_steps import SpuLog, SpuSteps, compile_steps
 

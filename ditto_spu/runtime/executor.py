@@ -24,7 +24,7 @@ from ditto_kernels.protocol.split_dealers import spread
 from ditto_kernels.sharing.deal_ahead import remask
 from ditto_kernels.values.formats import encode
 from ditto_kernels.values.replicated import Known, Rss
-from ditto_spu import ir, local_steps
+from ditto_spu import ir
 from ditto_spu.errors import PartyError, RangeError
 from ditto_spu.plan.plan import (
     KernelStep,
@@ -37,6 +37,7 @@ from ditto_spu.plan.plan import (
     Var,
     kind,
 )
+from ditto_spu.runtime import local_steps
 
 Value = Rss | NDArray[Any] | Known
 

@@ -10,9 +10,9 @@ from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.values.formats import Fxp, encode
 from ditto_kernels.values.replicated import share
 from ditto_spu.errors import InputError, PartyError, RangeError
-from ditto_spu.executor import Member, execute, reveal
 from ditto_spu.plan.plan import Input, KernelStep, Plan, SpuStep, Var
-from ditto_spu.simulate import simulate
+from ditto_spu.runtime.executor import Member, execute, reveal
+from ditto_spu.runtime.simulate import simulate
 
 PLAIN = {"default": "fxp32.12"}
 F = Fxp(32, 12)

@@ -12,8 +12,8 @@ from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.split_dealers import parts
 from ditto_kernels.sharing.deal_ahead import deal_ahead, dealers_part, in_phase, nothing
 from ditto_spu import ir
-from ditto_spu.executor import Observer, Value, as_planned, joint, kernel_protocol, linear
 from ditto_spu.plan.plan import KernelStep, LocalStep, Plan, PublicStep, Step, used
+from ditto_spu.runtime.executor import Observer, Value, as_planned, joint, kernel_protocol, linear
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ditto_spu import ir, local_steps
+from ditto_spu import ir
+from ditto_spu.runtime import local_steps
 
 RNG = np.random.default_rng(3)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from ditto_spu.processors import shared_processors
+from ditto_spu.runtime.blas_threads import shared_processors
 
 
 def threads():

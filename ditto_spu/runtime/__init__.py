@@ -1,0 +1,1 @@
+"""How a plan is executed: three simulated parties, local steps, offline material."""
