@@ -13,7 +13,7 @@ from ditto_spu.plan.kept import Kept
 from ditto_spu.rules.load import load_config
 from ditto_spu.runtime.material import Material
 from ditto_spu.runtime.material import load as load_material
-from ditto_spu.search import ErrorBudget, search
+from ditto_spu.search.search import ErrorBudget, search
 
 __all__ = [
     "Calibration",

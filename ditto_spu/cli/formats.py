@@ -68,8 +68,8 @@ def search(
     """Search for the cheapest formats within an error; without a limit, within that of the configuration."""
     rows = None if compared is None else _rows_of(compared)
     program, function = load_program(model, config, weights)
-    from ditto_spu.search import ErrorBudget
-    from ditto_spu.search import search as find
+    from ditto_spu.search.search import ErrorBudget
+    from ditto_spu.search.search import search as find
 
     limited = any(each is not None for each in (max_error, mean_error, cosine))
     budget = ErrorBudget(max=max_error, mean=mean_error, cosine=cosine) if limited else None

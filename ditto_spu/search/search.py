@@ -20,8 +20,6 @@ from ditto_spu.compiler import Lowered, compile_program
 from ditto_spu.emulation.emulator import Emulator
 from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, DittoError, InputError, RangeWarning
-from ditto_spu.found import BASELINES, Found, Point, Sensitivity
-from ditto_spu.moves import Group, Move, groups, moves
 from ditto_spu.network.model import Network, parse_network, predicted_seconds
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
@@ -29,6 +27,8 @@ from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.passes.pipeline import program_of
 from ditto_spu.rules.load import load_config
 from ditto_spu.rules.rule import Config
+from ditto_spu.search.changes import Group, Move, groups, moves
+from ditto_spu.search.result import BASELINES, Found, Point, Sensitivity
 
 BITS = (-2, -1, 0, 1)  # of the sensitivity report
 

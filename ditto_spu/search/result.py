@@ -13,9 +13,9 @@ from rich.table import Table
 
 from ditto_spu.compare.table import PUMA
 from ditto_spu.errors import InputError
-from ditto_spu.moves import Move
 from ditto_spu.network.model import Network, predicted_seconds
 from ditto_spu.rules.rule import Config
+from ditto_spu.search.changes import Move
 
 BASELINES = ("uniform64", "ditto-paper")
 

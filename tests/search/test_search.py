@@ -16,12 +16,12 @@ from ditto_spu.emulation.emulator import Emulator
 from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, InputError
 from ditto_spu.models import named_model
-from ditto_spu.moves import groups, pattern
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import approximate
 from ditto_spu.passes.pipeline import program_of
 from ditto_spu.plan.cost_report import predicted_seconds
+from ditto_spu.search.changes import groups, pattern
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((8, 16)).astype(np.float32)

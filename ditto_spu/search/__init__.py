@@ -1,0 +1,1 @@
+"""The search for cheaper formats within an error budget."""
