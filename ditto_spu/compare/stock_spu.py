@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from ditto_spu.errors import InputError, PartyError
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.network.process import HOSTS, emulated, free_addresses
-from ditto_spu.spu_backend import Link, SpuParty, create_links
-from ditto_spu.spu_compile import compile_program
-from ditto_spu.spu_profile import ExecutionCost, OpCost, log_to, read_costs
-from ditto_spu.spu_values import Shared, reconstruct, share
+from ditto_spu.spu.compile import compile_program
+from ditto_spu.spu.party import Link, SpuParty, create_links
+from ditto_spu.spu.profile import ExecutionCost, OpCost, log_to, read_costs
+from ditto_spu.spu.values import Shared, reconstruct, share
 
 # PUMA's setting; its own exponential inside softmax is written out, this is for any other.
 TAYLOR_ITERS = 5

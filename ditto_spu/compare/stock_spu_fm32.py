@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from spu import libspu
 
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.spu_backend import Link, create_links, runtime_config
-from ditto_spu.spu_compile import compile_program
-from ditto_spu.spu_profile import log_to, read_costs
+from ditto_spu.spu.compile import compile_program
+from ditto_spu.spu.party import Link, create_links, runtime_config
+from ditto_spu.spu.profile import log_to, read_costs
 
 FRACTION_BITS = 8  # what Ditto computes with; 12 do not help: powers overflow, 1/x is refused all the same
 

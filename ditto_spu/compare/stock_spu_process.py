@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from ditto_spu.compare.stock_spu import TIMEOUT, run_party
-from ditto_spu.spu_backend import connect
-from ditto_spu.spu_profile import log_to
-from ditto_spu.spu_values import Shared
+from ditto_spu.spu.party import connect
+from ditto_spu.spu.profile import log_to
+from ditto_spu.spu.values import Shared
 
 
 def main(folder: Path, addresses: list[str], rank: int) -> None:

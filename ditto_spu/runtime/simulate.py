@@ -38,8 +38,8 @@ from ditto_spu.runtime.precompute import (
     precompute,
     random_bytes,
 )
-from ditto_spu.spu_backend import create_links
-from ditto_spu.spu_steps import SpuLog, SpuSteps, compile_steps
+from ditto_spu.spu.party import create_links
+from ditto_spu.spu.steps import SpuLog, SpuSteps, compile_steps
 
 
 @dataclass(frozen=True)

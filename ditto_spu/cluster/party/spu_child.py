@@ -20,8 +20,8 @@ from ditto_spu.cluster.party.spu_process import step_name
 from ditto_spu.errors import DittoError
 from ditto_spu.plan.codec import decode_plan
 from ditto_spu.plan.plan import Var
-from ditto_spu.spu_backend import connect
-from ditto_spu.spu_steps import SpuSteps, compile_steps
+from ditto_spu.spu.party import connect
+from ditto_spu.spu.steps import SpuSteps, compile_steps
 
 _MAX_BODY = 1 << 40  # its party has checked what it sends
 

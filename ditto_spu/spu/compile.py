@@ -16,7 +16,7 @@ from spu import libspu
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.supported import unsupported
-from ditto_spu.spu_values import kind_of
+from ditto_spu.spu.values import kind_of
 
 # Written in other ops before SPU sees them.
 _EXPANSIONS = {

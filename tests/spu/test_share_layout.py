@@ -8,8 +8,8 @@ import spu
 
 from ditto_kernels.values.formats import Fxp, encode
 from ditto_kernels.values.replicated import Rss, reconstruct, share
-from ditto_spu.spu_backend import runtime_config
-from ditto_spu.spu_values import Shared, from_share, to_share
+from ditto_spu.spu.party import runtime_config
+from ditto_spu.spu.values import Shared, from_share, to_share
 
 WIDE = Fxp(64, 18)
 REALS = np.array([[1.5, -2.25, 0.0], [-1000.0, 2.0**-18, 12345.678]], np.float32)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from spu import libspu
 
 from ditto_spu.errors import InputError, PartyError
-from ditto_spu.spu_compile import compile_program, reason
-from ditto_spu.spu_values import (
+from ditto_spu.spu.compile import compile_program, reason
+from ditto_spu.spu.values import (
     ARITHMETIC,
     FRACTION_BITS,
     PUBLIC,

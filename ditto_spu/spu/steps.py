@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.plan.plan import Plan, SpuStep, Var
-from ditto_spu.spu_backend import Link, SpuParty
-from ditto_spu.spu_compile import compile_program
-from ditto_spu.spu_profile import log_to, read_costs
-from ditto_spu.spu_values import FRACTION_BITS, KINDS, Shared
+from ditto_spu.spu.compile import compile_program
+from ditto_spu.spu.party import Link, SpuParty
+from ditto_spu.spu.profile import log_to, read_costs
+from ditto_spu.spu.values import FRACTION_BITS, KINDS, Shared
 
 _FLOAT_KINDS = {"float32": "f32", "float64": "f64"}
 

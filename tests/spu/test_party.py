@@ -13,10 +13,10 @@ from jax import lax
 
 from ditto_spu import ir
 from ditto_spu.errors import CompileError, DittoError, InputError, UnsupportedOpError
-from ditto_spu.spu_backend import SpuParty, create_links, runtime_config
-from ditto_spu.spu_compile import compile_program
-from ditto_spu.spu_profile import log_to, read_costs
-from ditto_spu.spu_values import Shared, from_share, reconstruct, share, to_share
+from ditto_spu.spu.compile import compile_program
+from ditto_spu.spu.party import SpuParty, create_links, runtime_config
+from ditto_spu.spu.profile import log_to, read_costs
+from ditto_spu.spu.values import Shared, from_share, reconstruct, share, to_share
 
 REALS = np.array([[1.5, -2.25, 3.0, 0.5], [0.1, 7.25, -8.0, 2.0]], np.float32)
 POSITIVE = np.abs(REALS) + np.float32(0.5)
