@@ -6,26 +6,20 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ditto_kernels import (
-    KERNELS,
-    additive,
-    compare,
-    lookup,
-    maximum,
-    multiply,
-    onehot,
-    select,
-    series,
-    truncate,
-)
+from ditto_kernels import KERNELS
+from ditto_kernels.activation import series
 from ditto_kernels.activation.series_tables import GELU
+from ditto_kernels.bits import one_hot_digits, select, signs, table_lookup
+from ditto_kernels.maximum import maximum
+from ditto_kernels.products import multiply
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.sharing import additive, casts
 from ditto_kernels.values.formats import Fxp
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols.md"
 ELEMENTS = 1 << 14
-_MODULES = (additive, compare, costs, lookup, maximum, multiply, onehot, select, series, truncate)
+_MODULES = (additive, casts, costs, maximum, multiply, one_hot_digits, select, series, signs, table_lookup)
 _NAMES: dict[str, Any] = {
     "F": Fxp.parse,
     "DOT": (((1,), (0,)), ((), ())),

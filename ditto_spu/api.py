@@ -16,12 +16,12 @@ from ditto_spu.compare.rows import emulated_row, measured_row, plaintext_row, pu
 from ditto_spu.compare.table import Comparison
 from ditto_spu.compiler import Lowered, compile_program
 from ditto_spu.errors import InputError
+from ditto_spu.frontend.kept_arguments import Keep, abstract, kept_places, refuse, with_formats
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.static_arguments import Signature
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
 from ditto_spu.passes.pipeline import program_of
 from ditto_spu.plan.cost_report import CostReport
-from ditto_spu.plan.kept import Keep, abstract, kept_places, refuse, with_formats
 from ditto_spu.plan.plan import Plan
 from ditto_spu.rules.load import load_config
 from ditto_spu.rules.rule import Config

@@ -1,4 +1,4 @@
-"""One of three processes: python -m ditto_spu.compare.stock_spu_process FOLDER ADDRESS0 ADDRESS1 ADDRESS2 RANK."""
+"""One of the three processes of stock SPU. Arguments: FOLDER ADDRESS0 ADDRESS1 ADDRESS2 RANK."""
 
 from __future__ import annotations
 

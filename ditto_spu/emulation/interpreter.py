@@ -20,7 +20,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.emulation.interpreter_ops import TABLE
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.passes.formats.insert_casts import round_to
+from ditto_spu.ir.rounding import round_to
 
 # (an operation of @main, its operands, its results) -> the results that the rest of the program sees
 Watch = Callable[[ir.Op, list[Array], list[Array]], Sequence[Array]]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ditto_spu.plan.kept import abstract, is_kept
+from ditto_spu.frontend.kept_arguments import abstract, is_kept
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,18 @@ from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu import ir
 from ditto_spu.errors import InputError
-from ditto_spu.passes.formats.assign_state import INTEGER, SPU_FORMAT
-from ditto_spu.plan.plan import KernelStep, LocalStep, Plan, PublicStep, SpuStep, Var, kind, used
+from ditto_spu.plan.plan import (
+    INTEGER,
+    SPU_FORMAT,
+    KernelStep,
+    LocalStep,
+    Plan,
+    PublicStep,
+    SpuStep,
+    Var,
+    kind,
+    used,
+)
 
 USES = ("share", "affine", "factor", "plain")
 # What programs of steps may consist of: nothing that calls out, communicates or may not end.

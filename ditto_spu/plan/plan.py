@@ -13,6 +13,8 @@ from ditto_kernels.values.formats import Fxp
 ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
 _PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # of the first two operands, above all
 Attributes = tuple[tuple[str, object], ...]
+INTEGER = Fxp(64, 0)  # of shared integers and booleans
+SPU_FORMAT = Fxp(64, 18)  # of every value that a step of SPU reads or makes
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def load_config(source: str | Path | Mapping[str, Any] | Config) -> Config:
 
 def _folder() -> Path:
     """configs/ lies inside an installed package, and beside the package in a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     installed = here / "configs"
     return installed if installed.is_dir() else here.parent / "configs"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.plan.plan import Plan
+from ditto_spu.runtime.client import hold
 from ditto_spu.runtime.precompute import NOTHING_HELD, Held
-from ditto_spu.runtime.simulate import hold
 
 _Address = tuple[str, str, Fxp | None, int | None]  # path, how it is made, format, dealer of masked shares
 

@@ -1,43 +1,42 @@
-"""Three simulated parties in one process, and the client that shares inputs and joins outputs."""
+"""Three simulated parties in one process."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.protocol.in_turns import run_in_turns
-from ditto_kernels.protocol.link import MemLink, Traffic
+from ditto_kernels.protocol.link import MemLink
 from ditto_kernels.protocol.party import Party, run
 from ditto_kernels.protocol.party import Protocol as ShareProtocol
 from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_kernels.values.formats import decode, encode
-from ditto_kernels.values.replicated import Known, Rss, reconstruct, share
-from ditto_spu.errors import InputError, RangeError
-from ditto_spu.plan.cost_report import ZERO, CostReport, CostRow, Triple
+from ditto_kernels.values.replicated import Rss, reconstruct
+from ditto_spu.errors import InputError
+from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.kept import Kept
-from ditto_spu.plan.p_error import total_p_error
-from ditto_spu.plan.plan import Input, Plan, SpuStep, Step, Var, kind
+from ditto_spu.plan.plan import Plan, Step
 from ditto_spu.runtime.blas_threads import shared_processors
 from ditto_spu.runtime.checked_mode import Checker
+from ditto_spu.runtime.client import join_output, share_input
 from ditto_spu.runtime.executor import Member, StepRecord, executing, prepare
-from ditto_spu.runtime.material import Material, Sizes
+from ditto_spu.runtime.material import Material
 from ditto_spu.runtime.precompute import (
     NOTHING_HELD,
     Held,
-    RandomBytes,
     client_key,
     key_seed,
     precompute,
     random_bytes,
 )
+from ditto_spu.runtime.run_report import cost_report
 from ditto_spu.spu.party import create_links
 from ditto_spu.spu.steps import SpuLog, SpuSteps, compile_steps
 
@@ -145,58 +144,6 @@ def simulate(
     return Simulation(outputs, cost_report(plan, records, costs, seconds, material))
 
 
-def hold(
-    plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | None = None
-) -> dict[int, Sequence[Any]]:
-    """Shares of the secret inputs at these places, which may serve any number of requests."""
-    source = random_bytes(client_key(None if seed is None else seed + 1))
-    shared: dict[int, Sequence[Any]] = {}
-    for place in places:
-        entry = plan.inputs[place]
-        parts = share_input(plan, entry, values[place], source)
-        shared[place] = [part.kept() if isinstance(part, Rss) else Known(part) for part in parts]
-    return shared
-
-
-def share_input(
-    plan: Plan, entry: Input, value: Any, source: RandomBytes
-) -> Sequence[Rss] | Sequence[NDArray[Any]]:
-    """The three parties' parts of one input: shares of a secret one, a public one as it is."""
-    if isinstance(value, jax.ShapeDtypeStruct):
-        raise InputError(
-            f"'{entry.path}' cannot be shared: of it, or of what it is made of, only the shape is given; "
-            "pass arrays, or hold the arguments that parties have already"
-        )
-    var, dealer = plan.vars[entry.var], plan.mask_dealer or 0
-    if isinstance(value, Kept):
-        return _kept(plan, entry, value)
-    array = np.asarray(value)
-    if tuple(array.shape) != var.shape:
-        raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {var.shape}")
-    if var.fxp is None:
-        return [array] * 3
-    if var.fxp.fraction_bits == 0 and not np.issubdtype(np.dtype(var.dtype), np.floating):
-        return share(array.astype(np.int64), var.fxp, source, dealer)
-    try:
-        return share(encode(array, var.fxp), var.fxp, source, dealer)
-    except ValueError as error:
-        raise RangeError(
-            f"secret argument '{entry.path}': {error}; scale it, or choose a wider format by a rule for its "
-            "path"
-        ) from None
-
-
-def _kept(plan: Plan, entry: Input, value: Kept) -> Sequence[Rss]:
-    """The shares behind a handle, if the plan takes them as they are."""
-    var = plan.vars[entry.var]
-    if value.shape != var.shape or value.fxp != var.fxp:
-        raise InputError(
-            f"argument '{entry.path}' was compiled for {var}, but '{value.path}' stays in shares as "
-            f"{value.fxp}[{','.join(map(str, value.shape))}]"
-        )
-    return value.parts()
-
-
 def _plain_inputs(plan: Plan, values: Sequence[Any]) -> dict[int, NDArray[Any]]:
     """The inputs as the parties hold them, rounded to their formats: kernels' bounds presume it."""
     plain = {}
@@ -208,72 +155,3 @@ def _plain_inputs(plan: Plan, values: Sequence[Any]) -> dict[int, NDArray[Any]]:
         shared = fxp is not None and fxp.fraction_bits > 0
         plain[entry.var] = decode(encode(value, fxp), fxp) if fxp and shared else np.asarray(value)
     return plain
-
-
-def join_output(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
-    """An output from the parties' masked 3-of-3 parts."""
-    if not isinstance(parts[0], Rss):
-        return np.asarray(parts[0])
-    # Stacked: numpy would widen the sum of scalars instead of wrapping it.
-    total = np.sum(np.stack([part.mine for part in parts]), axis=0, dtype=parts[0].fxp.dtype)
-    dtype = np.dtype(var.dtype) if var.dtype != "bfloat16" else np.dtype(np.float32)
-    if np.issubdtype(dtype, np.floating):
-        return np.asarray(decode(total, parts[0].fxp), dtype)
-    return np.asarray(total, dtype)
-
-
-class Offline(Protocol):
-    """What a report needs to know of material: what each party dealt, and how long it took."""
-
-    @property
-    def sizes(self) -> tuple[Sizes, Sizes, Sizes]: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-
-def cost_report(
-    plan: Plan,
-    records: Sequence[Sequence[StepRecord]],
-    spu_costs: dict[int, tuple[tuple[int, ...], tuple[int, ...]]],
-    seconds: float,
-    material: Offline | None,
-) -> CostReport:
-    """A row a step, from what each party recorded."""
-    rows = []
-    by_step = [{each.step: each for each in record} for record in records]
-    stages = {number: place for place, stage in enumerate(plan.stages) for number in stage}
-    for number, step in enumerate(plan.steps):
-        away = StepRecord(number, stages[number], Traffic(), 0.0)  # a dealer that has worked ahead
-        each = [record.get(number, away) for record in by_step]
-        dealt = [(0, 0)] * 3 if material is None else [sizes.get(number, (0, 0)) for sizes in material.sizes]
-        row = CostRow(
-            step=number,
-            path=step.path,
-            kind=kind(step),
-            format=", ".join(dict.fromkeys(str(plan.vars[var].fxp or "public") for var in step.outputs)),
-            stage=stages[number],
-            online_bytes=_triple([r.traffic.bytes_sent for r in each]),
-            offline_bytes=_triple([r.traffic.offline_bytes + d[0] for r, d in zip(each, dealt, strict=True)]),
-            messages=_triple(
-                [
-                    r.traffic.messages + r.traffic.offline_messages + d[1]
-                    for r, d in zip(each, dealt, strict=True)
-                ]
-            ),
-            rounds=max(r.traffic.rounds for r in each),
-            seconds=max(r.seconds for r in each),
-        )
-        if isinstance(step, SpuStep):
-            sent, messages = spu_costs.get(number, (ZERO, ZERO))
-            known = "measured" if number in spu_costs else "unknown"
-            row = replace(
-                row, online_bytes=_triple(sent), messages=_triple(messages), rounds=None, source=known
-            )
-        rows.append(row)
-    ahead = 0.0 if material is None else material.seconds
-    return CostReport(tuple(rows), seconds, ahead, total_p_error(plan))
-
-
-def _triple(values: Sequence[int]) -> Triple:
-    return (values[0], values[1], values[2])

@@ -202,17 +202,6 @@ def _series(party: Party, u: Additive, how: Table) -> Protocol[Additive]:
     return Additive(total, u.shape, fxp)
 
 
-def plus_constant(party: Party, x: Rss, value: int, factor: int = 1) -> Rss:
-    """factor * x + value with public ring elements: local; component 0 takes the constant."""
-    dtype = x.fxp.dtype.type
-    mine, following = (np.asarray(part) * dtype(factor) for part in (x.mine, x.next))
-    if party.rank == 0:
-        mine = mine + dtype(value)
-    if party.rank == 2:
-        following = following + dtype(value)
-    return Rss(mine, following, x.fxp)
-
-
 def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[Rss]:
     """(x / divisor)^-1 or ^-1/2 for positive x by a public `table`.
 

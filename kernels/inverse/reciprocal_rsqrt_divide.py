@@ -10,13 +10,14 @@ import numpy as np
 from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
 from ditto_kernels.bits.signs import signs, signs_cost
 from ditto_kernels.inverse.by_octaves import Power
-from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, plus_constant, table
+from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, table
 from ditto_kernels.products.multiply import multiply, multiply_cost
 from ditto_kernels.protocol.cost import Cost, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 

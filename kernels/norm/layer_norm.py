@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, plus_constant, table
+from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, table
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import Few, few, few_cost, few_error
 from ditto_kernels.products.multiply import finish, finish_cost, finish_kind, local_product, multiply
@@ -20,6 +20,7 @@ from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.casts import convert, convert_cost, truncate, truncate_cost, upcast, upcast_cost
+from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.inverse.by_thresholds import plus_constant
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import few_cost, few_error
 from ditto_kernels.norm.layer_norm import Plan, nothing, plan, scaled, scaled_cost, scaled_error
@@ -15,6 +14,7 @@ from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
+from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost, to_arithmetic, to_arithmetic_cost
 from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.inverse.by_thresholds import plus_constant
 from ditto_kernels.products.multiply import finish_cost, multiply
 from ditto_kernels.protocol.cost import Cost, exchanged
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.sharing.casts import truncate, truncate_cost, upcast, upcast_cost
+from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.inverse.by_thresholds import inverse, inverse_cost, plus_constant
+from ditto_kernels.inverse.by_thresholds import inverse, inverse_cost
 from ditto_kernels.products.multiply import finish_cost, multiply, multiply_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
+from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.softmax.approximations import (
     numerator_cost,
     numerator_reference,

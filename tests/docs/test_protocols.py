@@ -12,7 +12,7 @@ from ditto_kernels import KERNELS
 from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
 
 TEXT = DOCUMENT.read_text()
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 # `python -m bench.protocol_costs` brings the tables up to date; the prose around them is for people.

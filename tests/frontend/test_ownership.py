@@ -11,7 +11,7 @@ import ditto_spu as ditto
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.models import bert, marill
-from ditto_spu.runtime.simulate import share_input
+from ditto_spu.runtime.client import share_input
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((4, 6)).astype(np.float32)

@@ -13,9 +13,9 @@ from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import PartyError
 from ditto_spu.plan.plan import Plan, SpuStep
+from ditto_spu.runtime.client import join_output
 from ditto_spu.runtime.executor import StepRecord
 from ditto_spu.runtime.material import Sizes
-from ditto_spu.runtime.simulate import join_output
 
 Answers = Mapping[int, Message]  # by rank
 

@@ -26,7 +26,7 @@ from ditto_spu.plan.codec import encode_plan
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.plan import Plan
 from ditto_spu.runtime.precompute import client_key, random_bytes
-from ditto_spu.runtime.simulate import cost_report
+from ditto_spu.runtime.run_report import cost_report
 
 log = logging.getLogger("ditto_spu.cluster")
 

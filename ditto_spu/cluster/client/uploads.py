@@ -11,8 +11,8 @@ from ditto_kernels.values.replicated import Rss
 from ditto_spu.api import Call
 from ditto_spu.cluster.client.party_connections import Upload
 from ditto_spu.plan.plan import Plan
+from ditto_spu.runtime.client import share_input
 from ditto_spu.runtime.precompute import RandomBytes
-from ditto_spu.runtime.simulate import share_input
 
 
 def unheld(call: Call, weights: str | None, public: bool | None) -> list[int]:

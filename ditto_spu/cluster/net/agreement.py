@@ -18,7 +18,7 @@ from ditto_spu.cluster.net import wire
 from ditto_spu.cluster.net.cluster_file import Cluster
 
 _PACKAGES = ("ditto-spu", "jax", "jaxlib", "numpy")
-_CODE = (Path(ditto_kernels.__file__).parent, Path(__file__).parent.parent)
+_CODE = (Path(ditto_kernels.__file__).parent, Path(__file__).parents[2])
 
 
 def facts(cluster: Cluster) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The process in which one party's SPU runs, started by it: `python -m ditto_spu.cluster.party.spu_child FD`."""
+"""The process in which one party runs SPU. The party starts it with the number of an open socket."""
 
 from __future__ import annotations
 

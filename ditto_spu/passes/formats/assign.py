@@ -17,14 +17,13 @@ from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.assign_op import decide
 from ditto_spu.passes.formats.assign_state import (
-    INTEGER,
-    SPU_FORMAT,
     State,
     choice_of,
     consumers_want,
     current_format,
     record_operands,
 )
+from ditto_spu.plan.plan import INTEGER, SPU_FORMAT
 from ditto_spu.rules.rule import Config
 
 

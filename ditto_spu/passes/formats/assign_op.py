@@ -10,8 +10,6 @@ from ditto_spu import ir
 from ditto_spu.passes.analysis.classify import op_name, rule_op
 from ditto_spu.passes.analysis.public_operands import constant, is_integral, largest, power_of_two
 from ditto_spu.passes.formats.assign_state import (
-    INTEGER,
-    SPU_FORMAT,
     State,
     choice_of,
     consumers_want,
@@ -19,6 +17,7 @@ from ditto_spu.passes.formats.assign_state import (
     record,
     record_operands,
 )
+from ditto_spu.plan.plan import INTEGER, SPU_FORMAT
 from ditto_spu.rules.rule import Choice
 
 RMS_WEIGHTS = Fxp(64, 10)

@@ -11,9 +11,6 @@ from ditto_spu.passes.analysis.classify import rule_op
 from ditto_spu.passes.formats.choose_within_error import cheapest
 from ditto_spu.rules.rule import Choice, Config
 
-SPU_FORMAT = Fxp(64, 18)
-INTEGER = Fxp(64, 0)
-
 
 @dataclass
 class State:

@@ -10,19 +10,13 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.ir.rounding import round_to
 
 ENCODED = "real"  # `from` of a cast that a data owner performs when it shares an argument
 LIFTED = "public"  # `from` of a cast that turns a public value into a trivial sharing
-
-
-def round_to(x: jax.Array, fraction_bits: int) -> jax.Array:
-    """The nearest value with so many fraction bits."""
-    scale = 2.0**fraction_bits
-    return jnp.round(x * scale) / scale
 
 
 @functools.cache  # the same object for the same rounding, which is then traced once a shape

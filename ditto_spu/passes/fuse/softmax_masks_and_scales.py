@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import DEPTH, Seen, affine, binary, kind, peel, splat, whole
-from ditto_spu.ops import softmax
+from ditto_spu.ops.softmax import softmax
 from ditto_spu.passes.analysis.visibility import visibility
 
 MASKED = -1e4  # a score of this or less is meant as minus infinity

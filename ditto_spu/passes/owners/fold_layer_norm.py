@@ -15,7 +15,7 @@ from jax import lax
 
 from ditto_spu import ir
 from ditto_spu.frontend.owners import PUBLIC, SHARED
-from ditto_spu.ops import layer_norm
+from ditto_spu.ops.normalisation import layer_norm
 
 Levels = Callable[[], Callable[[ir.Value], str]]
 

@@ -181,10 +181,10 @@ class _Hoisting:
         while op is not None and self._kind(op) == "local":
             inner = [maker for each in op.operands if (maker := ir.define(each)) is not None]
             computed = [each for each in inner if self._kind(each) not in ("local", "public")]
-            following = (computed or [each for each in inner if self._kind(each) == "local"] or [None])[0]
-            if following is None:
+            following = computed or [each for each in inner if self._kind(each) == "local"]
+            if not following:
                 break
-            op = following
+            op = following[0]
         assert op is not None
         return f"{rule_op(op, self._kind(op))} {ir.path_of(op)}"
 

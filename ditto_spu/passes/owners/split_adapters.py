@@ -147,7 +147,7 @@ def _apart(
 
     scope = ir.name_of(op).rpartition("/")[0]
     path = "/".join([*([scope] if scope else []), NAME, "dot_general"])
-    place_of = ir.Location.name(path, childLoc=op.location, context=ir.context())
+    place_of = ir.at_path(path, op.location)
     (t,) = ir.emit(thin, [x, near.value], op, place_of)
     attributes: dict[str, int | float | str] = {
         "dims": f"{summed} {weights}",

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from ditto_spu import ir
-from ditto_spu.passes.formats.insert_casts import ENCODED, LIFTED, round_to
+from ditto_spu.ir.rounding import round_to
+from ditto_spu.passes.formats.insert_casts import ENCODED, LIFTED
 
 X = np.ones((2, 3), np.float32)
 W = np.ones((3, 4), np.float32)

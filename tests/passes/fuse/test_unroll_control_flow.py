@@ -13,8 +13,8 @@ import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.frontend.trace import trace
+from ditto_spu.passes.fuse import unroll_control_flow
 from ditto_spu.passes.fuse.fuse import fuse
-from ditto_spu.passes.fuse.fuse import unroll_control_flow as control
 
 X = jnp.linspace(-2, 1.7, 12, dtype=jnp.float32).reshape(3, 4)
 I = np.array([2, 0], np.int32)  # noqa: E741
@@ -59,10 +59,10 @@ def test_loops_of_known_length_are_unrolled(loop: Callable[..., Any]) -> None:
 
 
 def test_longer_loops_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "MAX_TURNS", 2)
+    monkeypatch.setattr(unroll_control_flow, "MAX_TURNS", 2)
     assert "while" in names(fused(counted, X))
-    monkeypatch.setattr(control, "MAX_TURNS", 3)
-    monkeypatch.setattr(control, "MAX_OPERATIONS", 4)
+    monkeypatch.setattr(unroll_control_flow, "MAX_TURNS", 3)
+    monkeypatch.setattr(unroll_control_flow, "MAX_OPERATIONS", 4)
     assert "while" in names(fused(counted, X))
 
 

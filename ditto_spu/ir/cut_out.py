@@ -1,0 +1,83 @@
+"""Modules made of a part of another one, and modules with other element types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ditto_spu.errors import CompileError
+from ditto_spu.ir.bindings import Location, Module, Op, Value, context, mlir
+from ditto_spu.ir.build import copy
+from ditto_spu.ir.module import ops, symbol, text, walk
+
+
+def extract(
+    chosen: Sequence[Op],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    name: str,
+    debug_info: bool = False,
+) -> str:
+    """The text of a module whose @main computes `outputs` from `inputs` by copies of `chosen`, in that order.
+
+    Functions that the operations refer to (decompositions of composites) come along.
+    """
+    made, unknown = mlir.Module.create(Location.unknown(context())), Location.unknown(context())
+    made.operation.attributes["sym_name"] = mlir.StringAttr.get(name, context())
+    types = mlir.FunctionType.get([v.type for v in inputs], [v.type for v in outputs], context())
+    function = mlir.Operation.create(
+        "func.func",
+        attributes={
+            "sym_name": mlir.StringAttr.get("main", context()),
+            "function_type": mlir.TypeAttr.get(types, context()),
+            "sym_visibility": mlir.StringAttr.get("public", context()),
+        },
+        regions=1,
+        loc=unknown,
+        ip=mlir.InsertionPoint(made.body),
+    )
+    block = function.regions[0].blocks.append(*types.inputs, arg_locs=[unknown] * len(inputs))
+    mapping: dict[Value, Value] = dict(zip(inputs, block.arguments, strict=True))
+    for op in chosen:
+        missing = [each for each in op.operands if each not in mapping]
+        if missing:
+            raise CompileError(
+                f"'{op}' uses {missing[0]}, which is neither an input of '{name}' nor made in it"
+            )
+        copy(op, mapping, mlir.InsertionPoint(block), lambda op: op.location)
+    results = [mapping[each] for each in outputs]
+    mlir.Operation.create("func.return", operands=results, loc=unknown, ip=mlir.InsertionPoint(block))
+    if chosen:
+        _bring_functions(chosen[0], function, made)
+    return text(made, debug_info)
+
+
+def _bring_functions(inside: Op, function: Op, made: Module) -> None:
+    """Copy to `made` the functions, of the module around `inside`, that `function` refers to, and theirs."""
+    root = inside
+    while root.name != "builtin.module":
+        root = root.parent.operation
+    known = {symbol(each, "sym_name"): each for each in ops(root.regions[0].blocks[0])}
+    pending, present = [function], {"main"}
+    while pending:
+        for op in walk(pending.pop()):
+            if op.name not in ("func.call", "stablehlo.composite"):
+                continue
+            target = symbol(op, "callee" if op.name == "func.call" else "decomposition")
+            if target not in present:
+                present.add(target)
+                pending.append(
+                    copy(known[target], {}, mlir.InsertionPoint(made.body), lambda op: op.location)
+                )
+
+
+_FLOAT_ELEMENT = re.compile(r"(?<=[x<])(?:bf16|f16|f32|f64)(?=[>,])")
+
+
+def retype(source: str, to: str, element: str = "") -> str:
+    """The module text with every floating-point element type, or every `element`, replaced by the type `to`.
+
+    For linear operations without constants: the module then does the same on ring integers.
+    """
+    pattern = re.compile(rf"(?<=[x<]){element}(?=[>,])") if element else _FLOAT_ELEMENT
+    return pattern.sub(to, source)

@@ -1,0 +1,12 @@
+"""Rounding to a fixed-point grid as a JAX function: the plaintext meaning of a cast."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def round_to(x: jax.Array, fraction_bits: int) -> jax.Array:
+    """The nearest value with so many fraction bits."""
+    scale = 2.0**fraction_bits
+    return jnp.round(x * scale) / scale

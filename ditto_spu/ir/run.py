@@ -1,0 +1,67 @@
+"""Running modules in plaintext on XLA's CPU client."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.extend
+import numpy as np
+
+from ditto_spu.ir.bindings import Module, Op
+from ditto_spu.ir.cut_out import extract
+from ditto_spu.ir.module import arguments, parse, text
+from ditto_spu.ir.values import dtype, element, shape
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A compiled module and the dtypes of its arguments."""
+
+    executable: Any
+    dtypes: tuple[np.dtype[Any], ...]
+
+
+@functools.lru_cache(maxsize=4096)  # more than a deep model has steps, or each call would compile them anew
+def _compiled(source: str) -> _Program:
+    module = parse(source)
+    dtypes = tuple(dtype(each) for each in arguments(module))
+    return _Program(jax.extend.backend.get_backend("cpu").compile(source), dtypes)
+
+
+def prepare(source: str) -> None:
+    """Compile a program that `evaluate` will run."""
+    _compiled(source)
+
+
+def evaluate(program: str | Module, args: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+    """Run a module in plaintext on XLA's CPU client; composites mean their decompositions."""
+    compiled = _compiled(program if isinstance(program, str) else text(program))
+    buffers = [buffer(each, dtype) for each, dtype in zip(args, compiled.dtypes, strict=True)]
+    return [np.asarray(each) for each in compiled.executable.execute(buffers)]
+
+
+def buffer(value: Any, dtype: np.dtype[Any]) -> jax.Array:
+    """An array as XLA's CPU client takes it, without a copy if it is one already."""
+    client = jax.extend.backend.get_backend("cpu")
+    if isinstance(value, jax.Array) and value.dtype == dtype and value.devices() == {client.devices()[0]}:
+        return value
+    made: jax.Array = client.buffer_from_pyval(np.asarray(value, dtype))
+    return made
+
+
+def constant_value(op: Op) -> np.ndarray[Any, Any]:
+    """The array of a stablehlo.constant; one value repeated is returned as a read-only broadcast."""
+    attr, result = op.attributes["value"], op.results[0]
+    if 0 in shape(result):
+        return np.zeros(shape(result), dtype(result))
+    if attr.is_splat:
+        one = attr.get_splat_value().value
+        return np.broadcast_to(np.asarray(one, dtype(result)), shape(result))
+    if element(result) in ("i1", "bf16"):
+        # The bindings abort the process when they are asked for a buffer of these.
+        return evaluate(extract([op], [], [result], "constant"), [])[0]
+    return np.array(attr).reshape(shape(result))

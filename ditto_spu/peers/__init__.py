@@ -1,1 +1,0 @@
-"""Other systems run on the same function, for comparison."""
