@@ -1,4 +1,4 @@
-"""Quantisation-aware distillation: train a model through exactly the program that will be served."""
+"""Train a model through exactly the program that will be served (quantisation-aware distillation)."""
 
 from ditto_spu.distill.corpora import glue_task, wikitext
 from ditto_spu.distill.distillation import Distilled, distill

@@ -1,4 +1,7 @@
-"""Checkpoints of a training in a folder, by orbax: arrays, and facts as JSON beside them."""
+"""Write and read the checkpoints of a training run in a folder.
+
+Orbax writes the arrays. It also writes the facts about the run, such as its step and figures, as JSON.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,11 @@ _PLAN = "plan.json"
 
 
 class Checkpoints:
-    """The checkpoints of one training. Without `resume` a folder that holds some is refused."""
+    """The checkpoints of one training run.
+
+    Without `resume`, a folder that already holds a run's checkpoints is refused with an InputError. The last
+    two checkpoints are kept.
+    """
 
     def __init__(self, folder: Path, resume: bool) -> None:
         import orbax.checkpoint as orbax
@@ -33,9 +40,13 @@ class Checkpoints:
         self._count = self._manager.latest_step() or 0
 
     def restore(self, like: Any, plan: Any) -> tuple[Any, dict[str, Any]] | None:
-        """The last checkpoint's arrays, in the structure of `like`, and its facts; None if there is none.
+        """Return (arrays, facts) of the last checkpoint, or None if there is none.
 
-        plan: what a training must have in common with the one that wrote the checkpoints.
+        like: a pytree with the structure, shapes and dtypes of the arrays.
+        plan: JSON data that must equal the plan of the run that wrote the checkpoints. It is written to
+            plan.json.
+
+        Raises InputError if the folder holds another plan.
         """
         plan, file = json.loads(json.dumps(plan)), self._folder / _PLAN
         if file.exists() and json.loads(file.read_text(encoding="utf-8")) != plan:
@@ -55,7 +66,7 @@ class Checkpoints:
         return jax.tree_util.tree_map(jax.numpy.asarray, found["arrays"]), dict(found["facts"])
 
     def save(self, arrays: Any, facts: dict[str, Any]) -> None:
-        """Write one more checkpoint; the oldest beyond the last two go."""
+        """Write one more checkpoint and delete all but the last two."""
         self._count += 1
         items = self._orbax.args.Composite(
             arrays=self._orbax.args.StandardSave(arrays), facts=self._orbax.args.JsonSave(facts)
@@ -63,5 +74,5 @@ class Checkpoints:
         self._manager.save(self._count, args=items)
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait until all pending writes have ended."""
         self._manager.close()

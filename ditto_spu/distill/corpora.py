@@ -1,6 +1,7 @@
-"""GLUE and Wikitext by the `datasets` library: from a local folder, or from the hub where the user lets it.
+"""Load GLUE and Wikitext with the `datasets` library.
 
-A local folder is what `DatasetDict.save_to_disk` writes, or what `load_dataset` accepts as a path.
+The data come from a local folder, or from the hub if the user gives no folder. A local folder is one that
+`DatasetDict.save_to_disk` wrote, or one that `load_dataset` accepts as a path.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any
 from ditto_spu.distill.task import Split, Task
 from ditto_spu.errors import InputError, nearest
 
-# GLUE's classification tasks: the columns of their sentences, and the split that tests. STS-B is a
-# regression, and AX has no training data.
+# GLUE's classification tasks. Each entry names the columns of the sentences and the split that serves for
+# testing. STS-B is missing because it is a regression, and AX because it has no training data.
 GLUE: Mapping[str, tuple[tuple[str, ...], str]] = {
     "cola": (("sentence",), "validation"),
     "mnli": (("premise", "hypothesis"), "validation_matched"),
@@ -25,12 +26,18 @@ GLUE: Mapping[str, tuple[tuple[str, ...], str]] = {
     "wnli": (("sentence1", "sentence2"), "validation"),
 }
 WIKITEXT = ("wikitext-2-raw-v1", "wikitext-103-raw-v1", "wikitext-2-v1", "wikitext-103-v1")
-_HELD_OUT = 10  # every tenth training row validates: GLUE's test labels are secret
+_HELD_OUT = 10  # every tenth training row validates, because GLUE's test labels are secret
 
 
 def glue_task(name: str, folder: Path | None = None) -> Task:
-    """A GLUE task. Its validation split tests, because its test split has no labels; a tenth of its training
-    rows, every tenth in order, validates."""
+    """Load a GLUE classification task from a folder, or from the hub if `folder` is None.
+
+    The validation split of GLUE becomes the test split, because GLUE's own test split has no labels. Every
+    tenth training row, in order, goes to the validation split.
+
+    Raises InputError for an unknown task, and for data that cannot be loaded or lack a split, a column or
+    labels.
+    """
     if name not in GLUE:
         raise InputError(f"there is no GLUE classification task '{name}'{nearest(name, GLUE)}")
     columns, tested = GLUE[name]
@@ -44,8 +51,10 @@ def glue_task(name: str, folder: Path | None = None) -> Task:
 
 
 def wikitext(name: str = "wikitext-2-raw-v1", folder: Path | None = None, least_words: int = 4) -> Task:
-    """Wikitext as texts without labels: what a model is to be imitated on. A text is a line that is no
-    heading.
+    """Load Wikitext as texts without labels, on which a student learns to imitate its teacher.
+
+    A text is a line that is not a heading and has at least `least_words` words. The data come from the
+    folder, or from the hub if `folder` is None. Raises InputError as `glue_task` does.
     """
     if name not in WIKITEXT:
         raise InputError(f"there is no Wikitext '{name}'{nearest(name, WIKITEXT)}")
@@ -108,7 +117,7 @@ def _rows(data: Any, split: str, columns: tuple[str, ...], name: str) -> list[tu
 
 
 def _classes(split: Any, rows: list[tuple[Any, int]]) -> tuple[str, ...]:
-    """The names that the feature states, or numbers."""
+    """Return the class names that the label feature states, or numbers if it states none."""
     names = getattr(split.features["label"], "names", None)
     return tuple(names) if names else tuple(str(n) for n in range(1 + max(label for _, label in rows)))
 

@@ -1,9 +1,12 @@
-"""Distillation: the float program teaches the secure one, with its roundings and replacements.
+"""Distil a float model into the secure program that will serve it.
 
-Stage 1 matches attention scores and hidden states layer by layer, stage 2 the logits softly (MPCFormer,
-Ditto section 4). The student is the formats module that `secure` compiles for the configuration: the
-composites of the plan (Quad, 2Quad, ...) and every cast, whose rounding passes gradients straight through.
-Values are never clipped: what lies beyond a range is counted, and pulled back by a penalty.
+The float program is the teacher. The student is the formats module that `secure` compiles for the
+configuration. It contains the composites of the plan (Quad, 2Quad and so on) and every cast. The rounding of
+a cast passes gradients straight through.
+
+Stage 1 matches attention scores and hidden states layer by layer. Stage 2 matches the logits with a soft
+cross-entropy (MPCFormer; Ditto, section 4). Values are never clipped. Values beyond a range are counted, and
+a penalty pulls them back.
 """
 
 from __future__ import annotations
@@ -33,15 +36,17 @@ from ditto_spu.errors import InputError
 from ditto_spu.rules.rule import Config
 
 Batch = Sequence[Any]
-ROOM = 2.0  # bits of headroom below which the penalty watches a range
+ROOM = 2.0  # the penalty watches a range whose headroom is below this, in bits
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """Trained weights as the function takes them, what the validations showed, and ranges of the trained
-    model.
+    """The result of a distillation.
 
-    `calibration` is for `secure(calibration=...)`, which holds it against every range of the plan.
+    params: the trained weights, as the function takes them.
+    history: one row of figures for every validation.
+    calibration: the ranges of the trained model. `secure(calibration=...)` checks it against every range of
+        the plan.
     """
 
     params: dict[str, Any]
@@ -65,10 +70,16 @@ def distill(
 ) -> Distilled:
     """Train `fn(params, *inputs)`, which returns logits [..., classes], for serving under a configuration.
 
-    params: nested dictionaries of the teacher's weights. data, validation: the other arguments, a row an
-    example; labels are used for figures, and for training if `label_weight` is set. start: the student's
-    first weights, if not the teacher's. folder: of checkpoints; resume: go on from the last. options: as
-    for `secure` (`public`).
+    params: the teacher's weights, as nested dictionaries.
+    data, validation: the other arguments, one row per example. Labels are used for the reported figures, and
+        for training if `label_weight` is set.
+    start: the student's first weights. If None, they are the teacher's.
+    folder: where to write checkpoints. If None, none are written.
+    resume: continue from the last checkpoint in the folder.
+    options: those of `secure`, such as `public`.
+
+    Raises InputError if labels or examples are missing, if stage 1 finds nothing to match, or if a figure is
+    not finite.
     """
     settings = settings or Distillation()
     if settings.label_weight and data.labels is None:
@@ -137,9 +148,11 @@ def _near(
     data: Examples,
     options: Mapping[str, Any],
 ) -> list[Range]:
-    """The ranges that a penalty watches: with little room over the teacher's values, or too small for the
-    student's first ones. All would double the cost of a step; calibration holds all of them against the
-    trained model.
+    """Return the ranges that the penalty watches.
+
+    A range is watched if it has little room over the teacher's values, or if it is too small for the
+    student's first values. Watching all ranges would double the cost of a step. The calibration checks all of
+    them against the trained model.
     """
     plain = SecureFunction(fn, config=Config(name="float", default_format=Fxp(32, 12)), **options)
     wanted = lowered.ranges(plain.calibrate([(dict(teacher), *data.inputs)])).rows
@@ -153,12 +166,18 @@ def _near(
 
 
 def _starts(data: Examples, settings: Distillation) -> range:
-    """Whole batches for calibration; at least one, of whatever length."""
+    """Return the index at which each calibration batch starts.
+
+    Batches are whole, unless there are too few examples for even one.
+    """
     return range(0, max(1, len(data) - settings.batch + 1), settings.batch)
 
 
 def relative_error(found: Array, wanted: Array, mask: Array | None = None) -> Array:
-    """Mean squared error over the mean square of what is wanted, so that points of any size weigh alike."""
+    """Return the mean squared error divided by the mean square of the wanted values.
+
+    The division gives points of any size the same weight. With a mask, only the values that it keeps count.
+    """
     if mask is None:
         return jnp.mean(jnp.square(found - wanted)) / jnp.mean(jnp.square(wanted))
     kept = jnp.broadcast_to(mask, wanted.shape)
@@ -167,13 +186,20 @@ def relative_error(found: Array, wanted: Array, mask: Array | None = None) -> Ar
 
 
 def soft_cross_entropy(found: Array, wanted: Array, temperature: float) -> Array:
-    """Cross-entropy of two distributions given as logits [..., classes], times the temperature squared."""
+    """Return the cross-entropy of two distributions, times the temperature squared.
+
+    Both are given as logits [..., classes], which are divided by the temperature. `wanted` is the target.
+    """
     target = jax.nn.softmax(wanted / temperature, axis=-1)
     return temperature**2 * jnp.mean(optax.softmax_cross_entropy(found / temperature, target))
 
 
 def _figures(found: Seen, wanted: Seen, labels: Any) -> dict[str, Array]:
-    """Agreement with the teacher, values outside their ranges an example, accuracy where there are labels."""
+    """Return the figures of a batch.
+
+    These are the agreement with the teacher, the number of values outside their ranges per example, and the
+    accuracy if there are labels.
+    """
     logits = found.outputs[0]
     figures = {
         "agreement": accuracy(logits, jnp.argmax(wanted.outputs[0], -1)),

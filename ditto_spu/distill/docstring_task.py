@@ -1,8 +1,8 @@
-"""A task that needs no download: which part of Python's standard library is a documentation string from?
+"""Build a task without a download: tell which part of Python's standard library a docstring comes from.
 
-The texts are the first paragraphs of the docstrings in the sources of the library that runs this program,
-in the order of the files. A text belongs to a split by its hash, so that another release of Python, which
-has a few other texts, moves no text from one split to another.
+The texts are the first paragraphs of the docstrings in the library of the running Python, in the order of its
+files. The hash of a text decides its split. Another release of Python has a few other texts, but it moves no
+text from one split to another.
 """
 
 from __future__ import annotations
@@ -74,11 +74,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 _OUTSIDE = {"test", "tests", "idlelib", "site-packages", "dist-packages", "__pycache__"}
 LEAST_WORDS = 4
-_VALIDATION, _TEST = 10, 30  # percent: below the first validation, below the second test
+_VALIDATION, _TEST = 10, 30  # percentages: texts below the first validate, texts below the second test
 
 
 def docstring_task(library: Path | None = None) -> Task:
-    """The task, from the library of this Python (or another folder of sources)."""
+    """Build the task from the library of this Python, or from another folder of sources.
+
+    The classes are the keys of GROUPS. Raises InputError if a class has no training text or if no text is
+    left for testing.
+    """
     library = library or Path(sysconfig.get_paths()["stdlib"])
     owner: dict[str, int] = {}
     for number, modules in enumerate(GROUPS.values()):
@@ -88,7 +92,7 @@ def docstring_task(library: Path | None = None) -> Task:
         top = file.relative_to(library).parts[0].removesuffix(".py")
         if top in owner:
             for text in _texts(file):
-                # What stands in two groups belongs to none.
+                # A text that occurs in two groups belongs to none.
                 labels[text] = owner[top] if labels.get(text, owner[top]) == owner[top] else None
     kept = [(text, label) for text, label in labels.items() if label is not None]
     parts = {
@@ -106,7 +110,7 @@ def docstring_task(library: Path | None = None) -> Task:
 
 
 def split_of(text: str) -> str:
-    """ "train", "validation" or "test", by the text alone."""
+    """Return the split of a text: "train", "validation" or "test". It depends on the text alone."""
     place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
     return "validation" if place < _VALIDATION else "test" if place < _TEST else "train"
 
@@ -120,10 +124,10 @@ def _sources(library: Path) -> Iterator[Path]:
 def _texts(file: Path) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in old sources
+            warnings.simplefilter("ignore")  # old sources contain invalid escapes
             tree = ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
-        return  # templates and samples of other encodings
+        return  # skip templates and samples in other encodings
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             paragraph = (ast.get_docstring(node) or "").split("\n\n")[0]

@@ -1,4 +1,7 @@
-"""Accuracy of a trained classifier: float, emulated, and among three parties with errors and bounds."""
+"""Measure the accuracy of a trained classifier in float, in emulation and among three parties.
+
+The outputs of the three parties are compared with the emulation and with the error bound.
+"""
 
 from __future__ import annotations
 
@@ -21,28 +24,31 @@ from ditto_spu.emulation.error_bound import error_bound
 from ditto_spu.errors import InputError
 
 Logits = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]  # what, done, of
+Progress = Callable[[str, int, int], None]  # what runs, how many examples are done, of how many
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracies on `count` examples; None where nothing was run.
+    """Accuracies and costs on `count` examples. A figure is None if nothing was run for it.
 
-    same_predictions, max_error, mean_error: three parties against the emulation. bound_*: `error_bound` of
-    the first `bound_count` examples; within_*: the shares of their outputs that lie within.
+    accuracy: the fraction of right answers of each way of running the model.
+    same_predictions, max_error, mean_error: the three parties' outputs compared with the emulation.
+    bound_worst, bound_independent: the largest `error_bound` of the first `bound_count` examples.
+    within_worst: the fraction of their outputs whose error lies within its worst-case bound.
+    largest_share_of_independent: the largest ratio of an output's error to its independent bound.
     """
 
     config: str
     count: int
     accuracy: dict[str, float] = field(default_factory=dict)
-    megabytes: float | None = None  # sent by a party, one example a call, from the cost functions
+    megabytes: float | None = None  # sent per party for a call with one example, from the cost functions
     rounds: int | None = None
     secure_count: int = 0
     same_predictions: float | None = None
     max_error: float | None = None
     mean_error: float | None = None
     seconds_an_example: float | None = None
-    megabytes_an_example: float | None = None  # counted, in batches
+    megabytes_an_example: float | None = None  # counted during the batched runs
     bound_count: int = 0
     bound_worst: float | None = None
     bound_independent: float | None = None
@@ -50,7 +56,7 @@ class Evaluation:
     largest_share_of_independent: float | None = None
 
     def as_dicts(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
     def __rich__(self) -> Table:
@@ -79,10 +85,15 @@ def evaluate(
     progress: Progress | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Run `fn(params, *inputs)`, which returns logits [batch, classes], on all examples with labels.
+    """Run `fn(params, *inputs)`, which returns logits [batch, classes], on all examples.
 
-    reference: weights of a float model to compare with. secure: how many examples three parties compute, too;
-    bounds: for how many of these the error bound is computed. calibration: checked against the plan's ranges.
+    data: examples with labels; without labels an InputError is raised.
+    reference: weights of a float model whose accuracy is reported as well.
+    secure: how many examples three parties compute as well.
+    bounds: for how many of these examples the error bound is computed.
+    batch: examples per call.
+    calibration: it is checked against the plan's ranges.
+    options: those of `secure`.
     """
     if data.labels is None:
         raise InputError("an evaluation needs labels: give Examples(inputs, labels)")
@@ -138,7 +149,10 @@ def _share(logits: Logits, data: Examples) -> float:
 def _secure(
     function: SecureFunction, weights: dict[str, Any], data: Examples, batch: int, say: Progress
 ) -> tuple[Logits, dict[str, float]]:
-    """Logits of real three-party runs, their time and bytes. The first argument of the function is held."""
+    """Return the logits of real three-party runs, and their seconds and megabytes per example.
+
+    The first argument of the function is held.
+    """
     held = function.hold(**{next(iter(inspect.signature(function).parameters)): weights})
     seconds: list[float] = []
     sent: list[float] = []

@@ -1,4 +1,4 @@
-"""Training of a float model on labels: the teacher of a distillation."""
+"""Train a float model on labels: it becomes the teacher of a distillation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ def finetune(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Trained:
-    """Train `fn(params, *inputs)`, which returns logits [batch, classes], on the labels of `data`."""
+    """Train `fn(params, *inputs)`, which returns logits [batch, classes], on the labels of `data`.
+
+    The loss is the cross-entropy. `folder` and `resume` are as in `train`. Raises InputError if `data` or
+    `validation` has no labels.
+    """
     settings = settings or FineTuning()
     if data.labels is None or validation.labels is None:
         raise InputError("fine-tuning needs labels: give Examples(inputs, labels)")
@@ -46,5 +50,5 @@ def finetune(
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """The share of rows whose largest logit is the label's."""
+    """Return the fraction of rows whose largest logit is that of the label."""
     return jnp.mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32))

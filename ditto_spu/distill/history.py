@@ -1,4 +1,4 @@
-"""What a training showed, in files: CSV and JSON rows, and a picture of its losses."""
+"""Write the history of a training run to files: CSV and JSON rows, and a plot of the losses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ditto_spu.errors import InputError
 
 
 def save_curves(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write history.csv and history.json: a row a validation."""
+    """Write history.csv and history.json, with one row per validation."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(name for row in history for name in row))
     with (folder / "history.csv").open("w", encoding="utf-8", newline="") as file:
@@ -23,7 +23,10 @@ def save_curves(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """Losses by step, a panel a stage, as a picture (.png, .svg, .pdf). Needs matplotlib."""
+    """Plot the losses by step, with one panel per stage, to a picture (.png, .svg or .pdf).
+
+    Raises InputError if matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -1,4 +1,7 @@
-"""What training has to beat: the commonest class, and logistic regression on frozen embeddings."""
+"""Fit logistic regression on frozen embeddings, a baseline that training has to beat.
+
+The other baseline is the commonest class (`task.majority`).
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ Vectors = NDArray[np.float32]
 def logistic_regression(
     train: Vectors, labels: NDArray[np.int32], test: Vectors, *, decay: float = 1e-3, steps: int = 300
 ) -> NDArray[np.int64]:
-    """Classes of the test vectors [count, width] by a linear classifier with an L2 penalty, fitted by L-BFGS.
+    """Return the classes of the test vectors [count, width] by a linear classifier.
 
-    Vectors are standardised with the mean and spread of the training ones.
+    The classifier has an L2 penalty of weight `decay` and is fitted by L-BFGS. All vectors are standardised
+    with the mean and spread of the training vectors. Raises InputError if the counts of vectors and labels
+    differ.
     """
     if len(train) != len(labels):
         raise InputError(f"{len(train)} vectors have {len(labels)} labels")

@@ -1,4 +1,7 @@
-"""All hyperparameters in frozen dataclasses; defaults are the papers' where they state one."""
+"""Hold all hyperparameters in frozen dataclasses.
+
+The defaults are those of the papers if they state one.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from dataclasses import dataclass, fields
 
 from ditto_spu.errors import InputError, nearest
 
-# What stage 1 compares, by name: the composite, and its operand's number (None: its result).
+# The values that stage 1 can compare, by name. Each is given by a composite and the number of its operand;
+# None stands for its result.
 POINTS: dict[str, tuple[str, int | None]] = {
     "scores": ("ditto.softmax", 0),
     "attention": ("ditto.softmax", None),
@@ -16,16 +20,24 @@ POINTS: dict[str, tuple[str, int | None]] = {
 
 @dataclass(frozen=True)
 class Training:
-    """Optimisation: AdamW, linear warm-up, cosine decay to zero, gradients clipped by their global norm.
+    """Settings of the optimisation.
 
-    frozen: regular expressions of weights that stay as they are. evaluate_every: steps between validations,
-    each of which also writes a checkpoint. patience: a stage ends early after so many validations without a
-    smaller loss; its best weights are kept. seed: of the order of examples.
+    The optimiser is AdamW with linear warm-up and cosine decay to zero. Gradients are clipped by their global
+    norm.
+
+    batch: examples per step.
+    frozen: regular expressions; weights whose whole path matches one keep their values.
+    evaluate_every: steps between validations. Each validation also writes a checkpoint.
+    patience: a stage ends early after this many validations without a smaller loss. Its best weights are
+        kept.
+    seed: it decides the order of the examples.
+
+    Raises InputError for a value out of range.
     """
 
     batch: int = 32
     weight_decay: float = 0.01
-    warmup: float = 0.1  # of a stage's steps
+    warmup: float = 0.1  # fraction of a stage's steps
     clip_norm: float = 1.0
     frozen: tuple[str, ...] = ()
     evaluate_every: int = 100
@@ -43,7 +55,7 @@ class Training:
 
 @dataclass(frozen=True)
 class FineTuning(Training):
-    """Training of a float model on labels."""
+    """Settings for training a float model on labels."""
 
     label_steps: int = 500
     label_rate: float = 5e-5
@@ -51,11 +63,14 @@ class FineTuning(Training):
 
 @dataclass(frozen=True)
 class Distillation(Training):
-    """Stage 1 on `points`, stage 2 on logits.
+    """Settings of a distillation: stage 1 matches `points`, stage 2 matches the logits.
 
-    layer_*: stage 1; output_*: stage 2. temperature: of the soft cross-entropy. label_weight: of a hard one
-    on labels, added to it. range_weight: of a penalty for values beyond `range_fill` of what their ranges
-    admit.
+    layer_steps, layer_rate: steps and learning rate of stage 1.
+    points: the values to match, from POINTS.
+    output_steps, output_rate: steps and learning rate of stage 2.
+    temperature: temperature of the soft cross-entropy.
+    label_weight: weight of a hard cross-entropy on labels, which is added to the soft one.
+    range_weight: weight of a penalty for values beyond the fraction `range_fill` of what their ranges admit.
     """
 
     layer_steps: int = 1000

@@ -1,4 +1,4 @@
-"""A classification task: texts with labels, in three splits; and arrays of examples for training."""
+"""Describe a classification task as labelled texts in three splits, and as arrays of training examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Text = str | tuple[str, str]  # a sentence, or a pair of them
 
 @dataclass(frozen=True)
 class Split:
-    """Texts and the numbers of their classes; no labels for a text that is only to be imitated on."""
+    """Texts and the numbers of their classes.
+
+    There are no labels if the texts serve only for imitation.
+    """
 
     texts: tuple[Text, ...]
     labels: tuple[int, ...]
@@ -26,7 +29,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """Named classes and fixed splits; `source` says where the texts come from."""
+    """A task with named classes and fixed splits. `source` says where the texts come from."""
 
     name: str
     classes: tuple[str, ...]
@@ -38,7 +41,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Examples:
-    """Arrays of a function's inputs, [count, ...] each, and labels [count] or None."""
+    """Arrays of a function's inputs, each [count, ...], and labels [count] or None.
+
+    Raises InputError if the counts differ.
+    """
 
     inputs: tuple[NDArray[np.generic], ...]
     labels: NDArray[np.int32] | None = None
@@ -54,17 +60,21 @@ class Examples:
         return len(self.inputs[0])
 
     def rows(self, chosen: NDArray[np.intp] | slice) -> Examples:
-        """Some of the examples."""
+        """Return the chosen examples."""
         labels = None if self.labels is None else self.labels[chosen]
         return Examples(tuple(each[chosen] for each in self.inputs), labels)
 
     def head(self, count: int) -> Examples:
-        """The first of them."""
+        """Return the first `count` examples."""
         return self.rows(slice(0, count))
 
 
 def batch_at(data: Examples, step: int, batch: int, seed: int) -> Examples:
-    """The batch of a step: every epoch is a permutation that depends on seed and epoch alone."""
+    """Return the batch of a step.
+
+    Every epoch is a permutation that depends on the seed and the epoch alone. Raises InputError if there are
+    fewer examples than `batch`.
+    """
     if batch > len(data):
         raise InputError(f"a batch of {batch} needs as many examples, but there are {len(data)}")
     epoch, place = divmod(step, len(data) // batch)
@@ -73,13 +83,16 @@ def batch_at(data: Examples, step: int, batch: int, seed: int) -> Examples:
 
 
 def whole_batches(data: Examples, batch: int) -> Iterator[tuple[Examples, int]]:
-    """All examples in order in batches of one size; the last is filled up, with how many of it count."""
+    """Yield all examples in order, in batches of one size, each with the number of examples that count.
+
+    The last batch is filled up with copies of the last example.
+    """
     for start in range(0, len(data), batch):
         chosen = np.arange(start, start + batch)
         yield data.rows(np.minimum(chosen, len(data) - 1)), min(batch, len(data) - start)
 
 
 def majority(labels: Sequence[int], among: Sequence[int]) -> float:
-    """Accuracy on `labels` of always answering the commonest class of `among`."""
+    """Return the accuracy on `labels` of always answering the commonest class of `among`."""
     commonest = np.bincount(np.asarray(among)).argmax()
     return float(np.mean(np.asarray(labels) == commonest))

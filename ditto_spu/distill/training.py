@@ -1,4 +1,7 @@
-"""The training loop: stages on optax, validation, early stop, checkpoints from which it goes on exactly."""
+"""Run the training loop: stages on optax, with validation, early stopping and checkpoints.
+
+A run that resumes from a checkpoint continues exactly as if it had not been interrupted.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,14 @@ from ditto_spu.errors import InputError
 
 # (all weights, constants, inputs of a batch, labels) -> (loss, other figures)
 Loss = Callable[[Flat, Any, Sequence[Any], Any], tuple[jax.Array, dict[str, jax.Array]]]
-Progress = Callable[[str, int, int, Mapping[str, float]], None]  # stage, step, steps, the latest figures
+Progress = Callable[[str, int, int, Mapping[str, float]], None]  # stage, step, steps, latest figures
 
 
 @dataclass(frozen=True)
 class Stage:
-    """So many steps down one loss. `constants` go to the loss with every batch, such as a teacher's
-    weights.
+    """A number of steps that minimise one loss.
+
+    The loss receives `constants`, such as a teacher's weights, with every batch.
     """
 
     name: str
@@ -38,7 +42,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Trained:
-    """Weights by path, and a row for every validation."""
+    """The trained weights by path, and one row of figures for every validation."""
 
     weights: Flat
     history: tuple[dict[str, Any], ...]
@@ -46,7 +50,7 @@ class Trained:
 
 @dataclass
 class _State:
-    """What a checkpoint holds."""
+    """The state of a run, as a checkpoint holds it."""
 
     trainable: Flat
     optimiser: Any
@@ -69,9 +73,13 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Trained:
-    """Run the stages one after the other; each starts from the best weights of the one before.
+    """Run the stages one after the other. Each starts from the best weights of the one before.
 
-    folder: where checkpoints go, or none are written. resume: go on from the last one there, if there is one.
+    folder: where to write checkpoints. If None, none are written.
+    resume: continue from the last checkpoint there, if there is one.
+
+    Raises InputError if every weight is frozen, if a figure is not finite, or if the folder holds checkpoints
+    that do not fit.
     """
     stages = [each for each in stages if each.steps]
     trainable, frozen = divide(weights, settings.frozen)
@@ -117,7 +125,7 @@ def _run_stage(
             state.trainable, state.optimiser, still, stage.constants, batch.inputs, batch.labels
         )
         state.step += 1
-        losses.append(float(loss))  # waits, so that progress tells what is done
+        losses.append(float(loss))  # waits for the step, so that progress counts finished steps
         if state.step % settings.evaluate_every == 0 or state.step == stage.steps:
             figures = _validated(measure, state.trainable, still, stage, validation, settings.batch)
             figures["loss"] = float(np.mean(losses))
@@ -142,7 +150,7 @@ def _run_stage(
 
 
 def _steps(stage: Stage, optimiser: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """One step of training, and the figures of a batch, compiled."""
+    """Return two compiled functions: one step of training, and the figures of a batch."""
 
     def loss(trainable: Flat, still: Flat, constants: Any, inputs: Any, labels: Any) -> Any:
         return stage.loss({**still, **trainable}, constants, inputs, labels)
@@ -163,7 +171,10 @@ def _steps(stage: Stage, optimiser: Any) -> tuple[Callable[..., Any], Callable[.
 def _validated(
     measure: Any, trainable: Flat, still: Flat, stage: Stage, data: Examples, batch: int
 ) -> dict[str, float]:
-    """Means over the validation examples; counts are added up."""
+    """Return the mean of every figure over the validation examples.
+
+    Each batch has the weight of the number of its examples.
+    """
     sums: dict[str, float] = {}
     total = 0
     for rows, count in whole_batches(data, batch):

@@ -1,4 +1,4 @@
-"""A stage of the compiler as a differentiable function that also returns what distillation looks at."""
+"""Run a compiler stage as a differentiable function that also returns the values distillation needs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from ditto_spu.emulation.interpreter import as_function
 from ditto_spu.errors import InputError
 from ditto_spu.passes.analysis.classify import op_name, rule_op
 
-Place = tuple[str, str]  # path, op of the rules
+Place = tuple[str, str]  # path, and op of the rules
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One run.
+    """The results of one run.
 
-    points: the values there, with the mask of those that count or None. penalty, outside: of the ranges; how
-    many values lie outside.
+    outputs: the outputs of the module.
+    points: the values to match, each with the mask of those that count, or None.
+    penalty: the penalty of the watched ranges.
+    outside: how many values lie outside their ranges.
     """
 
     outputs: list[Array]
@@ -34,7 +36,11 @@ class Seen:
 
 
 class Watched:
-    """`watched(values)` runs a module and returns what was `Seen`; points are found by composite."""
+    """A module that is run by calling `watched(values)`, which returns `Seen`.
+
+    The points are recognised by their composites. `rows` are the watched ranges, and `fill` is the fraction
+    of a range that costs no penalty.
+    """
 
     def __init__(
         self, text: str, points: Iterable[str], rows: Sequence[Range] = (), fill: float = 1.0
@@ -64,7 +70,7 @@ class Watched:
                 limits = self._limits.get((ir.attribute(op, "ditto.path"), rule_op(op, kind)), {})
                 for what, (low, high) in limits.items():
                     if what == "second" and len(operands) < 2:
-                        continue  # another operation of the same place
+                        continue  # another operation with the same path and op
                     quantity = QUANTITIES[what](op, operands, results)
                     if mask is not None and what == "operand":
                         quantity = jnp.where(mask, quantity, 0.0)
@@ -83,7 +89,7 @@ def _difference(op: ir.Op, operands: list[Array], results: list[Array]) -> Array
     return jnp.ptp(operands[0], axis=ir.attribute(op, "dimensions"))
 
 
-# What a range speaks about -> its value. Where several speak about one value the tightest counts.
+# How to compute the quantity that a range limits. If several ranges limit one quantity, the tightest counts.
 Quantity = Callable[[ir.Op, list[Array], list[Array]], Array]
 QUANTITIES: Mapping[str, Quantity] = {
     "result": lambda op, operands, results: results[0],
@@ -114,7 +120,10 @@ def _tightest(rows: Sequence[Range]) -> dict[Place, dict[str, tuple[float, float
 
 
 def _beyond(x: Array, low: float, high: float, fill: float) -> Array:
-    """Squares of how far values lie beyond `fill` of their limits, in units of these, for one example."""
+    """Return the penalty of one example: the sum of squared excesses over the limits.
+
+    An excess is the distance of a value beyond `fill` of its limit, relative to this bound.
+    """
     over = jnp.maximum(x / (fill * high) - 1, 0)
     if low < 0:
         over += jnp.maximum(x / (fill * low) - 1, 0)
@@ -124,7 +133,7 @@ def _beyond(x: Array, low: float, high: float, fill: float) -> Array:
 
 
 def require_points(teacher: Watched, student: Watched) -> None:
-    """InputError if there is nothing to match, or the two programs have different points."""
+    """Raise InputError if there is nothing to match, or if the two programs have different points."""
     if teacher.places != student.places:
         raise InputError("teacher and student differ in their softmax and layer normalisations")
     if not teacher.places:

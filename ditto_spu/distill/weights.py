@@ -1,4 +1,4 @@
-"""Weights as a flat dictionary of paths, in a safetensors file, and as the pytree that a model takes."""
+"""Convert weights between a dictionary by path, a safetensors file and the pytree that a model takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ Flat = dict[str, Any]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Flat:
-    """Nested dictionaries of arrays by path: `encoder/layer/0/attention/self/query/kernel`."""
+    """Flatten nested dictionaries of arrays to one dictionary by path.
+
+    A path looks like `encoder/layer/0/attention/self/query/kernel`. Raises InputError if a name contains a
+    slash.
+    """
     flat: Flat = {}
     for key, value in tree.items():
         if "/" in str(key):
@@ -27,7 +31,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Flat:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested dictionaries again."""
+    """Rebuild the nested dictionaries from a dictionary by path."""
     tree: dict[str, Any] = {}
     for path, value in flat.items():
         *above, last = path.split("/")
@@ -39,7 +43,11 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def divide(flat: Flat, frozen: Sequence[str]) -> tuple[Flat, Flat]:
-    """(trainable, frozen): frozen is what a pattern matches as a whole, and all that is no float."""
+    """Divide weights into (trainable, frozen).
+
+    A weight is frozen if a pattern matches its whole path, or if it does not hold floats. Raises InputError
+    for a pattern that matches no weight.
+    """
     for pattern in frozen:
         if not any(re.fullmatch(pattern, path) for path in flat):
             raise InputError(f"frozen pattern '{pattern}' matches no weight{nearest(pattern, flat)}")
@@ -60,7 +68,10 @@ def save_weights(tree: Mapping[str, Any], path: str | Path) -> None:
 
 
 def load_weights(path: str | Path) -> dict[str, Any]:
-    """Read what `save_weights` wrote."""
+    """Read a file that `save_weights` wrote, as nested dictionaries.
+
+    Raises InputError if there is no file, or if it is not in the safetensors format.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -1,4 +1,4 @@
-"""Distillation of a tiny transformer: it helps, goes on exactly after a break, and refuses mistakes."""
+"""Distillation of a tiny transformer: it improves the student, resumes exactly and refuses mistakes."""
 
 import jax
 import numpy as np

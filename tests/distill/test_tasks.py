@@ -1,4 +1,4 @@
-"""Tasks: the standard library's docstrings, GLUE and Wikitext from local folders, baselines, batches."""
+"""Tasks: docstrings of the standard library, GLUE and Wikitext from local folders, baselines, batches."""
 
 import numpy as np
 import pytest

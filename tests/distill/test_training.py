@@ -1,4 +1,4 @@
-"""The loop by itself, on losses that compile fast: checkpoints, resume, early stop, curves."""
+"""The training loop alone, on losses that compile fast: checkpoints, resuming, early stopping, curves."""
 
 import csv
 import json

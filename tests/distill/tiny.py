@@ -22,7 +22,7 @@ _NORM = linen.LayerNorm()
 
 
 def classify(params, x):
-    """Logits [batch, classes] of x [batch, 4, 8]."""
+    """Return logits [batch, classes] of x [batch, 4, 8]."""
     with jax.named_scope("layer/attention"):
         query, key, value = (x @ params[name] for name in ("query", "key", "value"))
         scores = jnp.einsum("bqd,bkd->bqk", query, key)
@@ -35,7 +35,7 @@ def classify(params, x):
 
 
 def parameters():
-    """Small random weights."""
+    """Return small random weights."""
     draw = np.random.default_rng(5)
     sizes = dict.fromkeys(("query", "key", "value"), (8, 8)) | {
         "up": (8, 16),
@@ -47,6 +47,6 @@ def parameters():
 
 
 def examples(count, seed):
-    """The class is the place of the largest of three sums."""
+    """Return examples whose class is the position of the largest of three sums."""
     x = np.random.default_rng(seed).standard_normal((count, 4, 8)).astype(np.float32)
     return Examples((x,), x[:, :, :CLASSES].sum(1).argmax(-1).astype(np.int32))
