@@ -1,4 +1,7 @@
-"""Named models for the command line, the benchmarks and the demo: `MODELS` is the table of all of them."""
+"""List the named models of the command line, the benchmarks and the demo.
+
+`MODELS` is the table of all of them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def _model(name: str, description: str, what: HuggingFace, parameters: int) -> N
     return NamedModel(name, description, what.build, source, parameters, load=what.load, outline=what.outline)
 
 
-# Parameters at the real size and at the small one, by family and task.
+# The numbers of parameters at the full size and at the tiny one, by family and task.
 _ENCODER_PARAMETERS = {
     "bert": (109_482_240, 19_072),
     "bert-classifier": (109_483_778, 20_514),
@@ -130,9 +133,9 @@ MODELS = {
 
 
 def named_model(name: str) -> NamedModel:
-    """The model of that name, or of a folder that `ditto finetune` or `ditto distill` wrote.
+    """Return the model of that name, or the one in a folder that `ditto finetune` or `ditto distill` wrote.
 
-    A mistyped name is an InputError with the nearest one.
+    An unknown name raises an InputError that suggests the nearest one.
     """
     if name not in MODELS and ("/" in name or Path(name).is_dir()):
         folder = Path(name)

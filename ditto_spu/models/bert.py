@@ -1,4 +1,4 @@
-"""Hugging Face's Flax BERT with random weights: encoders from hidden states, and a tiny whole model."""
+"""Build Hugging Face's Flax BERT with random weights: encoders of hidden states, and a tiny whole model."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ from ditto_spu.models.named import Program
 
 
 def base_layer() -> Program:
-    """The encoder of BERT-base cut to one layer."""
+    """Build the encoder of BERT-base, cut to one layer."""
     return encoder(layers=1)
 
 
 def base() -> Program:
-    """The encoder of BERT-base."""
+    """Build the encoder of BERT-base."""
     return encoder(layers=12)
 
 
 def large_layer() -> Program:
-    """The encoder of BERT-large cut to one layer."""
+    """Build the encoder of BERT-large, cut to one layer."""
     return encoder(layers=1, hidden_size=1024, num_attention_heads=16, intermediate_size=4096)
 
 
 def encoder(layers: int, sequence: int = 128, **sizes: int) -> Program:
-    """FlaxBertEncoder with BertConfig's defaults: `fn(params, hidden)`, hidden [1, sequence, 768]."""
+    """Build FlaxBertEncoder as `fn(params, hidden)`, with hidden [1, sequence, hidden_size].
+
+    `sizes` are options of BertConfig. Its defaults apply to the rest, such as a hidden_size of 768.
+    """
     import jax
     from transformers import BertConfig
     from transformers.models.bert.modeling_flax_bert import FlaxBertEncoder
 
     config = BertConfig(num_hidden_layers=layers, **sizes)
     module = FlaxBertEncoder(config)
-    # Normally distributed like the hidden states inside BERT: each LayerNorm leaves unit variance.
+    # The distribution is normal like that of hidden states inside BERT, where each LayerNorm leaves unit
+    # variance.
     hidden = np.random.default_rng(0).standard_normal((1, sequence, config.hidden_size)).astype(np.float32)
 
     def encode(params: Any, hidden: Any) -> Any:
@@ -45,7 +49,11 @@ def encoder(layers: int, sequence: int = 128, **sizes: int) -> Program:
 
 
 def tiny(sequence: int = 8) -> Program:
-    """A whole FlaxBert small enough for tests: `fn(params, ids, mask)`; the second sentence is padded."""
+    """Build a whole FlaxBert that is small enough for tests.
+
+    It is `fn(params, ids, mask)`, with ids and mask [2, sequence]. The mask is public. The last three tokens
+    of the second sentence are padding.
+    """
     import jax
     import jax.numpy as jnp
     from transformers import BertConfig
@@ -74,7 +82,10 @@ def tiny(sequence: int = 8) -> Program:
 
 
 def bert_hidden(module: Any, params: Any, ids: Any, mask: Any) -> Any:
-    """Last hidden states of a FlaxBertModule: one segment, positions counted from 0."""
+    """Return the last hidden states [batch, sequence, width] of a FlaxBertModule.
+
+    There is one segment, and positions are counted from 0.
+    """
     import jax.numpy as jnp
 
     segments = jnp.zeros_like(ids)

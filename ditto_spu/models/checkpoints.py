@@ -1,4 +1,4 @@
-"""Weights on disk, as Hugging Face's `save_pretrained` writes them. No hub is contacted."""
+"""Load weights from disk, as Hugging Face's `save_pretrained` writes them. No hub is contacted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ WEIGHTS = ("flax_model.msgpack", "model.safetensors", "flax_model.msgpack.index.
 
 
 def load(model_class: str, folder: Path) -> tuple[Any, Any]:
-    """(model, params) of the Flax class of that name; params as numpy arrays in float32.
+    """Return (model, params) of the Flax class of that name, with params as numpy arrays in float32.
 
-    InputError if the folder is none, has no configuration or weights, or lacks weights of this class.
+    Raises InputError if there is no such folder, if it has no configuration or weights, or if it lacks
+    weights of this class.
     """
     _check(folder)
     import jax
@@ -25,7 +26,7 @@ def load(model_class: str, folder: Path) -> tuple[Any, Any]:
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # what is missing is checked below, what is left over is not needed
+    logging.set_verbosity_error()  # missing weights are checked below, and surplus weights do no harm
     try:
         model, params = flax_class(model_class).from_pretrained(folder, local_files_only=True, _do_init=False)
     except (OSError, ValueError, ImportError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""Flax classes of transformers by name, and one that does not run with the installed JAX, repaired."""
+"""Find Flax classes of transformers by name, and repair one that fails with the installed JAX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def flax_class(name: str) -> Any:
-    """The class of that name."""
+    """Return the class of that name, repaired if necessary."""
     import transformers
 
     found = getattr(transformers, name)
@@ -14,7 +14,10 @@ def flax_class(name: str) -> Any:
 
 
 def _answering(found: Any) -> Any:
-    """DistilBERT's calls an array method, `split`, that JAX's arrays do not have."""
+    """Repair DistilBERT's class for question answering.
+
+    The original calls an array method, `split`, that JAX's arrays do not have.
+    """
     import jax.numpy as jnp
     from transformers.models.distilbert.modeling_flax_distilbert import (
         FlaxDistilBertForQuestionAnsweringModule,

@@ -1,4 +1,4 @@
-"""A classifier of short texts: MiniLM, the mean of its hidden states, a linear head."""
+"""Define a classifier of short texts: MiniLM, the mean of its hidden states, and a linear head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from ditto_spu.models import minilm
 
 
 def classify(params: Any, ids: Any, mask: Any) -> Any:
-    """Logits [batch, classes] of token ids [batch, length]; the mask is public in a secure run."""
+    """Return logits [batch, classes] from token ids and mask, each [batch, length].
+
+    The mask is public in a secure run.
+    """
     import jax.numpy as jnp
 
     from ditto_spu.models.bert import bert_hidden
@@ -28,31 +31,36 @@ def classify(params: Any, ids: Any, mask: Any) -> Any:
 
 
 def initial(classes: int) -> dict[str, Any]:
-    """The pretrained encoder and a head of zeros."""
+    """Return the pretrained encoder's weights and a head of zeros."""
     width = int(minilm.load()[0].config.hidden_size)
     head = {"kernel": np.zeros((width, classes), np.float32), "bias": np.zeros(classes, np.float32)}
     return {"encoder": minilm.load()[1], "head": head}
 
 
 def tokenised(texts: Sequence[Text], length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Ids and mask, [texts, length] each. A pair of sentences is one text with a separator."""
+    """Return ids and mask, each [texts, length].
+
+    A pair of sentences becomes one text with a separator.
+    """
     return minilm.tokenise(list(texts), length)
 
 
 def examples(split: Split, length: int) -> Examples:
-    """A split as arrays."""
+    """Return a split as arrays, with `length` tokens per text."""
     labels = np.asarray(split.labels, np.int32) if split.labels else None
     return Examples(tokenised(split.texts, length), labels)
 
 
 def accuracy(params: Any, data: Examples, batch: int = 32) -> float:
-    """Of the float model on examples with labels."""
+    """Return the accuracy of the float model on examples with labels."""
     return float(np.mean(_logits(params, data, batch).argmax(-1) == data.labels))
 
 
 def baselines(start: Any, train: Examples, test: Examples) -> dict[str, float]:
-    """Accuracies on `test`: the commonest class of `train`; logistic regression on the pretrained
-    encoder's means.
+    """Return the accuracies of two baselines on `test`.
+
+    The first answers the commonest class of `train`. The second is a logistic regression on the means of the
+    pretrained encoder's hidden states.
     """
     assert train.labels is not None
     assert test.labels is not None
@@ -67,7 +75,7 @@ def baselines(start: Any, train: Examples, test: Examples) -> dict[str, float]:
 
 
 def evaluated(params: Any, data: Examples, config: ConfigSource, **options: Any) -> Evaluation:
-    """`evaluation.evaluate` of the classifier."""
+    """Evaluate the classifier with `evaluation.evaluate`."""
     return evaluate(classify, params, data, config, public=("mask",), **options)
 
 

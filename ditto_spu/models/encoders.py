@@ -1,4 +1,7 @@
-"""BERT, RoBERTa and DistilBERT: hidden states, sequence classification, question answering, embeddings."""
+"""Build BERT, RoBERTa and DistilBERT, each for four tasks.
+
+The tasks are hidden states, sequence classification, question answering and embeddings.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ _TINY = {
     "intermediate_size": 64,
     "max_position_embeddings": 18,
 }
-# Configuration class, prefix of the model classes, and what differs from its defaults, at both sizes.
+# Each family has a configuration class, a prefix of its model classes, and options that differ from the
+# defaults: first at full size, then at tiny size.
 FAMILIES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "bert": ("BertConfig", "FlaxBert", {}, _TINY),
     "roberta": (
@@ -46,13 +50,14 @@ def _call(model: Any, params: Any, ids: Any, mask: Any) -> Any:
 
     options = {}
     if model.config.model_type == "roberta":
-        # Positions count the words that are not padding. Taken from the mask they are public if it is.
+        # Positions count the words that are not padding. They are computed from the mask, so they are public
+        # if it is.
         options["position_ids"] = jnp.cumsum(mask, axis=-1) * mask + model.config.pad_token_id
     return model(ids, attention_mask=mask, params=params, **options)
 
 
 def hidden(model: Any) -> Callable[..., Any]:
-    """The last hidden states [batch, sequence, width]."""
+    """Return `fn(params, ids, mask)` for the last hidden states [batch, sequence, width]."""
 
     def encode(params: Any, ids: Any, mask: Any) -> Any:
         return _call(model, params, ids, mask).last_hidden_state
@@ -61,7 +66,7 @@ def hidden(model: Any) -> Callable[..., Any]:
 
 
 def classes(model: Any) -> Callable[..., Any]:
-    """The logits of the classes [batch, classes]."""
+    """Return `fn(params, ids, mask)` for the logits of the classes [batch, classes]."""
 
     def classify(params: Any, ids: Any, mask: Any) -> Any:
         return _call(model, params, ids, mask).logits
@@ -70,7 +75,7 @@ def classes(model: Any) -> Callable[..., Any]:
 
 
 def spans(model: Any) -> Callable[..., Any]:
-    """Logits of where an answer starts and ends, two of [batch, sequence]."""
+    """Return `fn(params, ids, mask)` for the logits of an answer's start and end, each [batch, sequence]."""
 
     def answer(params: Any, ids: Any, mask: Any) -> Any:
         found = _call(model, params, ids, mask)
@@ -80,7 +85,10 @@ def spans(model: Any) -> Callable[..., Any]:
 
 
 def pooled(model: Any) -> Callable[..., Any]:
-    """The mean of the words' hidden states, scaled to length 1 [batch, width]."""
+    """Return `fn(params, ids, mask)` for sentence embeddings [batch, width].
+
+    An embedding is the mean of the words' hidden states, scaled to length 1.
+    """
 
     def embed(params: Any, ids: Any, mask: Any) -> Any:
         import jax
@@ -94,7 +102,8 @@ def pooled(model: Any) -> Callable[..., Any]:
     return embed
 
 
-# Suffix of the name, of the model class, what it is, and what is computed.
+# The key is the suffix of the model's name. Its entry has the suffix of the model class, a description, and
+# the function that builds the computation.
 TASKS: dict[str, tuple[str, str, Callable[[Any], Callable[..., Any]]]] = {
     "": ("Model", "hidden states", hidden),
     "-classifier": ("ForSequenceClassification", "sequence classification", classes),
@@ -104,7 +113,11 @@ TASKS: dict[str, tuple[str, str, Callable[[Any], Callable[..., Any]]]] = {
 
 
 def encoder(family: str, task: str, tiny: bool) -> HuggingFace:
-    """One of FAMILIES for one of TASKS; the tiny one takes two sentences, of which one is padded."""
+    """Build one of FAMILIES for one of TASKS.
+
+    The tiny model takes two sentences of 8 tokens, of which one is padded. The full one takes one sentence of
+    128 tokens.
+    """
     config_class, prefix, sizes, small = FAMILIES[family]
     suffix, _, function = TASKS[task]
     inputs = tokens(8, padded=3, rows=2) if tiny else tokens(SEQUENCE)

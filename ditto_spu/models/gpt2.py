@@ -1,4 +1,7 @@
-"""GPT-2 from Hugging Face's Flax classes, as a decoder: a prompt, then a token at a time over a cache."""
+"""Build GPT-2 from Hugging Face's Flax classes as a decoder.
+
+It takes the prompt in one call, and then one token per call over a key/value cache.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ TINY = {"n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 50, "n_positions"
 
 
 def decoder(model: Any) -> Decoder:
-    """The decoder of a transformers.FlaxGPT2LMHeadModel, or of a GPT2Config.
+    """Return the decoder of a transformers.FlaxGPT2LMHeadModel or of a GPT2Config.
 
-    Its parameters are the model's own (`model.params`); the output table is the input table if they are tied.
+    Its parameters are the model's own (`model.params`). The output table is the input table if they are tied.
+    Raises InputError for a model with cross-attention.
     """
     import jax
     import jax.numpy as jnp
@@ -33,12 +37,15 @@ def decoder(model: Any) -> Decoder:
     module = FlaxGPT2LMHeadModule(config)
 
     def logits(module: Any, hot: Any, positions: Any, room: int) -> Any:
-        """At the last position, [batch, vocabulary], from one-hot tokens [batch, length, vocabulary]."""
+        """Return logits [batch, vocabulary] at the last position.
+
+        `hot` holds one-hot tokens [batch, length, vocabulary].
+        """
         parts = module.transformer
         with jax.named_scope("wte"):
             hidden = hot @ parts.wte.embedding
         hidden = hidden + parts.wpe(positions)
-        whole = np.ones((hot.shape[0], room), np.int32)  # the module adds causality itself
+        whole = np.ones((hot.shape[0], room), np.int32)  # the module adds the causal mask itself
         hidden = parts.h(hidden, whole, deterministic=True, return_dict=False)[0]
         hidden = parts.ln_f(hidden[:, -1:])[:, 0]
         if not config.tie_word_embeddings:
@@ -65,7 +72,7 @@ def decoder(model: Any) -> Decoder:
         shape = (batch, prompt, config.n_head, config.n_embd // config.n_head)
         empty = {str(layer): (jnp.zeros(shape), jnp.zeros(shape)) for layer in range(config.n_layer)}
         result, cache = run(params, empty, one_hot, 0)
-        # The prompt attends to itself alone; room for what follows comes after.
+        # The prompt attends to itself alone. Room for later tokens is added afterwards.
         room = ((0, 0), (0, length - prompt), (0, 0), (0, 0))
         return result, jax.tree_util.tree_map(lambda each: jnp.pad(each, room), cache)
 
@@ -76,7 +83,10 @@ def decoder(model: Any) -> Decoder:
 
 
 def load(folder: str | Path) -> tuple[Decoder, Any]:
-    """(decoder, parameters) of a checkpoint on disk, as `save_pretrained` writes it."""
+    """Return (decoder, parameters) of a checkpoint on disk, as `save_pretrained` writes it.
+
+    Raises InputError if the folder has no config.json.
+    """
     import jax
     from transformers import FlaxGPT2LMHeadModel
 
@@ -87,7 +97,10 @@ def load(folder: str | Path) -> tuple[Decoder, Any]:
 
 
 def initialised(seed: int = 0, **sizes: int) -> tuple[Decoder, Any]:
-    """(decoder, random parameters) by Hugging Face's own initialiser; `sizes` are GPT2Config's."""
+    """Return (decoder, parameters) with random weights from Hugging Face's own initialiser.
+
+    `sizes` are options of GPT2Config.
+    """
     import jax
     from transformers import FlaxGPT2LMHeadModel, GPT2Config
 
@@ -96,37 +109,43 @@ def initialised(seed: int = 0, **sizes: int) -> tuple[Decoder, Any]:
 
 
 def base() -> Program:
-    """GPT-2 base: `fn(params, one_hot)` gives the logits of the token after a prompt."""
+    """Build GPT-2 base as `fn(params, one_hot)`, which returns the logits of the token after a prompt."""
     return next_token(text())
 
 
 def stored(folder: Path) -> Program:
-    """The same function of a checkpoint on disk."""
+    """Build the same function for a checkpoint on disk."""
     return next_token(prompted(*load(folder)))
 
 
 def text() -> Text:
-    """GPT-2 base and a random prompt."""
+    """Return GPT-2 base and a random prompt."""
     return prompted(*initialised())
 
 
 def tiny() -> Program:
-    """Two layers of width 32 and 50 tokens."""
+    """Build the same function with two layers of width 32 and 50 tokens."""
     return next_token(tiny_text())
 
 
 def tiny_text() -> Text:
-    """The same decoder with its prompt."""
+    """Return the tiny decoder and a random prompt."""
     return prompted(*initialised(**TINY), length=6)
 
 
 def prompted(decoder: Decoder, params: Any, length: int = PROMPT) -> Text:
-    """The decoder with a random prompt: its weights know no language either."""
+    """Return the decoder with a random prompt of `length` tokens.
+
+    The prompt can be random because random weights know no language either.
+    """
     return Text(decoder, params, _tokens(decoder, length, seed=0))
 
 
 def next_token(text: Text) -> Program:
-    """The logits after the prompt, LM head included, and no cache. Other prompts are its examples."""
+    """Build the function that returns the logits after the prompt, LM head included, without a cache.
+
+    Other random prompts are its examples.
+    """
     decoder, params, length = text.decoder, text.params, text.prompt.shape[1]
 
     def logits(params: Any, one_hot: Any) -> Any:

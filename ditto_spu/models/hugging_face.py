@@ -1,4 +1,4 @@
-"""A model of Hugging Face's Flax classes as a Program: random weights, a checkpoint's, or shapes alone."""
+"""Turn a Flax class of Hugging Face into a Program, with random weights, a checkpoint's or shapes alone."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ Inputs = Callable[[Any], tuple[NDArray[Any], ...]]
 
 @dataclass(frozen=True)
 class HuggingFace:
-    """A Flax class of transformers with the sizes of its configuration, and what is computed with it.
+    """A Flax class of transformers, the options of its configuration, and the function to compute with it.
 
-    inputs: from the configuration to example inputs. function: from the model to fn(params, *inputs).
+    sizes: options of the configuration class.
+    inputs: maps the configuration to example inputs.
+    function: maps the model to `fn(params, *inputs)`.
+    public: the names of public inputs.
     """
 
     model_class: str
@@ -32,21 +35,21 @@ class HuggingFace:
     public: tuple[str, ...] = ()
 
     def build(self) -> Program:
-        """With random weights: seed 0 and the class's own initialiser."""
+        """Build the program with random weights from seed 0 and the class's own initialiser."""
         import jax
 
         model, initialise = self._model()
         return self._program(model, jax.device_get(jax.jit(initialise)(jax.random.PRNGKey(0))))
 
     def outline(self) -> Program:
-        """With shapes in the place of weights."""
+        """Build the program with shapes in the place of weights."""
         import jax
 
         model, initialise = self._model()
         return self._program(model, jax.eval_shape(initialise, jax.random.PRNGKey(0)))
 
     def load(self, folder: Path) -> Program:
-        """With the weights and the sizes of a checkpoint on disk."""
+        """Build the program with the weights and sizes of a checkpoint on disk."""
         return self._program(*load(self.model_class, folder))
 
     def _model(self) -> tuple[Any, Callable[[Any], Any]]:
@@ -70,7 +73,10 @@ class HuggingFace:
 def tokens(
     sequence: int, padded: int = 0, rows: int = 1
 ) -> Callable[[Any], tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Random ids, with so many padded positions in the last row, and their mask: [rows, sequence] each."""
+    """Return a function that maps a configuration to random ids and their mask, each [rows, sequence].
+
+    The last `padded` positions of the last row are padding.
+    """
 
     def make(config: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         ids = np.random.default_rng(0).integers(2, config.vocab_size, (rows, sequence)).astype(np.int32)

@@ -1,4 +1,7 @@
-"""Llama-style decoders: RMSNorm, SiLU gate, rotary positions, grouped-query attention, a language head."""
+"""Build Llama-style decoders.
+
+They have RMSNorm, SiLU gates, rotary positions, grouped-query attention and a language head.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 from ditto_spu.models.hugging_face import HuggingFace, tokens
 
-# TinyLlama-1.1B's sizes: 32 query heads share 4 key heads.
+# These are the sizes of TinyLlama-1.1B, where 32 query heads share 4 key heads.
 SIZES = {
     "vocab_size": 32000,
     "hidden_size": 2048,

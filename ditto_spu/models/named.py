@@ -1,4 +1,4 @@
-"""What a named model is: a function with example arguments, built only when asked for."""
+"""Define a named model: a function with example arguments, built only on demand."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ditto_spu.generation.decoder import Decoder
 
 @dataclass(frozen=True)
 class Program:
-    """`fn(*args)` is the plaintext model; `public` and `owner` are as in `secure`.
+    """A plaintext model `fn(*args)`, with `public` and `owner` as in `secure`.
 
-    The first `weights` arguments are the model's: a server holds them for all requests. `examples` are
-    arguments of other calls, of the same shapes.
+    The first `weights` arguments are the model's weights, which a server holds for all requests. `examples`
+    are the arguments of further calls, of the same shapes.
     """
 
     fn: Callable[..., Any]
@@ -32,28 +32,28 @@ class Program:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Who owns and who may know what, as options of `secure`."""
+        """Return who owns and who may know each argument, as options of `secure`."""
         return {"public": self.public, "owner": self.owner}
 
     @property
     def calls(self) -> tuple[tuple[Any, ...], ...]:
-        """All example calls, for calibration."""
+        """Return the arguments of all example calls, for calibration."""
         return (self.args, *self.examples)
 
     @property
     def held(self) -> dict[str, Any]:
-        """The weights by name."""
+        """Return the weights by argument name."""
         return dict(zip(inspect.signature(self.fn).parameters, self.args[: self.weights], strict=False))
 
     @property
     def inputs(self) -> tuple[Any, ...]:
-        """The arguments of one request."""
+        """Return the arguments of one request."""
         return self.args[self.weights :]
 
 
 @dataclass(frozen=True)
 class Text:
-    """A decoder, its parameters and a prompt [batch, length] to go on from."""
+    """A decoder, its parameters and a prompt [batch, length] to continue."""
 
     decoder: Decoder
     params: Any
@@ -62,11 +62,13 @@ class Text:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A name on the command line. `build` imports and initialises what it needs; nothing before does.
+    """A model with a name on the command line.
 
-    parameters: how many numbers its weights are. load: builds it from a folder that `save_pretrained` wrote.
-    outline: builds it with shapes in the place of arrays, where arrays would take long to make. text: of
-    models that generate.
+    build: builds the model. It imports and initialises all that the model needs; nothing does so earlier.
+    parameters: the number of values in its weights.
+    load: builds it from a folder that `save_pretrained` wrote.
+    outline: builds it with shapes in the place of arrays. It is set where arrays would take long to make.
+    text: returns decoder and prompt. It is set for models that generate.
     """
 
     name: str
@@ -79,7 +81,10 @@ class NamedModel:
     text: Callable[[], Text] | None = None
 
     def program(self, weights: Path | None = None) -> Program:
-        """The model with its own weights, or with those of a checkpoint on disk."""
+        """Build the model with its own weights, or with those of a checkpoint on disk.
+
+        Raises InputError if it takes no weights from disk.
+        """
         if weights is None:
             return self.build()
         if self.load is None:
@@ -87,5 +92,5 @@ class NamedModel:
         return self.load(weights)
 
     def shapes(self) -> Program:
-        """Enough to compile it."""
+        """Build enough of the model to compile it."""
         return self.build() if self.outline is None else self.outline()

@@ -1,4 +1,4 @@
-"""Models that owe nothing to Hugging Face: an encoder block of flax.linen, the same of flax.nnx."""
+"""Build models without Hugging Face: a decoder block of flax.linen and an encoder block of flax.nnx."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _ids() -> Any:
 
 
 def linen() -> Program:
-    """`fn(params, ids)`: embedding, a block with causal attention, logits."""
+    """Build `fn(params, ids)`: an embedding, a block with causal attention, and logits."""
     import flax.linen as nn
     import jax
 
@@ -42,7 +42,7 @@ def linen() -> Program:
 
 
 def nnx() -> Program:
-    """`fn(params, ids)` with the state that `nnx.split` gives; attention is not causal."""
+    """Build `fn(params, ids)`, where params is the state that `nnx.split` gives. Attention is not causal."""
     import jax
     from flax import nnx as library
 

@@ -1,8 +1,8 @@
-"""Real English: the demo's query with its ten sentences, and a varied hundred for accuracy tests."""
+"""Provide real English: the demo's query with ten sentences, and a varied hundred for accuracy tests."""
 
 QUERY = "How can I keep my medical records private when a hospital uses artificial intelligence?"
 
-# Two on the subject, some near it in one way or another, some far away.
+# Two sentences are on the subject, some are near it in one way or another, and some are far away.
 SENTENCES = (
     "Secure multi-party computation lets clinics analyse patient data without revealing it.",
     "The hospital encrypts all health records and shares them only with the patient's consent.",
@@ -16,7 +16,8 @@ SENTENCES = (
     "Last night's storm tore the roof off the old barn.",
 )
 
-# Short and long, plain and technical, questions, names, numbers, dialogue, code: what a tokenizer meets.
+# This is the variety that a tokenizer meets: short and long, plain and technical, questions, names, numbers,
+# dialogue, code.
 VARIED = (
     "Yes.",
     "No, thank you.",

@@ -1,4 +1,7 @@
-"""T5: an encoder and one forward pass of the decoder, which attends to it; logits of the language head."""
+"""Build T5: an encoder, and one forward pass of the decoder, which attends to it.
+
+The outputs are the logits of the language head.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from ditto_spu.models.hugging_face import HuggingFace, tokens
 
 SMALL = {"vocab_size": 50, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-# T5 v1.1: gated GeLU, and a language head of its own.
+# T5 v1.1 has a gated GeLU and a language head of its own.
 GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 
 

@@ -1,4 +1,4 @@
-"""The folder of a trained classifier: its weights, and a card that says what they are."""
+"""Write and read the folder of a trained classifier: its weights, and a card that describes them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ WEIGHTS, CARD = "weights.safetensors", "model.json"
 
 @dataclass(frozen=True)
 class Card:
-    """What a folder says about its weights: classes in the order of the logits, tokens a text is cut or
-    padded to, a few texts for calibration, and how it was made.
+    """A description of the weights in a folder.
+
+    classes: the names of the classes, in the order of the logits.
+    length: every text is cut or padded to this many tokens.
+    texts: a few texts for calibration.
+    task, config: how the weights were made.
     """
 
     classes: tuple[str, ...]
     length: int
     texts: tuple[Text, ...]
     task: str
-    config: str = ""  # that it was trained for; "" for a float model
+    config: str = ""  # the configuration it was trained for; "" for a float model
     version: int = VERSION
 
 
 def save(folder: Path, params: Any, card: Card) -> None:
-    """Write weights and card."""
+    """Write weights and card to the folder."""
     from ditto_spu.distill.weights import save_weights
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +44,10 @@ def save(folder: Path, params: Any, card: Card) -> None:
 
 
 def load(folder: Path) -> tuple[dict[str, Any], Card]:
-    """Weights and card of a folder that `save` wrote."""
+    """Return weights and card of a folder that `save` wrote.
+
+    Raises InputError if they are missing or damaged.
+    """
     from ditto_spu.distill.weights import load_weights
 
     card = load_card(folder)
@@ -48,7 +55,7 @@ def load(folder: Path) -> tuple[dict[str, Any], Card]:
 
 
 def load_card(folder: Path) -> Card:
-    """The card alone."""
+    """Return the card alone, with the errors of `load`."""
     path = folder / CARD
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -65,7 +72,10 @@ def load_card(folder: Path) -> Card:
 
 
 def builder(folder: Path) -> Callable[[], Program]:
-    """How to build the program of a folder: one text a call, its examples for calibration and search."""
+    """Return a function that builds the program of a folder.
+
+    A call takes one text. The texts of the card are its example calls for calibration and search.
+    """
 
     def build() -> Program:
         from ditto_spu.models.classifier import classify, tokenised

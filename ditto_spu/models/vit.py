@@ -1,4 +1,7 @@
-"""ViT: image classification. Images are secret; the convolution over patches becomes one product."""
+"""Build ViT for image classification.
+
+Images are secret. The convolution over patches becomes one product.
+"""
 
 from __future__ import annotations
 

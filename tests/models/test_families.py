@@ -1,4 +1,4 @@
-"""Every family of models under three simulated parties against plaintext; checkpoints; parameter counts."""
+"""Every family of models among three simulated parties against plaintext; checkpoints; parameter counts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import ditto_spu as ditto
 from ditto_spu.errors import InputError
 from ditto_spu.models import MODELS, encoders, llama, named_model
 
-LIMIT = 0.03  # of the absolute error; logits and states here reach 0.1 to 20
+LIMIT = 0.03  # limit of the absolute error; logits and states here reach 0.1 to 20
 TINY = [name for name in MODELS if name.endswith("-tiny")]
-# One of each task and family; the other combinations are slow only because they are many.
+# Every task and every family occurs here. The other combinations are slow only because they are many.
 QUICK = (
     "bert-classifier-tiny",
     "roberta-tiny",

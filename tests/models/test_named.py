@@ -1,4 +1,4 @@
-"""Named models: each builds and runs in plaintext; the pretrained one understands; errors are clear."""
+"""Named models: each one builds and runs in plaintext, the pretrained one ranks well, errors are clear."""
 
 from __future__ import annotations
 
