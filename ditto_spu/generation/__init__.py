@@ -1,1 +1,1 @@
-"""Text generation over a key/value cache that stays in shares."""
+"""Generate text over a key/value cache that stays in shares."""

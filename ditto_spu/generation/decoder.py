@@ -1,4 +1,4 @@
-"""What generation needs of a model: a prompt in one call, then a token a call over a cache."""
+"""Define the interface of a model for generation: one call for the prompt, then one per further token."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class Decoder:
     """A causal language model as two functions of static shapes.
 
     prefill(params, one_hot, *, length) -> (logits, cache): one_hot [batch, prompt, vocabulary] holds the
-        prompt; logits [batch, vocabulary] are those after it; the cache, any pytree, has room for `length`
-        tokens.
+        prompt. The logits [batch, vocabulary] are those after it. The cache is any pytree and has room for
+        `length` tokens.
     step(params, cache, one_hot, position) -> (logits, cache): one_hot [batch, 1, vocabulary] is the token at
         `position`, an integer that everyone may know.
-    vocabulary: number of tokens. positions: how many tokens the model can hold.
+    vocabulary: the number of tokens.
+    positions: how many tokens the model can hold.
     """
 
     prefill: Callable[..., tuple[Any, Any]]
@@ -31,7 +32,10 @@ class Decoder:
 
 
 def check_ids(ids: Any, vocabulary: int) -> NDArray[np.int64]:
-    """Token ids as [batch, length]; InputError for what is none."""
+    """Return token ids as [batch, length]; a single text [length] is accepted.
+
+    Raises InputError for ids that are not integers, have another shape or lie outside the vocabulary.
+    """
     ids = np.asarray(ids)
     if not np.issubdtype(ids.dtype, np.integer):
         raise InputError(f"token ids are integers, not {ids.dtype}")
@@ -45,7 +49,10 @@ def check_ids(ids: Any, vocabulary: int) -> NDArray[np.int64]:
 
 
 def one_hot(ids: Any, vocabulary: int) -> NDArray[np.float32]:
-    """Token ids [batch, length] as [batch, length, vocabulary]: what a client makes before it shares them."""
+    """Return token ids [batch, length] as one-hot rows [batch, length, vocabulary].
+
+    A client makes them before it shares them. Raises InputError as `check_ids` does.
+    """
     checked = check_ids(ids, vocabulary)
     hot = np.zeros((*checked.shape, vocabulary), np.float32)
     np.put_along_axis(hot, checked[..., None], 1.0, axis=-1)

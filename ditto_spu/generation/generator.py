@@ -1,4 +1,7 @@
-"""Text from a decoder under MPC: the prompt once, then a token a step over a cache that stays in shares."""
+"""Generate text from a decoder under MPC.
+
+The prompt runs once. Then every token takes one step over a cache that stays in shares.
+"""
 
 from __future__ import annotations
 
@@ -23,29 +26,29 @@ NEXT_TOKEN = ("client", "secret")
 
 @dataclass(frozen=True)
 class Token:
-    """One generated token of every text of the batch, and what it cost."""
+    """One generated token of every text of the batch, and its cost."""
 
     position: int
     ids: NDArray[np.int64]  # [batch]
     report: CostReport
-    seconds: float  # at the client, sharing and joining included
+    seconds: float  # at the client, including sharing and reconstruction
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Prompt and generated tokens, and the cost of each. `print` shows a table."""
+    """Prompt and generated tokens, and the cost of each token. Rich prints it as a table."""
 
-    ids: NDArray[np.int64]  # [batch, prompt and tokens]
+    ids: NDArray[np.int64]  # [batch, prompt + tokens]
     tokens: tuple[Token, ...]
 
     @classmethod
     def of(cls, prompt: Any, tokens: Sequence[Token]) -> Generation:
-        """What `Generator.stream` gave after a prompt."""
+        """Join a prompt [batch, prompt] and the tokens that `Generator.stream` gave for it."""
         start = np.atleast_2d(np.asarray(prompt, np.int64))
         return cls(np.concatenate([start, *(each.ids[:, None] for each in tokens)], axis=1), tuple(tokens))
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """A row a token."""
+        """Return one row of plain data per token."""
         return [
             {
                 "position": each.position,
@@ -75,12 +78,15 @@ class Generation:
 class Generator:
     """A decoder whose weights are shared once, for any number of texts of one prompt length.
 
-    length: room of the cache: prompt and generated tokens together. next_token: "client" opens the logits to
-    the client, who chooses (greedy, top-k); "secret" chooses the likeliest token in MPC, so that logits stay
-    secret and the client learns ids alone. The parties learn neither. config, calibration, checked, seed: as
-    of `secure`.
+    length: room of the cache, for prompt and generated tokens together.
+    next_token: "client" opens the logits to the client, who chooses the token (greedy or top-k). "secret"
+        chooses the likeliest token in MPC, so that the logits stay secret and the client learns the ids
+        alone. The parties learn neither logits nor ids.
+    config, calibration, checked, seed: as in `secure`.
 
-    Two programs are compiled, one for the prompt and one for a further token, each at its first use.
+    Two programs are compiled, one for the prompt and one for a further token, each at its first use. Raises
+    InputError for options that do not fit; `masked` is one of them, because the cache stays in shares between
+    requests.
     """
 
     def __init__(
@@ -111,10 +117,10 @@ class Generator:
     def stream(
         self, ids: Any, steps: int, sampling: Sampling = GREEDY, stop: Collection[int] = ()
     ) -> Iterator[Token]:
-        """Up to `steps` tokens after the prompts `ids` [batch, prompt] (or [prompt]), as they come.
+        """Yield up to `steps` tokens after the prompts `ids` [batch, prompt] (or [prompt]), as they come.
 
-        Ends early once every text of the batch has met a token of `stop`, which comes last. Bad input is
-        refused at the call, before anything runs.
+        The stream ends early once every text of the batch has produced a token of `stop`, which comes last.
+        Bad input raises an InputError at the call, before anything runs.
         """
         prompt = check_ids(ids, self.decoder.vocabulary)
         if steps < 1:
@@ -160,7 +166,7 @@ class Generator:
     def generate(
         self, ids: Any, steps: int, sampling: Sampling = GREEDY, stop: Collection[int] = ()
     ) -> Generation:
-        """`stream` to its end."""
+        """Run `stream` to its end and return all tokens."""
         return Generation.of(ids, list(self.stream(ids, steps, sampling, stop)))
 
 
@@ -174,9 +180,10 @@ def generate(
     stop: Collection[int] = (),
     **options: Any,
 ) -> Generation:
-    """`steps` tokens after the prompts `ids` [batch, prompt], the cache just long enough.
+    """Generate `steps` tokens after the prompts `ids` [batch, prompt], with a cache that is just long enough.
 
-    options: as of `Generator`, which serves many texts with one compilation and one sharing of the weights.
+    `options` are those of `Generator`. A Generator serves many texts with one compilation and one sharing of
+    the weights.
     """
     prompt = check_ids(ids, model.vocabulary)
     generator = Generator(model, params, **{"length": prompt.shape[1] + steps, **options})
@@ -184,7 +191,10 @@ def generate(
 
 
 def _choosing(decoder: Decoder) -> tuple[Any, Any]:
-    """prefill and step that choose the likeliest token: (ids, cache, its one-hot [batch, 1, vocabulary])."""
+    """Return (prefill, step) that choose the likeliest token themselves.
+
+    Both return (ids, cache, one-hot token [batch, 1, vocabulary]).
+    """
     import jax
     import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""How a client that sees the logits chooses the next token: locally, with randomness of its own."""
+"""Choose the next token at a client that sees the logits, locally and with its own randomness."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ditto_spu.errors import InputError
 
 @dataclass(frozen=True)
 class Sampling:
-    """The `top_k` likeliest tokens, drawn by softmax(logits / temperature); one of them is greedy.
+    """A draw among the `top_k` likeliest tokens, by softmax(logits / temperature). A top_k of 1 is greedy.
 
-    seed: of the client's own generator; None draws it from the system. It decides nothing but the choice.
+    seed: seed of the client's own generator. If None, the system supplies one. It decides the choice alone.
     """
 
     top_k: int = 1
@@ -29,11 +29,11 @@ class Sampling:
             raise InputError(f"temperature is {self.temperature:g}: it is positive; top_k=1 is greedy")
 
     def generator(self) -> np.random.Generator:
-        """The client's randomness for one text."""
+        """Return the client's randomness for one text."""
         return np.random.default_rng(self.seed)
 
     def choose(self, logits: Any, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Token ids [batch] from logits [batch, vocabulary]."""
+        """Choose token ids [batch] from logits [batch, vocabulary]."""
         values = np.asarray(logits, np.float64)
         if self.top_k == 1:
             return np.argmax(values, axis=-1)

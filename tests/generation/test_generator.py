@@ -1,4 +1,4 @@
-"""Generation: both ways to choose the next token equal plaintext, two compilations, clear refusals."""
+"""Generation: both ways to choose a token equal plaintext, programs compile once, bad requests fail."""
 
 import dataclasses
 
@@ -19,7 +19,10 @@ STEPS = 4
 
 @pytest.fixture(scope="module")
 def text():
-    """A tiny GPT-2 with tokens that vary: its tables, positions above all, weigh more than in a fresh one."""
+    """Return a tiny GPT-2 whose tokens vary.
+
+    Its tables weigh more than in a fresh model, above all the table of positions.
+    """
     decoder, params = gpt2.initialised(**gpt2.TINY)
     for name, factor in (("wte", 20), ("wpe", 100)):
         params["transformer"][name]["embedding"] = params["transformer"][name]["embedding"] * factor
@@ -28,14 +31,14 @@ def text():
 
 @pytest.fixture(scope="module")
 def plain(text):
-    """Greedy decoding without any cache, in plaintext."""
+    """Decode greedily in plaintext, without any cache."""
     decoder, params = text
     ids = IDS
     for _ in range(STEPS):
         logits = decoder.prefill(params, one_hot(ids, decoder.vocabulary), length=decoder.positions)[0]
         ids = np.concatenate([ids, np.argmax(logits, axis=-1)[:, None]], axis=1)
         first, second = np.sort(np.asarray(logits), axis=-1)[:, :-3:-1].T
-        assert np.min(first - second) > 0.05  # more than fixed point may shift
+        assert np.min(first - second) > 0.05  # fixed point may shift logits by less than this
     assert len(set(ids[0, -STEPS:])) > 1
     return ids
 
@@ -94,7 +97,7 @@ def test_no_step_runs_on_spu_and_the_programs_open_what_they_say_alone(generator
         assert "spu" not in result.report.by_kind()
         leaves = jax.tree_util.tree_leaves(result.outputs)
         assert sum(not isinstance(each, ditto.Kept) for each in leaves) == opened
-        # Logits of the whole vocabulary, or one id a text.
+        # The opened output is the logits of the whole vocabulary, or one id per text.
         assert np.shape(result.outputs[0]) == ((2, 50) if mode == "client" else (2,))
 
 
@@ -165,7 +168,7 @@ def test_a_checkpoint_from_disk_and_what_is_none(tmp_path):
 
 
 def test_any_decoder_of_the_protocol_generates():
-    """A bigram model: its cache is the last token, as it would be a state."""
+    """A bigram model also generates. Its cache is the last token, in the place of a state."""
 
     def prefill(params, hot, *, length):
         return hot[:, -1] @ params, hot[:, -1]
