@@ -1,1 +1,4 @@
-"""The only room that imports SPU: its compiler, its values and its steps of a plan."""
+"""Connect to SPU: its compiler, its values and the steps of a plan that it runs.
+
+Only this package and the `stock_spu` modules of ditto_spu/compare import SPU.
+"""

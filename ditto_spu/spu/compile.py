@@ -1,4 +1,8 @@
-"""StableHLO to SPU executables: only ops of `supported` pass, and the result is searched for reveals."""
+"""Compile StableHLO to SPU executables.
+
+Only the ops that `supported` lists are accepted. The result is searched for operations that would reveal a
+secret.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.supported import unsupported
 from ditto_spu.spu.values import kind_of
 
-# Written in other ops before SPU sees them.
+# These ops are rewritten with other ops before SPU sees them.
 _EXPANSIONS = {
     "chlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
     "stablehlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
@@ -31,10 +35,13 @@ _compiling = threading.Lock()
 def compile_program(
     program: str | ir.Module, public: Sequence[bool], name: str = "main", stock: bool = False
 ) -> bytes:
-    """Compile a module to a serialised SPU executable with inputs `in0`, ... and outputs `out0.f32`, ....
+    """Compile a module to a serialised SPU executable.
 
-    `public` says which arguments of @main are public. With `stock` tanh is SPU's own, with an error of 0.005,
-    else it is computed from the exponential. Raises UnsupportedOpError for what SPU cannot run.
+    Its inputs are `in0` and so on, its outputs `out0.f32` and so on, where the suffix is the kind. `public`
+    says which arguments of @main are public. With `stock`, tanh is SPU's own, whose error is 0.005. Otherwise
+    it is computed from the exponential.
+
+    Raises UnsupportedOpError for a program that SPU cannot run, or that it would run by opening a secret.
     """
     text = program if isinstance(program, str) else ir.text(program, debug_info=True)
     return _compile(text, tuple(public), name, stock)
@@ -42,7 +49,7 @@ def compile_program(
 
 @functools.lru_cache(maxsize=512)
 def _compile(text: str, public: tuple[bool, ...], name: str, stock: bool) -> bytes:
-    # One MLIR context serves the whole process: threads of parties take turns.
+    # One MLIR context serves the whole process, so the threads of the parties take turns.
     with _compiling:
         module = ir.parse(text)
         _expand(module, _EXPANSIONS if stock else {**_EXPANSIONS, **_ACCURATE})
@@ -52,7 +59,7 @@ def _compile(text: str, public: tuple[bool, ...], name: str, stock: bool) -> byt
         code = _to_pphlo(ir.text(module), public)
     _refuse_reveals(code)
     inputs = [f"in{index}" for index in range(len(public))]
-    # SPU forgets some integer types (top_k's indices come back as int64): the names keep them.
+    # SPU forgets some integer types (the indices of top_k come back as int64). The names keep them.
     outputs = [f"out{index}.{kind}" for index, kind in enumerate(results)]
     return libspu.Executable(name, inputs, outputs, code.encode()).SerializeToString()
 
@@ -63,7 +70,7 @@ def _to_pphlo(text: str, public: tuple[bool, ...]) -> str:
     options.enable_optimize_denominator_with_broadcast = True
     visibility = [spu.Visibility.VIS_PUBLIC if each else spu.Visibility.VIS_SECRET for each in public]
     if "chlo." in text:
-        # SPU's StableHLO reader has no chlo dialect; XLA expands it on the way to HLO.
+        # SPU's StableHLO reader has no chlo dialect. XLA expands it on the way to HLO.
         to_hlo = xla_client._xla.mlir.mlir_module_to_xla_computation
         hlo = to_hlo(text, use_tuple_args=False, return_tuple=False)
         kind, source = libspu.SourceIRType.XLA, hlo.as_serialized_hlo_module_proto()
@@ -77,7 +84,7 @@ def _to_pphlo(text: str, public: tuple[bool, ...]) -> str:
 
 
 def reason(error: RuntimeError) -> str:
-    """What an error of SPU says before its stack trace, on one line."""
+    """Return the part of an SPU error that precedes its stack trace, on one line."""
     return " ".join(re.split(r"[Ss]tack ?trace", str(error))[0].removeprefix("what:").split())
 
 
@@ -96,7 +103,10 @@ def _refuse_unsupported(module: ir.Module) -> None:
 
 
 def _simplify_comparators(module: ir.Module) -> None:
-    """Drop what jax does about -0 and NaN in sorts: fixed point has neither, and SPU fails on its shapes."""
+    """Remove jax's treatment of -0 and NaN from the comparators of sorts.
+
+    Fixed point has neither value, and SPU fails on the shapes of this code.
+    """
     for sort in [op for op in ir.walk(module.operation) if op.name == "stablehlo.sort"]:
         for select in [op for op in ir.walk(sort) if op.name == "stablehlo.select"]:
             chosen = ir.define(select.operands[1])
@@ -106,7 +116,7 @@ def _simplify_comparators(module: ir.Module) -> None:
 
 
 def _refuse_reveals(code: str) -> None:
-    """Refuse compiled programs that SPU would run by opening a secret, or not at all."""
+    """Raise UnsupportedOpError for a program that SPU would run by opening a secret, or not at all."""
     in_condition = False
     for line in code.splitlines():
         if line.lstrip().startswith("cond {"):

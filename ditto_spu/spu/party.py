@@ -1,7 +1,4 @@
-"""One party's SPU: runs compiled programs on our shares (ABY3 over Z_2^64, 18 fraction bits).
-
-Only the files ditto_spu/spu_*.py import spu.
-"""
+"""Run compiled programs on our shares at one party's SPU (ABY3 over Z_2^64, 18 fraction bits)."""
 
 from __future__ import annotations
 
@@ -36,9 +33,9 @@ _RETRY_MS = 100
 
 
 def runtime_config(profile: bool = False, taylor_iters: int = 0) -> libspu.RuntimeConfig:
-    """ABY3 over Z_2^64 with 18 fraction bits.
+    """Return the configuration of ABY3 over Z_2^64 with 18 fraction bits.
 
-    The exponential is SPU's most accurate one (Padé), or with `taylor_iters` = n the (1 + x/2^n)^(2^n).
+    The exponential is SPU's most accurate one (Padé). With `taylor_iters` = n it is (1 + x/2^n)^(2^n).
     """
     config = libspu.RuntimeConfig(spu.ProtocolKind.ABY3, spu.FieldType.FM64, FRACTION_BITS)
     modes = libspu.RuntimeConfig.ExpMode
@@ -46,16 +43,19 @@ def runtime_config(profile: bool = False, taylor_iters: int = 0) -> libspu.Runti
     if taylor_iters:
         config.fxp_exp_iters = taylor_iters
     config.experimental_disable_mmul_split = True
-    # A sorting network opens nothing; SPU's other sorts open shuffled comparisons or permutations.
+    # A sorting network opens nothing. SPU's other sorts open shuffled comparisons or permutations.
     config.sort_method = libspu.RuntimeConfig.SortMethod.SORT_NETWORK
     config.enable_pphlo_profile = profile
     return config
 
 
 def create_links(timeout: float = 120.0) -> tuple[Link, Link, Link]:
-    """Three connected in-memory links, for three threads of one process; `timeout` seconds a message."""
+    """Return three connected in-memory links, for three threads of one process.
+
+    A party waits at most `timeout` seconds for a message.
+    """
     description = libspu.link.Desc()
-    # SPU finds in-memory peers by id: every triple needs its own.
+    # SPU finds in-memory peers by id, so every triple needs its own.
     description.id = f"ditto-{next(_sessions)}"
     for rank in range(3):
         description.add_party(f"party{rank}", f"thread{rank}")
@@ -71,10 +71,14 @@ def connect(
     timeout: float = 120.0,
     within: float | None = None,
 ) -> Link:
-    """A link of this process, party `rank`, to two others.
+    """Return the link of this process, which is party `rank`, to the two other parties.
 
-    addresses: of all three by rank, host:port or unix:path. timeout: seconds a message. within: seconds in
-    which the others may start, and then a few attempts a second; SPU's own ten seconds otherwise.
+    addresses: of all three parties by rank, as host:port or unix:path.
+    timeout: how long to wait for a message, in seconds.
+    within: seconds within which the other parties must start. There are a few attempts per second. If None,
+        SPU's own ten seconds apply.
+
+    Raises InputError unless there are three addresses.
     """
     if len(addresses) != 3:
         raise InputError(f"three addresses are needed, not {len(addresses)}")
@@ -92,8 +96,8 @@ def connect(
 class SpuParty:
     """One party's SPU runtime on a link.
 
-    With `profile` it logs what it sends (see spu_profile). All three parties must then do so: each waits for
-    the others after every execution, so that all have logged it.
+    With `profile` it logs the messages it sends (see `profile.py`). All three parties must then profile: each
+    waits for the others after every execution, so that all have logged it.
     """
 
     def __init__(self, link: Link, profile: bool = False, taylor_iters: int = 0) -> None:
@@ -105,10 +109,12 @@ class SpuParty:
         self._runtime = spu.Runtime(link, config)
 
     def run(self, program: bytes, inputs: Sequence[Shared | NDArray[Any]]) -> list[Shared]:
-        """Run a program of compile_program. Secret inputs are Shared, public ones plain arrays.
+        """Run a program of `compile_program`. Secret inputs are Shared, public ones are plain arrays.
 
-        All results come back as arithmetic shares in Z_2^64: floats with 18 fraction bits, integers, booleans
-        as 0 and 1; a public result enters as component 0 alone.
+        All results are arithmetic shares in Z_2^64. Floats have 18 fraction bits, integers have none, and
+        booleans are 0 and 1. A public result enters as component 0 alone.
+
+        Raises InputError for a wrong number of inputs, and PartyError if SPU fails.
         """
         executable = libspu.Executable()
         executable.ParseFromString(program)
@@ -117,7 +123,7 @@ class SpuParty:
             count = len(executable.input_names)
             raise InputError(f"'{name}' takes {count} inputs, not {len(inputs)}")
         try:
-            # Not a list: each input's copy is freed once SPU has its own.
+            # A generator, not a list, frees the copy of each input once SPU has its own.
             shares = (self._as_share(value) for value in inputs)
             outputs = zip(self._execute(executable, shares), executable.output_names, strict=True)
             return [self._arithmetic(each)._replace(kind=name.partition(".")[2]) for each, name in outputs]
@@ -125,7 +131,7 @@ class SpuParty:
             raise PartyError(f"SPU of party {self.rank} failed in '{name}': {reason(error)}") from error
 
     def close(self) -> None:
-        """Close the link. Peers that wait for this party still wait for the link's timeout."""
+        """Close the link. Peers that wait for this party go on waiting until the link's timeout."""
         self._link.stop_link()
 
     def _as_share(self, value: Shared | NDArray[Any]) -> libspu.Share:
@@ -147,7 +153,7 @@ class SpuParty:
         storage, kind, shape = read_meta(share)
         if storage in (ARITHMETIC, PUBLIC):
             return from_share(share, self.rank)
-        # Comparisons and conversions end in boolean shares: adding a public zero makes SPU convert them.
+        # Comparisons and conversions end in boolean shares. Adding a public zero makes SPU convert them.
         executable = libspu.Executable()
         executable.ParseFromString(_to_arithmetic(kind, shape))
         zero = np.zeros((), np.float32 if kind.startswith("f") else np.int32)
@@ -157,7 +163,7 @@ class SpuParty:
 
 @functools.lru_cache(maxsize=512)
 def _to_arithmetic(kind: str, shape: tuple[int, ...]) -> bytes:
-    """x + 0 with a zero known at run time only, so that no compiler folds it."""
+    """Compile x + 0. The zero is known only at run time, so no compiler folds it."""
     number = "f32" if kind.startswith("f") else "i32"
     given, zero, result = (
         tensor_type(shape, element_type(kind)),

@@ -1,4 +1,4 @@
-"""What SPU runs cost: bytes and messages, read from the profile that SPU writes to a log of the process."""
+"""Read the cost of SPU runs, in bytes and messages, from the profile that SPU writes to the process's log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _RECORD = re.compile(
 
 @dataclass(frozen=True)
 class OpCost:
-    """All ops of one kind in one execution, summed over the parties that logged; seconds of the slowest."""
+    """All ops of one kind in one execution.
+
+    Bytes and messages are sums over the parties that logged. Seconds are those of the slowest party.
+    """
 
     op: str
     times: int
@@ -30,7 +33,10 @@ class OpCost:
 
 @dataclass(frozen=True)
 class ExecutionCost:
-    """One execution of a program: what each party that logged sent, in the order of ranks, and its ops."""
+    """One execution of a program: the traffic that each party sent, by rank, and the cost of its ops.
+
+    Only parties that logged are included.
+    """
 
     name: str
     seconds: float
@@ -41,7 +47,7 @@ class ExecutionCost:
 
 @dataclass
 class _Block:
-    """What one party printed about one execution."""
+    """The record of one party about one execution."""
 
     name: str
     rank: int
@@ -52,7 +58,7 @@ class _Block:
 
 
 def log_to(path: Path) -> None:
-    """Send the log of SPU in this process to a file: its warnings, and the costs of parties that profile."""
+    """Send the log of this process's SPU to a file: its warnings, and the costs of parties that profile."""
     options = libspu.logging.LogOptions()
     options.enable_console_logger = False
     options.system_log_path = str(path)
@@ -61,10 +67,12 @@ def log_to(path: Path) -> None:
 
 
 def read_costs(path: Path, parties: int = 3) -> list[ExecutionCost]:
-    """The executions in a log, in order. `parties` logged to it: three threads of a process, or one alone.
+    """Return the executions in a log, in order.
 
-    A party that profiles waits for the others after each execution: records of two executions never mix. The
-    lines of two threads may; then the ops of one count as the other's, which no sum over parties notices.
+    `parties` is the number of parties that logged to it: three threads of a process, or one alone. A party
+    that profiles waits for the others after each execution, so the records of two executions never mix. The
+    lines of two threads may mix. Then ops of one party count as another's, which does not change a sum over
+    the parties.
     """
     blocks: list[_Block] = []
     closed = 0

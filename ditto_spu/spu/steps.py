@@ -1,4 +1,4 @@
-"""The steps of a plan that run on SPU, and what they cost by SPU's own log."""
+"""Run the steps of a plan that are SPU's, and read their cost from SPU's own log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _FLOAT_KINDS = {"float32": "f32", "float64": "f64"}
 
 
 def compile_steps(plan: Plan) -> dict[str, bytes]:
-    """Executables of all SPU steps by their text. UnsupportedOpError, before the run, if SPU refuses one."""
+    """Compile all SPU steps of a plan, and return the executables by the text of the step.
+
+    Raises UnsupportedOpError, before the run, if SPU refuses one.
+    """
     return {
         step.text: compile_program(
             step.text, [plan.vars[var].fxp is None for var in step.inputs], f"step{number}"
@@ -33,7 +36,7 @@ def compile_steps(plan: Plan) -> dict[str, bytes]:
 
 
 class SpuSteps:
-    """One party's SPU, speaking our shares."""
+    """One party's SPU, which takes and returns our shares."""
 
     def __init__(self, link: Link, programs: dict[str, bytes], profile: bool = False) -> None:
         self._party = SpuParty(link, profile)
@@ -65,7 +68,7 @@ def _kind(dtype: str) -> str:
 
 
 class SpuLog:
-    """Where SPU of this process logs its costs while profiling."""
+    """The file to which this process's SPU logs its costs while it profiles."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ditto-spu-log-")
@@ -73,7 +76,10 @@ class SpuLog:
         log_to(self._path)
 
     def costs(self) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
-        """(bytes sent, messages) of the three parties by step; conversions after a step belong to it."""
+        """Return (bytes sent, messages) of the three parties by step.
+
+        A conversion after a step counts as part of it.
+        """
         found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         current = -1
         for cost in read_costs(self._path) if self._path.exists() else []:

@@ -1,4 +1,4 @@
-"""Conversion between our replicated shares and SPU's values (ABY3 over Z_2^64, 18 fraction bits)."""
+"""Convert between our replicated shares and SPU's values (ABY3 over Z_2^64, 18 fraction bits)."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _ELEMENTS = {"f32": "f32", "f64": "f64", "bool": "i1"} | {
 
 
 class Shared(NamedTuple):
-    """One party's part of a tensor: components i and i + 1 as int64, and what they mean.
+    """One party's part of a tensor: components i and i + 1 as int64, and their kind.
 
-    Floats are fixed point with 18 fraction bits, integers have none, booleans are the integers 0 and 1.
+    Floats are fixed point with 18 fraction bits, integers have none, and booleans are the integers 0 and 1.
     """
 
     mine: NDArray[np.int64]
@@ -52,7 +52,10 @@ class Shared(NamedTuple):
 
 
 def share(array: Any) -> tuple[Shared, Shared, Shared]:
-    """Split an array among the three parties (client side)."""
+    """Split an array among the three parties. This runs at the client.
+
+    Raises UnsupportedOpError for a dtype that SPU does not have.
+    """
     values = np.asarray(array)
     kind = {"float32": "f32", "float64": "f64"}.get(str(values.dtype), str(values.dtype))
     if kind not in KINDS:
@@ -65,7 +68,10 @@ def share(array: Any) -> tuple[Shared, Shared, Shared]:
 
 
 def reconstruct(parts: Sequence[Shared]) -> NDArray[Any]:
-    """The array that three parties share (client side); integers wrap to the bits of their kind."""
+    """Return the array that three parties share. This runs at the client.
+
+    Integers wrap to the bits of their kind.
+    """
     kind = parts[0].kind
     elements = rss.reconstruct([rss.Rss(part.mine, part.next, FORMAT) for part in parts])
     if kind in _FLOATS:
@@ -74,22 +80,26 @@ def reconstruct(parts: Sequence[Shared]) -> NDArray[Any]:
 
 
 def element_type(kind: str) -> str:
-    """The StableHLO element type of a kind: `bool` is `i1`."""
+    """Return the StableHLO element type of a kind, such as `i1` for `bool`."""
     return _ELEMENTS[kind]
 
 
 def kind_of(element: str) -> str:
-    """The kind of a StableHLO element type: `i1` is `bool`."""
+    """Return the kind of a StableHLO element type, such as `bool` for `i1`."""
     return next(kind for kind, known in _ELEMENTS.items() if known == element)
 
 
 def tensor_type(shape: Sequence[int], element: str) -> str:
-    """`tensor<2x3xf32>`."""
+    """Return a StableHLO tensor type, such as `tensor<2x3xf32>`."""
     return f"tensor<{''.join(f'{size}x' for size in shape)}{element}>"
 
 
 def to_share(value: Shared) -> libspu.Share:
-    """SPU's form of our shares: content is party i's (x_i, x_{i+1}), interleaved."""
+    """Return our shares in SPU's form: the content is party i's (x_i, x_{i+1}), interleaved.
+
+    Raises UnsupportedOpError for an unknown kind, and CompileError unless both components are int64 arrays of
+    one shape.
+    """
     if value.kind not in KINDS:
         raise UnsupportedOpError(f"SPU has no values of kind '{value.kind}': use one of {', '.join(KINDS)}")
     mine, following = np.asarray(value.mine), np.asarray(value.next)
@@ -120,14 +130,17 @@ def to_share(value: Shared) -> libspu.Share:
 
 
 def read_meta(share: libspu.Share) -> tuple[str, str, tuple[int, ...]]:
-    """(storage type, kind, shape) of an SPU value."""
+    """Return (storage type, kind, shape) of an SPU value."""
     meta = libspu.ValueMeta()
     meta.ParseFromString(share.meta)
     return meta.storage_type, _NAMES[meta.data_type], tuple(meta.shape.dims)
 
 
 def from_share(share: libspu.Share, rank: int) -> Shared:
-    """Our form of an arithmetic or public SPU value; a public one enters as component 0 alone."""
+    """Return an arithmetic or public SPU value in our form.
+
+    A public value enters as component 0 alone. Raises CompileError for any other storage.
+    """
     storage, kind, shape = read_meta(share)
     content = _content(share)
     if storage == ARITHMETIC:
@@ -141,7 +154,7 @@ def from_share(share: libspu.Share, rank: int) -> Shared:
 
 
 def public_share(value: Any, rank: int, io: spu.Io) -> libspu.Share:
-    """SPU's form of a public array, encoded as SPU itself encodes it."""
+    """Return a public array in SPU's form, encoded as SPU itself encodes it."""
     array = np.ascontiguousarray(value).reshape(np.shape(value))
     return io.make_shares(array, libspu.Visibility.VIS_PUBLIC)[rank]
 

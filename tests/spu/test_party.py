@@ -1,4 +1,4 @@
-"""SPU on our shares: every family of ops gives XLA's results, the rest is refused with a reason."""
+"""SPU on our shares: every family of ops gives XLA's results, and all others are refused with a reason."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def lowered(fn: Callable[..., Any], args: Sequence[Any]) -> str:
 
 
 def on_parties(work: Callable[[SpuParty], Any], profile: bool = False) -> list[Any]:
-    """`work` at three parties, in threads; the first error is raised."""
+    """Run `work` at three parties, in threads, and raise the first error."""
     results: dict[int, Any] = {}
 
     def run(link: Any) -> None:
@@ -224,5 +224,6 @@ def test_costs_are_read_by_rank_and_execution(tmp_path: Any) -> None:
     for cost in costs:
         assert sum(cost.bytes_sent) == sum(op.bytes_sent for op in cost.ops)
         assert min(cost.messages) > 0
-    # A product of 8 values and its truncation: 64 bytes each, of which a truncation sends 2 or 3 in all.
+    # This is a product of 8 values and its truncation, at 64 bytes each. A truncation sends 2 or 3 of these
+    # in all.
     assert sum(costs[2].bytes_sent) >= 3 * 64

@@ -1,4 +1,4 @@
-"""Our shares lie as the installed SPU lays its own: party i holds (x_i, x_{i+1}), modulo 2^64."""
+"""Our shares have the layout of the installed SPU's shares: party i holds (x_i, x_{i+1}), modulo 2^64."""
 
 import os
 
@@ -27,7 +27,7 @@ def test_spus_shares_are_ours(array, io):
     for rank in range(3):
         assert np.array_equal(parts[rank].next, parts[(rank + 1) % 3].mine)
     joined = reconstruct([Rss(part.mine, part.next, WIDE) for part in parts])
-    # SPU encodes by truncating toward zero where we round.
+    # SPU truncates toward zero when it encodes; we round.
     assert np.max(np.abs(joined - encode(array, WIDE))) <= 1
     assert parts[0].kind == "f32"
 
