@@ -1,1 +1,1 @@
-"""Other ways to run the same function, beside ours: plaintext, emulation and PUMA on stock SPU."""
+"""Run the same function in other ways beside ours: plaintext, emulation and PUMA on stock SPU."""

@@ -1,4 +1,4 @@
-"""The PUMA baseline: its approximations on stock SPU at 64 bits, from the same user function.
+"""Run the PUMA baseline: its approximations on stock SPU at 64 bits, from the same user function.
 
 Source: Dong et al., PUMA: Secure Inference of LLaMA-7B in Five Minutes, arXiv 2307.12533.
 """
@@ -33,7 +33,7 @@ DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {
 
 
 def puma_module(module: ir.Module, public: Sequence[bool]) -> ir.Module:
-    """A copy of a fused module with every composite written as PUMA computes it."""
+    """Return a copy of a fused module in which every composite is written as PUMA computes it."""
     flat = ir.clone(module)
     secret = visibility(flat, public)
     for op in list(ir.walk(ir.main(flat))):
@@ -70,10 +70,11 @@ def run_puma(
     mode: str = "threads",
     network: Network = LOOPBACK,
 ) -> StockResult:
-    """Run `fn(*args, **kwargs)` as PUMA does on three parties; `.outputs` is the pytree that `fn` returns.
+    """Run `fn(*args, **kwargs)` as PUMA does on three parties. `.outputs` is the pytree that `fn` returns.
 
-    mode: "threads" of this process, or "processes" that talk over the loopback interface, or over an emulated
-    network.
+    public, static_argnums, static_argnames: as in `secure`.
+    mode: "threads" of this process, or "processes", which talk over the network.
+    network: loopback or an emulated network, between processes.
     """
     traced = trace(fn, args, kwargs, static_argnums, static_argnames, public)
     module = puma_module(fuse(ir.parse(traced.module_text), traced.public), traced.public)
@@ -89,12 +90,12 @@ def _dynamic_leaves(
     static_argnums: int | Sequence[int],
     static_argnames: str | Iterable[str],
 ) -> list[Any]:
-    """The arrays of a call in the order of @main's arguments."""
+    """Return the arrays of a call in the order of @main's arguments."""
     nums = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
     static = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
     nums = {num % len(args) for num in nums} if args else nums
     if nums or static:
-        # As jax.jit does: a static parameter may be given by position or by name.
+        # As in jax.jit, a static parameter may be given by position or by name.
         names = list(inspect.signature(fn).parameters)
         static |= {names[num] for num in nums if num < len(names)}
         nums |= {index for index, name in enumerate(names) if name in static}

@@ -1,4 +1,7 @@
-"""The rows of a comparison: one way of running a function each, timed and held against plaintext."""
+"""Build the rows of a comparison.
+
+Each row is one way of running a function, timed and compared with plaintext.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from ditto_spu.plan.cost_report import CostReport
 
 
 def plaintext_row(fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Any], ComparisonRow]:
-    """(the outputs' arrays, the row) of a compiled function."""
+    """Return the output arrays and the row of a compiled function."""
     fn(*args, **kwargs)  # compiles
     started = time.perf_counter()
     outputs = [np.asarray(each) for each in jax.tree_util.tree_leaves(fn(*args, **kwargs))]
@@ -23,7 +26,7 @@ def plaintext_row(fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[
 
 
 def emulated_row(lowered: Lowered, values: list[Any], expected: Sequence[Any]) -> ComparisonRow:
-    """The program with its roundings, in plaintext."""
+    """Return the row of the program with its roundings, run in plaintext."""
     lowered.emulate(values)  # compiles
     started = time.perf_counter()
     outputs = lowered.emulate(values)
@@ -37,7 +40,7 @@ def emulated_row(lowered: Lowered, values: list[Any], expected: Sequence[Any]) -
 
 
 def measured_row(config: str, report: CostReport, outputs: Any, expected: Sequence[Any]) -> ComparisonRow:
-    """A run among three parties, its offline part included."""
+    """Return the row of a run among three parties, with its offline phase included."""
     return ComparisonRow(
         config=config,
         seconds=report.seconds + report.offline_seconds,
@@ -52,8 +55,8 @@ def measured_row(config: str, report: CostReport, outputs: Any, expected: Sequen
 def puma_row(
     fn: Callable[..., Any], args: Any, kwargs: Any, options: Mapping[str, Any], expected: Sequence[Any]
 ) -> ComparisonRow:
-    """The baseline on stock SPU."""
-    from ditto_spu.compare.puma import run_puma  # imports spu's processes: only for whoever compares
+    """Run the baseline on stock SPU and return its row."""
+    from ditto_spu.compare.puma import run_puma  # imports SPU, which only comparisons need
 
     result = run_puma(fn, args, kwargs, **options)
     return ComparisonRow(

@@ -1,4 +1,7 @@
-"""A whole program on stock SPU, by three threads or three processes, with its time, bytes and memory."""
+"""Run a whole program on stock SPU, by three threads or three processes.
+
+The result includes time, bytes and memory.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +30,19 @@ from ditto_spu.spu.party import Link, SpuParty, create_links
 from ditto_spu.spu.profile import ExecutionCost, OpCost, log_to, read_costs
 from ditto_spu.spu.values import Shared, reconstruct, share
 
-# PUMA's setting; its own exponential inside softmax is written out, this is for any other.
+# PUMA's setting. PUMA's own exponential inside softmax is written out; this setting is for any other one.
 TAYLOR_ITERS = 5
-# Longer than any single op of a large model takes.
+# This is longer than any single op of a large model takes.
 TIMEOUT = 900.0
 
 
 @dataclass(frozen=True)
 class StockResult:
-    """What a run gave and cost; lists are in the order of ranks.
+    """Outputs and cost of a run. Tuples are in the order of ranks.
 
-    seconds: online time of the slowest party, without compiling and sharing. peak_memory_bytes: of the
-    process (threads; what ran before counts too) or of all three together (processes).
+    seconds: online time of the slowest party, without compiling and sharing.
+    peak_memory_bytes: with threads, that of the process, including whatever ran before. With processes, that
+        of all three together.
     """
 
     outputs: Any
@@ -49,13 +53,13 @@ class StockResult:
     ops: tuple[OpCost, ...]
 
     def with_outputs(self, outputs: Any) -> StockResult:
-        """The same costs with the outputs in another form."""
+        """Return the same costs with the outputs in another form."""
         return replace(self, outputs=outputs)
 
 
 @dataclass(frozen=True)
 class _Party:
-    """What one party returns."""
+    """The outputs and the time of one party."""
 
     rank: int
     outputs: list[Shared]
@@ -69,9 +73,13 @@ def run_stock(
     mode: str = "threads",
     network: Network = LOOPBACK,
 ) -> StockResult:
-    """Run a module on three parties: `mode` is "threads" (one process) or "processes".
+    """Run a module on three parties.
 
-    network: between the processes; emulated, unless it is loopback.
+    public: which arguments are public.
+    mode: "threads" of this process, or "processes".
+    network: the network between the processes. It is emulated unless it is loopback.
+
+    Raises InputError for another mode, and PartyError if a process fails.
     """
     if mode not in ("threads", "processes"):
         raise InputError(f"mode '{mode}' is unknown: choose threads or processes")
@@ -98,7 +106,7 @@ def run_stock(
 
 
 def run_party(link: Link, program: bytes, inputs: Sequence[Shared | NDArray[Any]]) -> _Party:
-    """One party's run, timed from the moment that all three are ready."""
+    """Run one party, timed from the moment when all three are ready."""
     party = SpuParty(link, profile=True, taylor_iters=TAYLOR_ITERS)
     link.barrier()
     started = time.perf_counter()
@@ -119,7 +127,8 @@ def _in_threads(
             done.put(error)
 
     for link in create_links(TIMEOUT):
-        # Daemons: when one party fails the others wait for it until the timeout, but the caller need not.
+        # The threads are daemons: when one party fails, the others wait for it until the timeout, but the
+        # caller need not.
         threading.Thread(target=work, args=(link,), daemon=True).start()
     parties = []
     for _ in range(3):
@@ -135,7 +144,7 @@ def _in_processes(
     folder: Path, program: bytes, inputs: Sequence[Sequence[Any]], network: Network
 ) -> tuple[list[_Party], list[ExecutionCost], int]:
     for rank in range(3):
-        # Plain tuples of arrays: nothing to unpickle but numpy.
+        # With plain tuples of arrays, only numpy's types are unpickled.
         values = [tuple(each) if isinstance(each, Shared) else each for each in inputs[rank]]
         (folder / f"in{rank}").write_bytes(pickle.dumps((program, values)))
     with emulated(network, free_addresses(3)) as reached:
@@ -160,7 +169,7 @@ def _in_processes(
 
 
 def _run_processes(folder: Path, addresses: Sequence[Sequence[str]]) -> None:
-    """Start a process a party, which reaches all three at its list of addresses, and wait for them."""
+    """Start one process per party and wait for them. Each reaches all three at its own list of addresses."""
     command = [sys.executable, "-m", "ditto_spu.compare.stock_spu_process", str(folder)]
     errors = [(folder / f"error{rank}").open("wb") for rank in range(3)]
     started = [
@@ -180,7 +189,7 @@ def _run_processes(folder: Path, addresses: Sequence[Sequence[str]]) -> None:
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
-    """Return when all have ended well; raise as soon as one has not."""
+    """Return when all processes have ended well, and raise PartyError as soon as one has not."""
     while True:
         codes = [process.poll() for process in processes]
         for rank, code in enumerate(codes):

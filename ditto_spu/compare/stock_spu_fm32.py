@@ -1,6 +1,7 @@
-"""A program on SPU's ABY3 over Z_2^32, for comparison only: much is wrong there, matrix products crash.
+"""Run a program on SPU's ABY3 over Z_2^32, for comparison only.
 
-Callers run it in a process of its own and look at the error of what it returns.
+Many results are wrong there, and products of matrices crash. Callers run it in a process of its own and check
+the error of the result.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from ditto_spu.spu.compile import compile_program
 from ditto_spu.spu.party import Link, create_links, runtime_config
 from ditto_spu.spu.profile import log_to, read_costs
 
-FRACTION_BITS = 8  # what Ditto computes with; 12 do not help: powers overflow, 1/x is refused all the same
+# Ditto computes with 8 bits. With 12, powers overflow and 1/x is refused all the same.
+FRACTION_BITS = 8
 
 
 def run_fm32(
@@ -31,8 +33,9 @@ def run_fm32(
 ) -> tuple[NDArray[Any], float, int, tuple[int, ...]]:
     """Run a StableHLO module whose arguments are all secret.
 
-    Returns its first output, seconds of the slowest party, bytes sent by all, messages by rank. Products of
-    matrices are refused: the wheel's 32-bit product is misaligned and ends the process.
+    Returns the first output, the seconds of the slowest party, the bytes sent by all parties, and the
+    messages by rank. Products of matrices and convolutions raise UnsupportedOpError: the wheel's 32-bit
+    product is misaligned and ends the process.
     """
     if "stablehlo.dot" in text or "stablehlo.convolution" in text:
         raise UnsupportedOpError("SPU's products of matrices over 32 bits end the process: use 64 bits")

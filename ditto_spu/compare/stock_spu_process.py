@@ -1,4 +1,4 @@
-"""One of the three processes of stock SPU. Arguments: FOLDER ADDRESS0 ADDRESS1 ADDRESS2 RANK."""
+"""Run one of the three processes of stock SPU. Arguments: FOLDER ADDRESS0 ADDRESS1 ADDRESS2 RANK."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ditto_spu.spu.values import Shared
 
 
 def main(folder: Path, addresses: list[str], rank: int) -> None:
-    """Read program and inputs of this party from the folder, run, leave outputs and log there."""
+    """Read this party's program and inputs from the folder, run it, and write outputs and log there."""
     log_to(folder / f"spu{rank}.log")
     program, values = pickle.loads((folder / f"in{rank}").read_bytes())
     inputs = [Shared(*each) if isinstance(each, tuple) else each for each in values]
@@ -26,11 +26,11 @@ def main(folder: Path, addresses: list[str], rank: int) -> None:
     (folder / f"out{rank}").write_bytes(pickle.dumps((outputs, party.seconds)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     (folder / f"peak{rank}").write_text(json.dumps(peak))
-    # Nobody leaves while another may still wait for a message.
+    # No process leaves while another may still wait for a message.
     link.barrier()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2:5], int(sys.argv[5]))
-    # The network library of SPU may crash while the interpreter takes it down; everything is written by now.
+    # SPU's network library may crash while the interpreter shuts it down. All files are written by now.
     os._exit(0)

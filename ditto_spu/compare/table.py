@@ -1,4 +1,4 @@
-"""The table of one function run several ways: plaintext, configurations, PUMA on stock SPU."""
+"""Show one function run in several ways as a table: plaintext, configurations, PUMA on stock SPU."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PUMA = "puma"
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """One way of running the function; what was not measured, or has no meaning for it, is None."""
+    """One way of running the function. A figure is None if it was not measured or has no meaning."""
 
-    config: str  # a configuration's name, or PLAINTEXT, PUMA, or the name of a part of either
+    config: str  # name of a configuration, PLAINTEXT, PUMA, or name of a part of either
     seconds: float
-    items: int = 1  # how many inputs (sentences) these seconds and bytes were for
-    bytes_sent_per_party: tuple[int, ...] | None = None  # offline included
+    items: int = 1  # number of inputs (sentences) that these seconds and bytes are for
+    bytes_sent_per_party: tuple[int, ...] | None = None  # including the offline phase
     offline_bytes_sent_per_party: tuple[int, ...] | None = None
     messages_per_party: tuple[int, ...] | None = None
     rounds: int | None = None
@@ -45,24 +45,30 @@ class Accuracy(TypedDict):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows in the order they are shown; `str` gives the table, `as_dicts` the numbers."""
+    """Rows in the order in which they are shown. `str` gives the table, `as_dicts` the numbers."""
 
     rows: tuple[ComparisonRow, ...]
-    item: str = "call"  # what one input is called: "sentence"
+    item: str = "call"  # name of one input, such as "sentence"
 
     def row(self, config: str) -> ComparisonRow | None:
-        """The row of that name, if there is one."""
+        """Return the row of that name, or None."""
         return next((row for row in self.rows if row.config == config), None)
 
     def speed_up(self, row: ComparisonRow) -> float | None:
-        """How many times faster than PUMA an input is; None for plaintext, for parts, and without PUMA."""
+        """Return by which factor an input is faster than with PUMA.
+
+        It is None for plaintext, for parts, and if PUMA did not run.
+        """
         puma = self.row(PUMA)
         if puma is None or row.config == PLAINTEXT or row.part_of is not None:
             return None
         return (puma.seconds / puma.items) / (row.seconds / row.items)
 
     def predicted(self, row: ComparisonRow, network: Network) -> float | None:
-        """Seconds for one input on a network. For PUMA messages stand in for rounds: an upper bound."""
+        """Return the predicted seconds for one input on a network, or None if bytes or rounds are unknown.
+
+        For PUMA, messages stand in for rounds, which gives an upper bound.
+        """
         if row.bytes_sent_per_party is None:
             return None
         rounds = row.rounds
@@ -73,7 +79,7 @@ class Comparison:
         return predicted_seconds(network, row.seconds, row.bytes_sent_per_party, rounds) / row.items
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return [
             {
                 **asdict(row),
@@ -111,7 +117,7 @@ class Comparison:
                 _cell(row.max_abs_error, "{:.4f}" if (row.max_abs_error or 0) < 100 else "{:.0e}"),
                 _cell(row.cosine, "{:.5f}"),
             )
-        # Beside the numbers, notes would make the table too wide for a terminal.
+        # Notes beside the numbers would make the table too wide for a terminal.
         model = f"predicted per {self.item}, {LAN.name}, {WAN.name}: compute + transfer + rounds x RTT/2"
         bound = "; for PUMA, messages bound the rounds" if self.row(PUMA) else ""
         return Group(table, *(f"{row.config}: {row.note}" for row in self.rows if row.note), model + bound)
@@ -124,7 +130,10 @@ class Comparison:
 
 
 def accuracy(outputs: Sequence[Any], expected: Sequence[Any]) -> Accuracy:
-    """Largest and mean absolute error over all arrays; least cosine of vectors along the last dimension."""
+    """Return the largest and the mean absolute error over all arrays, and the least cosine.
+
+    Cosines are those of vectors along the last dimension.
+    """
     errors, cosines = [np.zeros(0)], [1.0]
     for output, target in zip(outputs, expected, strict=True):
         y, x = (np.atleast_1d(np.asarray(array, dtype=np.float64)) for array in (output, target))

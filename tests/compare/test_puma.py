@@ -1,4 +1,4 @@
-"""The PUMA baseline: its formulas, their place in the program, and a small model on stock SPU."""
+"""The PUMA baseline: its formulas, where they enter the program, and a small model on stock SPU."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ def test_gelu_and_silu_stay_within_the_published_errors() -> None:
 def test_softmax_stays_within_the_error_of_its_exponential() -> None:
     scores = 5 * random(6, 16)
     result = puma_formulas.softmax(scores, dim=1, scale=0.5)
-    # Each exponential is off by up to 0.0086, and so is their sum by which it is divided.
+    # Each exponential is off by up to 0.0086, and so is their sum, which is the divisor.
     assert np.abs(result - jax.nn.softmax(0.5 * scores)).max() < 0.03
     np.testing.assert_allclose(result.sum(1), 1, atol=1e-5)
 

@@ -49,7 +49,7 @@ def test_predicted_times_follow_the_stated_model():
         config="puma", seconds=1.0, bytes_sent_per_party=(50_000_000, 0, 0), messages_per_party=(100, 90, 80)
     )
     table = Comparison((row, puma))
-    # 400 Mbit at 400 Mbps is one second, 100 rounds at 40 ms are two.
+    # 400 Mbit at 400 Mbps take one second, and 100 rounds at 40 ms take two.
     assert table.predicted(row, WAN) == pytest.approx((1.0 + 1.0 + 2.0) / 2)
     assert table.predicted(puma, WAN) == pytest.approx(4.0)
     assert table.predicted(ComparisonRow(config="plaintext", seconds=1.0), WAN) is None
