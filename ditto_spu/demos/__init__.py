@@ -1,1 +1,1 @@
-"""Programs that `make demo` and `make demo-cluster` run."""
+"""Provide the programs that `make demo` and `make demo-cluster` run."""

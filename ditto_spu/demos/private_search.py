@@ -1,4 +1,4 @@
-"""The demo: private search with all-MiniLM-L6-v2 among three simulated parties, beside plaintext and PUMA."""
+"""Run a private search with all-MiniLM-L6-v2 among three simulated parties, beside plaintext and PUMA."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFIGS = {
 
 
 def main() -> None:
-    """Embed a query and ten sentences every way, then print the rankings and one table."""
+    """Embed a query and ten sentences in every way, then print the rankings and one table."""
     console = Console(width=None if sys.stdout.isatty() else 200)
     texts = [QUERY, *SENTENCES]
     console.print(
@@ -65,7 +65,7 @@ def main() -> None:
 
 def _plaintext(embed: Any, params: Any, ids: Any, mask: Any) -> tuple[NDArray[Any], ComparisonRow]:
     compiled = jax.jit(embed)
-    expected = np.asarray(compiled(params, ids, mask))  # compiles
+    expected = np.asarray(compiled(params, ids, mask))  # the first call compiles
     start = time.perf_counter()
     compiled(params, ids, mask).block_until_ready()
     seconds = time.perf_counter() - start
@@ -94,7 +94,10 @@ def _puma(fn: Any, args: tuple[Any, ...], public: tuple[str, ...]) -> Comparison
 
 
 def _ranking(expected: NDArray[Any], secret: NDArray[Any]) -> Table:
-    """Sentences by their similarity to the query, with the place and score that each had in plaintext."""
+    """Return a table of the sentences by their similarity to the query.
+
+    Each has the place and score that it had in plaintext beside it.
+    """
     plain_scores, scores = (vectors[1:] @ vectors[0] for vectors in (expected, secret))
     plain_place = np.argsort(np.argsort(-plain_scores))
     table = Table("MPC", "plaintext", "score, MPC", "score, plaintext", QUERY)
@@ -111,7 +114,7 @@ def _ranking(expected: NDArray[Any], secret: NDArray[Any]) -> Table:
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Any]:
-    """Yields `stage(title)`: a context that shows its elapsed time and the steps reported to it."""
+    """Yield `stage(title)`, a context that shows its elapsed time and the steps reported to it."""
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description}"),

@@ -1,4 +1,7 @@
-"""`make demo-cluster`: three parties as processes, an owner of weights and an owner of data, over TLS."""
+"""Run `make demo-cluster`: three parties as processes over TLS, with two clients.
+
+One client owns the weights and the other owns the data.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _REQUESTS = 3
 
 
 def main() -> None:
-    """Start the parties, upload a BERT layer's weights as one client, run it as another, compare."""
+    """Start the parties, upload a BERT layer's weights as one client, run it as the other, and compare."""
     console = Console()
     try:
         with local_parties(clients=("model-owner", "data-owner")) as parties:
