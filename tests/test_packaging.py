@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -28,3 +29,20 @@ def test_the_lock_pins_what_spu_forces() -> None:
         assert re.search(rf"^{re.escape(pin)}$", lock, re.MULTILINE), pin
     assert not re.search(r"^(torch|sentence)", lock, re.MULTILINE)
     assert all("==" in line for line in lock.splitlines() if not line.startswith("#"))
+
+
+def test_both_packages_say_that_they_are_typed() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    data = re.search(r"\[tool\.setuptools\.package-data\]\n(.*?)\n\n", text, re.DOTALL)
+    assert data is not None
+    for package, folder in {"ditto_spu": "ditto_spu", "ditto_kernels": "kernels"}.items():
+        assert re.search(rf'^{package} = \[.*"py\.typed".*\]$', data[1], re.MULTILINE), package
+        assert (ROOT / folder / "py.typed").read_text() == ""
+
+
+def test_the_license_is_the_unmodified_text_that_the_metadata_names() -> None:
+    apache_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+    assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == apache_2
+    text = (ROOT / "pyproject.toml").read_text()
+    assert re.search(r'^license = .*"Apache-2\.0"', text, re.MULTILINE)
+    assert '"License :: OSI Approved :: Apache Software License"' in text
