@@ -1,1 +1,1 @@
-"""What travels between hosts: messages, certificates, keys, channels, agreement."""
+"""Connects hosts: messages, certificates, keys, channels, and the agreement between participants."""

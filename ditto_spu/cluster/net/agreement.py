@@ -1,4 +1,4 @@
-"""What participants compare before any share moves: software, formats, the cluster file."""
+"""Lists the facts that participants compare before any share moves: software, formats, cluster file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ _CODE = (Path(ditto_kernels.__file__).parent, Path(__file__).parents[2])
 
 
 def facts(cluster: Cluster) -> dict[str, str]:
-    """By name, what must be the same everywhere."""
+    """Return the facts that must be the same at every participant, by name.
+
+    The facts are the wire protocol's version, package versions, a digest of the package's code, the rings,
+    the kernels, and a digest of the cluster file.
+    """
     return {
         "protocol": str(wire.VERSION),
         **{f"version of {name}": version(name) for name in _PACKAGES},
@@ -34,12 +38,15 @@ def facts(cluster: Cluster) -> dict[str, str]:
 
 
 def party_facts(cluster: Cluster) -> dict[str, str]:
-    """What the parties compare beyond that: two of them compute the same public factors in float64."""
+    """Return `facts` and a digest of the host's float64 arithmetic, which only the parties compare.
+
+    Two parties compute the same public factors in float64, so their results must agree in every bit.
+    """
     return facts(cluster) | {"arithmetic": _arithmetic()}
 
 
 def difference(mine: Mapping[str, Any], theirs: Any) -> str | None:
-    """The first difference, named; None if there is none."""
+    """Describe the first fact that differs, with its name and both values. Returns None if all are equal."""
     if not isinstance(theirs, Mapping):
         return "one of them sent no facts"
     for name in (*mine, *theirs):
@@ -50,7 +57,10 @@ def difference(mine: Mapping[str, Any], theirs: Any) -> str | None:
 
 @functools.lru_cache(maxsize=1)
 def _arithmetic() -> str:
-    """A digest of exponentials and cosines: processors whose last bits differ would make shares garbage."""
+    """Return a digest of float64 exponentials, cosines and sines over a fixed range.
+
+    If the last bits of these values differed between two processors, the shares would become garbage.
+    """
     points = np.linspace(-24.0, 24.0, 1 << 16)
     digest = hashlib.sha256()
     for function in (np.exp2, np.cos, np.sin):
@@ -60,7 +70,7 @@ def _arithmetic() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _code() -> str:
-    """A digest of the package's own sources: the same version may be another checkout."""
+    """Return a digest of the package's sources. Two checkouts can differ and have the same version number."""
     digest = hashlib.sha256()
     for folder in _CODE:
         for file in sorted(folder.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Certificates: one authority for a cluster, one certificate and key for each party and client."""
+"""Makes a cluster's certificates: one authority, and one certificate and key per party and client."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_SKEW = datetime.timedelta(minutes=5)  # clocks of hosts differ
+_SKEW = datetime.timedelta(minutes=5)  # certificates start this early, as the clocks of hosts differ
 
 
 @dataclass(frozen=True)
 class Authority:
-    """Signs certificates of a cluster. Its key is used at `cluster init` alone and is not kept."""
+    """Signs the certificates of a cluster. Only `cluster init` uses its key, which is not kept."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     def issue(self, name: str, days: float = 365.0) -> tuple[bytes, bytes]:
-        """A fresh key and a certificate for `name`, valid for `days` (negative: expired); both as PEM."""
+        """Return a certificate for `name` and its fresh key, both as PEM.
+
+        The certificate is valid for `days`. With a negative number it has expired already.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
@@ -36,12 +39,12 @@ class Authority:
         return certificate.public_bytes(serialization.Encoding.PEM), _private(key)
 
     def pem(self) -> bytes:
-        """The authority's own certificate."""
+        """Return the authority's own certificate as PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def create_authority(name: str, days: float = 3650.0) -> Authority:
-    """A new authority with a key of its own."""
+    """Return a new authority with a key of its own, whose certificate is valid for `days`."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
@@ -53,14 +56,14 @@ def create_authority(name: str, days: float = 3650.0) -> Authority:
 
 
 def fingerprint(certificate: bytes) -> str:
-    """SHA-256 of a certificate, in hexadecimal; from PEM or DER."""
+    """Return the SHA-256 of a certificate in hexadecimal. The certificate is PEM or DER."""
     pem = certificate.startswith(b"-----")
     loaded = x509.load_pem_x509_certificate if pem else x509.load_der_x509_certificate
     return loaded(certificate).fingerprint(hashes.SHA256()).hex()
 
 
 def write_identity(folder: Path, name: str, certificate: bytes, key: bytes) -> None:
-    """`name.crt`, and `name.key` that its owner alone may read."""
+    """Write `name.crt`, and `name.key`, which only the file's owner may read."""
     (folder / f"{name}.crt").write_bytes(certificate)
     with open(os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(key)

@@ -1,4 +1,7 @@
-"""One connection, TLS or plain: whole messages in both directions at once, every wait bounded."""
+"""Sends and receives whole messages over one connection, TLS or plain.
+
+Messages pass in both directions at once. Every wait is bounded, unless the caller asks for none.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,20 @@ from ditto_spu.cluster.net.wire import (
     read_prefix,
 )
 
-_CHUNK = 1 << 18  # bytes a call of the socket takes: the other direction gets its turn in between
-_LOOK = 1.0  # seconds after which one that waits looks whether the connection was closed
+_CHUNK = 1 << 18  # bytes per call of the socket; the other direction gets its turn between two calls
+_LOOK = 1.0  # seconds after which a waiting thread checks whether the connection was closed
 
 
 class Channel:
-    """Messages over a connected socket.
+    """Carries messages over a connected socket.
 
-    One thread may receive while another sends: OpenSSL allows one call at a time on a connection, so the
-    socket does not block, calls take turns under a lock, and waiting happens outside of it.
+    One thread may receive while another sends. OpenSSL allows one call at a time on a connection. Therefore
+    the socket does not block, calls take turns under a lock, and threads wait outside the lock.
 
-    peer: who is at the other end, for messages. stall: seconds without a byte in the middle of a message, or
-    without room to send, after which the connection has failed. max_body: of a received message, in bytes.
+    peer: the name of the other end, for error messages.
+    stall: seconds after which the connection has failed, if no byte arrives in the middle of a message or
+        there is no room to send.
+    max_body: the largest body of a received message, in bytes.
     """
 
     def __init__(self, sock: socket.socket, peer: str, stall: float, max_body: int) -> None:
@@ -50,7 +55,7 @@ class Channel:
         self._closed = False
 
     def send(self, kind: str, facts: Mapping[str, Any], tensors: Sequence[Named] = ()) -> None:
-        """Send one message. LinkError if the peer is gone or takes nothing for `stall` seconds."""
+        """Send one message. Raises LinkError if the peer is gone, or takes nothing for `stall` seconds."""
         plain = [(name, np.asarray(array, order="C")) for name, array in tensors]
         with self._sending:
             self._write(memoryview(pack(kind, self._sent, facts, plain)))
@@ -59,9 +64,10 @@ class Channel:
                 self._write(_bytes(array))
 
     def receive(self, timeout: float | None) -> Message:
-        """The next message. LinkError if none starts within `timeout` seconds (None: wait without end).
+        """Return the next message.
 
-        After a LinkError the connection is of no more use.
+        Raises LinkError if none starts within `timeout` seconds, or if it is malformed. If `timeout` is None,
+        the wait for its start has no limit. After a LinkError the connection cannot be used any more.
         """
         start = bytearray(PREFIX_BYTES)
         self._read(memoryview(start), timeout)
@@ -81,12 +87,12 @@ class Channel:
         return Message(prefix.kind, facts, tuple(tensors))
 
     def finish(self) -> None:
-        """Send nothing more: the peer reads what was sent to its end, and may still be sending."""
-        with contextlib.suppress(OSError):  # it may have ended before
+        """End the sending direction. The peer still reads everything sent so far, and may go on sending."""
+        with contextlib.suppress(OSError):  # the connection may have ended already
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def waiting(self) -> bool:
-        """Whether something has arrived that was not received, or the connection has ended."""
+        """Return whether bytes have arrived that were not received, or the connection has ended."""
         poll = select.poll()
         try:
             poll.register(self._socket.fileno(), select.POLLIN)
@@ -95,9 +101,9 @@ class Channel:
         return bool(poll.poll(0))
 
     def close(self) -> None:
-        """End the connection and wake whoever waits on it."""
+        """End the connection and wake every thread that waits on it."""
         self._closed = True
-        with contextlib.suppress(OSError):  # it may have ended before
+        with contextlib.suppress(OSError):  # the connection may have ended already
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
         with self._turn:
             self._socket.close()
@@ -119,7 +125,7 @@ class Channel:
             view = view[count:]
 
     def _call(self, action: Any, direction: int, timeout: float | None) -> int:
-        """Repeat a call of the socket until it does something; waits up to `timeout` seconds."""
+        """Repeat a call of the socket until it moves bytes. Waits for at most `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             wanted = direction
@@ -135,7 +141,7 @@ class Channel:
             except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
                 raise LinkError(f"{self.peer} closed the connection") from None
             except ssl.SSLError as error:
-                if error.reason == "TLSV1_ALERT_DECODE_ERROR":  # OpenSSL's answer to an end without notice
+                if error.reason == "TLSV1_ALERT_DECODE_ERROR":  # OpenSSL's name for an end without notice
                     raise LinkError(f"{self.peer} closed the connection") from None
                 raise LinkError(f"{self.peer}: TLS refused: {tls_reason(error)}") from None
             except (OSError, ValueError) as error:  # a closed SSL socket raises ValueError
@@ -144,7 +150,10 @@ class Channel:
             self._wait(wanted, deadline, timeout)
 
     def _wait(self, wanted: int, deadline: float | None, timeout: float | None) -> None:
-        """Until the socket is ready. LinkError after the deadline, or when the connection was closed here."""
+        """Wait until the socket is ready.
+
+        Raises LinkError after the deadline, or when the connection was closed at this end.
+        """
         while True:
             poll = select.poll()
             try:
@@ -152,7 +161,7 @@ class Channel:
             except (ValueError, OSError):
                 raise LinkError(f"{self.peer}: the connection was closed here") from None
             left = _LOOK if deadline is None else max(0.0, deadline - time.monotonic())
-            # Not in one go: between the two calls the socket may be closed, and its number be another's.
+            # Wait in short pieces: after `register` the socket may be closed, and another may get its number.
             if poll.poll(min(left, _LOOK) * 1000):
                 return
             if deadline is not None and time.monotonic() >= deadline:
@@ -161,7 +170,7 @@ class Channel:
 
 
 def tls_reason(error: ssl.SSLError) -> str:
-    """What OpenSSL says, without its file names."""
+    """Return OpenSSL's reason without its file names."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return str(error.verify_message)
     return (error.reason or str(error)).lower().replace("_", " ")

@@ -1,4 +1,4 @@
-"""The cluster file: three parties, their clients, timeouts and limits, in TOML."""
+"""Reads and writes the cluster file, a TOML file with three parties, their clients, timeouts and limits."""
 
 from __future__ import annotations
 
@@ -26,8 +26,13 @@ _PARTY = re.compile(r"party[0-9]*")
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds. connect: until parties and clients are connected and agree. message: for one message during a
-    request. request: for a whole one, queue included. idle: a client that asks for nothing."""
+    """Holds the timeouts of a cluster, in seconds.
+
+    connect: until parties and clients are connected and agree.
+    message: for one message during a request.
+    request: for a whole request, its wait in the queue included.
+    idle: for a client that sends no request.
+    """
 
     connect: float = 10.0
     message: float = 60.0
@@ -37,10 +42,17 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Limits:
-    """sessions: clients at a time. running: requests computed at a time, the others wait. batch: inputs of
-    one request. message_mb: of one message. queued_mb: of inputs of all requests, at one party. waiting_mb:
-    of a session, arrived or dealt and not used yet. held_mb: of held weights, at one party. plans: how many
-    are kept."""
+    """Holds the limits of a cluster. Those that end in _mb are in MiB.
+
+    sessions: clients at a time.
+    running: requests that compute at a time; the others wait.
+    batch: inputs of one request.
+    message_mb: size of one message.
+    queued_mb: inputs of all requests together, at one party.
+    waiting_mb: tensors of a session that have arrived or were dealt and are not used yet.
+    held_mb: held weights, at one party.
+    plans: number of plans that a party keeps.
+    """
 
     sessions: int = 8
     running: int = 1
@@ -54,10 +66,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What parties and clients know of each other. Participants are named party0 to party2, and the clients.
+    """Describes a cluster: the parties, the clients, and how each proves its identity.
 
-    fingerprints: SHA-256 of each participant's certificate, by name: the authority's signature is not enough.
-    via: where this participant reaches a party that it does not reach at its address; its own affair.
+    The participants are the parties, named party0 to party2, and the clients.
+
+    addresses: host and port at which each party listens, by rank.
+    fingerprints: SHA-256 of each participant's certificate, by name. The authority's signature alone is not
+        enough.
+    via: host and port, by rank, for parties that this participant does not reach at their address. Each
+        participant has its own.
     """
 
     folder: Path
@@ -70,25 +87,26 @@ class Cluster:
     via: Mapping[int, tuple[str, int]] = field(default_factory=dict)
 
     def reach(self, rank: int) -> tuple[str, int]:
-        """Host and port to connect to."""
+        """Return the host and port at which this participant reaches a party."""
         return self.via.get(rank, self.addresses[rank])
 
     def hash(self) -> str:
-        """Of what all participants must agree on: everything but the folder and `via`."""
+        """Return a digest of everything that all participants must agree on: all but the folder and `via`."""
         what = (self.addresses, sorted(self.fingerprints.items()), self.clients, self.tls, self.timeouts)
         return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()[:16]
 
     @property
     def authority(self) -> Path:
+        """Return the path of the authority's certificate."""
         return self.folder / "authority.crt"
 
     def identity(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key of a participant of this host."""
+        """Return the paths of the certificate and key of a participant on this host."""
         return self.folder / "keys" / f"{name}.crt", self.folder / "keys" / f"{name}.key"
 
 
 def load_cluster(path: str | Path) -> Cluster:
-    """Read a cluster file. ConfigError names what is wrong."""
+    """Read a cluster file. Raises ConfigError with the first mistake."""
     file = Path(path)
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -137,9 +155,10 @@ def load_cluster(path: str | Path) -> Cluster:
 def init_cluster(
     folder: Path, addresses: tuple[str, ...], clients: tuple[str, ...], authority: Authority | None = None
 ) -> Path:
-    """Write a trial's cluster file, certificates and keys into a new folder; returns the file's path.
+    """Write a cluster file, certificates and keys for a trial into a new folder, and return the file's path.
 
-    authority: signs the certificates; a new one, whose key is not kept, if None.
+    `authority` signs the certificates. If it is None, a new authority signs them, and its key is not kept.
+    Raises InputError if the folder holds a cluster already.
     """
     for rank, address in enumerate(addresses):
         _address(address, f"party {rank}")

@@ -1,4 +1,4 @@
-"""Connections between participants: TLS with certificates on both sides, each pinned to a name."""
+"""Connects participants by TLS with certificates on both sides, each pinned to a name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.errors import ConfigError
 
 log = logging.getLogger("ditto_spu.cluster")
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # between attempts to connect; the last one repeats
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts to connect; the last pause repeats
 
 
 def context(cluster: Cluster, name: str, server: bool) -> ssl.SSLContext | None:
-    """TLS 1.3 with this participant's certificate, for listening or for dialling; None for plaintext."""
+    """Return a TLS 1.3 context with the certificate of participant `name`, or None for plaintext.
+
+    `server` chooses between listening and dialling. Raises ConfigError if a certificate or key is missing or
+    cannot be used.
+    """
     if not cluster.tls:
         return None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
@@ -36,7 +40,7 @@ def context(cluster: Cluster, name: str, server: bool) -> ssl.SSLContext | None:
         raise ConfigError(f"certificate or key of '{name}' cannot be used: {error}") from None
     made.verify_mode = ssl.CERT_REQUIRED
     if server:
-        made.num_tickets = 0  # no session is resumed: each connection proves both identities anew
+        made.num_tickets = 0  # no TLS session is resumed, so each connection proves both identities anew
     return made
 
 
@@ -46,9 +50,10 @@ def dial(
     tls: ssl.SSLContext | None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Channel:
-    """Connect to a party and verify that it is that one.
+    """Connect to a party and verify its identity.
 
-    Retries a party that does not answer until the connect timeout; a wrong certificate is final.
+    Retries a party that does not answer, until the connect timeout or until `stopped` returns True. A wrong
+    certificate is final. Raises LinkError if the party cannot be reached or is refused.
     """
     host, port = cluster.reach(rank)
     peer, where = f"party{rank}", f"party {rank} at {host}:{port}"
@@ -91,7 +96,11 @@ def dial(
 
 
 def accept(cluster: Cluster, sock: socket.socket, tls: ssl.SSLContext | None) -> tuple[socket.socket, str]:
-    """Verify who has connected: (the socket, its name); "" in plaintext, where names are mere claims."""
+    """Verify the peer of an accepted connection, and return (the socket, the name in its certificate).
+
+    The name is "?" if the certificate has none. In plaintext it is "", because nobody proves a name there.
+    Raises LinkError if the TLS handshake fails.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.settimeout(cluster.timeouts.connect)
     if tls is None:
@@ -108,7 +117,10 @@ def accept(cluster: Cluster, sock: socket.socket, tls: ssl.SSLContext | None) ->
 
 
 def check_pin(cluster: Cluster, name: str, sock: socket.socket) -> None:
-    """LinkError unless the peer's certificate is the one that the cluster file names for `name`."""
+    """Raise LinkError unless the peer shows the certificate that the cluster file gives for `name`.
+
+    A plaintext socket passes.
+    """
     if not isinstance(sock, ssl.SSLSocket):
         return
     if name not in cluster.fingerprints:
@@ -119,5 +131,5 @@ def check_pin(cluster: Cluster, name: str, sock: socket.socket) -> None:
 
 
 def channel(cluster: Cluster, sock: socket.socket, peer: str) -> Channel:
-    """A channel with the cluster's timeout and limits."""
+    """Return a channel over the socket with the cluster's message timeout and size limit."""
     return Channel(sock, peer, cluster.timeouts.message, cluster.limits.message_mb << 20)

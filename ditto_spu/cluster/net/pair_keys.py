@@ -1,4 +1,7 @@
-"""Pairwise keys of one session, from ephemeral X25519 over the authenticated connections of each pair."""
+"""Derives the pairwise keys of one session.
+
+Each pair of parties runs ephemeral X25519 over its authenticated connection.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,15 @@ from ditto_kernels.protocol.randomness import KEY_BYTES, PairKeys
 
 
 class KeyExchange:
-    """One party's part: a fresh private key that lives as long as the session is being opened.
+    """Runs one party's side of the key exchange, with a private key that is fresh for each session.
 
-    Key j belongs to parties j and j - 1, the holders of component j. It is HKDF-SHA256 of their shared
-    secret, with the session as salt; info names the component and both certificates.
+    The private key lives only while the session is being opened. Key j belongs to parties j and j - 1, which
+    hold component j. It is HKDF-SHA256 of the two parties' X25519 secret. The session's name is the salt, and
+    the info string names the component and both certificates.
 
-    Security: an eavesdropper or a third party lacks the shared secret; nobody can put a key of his own in its
-    place, as public keys travel on connections whose both ends are verified. Nothing is kept after a session.
+    Security: an eavesdropper, or the third party, does not have the shared secret. Nobody can substitute a
+    key, because public keys travel on connections whose both ends are verified. No key is kept after the
+    session.
     """
 
     def __init__(self, rank: int, session: str, fingerprints: Sequence[str]) -> None:
@@ -30,11 +35,15 @@ class KeyExchange:
 
     @property
     def public(self) -> str:
-        """What the two others need, in hexadecimal."""
+        """Return the public key for the two other parties, in hexadecimal."""
         return self._private.public_key().public_bytes_raw().hex()
 
     def pair_keys(self, public: Mapping[int, str]) -> PairKeys:
-        """The keys with both others, from their public ones by rank. LinkError if one is malformed."""
+        """Derive the keys that this party shares with each of the others.
+
+        `public` maps the rank of each other party to its public key in hexadecimal. Raises LinkError if a key
+        is malformed.
+        """
         before, after = (self._rank - 1) % 3, (self._rank + 1) % 3
         return PairKeys(
             self._rank,

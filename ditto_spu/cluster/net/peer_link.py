@@ -1,4 +1,4 @@
-"""The link of one party process to the two others, for all requests of one session."""
+"""Links one party process to the two others, for all requests of one session."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from ditto_kernels.protocol.link import Dealt, LinkError, Mailbox, Receive, Send
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.wire import Message
 
-_CONTROL = "control:"  # no kernel's tag starts so: theirs start with "/"
-_STOPPED = re.compile(r"party \d stopped: ")  # told on
+_CONTROL = "control:"  # marks facts between parties; the tags of kernels start with "/"
+_STOPPED = re.compile(r"party \d stopped: ")  # a reason with this start is passed on unchanged
 _MAX_CONTROL = 1 << 16
-_ANSWER = 2.0  # seconds that a living party needs at most to answer
+_ANSWER = 2.0  # seconds within which a party that works answers a ping
 
 
 class PeerLink:
-    """A `Link` over one connection to each of the other parties.
+    """Implements `Link` over one connection to each of the other parties.
 
-    A reader a connection puts what arrives into a mailbox. Messages carry the session, the number of the
-    request and the sender's Lamport clock. Whatever does not fit fails the whole link, at once: a repeated
-    address, another session's or an old request's tensor, more than `max_waiting` bytes not taken yet.
-    A tensor that no step asked for is found by `finish`. `failed` is told why the link has failed, and
-    `tunnel` is handed the messages between processes of SPU.
+    One reader thread per connection puts arriving tensors into a mailbox. Each message carries the session,
+    the number of the request and the sender's Lamport clock. A message that does not fit fails the whole
+    link at once. Examples are a repeated address, a tensor of another session or of an old request, and
+    more than `max_waiting` bytes that have arrived and were not taken. `finish` finds tensors that no step
+    asked for.
+
+    timeout: seconds that `receive` waits for one tensor.
+    failed: is called with the reason when a connection fails.
+    tunnel: an attribute, the function that takes the messages between the parties' SPU processes.
     """
 
     def __init__(
@@ -59,17 +63,17 @@ class PeerLink:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why the link is of no more use; None while it works."""
+        """Return why the link has failed, or None while it works."""
         return self._mailbox.failure
 
     def begin(self, request: int) -> None:
-        """Start a request: its number is part of every address from here, and counts start at zero."""
+        """Start a request. Its number becomes part of every address, and the counts start at zero."""
         with self._mailbox.condition:
             self._request = request
             self._clock, self._counts = 0, [0, 0, 0, 0]
 
     def dealt(self) -> Dealt:
-        """Take what the peers have dealt in this request, as far as it has arrived."""
+        """Take the tensors that the peers have dealt in this request and that have arrived."""
         start = f"{self._request}|"
         with self._mailbox.condition:
             mine = [each for each in self._mailbox.arrived if each[1].startswith(start)]
@@ -80,14 +84,14 @@ class PeerLink:
         return found
 
     def supply(self, dealt: Dealt) -> None:
-        """Put what was dealt in an earlier request where the steps of this one will take it."""
+        """Put tensors that an earlier request dealt into the mailbox, for the steps of this request."""
         with self._mailbox.condition:
             self._waiting += sum(array.nbytes for array in dealt.values())
         for (source, tag), array in dealt.items():
             self._mailbox.put(source, f"{self._request}|{tag}", array, 0)
 
     def finish(self) -> None:
-        """LinkError if a peer sent something in this request that no step asked for."""
+        """Raise LinkError if a peer sent a tensor in this request that no step asked for."""
         with self._mailbox.condition:
             left = [each for each in self._mailbox.arrived if each[1].startswith(f"{self._request}|")]
         if left:
@@ -97,7 +101,7 @@ class PeerLink:
             )
 
     def send(self, messages: Sequence[Send]) -> None:
-        """Send; tensors for one peer travel as one message, dealt ones apart."""
+        """Send tensors. Those for one peer travel as one message, dealt material as a separate one."""
         for offline in (False, True):
             for peer in self._channels:
                 group = [each for each in messages if each.to == peer and each.offline == offline]
@@ -108,7 +112,10 @@ class PeerLink:
                     self._send(peer, 0 if offline else self._clock + 1, tensors)
 
     def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
-        """Wait for the tensors, each at most the link's timeout."""
+        """Wait for the tensors and return them in order.
+
+        Raises LinkError if one does not arrive within the link's timeout, or has another shape or dtype.
+        """
         taken: list[NDArray[Any]] = []
         clock = self._clock
         for item in expected:
@@ -119,18 +126,22 @@ class PeerLink:
         return taken
 
     def exchange(self, tag: str, facts: Mapping[str, Any], timeout: float | None = None) -> dict[int, Any]:
-        """Tell both peers some facts and learn theirs; not counted as the plan's traffic."""
+        """Tell both peers some facts and return theirs, by rank.
+
+        These messages do not count as the plan's traffic. `timeout` is in seconds, and the link's own timeout
+        if it is None.
+        """
         self.tell(tag, facts)
         return self.learn(tag, timeout)
 
     def tell(self, tag: str, facts: Mapping[str, Any]) -> None:
-        """The first half of `exchange`."""
+        """Send facts to both peers. This is the first half of `exchange`."""
         data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         for peer in self._channels:
             self._send(peer, 0, [(_CONTROL + tag, data)])
 
     def learn(self, tag: str, timeout: float | None = None) -> dict[int, Any]:
-        """The second half."""
+        """Return the facts of both peers. This is the second half of `exchange`."""
         learned = {}
         for peer in self._channels:
             array, _ = self._take(peer, _CONTROL + tag, self._timeout if timeout is None else timeout)
@@ -150,20 +161,20 @@ class PeerLink:
         return Traffic(sent, messages, offline_sent, offline_messages, self._clock)
 
     def send_through(self, peer: int, facts: Mapping[str, Any], data: bytes) -> None:
-        """Bytes between the parties' processes of SPU; they count as the plan's traffic."""
+        """Send bytes of the parties' SPU processes to a peer. They count as the plan's traffic."""
         with self._mailbox.condition:
             self._counts[0] += len(data)
             self._counts[1] += 1
         self._channels[peer].send("tunnel", facts, [("data", np.frombuffer(data, np.uint8))])
 
     def fail(self, failure: BaseException) -> None:
-        """End the session at this party: wake whoever waits."""
+        """Mark the link as failed, and wake every thread that waits on it."""
         self._mailbox.fail(failure)
 
     def close(self, reason: str) -> None:
-        """Tell the peers why, as far as they listen, and end the connections."""
+        """Tell the peers the reason, if they still listen, and end the connections."""
         for channel in self._channels.values():
-            with contextlib.suppress(LinkError):  # it may be gone
+            with contextlib.suppress(LinkError):  # the peer may be gone
                 channel.send("abort", {"reason": reason})
             channel.close()
 
@@ -172,7 +183,7 @@ class PeerLink:
         try:
             self._channels[peer].send("tensors", facts, tensors)
         except LinkError as error:
-            with self._mailbox.condition:  # the reader may be about to find the reason
+            with self._mailbox.condition:  # give the reader thread time to find the reason
                 self._mailbox.condition.wait_for(lambda: self.failure is not None, _ANSWER)
             raise LinkError(str(self.failure or error)) from None
 
@@ -193,8 +204,11 @@ class PeerLink:
         return f"; it sent '{others[0]}', for which nobody asked" if others else ""
 
     def _whom_to_blame(self, source: int) -> str:
-        """Who does not answer: the party that is waited for may itself be waiting for the third."""
-        for channel in self._channels.values():  # sending may block, where nobody reads
+        """Name the parties that do not answer a ping.
+
+        The party that this one waits for may itself be waiting for the third.
+        """
+        for channel in self._channels.values():  # a thread for each: sending blocks if the peer does not read
             threading.Thread(target=_ping, args=(channel,), daemon=True).start()
         with self._mailbox.condition:
             self._mailbox.condition.wait_for(lambda: len(self._alive) == len(self._channels), _ANSWER)
@@ -207,7 +221,7 @@ class PeerLink:
         try:
             while True:
                 self._deliver(source, channel.receive(None))
-        except Exception as error:  # also what a malformed message might cause: it must not go unnoticed
+        except Exception as error:  # a malformed message may cause any error, and none may go unnoticed
             self._mailbox.fail(error)
             self._failed(error)
 

@@ -1,8 +1,8 @@
-"""Connections between the parties' processes of SPU, carried as messages of the session.
+"""Carries connections between the parties' SPU processes as messages of the session.
 
-SPU's processes connect to Unix sockets in a folder that this user alone may enter. Behind the socket that
-stands for a peer, bytes go through the session's own channel to that peer, which hands them to its process of
-SPU. So nothing of SPU listens on a network, and its bytes are authenticated and encrypted like all others.
+SPU's processes connect to Unix sockets in a folder that only this user may enter. One of these sockets stands
+for each peer. Its bytes go through the session's own channel to that peer, which hands them to its SPU
+process. So SPU listens on no network, and its bytes are authenticated and encrypted like all others.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from ditto_spu.cluster.net.wire import Message
 
 _CHUNK = 1 << 18
 _STREAMS = (
-    64  # connections of SPU in one session; it makes one a peer and direction, and anew after a failure
+    64  # connections of SPU in one session; SPU makes one per peer and direction, and another after a failure
 )
-Stream = tuple[int, int, int]  # the peer, who opened it, its number there
+Stream = tuple[int, int, int]  # the peer, the party that opened the connection, its number there
 
 
 class Tunnels:
-    """One party's ends. `addresses`: by rank, where its process of SPU listens and finds the others."""
+    """Holds one party's ends of the tunnels to both peers."""
 
     def __init__(self, link: PeerLink, folder: Path, timeout: float) -> None:
-        """timeout: seconds that SPU's process may leave bytes unread."""
+        """Listen at a Unix socket in `folder` for each peer.
+
+        `timeout` is the number of seconds that this party's SPU process may leave bytes unread.
+        """
         self._link = link
         self._timeout = timeout
         self._paths = [folder / f"party{rank}" for rank in range(PARTIES)]
@@ -49,10 +52,11 @@ class Tunnels:
 
     @property
     def addresses(self) -> list[str]:
+        """Return, by rank, where this party's SPU process listens and where it finds the others."""
         return [f"unix:{path}" for path in self._paths]
 
     def close(self) -> None:
-        """End all connections and wake the threads that serve them."""
+        """End all connections, and wake the threads that serve them."""
         with self._lock:
             self._closed = True
             sockets = [*self._listeners, *self._streams.values()]
@@ -67,7 +71,7 @@ class Tunnels:
             try:
                 made, _ = listener.accept()
             except OSError:
-                return  # closed
+                return  # the listener was closed
             with self._lock:
                 self._opened += 1
                 stream = (peer, self._link.rank, self._opened)
@@ -86,7 +90,7 @@ class Tunnels:
             return True
 
     def _pump(self, stream: Stream, made: socket.socket) -> None:
-        """From the local connection to the peer."""
+        """Send bytes from the local connection to the peer until the connection ends."""
         with contextlib.suppress(OSError, LinkError):
             while data := made.recv(_CHUNK):
                 self._send(stream, {}, data)
@@ -107,7 +111,10 @@ class Tunnels:
             made.close()
 
     def _arrived(self, peer: int, message: Message) -> None:
-        """What a peer sends. LinkError if it is malformed; a connection that is refused here ends there."""
+        """Handle a message of a peer. Raises LinkError if it is malformed.
+
+        A connection that this party refuses ends at the peer too.
+        """
         facts, arrays = message.facts, [array for _, array in message.tensors]
         opener, number = facts.get("opener"), facts.get("stream")
         if opener not in (peer, self._link.rank) or type(number) is not int or len(arrays) != 1:
@@ -122,7 +129,7 @@ class Tunnels:
         with self._lock:
             made = self._streams.get(stream)
         if made is None:
-            return  # it has ended here, which the peer will learn
+            return  # the connection has ended here, and the peer will hear of it
         try:
             made.settimeout(self._timeout)
             made.sendall(arrays[0].tobytes())
@@ -135,7 +142,7 @@ class Tunnels:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             made.connect(str(self._paths[self._link.rank]))
-        except OSError:  # SPU does not listen yet: the other one will try again
+        except OSError:  # SPU does not listen here yet, and the peer's SPU will try again
             made.close()
             self._send(stream, {"end": True}, b"")
             return

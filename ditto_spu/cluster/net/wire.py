@@ -1,9 +1,9 @@
-"""Messages between processes as bytes: a fixed prefix, a JSON header, then the tensors it lists.
+"""Encodes messages between processes as bytes: a fixed prefix, a JSON header, then the tensors it lists.
 
-Everything that is read is checked before anything is allocated for it: magic, version, kind, sequence number
-and a checksum of the prefix; then the header's checksum; then that the tensors it lists fill the body.
-The sequence number counts the messages of one direction of a connection, so that a lost, repeated or
-reordered message is found at the next one.
+The reader checks everything before it allocates memory for it. It first checks the prefix: magic, checksum,
+version, kind, sequence number and announced sizes. It then checks the header's checksum, and that the listed
+tensors fill the body exactly. The sequence number counts the messages in one direction of a connection, so
+the next message reveals that one was lost, repeated or reordered.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ MAX_ELEMENTS = 1 << 40
 _MAGIC = b"DTTO"
 _PREFIX = struct.Struct(
     "<4sBBQIQI"
-)  # magic, version, kind, sequence, header and body bytes, header's checksum
+)  # magic, version, kind, sequence number, bytes of the header, bytes of the body, checksum of the header
 _CHECKSUM = struct.Struct("<I")  # of the prefix
 PREFIX_BYTES = _PREFIX.size + _CHECKSUM.size
 
 KINDS = (
-    "hello",  # who speaks, for which session, with which software
-    "welcome",  # a party's own facts: the session is open
+    "hello",  # the sender's name, session and software
+    "welcome",  # the session is open; carries the party's own facts
     "plan",  # a compiled plan, as data
     "planned",
-    "hold",  # shares that serve many requests follow
+    "hold",  # shares for many requests follow
     "held",
-    "run",  # one request; shares of its inputs follow
-    "ready",  # the parties agree: shares may move
+    "run",  # one request; the shares of its inputs follow
+    "ready",  # the parties agree, so shares may move
     "shares",
-    "done",  # masked shares of the outputs
-    "tensors",  # between parties: what kernels send
-    "error",  # what was asked is refused or has failed; says why
-    "abort",  # between parties: the session is over; says why
-    "ahead",  # deal for a later request; its public inputs follow, and to the dealer of masks their keys
-    "dealt",  # what was dealt, and under which number it can be spent
+    "done",  # re-randomised shares of the outputs
+    "tensors",  # between parties: the tensors of kernels
+    "error",  # the request is refused or has failed; carries the reason
+    "abort",  # between parties: the session is over; carries the reason
+    "ahead",  # deal for a later request; its public inputs follow, and keys of masks to their dealer
+    "dealt",  # the sizes of the material, and the number under which a request spends it
     "ping",  # between parties: are you there?
     "pong",
-    "tunnel",  # between parties: bytes of one connection between their processes of SPU
+    "tunnel",  # between parties: bytes of one connection between their SPU processes
 )
 DTYPES = {
     str(dtype): dtype
@@ -70,7 +70,7 @@ Named = tuple[str, Array]
 
 @dataclass(frozen=True)
 class Prefix:
-    """What a message announces of itself."""
+    """Holds the kind, sizes and header checksum that a message's prefix announces."""
 
     kind: str
     header_bytes: int
@@ -80,7 +80,7 @@ class Prefix:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor that a header lists."""
+    """Describes a tensor that a header lists."""
 
     name: str
     dtype: np.dtype[Any]
@@ -93,7 +93,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Message:
-    """One message: its kind, the facts of its header and its tensors."""
+    """Holds one message: its kind, the facts of its header, and its tensors."""
 
     kind: str
     facts: Mapping[str, Any]
@@ -101,7 +101,11 @@ class Message:
 
 
 def pack(kind: str, sequence: int, facts: Mapping[str, Any], tensors: Sequence[Named] = ()) -> bytes:
-    """Prefix and header; the tensors' bytes follow in their order."""
+    """Return the bytes of a message's prefix and header.
+
+    The caller sends the tensors' bytes after them, in the same order. Raises LinkError if a tensor has a
+    dtype that no message carries, or the header is longer than MAX_HEADER bytes.
+    """
     for name, array in tensors:
         if str(array.dtype) not in DTYPES:
             raise LinkError(f"'{name}' is of dtype {array.dtype}, which no message carries")
@@ -115,7 +119,11 @@ def pack(kind: str, sequence: int, facts: Mapping[str, Any], tensors: Sequence[N
 
 
 def read_prefix(data: bytes, sequence: int, max_body: int) -> Prefix:
-    """Check the first PREFIX_BYTES of a message. LinkError says what is wrong with them."""
+    """Check and return the prefix in the first PREFIX_BYTES of a message.
+
+    `sequence` is the number that the message must have, and `max_body` the limit on its body in bytes. Raises
+    LinkError with the first fault.
+    """
     (checksum,) = _CHECKSUM.unpack_from(data, _PREFIX.size)
     magic, version, kind, number, header, body, header_checksum = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
@@ -136,7 +144,7 @@ def read_prefix(data: bytes, sequence: int, max_body: int) -> Prefix:
 
 
 def read_header(prefix: Prefix, data: bytes) -> tuple[Mapping[str, Any], tuple[TensorSpec, ...]]:
-    """Facts and listed tensors. LinkError if the header was changed, or does not fit its body."""
+    """Return a header's facts and listed tensors. Raises LinkError if it was changed or misfits its body."""
     if zlib.crc32(data) != prefix.header_checksum:
         raise LinkError("a message's header was changed on the way (checksum)")
     try:

@@ -1,4 +1,4 @@
-"""Certificates, the cluster file, and connections that prove who is at both ends."""
+"""Tests certificates, the cluster file, and connections that verify both ends."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from ditto_spu.errors import ConfigError, InputError
 
 
 class Served:
-    """A party's port that accepts one connection as `name` and says how that went."""
+    """Accepts one connection as party 0, and records the peer's name or the error."""
 
     def __init__(self, trial, monkeypatch=None) -> None:
         self.cluster = load_cluster(trial.file)
@@ -46,7 +46,7 @@ def replace_identity(trial, name, certificate, key) -> None:
 
 
 def connection(trial, client="alice"):
-    """(the client's error or "", what the party says, who the party thinks has connected)"""
+    """Connect once. Returns the client's error, the party's error (each "" if none) and the client's name."""
     served = Served(trial)
     seen = ""
     try:
@@ -92,7 +92,7 @@ def test_a_party_with_a_wrong_certificate_is_refused(trial, issue, client, serve
 def test_a_client_with_a_wrong_certificate_is_refused(trial, issue, client, server):
     replace_identity(trial, "alice", *issue(trial))
     seen, said, _ = connection(trial)
-    assert client in seen or "connection lost" in seen  # the alert may be lost with the connection
+    assert client in seen or "connection lost" in seen  # the TLS alert may be lost with the connection
     assert server in said
 
 
@@ -152,7 +152,7 @@ def test_a_participant_may_reach_a_party_elsewhere_than_where_it_listens(trial):
     assert through.reach(0) == ("gate", 7000)
     assert through.reach(1) == through.addresses[1]
     assert through.addresses == plain.addresses
-    assert through.hash() == plain.hash()  # the others need not know
+    assert through.hash() == plain.hash()  # `via` is no part of what all must agree on
 
 
 def test_three_parties_are_needed(trial):

@@ -1,4 +1,4 @@
-"""Pairwise keys from X25519: each pair has one, the third party another, every session others."""
+"""Tests pairwise keys from X25519: every pair has its own key, and every session has new ones."""
 
 import itertools
 
@@ -30,7 +30,7 @@ def test_keys_depend_on_session_and_certificates_and_are_fresh():
     keys = [each.pair_keys(public) for each in (made[0], other, third)]
     assert len({each.mine for each in keys}) == 3
     assert keys[0].next != keys[1].next
-    assert keys[0].next == keys[2].next  # parties 0 and 1, whose certificates are the same
+    assert keys[0].next == keys[2].next  # key 1 belongs to parties 0 and 1, whose certificates did not change
     assert all(a.key(0) != b.key(0) for a, b in itertools.pairwise([exchanged()[0][0] for _ in range(3)]))
 
 

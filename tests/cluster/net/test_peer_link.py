@@ -1,4 +1,4 @@
-"""The link between party processes: kernels run over it, and every fault of a peer ends in a LinkError."""
+"""Tests the link between parties: kernels run over it, and every fault of a peer ends in a LinkError."""
 
 import itertools
 import os
@@ -38,11 +38,11 @@ def connected() -> list[PeerLink]:
 
 
 class Fake:
-    """Party 0, which sends what it likes to a real party 1."""
+    """Plays a party 0 that sends any bytes to the real link of party 1."""
 
     def __init__(self, timeout: float) -> None:
         self.socket, other = socket.socketpair()
-        self.quiet, third = socket.socketpair()  # party 2 says nothing
+        self.quiet, third = socket.socketpair()  # party 2 sends nothing
         channels = {0: Channel(other, "party 0", 0.5, 1 << 16), 2: Channel(third, "party 2", 0.5, 1 << 16)}
         self.link = PeerLink(1, channels, "s", timeout, 1 << 17)
         self.link.begin(1)
@@ -138,7 +138,7 @@ def test_a_sound_message_arrives(fake):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda f: [f.message()[:-8]], "sent nothing for 0.5 s"),  # truncated, connection open
+        (lambda f: [f.message()[:-8]], "sent nothing for 0.5 s"),  # truncated, and the connection stays open
         (lambda f: [f.message()[:10]], "sent nothing for 0.5 s"),
         (lambda f: [f.message(0, "/u"), f.message(0, "/u")], "repeated"),  # the same bytes again
         (lambda f: [f.message(0, "/u"), f.message(1, "/u")], "sent '.*' twice"),

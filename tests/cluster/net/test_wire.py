@@ -1,4 +1,4 @@
-"""Messages as bytes: what is packed is read, and nothing else is accepted."""
+"""Tests messages as bytes: a packed message can be read, and nothing else is accepted."""
 
 import json
 import struct
