@@ -1,1 +1,1 @@
-"""A party as a server: sessions, requests, stored weights, SPU's processes, metrics."""
+"""Runs a party as a server: sessions, requests, stored weights, SPU's processes, metrics."""

@@ -1,4 +1,4 @@
-"""A client's messages at one party, read by a thread of their own."""
+"""Reads a client's messages at one party, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import ClusterError
 
-_PENDING = 2  # messages that wait to be looked at
+_PENDING = 2  # messages that may wait in the queue
 
 
 class ClientPort:
-    """A client that goes away is noticed in mid-run; at most two messages are read ahead of their use."""
+    """Queues a client's messages, and notices when the client goes away during a run.
+
+    At most two messages wait in the queue. The reader may hold one more.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -30,29 +33,36 @@ class ClientPort:
         threading.Thread(target=self._read, daemon=True).start()
 
     def stops(self, link: PeerLink) -> None:
-        """Fail this link when the client goes away."""
+        """Register the link that fails when the client goes away."""
         self._link = link
         if self.failure is not None:
             link.fail(self.failure)
 
     def interrupt(self, failure: BaseException) -> None:
-        """Stop waiting for the client: the session has failed elsewhere."""
+        """Wake whoever waits for the client, because the session has failed elsewhere."""
         with self._changed:
             self._interruption = failure
             self._changed.notify_all()
 
     def stop(self, reason: str | None) -> None:
-        """With a reason no request may start from now on; `next_request` raises it."""
+        """Allow no further request to start: `next_request` raises the reason as a ClusterError.
+
+        If `reason` is None, requests may start.
+        """
         with self._changed:
             self.stopping = reason
             self._changed.notify_all()
 
     def next_request(self, timeout: float) -> Message:
-        """What the client asks for next. ClusterError once it may ask for nothing more."""
+        """Return the first message of the client's next request.
+
+        Raises LinkError if none comes within `timeout` seconds or the client is gone, and ClusterError after
+        `stop`.
+        """
         return self._take(timeout, between=True)
 
     def receive(self, timeout: float) -> Message:
-        """The next message of a request."""
+        """Return the next message of a request. Raises LinkError if none comes within `timeout` seconds."""
         return self._take(timeout, between=False)
 
     def _take(self, timeout: float, between: bool) -> Message:
@@ -73,18 +83,22 @@ class ClientPort:
             raise ClusterError(str(self.stopping))
 
     def refuse(self, reason: str, seconds: float) -> None:
-        """Say why the session is over, and read on until the client has heard it: it may be uploading."""
+        """Tell the client why the session is over, and read on for up to `seconds` until it has heard.
+
+        The client may be in the middle of an upload. What it sends is discarded.
+        """
         with self._changed:
             self._discarding = True
             self._arrived.clear()
             self._changed.notify_all()
-        with contextlib.suppress(LinkError):  # it may be gone
+        with contextlib.suppress(LinkError):  # the client may be gone
             self.channel.send("error", {"reason": reason, "over": True})
             self.channel.finish()
         with self._changed:
             self._changed.wait_for(lambda: self.failure is not None, seconds)
 
     def close(self) -> None:
+        """End the connection and discard what has arrived."""
         self.channel.close()
         with self._changed:
             self._discarding = True
@@ -100,7 +114,7 @@ class ClientPort:
                     if not self._discarding:
                         self._arrived.append(message)
                     self._changed.notify_all()
-        except Exception as error:  # also what a malformed message might cause
+        except Exception as error:  # a malformed message may cause any error
             with self._changed:
                 self.failure = (
                     error if isinstance(error, LinkError) else LinkError(f"malformed message: {error}")

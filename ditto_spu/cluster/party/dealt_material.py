@@ -1,4 +1,4 @@
-"""What the parties of a session deal for a later request of it, kept in memory and spent once."""
+"""Deals material for a later request of a session, and keeps it in memory until it is spent, once."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ Parts = dict[int, Any]  # by the input's place in the plan
 
 @dataclass(frozen=True)
 class Material:
-    """One party's. `request` numbers the request that dealt it, whose streams it uses."""
+    """Holds one party's material for a request.
+
+    `request` is the number of the request that dealt it. The run that spends it uses the same random streams.
+    """
 
     request: int
-    plan: str  # hash, with the dealer of this turn
-    token: str | None  # of the weights that it serves
-    public: tuple[Parts, ...] = field(repr=False)  # by member of the batch
+    plan: str  # the hash of the plan with its dealer
+    token: str | None  # names the upload of the weights that it serves
+    public: tuple[Parts, ...] = field(repr=False)  # the public inputs of each member of the batch
     dealt: Dealt = field(repr=False)
-    known: tuple[Mapping[int, Any], ...] | None = field(repr=False)  # of the dealer of masked shares
+    known: tuple[Mapping[int, Any], ...] | None = field(repr=False)  # at the dealer of masked shares alone
 
     @property
     def nbytes(self) -> int:
+        """Return the size of the material in bytes."""
         values = [value for each in (*self.public, *(self.known or ())) for value in each.values()]
         arrays = [
             array
@@ -44,7 +48,7 @@ class Material:
 
 
 class Materials:
-    """The unspent material of one session. ClusterError for what is not there, or does not fit."""
+    """Keeps the unspent material of one session at one party."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -52,19 +56,25 @@ class Materials:
 
     @property
     def nbytes(self) -> int:
+        """Return the size of all unspent material in bytes."""
         return sum(each.nbytes for each in list(self._kept.values()))
 
     def check_room(self) -> None:
-        """Whether anything more may be dealt: how much it will be shows only afterwards."""
+        """Raise ClusterError if the unspent material has reached the limit.
+
+        The size of new material is known only after it has been dealt.
+        """
         if (held := self.nbytes) >= self._max_bytes:
             raise ClusterError(
                 f"{held} bytes of material are unspent, `waiting_mb` in [limits]: spend some first"
             )
 
     def add(self, material: Material) -> None:
+        """Keep material under the number of the request that dealt it."""
         self._kept[material.request] = material
 
     def find(self, request: Any, plan: str, token: str | None, count: int) -> Material:
+        """Return the material that `request` dealt. Raises ClusterError if none is there that fits."""
         found = self._kept.get(request) if type(request) is int else None
         if found is None:
             raise ClusterError(
@@ -77,12 +87,15 @@ class Materials:
         return found
 
     def spend(self, material: Material) -> None:
-        """Before anything is sent: whatever becomes of the request, the material serves no other."""
+        """Remove material. The caller does this before the run sends anything.
+
+        So the material serves no other request, however the run ends.
+        """
         del self._kept[material.request]
 
 
 def member(party: Party, number: int) -> Party:
-    """The party in one call of a batch: names of its own for streams and messages."""
+    """Return the party for one member of a batch, with separate names for streams and messages."""
     return party.at(f"member{number}")
 
 
@@ -94,10 +107,14 @@ def deal(
     public: Sequence[Parts],
     mask_keys: Sequence[bytes],
 ) -> tuple[list[Mapping[int, Any]] | None, list[tuple[int, int, int]]]:
-    """Deal for every member, and send; (what the dealer of masked shares will need, [step, bytes, messages]).
+    """Deal material for every member of the batch, and send it to the peers.
 
-    public: each member's public inputs. mask_keys: of each member, at the dealer of masked shares alone: of
-    the stream from which the client draws that party's components of the secret inputs.
+    public: the public inputs of each member.
+    mask_keys: a key for each member, at the dealer of masked shares alone. From the stream of this key the
+        client draws that dealer's components of the secret inputs.
+
+    Returns the values that the dealer of masked shares needs online, by member and variable, and None at the
+    other parties. Returns also (step, bytes, messages) for each step for which this party has sent material.
     """
     known: list[Mapping[int, Any]] = []
     sizes: dict[int, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""A party's log: a line of JSON an event, never a value or a share."""
+"""Writes a party's log: one line of JSON per event, and never a value or a share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import time
 
 
 class JsonLines(logging.Handler):
-    """Writes time, level, event and its facts, unbuffered, to a file descriptor.
+    """Writes the time, level, name and facts of each event to a file descriptor, unbuffered.
 
-    A line that cannot be written, as the disk is full, is dropped and counted; the next one that can be
-    written says how many were lost. The party goes on.
+    A line that cannot be written, for example because the disk is full, is dropped and counted. Before the
+    next line that can be written, another one gives the number of lost lines. The party goes on.
     """
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._lost = 0
-        self._torn = False  # the last line lacks its end
+        self._torn = False  # whether the last line was written only in part
 
     def emit(self, record: logging.LogRecord) -> None:
         facts = getattr(record, "facts", {})

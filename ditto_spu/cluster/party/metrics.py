@@ -1,4 +1,4 @@
-"""What a party counts, and the port where it shows that: Prometheus metrics and health."""
+"""Counts a party's events, and serves Prometheus metrics and health checks over HTTP."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ditto_spu.errors import ClusterError
 
 _Answer = tuple[int, str, bytes]  # status, content type, body
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
-_CONNECTIONS = 16
-_PATIENCE = 5.0  # seconds that a connection may take to ask
+_CONNECTIONS = 16  # served at a time; more are closed
+_PATIENCE = 5.0  # seconds that a connection may take to send its request
 
 
 class Metrics:
-    """Counters and gauges of one party. Labels come from fixed lists: nobody can make more of them."""
+    """Holds the counters and gauges of one party. Labels come from fixed lists, so nobody can add more."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -45,18 +45,23 @@ class Metrics:
         ProcessCollector(registry=self.registry)  # memory, processor time, open files
 
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
-        """A gauge that is read when somebody asks."""
+        """Add a gauge. `read` returns its value at each scrape, and `what` is its description."""
         Gauge(name, what, registry=self.registry).set_function(read)
 
 
 class MetricsServer:
-    """`/metrics`, `/healthz/live` (it answers) and `/healthz/ready` (it takes requests; also `/healthz`).
+    """Serves `/metrics`, `/healthz/live` and `/healthz/ready` over HTTP.
 
-    Plain HTTP without authentication: for the loopback interface, or a network of operators alone.
+    `/healthz/live` answers 200 while the process runs. `/healthz/ready` answers 200 if the party takes new
+    clients, and 503 with the reason otherwise. `/healthz` is another name for it. This is plain HTTP without
+    authentication, so it belongs on the loopback interface or on a network of operators alone.
     """
 
     def __init__(self, address: tuple[str, int], metrics: Metrics, unready: Callable[[], str | None]) -> None:
-        """unready: why the party takes no requests, or None. ClusterError if the address cannot be used."""
+        """Listen at `address`, a host and port. `unready` returns why the party takes no clients, or None.
+
+        Raises ClusterError if the address cannot be used.
+        """
         room = threading.BoundedSemaphore(_CONNECTIONS)
 
         def answer(path: str) -> _Answer:
@@ -89,7 +94,7 @@ class MetricsServer:
                     room.release()
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                """A connection that breaks is no news."""
+                """Ignore connections that break."""
 
         if ":" in address[0]:
             Server.address_family = socket.AF_INET6
@@ -108,12 +113,12 @@ class MetricsServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD; everything else is refused by the base class."""
+    """Answers GET and HEAD. The base class refuses everything else."""
 
     timeout = _PATIENCE
     server_version, sys_version = "ditto", ""
 
-    answers: Callable[[str], _Answer]  # by path
+    answers: Callable[[str], _Answer]  # takes the path
 
     def do_GET(self) -> None:
         self._send(body=True)
@@ -132,11 +137,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Scrapes are no events."""
+        """Log nothing: scrapes are not events of the party."""
 
 
 def metrics_address(text: str) -> tuple[str, int]:
-    """ "PORT" of the loopback interface, or "HOST:PORT". ClusterError for anything else."""
+    """Parse "PORT", which means the loopback interface, or "HOST:PORT" into host and port.
+
+    Raises ClusterError for anything else.
+    """
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) >= 1 << 16:
         raise ClusterError(f"metrics are shown at PORT or HOST:PORT, not at {text!r}")

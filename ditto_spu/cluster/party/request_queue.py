@@ -1,4 +1,4 @@
-"""Requests that wait for their turn at one party: first come, first served, within a limit of bytes."""
+"""Queues requests at one party: first come, first served, within a limit on their bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ditto_spu.errors import ClusterError
 
 
 class Turns:
-    """At most `running` requests compute at a time; inputs of all together fill at most `max_bytes`."""
+    """Lets at most `running` requests compute at a time, with at most `max_bytes` of inputs in all."""
 
     def __init__(self, running: int, max_bytes: int) -> None:
         self._max_running = running
@@ -26,16 +26,17 @@ class Turns:
 
     @property
     def queued(self) -> int:
-        """Requests that were admitted and do not compute yet."""
+        """Return the number of requests that are admitted and do not compute yet."""
         return self._admitted - self._active
 
     @property
     def running(self) -> int:
+        """Return the number of requests that compute."""
         return self._active
 
     @contextlib.contextmanager
     def admitted(self, nbytes: int) -> Iterator[None]:
-        """Room for a request's inputs until it is done. ClusterError if there is none."""
+        """Reserve room for a request's inputs until it is done. Raises ClusterError if there is none."""
         with self._changed:
             if nbytes > self._max_bytes:
                 raise ClusterError(
@@ -57,7 +58,10 @@ class Turns:
 
     @contextlib.contextmanager
     def turn(self, timeout: float, failure: Callable[[], BaseException | None]) -> Iterator[None]:
-        """Wait for the turn. LinkError after `timeout` seconds, or when `failure` says that all is over."""
+        """Wait for the turn to compute, and keep it until the context ends.
+
+        Raises LinkError after `timeout` seconds, or when `failure` returns why the session is over.
+        """
         ticket, deadline = object(), time.monotonic() + timeout
         with self._changed:
             self._line.append(ticket)
@@ -77,7 +81,7 @@ class Turns:
 
     @contextlib.contextmanager
     def follow(self) -> Iterator[None]:
-        """Compute because party 0 has decided so."""
+        """Count a request as computing, without a wait, because party 0 has started it."""
         with self._changed:
             self._active += 1
         with self._counted():

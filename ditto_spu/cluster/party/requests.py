@@ -1,4 +1,4 @@
-"""What a client asks for, read and checked: the call of a plan, its inputs at this party."""
+"""Reads and checks a client's requests: the call of a plan, and its inputs at this party."""
 
 from __future__ import annotations
 
@@ -22,18 +22,26 @@ from ditto_spu.plan.plan import Plan
 
 @dataclass(frozen=True)
 class Call:
-    """A plan with its dealer's turn, weights that are held here; which inputs follow, how many times."""
+    """Holds one checked request for a plan.
+
+    plan: the plan, with its dealer if it has masked shares.
+    places: the inputs that the client sends, by their places in the plan.
+    count: the number of members in the batch. Each sends every input in `places`.
+    away: the rank of the dealer of masked shares, who needs no secret input online.
+    token: names the upload of the weights.
+    held: this party's shares of the weights, by the input's place.
+    """
 
     plan: Plan
     places: tuple[int, ...]
     count: int
-    away: int | None = None  # the dealer of masked shares, who needs no secret input online
+    away: int | None = None
     token: str | None = None
     held: Parts = field(default_factory=dict, repr=False)
 
     @property
     def nbytes(self) -> int:
-        """Of the inputs that follow, as this party keeps them."""
+        """Return the bytes of the inputs that the client sends, as this party keeps them."""
         infos = [self.plan.vars[self.plan.inputs[place].var] for place in self.places]
         return self.count * sum(
             int(np.prod(info.shape))
@@ -43,9 +51,13 @@ class Call:
 
 
 def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, ahead: bool) -> Call:
-    """The call that `facts` ask for. ClusterError if it is not sound, or nothing for this client.
+    """Check and return the call that `facts` ask for.
 
-    ahead: whether it is to be dealt for. Public inputs then follow at once, secret ones with the run.
+    ahead: whether the parties only deal material for it. Then public inputs follow at once, and secret
+        inputs with the run.
+    batch: the largest number of members.
+
+    Raises ClusterError if the call is not sound, or if the client may not make it.
     """
     plan = store.plan(facts.get("plan"))
     dealer, count = facts.get("dealer"), facts.get("count")
@@ -77,7 +89,7 @@ def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, a
 
 
 def read_places(plan: Plan, places: Any) -> tuple[int, ...]:
-    """Distinct inputs of the plan. ClusterError otherwise."""
+    """Return the places if they are distinct inputs of the plan. Raises ClusterError otherwise."""
     if not isinstance(places, list) or any(type(each) is not int for each in places):
         raise ClusterError("the places of inputs are a list of numbers")
     if len(set(places)) != len(places) or not set(places) <= set(range(len(plan.inputs))):
@@ -86,9 +98,10 @@ def read_places(plan: Plan, places: Any) -> tuple[int, ...]:
 
 
 def receive_inputs(call: Call, rank: int, port: ClientPort, timeout: float) -> list[Parts]:
-    """By member, this party's parts of the inputs that follow. LinkError for anything else.
+    """Receive this party's parts of the inputs in `call.places`, for each member of the batch.
 
-    The dealer of masked shares receives no secret input: it has drawn its components ahead.
+    The dealer of masked shares receives no secret input, because it drew its components in the offline phase.
+    Raises LinkError if the client sends anything else, or nothing for `timeout` seconds.
     """
     members: list[Parts] = [{} for _ in range(call.count)]
     for number, parts in enumerate(members):
@@ -111,7 +124,10 @@ def receive_inputs(call: Call, rank: int, port: ClientPort, timeout: float) -> l
 
 
 def receive_mask_keys(call: Call, rank: int, port: ClientPort, timeout: float) -> list[bytes]:
-    """A key for each member, if this party deals masked shares; else none."""
+    """Receive the key of each member's masks, if this party deals masked shares.
+
+    Other parties get an empty list. Raises LinkError if the client sends anything else.
+    """
     if rank != call.plan.mask_dealer:
         return []
     message = port.receive(timeout)
@@ -128,7 +144,7 @@ def receive_mask_keys(call: Call, rank: int, port: ClientPort, timeout: float) -
 
 
 def digest_of_public(members: Sequence[Mapping[int, Any]]) -> str:
-    """Of all public inputs, in their order."""
+    """Return a digest of all public inputs of all members, in the order of members and places."""
     digest = hashlib.sha256()
     for number, parts in enumerate(members):
         for place, part in sorted(parts.items()):

@@ -1,4 +1,4 @@
-"""One party as a process: accepts clients and the other parties, and serves sessions."""
+"""Runs one party as a server: accepts clients and the other parties, and serves sessions."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ from ditto_spu.errors import ClusterError, DittoError
 
 log = logging.getLogger("ditto_spu.cluster")
 _SESSION = re.compile(r"[0-9a-f]{32}")
-_HANDSHAKES = 32  # connections at a time that have not proven who they are
-_LINGER = 2.0  # seconds that a client gets to hear why its session is over
-_END = 5.0  # seconds that sessions get to end whose connections were closed
+_HANDSHAKES = 32  # connections at a time that have not proven their identity
+_LINGER = 2.0  # seconds that the other end gets to read why it is refused or its session is over
+_END = 5.0  # seconds that sessions get to end after their connections were closed
 
-Peer = tuple[Channel, Mapping[str, Any]]  # a party's connection and its hello
+Peer = tuple[Channel, Mapping[str, Any]]  # another party's connection, and its hello
 
 
 class PartyServer:
-    """Party `rank` of a cluster. `start` listens; `stop` refuses new requests and ends when all are done.
+    """Serves as party `rank` of a cluster.
 
-    metrics: host and port where to show metrics and health, if anywhere.
+    `start` listens. `stop` refuses new requests and returns when the running ones are done. `metrics` is the
+    host and port at which to show metrics and health. None shows neither.
     """
 
     def __init__(self, cluster: Cluster, rank: int, metrics: tuple[str, int] | None = None) -> None:
@@ -68,7 +69,7 @@ class PartyServer:
         self._metrics.watch("ditto_held_bytes", "Shares of weights.", lambda: store.nbytes)
 
     def start(self) -> None:
-        """Listen and return. ClusterError if the address cannot be used."""
+        """Listen, and return at once. Raises ClusterError if the address cannot be used."""
         host, port = self._cluster.addresses[self._rank]
         try:
             self._listener = socket.create_server((host, port), backlog=64)
@@ -85,11 +86,14 @@ class PartyServer:
 
     @property
     def metrics_port(self) -> int | None:
-        """Where metrics are shown, once started."""
+        """Return the port of the metrics server, or None if there is none."""
         return None if self._metrics_server is None else self._metrics_server.port
 
     def stop(self, grace: float) -> None:
-        """Refuse what is new with the reason; running requests get `grace` seconds to end."""
+        """Stop the party: refuse new clients and requests, and give running requests `grace` seconds to end.
+
+        Requests that take longer are ended.
+        """
         with self._changed:
             self._stopping = True
             sessions = [port for port in self._sessions.values() if port is not None]
@@ -112,7 +116,7 @@ class PartyServer:
         _event("stopped", party=self._rank)
 
     def _refusal(self) -> str | None:
-        """Why nothing may start any more, or None."""
+        """Return why nothing new may start, or None."""
         return f"party {self._rank} is stopping: try again later" if self._stopping else None
 
     def _unready(self) -> str | None:
@@ -128,7 +132,7 @@ class PartyServer:
             except OSError:
                 if listener.fileno() < 0:
                     return
-                time.sleep(0.1)  # out of descriptors, perhaps: others will be closed
+                time.sleep(0.1)  # perhaps there are no file descriptors left; others will be closed
                 continue
             if not self._handshakes.acquire(blocking=False):
                 sock.close()
@@ -138,7 +142,7 @@ class PartyServer:
             ).start()
 
     def _admit(self, sock: socket.socket, where: str) -> None:
-        """Who is it? Then a session of its own, or a place beside the session it was opened for."""
+        """Verify who connects. A client gets a session, and a party joins the session that it names."""
         made: Channel | None = None
         proven = False
         try:
@@ -154,7 +158,7 @@ class PartyServer:
             self._handshakes.release()
             if name in self._cluster.clients:
                 self._serve(session, name, made)
-        except Exception as error:  # whatever a stranger sends, the party goes on
+        except Exception as error:  # a stranger's bytes may cause any error, and the party goes on
             _event("refused", peer=where, reason=str(error)[:500])
             self._metrics.refused.inc()
             if made is None:
@@ -163,14 +167,14 @@ class PartyServer:
                 with contextlib.suppress(LinkError):
                     made.send("error", {"reason": str(error), "over": True})
                     made.finish()
-                    made.receive(_LINGER)  # until it has closed: what it had sent must not drop the reason
+                    made.receive(_LINGER)  # unread bytes at the close would make the kernel drop the reason
                 made.close()
         finally:
             if not proven:
                 self._handshakes.release()
 
     def _checked(self, kind: str, hello: Mapping[str, Any], name: str) -> str:
-        """The name of who says hello. ClusterError if it is refused."""
+        """Check a hello and return its sender's name. Raises ClusterError if it is refused."""
         claimed, session = hello.get("name"), hello.get("session")
         if kind != "hello" or not isinstance(claimed, str) or not isinstance(session, str):
             raise ClusterError("a connection starts with a hello")
@@ -188,7 +192,10 @@ class PartyServer:
         return claimed
 
     def _meet(self, session: str, name: str, made: Channel, hello: Mapping[str, Any]) -> None:
-        """Keep a party's connection until this party's side of the session takes it, or nobody does."""
+        """Keep another party's connection until this party's side of the session takes it.
+
+        Raises ClusterError if nobody takes it within the connect timeout.
+        """
         address = (session, int(name.removeprefix("party")))
         made.peer = f"party {address[1]}"
         with self._changed:
@@ -207,7 +214,7 @@ class PartyServer:
             raise ClusterError(f"no client has opened this session at party {self._rank}")
 
     def _serve(self, session: str, client: str, made: Channel) -> None:
-        """Open a client's session together with the other parties, and serve it to its end."""
+        """Open a client's session together with the other parties, and serve it until it ends."""
         with self._changed:
             if session in self._sessions:
                 raise ClusterError("this session exists already")
@@ -232,7 +239,7 @@ class PartyServer:
             served = Session(self._shared, client, session, port, link, keys)
             port.stop(self._refusal())
             served.serve()
-        except Exception as error:  # a kernel's or a peer's: this session ends, the party goes on
+        except Exception as error:  # an error of a kernel or a peer ends this session alone
             known = isinstance(error, LinkError | DittoError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             _event("session over", session=session, client=client, reason=reason)
@@ -248,7 +255,10 @@ class PartyServer:
                 self._changed.notify_all()
 
     def _link(self, session: str, client: str, port: ClientPort) -> tuple[PeerLink, Any]:
-        """Connections to both others, which agree on software, client and session; and the keys with them."""
+        """Connect to both other parties, and return the link and the pairwise keys.
+
+        Raises LinkError or ClusterError unless they agree on software, client and session.
+        """
         exchange = KeyExchange(
             self._rank, session, [self._cluster.fingerprints[f"party{rank}"] for rank in range(PARTIES)]
         )
@@ -290,7 +300,10 @@ class PartyServer:
         return PeerLink(self._rank, channels, session, timeouts.message, waiting, port.interrupt), keys
 
     def _peer(self, session: str, rank: int, port: ClientPort) -> Peer:
-        """The connection that party `rank` has made for this session."""
+        """Wait for the connection that party `rank` makes for this session, and return it.
+
+        Raises LinkError if it does not come within the connect timeout.
+        """
         deadline = time.monotonic() + self._cluster.timeouts.connect
         with self._changed:
             while (session, rank) not in self._peers:

@@ -1,4 +1,4 @@
-"""One client's session at one party: what is asked for, agreed with the other parties, and done."""
+"""Serves one client's session at one party: reads a request, agrees on it with the peers, and does it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = logging.getLogger("ditto_spu.cluster")
 
 @dataclass(frozen=True)
 class Shared:
-    """What all sessions of a party share."""
+    """Holds the objects that all sessions of a party share."""
 
     cluster: Cluster
     store: Store
@@ -55,7 +55,7 @@ class Shared:
 
 
 class Session:
-    """The requests of one client, one after another; party 0 decides when one starts, for all three."""
+    """Serves the requests of one client, one after another. Party 0 starts each of them for all three."""
 
     def __init__(
         self, shared: Shared, client: str, name: str, port: ClientPort, link: PeerLink, keys: PairKeys
@@ -73,7 +73,10 @@ class Session:
         self._request = 0
 
     def serve(self) -> None:
-        """Until the client leaves. LinkError when the session cannot go on; refusals alone do not end it."""
+        """Serve requests until the client leaves.
+
+        Raises LinkError when the session cannot go on. A refused request does not end the session.
+        """
         actions = {"plan": self._plan, "hold": self._hold, "ahead": self._ahead, "run": self._run}
         while True:
             message = self._port.next_request(self._timeouts.idle)
@@ -91,7 +94,7 @@ class Session:
                 self._metrics.requests.labels(message.kind).inc()
 
     def close(self) -> None:
-        """Free what the session holds beside its connections."""
+        """End the session's SPU process. The server closes the connections."""
         self._spu.close()
 
     def _whose(self, error: Exception) -> str:
@@ -118,14 +121,14 @@ class Session:
                 self._spu.compile(plan)
         except (ClusterError, LinkError):
             raise
-        except Exception as error:  # whatever a plan may cause, it is refused
+        except Exception as error:  # a bad plan may cause any error, and is refused
             reason = str(error) if isinstance(error, DittoError) else f"{type(error).__name__}: {error}"
             raise ClusterError(f"the plan is refused: {reason[:1000]}") from None
         self._store.add_plan(plan)
         self._port.channel.send("planned", {"plan": plan.hash()})
 
     def _hold(self, message: Message) -> None:
-        """Take shares that serve many requests."""
+        """Receive and keep shares of weights, which serve many requests."""
         facts = message.facts
         asked = {key: facts.get(key) for key in ("name", "plan", "places", "users", "token")}
         with self._agreeing("hold", asked) as agreed:
@@ -146,7 +149,7 @@ class Session:
         self._port.channel.send("held", {"name": name})
 
     def _ahead(self, message: Message) -> None:
-        """Deal for a later request of this session, before its secret inputs exist."""
+        """Run the offline phase of a later request of this session, before its secret inputs exist."""
         with contextlib.ExitStack() as stack:
             with self._agreeing("ahead", _asked(message.facts)) as agreed:
                 call = self._call(message.facts, ahead=True)
@@ -160,7 +163,8 @@ class Session:
                 started = time.perf_counter()
                 party = Party(rank, self._randomness(self._request))
                 known, sizes = deal(call.plan, party, self._link, call.held, public, mask_keys)
-                self._link.exchange("dealt", {}, self._timeouts.request)  # behind it, all has arrived
+                # A peer's facts follow its dealt tensors, so after this exchange all of them have arrived.
+                self._link.exchange("dealt", {}, self._timeouts.request)
                 dealt = self._link.dealt()
                 seconds = time.perf_counter() - started
             made = Material(
@@ -176,7 +180,7 @@ class Session:
         self._port.channel.send("dealt", {"material": self._request, "sizes": sizes, "seconds": seconds})
 
     def _run(self, message: Message) -> None:
-        """One request: agree, take inputs, wait for the turn, compute, hand out masked shares."""
+        """Serve a run: agree, receive inputs, wait for the turn, compute, send re-randomised outputs."""
         facts = message.facts
         material: Material | None = None
         with contextlib.ExitStack() as stack:
@@ -192,7 +196,7 @@ class Session:
                 self._materials.spend(material)
             members = receive_inputs(call, self._link.rank, self._port, self._timeouts.message)
             if needs_spu(call.plan):
-                self._spu.compile(call.plan)  # another session may have sent the plan
+                self._spu.compile(call.plan)  # needed if another session has sent the plan
             with self._turn(members):
                 log.info("computing", extra={"facts": {"session": self._name, "request": self._request}})
                 started = time.perf_counter()
@@ -227,7 +231,10 @@ class Session:
             return execute(call.plan, runs, self._link, self._spu)
 
     def _randomness(self, request: int) -> Randomness:
-        """The streams of a request: of this session alone, and drawn in it alone, or for what it dealt."""
+        """Return the random streams of a request of this session.
+
+        No other request draws them, except a run that spends the material of this request.
+        """
         return Randomness(self._keys, self._name, str(request))
 
     def _call(self, facts: Mapping[str, Any], ahead: bool) -> Call:
@@ -251,7 +258,10 @@ class Session:
 
     @contextlib.contextmanager
     def _agreeing(self, what: str, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Compare with the other parties what is asked and found: a refusal of one is that of all."""
+        """Compare the request and its checks with the other parties. If one party refuses, all refuse.
+
+        The body of the context checks the request, and puts its `Call` into the dictionary as "call".
+        """
         self._request += 1
         self._link.begin(self._request)
         found: dict[str, Any] = {}
@@ -276,7 +286,7 @@ class Session:
         self._port.channel.send("ready", {"request": self._request})
 
     def _together(self, what: str, public: str, timeout: float | None = None) -> None:
-        """Go on when all three are here, and were given the same public inputs."""
+        """Wait until all three parties are here. Raises LinkError if their public inputs differ."""
         self._link.tell(what, {"public": public})
         self._compare(what, public, timeout)
 
@@ -287,9 +297,10 @@ class Session:
 
     @contextlib.contextmanager
     def _turn(self, members: Sequence[Parts]) -> Iterator[None]:
-        """Party 0 starts as many requests as may compute; the others follow its start.
+        """Compute in turn: party 0 starts as many requests as may compute, and the others follow.
 
-        It waits for a turn once all three have the inputs: a slow client keeps nobody else waiting.
+        Party 0 waits for a turn only once all three parties have the inputs. So a slow client keeps nobody
+        else waiting.
         """
         public, timeout = digest_of_public(members), self._timeouts.request
         if self._link.rank == 0:
@@ -304,7 +315,7 @@ class Session:
 
 
 def _asked(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the parties compare of a call."""
+    """Return the facts of a call that the parties compare."""
     return {key: facts.get(key) for key in ("plan", "weights", "places", "dealer", "count", "material")}
 
 

@@ -1,4 +1,4 @@
-"""The process in which one party runs SPU. The party starts it with the number of an open socket."""
+"""Runs SPU for one party, as a process that the party starts with the number of an open socket."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ditto_spu.plan.plan import Var
 from ditto_spu.spu.party import connect
 from ditto_spu.spu.steps import SpuSteps, compile_steps
 
-_MAX_BODY = 1 << 40  # its party has checked what it sends
+_MAX_BODY = 1 << 40  # no real limit: the party has checked every message that it sends
 
 
 class _Child:
-    """Answers one message after another."""
+    """Answers the party's messages, one after another."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -67,8 +67,8 @@ class _Child:
 
 
 def main() -> None:
-    """Until the party's process closes the socket or ends."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # shares belong on no disk
+    """Serve until the party's process closes the socket or ends."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dumps, which would put shares on a disk
     channel = Channel(socket.socket(fileno=int(sys.argv[1])), "party", 3600.0, _MAX_BODY)
     child = _Child(channel)
     try:
@@ -77,7 +77,7 @@ def main() -> None:
             try:
                 with enable_x64():
                     child.answer(message)
-            except Exception as error:  # told to the party, whose session it ends
+            except Exception as error:  # the party gets the reason, and ends its session
                 reason = (
                     str(error) if isinstance(error, DittoError) else f"SPU: {type(error).__name__}: {error}"
                 )

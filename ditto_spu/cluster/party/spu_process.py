@@ -1,4 +1,7 @@
-"""A session's process of SPU at one party: started when a plan needs it, killed with the session."""
+"""Runs SPU for one session at one party, in a process of its own.
+
+The process starts with the first plan that needs it, and is killed when the session ends.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,16 @@ from ditto_spu.plan.plan import Plan, SpuStep, Var
 
 
 def needs_spu(plan: Plan) -> bool:
-    """Whether a plan has steps for SPU."""
+    """Return whether a plan has steps for SPU."""
     return any(isinstance(step, SpuStep) for step in plan.steps)
 
 
 class SpuProcess:
-    """What `execute` needs of SPU, in a process of its own: SPU may abort the one that it runs in.
+    """Runs SPU for `execute` in a process of its own, because SPU may abort the process that it runs in.
 
-    Plans and shares pass through a socket pair, never through files. The process listens at a Unix socket in
-    a folder of mode 0700, and talks to those of the other parties through `Tunnels`.
+    This class implements `SpuRunner`. Plans and shares pass through a socket pair, never through files. The
+    process listens at a Unix socket in a folder of mode 0700. It reaches the SPU processes of the other
+    parties through `Tunnels`.
     """
 
     def __init__(self, link: PeerLink, session: str, timeouts: Timeouts, max_body: int) -> None:
@@ -58,7 +62,10 @@ class SpuProcess:
         self._connected = False
 
     def compile(self, plan: Plan) -> None:
-        """Have the plan's steps compiled. PartyError if SPU cannot run one of them."""
+        """Have SPU compile the plan's steps, and start its process if it does not run yet.
+
+        Raises PartyError if SPU cannot run a step.
+        """
         if plan.hash() in self._compiled:
             return
         if self._channel is None:
@@ -69,7 +76,15 @@ class SpuProcess:
     def run_step(
         self, text: str, inputs: Sequence[Any], kinds: Sequence[str], outputs: Sequence[Var]
     ) -> list[Rss]:
-        """One step, together with the processes of the other parties."""
+        """Run one step together with the SPU processes of the other parties.
+
+        Returns this party's shares of the outputs.
+
+        text: the step's program, which `compile` has prepared.
+        kinds: the inputs' dtypes in the user's program.
+
+        Raises PartyError if SPU fails or is too slow, and LinkError if the session ends.
+        """
         if not self._connected:
             assert self._tunnels is not None
             addresses, rank = self._tunnels.addresses, self._link.rank
@@ -101,7 +116,7 @@ class SpuProcess:
         return results
 
     def close(self) -> None:
-        """Kill the process and end its connections."""
+        """Kill the process, end its connections and delete its folder."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -140,10 +155,14 @@ class SpuProcess:
             answers.put(error)
 
     def _ask(self, kind: str, facts: Any, tensors: Sequence[Named], timeout: float) -> Message:
-        """What SPU's process answers. PartyError if it refuses or dies, LinkError if the session ends."""
+        """Send SPU's process a message and return its answer.
+
+        Raises PartyError if it refuses, dies, or takes longer than `timeout` seconds. In the last case it is
+        killed. Raises LinkError if the session ends meanwhile.
+        """
         assert self._channel is not None
         deadline = time.monotonic() + timeout
-        with contextlib.suppress(LinkError):  # it has died: the reader tells
+        with contextlib.suppress(LinkError):  # the process has died, and the reader reports it
             self._channel.send(kind, facts, tensors)
         while True:
             try:
@@ -175,5 +194,5 @@ class SpuProcess:
 
 
 def step_name(text: str) -> str:
-    """Names a step's program."""
+    """Return the name of a step's program, a digest of its text."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What a party keeps between requests: checked plans, and shares that serve many requests."""
+"""Keeps a party's checked plans, and its shares that serve many requests."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from ditto_spu.plan.plan import Plan
 
 @dataclass(frozen=True)
 class Weights:
-    """One owner's named shares. They serve one plan, which the owner chose, and the named clients alone."""
+    """Holds a party's shares of one owner's weights.
+
+    They serve only the one plan that the owner chose, and only the owner and the clients in `users`.
+    """
 
     owner: str
     plan: str
     users: tuple[str, ...]
-    token: str  # drawn by the owner: which upload this is, the same at all parties
+    token: str  # drawn by the owner to name this upload; the same at all parties
     parts: dict[int, Any] = field(repr=False)  # by the input's place in the plan
 
     @property
     def nbytes(self) -> int:
+        """Return the size of the shares in bytes."""
         return sum(
             each.mine.nbytes + each.next.nbytes if isinstance(each, Rss) else each.nbytes
             for each in self.parts.values()
@@ -31,7 +35,10 @@ class Weights:
 
 
 class Store:
-    """Plans, the least recently used of which is dropped, and weights, up to a limit of bytes."""
+    """Keeps plans up to a number, and weights up to a number of bytes.
+
+    With too many plans the least recently used one is dropped. Weights that do not fit are refused.
+    """
 
     def __init__(self, plans: int, held_bytes: int) -> None:
         self._max_plans = plans
@@ -41,6 +48,7 @@ class Store:
         self._lock = threading.Lock()
 
     def add_plan(self, plan: Plan) -> None:
+        """Keep a plan as the most recently used one."""
         with self._lock:
             self._plans[plan.hash()] = plan
             self._plans.move_to_end(plan.hash())
@@ -48,7 +56,7 @@ class Store:
                 self._plans.popitem(last=False)
 
     def plan(self, hash_: Any) -> Plan:
-        """ClusterError if no plan of that hash was registered."""
+        """Return the plan with that hash. Raises ClusterError if there is none."""
         with self._lock:
             if not isinstance(hash_, str) or hash_ not in self._plans:
                 raise ClusterError(f"no plan {str(hash_)[:40]} is registered: send it first")
@@ -56,32 +64,32 @@ class Store:
             return self._plans[hash_]
 
     def check_owner(self, name: str, client: str) -> None:
-        """ClusterError if the name belongs to another client."""
+        """Raise ClusterError if the name belongs to another client."""
         with self._lock:
             if name in self._weights and self._weights[name].owner != client:
                 raise ClusterError(f"weights '{name}' belong to another client")
 
     @property
     def nbytes(self) -> int:
-        """Of all weights."""
+        """Return the size of all weights in bytes."""
         with self._lock:
             return sum(each.nbytes for each in self._weights.values())
 
     def check_room(self, name: str, nbytes: int) -> None:
-        """ClusterError if the party holds too much already to keep, or replace, so much under a name."""
+        """Raise ClusterError if `nbytes` of weights do not fit. They may replace those of that name."""
         with self._lock:
             others = sum(each.nbytes for key, each in self._weights.items() if key != name)
         if others + nbytes > self._max_bytes:
             raise ClusterError(f"weights '{name}' exceed the {self._max_bytes} bytes that a party holds")
 
     def add_weights(self, name: str, weights: Weights) -> None:
-        """Keep or replace. ClusterError if the party holds too much already."""
+        """Keep weights, or replace those of that name. Raises ClusterError if they do not fit."""
         self.check_room(name, weights.nbytes)
         with self._lock:
             self._weights[name] = weights
 
     def weights(self, name: Any, client: str, plan: str) -> Weights:
-        """ClusterError unless they exist, for this plan, and this client may use them."""
+        """Return weights that serve this plan and that the client may use. Raises ClusterError otherwise."""
         with self._lock:
             found = self._weights.get(name) if isinstance(name, str) else None
         if found is None or client not in (found.owner, *found.users):

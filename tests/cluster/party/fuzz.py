@@ -1,4 +1,7 @@
-"""Malformed bytes, messages and plans for the ports of a party; a case returns what is wrong, or None."""
+"""Sends malformed bytes, messages and plans to the ports of a party.
+
+Each case returns a description of the party's wrong reaction, or None.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from ditto_spu.cluster.net.connect import context, dial
 from ditto_spu.cluster.net.pair_keys import KeyExchange
 from ditto_spu.cluster.net.wire import KINDS, PREFIX_BYTES, pack
 
-VICTIM = 2  # the other parties connect to the one of the highest rank: here the test plays them
+VICTIM = 2  # parties connect to those of higher rank, so the test can play parties 0 and 1
 JUNK: tuple[Any, ...] = (
     True,
     -1,
@@ -40,7 +43,7 @@ PATIENCE = 10.0
 
 
 def frames(cluster: Cluster, plan: bytes, plan_hash: str) -> list[bytes]:
-    """Sound messages of a client, at the place where each would be the first after its hello."""
+    """Return sound messages of a client. Each has the sequence number of the first one after a hello."""
     run = {"plan": plan_hash, "weights": None, "places": [0], "dealer": None, "count": 1, "material": None}
     hold = {"name": "w", "plan": plan_hash, "places": [0], "users": [], "token": "t"}
     return [
@@ -52,7 +55,7 @@ def frames(cluster: Cluster, plan: bytes, plan_hash: str) -> list[bytes]:
 
 
 def mutated(rng: random.Random, frame: bytes) -> bytes:
-    """The frame with its prefix or header changed, cut off, or moved."""
+    """Return the frame with its prefix or header changed, cut off or moved."""
     (header,) = np.frombuffer(frame[14:18], "<u4")
     head = PREFIX_BYTES + int(header)
     data = bytearray(frame)
@@ -76,7 +79,7 @@ def mutated(rng: random.Random, frame: bytes) -> bytes:
 
 
 def foreign(rng: random.Random) -> bytes:
-    """Bytes of other protocols, or of none."""
+    """Return random bytes, which may start like another protocol."""
     start = rng.choice(
         (
             b"",
@@ -91,7 +94,7 @@ def foreign(rng: random.Random) -> bytes:
 
 
 def raw_bytes(address: tuple[str, int], data: bytes) -> str | None:
-    """A stranger sends bytes and stops; nothing but a refusal may come back."""
+    """Send bytes as a stranger, and stop. Only a refusal may come back."""
     with socket.create_connection(address, timeout=PATIENCE) as sock:
         with contextlib.suppress(OSError):
             sock.sendall(data)
@@ -108,7 +111,7 @@ def raw_bytes(address: tuple[str, int], data: bytes) -> str | None:
 
 
 def http_bytes(address: tuple[str, int], data: bytes) -> str | None:
-    """The same at the metrics port: an error of HTTP, or nothing."""
+    """Send bytes to the metrics port, and stop. Only an HTTP error, or nothing, may come back."""
     with socket.create_connection(address, timeout=PATIENCE) as sock:
         with contextlib.suppress(OSError):
             sock.sendall(data)
@@ -124,7 +127,7 @@ def http_bytes(address: tuple[str, int], data: bytes) -> str | None:
 
 @dataclass
 class Puppets:
-    """A session at party 2 whose client and other parties are played by the test."""
+    """Opens a session at party 2, in which the test plays the client and the other parties."""
 
     cluster: Cluster
     client: Channel = field(init=False)
@@ -148,7 +151,7 @@ class Puppets:
         assert self.client.receive(PATIENCE).kind == "welcome"
 
     def refused(self, channel: Channel, data: bytes) -> str | None:
-        """Send bytes on a connection and stop; the client must hear that the session is over."""
+        """Send bytes on a connection, and stop. The client must hear that the session is over."""
         with contextlib.suppress(LinkError):
             channel._write(memoryview(data))
         channel.finish()
@@ -165,7 +168,7 @@ class Puppets:
 
 @contextlib.contextmanager
 def puppets(cluster: Cluster) -> Iterator[Puppets]:
-    """They leave at the end."""
+    """Open a session of `Puppets`, and close its connections at the end."""
     made = Puppets(cluster)
     try:
         yield made
@@ -174,13 +177,13 @@ def puppets(cluster: Cluster) -> Iterator[Puppets]:
 
 
 def client_frame(cluster: Cluster, data: bytes) -> str | None:
-    """A client of the cluster sends bytes in its session."""
+    """Send bytes in a session as its client."""
     with puppets(cluster) as made:
         return made.refused(made.client, data)
 
 
 def peer_frame(cluster: Cluster, rng: random.Random) -> str | None:
-    """A party of the cluster sends bytes in a session."""
+    """Send a malformed message in a session as another party."""
     with puppets(cluster) as made:
         good = {"session": made.session, "request": 1, "clock": 1}
         array = np.arange(4)
@@ -191,7 +194,7 @@ def peer_frame(cluster: Cluster, rng: random.Random) -> str | None:
                 rng.choice(("session", "request", "clock")),
                 rng.choice(("tensors", "tensors", *KINDS)),
             )
-            if kind in ("ping", "pong"):  # these are welcome at any time
+            if kind in ("ping", "pong"):  # a party accepts these at any time
                 kind = "hello"
             bad: dict[str, Any] = good | {key: rng.choice([each for each in JUNK if each is not True])}
             if key == "clock":
@@ -201,7 +204,7 @@ def peer_frame(cluster: Cluster, rng: random.Random) -> str | None:
 
 
 def spoilt_plan(rng: random.Random, plan: bytes) -> bytes:
-    """A plan with one place of another type, or without one of its entries, or cut off."""
+    """Return a plan that is cut off, lacks an entry, or has an entry of another type."""
     if not rng.randrange(6):
         return plan[: rng.randrange(len(plan))]
     table = json.loads(plan)
@@ -213,13 +216,13 @@ def spoilt_plan(rng: random.Random, plan: bytes) -> bytes:
         del node[key]
     else:
         kind = type(node[key])
-        numbers = (10**30, 1.5) if kind in (float, type(None)) else ()  # ranges are any positive numbers
+        numbers = (10**30, 1.5) if kind in (float, type(None)) else ()  # a range may be any positive number
         node[key] = rng.choice([each for each in JUNK if type(each) is not kind and each not in numbers])
     return json.dumps(table).encode()
 
 
 def junk_facts(rng: random.Random, plan_hash: str) -> tuple[str, dict[str, Any]]:
-    """A request with one wrong fact."""
+    """Return the kind and facts of a request with one wrong fact."""
     kind, places = rng.choice((("run", [0]), ("ahead", [])))  # the plan's one input is secret
     sound: dict[str, Any] = {"plan": plan_hash, "weights": None, "places": places, "dealer": None, "count": 1}
     key = rng.choice(sorted(sound))

@@ -1,4 +1,7 @@
-"""A full disk: what is written are logs, material made ahead in simulation, and new clusters."""
+"""Tests a full disk.
+
+Files are written for logs, for material of the simulation's offline phase, and for new clusters.
+"""
 
 import errno
 import json
@@ -22,7 +25,7 @@ X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 
 @secure
 def small(x):
-    """One GeLU."""
+    """Compute one GeLU."""
     return jax.nn.gelu(x)
 
 

@@ -1,4 +1,7 @@
-"""Malformed bytes, messages and plans at a party's ports: none accepted, no crash, no hang; it serves on."""
+"""Tests a party's ports with malformed bytes, messages and plans.
+
+The party accepts none of them, does not crash or hang, and serves on.
+"""
 
 import collections
 import random
@@ -20,7 +23,7 @@ X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 
 @secure
 def small(x):
-    """A local step and a GeLU."""
+    """Compute a local step and a GeLU."""
     return jax.nn.gelu(x * 0.5 + 1.0)
 
 
@@ -29,7 +32,7 @@ DATA = encode_plan(PLAN)
 
 
 class Target:
-    """Three parties of this process; party 2 shows metrics too."""
+    """Runs three parties in this process. Party 2 also serves metrics."""
 
     def __init__(self, trial: Trial, tls: bool) -> None:
         if not tls:
@@ -44,7 +47,7 @@ class Target:
         self.frames = fuzz.frames(self.cluster, DATA, PLAN.hash())
 
     def hello(self, rng):
-        """A hello that is changed."""
+        """Return a hello with a wrong fact or changed bytes."""
         name = rng.choice(("alice", "party0", "party1"))
         what = {"name": name, "session": "0" * 32, "facts": fuzz.facts(self.cluster)}
         if rng.randrange(2):
@@ -59,7 +62,7 @@ class Target:
 
 
 def plans(target, rng, count):
-    """In one session, as refusals do not end it."""
+    """Send `count` malformed plans in one session, which refusals do not end."""
     with connect(target.file, "alice") as client:
         client._parties.open()
         channel = client._parties._channels[fuzz.VICTIM]
@@ -74,7 +77,7 @@ def plans(target, rng, count):
 
 
 def wrong_requests(target, rng, count):
-    """In one session too, asked of all three parties alike."""
+    """Send `count` wrong requests in one session, each to all three parties alike."""
     with connect(target.file, "alice") as client:
         client._parties.open()
         client._register(PLAN)
@@ -88,7 +91,10 @@ def wrong_requests(target, rng, count):
 
 
 def cases(target, rng, tls, scale):
-    """(what, what was wrong) of each case, so many hundreds as `scale`."""
+    """Yield (kind of case, wrong reaction or None) for each case.
+
+    With TLS there are 24 cases per unit of `scale`, and in plaintext 80.
+    """
     for _ in range(15 * scale):
         yield "bytes of strangers", fuzz.raw_bytes(target.address, fuzz.foreign(rng))
     for _ in range((2 if tls else 10) * scale):

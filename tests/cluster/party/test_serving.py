@@ -1,4 +1,7 @@
-"""Turns, bounded memory, an orderly end, metrics and health. The parties are threads of this process."""
+"""Tests turns, bounded memory, an orderly stop, metrics and health.
+
+The parties are threads of this process.
+"""
 
 import http.client
 import json
@@ -24,7 +27,7 @@ X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 
 @secure
 def small(x):
-    """One GeLU."""
+    """Compute one GeLU."""
     return jax.nn.gelu(x)
 
 
@@ -33,7 +36,7 @@ def right(outputs, x=X):
 
 
 def in_thread(action):
-    """Starts something; returns a function that waits for what it returns or raises."""
+    """Start an action in a thread. Returns a function that waits for its result, or raises its error."""
     done: list = []
 
     def work():
@@ -56,7 +59,7 @@ def in_thread(action):
 
 
 class Gate:
-    """Holds every request at all parties until opened; counts how many compute at party 0."""
+    """Stops every request at all parties until it is opened, and counts those that compute at party 0."""
 
     def __init__(self, monkeypatch) -> None:
         self.opened, self.most, self._now = threading.Event(), 0, 0
@@ -166,7 +169,7 @@ def ask(server, path):
 
 
 def values(server) -> dict[str, float]:
-    """Samples by name and label."""
+    """Return the values of a party's metrics, by name and labels."""
     families = text_string_to_metric_families(ask(server, "/metrics")[1])
     return {
         " ".join((sample.name, *sample.labels.values())): sample.value

@@ -1,4 +1,4 @@
-"""Steps of SPU between real parties: processes of their own, tunnels, and what happens when one dies."""
+"""Tests SPU steps between real parties: their processes, tunnels, and a process that dies."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)[:, ::-1].copy()
 
 @secure
 def mixed(x):
-    """GeLU by our kernel, then SPU's sort."""
+    """Compute GeLU by our kernel, then sort on SPU."""
     return jnp.sort(jax.nn.gelu(x) * 2.0, axis=-1)
 
 
@@ -60,7 +60,7 @@ def test_spu_steps_with_masked_shares_in_batches_and_refused(parties):
 
 
 def listening(pid: int) -> set[str]:
-    """Sockets of a process at which anybody could connect by TCP."""
+    """Return the sockets at which a process listens for TCP connections."""
     tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
     rows = [line.split() for table in tables for line in table]
     files = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
@@ -68,7 +68,7 @@ def listening(pid: int) -> set[str]:
 
 
 def children() -> list[int]:
-    """Processes of SPU that this process has started and not ended."""
+    """Return the ids of the SPU processes that this process has started and that still run."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
