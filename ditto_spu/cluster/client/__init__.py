@@ -1,1 +1,1 @@
-"""The client of a cluster: connections, uploads of shares, material, answers."""
+"""Implements a cluster's client: connections, uploads of shares, material, answers."""

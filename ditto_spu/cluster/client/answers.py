@@ -1,4 +1,7 @@
-"""What three parties answer, read and joined by the client. PartyError for what is not as the plan says."""
+"""Reads and joins the three parties' answers at the client.
+
+The functions raise PartyError if an answer is not as the plan says.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,23 @@ from ditto_spu.runtime.client import join_output
 from ditto_spu.runtime.executor import StepRecord
 from ditto_spu.runtime.material import Sizes
 
-Answers = Mapping[int, Message]  # by rank
+Answers = Mapping[int, Message]  # by the party's rank
 
 
 @dataclass(frozen=True)
 class Dealing:
-    """What the parties have dealt for a request, and how long the slowest took."""
+    """Describes the material that the parties have dealt for a request.
+
+    sizes: by rank and step, bytes and messages.
+    seconds: the time that the slowest party took.
+    """
 
     sizes: tuple[Sizes, Sizes, Sizes]
     seconds: float
 
 
 def join(plan: Plan, answers: Answers, count: int) -> list[list[Any]]:
-    """By member, the outputs in the order of the plan's."""
+    """Join the outputs of `count` members. Returns for each member its outputs, in the plan's order."""
     parts = [_outputs(plan, rank, answers[rank], count) for rank in range(PARTIES)]
     members = []
     for member in range(count):
@@ -44,12 +51,12 @@ def join(plan: Plan, answers: Answers, count: int) -> list[list[Any]]:
 
 
 def records(answers: Answers) -> list[list[StepRecord]]:
-    """By rank, what each step cost."""
+    """Return the cost records of each step, by rank."""
     return [_of_party("report", rank, answers[rank], _records) for rank in range(PARTIES)]
 
 
 def sizes(answers: Answers) -> Dealing:
-    """What was dealt."""
+    """Return the sizes of the dealt material, and the time that it took."""
     dealt = [_of_party("report", rank, answers[rank], _sizes) for rank in range(PARTIES)]
     seconds = [
         _of_party("report", rank, answers[rank], lambda facts: float(facts["seconds"])) for rank in range(3)
@@ -58,7 +65,7 @@ def sizes(answers: Answers) -> Dealing:
 
 
 def material_number(answers: Answers) -> int:
-    """Under which the parties keep what they dealt."""
+    """Return the number under which the parties keep the material that they dealt."""
     numbers = {answers[rank].facts.get("material") for rank in range(PARTIES)}
     number = numbers.pop()
     if numbers or type(number) is not int:
@@ -69,7 +76,7 @@ def material_number(answers: Answers) -> int:
 def spu_costs(
     plan: Plan, rows: Sequence[Sequence[StepRecord]]
 ) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """(bytes, messages) of the parties by step of SPU, as they passed between the parties."""
+    """Return, by SPU step, (bytes, messages) that passed between the parties. Both are tuples by rank."""
     by_step = [{each.step: each.traffic for each in of_party} for of_party in rows]
     return {
         number: (
@@ -82,7 +89,7 @@ def spu_costs(
 
 
 def _outputs(plan: Plan, rank: int, message: Message, count: int) -> list[Any]:
-    """One party's parts of the outputs, as the plan declares them."""
+    """Return one party's parts of the outputs, if they are as the plan declares them."""
     arrays = [array for _, array in message.tensors]
     infos = [plan.vars[var] for _ in range(count) for var in plan.outputs]
     wanted = [(each.shape, np.dtype(each.dtype) if each.fxp is None else each.fxp.dtype) for each in infos]

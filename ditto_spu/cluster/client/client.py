@@ -1,4 +1,4 @@
-"""The client of a cluster: shares its inputs, sends each party its part, joins the outputs."""
+"""Implements a cluster's client, which shares its inputs, sends each party its part, and joins outputs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,18 @@ log = logging.getLogger("ditto_spu.cluster")
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The outputs of each call, and what they cost together."""
+    """Holds the outputs of each call in a batch, and the cost report of the whole batch."""
 
     outputs: list[Any]
     report: CostReport
 
 
 def connect(cluster: str | Path, client: str | None = None) -> ClusterClient:
-    """A client of the cluster in that file. client: its name there; may be left out if there is but one."""
+    """Return a client of the cluster that a cluster file describes.
+
+    `client` is the client's name in the file. It may be left out if the file has only one. Raises InputError
+    if the file has no client of that name.
+    """
     loaded = load_cluster(cluster)
     if client is None and len(loaded.clients) == 1:
         client = loaded.clients[0]
@@ -50,11 +54,11 @@ def connect(cluster: str | Path, client: str | None = None) -> ClusterClient:
 
 
 class ClusterClient:
-    """Runs secure functions at the parties of a cluster. One request at a time; connects when first needed.
+    """Runs secure functions at the parties of a cluster, one request at a time. Connects when first needed.
 
-    Security: inputs leave this process as shares alone, to each party its own part. Each party's certificate
-    is verified and pinned, and shares move only after all three parties agree on plan and software. Outputs
-    are joined here from freshly masked shares.
+    Security: inputs leave this process only as shares, and each party gets only its own part. Each party's
+    certificate is verified and pinned. Shares move only after all three parties agree on plan and software.
+    Outputs are joined here from freshly re-randomised shares.
     """
 
     def __init__(self, cluster: Cluster, client: str) -> None:
@@ -62,7 +66,7 @@ class ClusterClient:
         self._batch = cluster.limits.batch
         self._parties = Parties(cluster, client)
         self._plans: set[str] = set()
-        self._uploaded: dict[str, list[Any]] = {}  # name -> the very values, which keeps them alive
+        self._uploaded: dict[str, list[Any]] = {}  # by name, the same objects, which keeps them alive
         self._dealer = 0
         self._moved = False
         if not cluster.tls:
@@ -82,10 +86,11 @@ class ClusterClient:
     def upload(
         self, function: SecureFunction, *args: Any, name: str, users: Sequence[str] = (), **kwargs: Any
     ) -> None:
-        """Share the arguments that `function.hold` was given, once, under a name.
+        """Upload shares of the function's held arguments once, under a name.
 
-        They serve the one plan that this call compiles to, and other clients only if named as users. Of
-        further arguments only shapes matter. ClusterError if a party refuses.
+        They serve only the one plan that this call compiles to. Other clients may use them only if `users`
+        names them. Only the shapes of the other arguments matter. Raises ClusterError if a party refuses, and
+        InputError if the function has no held arguments.
         """
         call = function.call(*args, **kwargs)
         if not call.held:
@@ -100,13 +105,16 @@ class ClusterClient:
         material: ClusterMaterial | None = None,
         **kwargs: Any,
     ) -> Result:
-        """Outputs and cost report of one request.
+        """Run one request, and return its outputs and cost report.
 
-        weights: the name under which held arguments were uploaded; the function may hold them as
-        jax.ShapeDtypeStructs then. Otherwise arguments that the function holds are uploaded at the first
-        request for the plan, and used again by later ones. material: of `precompute`; a function with masked
-        shares has it made within the request if it is left out. ClusterError if a party refuses, PartyError
-        if the request fails; the next request opens a new session.
+        weights: the name under which held arguments were uploaded. The function may then hold them as
+            jax.ShapeDtypeStructs. Without a name, held arguments are uploaded at the first request for the
+            plan, and later requests use them again.
+        material: the result of `precompute`. Without it, a function with masked shares has its material dealt
+            within the request.
+
+        Raises ClusterError if a party refuses, and PartyError if the request fails. After a PartyError the
+        next request opens a new session.
         """
         call = function.call(*args, **kwargs)
         outputs, report = self._once_more(lambda: self._run([call], weights, material))
@@ -120,10 +128,12 @@ class ClusterClient:
         weights: str | None = None,
         material: ClusterMaterial | None = None,
     ) -> BatchResult:
-        """Several calls of one function in one request, in the rounds of one call.
+        """Run several calls of one function in one request, with the rounds of one call.
 
-        inputs: the arguments of each call, a tuple of positional or a dictionary of named ones; all of the
-        same shapes. At most `batch` of the cluster's limits. Other arguments as for `run`.
+        inputs: the arguments of each call, as a tuple of positional arguments or a dictionary of named ones.
+            All calls have the same shapes. There are at most as many as the cluster's limit `batch`.
+
+        The other arguments are as for `run`.
         """
         calls = self._calls(function, inputs)
         outputs, report = self._once_more(lambda: self._run(calls, weights, material))
@@ -132,10 +142,10 @@ class ClusterClient:
     def precompute(
         self, function: SecureFunction, *args: Any, weights: str | None = None, **kwargs: Any
     ) -> ClusterMaterial:
-        """Have the parties deal for one request, which does not need its secret inputs: only shapes matter.
+        """Have the parties run the offline phase of one request, and return a handle to its material.
 
-        The material belongs to this session and serves one `run` of the same plan, weights and public
-        arguments. It is lost when the session ends.
+        This does not need the secret inputs: only their shapes matter. The material belongs to this session
+        and serves one `run` of the same plan, weights and public arguments. It is lost when the session ends.
         """
         call = function.call(*args, **kwargs)
         return self._once_more(lambda: self._ahead([call], weights))
@@ -143,7 +153,7 @@ class ClusterClient:
     def precompute_many(
         self, function: SecureFunction, inputs: Sequence[Any], *, weights: str | None = None
     ) -> ClusterMaterial:
-        """`precompute` for a `run_many` with as many inputs."""
+        """Do the same as `precompute` for a `run_many` with the same number of inputs."""
         calls = self._calls(function, inputs)
         return self._once_more(lambda: self._ahead(calls, weights))
 
@@ -162,7 +172,7 @@ class ClusterClient:
         return calls
 
     def _once_more(self, action: Callable[[], Any]) -> Any:
-        """Once again in a new session, if an old one turns out to have ended before any share moved."""
+        """Do an action. Repeat it once, in a new session, if an old one had ended before any share moved."""
         old = self._parties.session is not None
         try:
             return self._session(action)
@@ -179,7 +189,7 @@ class ClusterClient:
         try:
             return action()
         except (ClusterError, InputError):
-            raise  # refused, by a party or here: the session goes on
+            raise  # a party or this client has refused, and the session goes on
         except BaseException:
             self._leave()
             raise
@@ -211,7 +221,7 @@ class ClusterClient:
         self._parties.upload(lambda rank: messages(parts, 0, rank), "held")
 
     def _weights(self, call: Call, weights: str | None) -> str | None:
-        """The name of the weights, uploaded if they have none."""
+        """Return the name of the weights. Held arguments without a name are uploaded first."""
         if weights is not None or not call.held:
             return weights
         name = f"{self._client}/{call.lowered.plan.hash()}"
@@ -226,7 +236,7 @@ class ClusterClient:
         call = calls[0]
         hash_, weights = self._register(call.lowered.plan), self._weights(call, weights)
         plan, dealer = call.lowered.plan, None
-        if plan.masked:  # requests take turns in who deals
+        if plan.masked:  # the parties take turns as dealer
             dealer, self._dealer = self._dealer, (self._dealer + 1) % PARTIES
             plan = plan.dealt_by(dealer)
         places = unheld(call, weights, public=True)
@@ -267,7 +277,7 @@ class ClusterClient:
         self._moved = True
 
         def uploads(rank: int) -> list[Upload]:
-            if rank == dealer:  # it has drawn its part of every secret input
+            if rank == dealer:  # the dealer has drawn its part of every secret input
                 return []
             return [each for member, shared in enumerate(parts) for each in messages(shared, member, rank)]
 

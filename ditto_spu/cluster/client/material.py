@@ -1,4 +1,4 @@
-"""What a client keeps of material that the parties have dealt ahead."""
+"""Keeps a client's handle to material that the parties have dealt in the offline phase."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from ditto_spu.plan.plan import Plan
 
 @dataclass
 class ClusterMaterial:
-    """What the parties have dealt for one request of a session; they keep it, this names it.
+    """Names the material that the parties have dealt for one request of a session. The parties keep it.
 
-    Security: holds the keys from which the masks of the request's inputs are drawn; serves once.
+    Security: this handle holds the keys from which the masks of the request's inputs are drawn. It serves
+    once.
     """
 
     session: str
     number: int
     plan: Plan
     weights: str | None
-    public: list[list[Any]] = field(repr=False)  # by member, public inputs in their order
+    public: list[list[Any]] = field(repr=False)  # each member's public inputs, in the plan's order
     mask_keys: list[bytes] = field(repr=False)
     dealing: Dealing
     spent: bool = False
 
     @property
     def seconds(self) -> float:
-        """Of dealing."""
+        """Return the time that dealing took at the slowest party."""
         return self.dealing.seconds
 
     @property
     def bytes(self) -> int:
-        """Dealt by the parties."""
+        """Return the number of bytes that all parties have dealt."""
         return sum(sent for party in self.dealing.sizes for sent, _ in party.values())
 
     def spend(self, session: str | None, calls: Sequence[Call], weights: str | None) -> None:
-        """Mark as spent. InputError if it does not serve these calls in this session."""
+        """Mark the material as spent. Raises InputError if it does not serve these calls in this session."""
         base, dealer = calls[0].lowered.plan, self.plan.mask_dealer
         turned = base.dealt_by(dealer) if base.masked and dealer is not None else base
         if self.session != session:

@@ -1,4 +1,4 @@
-"""A client's connections to the three parties: one session, asked and answered by all at once."""
+"""Connects a client to the three parties in one session. All three are asked at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ditto_spu.cluster.net.connect import context, dial
 from ditto_spu.cluster.net.wire import Message, Named
 from ditto_spu.errors import ClusterError, PartyError
 
-Upload = tuple[Mapping[str, Any], Sequence[Named]]  # facts and tensors of a message of shares
-_REASON = 1.0  # seconds that parties get to say why a connection was lost
+Upload = tuple[Mapping[str, Any], Sequence[Named]]  # the facts and tensors of a message of kind "shares"
+_REASON = 1.0  # seconds that parties get to tell why a connection was lost
 
 
 class Parties:
-    """Opens a session with all three, and keeps it. PartyError if one fails: the session is over then."""
+    """Opens and keeps a session with all three parties. If one fails, PartyError ends the session."""
 
     def __init__(self, cluster: Cluster, client: str) -> None:
         self._cluster = cluster
@@ -33,7 +33,11 @@ class Parties:
         self.session: str | None = None
 
     def open(self) -> None:
-        """ClusterError if client and parties differ in software or configuration."""
+        """Open a new session.
+
+        Raises ClusterError if client and parties differ in software or configuration, and PartyError if a
+        party cannot be reached or refuses the client.
+        """
         session = secrets.token_hex(16)
         hello = {"name": self._client, "session": session, "facts": self._facts}
         opened: dict[int, Channel] = {}
@@ -64,11 +68,15 @@ class Parties:
         self._channels, self.session = [], None
 
     def close(self) -> None:
+        """End the session and the threads that serve it."""
         self.leave()
         self._pool.shutdown(wait=False)
 
     def ask(self, kind: str, facts_: Mapping[str, Any], tensors: Sequence[Named], answer: str) -> None:
-        """The same message to all three, and the answer they should give. A refusal is a ClusterError."""
+        """Send the same message to all three parties, and wait for an answer of kind `answer`.
+
+        Raises ClusterError if a party refuses.
+        """
 
         def one(rank: int) -> Message:
             self._send(rank, kind, facts_, tensors)
@@ -78,11 +86,11 @@ class Parties:
             expect(rank, message, answer)
 
     def upload(self, uploads: Callable[[int], Sequence[Upload]], answer: str) -> dict[int, Message]:
-        """To each party its own messages of shares; what it answers to them."""
+        """Send each party its own messages of shares. Returns the answers, of kind `answer`, by rank."""
 
         def one(rank: int) -> Message:
             for facts_, tensors in uploads(rank):
-                if self._channels[rank].waiting():  # nothing is due yet: it says why it stops
+                if self._channels[rank].waiting():  # no answer is due yet, so the party tells why it stops
                     break
                 self._send(rank, "shares", facts_, tensors)
             return self._channels[rank].receive(self._cluster.timeouts.request)
@@ -93,7 +101,10 @@ class Parties:
         return messages
 
     def _send(self, rank: int, kind: str, facts_: Mapping[str, Any], tensors: Sequence[Named]) -> None:
-        """LinkError with the party's own reason, if it has said one before the connection broke."""
+        """Send a message to a party.
+
+        If that fails, the LinkError has the party's own reason, if it gave one before the connection broke.
+        """
         try:
             self._channels[rank].send(kind, facts_, tensors)
         except LinkError as error:
@@ -106,9 +117,10 @@ class Parties:
     def _each(
         self, action: Callable[[int], Message], open_: Callable[[], Any] | None = None
     ) -> dict[int, Message]:
-        """Do something with all three parties at once. A failure closes all connections.
+        """Do an action with all three parties at once, and return the answers by rank.
 
-        A party's reason says more than a lost connection, so the others get a moment to give theirs.
+        A failure closes all connections. A party's reason tells more than a lost connection, so the other
+        parties first get a moment to give theirs.
         """
         said: dict[int, str] = {}
 
@@ -140,7 +152,7 @@ class Parties:
 
 
 def expect(rank: int, message: Message, kind: str) -> None:
-    """ClusterError with the reason if a party refuses; PartyError if it answers anything but `kind`."""
+    """Raise ClusterError with the reason if a party refuses, or PartyError if its answer is not `kind`."""
     if message.kind == "error":
         raise ClusterError(f"party {rank}: {message.facts.get('reason')}")
     if message.kind != kind:

@@ -1,4 +1,4 @@
-"""What a client sends: which inputs, their shares, and the messages that carry each party's part."""
+"""Chooses and splits the inputs that a client sends, and packs each party's part into messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from ditto_spu.runtime.precompute import RandomBytes
 
 
 def unheld(call: Call, weights: str | None, public: bool | None) -> list[int]:
-    """Of inputs that are not held: the public ones, the secret ones, or (None) all."""
+    """Return the places of the inputs that are not held.
+
+    `public` chooses the public inputs (True), the secret ones (False) or all (None). Without `weights` no
+    input counts as held.
+    """
     plan = call.lowered.plan
     return [
         place
@@ -27,7 +31,10 @@ def unheld(call: Call, weights: str | None, public: bool | None) -> list[int]:
 
 
 def split(plan: Plan, call: Call, places: Sequence[int], source: RandomBytes) -> dict[int, Sequence[Any]]:
-    """By place, the three parties' parts of an input."""
+    """Return the three parties' parts of the inputs, by place.
+
+    A secret input becomes shares, drawn from `source`. A public one goes to each party as it is.
+    """
     shared: dict[int, Sequence[Any]] = {}
     for place in places:
         var = plan.vars[plan.inputs[place].var]
@@ -37,7 +44,7 @@ def split(plan: Plan, call: Call, places: Sequence[int], source: RandomBytes) ->
 
 
 def messages(shared: Mapping[int, Sequence[Any]], member: int, rank: int) -> list[Upload]:
-    """The messages that carry a party's parts."""
+    """Return the messages that carry the parts of party `rank` for one member of the batch."""
     made: list[Upload] = []
     for place, parts in shared.items():
         part = parts[rank]
