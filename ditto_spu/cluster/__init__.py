@@ -1,1 +1,1 @@
-"""Three parties as processes or hosts, and their clients: link, identity, agreement, server."""
+"""Runs three parties as processes or hosts, and their clients: links, identities, agreement, server."""

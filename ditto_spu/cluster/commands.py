@@ -1,4 +1,4 @@
-"""`ditto cluster init`, `ditto party` and what `ditto run --cluster` does."""
+"""Implements `ditto cluster init`, `ditto party` and `ditto run --cluster`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def init(
         "client"
     ],
 ) -> None:
-    """Write a cluster file, with certificates and keys of an authority that is not kept."""
+    """Write a cluster file, certificates and keys. The authority that signs them is not kept."""
     addresses = tuple(host) or tuple(f"127.0.0.1:{port}" for port in (9400, 9401, 9402))
     if len(addresses) != 3:
         raise typer.BadParameter("give --host three times, or not at all")
@@ -46,7 +46,7 @@ def init(
 
 @cluster_app.callback()
 def _group() -> None:
-    """Keeps `init` a command of its own while it is the only one."""
+    """Make typer treat `init` as a subcommand although it is the only one."""
 
 
 def party(
@@ -62,8 +62,8 @@ def party(
         ),
     ] = None,
 ) -> None:
-    """Run one party until SIGINT or SIGTERM; logs a line of JSON an event, never a value or a share."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # shares belong on no disk
+    """Run one party until SIGINT or SIGTERM. Logs one line of JSON per event, never a value or a share."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would put shares on a disk
     logger = logging.getLogger("ditto_spu.cluster")
     logger.addHandler(JsonLines(sys.stderr.fileno()))
     logger.setLevel(logging.INFO)
@@ -80,7 +80,10 @@ def party(
 def run_on_cluster(
     function: Any, args: tuple[Any, ...], cluster: Path, client: str | None, ahead: bool = False
 ) -> Any:
-    """The report of one request at a cluster's parties, dealt for ahead or not."""
+    """Run one request at a cluster's parties and return its report.
+
+    With `ahead` the offline phase is a request of its own, which comes first.
+    """
     with connect(cluster, client) as connected:
         material = connected.precompute(function, *args) if ahead else None
         return connected.run(function, *args, material=material).report

@@ -1,4 +1,4 @@
-"""Three parties as processes of this machine, with throwaway identities; a network between them."""
+"""Starts three parties as processes of this machine, with throwaway identities and an emulated network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ditto_spu.network.process import HOSTS, emulated, free_addresses
 from ditto_spu.runtime.blas_threads import shared_processors
 
 _START = 60.0  # seconds until a party's process listens
-# Nobody is waited for in vain here, but a slow network takes its time.
+# These timeouts are long, because a slow network takes its time and no party here is expected to fail.
 _TIMEOUTS = "\n[timeouts]\nconnect = 60\nmessage = 900\nrequest = 3600\nidle = 86400\n"
 
 
@@ -32,10 +32,13 @@ _TIMEOUTS = "\n[timeouts]\nconnect = 60\nmessage = 900\nrequest = 3600\nidle = 8
 def local_parties(
     network: Network = LOOPBACK, clients: Sequence[str] = ("client",)
 ) -> Iterator[LocalParties]:
-    """Three parties as processes, over TLS; they end with the context.
+    """Start three parties as processes that talk over TLS. They end with the context.
 
-    network: emulated between all parties and clients, each a host of its own (see `network.relay`); on
-    loopback they connect directly. PartyError if a party does not start.
+    network: is emulated between all parties and clients, each of which counts as a host of its own (see
+        `network.relay`). On LOOPBACK they connect directly.
+    clients: the names of the clients that may connect.
+
+    Raises PartyError if a party does not start.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ditto-parties-")))
@@ -50,7 +53,7 @@ def local_parties(
 
 
 class LocalParties:
-    """What `local_parties` gives: where clients connect, and what the parties measured."""
+    """Holds the parties that `local_parties` starts, connects clients, and reads measurements."""
 
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files
@@ -61,10 +64,11 @@ class LocalParties:
         ]
 
     def connect(self, client: str = "client") -> ClusterClient:
-        """A client of these parties, at the far end of its own link."""
+        """Return a client of these parties. It has its own link to the emulated network."""
         return connect(self._files[client], client)
 
     def wait_until_listening(self) -> None:
+        """Wait until all parties listen. Raises PartyError if one ends or does not listen within a minute."""
         deadline = time.monotonic() + _START
         for rank in range(PARTIES):
             while not self._events(rank, "listening"):
@@ -74,11 +78,14 @@ class LocalParties:
                 time.sleep(0.05)
 
     def seconds(self) -> float:
-        """Of the last request: from the first step until it holds its outputs, at the slowest party."""
+        """Return the seconds that the last request took at the slowest party.
+
+        They count from the first step until the party holds its shares of the outputs.
+        """
         return max(float(str(self._events(rank, "request")[-1]["seconds"])) for rank in range(PARTIES))
 
     def peak_memory_bytes(self) -> int:
-        """Of all three processes together, so far."""
+        """Return the sum of the three processes' peak memory so far, in bytes."""
         return sum(_peak(process.pid) for process in self._processes)
 
     def stop(self) -> None:
@@ -101,7 +108,7 @@ def _start(rank: int, file: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def _as_reached(made: Path, name: str, addresses: Sequence[str]) -> Path:
-    """A cluster file for one participant, which reaches the parties at these addresses."""
+    """Write a cluster file for one participant, which reaches the parties at the given addresses."""
     text = made.read_text()
     for (host, port), address in zip(load_cluster(made).addresses, addresses, strict=True):
         line = f'address = "{host}:{port}"'
@@ -118,7 +125,7 @@ def _peak(pid: int) -> int:
 
 
 def _main(rank: int, file: Path) -> None:
-    """A party that also ends with its standard input: it does not outlive a killed starter."""
+    """Run a party that also ends when its standard input ends, so it does not outlive a killed starter."""
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):

@@ -1,4 +1,4 @@
-"""A function on three processes with a network between them, beside the time that was predicted for it."""
+"""Measures a function on three processes over an emulated network, and compares with the prediction."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from ditto_spu.plan.cost_report import CostReport
 
 @dataclass(frozen=True)
 class Measured:
-    """One function on one network; seconds are medians over the requests.
+    """Holds the measurements of one function on one network. Seconds are medians over the requests.
 
-    report: of the last request, as its client saw it. seconds: from the first step until the slowest party
-    holds its outputs. request_seconds: what the client waited for, its own link included. threads_seconds:
-    the same function by three threads of one process. predicted_seconds: by the report's formula from
-    `threads_seconds`; None on loopback.
+    report: the report of the last request, as its client saw it.
+    seconds: from the first step until the slowest party holds its outputs.
+    request_seconds: the client's whole wait, its own link included.
+    threads_seconds: the same function, run by three threads of one process.
+    predicted_seconds: the report's prediction from `threads_seconds`; None on loopback.
     """
 
     report: CostReport
@@ -33,7 +34,7 @@ class Measured:
     predicted_seconds: float | None
 
     def as_dicts(self) -> dict[str, Any]:
-        """Plain data for JSON: the report, and beside it what was measured."""
+        """Return plain data for JSON: the report and the measurements."""
         return self.report.as_dicts() | {
             "seconds": self.seconds,
             "request_seconds": self.request_seconds,
@@ -56,10 +57,12 @@ class Measured:
 
 
 def measure(function: SecureFunction, inputs: Sequence[Any], network: Network, repeat: int = 3) -> Measured:
-    """Run a function between three processes of this machine over TLS, `repeat` times after a first one.
+    """Run a function between three processes of this machine over TLS, and measure `repeat` requests.
 
-    function: may hold arguments, which are uploaded once. network: emulated; on loopback there is nothing in
-    between, and nothing to predict.
+    One request that is not measured comes first.
+
+    function: may have held arguments, which are uploaded once.
+    network: is emulated between the processes. On LOOPBACK there is no relay and no prediction.
     """
     threads, seconds, requests = [], [], []
     function.run(*inputs)

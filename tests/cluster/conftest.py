@@ -1,4 +1,7 @@
-"""Clusters for tests: three parties as threads of this process, or as processes; real sockets and TLS."""
+"""Provides clusters for tests, with real sockets and TLS.
+
+The three parties are threads of this process, or processes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ TIMEOUTS = "\n[timeouts]\nconnect = 5\nmessage = 5\nrequest = 60\nidle = 60\n"
 
 
 class Trial:
-    """A cluster's folder, and its parties as far as they run."""
+    """Holds a cluster's folder, and those of its parties that run."""
 
     def __init__(self, folder: Path, extra: str = TIMEOUTS, addresses: tuple[str, ...] = ()) -> None:
         self.authority: Authority = create_authority("test")
@@ -32,16 +35,16 @@ class Trial:
         self.folder = folder
         self.servers: list[PartyServer] = []
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.before: dict[int, list[str]] = {}  # what a party's command line starts with
+        self.before: dict[int, list[str]] = {}  # by rank, words to put before the party's command
 
     def serve(self) -> None:
-        """All three parties in this process."""
+        """Start all three parties in this process."""
         for rank in range(3):
             self.servers.append(PartyServer(load_cluster(self.file), rank))
             self.servers[-1].start()
 
     def start(self, *ranks: int, grace: float = 1.0) -> None:
-        """Parties as processes; returns when they listen."""
+        """Start parties as processes, and return when they listen."""
         for rank in ranks:
             command = [
                 sys.executable,
@@ -68,7 +71,7 @@ class Trial:
         return [json.loads(line) for line in self.log(rank).read_text().splitlines() if line.startswith("{")]
 
     def wait_for(self, rank: int, event: str, count: int = 1) -> None:
-        deadline = time.monotonic() + 120  # on a machine that does much else
+        deadline = time.monotonic() + 120  # long, as the machine may be busy
         while sum(each["event"] == event for each in self.events(rank)) < count:
             assert self.processes[rank].poll() is None, self.log(rank).read_text()
             assert time.monotonic() < deadline, f"party {rank} never logs '{event}'"
@@ -98,7 +101,7 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Trial]:
-    """A cluster of a test's own, not started."""
+    """Return a new cluster for one test. No party runs yet."""
     made = Trial(tmp_path / "cluster")
     yield made
     made.stop()
@@ -106,7 +109,7 @@ def trial(tmp_path: Path) -> Iterator[Trial]:
 
 @pytest.fixture(scope="module")
 def parties(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
-    """Three parties in this process, for all tests of a file."""
+    """Start three parties in this process, for all tests of a file."""
     made = Trial(tmp_path_factory.mktemp("parties") / "cluster")
     made.serve()
     yield made
@@ -115,7 +118,7 @@ def parties(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Waits for something that another thread does."""
+    """Return a function that waits until a condition holds, for at most 10 s."""
 
     def wait(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 10
@@ -128,5 +131,5 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
 
 @pytest.fixture
 def new_trial() -> Callable[[Path, tuple[str, ...]], Trial]:
-    """Makes a cluster at given addresses."""
+    """Return a function that makes a cluster at given addresses."""
     return lambda folder, addresses: Trial(folder, addresses=addresses)

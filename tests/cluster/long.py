@@ -1,4 +1,7 @@
-"""A function that takes seconds in many rounds, so that something can happen meanwhile; run as a client."""
+"""Has a function that takes seconds in many rounds, so that a test can cause faults meanwhile.
+
+As a program it is a client that runs this function once.
+"""
 
 import sys
 
@@ -12,7 +15,7 @@ X = np.zeros((64, 1024), np.float32)
 
 @secure
 def long(x):
-    """Fifty GeLUs."""
+    """Compute fifty GeLUs."""
     for _ in range(50):
         x = jax.nn.gelu(x)
     return x

@@ -1,4 +1,7 @@
-"""Clients and three parties over TLS: results, agreement, rights. The parties are threads of this process."""
+"""Tests clients and three parties over TLS: results, agreement and rights.
+
+The parties are threads of this process.
+"""
 
 import contextlib
 import logging
@@ -24,7 +27,7 @@ W = np.linspace(-1, 1, 8).reshape(4, 2).astype(np.float32)
 
 @secure
 def layer(w, x):
-    """A linear layer with GeLU."""
+    """Compute a linear layer with GeLU."""
     return {"y": jax.nn.gelu(x @ w), "sum": x.sum()}
 
 
@@ -45,7 +48,7 @@ def bob(parties):
 
 
 def raw(parties, **changes):
-    """A bare connection to party 0 as alice, after a hello with changes."""
+    """Connect to party 0 as alice without a client, and send a hello with `changes`."""
     cluster = load_cluster(parties.file)
     made = dial(cluster, 0, context(cluster, "alice", server=False))
     hello = {"name": "alice", "session": secrets.token_hex(16), "facts": facts(cluster)}
@@ -54,7 +57,10 @@ def raw(parties, **changes):
 
 
 def errors(client, send) -> list[str]:
-    """What the parties answer, until one that has failed ends the session of all."""
+    """Call `send` with each party's channel, and return the reasons in the parties' error answers.
+
+    Lost connections are ignored, because one party that fails ends the session at all three.
+    """
     reasons = []
     with contextlib.suppress(LinkError):
         for channel in client._parties._channels:

@@ -1,4 +1,4 @@
-"""What networks and machines do to three processes: clear errors in time, and the next request works."""
+"""Tests faults of three party processes: clear errors in time, and the next request works."""
 
 import re
 import runpy
@@ -18,17 +18,17 @@ from ditto_spu.cluster.net.certificates import create_authority, write_identity
 from ditto_spu.errors import PartyError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
-LATE = 20.0  # messages wait 5 s, connections 5 s
+LATE = 20.0  # seconds; the timeouts for messages and connections are 5 s each
 
 
-# Also a program of its own, which a test kills.
+# This file is also a program, which a test kills.
 SCRIPT = Path(__file__).parent / "long.py"
 long, LONG = (runpy.run_path(str(SCRIPT))[name] for name in ("long", "X"))
 
 
 @secure
 def small(x):
-    """One GeLU."""
+    """Compute one GeLU."""
     return jax.nn.gelu(x)
 
 
@@ -44,13 +44,13 @@ def fails(client, function, x, reason) -> None:
 
 
 def ended(trial, rank) -> str:
-    """Why the last session of a party has ended."""
+    """Return why the last session of a party ended, or "" if none did."""
     reasons = [str(each["reason"]) for each in trial.events(rank) if each["event"] == "session over"]
     return reasons[-1] if reasons else ""
 
 
 def during(trial, client, rank, number):
-    """Sends a signal to a party while it computes; what the request ends in."""
+    """Send a signal to a party while it computes, and return the request's error."""
     before = sum(each["event"] == "computing" for each in trial.events(rank))
     with ThreadPoolExecutor(1) as pool:
         request = pool.submit(client.run, long, LONG)
@@ -70,7 +70,7 @@ def test_parties_that_are_killed_frozen_and_restarted(trial, eventually):
     with connect(trial.file, "alice") as client:
         trial.start(0, 1)
         fails(client, small, X, r"party 2 at 127.0.0.1:\d+ cannot be reached .*is it running")
-        for rank in (0, 1):  # the parties' own attempts are logged, and end with the timeout
+        for rank in (0, 1):  # the parties log their own attempts, which end with the timeout
             attempts = [each["attempt"] for each in trial.events(rank) if each["event"] == "unreachable"]
             assert attempts == list(range(1, len(attempts) + 1))
             assert 5 <= len(attempts) < 20
@@ -79,17 +79,17 @@ def test_parties_that_are_killed_frozen_and_restarted(trial, eventually):
 
         assert "party" in during(trial, client, 1, signal.SIGKILL)
         for rank in (0, 2):
-            # The client, which stops all when one fails, may be quicker than the party's own link.
+            # The client closes all connections when one party fails, perhaps before the party's link fails.
             eventually(lambda rank=rank: re.search("party 1|alice closed", ended(trial, rank)))
         trial.start(1)
         works(client)
 
-        # Party 0 may wait for 1, which waits for 2: both find out who does not answer.
+        # Party 0 may wait for party 1, which waits for party 2. Both find that party 2 does not answer.
         assert re.search("party 2 (does not answer|took nothing)", during(trial, client, 2, signal.SIGSTOP))
         trial.signal(2, signal.SIGCONT)
         works(client)
 
-        trial.signal(0, signal.SIGKILL)  # between requests: found, and tried again after the restart
+        trial.signal(0, signal.SIGKILL)  # between requests; the client notices it and tries again
         trial.start(0)
         works(client)
 

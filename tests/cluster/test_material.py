@@ -1,4 +1,4 @@
-"""Material made ahead by the parties of a session, masked shares, and several inputs in one request."""
+"""Tests the offline phase of a session's parties, masked shares, and several inputs in one request."""
 
 import jax
 import numpy as np
@@ -39,7 +39,7 @@ def alice(parties):
 @pytest.mark.parametrize("function", [plain, masked], ids=["plain", "masked"])
 def test_what_is_dealt_ahead_is_what_a_simulation_deals(alice, function):
     simulated = function.run(W, X, material=function.precompute(W, X)).report
-    for _ in range(3):  # with masked shares each party deals once
+    for _ in range(3):  # with masked shares each party is dealer once
         material = alice.precompute(function, W, X)
         assert material.bytes > 0
         result = alice.run(function, W, X, material=material)
@@ -96,7 +96,7 @@ def test_material_serves_its_own_request_in_its_own_session(alice, parties):
         with pytest.raises(InputError, match="lost with its session"):
             other.run(masked, W, X, material=material)
     assert right(alice.run(masked, W, X, material=material).outputs)
-    material.spent = False  # a client that tries is refused by the parties
+    material.spent = False  # the parties refuse a client that tries it again
     with pytest.raises(ClusterError, match="each serves one request"):
         alice.run(masked, W, X, material=material)
 
@@ -154,7 +154,7 @@ def test_no_stream_serves_two_requests(parties, monkeypatch):
         assert all(len(owners) == 1 for owners in drawn.values())
         for function in (plain, masked, masked):
             client.run(function, W, X, material=client.precompute(function, W, X))
-    # What was dealt ahead is drawn by the dealer once more at most: the same masks of the same request.
+    # A dealer may draw the streams of an offline phase again online: the same masks, of the same request.
     assert all(len(owners) <= 2 for owners in drawn.values())
     requests = {owner._prefix for owners in drawn.values() for owner in owners}
     assert len(requests) == 3 + 3

@@ -1,4 +1,4 @@
-"""Three processes with a network between them: the same outputs and costs, and what is reported of them."""
+"""Tests measurements of three processes over an emulated network: costs, and the report of them."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_a_model_runs_on_an_emulated_network():
     data = json.loads(done.stdout)
     assert data["network"] == "2 Gbps, 2 ms"
     assert data["rounds"] == 5
-    assert data["seconds"] > 0.005  # five rounds cannot be faster: the network was in the way
+    assert data["seconds"] > 0.005  # five rounds take at least this long on the network
     sent = sum(data["bytes_sent_per_party"])
     alone = json.loads(CliRunner().invoke(app, ["run", "gelu", "--json"]).stdout)
     assert sent == sum(alone["bytes_sent_per_party"])

@@ -1,4 +1,4 @@
-"""Three hosts: network namespaces with addresses of their own, and a link that is cut during a run."""
+"""Tests three hosts, as network namespaces with their own addresses, and a link that is cut during a run."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from ditto_spu.errors import PartyError
 pytestmark = pytest.mark.slow
 SUBNET = "10.213.77"
 SWITCH, *HOSTS = (f"ditto{os.getpid()}{name}" for name in ("s", "0", "1", "2"))
-LATE = 20.0  # messages wait 5 s, connections 5 s
+LATE = 20.0  # seconds; the timeouts for messages and connections are 5 s each
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 long, LONG = (runpy.run_path(str(Path(__file__).parent / "long.py"))[name] for name in ("long", "X"))
 
@@ -33,7 +33,10 @@ def ip(*words: str) -> None:
 
 
 def plug(name: str, host: str | None, address: str) -> None:
-    """A cable from the switch, where its end is called `name`, to eth0 of a host, or to this machine."""
+    """Connect the switch by a cable to eth0 of a host, or to this machine if `host` is None.
+
+    `name` is the name of the cable's end at the switch, and `address` the IP address of the other end.
+    """
     inner = "eth0" if host else f"d{os.getpid()}"
     where = ["netns", host] if host else ["netns", str(os.getpid())]
     ip("-n", SWITCH, "link", "add", name, "type", "veth", "peer", "name", inner, *where)
@@ -45,7 +48,7 @@ def plug(name: str, host: str | None, address: str) -> None:
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[list[str]]:
-    """The addresses of three namespaces that reach each other and this one."""
+    """Make three namespaces that reach each other and this one, and return their addresses."""
     if shutil.which("ip") is None:
         pytest.skip("needs the tool `ip` (package iproute2)")
     if os.geteuid() != 0:
@@ -67,7 +70,7 @@ def hosts() -> Iterator[list[str]]:
         yield [f"{SUBNET}.{10 + rank}" for rank in range(3)]
     finally:
         for name in made:
-            ip("netns", "delete", name)  # its interfaces go with it, and their other ends
+            ip("netns", "delete", name)  # this also deletes its interfaces, and their other ends
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def trial(hosts, tmp_path, new_trial):
 
 @secure
 def small(x):
-    """One GeLU."""
+    """Compute one GeLU."""
     return jax.nn.gelu(x)
 
 
@@ -115,10 +118,10 @@ def test_a_link_that_is_cut_during_a_run(trial, eventually):
             with pytest.raises(PartyError, match=r"party \d"):
                 request.result()
             assert time.monotonic() - started < LATE
-        for rank in range(3):  # party 1 too: it hears of nobody
+        for rank in range(3):  # party 1 too, because it hears from nobody
             trial.wait_for(rank, "session over")
             assert re.search("party|alice", ended(trial, rank)[-1])
-        with pytest.raises(PartyError, match="party 1"):  # nobody reaches it
+        with pytest.raises(PartyError, match="party 1"):  # no one reaches party 1
             client.run(small, X)
         ip("-n", HOSTS[1], "link", "set", "eth0", "up")
         eventually(lambda: reachable(f"{SUBNET}.11", 9400))

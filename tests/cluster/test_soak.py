@@ -1,4 +1,4 @@
-"""Many requests of several clients at three party processes: all right, and memory does not grow."""
+"""Tests many requests of several clients at three party processes: right outputs, no growth of memory."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What goes wrong in mid-run: a clear error at everybody, everything freed, and the next request works.
+"""Tests faults during a run: everybody gets a clear error, everything is freed, the next request works.
 
 The parties are threads of this process, over TLS.
 """
@@ -29,7 +29,7 @@ LATE = 10.0
 
 @secure
 def small(x):
-    """One GeLU."""
+    """Compute one GeLU."""
     return jax.nn.gelu(x)
 
 
@@ -47,7 +47,7 @@ def parties(tmp_path_factory):
 
 @pytest.fixture
 def free(parties, eventually):
-    """Afterwards no session, thread or descriptor is left that was not there before."""
+    """Check that no session, thread or file descriptor is left after the test that was not there before."""
     eventually(lambda: not any(server._sessions for server in parties.servers))
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
     yield
@@ -61,7 +61,7 @@ def ended(caplog) -> list[str]:
 
 
 def raw(link, peer, tensors, number=None):
-    """A message's bytes, as the channel would send them, with a sequence number."""
+    """Return a message's bytes as the channel would send them, with another sequence number if given."""
     channel = link._channels[peer]
     facts = {"session": link._session, "request": link._request, "clock": link._clock + 1}
     head = pack("tensors", channel._sent if number is None else number, facts, tensors)
@@ -74,7 +74,7 @@ def truncated(link, peer, tensors):
 
 
 def silent(link, peer, tensors):
-    """Truncated, with the connection left open."""
+    """Send a truncated message and leave the connection open."""
     link._channels[peer]._write(memoryview(raw(link, peer, tensors)[:-3]))
 
 
@@ -99,12 +99,12 @@ def other_shape(link, peer, tensors):
 
 
 def dropped(link, peer, tensors):
-    """Nothing is sent, as by a party that hangs; it answers, though."""
+    """Send nothing, like a party that hangs but still answers pings."""
 
 
 FAULTS = {
     truncated: "closed the connection",
-    silent: "no message of this protocol|party 1 sent nothing for 2 s",  # later bytes complete it
+    silent: "no message of this protocol|party 1 sent nothing for 2 s",  # later bytes may complete it
     duplicated: "lost, repeated or reordered",
     reordered: "lost, repeated or reordered",
     flipped: "changed on the way",
@@ -134,7 +134,7 @@ def test_a_message_between_parties(parties, monkeypatch, caplog, free, fault):
         assert time.monotonic() - started < LATE
         assert not armed
         works(client)
-    assert len(ended(caplog)) >= 3  # all three parties say why
+    assert len(ended(caplog)) >= 3  # all three parties give the reason
     assert any(re.search(FAULTS[fault], each) for each in ended(caplog))
 
 
@@ -165,12 +165,12 @@ def test_the_reason_reaches_a_client_that_is_still_uploading(parties, monkeypatc
     def failing(call, rank, port, timeout):
         if rank == 1 and armed:
             armed.clear()
-            time.sleep(0.5)  # until the client uploads: before, it would only open another session
+            time.sleep(0.5)  # wait until the client uploads; before that it would only open another session
             raise LinkError("no room for this input")
         return receive(call, rank, port, timeout)
 
     add = secure(lambda *xs: sum(xs))
-    xs = [np.zeros((512, 1024), np.float32)] * 8  # more than sockets buffer
+    xs = [np.zeros((512, 1024), np.float32)] * 8  # more bytes than the sockets' buffers hold
     with connect(parties.file, "alice") as client:
         works(client)
         monkeypatch.setattr(session, "receive_inputs", failing)
@@ -204,7 +204,7 @@ def test_a_client_that_goes_away_while_uploading_or_computing(parties, monkeypat
     assert computing.wait(10)
     Channel.close(
         client._parties._channels[rank]
-    )  # one connection alone: the others hear of it from this party
+    )  # only one connection; the other parties hear of it from this one
     thread.join(10)
     assert failure
     monkeypatch.undo()
@@ -223,7 +223,7 @@ def test_a_client_that_freezes_while_uploading_keeps_nobody_waiting(parties, fre
         frozen._parties.ask("run", asked, (), "ready")
         share = np.zeros(X.shape, plan.vars[plan.inputs[0].var].fxp.dtype)
         for rank, channel in enumerate(frozen._parties._channels):
-            if rank == 1:  # nothing, or a part of a message
+            if rank == 1:  # send nothing, or a part of a message
                 channel._write(
                     memoryview(pack("shares", channel._sent, {"member": 0, "place": 0}, [("mine", share)]))[
                         :sent
