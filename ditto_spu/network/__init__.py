@@ -1,1 +1,1 @@
-"""Networks: their table, the time they predict, and a relay that emulates one on this machine."""
+"""Describes networks, predicts the time that a run takes on one, and emulates one on this machine."""

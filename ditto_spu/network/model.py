@@ -1,4 +1,4 @@
-"""The one table of networks, how a user names one, and the time that a run takes on it."""
+"""Holds the only table of networks, parses a network's name, and predicts the time of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from ditto_spu.errors import InputError, nearest
 
 @dataclass(frozen=True)
 class Network:
-    """What lies between hosts: each host's link in bits per second, and a round-trip time in seconds.
+    """Describes the network between hosts.
 
-    A host sends to all others together at `bandwidth`, as when its link is shaped where traffic leaves it,
-    and every byte then takes half a `round_trip`. Receiving is not limited.
+    bandwidth: of each host's link, in bits per second. It limits the traffic that a host sends to all others
+        together, as if its link were shaped where traffic leaves it. Receiving is not limited.
+    round_trip: in seconds. After a byte has left a host, it takes half of this time.
     """
 
     name: str
@@ -36,9 +37,9 @@ _EXAMPLE = '"bandwidth=100Mbps,rtt=20ms"'
 
 
 def parse_network(text: str) -> Network:
-    """`lan`, `wan`, `loopback`, or both of bandwidth (bps to Gbps) and rtt (us, ms, s), with a comma between.
+    """Parse a network: `lan`, `wan`, `loopback`, or for example "bandwidth=100Mbps,rtt=20ms".
 
-    InputError names what is wrong.
+    Bandwidth is in bps, kbps, Mbps or Gbps, and rtt in us, ms or s. Raises InputError with the mistake.
     """
     known = NETWORKS.get(text.strip().lower())
     if known is not None:
@@ -61,7 +62,11 @@ def parse_network(text: str) -> Network:
 
 
 def predicted_seconds(network: Network, compute: float, sent: Sequence[int], rounds: int) -> float:
-    """compute + bytes / bandwidth + rounds * round trip / 2, with the busiest party's bytes."""
+    """Predict the seconds of a run: compute + bytes / bandwidth + rounds * round trip / 2.
+
+    compute: seconds of local computation.
+    sent: bytes that each party sends. The formula uses those of the busiest party.
+    """
     return compute + 8 * max(sent) / network.bandwidth + rounds * network.round_trip / 2
 
 

@@ -1,4 +1,7 @@
-"""The relay as a process of its own: it takes no turn of an interpreter from those it stands between."""
+"""Runs the relay in a process of its own.
+
+There it shares no interpreter lock with the processes that it connects.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,14 @@ HOSTS = ("party0", "party1", "party2")
 def emulated(
     network: Network, addresses: Sequence[str], clients: Sequence[str] = ()
 ) -> Iterator[dict[str, list[str]]]:
-    """Where every host reaches the parties, by its name: itself at its own address, others through a relay.
+    """Start a relay for the network, and return where each host reaches the parties.
 
-    network: between all hosts; on loopback there is no relay. addresses: host:port where the parties listen,
-    in the order of their ranks. clients: hosts beside the parties. The relay ends with the context.
+    The result maps each host's name to three addresses, by rank. A party has its own address for itself, and
+    every host has entries of the relay for the others. The relay ends with the context.
+
+    network: is emulated between all hosts. On LOOPBACK there is no relay.
+    addresses: host:port at which each party listens, in the order of ranks.
+    clients: the names of the hosts that are no parties.
     """
     if network is LOOPBACK:
         yield {host: list(addresses) for host in (*HOSTS, *clients)}
@@ -45,7 +52,11 @@ def emulated(
 
 @contextlib.contextmanager
 def relay_process(routes: Sequence[Route], network: Network) -> Iterator[list[str]]:
-    """A relay; gives host:port where each route's connections go in, in the order of the routes."""
+    """Start a relay in a process of its own, which ends with the context.
+
+    Returns the host:port at which the relay takes the connections of each route, in the order of routes.
+    Raises PartyError if the relay does not start.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "ditto_spu.network.relay"],
         stdin=subprocess.PIPE,
@@ -61,12 +72,12 @@ def relay_process(routes: Sequence[Route], network: Network) -> Iterator[list[st
             raise PartyError(f"the relay ended with exit code {process.wait()}")
         yield json.loads(line)
     finally:
-        process.stdin.close()  # it ends with its standard input, also when this process is killed
+        process.stdin.close()  # the relay ends with its standard input, also if this process is killed
         process.wait()
 
 
 def free_addresses(count: int) -> list[str]:
-    """host:port of this machine that nobody listens at just now."""
+    """Return addresses host:port of this machine at which nobody listens at the moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:

@@ -1,8 +1,8 @@
-"""A relay between processes of this machine: TCP connections that are as slow as a network between hosts.
+"""Relays TCP connections between processes of this machine, as slowly as a network between hosts would.
 
-`python -m ditto_spu.network.relay` reads routes and network from standard input, a line of JSON, prints where
-to connect for each route, and serves until standard input ends. One thread does it all, by `select`, which
-can wait for less than a millisecond.
+`python -m ditto_spu.network.relay` reads routes and network as one line of JSON from standard input. It
+prints the address at which to connect for each route, and serves until standard input ends. One thread does
+all the work by `select`, which can wait for less than a millisecond.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import Any, NamedTuple
 from ditto_spu.network.model import Network
 from ditto_spu.network.shaping import Uplink
 
-_LINGER_NOT = struct.pack("ii", 1, 0)  # closing resets the connection
-_BUFFER = 1 << 20  # of a socket that the relay reads from: it is to hold back who sends too much
+_LINGER_NOT = struct.pack("ii", 1, 0)  # with this option, closing a socket resets its connection
+_BUFFER = 1 << 20  # bytes that a socket may receive unread; small, so that a full one holds its sender back
 _PR_SET_TIMERSLACK = 29
-_PRIORITY = -10  # above the processes it stands between, as a network's hardware would be
+_PRIORITY = -10  # higher than the processes that it connects, because it stands for a network's hardware
 
 
 class Route(NamedTuple):
-    """Connections from one host to another, which listens at an address of this machine."""
+    """Describes connections from host `source` to `target`, which listens at an address of this machine."""
 
     source: str
     target: str
@@ -41,29 +41,29 @@ class Route(NamedTuple):
 
 @dataclass
 class _Flow:
-    """One direction of a connection: what was read and has not arrived yet."""
+    """Holds one direction of a connection: the bytes that were read and have not arrived yet."""
 
     connection: _Connection
     source: socket.socket
     sink: socket.socket
-    host: str  # who sends
-    opened: float  # nothing is sent before
+    host: str  # the host that sends
+    opened: float  # the time before which nothing is sent
     waiting: deque[tuple[float, memoryview]] = field(default_factory=deque)  # (time of arrival, bytes)
-    held: int = 0
-    ended: float | None = None  # when the end of what the source sends arrives
-    done: bool = False
-    blocked: bool = False  # the receiver has no room
+    held: int = 0  # bytes in `waiting`
+    ended: float | None = None  # the time at which the end of the stream arrives, once it was read
+    done: bool = False  # whether the end of the stream was handed over
+    blocked: bool = False  # whether the receiver has no room
 
 
 @dataclass
 class _Connection:
-    """Both directions between two hosts."""
+    """Holds both directions of a connection between two hosts."""
 
     flows: list[_Flow] = field(default_factory=list)
 
 
 class Relay:
-    """Listens at a port for every route, and passes on what arrives there. `step` does what is due."""
+    """Listens at one port per route, and passes on the bytes that arrive there. `step` does the due work."""
 
     def __init__(self, routes: Sequence[Route], network: Network) -> None:
         self._routes = {_listener(): route for route in routes}
@@ -72,11 +72,11 @@ class Relay:
 
     @property
     def addresses(self) -> list[str]:
-        """Where each route's connections go in, in the order of the routes."""
+        """Return the host:port that takes each route's connections, in the order of the routes."""
         return ["{}:{}".format(*each.getsockname()[:2]) for each in self._routes]
 
     def step(self, end: int) -> bool:
-        """Wait for the next thing to do, and do it; False once there is something to read at file `end`."""
+        """Wait until work is due, and do it. Returns False once file descriptor `end` is readable."""
         now = time.monotonic()
         due = [each for flow in self._flows for each in _times(flow)]
         read: list[_Flow] = []
@@ -124,8 +124,8 @@ class Relay:
                 each.setblocking(False)
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            far.connect_ex((route.host, route.port))  # in progress: its end shows when something is sent
-            # Over a network the dialler waits a round trip for its connection before it may send.
+            far.connect_ex((route.host, route.port))  # does not wait; sending shows a failure
+            # Over a network, TCP's handshake takes a round trip before anything can be sent.
             opened = time.monotonic() + 2 * self._uplinks[route.source].one_way
             connection = _Connection()
             connection.flows = [
@@ -151,7 +151,7 @@ class Relay:
             flow.ended = arrival
 
     def _deliver(self, flow: _Flow) -> None:
-        """Hand over what has arrived; the end too."""
+        """Hand over the bytes that have arrived, and the end of the stream."""
         now = time.monotonic()
         try:
             while flow.waiting and flow.waiting[0][0] <= now and not flow.blocked:
@@ -174,7 +174,7 @@ class Relay:
             self._forget(flow.connection)
 
     def _reset(self, connection: _Connection) -> None:
-        """One side is gone, or was never there: so is the other."""
+        """Reset both sides, because one is gone or was never there."""
         for flow in connection.flows:
             with contextlib.suppress(OSError):
                 flow.sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
@@ -187,7 +187,7 @@ class Relay:
 
 
 def _times(flow: _Flow) -> list[float]:
-    """When this flow has something to hand over."""
+    """Return the times at which this flow has something to hand over: at most one."""
     if flow.blocked or flow.done:
         return []
     if flow.waiting:
@@ -208,7 +208,7 @@ def main() -> None:
     """Serve until standard input ends."""
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    if sys.platform == "linux":  # its timers come up to 50 µs late by default, a quarter of a LAN's delay
+    if sys.platform == "linux":  # by default timers come up to 50 µs late, a quarter of a LAN's delay
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
     asked = json.loads(sys.stdin.readline())
     relay = Relay([Route(*each) for each in asked["routes"]], Network(*asked["network"]))

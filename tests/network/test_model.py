@@ -1,4 +1,4 @@
-"""How a network is named, and what is refused."""
+"""Tests how networks are named, which names are refused, and the predicted time."""
 
 import pytest
 

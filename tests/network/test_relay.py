@@ -1,4 +1,4 @@
-"""The relay passes bytes on unchanged, with their end; a side that is gone is gone at the other too."""
+"""Tests that the relay passes on bytes unchanged, the end of a stream, and the loss of either side."""
 
 import contextlib
 import random
@@ -18,7 +18,7 @@ NEAR = Network("", 400e6, 2e-3)
 
 
 class Running:
-    """A relay in a thread, and a listener behind it."""
+    """Runs a relay in a thread, with a listener behind it."""
 
     def __init__(self, network: Network) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -128,7 +128,7 @@ def test_a_receiver_that_reads_nothing_holds_the_sender_back(running):
     near.setblocking(False)
     sent, data = 0, bytes(1 << 20)
     with contextlib.suppress(BlockingIOError):
-        while select.select([], [near], [], 0.5)[1]:  # until neither kernel nor relay takes more
+        while select.select([], [near], [], 0.5)[1]:  # until neither the kernel nor the relay takes more
             sent += near.send(data)
             assert sent < 256 << 20
     near.setblocking(True)

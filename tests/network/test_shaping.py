@@ -1,4 +1,4 @@
-"""When bytes arrive, by a clock that the test sets."""
+"""Tests when bytes arrive, with a clock that the test sets."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ditto_spu.network.model import LAN, WAN, Network
 from ditto_spu.network.shaping import BACKLOG_SECONDS, Uplink
 
-SLOW = Network("", 8e6, 0.2)  # a megabyte a second, 0.1 s one way
+SLOW = Network("", 8e6, 0.2)  # one megabyte per second, 0.1 s one way
 
 
 def test_bytes_leave_at_the_bandwidth_and_travel_half_a_round_trip():
@@ -18,8 +18,8 @@ def test_what_a_host_sends_to_anybody_leaves_in_order():
     uplink = Uplink(SLOW)
     assert uplink.arrival(0.0, 1_000_000) == pytest.approx(1.1)
     assert uplink.arrival(0.5, 1_000_000) == pytest.approx(2.1)  # waits half a second for the first
-    assert uplink.arrival(0.5, 0) == pytest.approx(2.1)  # so does an end
-    assert uplink.arrival(4.0, 100_000) == pytest.approx(4.2)  # an idle time is not saved up
+    assert uplink.arrival(0.5, 0) == pytest.approx(2.1)  # the end of a stream waits too
+    assert uplink.arrival(4.0, 100_000) == pytest.approx(4.2)  # idle time is not saved up
 
 
 def test_a_link_takes_no_more_while_much_waits_to_leave():
