@@ -1,4 +1,4 @@
-"""The command line: what each command prints, as table and as JSON; mistakes get one line and code 2."""
+"""The command line: output of each command, as table and as JSON; mistakes give one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_network_that_cannot_be_is_refused_first(arguments, reason):
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Puts a recorder in the place of ditto_spu.api: these tests are about the command line alone."""
+    """Replace ditto_spu.api by a recorder, because these tests are about the command line alone."""
     recorded: list[tuple[Any, ...]] = []
 
     class Function:

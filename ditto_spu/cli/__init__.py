@@ -1,4 +1,7 @@
-"""The command `ditto`: run, compare, train and inspect named models, and be a party of a cluster."""
+"""Define the command `ditto`.
+
+It runs, compares, trains and inspects named models, and it starts a party of a cluster.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ COMMANDS = (
 
 
 class _Commands(TyperGroup):
-    """A DittoError is the user's to mend: its text, exit code 2, and no traceback."""
+    """Print a DittoError as one line, without a traceback, and end with exit code 2.
+
+    A DittoError is a mistake that the user can mend.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -39,7 +45,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Secure JAX/Flax inference among three parties, simulated or real.",
+    help="Run JAX and Flax models securely among three parties, simulated or real.",
 )
 for _command in COMMANDS:
     app.command()(_command)

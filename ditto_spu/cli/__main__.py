@@ -1,4 +1,4 @@
-"""`python -m ditto_spu.cli`."""
+"""Run the command `ditto` with `python -m ditto_spu.cli`."""
 
 from ditto_spu.cli import app
 

@@ -1,4 +1,4 @@
-"""`ditto finetune`, `ditto distill` and `ditto evaluate`: from a task to weights that can be served."""
+"""Define `ditto finetune`, `ditto distill` and `ditto evaluate`: from a task to weights for serving."""
 
 from __future__ import annotations
 
@@ -19,34 +19,42 @@ from ditto_spu.rules.load import load_config
 if TYPE_CHECKING:
     from ditto_spu.distill.task import Task
 
-# Rows of a table get few gradients from a small task, and half of MiniLM's weights are in one.
+# The embedding tables are frozen by default. Their rows get few gradients from a small task, and one of them
+# has half of MiniLM's weights.
 FROZEN = "encoder/embeddings/.*_embeddings/embedding"
-_EXAMPLES = 32  # texts that a folder keeps for calibration
+_EXAMPLES = 32  # number of texts that a folder keeps for calibration
 
 TaskName = Annotated[
-    str, typer.Option("--task", help="stdlib (works offline), or glue:NAME such as glue:sst2.")
+    str, typer.Option("--task", help="The task: stdlib (works offline), or glue:NAME such as glue:sst2.")
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", help="The folder of the task's data set, in `datasets` format.")
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of the task's data set in `datasets` format; for stdlib, a folder of Python sources. "
+        "If left out, GLUE comes from the hub and stdlib from this Python.",
+    ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)]
-Teacher = Annotated[Path, typer.Argument(help="A folder of `ditto finetune`.", show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")]
-Batch = Annotated[int, typer.Option(min=1, help="Examples a step.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)]
+Teacher = Annotated[Path, typer.Argument(help="Folder that `ditto finetune` wrote.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")]
+Batch = Annotated[int, typer.Option(min=1, help="Examples per step.")]
 Freeze = Annotated[
     list[str],
-    typer.Option("--freeze", help="Regular expression of weights that stay; may be given several times."),
+    typer.Option(
+        "--freeze", help="Regular expression of weights that keep their values. May be given several times."
+    ),
 ]
 Every = Annotated[int, typer.Option("--evaluate-every", min=1, help="Steps between validations.")]
-Seed = Annotated[int, typer.Option(help="Of the order of examples.")]
+Seed = Annotated[int, typer.Option(help="Seed of the order of examples.")]
 
 
 def finetune(
     out: Out,
     task: TaskName = "stdlib",
     data: Data = None,
-    length: Annotated[int, typer.Option(min=4, help="Tokens a text is cut or padded to.")] = 32,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 520,
+    length: Annotated[int, typer.Option(min=4, help="Every text is cut or padded to this many tokens.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Number of training steps.")] = 520,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
     batch: Batch = 32,
     freeze: Freeze = [FROZEN],  # noqa: B006  typer copies it
@@ -54,11 +62,14 @@ def finetune(
     seed: Seed = 0,
     baseline: Annotated[
         bool,
-        typer.Option("--baseline/--no-baseline", help="Measure simple baselines on the test split, too."),
+        typer.Option("--baseline/--no-baseline", help="Also measure simple baselines on the test split."),
     ] = True,
     resume: Resume = False,
 ) -> None:
-    """Train MiniLM as a float classifier of a task: the teacher of a distillation."""
+    """Train MiniLM as a float classifier of a task, to be the teacher of a distillation.
+
+    The folder receives the weights, the curves and result.json with the accuracy.
+    """
     loaded = load_task(task, data)
     from ditto_spu.distill.finetune import finetune as train
     from ditto_spu.distill.history import save_curves
@@ -103,34 +114,53 @@ def finetune(
 def distill(
     teacher: Teacher,
     out: Out,
-    config: Annotated[str, typer.Option("--config", help="What the model will be served with.")] = "ditto",
+    config: Annotated[
+        str, typer.Option("--config", help="Configuration that the model will be served with.")
+    ] = "ditto",
     data: Data = None,
     wikitext: Annotated[
         Path | None,
-        typer.Option(help="Imitate on Wikitext of this folder, not on the task's training texts."),
+        typer.Option(
+            help="Folder of Wikitext, on which the student imitates the teacher. If left out, on the task's "
+            "training texts."
+        ),
     ] = None,
-    length: Annotated[int | None, typer.Option(min=4, help="Tokens a text; left out: the teacher's.")] = None,
-    layer_steps: Annotated[int, typer.Option(min=0, help="Stage 1: layers, by mean squared error.")] = 1000,
-    layer_rate: Annotated[float, typer.Option(help="Its learning rate.")] = 5e-5,
-    output_steps: Annotated[int, typer.Option(min=0, help="Stage 2: logits, by soft cross-entropy.")] = 500,
-    output_rate: Annotated[float, typer.Option(help="Its learning rate.")] = 1e-5,
+    length: Annotated[
+        int | None, typer.Option(min=4, help="Tokens per text. If left out, as for the teacher.")
+    ] = None,
+    layer_steps: Annotated[
+        int, typer.Option(min=0, help="Steps of stage 1, which matches layers by mean squared error.")
+    ] = 1000,
+    layer_rate: Annotated[float, typer.Option(help="Learning rate of stage 1.")] = 5e-5,
+    output_steps: Annotated[
+        int, typer.Option(min=0, help="Steps of stage 2, which matches logits by soft cross-entropy.")
+    ] = 500,
+    output_rate: Annotated[float, typer.Option(help="Learning rate of stage 2.")] = 1e-5,
     point: Annotated[
-        list[str], typer.Option(help="What stage 1 matches: scores, attention, hidden; several times.")
+        list[str],
+        typer.Option(
+            help="A value that stage 1 matches: scores, attention or hidden. May be given several times."
+        ),
     ] = ["scores", "hidden"],  # noqa: B006
     label_weight: Annotated[
-        float, typer.Option(help="Of a cross-entropy on labels, added in stage 2.")
+        float, typer.Option(help="Weight of a cross-entropy on labels, which stage 2 adds.")
     ] = 0.0,
     batch: Batch = 32,
     freeze: Freeze = [FROZEN],  # noqa: B006
     evaluate_every: Every = 100,
-    patience: Annotated[int, typer.Option(min=1, help="Validations without progress that end a stage.")] = 5,
+    patience: Annotated[
+        int, typer.Option(min=1, help="A stage ends after this many validations without progress.")
+    ] = 5,
     seed: Seed = 0,
     secure: Annotated[
-        int, typer.Option(min=0, help="Test examples that three parties compute at the end.")
+        int, typer.Option(min=0, help="Number of test examples that three parties compute at the end.")
     ] = 64,
     resume: Resume = False,
 ) -> None:
-    """Train a model through the secure program of a configuration, to answer as the float model does."""
+    """Train a model through the secure program of a configuration, to answer as the float model does.
+
+    The folder receives the weights, a calibration, the curves and result.json.
+    """
     chosen = load_config(config)
     from ditto_spu.distill.corpora import wikitext as load_wikitext
     from ditto_spu.distill.distillation import distill as train
@@ -192,24 +222,36 @@ def distill(
 
 def evaluate(
     folder: Annotated[
-        Path, typer.Argument(help="A folder of `ditto finetune` or `ditto distill`.", show_default=False)
+        Path,
+        typer.Argument(help="Folder that `ditto finetune` or `ditto distill` wrote.", show_default=False),
     ],
     config: Annotated[
-        str | None, typer.Option("--config", help="Left out: the one it was trained for, or ditto.")
+        str | None,
+        typer.Option(
+            "--config", help="Configuration. If left out, the one the model was trained for, or ditto."
+        ),
     ] = None,
     data: Data = None,
     reference: Annotated[
-        Path | None, typer.Option(help="A folder whose float accuracy is shown, too.")
+        Path | None,
+        typer.Option(help="Folder of the model whose float accuracy is shown. If left out, this one."),
     ] = None,
-    length: Annotated[int | None, typer.Option(min=4, help="Tokens a text; left out: the model's.")] = None,
-    secure: Annotated[int, typer.Option(min=0, help="Test examples that three parties compute.")] = 0,
-    bounds: Annotated[
-        int, typer.Option(min=0, help="Of these, for how many the error bound is computed.")
+    length: Annotated[
+        int | None, typer.Option(min=4, help="Tokens per text. If left out, as for the model.")
+    ] = None,
+    secure: Annotated[
+        int, typer.Option(min=0, help="Number of test examples that three parties compute.")
     ] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Examples a secure call.")] = 32,
-    out: Annotated[Path | None, typer.Option(help="A JSON file for the result.")] = None,
+    bounds: Annotated[
+        int, typer.Option(min=0, help="For how many of these the error bound is computed.")
+    ] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Examples per call.")] = 32,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the result.")] = None,
 ) -> None:
-    """Accuracy on the test split: float, emulated, and among three parties against the proven bound."""
+    """Measure accuracy on the test split: in float, in emulation and among three parties.
+
+    With --bounds, the errors of the three parties are compared with the proven bound.
+    """
     from ditto_spu.calibration.calibration import load_calibration
     from ditto_spu.models import classifier, trained
 
@@ -237,7 +279,7 @@ def evaluate(
 
 
 def load_task(name: str, folder: Path | None) -> Task:
-    """A task by its name on the command line."""
+    """Load a task by its name on the command line. Raises InputError for an unknown name."""
     from ditto_spu.distill.corpora import glue_task
     from ditto_spu.distill.docstring_task import docstring_task
 
@@ -251,7 +293,7 @@ def load_task(name: str, folder: Path | None) -> Task:
 
 @contextmanager
 def _bars() -> Iterator[Callable[[str, int, int, Mapping[str, float]], None]]:
-    """A bar a stage on the terminal, with the latest figures."""
+    """Show one progress bar per stage on the terminal, with the latest figures."""
     columns = (
         TextColumn("{task.description:<13}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""`ditto calibrate`, `search`, `shorten` and `inspect`: how formats are chosen and shown."""
+"""Define `ditto calibrate`, `search`, `shorten` and `inspect`, which choose and show formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ditto_spu.rules.load import load_config
 
 
 class Stage(str, Enum):
-    """What `ditto inspect` can show."""
+    """The stages that `ditto inspect` can show."""
 
     traced = "traced"
     fused = "fused"
@@ -29,12 +29,12 @@ class Stage(str, Enum):
 
 def calibrate(
     model: Model,
-    out: Annotated[Path, typer.Option("--out", help="The JSON file to write.", show_default=False)],
-    calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 32,
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", show_default=False)],
+    calls: Annotated[int, typer.Option(help="Use at most this many of the model's example calls.")] = 32,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Record what values a model holds on example calls, for `secure(calibration=...)`."""
+    """Record the ranges of a model's values on example calls, for `secure(calibration=...)`."""
     program, function = load_program(model, "ditto", weights)
     with progress_console().status(f"{model}: up to {calls} calls in plaintext"):
         calibration = function.calibrate(program.calls[: max(1, calls)])
@@ -44,28 +44,43 @@ def calibrate(
 
 def search(
     model: Model,
-    out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
-    max_error: Annotated[float | None, typer.Option(help="Largest absolute error of an output.")] = None,
-    mean_error: Annotated[float | None, typer.Option(help="Mean absolute error.")] = None,
-    cosine: Annotated[float | None, typer.Option(help="Least cosine with plaintext.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="File to write, ending with .toml.", show_default=False)],
+    max_error: Annotated[
+        float | None, typer.Option(help="Limit of the largest absolute error of an output.")
+    ] = None,
+    mean_error: Annotated[
+        float | None, typer.Option(help="Limit of the mean absolute error of the outputs.")
+    ] = None,
+    cosine: Annotated[
+        float | None, typer.Option(help="Limit of the least cosine between outputs and plaintext.")
+    ] = None,
     network: Annotated[
         str,
         typer.Option(
-            help='What the cost is predicted for: lan, wan, loopback or "bandwidth=100Mbps,rtt=20ms".'
+            help="Network for which the cost is predicted: lan, wan, loopback or "
+            '"bandwidth=100Mbps,rtt=20ms".'
         ),
     ] = "LAN",
     config: OneConfig = "ditto",
-    calls: Annotated[int, typer.Option(help="At most so many of the model's example calls.")] = 4,
-    seconds: Annotated[float, typer.Option(help="Try nothing more after so long.")] = 200.0,
-    plot: Annotated[Path | None, typer.Option(help="A picture of cost against error.")] = None,
+    calls: Annotated[int, typer.Option(help="Use at most this many of the model's example calls.")] = 4,
+    seconds: Annotated[float, typer.Option(help="Try no further formats after this many seconds.")] = 200.0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture to write, which shows cost against error.")
+    ] = None,
     compared: Annotated[
         Path | None,
-        typer.Option(help="What `ditto compare MODEL --json` printed: PUMA joins the table and the picture."),
+        typer.Option(
+            help="File with the output of `ditto compare MODEL --json`. PUMA then joins the table and the "
+            "picture."
+        ),
     ] = None,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Search for the cheapest formats within an error; without a limit, within that of the configuration."""
+    """Search for the cheapest formats whose error stays within limits.
+
+    If no limit is given, the error of the configuration is the limit.
+    """
     rows = None if compared is None else _rows_of(compared)
     program, function = load_program(model, config, weights)
     from ditto_spu.search.search import ErrorBudget
@@ -93,12 +108,15 @@ def search(
 
 def shorten(
     config: Annotated[
-        str, typer.Argument(help="A name from `ditto configs`, or a path.", show_default=False)
+        str,
+        typer.Argument(help="A name from `ditto configs`, or a path ending with .toml.", show_default=False),
     ],
-    bits: Annotated[int, typer.Option(min=0, help="Fraction bits less in every format.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="The .toml file to write.", show_default=False)],
+    bits: Annotated[
+        int, typer.Option(min=0, help="How many fraction bits to take from every format.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="File to write, ending with .toml.", show_default=False)],
 ) -> None:
-    """Write a configuration with fewer fraction bits everywhere, for `ditto distill` to train through."""
+    """Write a configuration with fewer fraction bits in every format, for `ditto distill` to train with."""
     from ditto_spu.rules.shorten import save_config, shortened
 
     save_config(shortened(load_config(config), bits), out)
@@ -107,16 +125,17 @@ def shorten(
 def inspect(
     model: Model,
     stage: Annotated[
-        Stage, typer.Option(help="How far the passes go, or the ranges relied on.")
+        Stage,
+        typer.Option(help="Stage of the compiler to show. `ranges` lists the ranges that protocols rely on."),
     ] = Stage.plan,
     config: OneConfig = "ditto",
     calibration: Annotated[
-        Path | None, typer.Option(help="A file of `ditto calibrate`: ranges show their headroom.")
+        Path | None, typer.Option(help="File that `ditto calibrate` wrote. Ranges then show their headroom.")
     ] = None,
     weights: Weights = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print ranges as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the ranges as JSON.")] = False,
 ) -> None:
-    """Print a model's StableHLO after a stage of the compiler, its plan, or the ranges relied on."""
+    """Print a model's StableHLO after a stage of the compiler, its plan, or the ranges it relies on."""
     known = None if calibration is None else load_calibration(calibration)
     function, args = secure_model(model, config, weights)
     lowered = function.lower(*args)

@@ -1,4 +1,4 @@
-"""`ditto generate`: text from a named decoder, with the cost of every token."""
+"""Define `ditto generate`: text from a named decoder, with the cost of every token."""
 
 from __future__ import annotations
 
@@ -16,33 +16,39 @@ from ditto_spu.rules.load import load_config
 
 
 def generate(
-    model: Annotated[str, typer.Argument(help="A decoder of `ditto models`.", show_default=False)],
-    steps: Annotated[int, typer.Option(help="Tokens to generate.")] = 8,
+    model: Annotated[str, typer.Argument(help="A decoder from `ditto models`.", show_default=False)],
+    steps: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 8,
     prompt: Annotated[
-        str | None, typer.Option(help="Token ids, such as '3,14,15'; else the model's own.")
+        str | None, typer.Option(help="Token ids, such as '3,14,15'. If left out, the model's own prompt.")
     ] = None,
     length: Annotated[
-        int | None, typer.Option(help="Room of the cache; else prompt and steps together.")
+        int | None,
+        typer.Option(help="Room of the cache, in tokens. If left out, that of prompt and steps together."),
     ] = None,
     next_token: Annotated[
         str,
-        typer.Option(help="'client' sees the logits and chooses, 'secret': the likeliest, chosen in MPC."),
+        typer.Option(
+            help="'client': the client sees the logits and chooses the token. "
+            "'secret': the likeliest token is chosen in MPC."
+        ),
     ] = "client",
-    top_k: Annotated[int, typer.Option(help="Draw from so many likeliest tokens; 1 is greedy.")] = 1,
-    temperature: Annotated[float, typer.Option(help="Of that draw.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Of the client's draw; no share depends on it.")] = None,
+    top_k: Annotated[int, typer.Option(help="Draw from this many likeliest tokens; 1 is greedy.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Temperature of this draw.")] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the client's draw. No share depends on it.")
+    ] = None,
     stop: Annotated[str, typer.Option(help="Token ids that end the text, such as '50256'.")] = "",
     config: OneConfig = "ditto",
     as_json: Json = False,
 ) -> None:
-    """Generate tokens under MPC: the prompt once, then a token a step over a cache in shares."""
+    """Generate tokens under MPC: the prompt runs once, then each token is a step over a cache in shares."""
     named, loaded = named_model(model), load_config(config)
     if named.text is None:
         known = ", ".join(name for name, each in MODELS.items() if each.text is not None)
         raise InputError(f"'{model}' generates no text: choose one of {known}")
     ends = _ids(stop, "--stop") if stop else []
     ids = None if prompt is None else _ids(prompt, "--prompt")
-    from ditto_spu.generation.generator import (  # with jax, which `ditto models` need not wait for
+    from ditto_spu.generation.generator import (  # imports jax, for which `ditto models` need not wait
         Generation,
         Generator,
     )

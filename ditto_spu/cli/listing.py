@@ -1,4 +1,4 @@
-"""`ditto models` and `ditto configs`: what there is."""
+"""Define `ditto models` and `ditto configs`, which list models and configurations."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ditto_spu.rules.load import configurations, load_config
 def models(
     cost: Annotated[
         list[str] | None,
-        typer.Option(help="Compile this model and print what a run would cost; may be given several times."),
+        typer.Option(help="Compile this model and print the cost of a run. May be given several times."),
     ] = None,
     config: OneConfig = "ditto",
     as_json: Json = False,
 ) -> None:
-    """List the named models, or with --cost what some of them would cost."""
+    """List the named models, or print the cost of some of them with --cost."""
     if cost:
         load_config(config)
         print_rows([_cost(named_model(name), config) for name in cost], as_json)
@@ -42,7 +42,7 @@ def models(
 
 
 def _cost(model: NamedModel, config: str) -> dict[str, Any]:
-    """What the plan of a model costs by the kernels' cost functions; the compiler needs shapes alone."""
+    """Return the cost of a model's plan by the kernels' cost functions. The compiler needs shapes alone."""
     from ditto_spu.api import secure
     from ditto_spu.plan.cost_report import LAN, WAN, predicted_seconds
 

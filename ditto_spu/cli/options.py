@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and the model that they name."""
+"""Define arguments that several commands share, and load the model that they name."""
 
 from __future__ import annotations
 
@@ -12,18 +12,31 @@ from ditto_spu.rules.load import load_config
 
 Model = Annotated[
     str,
-    typer.Argument(help="A name from `ditto models`, or a folder of `ditto distill`.", show_default=False),
+    typer.Argument(
+        help="A name from `ditto models`, or a folder that `ditto finetune` or `ditto distill` wrote.",
+        show_default=False,
+    ),
 ]
 OneConfig = Annotated[
     str, typer.Option("--config", help="A name from `ditto configs`, or a path ending with .toml.")
 ]
-Configs = Annotated[list[str], typer.Option("--config", help="As for run; may be given several times.")]
+Configs = Annotated[
+    list[str],
+    typer.Option(
+        "--config",
+        help="A name from `ditto configs`, or a path ending with .toml. May be given several times.",
+    ),
+]
 Masked = Annotated[
-    bool, typer.Option("--masked", help="Masked shares: one party works ahead, products take one round.")
+    bool,
+    typer.Option(
+        "--masked",
+        help="Use masked shares: one party does its work in the offline phase, and products take one round.",
+    ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="A folder that save_pretrained wrote: its weights and sizes instead of random ones."),
+    typer.Option(help="Folder that save_pretrained wrote. Its weights and sizes replace the random ones."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -31,15 +44,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 def secure_model(
     model: str, config: str, weights: Path | None, **options: Any
 ) -> tuple[Any, tuple[Any, ...]]:
-    """The secure function of a named model, and its example arguments. Names are checked first of all."""
+    """Return the secure function of a named model, and its example arguments.
+
+    Names are checked before anything is built.
+    """
     program, function = load_program(model, config, weights, **options)
     return function, program.args
 
 
 def load_program(model: str, config: str, weights: Path | None, **options: Any) -> tuple[Program, Any]:
-    """A named model and its secure function."""
+    """Return a named model and its secure function."""
     named, loaded = named_model(model), load_config(config)
-    from ditto_spu.api import secure  # with jax, which `ditto models` need not wait for
+    from ditto_spu.api import secure  # imports jax, for which `ditto models` need not wait
 
     program: Program = named.program(weights)
     return program, secure(program.fn, config=loaded, **program.options, **options)

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs, progress beside them."""
+"""Print the results of commands: tables for people, JSON for programs, and progress beside them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rich.table import Table
 
 
 def progress_console() -> Console:
-    """Progress goes to the terminal, never into a pipe beside the result."""
+    """Return a console for progress, which goes to the terminal and never into a pipe beside the result."""
     return Console(stderr=True)
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """A table of rows with the same keys."""
+    """Print rows that have the same keys as a table, or as JSON."""
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*map(str, row.values()))
@@ -26,11 +26,11 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def print_result(shown: Any, as_json: bool, data: Any = None) -> None:
-    """A table for people, or its data as JSON."""
+    """Print a table for people, or its data as JSON."""
     if as_json:
         typer.echo(json.dumps(_plain(shown if data is None else data), indent=2))
     else:
-        # A pipe has no width: give it enough, or rich would cut the columns to 80 characters.
+        # A pipe has no width. Without one, rich would cut the columns to 80 characters.
         Console(width=None if sys.stdout.isatty() else 200).print(shown)
 
 

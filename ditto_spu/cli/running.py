@@ -1,4 +1,4 @@
-"""`ditto run`, `ditto precompute` and `ditto compare`: models under MPC."""
+"""Define `ditto run`, `ditto precompute` and `ditto compare`, which run models under MPC."""
 
 from __future__ import annotations
 
@@ -21,36 +21,43 @@ def run(
     model: Model,
     config: OneConfig = "ditto",
     checked: Annotated[
-        bool, typer.Option("--checked", help="Verify every declared range while running.")
+        bool, typer.Option("--checked", help="Verify every declared range during the run.")
     ] = False,
     masked: Masked = False,
     ahead: Annotated[
-        bool, typer.Option("--ahead", help="Deal first, then run: times and bytes are told apart.")
+        bool,
+        typer.Option(
+            "--ahead", help="Run the offline phase first, so that its time and bytes are reported apart."
+        ),
     ] = False,
     material: Annotated[
-        Path | None, typer.Option(help="A folder of `ditto precompute`, which this run spends.")
+        Path | None, typer.Option(help="Folder that `ditto precompute` wrote. This run spends its material.")
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="A file of `ditto calibrate`: supplies ranges, and is held against all in use."),
+        typer.Option(
+            help="File that `ditto calibrate` wrote. It supplies ranges, and every range in use is checked "
+            "against it."
+        ),
     ] = None,
     cluster: Annotated[
-        Path | None, typer.Option(help="A cluster file: run at its parties, not in simulation.")
+        Path | None, typer.Option(help="Cluster file. The model then runs at its parties, not in simulation.")
     ] = None,
     client: Annotated[
-        str | None, typer.Option(help="With --cluster: which of its clients this is, if there are several.")
+        str | None,
+        typer.Option(help="With --cluster: name of the client that this is, if the cluster has several."),
     ] = None,
     network: Annotated[
         str | None,
         typer.Option(
-            help="Run between three processes of this machine and emulate what lies between hosts: lan, wan, "
-            'loopback or "bandwidth=100Mbps,rtt=20ms"; prints the predicted time too.'
+            help="Run between three processes of this machine, over an emulated network: lan, wan, "
+            'loopback or "bandwidth=100Mbps,rtt=20ms". The predicted time is printed too.'
         ),
     ] = None,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Run a model under MPC and print what each step cost."""
+    """Run a model under MPC and print the cost of each step."""
     if network is not None:
         if checked or ahead or masked or material is not None or cluster is not None:
             raise InputError(
@@ -83,12 +90,12 @@ def run(
 
 def precompute(
     model: Model,
-    folder: Annotated[Path, typer.Argument(help="A new folder for the material.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="New folder for the material.", show_default=False)],
     config: OneConfig = "ditto",
     masked: Masked = False,
     weights: Weights = None,
 ) -> None:
-    """Make the offline part of one request ahead, for `ditto run --material FOLDER` to spend."""
+    """Make the material of one request in an offline phase, for `ditto run --material FOLDER` to spend."""
     function, args = secure_model(model, config, weights, masked=masked)
     with progress_console().status(f"{model}, configuration {config}: dealing"):
         material = function.precompute(*args, folder=folder)
@@ -104,7 +111,7 @@ def compare(
 ) -> None:
     """Run a model in plaintext, in each configuration and as PUMA on stock SPU; print error and cost."""
     for name in config:
-        load_config(name)  # a mistyped second name is found before the first has run for a minute
+        load_config(name)  # finds a mistyped second name before the first has run for a minute
     function, args = secure_model(model, config[0], weights)
     with progress_console().status(f"{model}: plaintext, {', '.join(config)}{', puma' if puma else ''}"):
         comparison = function.compare(*args, configs=tuple(config), puma=puma)
