@@ -1,1 +1,1 @@
-"""Benchmarks: named cases, ours beside PUMA and MPCFormer, alternating in separate processes."""
+"""Benchmark named cases: ours beside PUMA and MPCFormer, in separate processes that take turns."""

@@ -1,4 +1,4 @@
-"""`python -m bench --case CASE [--config NAME] [--baseline NAME] [--network SPEC] [--json FILE]`"""
+"""Run `python -m bench --case CASE [--config NAME] [--baseline NAME] [--network SPEC] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ Row = dict[str, Any]
 
 
 class OwnCase(NamedTuple):
-    """A case with sides of its own: rows(config, repeat, say, small), and how they are shown."""
+    """A case with sides of its own.
+
+    `rows(config, repeat, say, small)` measures them, and `shown(rows)` renders the rows.
+    """
 
     rows: Callable[[str, int, Callable[[str], None], bool], list[Row]]
     shown: Callable[[list[Row]], Iterable[Any]]
@@ -95,7 +98,7 @@ def main(
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
 ) -> None:
-    """Time each side in its own process, alternating; print medians and, with a baseline, ratios."""
+    """Time each side in its own process, in turns. Print medians and, with a baseline, ratios."""
     console = Console(width=None if sys.stdout.isatty() else 200)
 
     def say(line: str) -> None:
@@ -130,7 +133,7 @@ def main(
 
 
 def _check_networks(networks: list[str], modes: list[str], baselines: list[str], cases: list[str]) -> None:
-    """Before the first side has run for minutes."""
+    """Refuse networks that cannot be measured, before the first side has run for minutes."""
     for each in networks:
         parse_network(each)
     if networks and (set(modes) != {"whole"} or "mpcformer" in baselines):
@@ -140,7 +143,7 @@ def _check_networks(networks: list[str], modes: list[str], baselines: list[str],
 
 
 def _baselines(names: list[str], cases: list[str]) -> list[str]:
-    """The baselines to measure, when all can be."""
+    """Return the baselines to measure. Raises InputError unless all of them can be measured."""
     for name in names:
         if name not in (*BASELINES, "none"):
             raise InputError(f"there is no baseline '{name}': choose {', '.join(BASELINES)} or none")

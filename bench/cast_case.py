@@ -1,8 +1,8 @@
-"""`--case casts`: what changes of format cost in a layer of BERT-base, apart from all else.
+"""Measure the cost of changes of format in a layer of BERT-base, apart from all else (`--case casts`).
 
-A cast is part of the kernel before it. So each product's way back to replicated shares is run twice, to its
-format and by resharing alone, and each upcast into ring 64 of a layer normalisation once: the
-difference is what casts cost, in bytes and seconds. The layer itself is run in between.
+A cast is part of the kernel before it. So each product's way back to replicated shares is run twice: once
+with the cast to its format, and once as a reshare alone. Each upcast of a layer normalisation into ring 64 is
+run once. The difference is the cost of casts, in bytes and seconds. The layer itself runs in between.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from ditto_spu.plan.plan import KernelStep, Plan
 
 MODEL = "bert-base-layer"
 _PRODUCTS = ("matmul", "multiply")
-Protocols = Callable[[Any], Any]  # of a party: what it runs
+Protocols = Callable[[Any], Any]  # from a party to the protocol that it runs
 
 
 def cast_rows(config: str, repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """One row: the casts of a layer beside the layer, taking turns."""
+    """Return one row: the casts of a layer beside the layer itself, which take turns."""
     program = named_model(MODEL).build()
     function = secure(program.fn, config=config, **program.options).hold(**program.held)
     plan = function.lower(*program.inputs).plan
     with_casts, without = _parts(plan)
-    function.run(*program.inputs)  # compiles
+    function.run(*program.inputs)  # the first run compiles
     _spent(with_casts)
     layer, casts, sent = [], [], 0
     for turn in range(repeat):
@@ -60,7 +60,7 @@ def cast_rows(config: str, repeat: int, say: Callable[[str], None]) -> list[dict
 
 
 def cast_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """What a row says."""
+    """Return the rows as text."""
     return [
         f"casts of {MODEL}, {row['config']}: {row['casts']} places, {row['megabytes']:.2f} MB a party "
         f"({row['bytes_percent']:.1f} % of the bytes), {row['seconds']:.4f} s "
@@ -70,7 +70,7 @@ def cast_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _parts(plan: Plan) -> tuple[list[Protocols], list[Protocols]]:
-    """The plan's casts with what they are part of, and these parts without a cast."""
+    """Return two lists of protocols: the plan's casts with the work they are part of, and this work alone."""
     with_casts: list[Protocols] = []
     without: list[Protocols] = []
     for step in plan.steps:
@@ -108,7 +108,7 @@ def _converted(shape: tuple[int, ...], source: Fxp, target: Fxp) -> Protocols:
 
 
 def _spent(parts: list[Protocols]) -> tuple[float, int]:
-    """Seconds and bytes of all parties."""
+    """Run the protocols and return their seconds, and the bytes that all parties sent."""
     started, sent = time.perf_counter(), 0
     for number, part in enumerate(parts):
         _, traffic = run_three(

@@ -1,4 +1,4 @@
-"""Every StableHLO operation on secret values; `python -m bench.coverage` writes docs/coverage.md anew."""
+"""List every StableHLO operation on secret values; `python -m bench.coverage` rewrites docs/coverage.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ I = np.array([2, 0], np.int32)  # noqa: E741  public indices
 
 @dataclass(frozen=True)
 class Example:
-    """A program that JAX writes with the operation; all arguments are secret but `public`."""
+    """A program that JAX writes with the operation. All its arguments are secret except `public`."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...] = (X,)
@@ -68,7 +68,7 @@ def _unsigned(fn: Callable[..., Any]) -> Callable[..., Any]:
     return lambda n, m: fn(n.astype(jnp.uint32), m.astype(jnp.uint32)).astype(jnp.int32)
 
 
-# A second example shows what differs: public indices, conditions known when compiling.
+# A second example shows a difference, such as public indices or conditions known when compiling.
 SUPPORTED: dict[str, tuple[Example, ...]] = {
     "abs": (Example(jnp.abs),),
     "add": (Example(lambda x, y: x + y, (X, P)),),
@@ -164,7 +164,7 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
     "xor": (Example(jnp.logical_xor, (B, ~B)),),
 }
 
-# Refused, with a program where JAX writes one for values that can be shared.
+# These are refused. Each has a program for which JAX writes the operation on values that can be shared.
 REFUSED: dict[str, Example] = {
     "bitcast_convert": Example(lambda x: lax.bitcast_convert_type(x, jnp.int32)),
     "complex": Example(lambda x: lax.abs(lax.complex(x, x))),
@@ -178,7 +178,7 @@ REFUSED: dict[str, Example] = {
     ),
 }
 
-# JAX writes none of these for one device and static shapes; by what the reason is.
+# JAX writes none of these for one device and static shapes. They are grouped by the reason.
 UNWRITTEN: dict[str, str] = {
     "one device, no tokens": """after_all all_gather all_reduce all_to_all collective_broadcast
     collective_permute create_token cross-replica-sum infeed outfeed partition_id recv reduce_scatter
@@ -195,7 +195,7 @@ UNWRITTEN: dict[str, str] = {
 
 
 def steps(example: Example) -> str:
-    """The kinds of step that the example compiles to, without casts, and what is public in it."""
+    """Return the kinds of step that the example compiles to, without casts, and its public arguments."""
     lowered = secure(example.fn, public=example.public).lower(*example.args)
     kinds = dict.fromkeys(row.kind for row in lowered.cost_analysis().rows)
     shown = [kind for kind in kinds if kind not in ("public", "cast")]
@@ -204,7 +204,7 @@ def steps(example: Example) -> str:
 
 
 def error(example: Example) -> str:
-    """What the compiler says, without its place."""
+    """Return the compiler's message without its place."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -215,13 +215,13 @@ def error(example: Example) -> str:
 
 
 def operations(example: Example) -> set[str]:
-    """The StableHLO operations in the traced program."""
+    """Return the StableHLO operations in the traced program."""
     module = ir.parse(trace(example.fn, example.args, public=example.public).module_text)
     return {op.name.removeprefix("stablehlo.") for op in ir.walk(module.operation)}
 
 
 def table() -> str:
-    """The rows of the document."""
+    """Return the rows of the document."""
     lines = ["| operation | secret operands | example compiles to |", "|---|---|---|"]
     rows: dict[str, tuple[str, str]] = {}
     for name, examples in SUPPORTED.items():
@@ -234,7 +234,7 @@ def table() -> str:
 
 
 def rewritten(document: str) -> str:
-    """The document with the table as the compiler has it."""
+    """Return the document with the table that the compiler gives now."""
     before, after = document.index(START) + len(START), document.index(STOP)
     return document[:before] + table() + document[after:]
 

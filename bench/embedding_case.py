@@ -1,7 +1,7 @@
-"""`--case embedding`: 32 rows of BERT-base's table by a client's own ids, by secret ids, and PUMA's way.
+"""Measure look-ups of 32 rows of BERT-base's table on three sides (`--case embedding`).
 
-Own ids become one-hot rows at the client; secret ids are looked up by point functions; PUMA multiplies
-one-hot vectors, compared under shares, by the table on stock SPU.
+A client's own ids become one-hot rows at the client. Secret ids are looked up by point functions. PUMA
+compares ids under shares to get one-hot vectors, which it multiplies by the table on stock SPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OWNER = {"table": "server", "ids": "client"}
 
 
 def embedding_rows(config: str, repeat: int, say: Callable[[str], None], small: bool) -> list[dict[str, Any]]:
-    """A row a side; the sides take turns."""
+    """Return one row per side. The sides take turns."""
     rows, width, tokens = (50, 16, 4) if small else (ROWS, WIDTH, TOKENS)
     rng = np.random.default_rng(0)
     table = (0.02 * rng.standard_normal((rows, width))).astype(np.float32)
@@ -48,13 +48,13 @@ def embedding_rows(config: str, repeat: int, say: Callable[[str], None], small: 
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     results: dict[str, Any] = {}
     for run in (own.run, hidden.run):
-        run(ids)  # compiles, shares the table
+        run(ids)  # compiles, and shares the table
     for turn in range(repeat):
         for name, run_side in sides.items():
             started = time.perf_counter()
             results[name] = run_side()
             whole = time.perf_counter() - started
-            # PUMA's own clock leaves out that it shares the table anew.
+            # PUMA shares the table anew in every run, but its own clock leaves this out.
             seconds[name].append(results[name].seconds if name.startswith("PUMA") else whole)
             say(f"embedding: {name}, run {turn + 1} of {repeat}: {seconds[name][-1]:.3f} s")
     found = []
@@ -75,7 +75,7 @@ def embedding_rows(config: str, repeat: int, say: Callable[[str], None], small: 
 
 
 def embedding_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """A line a row."""
+    """Return one line per row."""
     lines = []
     for row in rows:
         sent, upload = sum(row["bytes_sent_per_party"]) / 3e6, row["upload_bytes"] / 1e6

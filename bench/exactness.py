@@ -1,4 +1,4 @@
-"""How far a side's outputs are from plaintext, and the versions that gave them."""
+"""Compare a side's outputs with plaintext, and list the versions that gave them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ditto_spu.models import Program
 
 
 def exactness(program: Program, outputs: Any) -> dict[str, Any]:
-    """Entries of a row: errors against the program in float, and versions."""
+    """Return entries of a row: the errors against the program in float, and versions."""
     expected = jax.jit(program.fn)(*program.args)
     leaves = jax.tree_util.tree_leaves
     versions = {name: version(name) for name in ("jax", "jaxlib", "spu", "numpy", "ditto-spu")}

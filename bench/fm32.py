@@ -1,4 +1,7 @@
-"""One kernel on SPU over Z_2^32, in a process that may die of it: `bench.fm32 NAME REPEAT [small]`."""
+"""Measure one kernel on SPU over Z_2^32, in a process that may die of it.
+
+Usage: `python -m bench.fm32 NAME REPEAT [small]`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ TIMEOUT = 180.0
 
 
 def measure_fm32(name: str, repeat: int, small: bool) -> dict[str, Any] | None:
-    """Seconds, bytes of all parties, messages and error; None where SPU refuses, dies or hangs."""
+    """Return seconds, bytes of all parties, messages and error, or None if SPU refuses, dies or hangs."""
     command = [sys.executable, "-m", "bench.fm32", name, str(repeat), *(["small"] if small else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
@@ -51,7 +54,7 @@ def _run(case: KernelCase, repeat: int) -> dict[str, Any]:
 
 
 def main(name: str, repeat: str, small: str = "") -> None:
-    """Print one line of JSON."""
+    """Measure a kernel and print one line of JSON."""
     (case,) = (each for each in kernel_cases(bool(small)) if each.name == name)
     print(ANSWER + json.dumps(_run(case, int(repeat))), flush=True)
 

@@ -1,4 +1,7 @@
-"""`--case formats`: error against fraction bits, one format everywhere, by emulation (no parties)."""
+"""Measure error against fraction bits, with one format everywhere, by emulation (`--case formats`).
+
+No parties run.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ FRACTION_BITS = tuple(range(6, 23, 2))
 def format_rows(
     say: Callable[[str], None], program: Program | None = None, bits: Sequence[int] = FRACTION_BITS
 ) -> list[dict[str, Any]]:
-    """One row a format: what rounding every value to it costs, apart from approximations and truncation."""
+    """Return one row per format: the error of rounding every value to it.
+
+    The errors of approximations and of truncation are left out.
+    """
     program = named_model(MODEL).build() if program is None else program
     leaves = jax.tree_util.tree_leaves
     expected = leaves(jax.jit(program.fn)(*program.args))
@@ -33,7 +39,7 @@ def format_rows(
 
 
 def format_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The rows for a terminal."""
+    """Return the rows as lines for a terminal."""
     return [
         f"{row['config']:>9}  max error {row['max_abs_error']:.6f}  mean error {row['mean_abs_error']:.6f}"
         for row in rows

@@ -1,7 +1,8 @@
-"""Generation: seconds and bytes of the first and of a further token, and how often the token is float's.
+"""Measure generation: the cost of the first and of further tokens, and how often tokens agree with float.
 
-`gpt2-token`: prompt of 32 tokens, then steps over the cache. `gpt2-agreement`: the likeliest next token of
-many prompts against float, where float's two likeliest are further apart than a margin.
+`gpt2-token` runs a prompt of 32 tokens and then steps over the cache. It reports seconds and bytes.
+`gpt2-agreement` compares the likeliest next token of many prompts with that of float. Prompts for which
+float's two likeliest tokens are further apart than a margin are also counted apart.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ditto_spu.generation.generator import Generator, Token
 from ditto_spu.models import Text, named_model
 
 CASES = ("gpt2-token", "gpt2-agreement")
-STEPS = 5  # the first pays for compilation where nothing ran before
+STEPS = 5  # the first also compiles if nothing ran before
 PROMPTS = 64
 MARGIN = 0.05
 
@@ -28,7 +29,7 @@ MARGIN = 0.05
 def rows(
     case: str, config: str, repeat: int, say: Callable[[str], None], small: bool
 ) -> list[dict[str, Any]]:
-    """One row a way to choose the next token, or one of agreement; `small` takes gpt2-tiny."""
+    """Return one row per way to choose the next token, or one row of agreement. `small` takes gpt2-tiny."""
     named = named_model("gpt2-tiny" if small else "gpt2")
     assert named.text is not None
     text = named.text()
@@ -41,7 +42,7 @@ def rows(
 
 
 def _token(text: Text, config: str, mode: str, repeat: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Medians over `repeat` texts of the first token and of all further ones; one text warms up."""
+    """Return medians over `repeat` texts of the first token and of all further ones. One text warms up."""
     length = text.prompt.shape[1] + STEPS
     generator = Generator(text.decoder, text.params, length=length, next_token=mode, config=config)
     firsts, furthers = [], []
@@ -58,7 +59,7 @@ def _token(text: Text, config: str, mode: str, repeat: int, say: Callable[[str],
 
 
 def _timed(tokens: Iterator[Token]) -> Iterator[tuple[Token, float]]:
-    """Each token with the processor's seconds that it took."""
+    """Yield each token with the processor seconds that it took."""
     before = time.process_time()
     for token in tokens:
         yield token, time.process_time() - before
@@ -98,7 +99,7 @@ def _agreement(text: Text, config: str, say: Callable[[str], None]) -> dict[str,
 
 
 def lines(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows as text."""
+    """Return the rows as text."""
     said = []
     for row in rows:
         head = f"{row['case']}, {row['config']}"

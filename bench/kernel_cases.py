@@ -1,6 +1,6 @@
-"""The kernels to measure alone: operands at BERT-base sizes in the formats of configuration `ditto`.
+"""Define the kernels to measure alone, at BERT-base sizes and in the formats of configuration `ditto`.
 
-Each case holds the same function in JAX, for stock SPU; what has no counterpart there has none.
+Each case also has the same function in JAX, for stock SPU. Kernels without a counterpart there have none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FXP = Fxp.parse
 class KernelCase:
     """One kernel on shared operands: `KERNELS[kernel].run(*operands, out=out, **attributes)`.
 
-    `function` is what SPU runs on the same arrays and what errors are measured against. It may take constants
+    SPU runs `function` on the same arrays, and SPU's errors are measured against it. It may take constants
     that our kernel does not need (`truncate`), or be None.
     """
 
@@ -65,7 +65,7 @@ def _rms_norm(x: Any, gamma: Any) -> Any:
 
 
 def kernel_cases(small: bool = False) -> tuple[KernelCase, ...]:
-    """All cases, in the order of the table; small ones for a quick look."""
+    """Return all cases, in the order of the table. The small ones are for a quick look."""
     tokens, wide, heads = (16, 512, 2) if small else (128, 3072, 12)
     vocabulary, width, ids = (512, 64, 4) if small else (30522, 384, 32)
     hidden = wide // 4

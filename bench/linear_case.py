@@ -1,7 +1,8 @@
-"""`--case linear`: a layer's matrix products under MPC beside the bare integer products of XLA.
+"""Compare a layer's matrix products under MPC with the bare integer products of XLA (`--case linear`).
 
-Bare: two int32 dots a product and party, three threads at once, which is what replicated sharing computes
-when each party multiplies twice. Ours is everything those steps take: dots, masks, messages, truncation.
+The bare side computes two int32 dots per product and party, with three threads at once. Replicated sharing
+computes the same if each party multiplies twice. Our side includes all work of those steps: dots, masks,
+messages and truncation.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ Operands = tuple[Any, Any, Dimensions]
 
 
 def linear_rows(config: str, repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """One row; both sides take turns."""
+    """Return one row. Both sides take turns."""
     program = named_model(MODEL).build()
     function = secure(program.fn, config=config, public=program.public, owner=program.owner).hold(
         **program.held
     )
     products = _products(function.lower(*program.inputs).plan)
-    function.run(*program.inputs)  # compiles
+    function.run(*program.inputs)  # the first run compiles
     _bare(products)
     ours, bare = [], []
     for turn in range(repeat):
@@ -54,7 +55,7 @@ def linear_rows(config: str, repeat: int, say: Callable[[str], None]) -> list[di
 
 
 def linear_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """What a row says."""
+    """Return the rows as text."""
     return [
         f"linear layers of {MODEL}, {row['config']}: {row['seconds']:.4f} s, {row['ratio']:.2f} times the "
         f"{row['bare_seconds']:.4f} s of bare int32 dots, two a product and party"
@@ -80,7 +81,7 @@ def _dot(x: Any, w: Any, dims: Dimensions) -> Any:
 
 
 def _bare(products: list[Operands]) -> float:
-    """Seconds of all products, each by three threads at once, twice a thread."""
+    """Return the seconds of all products. Three threads compute each at once, twice per thread."""
     started = time.perf_counter()
     for x, w, dims in products:
         threads = [threading.Thread(target=_twice, args=(x, w, dims)) for _ in range(3)]

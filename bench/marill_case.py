@@ -1,7 +1,8 @@
-"""`--case marill`: BERT-base with all weights secret beside Marill's recipe, by parts and frozen layers.
+"""Compare BERT-base with all weights secret with Marill's recipe (`--case marill`).
 
-Each side is timed in turns with the first one, wall-clock from the client's arrays to its outputs, so that
-what the client computes in plaintext counts. Weights are held.
+The recipe is measured by its parts and by the number of frozen layers. Each side takes turns with the first
+one. Time is wall-clock from the client's arrays to its outputs, so the client's work in plaintext counts.
+Weights are held.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ BASE = {"num_attention_heads": 12}
 
 @dataclass(frozen=True)
 class _Side:
-    """A model, and who knows what of it."""
+    """A model, and who knows which part of it."""
 
     name: str
     frozen: int
@@ -58,10 +59,13 @@ def _sides(layers: int, heads: int, sizes: Mapping[str, Any]) -> list[_Side]:
 
 
 def marill_rows(config: str, repeat: int, say: Callable[[str], None], small: bool) -> list[dict[str, Any]]:
-    """A row a side: medians of its seconds, and of the ratio to the first side in the same turn."""
+    """Return one row per side: medians of its seconds and of its ratio to the first side.
+
+    A ratio is the first side's seconds over its own in the same turn.
+    """
     first, *others = _sides(4, 2, SMALL) if small else _sides(12, 3, BASE)
     baseline, program = first.function(config)
-    _run(baseline, program)  # compiles, shares the weights
+    _run(baseline, program)  # compiles, and shares the weights
     times = [_run(baseline, program)]
     rows = [_row(first, config, [(each, each) for each in times], program)]
     for side in others:
@@ -83,7 +87,7 @@ def marill_rows(config: str, repeat: int, say: Callable[[str], None], small: boo
 
 @dataclass(frozen=True)
 class _Timed:
-    """One request: wall-clock, and seconds of all processors."""
+    """One request: its wall-clock seconds, and the seconds of all processors."""
 
     seconds: float
     cpu: float
@@ -118,7 +122,7 @@ def _row(side: _Side, config: str, turns: list[tuple[_Timed, _Timed]], program: 
 
 
 def marill_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """A line a row."""
+    """Return one line per row."""
     lines = []
     for row in rows:
         megabytes = sum(row["bytes_sent_per_party"]) / 3e6

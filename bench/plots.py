@@ -1,4 +1,4 @@
-"""Plots of benchmark rows: `python -m bench.plots RESULTS.json FOLDER`, a PNG for each kind of row."""
+"""Plot benchmark rows: `python -m bench.plots RESULTS.json FOLDER` writes one PNG per kind of row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")  # files only: no display is needed
+matplotlib.use("Agg")  # only files are written, so no display is needed
 
 from matplotlib import pyplot
 from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ SIDES = {"ours": ("ours", "tab:blue"), "spu-fm64": ("PUMA on stock SPU, FM64", "
 
 
 def cost_by_op(rows: Sequence[Row]) -> Figure:
-    """Time and traffic of an element for every kernel that both sides ran."""
+    """Plot time and traffic per element for every kernel that both sides ran."""
     found = {(row["kernel"], row["config"]): row for row in rows}
     names = [name for name in dict.fromkeys(row["kernel"] for row in rows) if (name, "spu-fm64") in found]
     figure, axes = pyplot.subplots(2, 1, figsize=(10, 8), sharex=True, layout="constrained")
@@ -44,7 +44,7 @@ def cost_by_op(rows: Sequence[Row]) -> Figure:
 
 
 def error_by_bits(rows: Sequence[Row]) -> Figure:
-    """Largest and mean error of the layer against the fraction bits of one format everywhere."""
+    """Plot the largest and the mean error of the layer against the fraction bits of one format everywhere."""
     rows = sorted(rows, key=lambda row: row["fraction_bits"])
     bits = [row["fraction_bits"] for row in rows]
     figure, axis = pyplot.subplots(figsize=(7, 5), layout="constrained")
@@ -63,7 +63,7 @@ PLOTS = {"kernels": ("cost-by-op.png", cost_by_op), "formats": ("error-by-bits.p
 
 
 def write_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Plot every kind of row there is; returns the files."""
+    """Plot every kind of row that occurs, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for case, (name, draw) in PLOTS.items():
@@ -77,7 +77,7 @@ def write_plots(rows: Sequence[Row], folder: Path) -> list[Path]:
 
 
 def main(results: str, folder: str) -> None:
-    """Read rows, write plots, name them."""
+    """Read rows, write plots and print their names."""
     written = write_plots(json.loads(Path(results).read_text()), Path(folder))
     print("\n".join(map(str, written)) or f"{results} has rows of neither case: {', '.join(PLOTS)}")
 

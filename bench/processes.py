@@ -1,4 +1,4 @@
-"""Sides of a benchmark as three processes, over loopback or an emulated network."""
+"""Run the sides of a benchmark as three processes, over loopback or an emulated network."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from ditto_spu.plan.cost_report import CostReport
 
 
 class OursInProcesses:
-    """Three parties over TLS that hold the weights; each turn also runs the same as threads of this process.
+    """Three parties over TLS that hold the weights.
 
-    seconds: of the slowest party, without the client's part, which `request_seconds` has in it.
+    Each turn also runs the same program as threads of this process. `seconds` is the time of the slowest
+    party, without the client's part. `request_seconds` includes the client's part.
     """
 
     def __init__(self, program: Program, side: str, network: Network) -> None:
@@ -68,14 +69,17 @@ class OursInProcesses:
 
 
 class PumaInProcesses:
-    """Stock SPU over its own link, without TLS; a run starts three processes, which `seconds` leaves out."""
+    """Stock SPU over its own link, without TLS.
+
+    A run starts three processes, but `seconds` leaves the start out.
+    """
 
     def __init__(self, program: Program, network: Network) -> None:
         self._program, self._network = program, network
         self._result: Any = None
 
     def warm(self) -> dict[str, Any]:
-        return {}  # SPU interprets: its compilation is not part of `seconds`
+        return {}  # SPU interprets, so compilation is not part of `seconds`
 
     def run(self) -> dict[str, Any]:
         program = self._program

@@ -1,4 +1,4 @@
-"""Benchmark rows as a table, with ratios to the baselines."""
+"""Show benchmark rows as a table, with ratios to the baselines."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from rich.text import Text
 
 from ditto_spu.network.model import LAN, WAN, Network, predicted_seconds
 
-BASELINES = {"puma": "PUMA", "mpcformer": "MPCFormer"}  # their rows' config, and what the table calls them
-Compared = Sequence[tuple[dict[str, Any], list[dict[str, Any] | None]]]  # a row, and the baselines' beside it
+BASELINES = {"puma": "PUMA", "mpcformer": "MPCFormer"}  # config of their rows, and their names in the table
+Compared = Sequence[tuple[dict[str, Any], list[dict[str, Any] | None]]]  # a row, and the baselines' rows
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Group:
-    """One line a row, with `PUMA / ours` and the like where the case has that baseline's row; notes below."""
+    """Return a table with one line per row, and with notes below.
+
+    A row has ratios such as `PUMA / ours` if its case has a row of that baseline.
+    """
     baselines = [name for name in BASELINES if any(row["config"] == name for row in rows)]
     ratios = [f"{BASELINES[name]} / ours" for name in baselines]
     measured = {(row["case"], row["config"]): row for row in rows}
@@ -51,7 +54,10 @@ def table(rows: Sequence[dict[str, Any]]) -> Group:
 
 
 def network_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Rows of three processes: seconds of the slowest party, beside PUMA's, the prediction and threads."""
+    """Return a table of rows of three processes.
+
+    It shows the seconds of the slowest party beside those of PUMA, of the prediction and of threads.
+    """
     baselines = {(row["case"], row["network"]): row for row in rows if row["config"] == "puma"}
     titles = ["network", "seconds", "PUMA / ours", "predicted", "measured / predicted", "client's seconds"]
     titles += ["threads' seconds", "processes / threads", "MB sent", "rounds", "max error", "peak GB"]
@@ -79,7 +85,10 @@ def network_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def predicted(row: dict[str, Any], network: Network) -> float:
-    """Seconds on a network; where nobody counts rounds, messages stand in for them: an upper bound."""
+    """Return the predicted seconds on a network.
+
+    If the rounds are not counted, messages stand in for them, which gives an upper bound.
+    """
     rounds = max(row["messages_per_party"]) if row["rounds"] is None else row["rounds"]
     return predicted_seconds(network, row["seconds"], row["bytes_sent_per_party"], rounds)
 
@@ -87,12 +96,15 @@ def predicted(row: dict[str, Any], network: Network) -> float:
 def _beside(
     row: dict[str, Any], measured: Mapping[tuple[str, str], dict[str, Any]], baselines: Sequence[str]
 ) -> list[dict[str, Any] | None]:
-    """The baselines' rows of the same case, in their order; none beside a baseline itself."""
+    """Return the baselines' rows of the same case, in their order. A baseline itself has None for each."""
     return [None if row["config"] in BASELINES else measured.get((row["case"], name)) for name in baselines]
 
 
 def _predictions(compared: Compared, ratios: Sequence[str]) -> Table:
-    """compute + bytes / bandwidth + rounds x RTT / 2, everything online, and the baselines' over it."""
+    """Return a table of predicted seconds, with the baselines' over ours.
+
+    A prediction is compute + bytes / bandwidth + rounds x RTT / 2, with everything online.
+    """
     titles = [title for network in (LAN, WAN) for title in (network.name, *ratios)]
     shown = _table("predicted seconds", titles)
     for row, beside in compared:
@@ -106,7 +118,10 @@ def _predictions(compared: Compared, ratios: Sequence[str]) -> Table:
 
 
 def _online(compared: Compared, ratios: Sequence[str]) -> Table:
-    """What is left of requests whose offline part was made ahead; a baseline does everything online."""
+    """Return a table of the online part of requests whose material was made before.
+
+    A baseline does everything online.
+    """
     shown = _table("online only", ["seconds", *ratios, "MB sent", *ratios])
     for row, beside in compared:
         seconds = row["online_seconds"]
@@ -123,7 +138,7 @@ def _online(compared: Compared, ratios: Sequence[str]) -> Table:
 
 
 def _table(first: str, titles: Sequence[str]) -> Table:
-    """An empty table: case and configuration, then numbers."""
+    """Return an empty table whose columns are case, configuration and then numbers."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in (first, "config"):
         shown.add_column(title)

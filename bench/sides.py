@@ -1,4 +1,4 @@
-"""Drive one worker process a side, turn by turn, and gather medians."""
+"""Drive one worker process per side, turn by turn, and gather medians."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from ditto_spu.errors import InputError, PartyError
 from ditto_spu.network.model import parse_network
 
-ANSWER = "bench-answer "  # a worker's other output, such as warnings, is passed over
+ANSWER = "bench-answer "  # starts an answer; a worker's other output, such as warnings, is ignored
 
 
 MODES = ("whole", "ahead", "masked")
 
 
 def split_side(side: str) -> tuple[str, str]:
-    """(configuration, mode) of one of our sides: `ditto`, `ditto:ahead`, `ditto:masked`."""
+    """Return (configuration, mode) of one of our sides: `ditto`, `ditto:ahead`, `ditto:masked`."""
     config, _, mode = (
         side.rpartition(":") if side.endswith(tuple(f":{mode}" for mode in MODES)) else (side, "", "")
     )
@@ -27,7 +27,7 @@ def split_side(side: str) -> tuple[str, str]:
 
 
 def sides_of(configs: Sequence[str], modes: Sequence[str]) -> list[str]:
-    """Our sides: every configuration in every mode."""
+    """Return our sides: every configuration in every mode. Raises InputError for an unknown mode."""
     for mode in modes:
         if mode not in MODES:
             raise InputError(f"there is no mode '{mode}': choose {', '.join(MODES)}")
@@ -35,7 +35,7 @@ def sides_of(configs: Sequence[str], modes: Sequence[str]) -> list[str]:
 
 
 class Worker:
-    """One side in its own process: it compiles and warms up once, then runs when told to."""
+    """One side in its own process. It compiles and warms up once, then runs on command."""
 
     def __init__(self, case: str, side: str, network: str | None = None) -> None:
         self._name = f"{case}, {side}"
@@ -47,7 +47,7 @@ class Worker:
         )
 
     def ask(self, command: str) -> dict[str, Any]:
-        """Send a command and wait for its answer."""
+        """Send a command and wait for its answer. Raises PartyError if the worker has ended."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
@@ -66,9 +66,10 @@ class Worker:
 def measure(
     case: str, sides: list[str], repeat: int, say: Callable[[str], None], network: str | None = None
 ) -> list[dict[str, Any]]:
-    """One row a side. The sides take turns, so that a noisy moment of the machine meets them all.
+    """Return one row per side. The sides take turns, so that a noisy moment of the machine meets them all.
 
-    network: between three processes a side, as `parse_network` reads it; None: threads.
+    network: the network between three processes per side, as `parse_network` reads it. If None, parties are
+        threads.
     """
     workers: dict[str, Worker] = {}
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}

@@ -1,6 +1,7 @@
-"""`python -m bench.soak`: many requests of a small model from several clients at three party processes.
+"""Send many requests of a small model from several clients to three party processes.
 
-Prints each party's resident memory after a warm-up and at the end, and whether every answer was right.
+`python -m bench.soak` prints each party's resident memory after a warm-up and at the end, and whether every
+answer was right.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Figures:
-    """right: answers within the tolerance. memory: bytes of each party after the warm-up, and at the end."""
+    """The figures of a run.
+
+    right: the number of answers within the tolerance.
+    memory: bytes of each party after the warm-up, and at the end.
+    """
 
     right: int
     requests: int
@@ -40,7 +45,7 @@ class Figures:
 
     @property
     def growth(self) -> float:
-        """The largest of any party, as a fraction."""
+        """Return the largest growth of any party's memory, as a fraction."""
         return max(after / before - 1 for before, after in self.memory)
 
     def __str__(self) -> str:
@@ -55,7 +60,7 @@ class Figures:
 
 
 def classify(params, x):
-    """Two dense layers with GeLU and softmax."""
+    """Apply two dense layers with GeLU and softmax."""
     hidden = jax.nn.gelu(x @ params["in"])
     return jax.nn.softmax(hidden @ params["out"])
 
@@ -63,7 +68,10 @@ def classify(params, x):
 def soak(
     file: Path, pids: list[int], clients: list[str], requests: int, warm_up: int, masked: bool
 ) -> Figures:
-    """So many requests in all, shared among the clients; `warm_up` more before the first reading."""
+    """Send `requests` requests in all, divided among the clients.
+
+    `warm_up` more requests run before the first reading of the memory.
+    """
     rng = np.random.default_rng(0)
     params = {
         "in": rng.normal(0, 0.1, (FEATURES, HIDDEN)).astype(np.float32),
@@ -99,7 +107,7 @@ def soak(
 
 
 def resident(pid: int) -> int:
-    """Resident memory of a process, in bytes."""
+    """Return the resident memory of a process, in bytes."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
@@ -107,7 +115,7 @@ def resident(pid: int) -> int:
 
 @contextlib.contextmanager
 def party_processes(clients: list[str]) -> Iterator[tuple[Path, list[int]]]:
-    """The cluster file and process ids of three parties on this machine."""
+    """Start three parties on this machine, and yield the cluster file and their process ids."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     addresses = tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
     for each in sockets:
@@ -129,14 +137,15 @@ def party_processes(clients: list[str]) -> Iterator[tuple[Path, list[int]]]:
 
 
 def main() -> None:
-    """Start the parties, run, print."""
+    """Start the parties, send the requests and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--warm-up", type=int, default=80)
     parser.add_argument("--masked", action="store_true")
     options = parser.parse_args()
-    logging.getLogger("ditto_spu.cluster").setLevel(logging.ERROR)  # attempts to connect while parties start
+    # This hides attempts to connect while the parties start.
+    logging.getLogger("ditto_spu.cluster").setLevel(logging.ERROR)
     names = [f"client-{number}" for number in range(options.clients)]
     with party_processes(names) as (file, pids):
         print(soak(file, pids, names, options.requests, options.warm_up, options.masked))

@@ -1,4 +1,4 @@
-"""One side of a benchmark in its own process: answers `warm`, `run` and `report` in JSON."""
+"""Run one side of a benchmark in its own process; answer `warm`, `run` and `report` in JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from ditto_spu.plan.cost_report import CostReport, Triple
 
 
 class Ours:
-    """Three simulated parties as threads, which hold the weights; the offline part apart if asked for."""
+    """Three simulated parties as threads, which hold the weights.
+
+    Modes other than `whole` run the offline phase first and time it apart.
+    """
 
     def __init__(self, program: Program, side: str) -> None:
         config, mode = split_side(side)
@@ -29,7 +32,7 @@ class Ours:
         options = {**program.options, "masked": mode == "masked"}
         function = secure(program.fn, config=config, **options)
         self._secure = function.hold(**program.held)
-        self._turns = PARTIES if mode == "masked" else 1  # requests that differ in who deals
+        self._turns = PARTIES if mode == "masked" else 1  # requests that differ in their dealer
         self._reports: list[CostReport] = []
         self._outputs: Any = None
 
@@ -45,7 +48,10 @@ class Ours:
         return {"seconds": report.offline_seconds + report.seconds, "online_seconds": report.seconds}
 
     def report(self) -> dict[str, Any]:
-        """Bytes and messages are those of a request, on average over the turns."""
+        """Return the row's figures.
+
+        Bytes and messages are those of one request, on average over the turns.
+        """
         last = self._reports
         return {
             "bytes_sent_per_party": _mean([each.bytes_sent_per_party for each in last]),
@@ -63,7 +69,10 @@ def _mean(triples: list[Triple]) -> Triple:
 
 
 class Puma:
-    """Stock SPU: timed as threads, like ours; bytes of every party come from one run in three processes."""
+    """Stock SPU, timed as threads, like ours.
+
+    The bytes of every party come from one run in three processes.
+    """
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -74,7 +83,7 @@ class Puma:
         return run_puma(self._program.fn, self._program.args, public=self._program.public, mode=mode)
 
     def warm(self) -> dict[str, Any]:
-        return {}  # SPU interprets: its compilation is not part of `seconds`
+        return {}  # SPU interprets, so compilation is not part of `seconds`
 
     def run(self) -> dict[str, Any]:
         self._result = self._run("threads")
@@ -98,7 +107,7 @@ def _peak_memory() -> int:
 
 
 def main(case: str, side: str, network: str = "") -> None:
-    """Answer commands until standard input ends. With a network the parties are processes."""
+    """Answer commands until standard input ends. With a network, the parties are processes."""
     program = named_model(case).build()
     with ExitStack() as stack:
         worker: Any

@@ -1,4 +1,7 @@
-"""BERT's encoder for any kind of array: the plaintext reference and CrypTen's parties run the same lines."""
+"""Compute BERT's encoder for any kind of array.
+
+The plaintext reference and CrypTen's parties run the same lines.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,27 @@ from typing import Any, Protocol
 import numpy as np
 
 HEADS = 12
-SHIFT = 5.0  # of 2Quad
+SHIFT = 5.0  # the shift of 2Quad
 EPSILON = 1e-12
 
 
 class Functions(Protocol):
-    """What differs between kinds of arrays, and between MPCFormer and BERT itself."""
+    """The functions that differ between kinds of arrays, and between MPCFormer and BERT itself."""
 
     def permute(self, x: Any, *axes: int) -> Any:
-        """The array with its axes in this order."""
+        """Return the array with its axes in this order."""
 
     def gelu(self, x: Any) -> Any: ...
 
     def softmax(self, x: Any) -> Any:
-        """Along the last axis."""
+        """Apply softmax along the last axis."""
 
     def normalise(self, x: Any) -> Any:
-        """(x - mean) / sqrt(variance + EPSILON) along the last axis."""
+        """Return (x - mean) / sqrt(variance + EPSILON) along the last axis."""
 
 
 class Plain:
-    """NumPy: Quad and 2Quad without secrets."""
+    """Quad, 2Quad and LayerNorm in NumPy, without secrets."""
 
     def permute(self, x: Any, *axes: int) -> Any:
         return np.transpose(x, axes)
@@ -46,7 +49,10 @@ class Plain:
 
 
 def encode(weights: Mapping[str, Any], hidden: Any, functions: Functions, heads: int = HEADS) -> Any:
-    """Hidden states [sequence, width] after all layers; weights by their path in Flax's parameters."""
+    """Return the hidden states [sequence, width] after all layers.
+
+    `weights` has the arrays by their path in Flax's parameters.
+    """
     for layer in range(1 + max(int(name.split("/")[1]) for name in weights)):
         prefix = f"layer/{layer}/"
         inside = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}

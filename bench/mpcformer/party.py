@@ -1,6 +1,7 @@
-"""One of three processes on CrypTen: `bench.mpcformer.party FOLDER RANK THREADS`; rank 2 is the dealer.
+"""Run one of three processes on CrypTen: `bench.mpcformer.party FOLDER RANK THREADS`.
 
-FOLDER holds weights.npz and hidden.npy. A party answers each line of standard input with one of JSON.
+Rank 2 is the dealer. FOLDER holds weights.npz and hidden.npy. A party answers each line of standard input
+with one line of JSON.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from bench.mpcformer import ANSWER
 from bench.mpcformer.encoder import EPSILON, SHIFT, encode
 
 PARTIES, DEALER = 2, 2
-OWNER, CLIENT = 0, 1  # of the weights, of the input
-# What CrypTen calls while it evaluates. Between two parties an all_reduce sends each share once; everything
-# else is between party 0, which asks, and the dealer.
+OWNER, CLIENT = 0, 1  # ranks of the parties that own the weights and the input
+# CrypTen calls these transfers while it evaluates. Between two parties, an all_reduce sends each share once.
+# All others are between party 0, which asks, and the dealer.
 COUNTED = {"all_reduce": "opened", "isend": "asked", "irecv": "dealt", "broadcast": "dealt"}
 
 
 class Traffic:
-    """Payload that a party opens and asks with, and that the dealer sends to it: bytes and messages."""
+    """Count the payload that a party opens, asks with, and gets from the dealer, in bytes and messages."""
 
     def __init__(self) -> None:
         self.reset()
@@ -50,7 +51,7 @@ class Traffic:
 
 
 class Secret:
-    """Quad, 2Quad and LayerNorm on CrypTen's shares, with its own reciprocal and inverse root."""
+    """Quad, 2Quad and LayerNorm on CrypTen's shares, with CrypTen's own reciprocal and inverse root."""
 
     def permute(self, x: Any, *axes: int) -> Any:
         return x.permute(*axes)
@@ -60,7 +61,8 @@ class Secret:
 
     def softmax(self, x: Any) -> Any:
         quad = (x + SHIFT).square()
-        # Of the mean, not of the sum: CrypTen's reciprocal diverges above about 600, and 128 terms are 3200.
+        # This is the reciprocal of the mean, not of the sum. CrypTen's reciprocal diverges above about 600,
+        # and the sum of 128 terms is 3200.
         return quad * quad.mean(-1, keepdim=True).reciprocal() / x.shape[-1]
 
     def normalise(self, x: Any) -> Any:
@@ -69,7 +71,7 @@ class Secret:
 
 
 class Party:
-    """Holds shares of the weights, made once; evaluates on shares of the input."""
+    """A party that holds shares of the weights, made once, and evaluates on shares of the input."""
 
     def __init__(self, crypten: Any, folder: Path, rank: int) -> None:
         self._crypten, self._folder, self._rank = crypten, folder, rank
@@ -80,11 +82,14 @@ class Party:
         self._traffic = Traffic()
 
     def _share(self, array: Any, owner: int) -> Any:
-        mine = array if self._rank == owner else np.zeros_like(array)  # CrypTen needs the shape
+        mine = array if self._rank == owner else np.zeros_like(array)  # CrypTen needs the shape alone
         return self._crypten.cryptensor(torch.from_numpy(mine), src=owner)
 
     def run(self) -> dict[str, Any]:
-        """Seconds from when both parties are ready until this one holds its share of the output."""
+        """Evaluate once and return the seconds and the traffic.
+
+        Time runs from when both parties are ready until this one holds its share of the output.
+        """
         self._crypten.communicator.get().barrier()
         self._traffic.reset()
         started = time.perf_counter()
@@ -100,7 +105,7 @@ class Party:
 
 
 def _crypten(folder: Path, rank: int) -> Any:
-    # CrypTen 0.4.1 imports this for its ONNX converter; newer torch has it no more.
+    # CrypTen 0.4.1 imports this module for its ONNX converter, but newer versions of torch do not have it.
     gone = ModuleType("torch.onnx._internal.registration")
     gone.registry = None
     sys.modules[gone.__name__] = gone
@@ -115,7 +120,7 @@ def _crypten(folder: Path, rank: int) -> Any:
         "RANK": str(rank),
     }
     crypten.cfg.mpc.provider = "TTP"
-    crypten.cfg.functions.reciprocal_all_pos = True  # as a sum of squares is: saves a comparison
+    crypten.cfg.functions.reciprocal_all_pos = True  # a sum of squares is positive, which saves a comparison
     return crypten
 
 

@@ -1,4 +1,4 @@
-"""The MPCFormer side of a benchmark, as its worker sees it: starts and asks the processes on CrypTen."""
+"""Run the MPCFormer side of a benchmark: start and ask the processes on CrypTen, for the side's worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ditto_spu.models import Program
 CASES = ("bert-base-layer", "bert-base")
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-mpcformer"
 PROCESSES = 3  # two parties and their dealer
-# The fastest of what was tried on two cores, which threads that spin while they wait take from each other.
+# These were the fastest settings of several on two cores, which threads that spin while they wait take from
+# each other.
 THREADS = 2
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 NOTE = (
@@ -31,7 +32,7 @@ NOTE = (
 
 
 def check(case: str) -> None:
-    """Refuse a case that is no BERT encoder, and a machine without the environment."""
+    """Raise InputError for a case that is not a BERT encoder, and on a machine without the environment."""
     if case not in CASES:
         raise InputError(f"the mpcformer baseline runs {' and '.join(CASES)}, not '{case}'")
     if not (ENVIRONMENT / ".ready").exists():
@@ -91,7 +92,10 @@ class Mpcformer:
         }
 
     def _ask(self, command: str) -> list[dict[str, Any]]:
-        """Both parties' answers. They end with their standard input, and the dealer with party 0."""
+        """Return both parties' answers to a command.
+
+        The parties end when their standard input ends, and the dealer ends with party 0.
+        """
         parties = self._processes[:2]
         for process in parties:
             assert process.stdin is not None
@@ -109,9 +113,10 @@ class Mpcformer:
 
 
 def traffic(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """A row's counts from those of both parties: openings are online, all to and from the dealer offline.
+    """Return a row's counts from the counts of both parties.
 
-    Each product asks the dealer once, in two messages, and then opens its masked operands in one round.
+    Openings count as online, and all traffic to and from the dealer as offline. Each product asks the dealer
+    once, in two messages, and then opens its masked operands in one round.
     """
     units = ("bytes", "messages")
     online = {unit: [*(run[unit]["opened"] for run in runs), 0] for unit in units}

@@ -1,4 +1,4 @@
-"""The benchmark driver: rows of a tiny run, the kernels' table, the sweep of formats, plots, errors."""
+"""The benchmark driver: rows of a tiny run, the kernels' table, the sweep of formats, plots and errors."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_row_whose_offline_part_is_apart_has_a_second_line():
     whole, online, predicted = (each.split() for each in lines if "ditto:ahead" in each)
     assert whole[2:6] == ["2.000", "15.0", "4.00", "15.0"]
     assert online[2:] == ["1.500", "20.0", "3.00", "20.0"]
-    assert predicted[2:] == ["2.01", "15.0", "2.14", "14.6"]  # 4 MB and 3 rounds; the baseline's 60 MB
+    assert predicted[2:] == ["2.01", "15.0", "2.14", "14.6"]  # 4 MB and 3 rounds, and the baseline's 60 MB
     assert "online" not in shown(table([row | {"online_seconds": 2.0}]))
 
 

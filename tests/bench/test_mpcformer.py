@@ -1,4 +1,4 @@
-"""The MPCFormer baseline as far as it goes without torch: the function, refusals, counts, the table."""
+"""The MPCFormer baseline as far as it runs without torch: its function, refusals, counts and the table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATHS = (
 
 
 class Exact(Plain):
-    """BERT's own functions."""
+    """The functions of BERT itself."""
 
     def gelu(self, x):
         return np.asarray(jax.nn.gelu(x, approximate=False))
