@@ -19,7 +19,7 @@ from ditto_spu.frontend.trace import Traced
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.insert_casts import insert_casts
 from ditto_spu.passes.formats.linearise import linearise
-from ditto_spu.passes.formats.replace_functions import approximate
+from ditto_spu.passes.formats.replace_functions import replace_functions
 from ditto_spu.passes.formats.verify import verify
 from ditto_spu.passes.owners.hoist import hoist
 from ditto_spu.passes.steps.schedule import step_cost
@@ -97,7 +97,7 @@ def compile_program(
     if calibration is not None:
         config = supply(config, assigned, calibration)
         assigned = assign(linear, public, config, program.formats)
-    cast = insert_casts(approximate(assigned))
+    cast = insert_casts(replace_functions(assigned))
     verify(cast, public)
     if calibration is not None:
         ranges(cast, public, paths, calibration).require()

@@ -15,9 +15,9 @@ MAX_LINES = 350
 FLOORS = (
     ("errors",),
     ("ir", "network"),
+    ("plan",),
     ("ops",),
     ("rules",),
-    ("plan",),
     ("frontend", "spu"),
     ("passes", "runtime"),
     ("calibration",),

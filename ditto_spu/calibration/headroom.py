@@ -12,25 +12,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ditto_kernels.norm.layer_norm import VARIANCE
-from ditto_kernels.norm.rms_norm import MEAN_SQUARE
-from ditto_kernels.softmax.plan import largest_score
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.calibration.observe import Observed, Span
+from ditto_spu.calibration.observe import Observed
 from ditto_spu.errors import RangeError, RangeWarning
-from ditto_spu.passes.analysis.classify import op_name, rule_op
+from ditto_spu.ops import record_of, subject
+from ditto_spu.ops.decision import Kind, read, read_entry
+from ditto_spu.ops.op import Call, Span
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.formats.verify import WINDOWED, product_room, result_room, windowed_room
+from ditto_spu.passes.formats.verify import product_room, result_room
+from ditto_spu.rules.rule import INPUT, WEIGHT
 
 THIN = 0.25  # bits of headroom below which a margin is worth a warning
-_RECIPROCAL, _RSQRT, _EXP = (
-    (0.5, 1024.0),
-    (2.0**-9, 256.0),
-    (-8.0, 8.0),
-)  # of the kernels, if nobody says else
-_NORM_TOP = 2.0**9
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ def _remedy(row: Range) -> str:
     if row.what in ("variance", "mean", "mean square", "divisor"):
         return "scale what it reads"
     if row.what == "product":
-        return 'give its operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
+        return f'give its operands fewer fraction bits (rule `operand`, op "{WEIGHT}") or a wider ring'
     return "choose fewer fraction bits or a wider ring for this path"
 
 
@@ -153,17 +147,18 @@ def ranges(
     """The ranges of a module with formats; `arguments` are the paths of its arguments."""
     secret = visibility(module, public)
     rows: list[Range] = []
-    formats = ir.attribute(ir.main(module), "ditto.arguments", "").split(",")
-    for value, path, format_ in zip(ir.arguments(module), arguments, formats, strict=False):
-        if format_ != "-" and ir.is_float(value):
-            fxp, seen = Fxp.parse(format_), calibration.at(path, "input") if calibration else None
-            rows.append(_row((path, "input"), "result", fxp, fxp.limit / 2, seen))
+    formats = read_entry(module).formats
+    for value, path, fxp in zip(ir.arguments(module), arguments, formats, strict=False):
+        if fxp is not None and ir.is_float(value):
+            seen = calibration.at(path, INPUT) if calibration else None
+            rows.append(_row((path, INPUT), "result", fxp, fxp.limit / 2, seen))
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:
-        kind = ir.attribute(op, "ditto.kind")
-        if kind is None or kind == "spu" or not ir.is_float(op.results[0]):
+        decision = read(op)
+        if decision is None or decision.kind is Kind.SPU or not ir.is_float(op.results[0]):
             continue
-        place = (ir.attribute(op, "ditto.path"), rule_op(op, kind))
-        rows += _of(op, place, calibration.at(*place) if calibration else None, secret)
+        place = (decision.path, subject(op, decision.kind))
+        call = Call(op, decision, secret.__getitem__)
+        rows += _of(call, place, calibration.at(*place) if calibration else None)
     return Ranges(_worst(rows))
 
 
@@ -193,67 +188,26 @@ def _row(
     return Range(*place, what, str(fxp), -limit if low is None else low, limit, observed, declared)
 
 
-def _of(
-    op: ir.Op, place: tuple[str, str], seen: Observed | None, secret: dict[ir.Value, bool]
-) -> Iterator[Range]:
-    """What one operation relies on: its formats, its declared range, its kernel's own range."""
-    text, natural = ir.attribute(op, "ditto.range"), ir.attribute(op, "ditto.natural")
-    declared, out = float(text) if text else None, Fxp.parse(ir.attribute(op, "ditto.format"))
-    yield _row(place, "result", out, result_room(op, str(out)), seen, declared=declared)
+def _of(call: Call, place: tuple[str, str], seen: Observed | None) -> Iterator[Range]:
+    """The ranges that one operation relies on: of its formats, its declared range, its kernel's own."""
+    op, decision = call.op, call.decision
+    record = record_of(op, decision.kind)
+    assert record is not None
+    declared, out, natural = decision.range, decision.out, decision.natural
+    yield _row(place, "result", out, result_room(op, decision), seen, declared=declared)
     if declared is not None:
         yield _row(place, "declared range", out, declared, seen, declared=declared)
     if natural is not None:
-        product = Fxp.parse(natural)
-        yield _row(place, "product", product, product_room(product, out), seen, declared=declared)
-    operands = [
-        Fxp.parse(each) if each != "-" else None for each in ir.attribute(op, "ditto.operands").split(",")
-    ]
-    name = op_name(op)
+        yield _row(place, "product", natural, product_room(natural, out), seen, declared=declared)
+    operands = decision.operands or ()
     # The first operand goes by the fact "operand", the second of a product by "second".
     for index, what in enumerate(("operand", "second")):
         fxp = operands[index] if index < len(operands) else None
-        if fxp is None or (index and name == "ditto.softmax") or not ir.is_float(op.operands[index]):
+        if fxp is None or (index and record.integers) or not ir.is_float(op.operands[index]):
             continue
         if seen is None or what in seen.facts:
-            yield _row(place, what, fxp, _operand_limit(op, fxp, out, secret), seen, what)
-    if operands[0] is not None:
-        yield from _kernel(op, place, operands[0], out, seen)
-
-
-def _operand_limit(op: ir.Op, fxp: Fxp, out: Fxp, secret: dict[ir.Value, bool]) -> float:
-    """How large an operand of a kernel may be: half of what its format holds, less what the kernel adds."""
-    name, approx = op_name(op), ir.attribute(op, "ditto.approx")
-    if name == "ditto.softmax":
-        attributes = ir.composite_attributes(op)
-        hidden = len(op.operands) > 1 and secret[op.operands[1]]
-        shape, scale = ir.shape(op.operands[0]), float(attributes["scale"])
-        if approx == "2quad":
-            return min(fxp.limit / 2, (2.0**10 - 5) / abs(scale))
-        return largest_score(fxp, out, shape[attributes["dim"]], scale, hidden, approx or "exact")
-    if approx in ("puma", "even"):
-        return fxp.limit - 4
-    if approx == "quad":  # (x + 1)^2 + 3 < 2^(k - 2 - 2f)
-        ring = 32 if fxp.ring_bits <= 32 and fxp.fraction_bits <= 10 else 64
-        return min(fxp.limit / 2, math.sqrt(2.0 ** (ring - 2 - 2 * fxp.fraction_bits) - 3) - 1)
-    return windowed_room(name, fxp) if name in WINDOWED else fxp.limit / 2
-
-
-def _kernel(op: ir.Op, place: tuple[str, str], fxp: Fxp, out: Fxp, seen: Observed | None) -> Iterator[Range]:
-    """Ranges beyond those of formats."""
-    name, declared = op_name(op), ir.attribute(op, "ditto.range")
-    if name == "ditto.layer_norm":
-        yield _row(place, "variance", fxp, VARIANCE[1], seen, "variance", VARIANCE[0])
-        yield _row(place, "mean", fxp, 2.0 ** (27 - fxp.fraction_bits), seen, "mean")
-        yield _row(place, "normalised", out, min(_NORM_TOP, out.limit), seen)
-    elif name == "ditto.rms_norm":
-        yield _row(place, "mean square", fxp, MEAN_SQUARE[1], seen, "mean square", MEAN_SQUARE[0])
-        yield _row(place, "normalised", out, min(_NORM_TOP, out.limit), seen)
-    elif name == "stablehlo.maximum" or (name == "stablehlo.reduce" and place[1] == "maximum"):
-        yield _row(place, "difference", fxp, fxp.limit, seen, "difference")
-    elif name == "stablehlo.divide":
-        yield _row(place, "divisor", fxp, _RECIPROCAL[1], seen, "second", _RECIPROCAL[0])
-    elif name == "stablehlo.rsqrt":
-        yield _row(place, "argument", fxp, _RSQRT[1], seen, "operand", _RSQRT[0])
-    elif name == "stablehlo.exponential":
-        high = math.log(float(declared)) if declared else _EXP[1]
-        yield _row(place, "exponent", fxp, high, seen, "operand", -math.inf)
+            yield _row(place, what, fxp, record.room(call, fxp), seen, what)
+    if call.operand is not None:
+        for each in record.relies_on(call):
+            format_ = out if not each.fact else call.operand
+            yield _row(place, each.quantity, format_, each.high, seen, each.fact, each.low)

@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.frontend.trace import Traced
-from ditto_spu.passes.analysis.classify import kinds, op_name, rule_op
+from ditto_spu.ops import record_of, subject
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.op import Op, Span, span
+from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
-from ditto_spu.passes.formats.replace_functions import approximate
+from ditto_spu.passes.formats.replace_functions import replace_functions
 from ditto_spu.passes.pipeline import program_of
-from ditto_spu.rules.rule import REPLACEMENTS, Config
+from ditto_spu.rules.rule import INPUT, NEED_TRAINING, Config
 
 STEPS = 4  # bins of the histogram an octave
 ZERO = -400  # the bin of zeros and of all below 2^-100
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,10 @@ class _Probe:
     """One operation: the outputs of the observing program that hold its result and its operands."""
 
     place: Place
-    name: str
+    op: ir.Op
+    record: Op | None
     result: int
-    operands: tuple[int | None, ...]
-    attributes: Mapping[str, Any]
+    operands: tuple[int, ...]
 
 
 class Observer:
@@ -92,23 +94,21 @@ class Observer:
     def __init__(self, traced: Traced, config: Config) -> None:
         self._program = program_of(traced)
         module = linearise(self._program.module, self._program.public)
-        if any(rule.approx in REPLACEMENTS for rule in config.rules):
-            module = approximate(assign(module, self._program.public, config))
+        if any(rule.approx in NEED_TRAINING for rule in config.rules):
+            module = replace_functions(assign(module, self._program.public, config))
         secret = visibility(module, self._program.public)
         operations = ir.ops(ir.body(ir.main(module)))[:-1]
         self._outputs: dict[ir.Value, int] = {}
         self._probes: list[_Probe] = []
         self._seen: dict[str, Any] = {}  # arguments of the last call
         for op, kind in kinds(operations, lambda value: secret[value]).items():
-            if kind == "public" or len(op.results) != 1 or not ir.is_float(op.results[0]):
+            if kind is Kind.PUBLIC or len(op.results) != 1 or not ir.is_float(op.results[0]):
                 continue
-            name, special = op_name(op), kind in ("kernel", "matmul", "multiply")
-            operands = tuple(self._output(each) if special else None for each in op.operands)
-            attributes = dict(ir.composite_attributes(op)) if name.startswith("ditto.") else {}
-            if name == "stablehlo.reduce" and kind == "kernel":
-                attributes["dim"] = ir.attribute(op, "dimensions")[0]
-            place = (ir.path_of(op), rule_op(op, kind))
-            self._probes.append(_Probe(place, name, self._output(op.results[0]), operands, attributes))
+            special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY)
+            operands = tuple(self._output(each) for each in op.operands) if special else ()
+            place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
+            self._probes.append(_Probe(place, op, record, self._output(op.results[0]), operands))
+        self._module = module  # keeps the probes' operations alive
         self._text = ir.extract(operations, ir.arguments(module), list(self._outputs), "observed")
 
     def _output(self, value: ir.Value) -> int:
@@ -123,12 +123,13 @@ class Observer:
             if argument.public or not np.issubdtype(np.dtype(argument.dtype), np.floating):
                 continue
             if self._seen.get(argument.path) is not value:  # weights come with every call
-                _join(found, (argument.path, "input"), summary(np.asarray(value, np.float32)))
+                _join(found, (argument.path, INPUT), summary(np.asarray(value, np.float32)))
                 self._seen[argument.path] = value
         outputs = ir.evaluate(self._text, values)
         for probe in self._probes:
-            operands = [None if each is None else outputs[each] for each in probe.operands]
-            facts = _facts(probe.name, operands, probe.attributes)
+            operands = [outputs[each] for each in probe.operands]
+            observe = None if probe.record is None else probe.record.facts
+            facts = observe(probe.op, operands) if observe is not None and operands else {}
             _join(found, probe.place, summary(outputs[probe.result], facts))
         return found
 
@@ -139,44 +140,10 @@ def _join(found: dict[Place, Observed], place: Place, seen: Observed) -> None:
 
 def summary(value: NDArray[Any], facts: Mapping[str, Span] | None = None) -> Observed:
     """Extremes and histogram of one array."""
-    low, high = _span(value)
+    low, high = span(value)
     magnitudes = np.nan_to_num(np.abs(np.asarray(value, np.float32)).ravel(), nan=np.inf)
     with np.errstate(divide="ignore"):
         places = np.floor(STEPS * np.log2(magnitudes))
     bins, counts = np.unique(np.clip(places, ZERO, -ZERO).astype(np.int32), return_counts=True)
     histogram = dict(zip(bins.tolist(), counts.tolist(), strict=True))
     return Observed(low, high, int(magnitudes.size), histogram, facts or {})
-
-
-def _span(value: NDArray[Any]) -> Span:
-    """NaN counts as infinite: no format holds it."""
-    if np.isnan(value).any():
-        return float("-inf"), float("inf")
-    return float(np.min(value)), float(np.max(value))
-
-
-def _facts(
-    name: str, operands: Sequence[NDArray[Any] | None], attributes: Mapping[str, Any]
-) -> dict[str, Span]:
-    """What the ranges of a protocol speak about, beside its result."""
-    if not operands or operands[0] is None:
-        return {}
-    first = np.asarray(operands[0], np.float64)
-    second = operands[1] if len(operands) > 1 else None
-    if name == "ditto.softmax":
-        kept = first if second is None else first[np.broadcast_to(second.astype(bool), first.shape)]
-        return {"operand": _span(kept) if kept.size else (0.0, 0.0)}
-    facts = {"operand": _span(first)}
-    if name == "ditto.layer_norm":
-        facts["mean"] = _span(first.mean(axis=-1))
-        facts["variance"] = _span(first.var(axis=-1))
-    elif name == "ditto.rms_norm":
-        facts["mean square"] = _span(np.mean(first**2, axis=-1))
-    elif name == "stablehlo.reduce":
-        facts["difference"] = (0.0, float(np.max(np.ptp(first, axis=attributes["dim"]))))
-    elif second is not None and np.issubdtype(second.dtype, np.floating):
-        if name == "stablehlo.maximum":
-            facts["difference"] = _span(first - second)
-        elif name in ("stablehlo.divide", "stablehlo.dot_general", "stablehlo.multiply"):
-            facts["second"] = _span(second)
-    return facts

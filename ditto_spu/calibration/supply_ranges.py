@@ -10,12 +10,13 @@ from ditto_kernels.products.multiply import finish_cost, symmetric
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.passes.analysis.classify import rule_op
+from ditto_spu.ops import subject
+from ditto_spu.ops.decision import Decision, Kind, decided, read
 from ditto_spu.passes.formats.verify import product_room
 from ditto_spu.rules.rule import Config, Rule
 
 SAFETY = (2.0, 1.75, 1.5)  # times the largest value seen: the first that is no dearer than the last
-_SUPPLIED = ("matmul", "multiply", "add")
+_SUPPLIED = (Kind.MATMUL, Kind.MULTIPLY, Kind.LOCAL, Kind.SCALE, Kind.RETAG)
 _FILL = 0.99  # of what a format admits
 
 
@@ -28,16 +29,16 @@ def supply(config: Config, module: ir.Module, calibration: Calibration) -> Confi
     rooms: dict[tuple[str, str], float] = {}
     prices: dict[tuple[str, str], list[ir.Op]] = {}
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:
-        kind = ir.attribute(op, "ditto.kind")
-        if kind not in ("matmul", "multiply", "local", "scale", "retag") or not ir.is_float(op.results[0]):
+        decision = read(op)
+        if decision is None or decision.kind not in _SUPPLIED or not ir.is_float(op.results[0]):
             continue
-        place = (ir.attribute(op, "ditto.path"), rule_op(op, kind))
-        rooms[place] = min(rooms.get(place, math.inf), _room(op, kind))
+        place = (decision.path, subject(op, decision.kind))
+        rooms[place] = min(rooms.get(place, math.inf), _room(decision))
         prices.setdefault(place, []).append(op)
     rules = []
     for (path, op_kind), room in rooms.items():
         seen, choice = calibration.at(path, op_kind), config.lookup(op_kind, path)
-        if seen is None or choice.range is not None or op_kind not in _SUPPLIED or not seen.largest:
+        if seen is None or choice.range is not None or not seen.largest:
             continue
         room = min(room, choice.format.limit / 2) * _FILL
         fitting = [safety * seen.largest for safety in SAFETY if safety * seen.largest <= room]
@@ -48,13 +49,12 @@ def supply(config: Config, module: ir.Module, calibration: Calibration) -> Confi
     return replace(config, rules=(*config.rules, *rules))
 
 
-def _room(op: ir.Op, kind: str) -> float:
+def _room(decision: Decision) -> float:
     """What a declared range must stay below for the formats to hold it."""
-    out, natural = Fxp.parse(ir.attribute(op, "ditto.format")), ir.attribute(op, "ditto.natural")
+    out, product = decision.out, decision.natural
     room = out.limit / 2
-    if natural is not None:
-        product = Fxp.parse(natural)
-        if kind == "multiply":  # with a declared range it is computed in the ring of its operands
+    if product is not None:
+        if decision.kind is Kind.MULTIPLY:  # with a declared range it is computed in the ring of its operands
             ring = max(32, out.ring_bits)
             if product.fraction_bits >= ring:
                 return 0.0
@@ -65,10 +65,10 @@ def _room(op: ir.Op, kind: str) -> float:
 
 def _price(op: ir.Op, largest: float) -> float:
     """Bytes of a product with this range; one product of matrices instead of two counts as a tenth less."""
-    out, natural = Fxp.parse(ir.attribute(op, "ditto.format")), ir.attribute(op, "ditto.natural")
-    if natural is None or ir.attribute(op, "ditto.kind") != "matmul":
+    decision = decided(op)
+    out, product, values = decision.out, decision.natural, symmetric(largest)
+    if product is None or decision.kind is not Kind.MATMUL:
         return 0.0
-    product, values = Fxp.parse(natural), symmetric(largest)
     double = doubles(product.ring_bits, product.fraction_bits, out, values)
     dropped = product.fraction_bits + double - out.fraction_bits
     cost = finish_cost(math.prod(ir.shape(op.results[0])), product.ring_bits, dropped, out, values)

@@ -281,7 +281,7 @@ def evaluate(
 def load_task(name: str, folder: Path | None) -> Task:
     """Load a task by its name on the command line. Raises InputError for an unknown name."""
     from ditto_spu.distill.corpora import glue_task
-    from ditto_spu.distill.docstring_task import docstring_task
+    from ditto_spu.distill.stdlib_docstrings import docstring_task
 
     if name == "stdlib":
         return docstring_task(folder)

@@ -7,29 +7,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
-from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.compare.stock_spu import StockResult, run_stock
 from ditto_spu.frontend.trace import trace
 from ditto_spu.network.model import LOOPBACK, Network
-from ditto_spu.ops import puma_formulas
-from ditto_spu.ops.argmax import argmax
+from ditto_spu.ops import find
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.fuse import fuse
-
-DECOMPOSITIONS: Mapping[str, Callable[..., Array]] = {
-    "ditto.gelu": puma_formulas.gelu,
-    "ditto.softmax": puma_formulas.softmax,
-    "ditto.silu": puma_formulas.silu,
-    "ditto.layer_norm": puma_formulas.layer_norm,
-    "ditto.rms_norm": puma_formulas.rms_norm,
-    "ditto.embedding": puma_formulas.embedding,
-    "ditto.argmax": argmax,  # as SPU does it
-}
 
 
 def puma_module(module: ir.Module, public: Sequence[bool]) -> ir.Module:
@@ -37,26 +26,19 @@ def puma_module(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     flat = ir.clone(module)
     secret = visibility(flat, public)
     for op in list(ir.walk(ir.main(flat))):
-        meaning, operands, attributes = _replacement(op, secret)
-        if meaning is not None:
-            (value,) = ir.emit(lambda *xs, f=meaning, a=attributes: f(*xs, **a), operands, op, op.location)
+        record = find(op)
+        if record is not None and record.puma is not None and ir.composite_name(op):
+            meaning = record.puma
+            if record.puma_public is not None and not secret[op.operands[1]]:
+                meaning = record.puma_public
+            attributes = ir.composite_attributes(op)
+            (value,) = ir.emit(partial(meaning, **attributes), list(op.operands), op, op.location)
             ir.replace_all_uses(op.results[0], value)
             op.erase()
     ir.run_passes(flat, "canonicalize,cse,symbol-dce")
     ir.erase_dead(ir.body(ir.main(flat)))
     ir.verify(flat)
     return flat
-
-
-def _replacement(
-    op: ir.Op, secret: Mapping[ir.Value, bool]
-) -> tuple[Callable[..., Array] | None, list[ir.Value], dict[str, Any]]:
-    name = ir.composite_name(op)
-    if name in DECOMPOSITIONS:
-        shown = name == "ditto.embedding" and not secret[op.operands[1]]
-        meaning = puma_formulas.public_embedding if shown else DECOMPOSITIONS[name]
-        return meaning, list(op.operands), ir.composite_attributes(op)
-    return None, [], {}
 
 
 def run_puma(

@@ -2,10 +2,10 @@
 
 from ditto_spu.distill.corpora import glue_task, wikitext
 from ditto_spu.distill.distillation import Distilled, distill
-from ditto_spu.distill.docstring_task import docstring_task
 from ditto_spu.distill.evaluation import Evaluation, evaluate
 from ditto_spu.distill.finetune import finetune
 from ditto_spu.distill.settings import Distillation, FineTuning
+from ditto_spu.distill.stdlib_docstrings import docstring_task
 from ditto_spu.distill.task import Examples, Split, Task
 from ditto_spu.distill.weights import load_weights, save_weights
 

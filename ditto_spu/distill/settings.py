@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ditto_spu.errors import InputError, nearest
+from ditto_spu.ops.layer_norm import LAYER_NORM
+from ditto_spu.ops.softmax import SOFTMAX
 
 # The values that stage 1 can compare, by name. Each is given by a composite and the number of its operand;
 # None stands for its result.
 POINTS: dict[str, tuple[str, int | None]] = {
-    "scores": ("ditto.softmax", 0),
-    "attention": ("ditto.softmax", None),
-    "hidden": ("ditto.layer_norm", None),
+    "scores": (SOFTMAX.composite, 0),
+    "attention": (SOFTMAX.composite, None),
+    "hidden": (LAYER_NORM.composite, None),
 }
 
 

@@ -14,7 +14,10 @@ from ditto_spu.calibration.headroom import Range
 from ditto_spu.distill.settings import POINTS
 from ditto_spu.emulation.interpreter import as_function
 from ditto_spu.errors import InputError
-from ditto_spu.passes.analysis.classify import op_name, rule_op
+from ditto_spu.ops import subject
+from ditto_spu.ops.decision import read
+from ditto_spu.ops.op import name_of
+from ditto_spu.ops.softmax import SOFTMAX
 
 Place = tuple[str, str]  # path, and op of the rules
 
@@ -52,7 +55,7 @@ class Watched:
         self._fill = fill
         operations = ir.ops(ir.body(ir.main(module)))
         self.places = [
-            (ir.path_of(op), name) for op in operations for name, _ in self._points if op_name(op) == name
+            (ir.path_of(op), name) for op in operations for name, _ in self._points if name_of(op) == name
         ]
 
     def __call__(self, values: Sequence[Any]) -> Seen:
@@ -61,13 +64,13 @@ class Watched:
         outside: list[Array] = []
 
         def watch(op: ir.Op, operands: list[Array], results: list[Array]) -> list[Array]:
-            name, kind = op_name(op), ir.attribute(op, "ditto.kind")
-            mask = operands[1] if name == "ditto.softmax" and len(operands) > 1 else None
+            name, decision = name_of(op), read(op)
+            mask = operands[1] if name == SOFTMAX.composite and len(operands) > 1 else None
             for wanted, place in self._points:
                 if name == wanted:
                     points.append((results[0] if place is None else operands[place], mask))
-            if kind is not None:
-                limits = self._limits.get((ir.attribute(op, "ditto.path"), rule_op(op, kind)), {})
+            if decision is not None:
+                limits = self._limits.get((decision.path, subject(op, decision.kind)), {})
                 for what, (low, high) in limits.items():
                     if what == "second" and len(operands) < 2:
                         continue  # another operation with the same path and op

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name
+from ditto_spu.ops import record_of
+from ditto_spu.ops.decision import Kind, read, read_entry
+from ditto_spu.ops.op import name_of
 
 Site = tuple[str, str]  # path and kernel
 
@@ -58,11 +60,10 @@ class Emulator:
         scales, sizes = (emit(_split, [each]) for each in vectors)
         seeds = emit(lambda: tuple(jnp.float32(i) for i in range(count)), [])
         place = 0
-        formats = ir.attribute(ir.main(module), "ditto.arguments").split(",")
-        for argument, fxp in zip(arguments, formats, strict=True):
-            if fxp != "-" and ir.is_float(argument):
+        for argument, fxp in zip(arguments, read_entry(module).formats, strict=True):
+            if fxp is not None and ir.is_float(argument):
                 if uses := ir.users(argument):
-                    _redirect(uses, argument, emit(_rounded, [argument, scales[place]])[0])
+                    ir.redirect(uses, argument, emit(_rounded, [argument, scales[place]])[0])
                 place += 1
         for number, op in enumerate(operations[:-1]):
             for index in _rounded_operands(op):
@@ -71,7 +72,7 @@ class Emulator:
             if _has_result(op):
                 result, uses = op.results[0], ir.users(op.results[0])
                 inputs = [result, scales[place], sizes[place], seeds[place]]
-                _redirect(uses, result, emit(_disturbed, inputs, operations[number + 1])[0])
+                ir.redirect(uses, result, emit(_disturbed, inputs, operations[number + 1])[0])
                 place += 1
         assert place == count
         chosen = [op for op in ir.ops(block)[:-1] if op not in constants]
@@ -105,37 +106,32 @@ def _split(vector: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(vector[i] for i in range(vector.size))
 
 
-def _redirect(uses: Sequence[ir.Op], old: ir.Value, new: ir.Value) -> None:
-    for user in uses:
-        for index, operand in enumerate(list(user.operands)):
-            if operand == old:
-                user.operands[index] = new
-
-
 def _rounded_operands(op: ir.Op) -> list[int]:
     """Which operands an operation with a format may take in another one."""
-    if ir.attribute(op, "ditto.operands") is None:
+    decision = read(op)
+    if decision is None or decision.operands is None:
         return []
     return [index for index, each in enumerate(op.operands) if ir.is_float(each)]
 
 
 def _has_result(op: ir.Op) -> bool:
-    return ir.attribute(op, "ditto.format") is not None and ir.is_float(op.results[0])
+    return read(op) is not None and ir.is_float(op.results[0])
 
 
 def _grids(module: ir.Module) -> list[tuple[Fxp | None, ir.Op | None]]:
     """(format, and for a result its operation) of every place in the order of the emulator's inputs."""
     found: list[tuple[Fxp | None, ir.Op | None]] = []
-    texts = ir.attribute(ir.main(module), "ditto.arguments").split(",")
-    for argument, text in zip(ir.arguments(module), texts, strict=True):
-        if text != "-" and ir.is_float(argument):
-            found.append((Fxp.parse(text), None))
+    for argument, fxp in zip(ir.arguments(module), read_entry(module).formats, strict=True):
+        if fxp is not None and ir.is_float(argument):
+            found.append((fxp, None))
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:
-        wanted = (ir.attribute(op, "ditto.operands") or "").split(",")
+        decision = read(op)
+        if decision is None:
+            continue
         for index in _rounded_operands(op):
-            found.append((None if wanted[index] == "-" else Fxp.parse(wanted[index]), None))
+            found.append((decision.operands[index] if decision.operands else None, None))
         if _has_result(op):
-            found.append((Fxp.parse(ir.attribute(op, "ditto.format")), op))
+            found.append((decision.format, op))
     return found
 
 
@@ -143,8 +139,12 @@ def _size(fxp: Fxp | None, op: ir.Op | None, errors: Mapping[Site, float]) -> fl
     """How far a protocol may stray beyond the nearest value of its grid."""
     if op is None or fxp is None:
         return 0.0
-    if ir.attribute(op, "ditto.natural") is not None:
+    decision = read(op)
+    if decision is None:
+        return 0.0
+    if decision.natural is not None:
         return fxp.ulp  # truncation errs by 1.5 ulp, rounding by half a one
-    if ir.attribute(op, "ditto.kind") == "kernel" and op_name(op) in KERNEL_OPS:
-        return errors.get((ir.attribute(op, "ditto.path"), KERNEL_OPS[op_name(op)][0]), 0.0)
+    record = record_of(op, decision.kind)
+    if decision.kind is Kind.KERNEL and record is not None:
+        return errors.get((decision.path, record.kernels[name_of(op)]), 0.0)
     return 0.0

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.compiler import Lowered
 from ditto_spu.emulation.interpreter import as_function
-from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name
+from ditto_spu.ops import record_of
+from ditto_spu.ops.cast import is_cast, read_cast
+from ditto_spu.ops.decision import Kind, read
+from ditto_spu.ops.op import name_of
 from ditto_spu.plan.plan import KernelStep, Plan
 
 TRUNCATION = 2.0  # ulp between a protocol's truncation and rounding
@@ -109,14 +111,15 @@ def error_bound(lowered: Lowered) -> Callable[[Sequence[Any]], Bound]:
 
 def _size(op: ir.Op, errors: dict[Site, float]) -> float:
     """The bound of one operation of the formats module; 0 for what is exact."""
-    if op_name(op) == "ditto.cast":
-        attributes = ir.composite_attributes(op)
-        source, target = attributes["from"], Fxp.parse(attributes["to"])
-        if not source.startswith("fxp") or Fxp.parse(source).fraction_bits <= target.fraction_bits:
+    if is_cast(op):
+        cast = read_cast(op)
+        source, target = cast.source_format, cast.target
+        if source is None or source.fraction_bits <= target.fraction_bits:
             return 0.0  # encoding rounds in both; upcasts are exact
         return TRUNCATION * target.ulp
-    if ir.attribute(op, "ditto.kind") == "kernel" and op_name(op) in KERNEL_OPS:
-        fxp = Fxp.parse(ir.attribute(op, "ditto.format"))
-        known = errors.get((ir.attribute(op, "ditto.path"), KERNEL_OPS[op_name(op)][0]), 0.0)
-        return known + fxp.ulp / 2
+    decision = read(op)
+    if decision is not None and decision.kind is Kind.KERNEL:
+        record = record_of(op, decision.kind)
+        assert record is not None
+        return errors.get((decision.path, record.kernels[name_of(op)]), 0.0) + decision.out.ulp / 2
     return 0.0

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.emulation.interpreter_ops import TABLE
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.rounding import round_to
+from ditto_spu.ops.cast import is_cast, read_cast
 
 # (an operation of @main, its operands, its results) -> the results that the rest of the program sees
 Watch = Callable[[ir.Op, list[Array], list[Array]], Sequence[Array]]
@@ -90,7 +90,6 @@ _CALLS = {"func.call": "callee", "stablehlo.composite": "decomposition"}
 
 
 def _called(functions: dict[str, ir.Op], op: ir.Op, operands: list[Array]) -> list[Array]:
-    if ir.composite_name(op) == "ditto.cast":
-        target = Fxp.parse(ir.composite_attributes(op)["to"])
-        return [straight_through(operands[0], target.fraction_bits)]
+    if is_cast(op):
+        return [straight_through(operands[0], read_cast(op).target.fraction_bits)]
     return _run(functions, ir.body(functions[ir.symbol(op, _CALLS[op.name])]), operands, None)

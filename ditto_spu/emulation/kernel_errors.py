@@ -14,20 +14,10 @@ from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.values.formats import Fxp, decode, encode
 from ditto_kernels.values.replicated import reconstruct, share
 from ditto_spu.calibration.calibration import Calibration
+from ditto_spu.ops import BY_KERNEL
+from ditto_spu.ops.op import Sample
 from ditto_spu.plan.plan import Attributes, KernelStep, Plan
 
-APPROXIMATE = (
-    "gelu",
-    "silu",
-    "softmax",
-    "layer_norm",
-    "rms_norm",
-    "tanh",
-    "sigmoid",
-    "exponential",
-    "rsqrt",
-    "divide",
-)
 _ELEMENTS = 2048
 _ROWS = 16
 
@@ -46,7 +36,7 @@ def kernel_errors(plan: Plan, calibration: Calibration) -> dict[tuple[str, str],
     # A cast bears the path of what reads it, which may hold values of another size.
     cast = {s.outputs[0]: s.inputs[0] for s in plan.steps if isinstance(s, KernelStep) and s.kernel == "cast"}
     for step in plan.steps:
-        if isinstance(step, KernelStep) and step.kernel in APPROXIMATE:
+        if isinstance(step, KernelStep) and _is_approximate(step.kernel):
             operands = []
             for var in step.inputs:
                 info = plan.vars[var]
@@ -61,16 +51,21 @@ def kernel_errors(plan: Plan, calibration: Calibration) -> dict[tuple[str, str],
     return errors
 
 
+def _is_approximate(kernel: str) -> bool:
+    record = BY_KERNEL.get(kernel)
+    return record is not None and record.sample is not None
+
+
 Operand = tuple[tuple[int, ...], Fxp | None, float]
 
 
 @lru_cache(maxsize=1024)
 def _measured(kernel: str, operands: tuple[Operand, ...], out: Fxp, attributes: Attributes) -> float:
     """Largest error against the plaintext meaning on operands of the grid."""
-    record, options = KERNELS[kernel], dict(attributes)
-    if kernel == "softmax":
-        operands = operands[:1]  # a mask only leaves terms out
-    arrays = [_sample(kernel, place, each, options) for place, each in enumerate(operands)]
+    record, options, sample = KERNELS[kernel], dict(attributes), BY_KERNEL[kernel].sample
+    assert sample is not None
+    operands = operands[: sample.operands]
+    arrays = [_drawn(sample, place, each, options) for place, each in enumerate(operands)]
     formats = [fxp for _, fxp, _ in operands]
     draw = np.random.default_rng(1).bytes
     shared = [
@@ -87,9 +82,9 @@ def _measured(kernel: str, operands: tuple[Operand, ...], out: Fxp, attributes: 
     return float(np.max(np.abs(value - np.asarray(record.reference(*plain, **options)))))
 
 
-def _sample(kernel: str, place: int, operand: Operand, options: dict[str, Any]) -> NDArray[np.float64]:
+def _drawn(sample: Sample, place: int, operand: Operand, options: dict[str, Any]) -> NDArray[np.float64]:
     shape, fxp, size = operand
-    if kernel in ("softmax", "layer_norm", "rms_norm"):
+    if sample.rows:
         along = int(options.get("dim", -1)) % len(shape)
         if place == 0 and len(shape) > 1:  # as many rows as it takes, along the longest other dimension
             rows = max((axis for axis in range(len(shape)) if axis != along), key=lambda axis: shape[axis])
@@ -98,9 +93,7 @@ def _sample(kernel: str, place: int, operand: Operand, options: dict[str, Any]) 
     else:
         shape = (min(_ELEMENTS, int(np.prod(shape, dtype=np.int64))),)
     values = size * np.random.default_rng(place).standard_normal(shape)
-    if kernel == "rsqrt" or (kernel == "divide" and place):
-        values = np.abs(values) + max(size / 4, 0.5 if kernel == "divide" else 0.01)
-    limit = (fxp.limit / 2 if fxp else 100.0) * 0.9
-    if kernel == "exponential":
-        limit = min(limit, 4.0)
+    if place in sample.positive:
+        values = np.abs(values) + max(size / 4, sample.positive[place])
+    limit = min((fxp.limit / 2 if fxp else 100.0) * 0.9, sample.limit)
     return np.clip(values, -limit, limit)

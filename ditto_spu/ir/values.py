@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -117,6 +117,14 @@ def composite_attributes(op: Op) -> dict[str, Any]:
 def replace_all_uses(old: Value, new: Value) -> None:
     """Let every user of `old` use `new`."""
     old.replace_all_uses_with(new)
+
+
+def redirect(users: Iterable[Op], old: Value, new: Value) -> None:
+    """Let these operations use `new` in place of `old`."""
+    for user in users:
+        for place, operand in enumerate(list(user.operands)):
+            if operand == old:
+                user.operands[place] = new
 
 
 def is_effect(op: Op) -> bool:

@@ -1,31 +1,74 @@
-"""The table of patterns that become one `ditto.*` composite each; how each is recognised is beside it."""
+"""What the compiler knows about each operation: a file an operation, and the list of all of them."""
 
-from ditto_spu.ops.activation import gelu, match_gelu, match_silu, silu
-from ditto_spu.ops.argmax import argmax, match_argmax
-from ditto_spu.ops.embedding import embedding, match_embedding
-from ditto_spu.ops.match import Match, Pattern
-from ditto_spu.ops.normalisation import layer_norm, match_layer_norm, match_rms_norm, rms_norm
-from ditto_spu.ops.softmax import match_softmax, softmax
+from collections.abc import Mapping
 
-__all__ = ["TABLE", "Match", "Pattern"]
+from ditto_spu import ir
+from ditto_spu.ops.argmax import ARGMAX
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.divide import DIVIDE
+from ditto_spu.ops.embedding import EMBEDDING
+from ditto_spu.ops.exponential import EXPONENTIAL
+from ditto_spu.ops.gelu import GELU
+from ditto_spu.ops.layer_norm import LAYER_NORM
+from ditto_spu.ops.linear import LINEAR
+from ditto_spu.ops.matmul import MATMUL
+from ditto_spu.ops.maximum import MAXIMUM
+from ditto_spu.ops.multiply import MULTIPLY
+from ditto_spu.ops.op import Op, name_of
+from ditto_spu.ops.rms_norm import RMS_NORM
+from ditto_spu.ops.rsqrt import RSQRT
+from ditto_spu.ops.sigmoid import SIGMOID
+from ditto_spu.ops.silu import SILU
+from ditto_spu.ops.softmax import SOFTMAX
+from ditto_spu.ops.tanh import TANH
 
-# An earlier entry is tried first at the same operation.
-TABLE: tuple[Pattern, ...] = (
-    Pattern("ditto.softmax", ("stablehlo.divide",), match_softmax, softmax),
-    Pattern(
-        "ditto.layer_norm",
-        ("stablehlo.add", "stablehlo.multiply", "stablehlo.divide"),
-        match_layer_norm,
-        layer_norm,
-    ),
-    Pattern("ditto.rms_norm", ("stablehlo.multiply", "stablehlo.divide"), match_rms_norm, rms_norm),
-    Pattern("ditto.silu", ("stablehlo.multiply",), match_silu, silu),
-    Pattern("ditto.gelu", ("stablehlo.multiply", "stablehlo.divide"), match_gelu, gelu),
-    Pattern(
-        "ditto.embedding",
-        ("stablehlo.select", "stablehlo.gather", "stablehlo.dynamic_slice"),
-        match_embedding,
-        embedding,
-    ),
-    Pattern("ditto.argmax", ("stablehlo.convert",), match_argmax, argmax),
-)
+__all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "record_of", "subject"]
+
+# Literal on purpose. Patterns are tried in this order: a larger one stands before the smaller ones inside it.
+OPS: dict[str, Op] = {
+    each.name: each
+    for each in (
+        MATMUL,
+        LINEAR,
+        MULTIPLY,
+        SOFTMAX,
+        LAYER_NORM,
+        RMS_NORM,
+        SILU,
+        GELU,
+        TANH,
+        SIGMOID,
+        EXPONENTIAL,
+        RSQRT,
+        DIVIDE,
+        MAXIMUM,
+        ARGMAX,
+        EMBEDDING,
+    )
+}
+
+# By what an operation is called in a module, and by kernel.
+BY_NAME: Mapping[str, Op] = {name: op for op in OPS.values() for name in op.kernels}
+BY_KERNEL: Mapping[str, Op] = {kernel: op for op in OPS.values() for kernel in op.kernels.values()}
+
+
+def find(op: ir.Op) -> Op | None:
+    """The record of an operation by its name alone, or None. Not every reduction is a maximum."""
+    return BY_NAME.get(name_of(op))
+
+
+def record_of(op: ir.Op, kind: Kind) -> Op | None:
+    """The record of an operation of this kind; None for what is public, a cast or SPU's."""
+    if kind is Kind.LOCAL:
+        return LINEAR
+    if kind in (Kind.SCALE, Kind.RETAG):
+        return MULTIPLY
+    if kind in (Kind.MATMUL, Kind.MULTIPLY, Kind.KERNEL):
+        return BY_NAME[name_of(op)]
+    return None
+
+
+def subject(op: ir.Op, kind: Kind) -> str:
+    """The name by which the rules of a configuration speak about an operation of this kind."""
+    record = record_of(op, kind)
+    return kind.value if record is None else record.name

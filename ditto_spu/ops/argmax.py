@@ -5,10 +5,16 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, kind, peel, splat, whole
+from ditto_spu.ops import observed
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.kernel_formats import operands_of
 from ditto_spu.ops.match import Match
+from ditto_spu.ops.op import Choice, Chooser, Formats, Op, Pattern
 
+INDICATOR = Fxp(32, 0)  # of zeros and ones
 # What jnp.argmax compares with: the larger value, NaN first, of equals the first.
 _REDUCER = ("GT", "NE", "EQ", "LT")
 _LOGIC = {"compare": 4, "or": 2, "and": 1, "select": 2, "return": 1}
@@ -71,3 +77,22 @@ def _counts_along(value: ir.Value, dim: int) -> bool:
         return False
     along = seen.dims[ir.attribute(seen.op, "iota_dimension")]
     return along == dim or (along is None and ir.shape(value)[dim] == 1)
+
+
+def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Zeros and ones need no fraction bits, unless a rule or all consumers want some."""
+    if not chooser.ruled_format(ARGMAX.name, ir.path_of(op)):
+        default = chooser.wanted(op.results[0]) or INDICATOR
+    return Formats(operands_of(chooser, op, choice, main=1), default)
+
+
+ARGMAX = Op(
+    name="argmax",
+    summary="a one-hot vector of the largest element's place",
+    kernels={"ditto.argmax": "argmax"},
+    kind=Kind.KERNEL,
+    pattern=Pattern(("stablehlo.convert",), match_argmax, argmax),
+    formats=choose_formats,
+    puma=argmax,  # as SPU does it
+    facts=observed.operand,
+)

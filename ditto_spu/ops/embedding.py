@@ -6,9 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import binary, kind, splat
+from ditto_spu.ops import observed, puma_formulas
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.kernel_formats import table_format
 from ditto_spu.ops.match import Match
+from ditto_spu.ops.op import Choice, Chooser, Formats, Op, Pattern
+from ditto_spu.plan.plan import INTEGER
 
 
 def embedding(table: Array, ids: Array) -> Array:
@@ -100,3 +106,35 @@ def _is_wrap(select: ir.Op, rows: int) -> bool:
         and splat(test.operands[1]) == 0
         and any(a == plain and splat(b) == rows for a, b in binary(wrapped))
     )
+
+
+def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """The table in ring 32 at most, and the result in the format of the table."""
+    del default
+    table, ids = op.operands
+    wish = choice.operand or chooser.wanted(op.results[0]) or chooser.default_format
+    if chooser.is_secret(table):
+        settled = chooser.settle(table, table_format(wish))
+        formats = {table: table_format(choice.operand or settled)}
+    else:
+        formats = {table: choice.operand or chooser.default_format}
+    if chooser.is_secret(ids):
+        formats[ids] = INTEGER
+    return Formats(formats, formats[table])
+
+
+EMBEDDING = Op(
+    name="embedding",
+    summary="rows of a table picked by secret ids",
+    kernels={"ditto.embedding": "embedding"},
+    kind=Kind.KERNEL,
+    pattern=Pattern(
+        ("stablehlo.select", "stablehlo.gather", "stablehlo.dynamic_slice"), match_embedding, embedding
+    ),
+    formats=choose_formats,
+    linear=embedding,
+    puma=puma_formulas.embedding,
+    puma_public=puma_formulas.public_embedding,
+    integers=True,  # ids
+    facts=observed.operand,
+)

@@ -1,11 +1,9 @@
-"""What a pattern is, and how factors and operands of one are read."""
+"""What a pattern was matched with, and how its factors and operands are read."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, kind, peel
@@ -13,21 +11,11 @@ from ditto_spu.ir.arithmetic import Seen, kind, peel
 
 @dataclass(frozen=True)
 class Match:
-    """What a pattern was found to compute; the JAX function `prepare` makes the operands out of `values`."""
+    """A pattern's operands and attributes. The JAX function `prepare` makes the operands out of `values`."""
 
     values: tuple[ir.Value, ...]
     attributes: Mapping[str, int | float | str] = field(default_factory=dict)
     prepare: Callable[..., tuple[Any, ...]] = lambda *values: values
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """A composite: the operations its root may be, how it is found, and its meaning, a JAX function."""
-
-    name: str
-    roots: tuple[str, ...]
-    match: Callable[[ir.Op], Match | None]
-    meaning: Callable[..., Array]
 
 
 def factors(seen: Seen, depth: int = 6) -> list[tuple[Seen, bool]]:

@@ -10,14 +10,14 @@ from typing import Any
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError, nearest
-from ditto_spu.rules.rule import APPROXIMATIONS, KEYS, OPS, VALUES, Choice, Config, Rule, rule_error, toml
+from ditto_spu.rules.rule import KEYS, VALUES, Config, Rule, rule_error, toml
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["APPROXIMATIONS", "OPS", "Choice", "Config", "Rule", "configurations", "load_config"]
+__all__ = ["Config", "Rule", "configurations", "load_config"]
 
 
 def configurations() -> tuple[str, ...]:

@@ -9,50 +9,27 @@ from typing import Any
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError, nearest
+from ditto_spu.ops import OPS
+from ditto_spu.ops.op import Choice
 
-# The kinds of op a rule may name.
-OPS = {
-    "input": "a secret argument of the function",
-    "weight": "a secret argument used as the right operand of a matmul",
-    "matmul": "dot_general and everything that becomes one",
-    "add": "any local linear op: add, subtract, negate, sums, layout",
-    "multiply": "an elementwise product",
-    "gelu": "GeLU, exact or tanh form",
-    "softmax": "softmax with or without a mask",
-    "silu": "SiLU, x times the logistic function of x",
-    "layer_norm": "LayerNorm over the last dimension",
-    "rms_norm": "root-mean-square normalisation over the last dimension",
-    "embedding": "rows of a table picked by secret ids",
-    "tanh": "tanh",
-    "sigmoid": "the logistic function",
-    "exp": "the exponential function",
-    "reciprocal": "1/x",
-    "rsqrt": "1/sqrt(x)",
-    "divide": "a quotient of two secret values",
-    "maximum": "elementwise or along a dimension",
-    "argmax": "a one-hot vector of the largest element's place",
-    "spu": "any op that runs on SPU",
+INPUT, WEIGHT, SPU = "input", "weight", "spu"
+
+# What a rule may speak about, with a line for the docs: arguments, operations, and what runs on SPU.
+SUBJECTS: dict[str, str] = {
+    INPUT: "a secret argument of the function",
+    WEIGHT: "a secret argument used as the right operand of a matmul",
+    **{op.name: op.summary for op in OPS.values()},
+    SPU: "any op that runs on SPU",
 }
 
-# The approximations each kind of op offers; the kernels hold their formulas and error bounds.
-APPROXIMATIONS = {
-    "gelu": ("fourier", "table", "even", "puma", "quad"),
-    "softmax": ("exact", "bounded", "puma", "2quad", "2relu"),
-    "silu": ("fourier", "table", "even"),
-    "layer_norm": ("newton",),
-    "tanh": ("fourier", "table", "odd"),
-    "sigmoid": ("fourier", "table", "odd"),
-    "exp": ("masked",),
-}
-
-# These replace their function by another one and need a model trained for it: never chosen by an error limit.
-REPLACEMENTS = ("quad", "2quad", "2relu")
-
-# Ops whose operand format and approximation an error limit may choose, and how steep each is.
-ERROR_LIMITED = {"gelu": 1.13, "silu": 1.1, "tanh": 1.0, "sigmoid": 0.25, "softmax": 0.5}
-
-# Kernels that compute in a format of their own between operand and result.
-INNER = ("softmax", "layer_norm", "rms_norm")
+# From the records of the operations: the approximations of each, those that need training, the operations for
+# which an error limit chooses, and those whose kernel computes in a format of its own.
+APPROXIMATIONS = {op.name: tuple(op.approximations) for op in OPS.values() if op.approximations}
+NEED_TRAINING = tuple(
+    name for op in OPS.values() for name, each in op.approximations.items() if each.needs_training
+)
+ERROR_LIMITED = tuple(op.name for op in OPS.values() if op.steepness is not None)
+WITH_INNER = tuple(op.name for op in OPS.values() if "inner" in op.options)
 
 KEYS = ("path", "op", "optional")
 VALUES = ("format", "operand", "inner", "range", "approx", "error")
@@ -75,8 +52,8 @@ class Rule:
 
     def __post_init__(self) -> None:
         for kind in self.op or ():
-            if kind not in OPS:
-                raise ConfigError(f"unknown op '{kind}'" + nearest(kind, OPS))
+            if kind not in SUBJECTS:
+                raise ConfigError(f"unknown op '{kind}'" + nearest(kind, SUBJECTS))
         if self.path is not None:
             try:
                 re.compile(self.path)
@@ -110,19 +87,6 @@ class Rule:
         return toml(set_fields)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a configuration says about one op; `rules` are the indices of the rules that said it."""
-
-    format: Fxp
-    operand: Fxp | None
-    inner: Fxp | None
-    range: float | None
-    approx: str | None
-    error: float | None
-    rules: frozenset[int]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """An ordered list of rules over a default format."""
@@ -135,8 +99,8 @@ class Config:
 
     def lookup(self, op: str, path: str) -> Choice:
         """Value by value: the first rule that matches this op and sets the value wins."""
-        if op not in OPS:
-            raise ConfigError(f"unknown op '{op}'" + nearest(op, OPS))
+        if op not in SUBJECTS:
+            raise ConfigError(f"unknown op '{op}'" + nearest(op, SUBJECTS))
         chosen: dict[str, Any] = {}
         giver: dict[str, int] = {}
         for index, rule in enumerate(self.rules):
@@ -203,10 +167,10 @@ def _check_approximation(approx: str, ops: tuple[str, ...] | None) -> None:
 
 
 def _check_inner(ops: tuple[str, ...] | None) -> None:
-    wrong = [kind for kind in ops or ("every op",) if kind not in INNER]
+    wrong = [kind for kind in ops or ("every op",) if kind not in WITH_INNER]
     if wrong:
         raise ConfigError(
-            f"inner is for {' and '.join(INNER)}, not for {wrong[0]}: name the op, or set `operand` instead"
+            f"inner is for {', '.join(WITH_INNER)}, not for {wrong[0]}: name the op, or set `operand` instead"
         )
 
 

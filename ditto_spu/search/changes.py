@@ -10,23 +10,13 @@ from dataclasses import dataclass, field
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.passes.analysis.classify import KERNEL_OPS, op_name, rule_op
-from ditto_spu.rules.rule import APPROXIMATIONS, ERROR_LIMITED, REPLACEMENTS, Config, Rule
+from ditto_spu.ops import OPS, subject
+from ditto_spu.ops.decision import Kind, decided, read
+from ditto_spu.rules.rule import WEIGHT, Config, Rule
 
 STEPS = (-1, 1)  # fraction bits
 SAFETY = 2.0  # times the largest value seen
 _DIGITS = re.compile(r"(?<=/)\d+(?=/|$)|^\d+(?=/)")
-_OPERANDS = {
-    "softmax": tuple(Fxp(16, bits) for bits in (5, 6, 7)),
-    "gelu": tuple(Fxp(16, bits) for bits in (8, 9, 10)),
-    "silu": tuple(Fxp(16, bits) for bits in (8, 9, 10)),
-    "tanh": tuple(Fxp(16, bits) for bits in (8, 9, 10)),
-    "sigmoid": tuple(Fxp(16, bits) for bits in (8, 9, 10)),
-}
-_INNER = {
-    "softmax": (Fxp(32, 12), Fxp(32, 13), Fxp(32, 14), Fxp(64, 22)),
-    "layer_norm": tuple(Fxp(64, bits) for bits in (12, 13, 14, 15)),
-}
 
 
 @dataclass(frozen=True)
@@ -62,13 +52,17 @@ def groups(module: ir.Module, config: Config) -> list[Group]:
     """The products and kernels of an assigned module; layers for which rules say other things stay apart."""
     found: dict[tuple[object, ...], list[tuple[str, int]]] = {}
     for number, op in enumerate(ir.ops(ir.body(ir.main(module)))[:-1]):
-        kind = ir.attribute(op, "ditto.kind")
-        if kind not in ("matmul", "kernel") or not ir.is_float(op.results[0]):
+        decision = read(op)
+        if (
+            decision is None
+            or decision.kind not in (Kind.MATMUL, Kind.KERNEL)
+            or not ir.is_float(op.results[0])
+        ):
             continue
-        kind_of_rule, path = rule_op(op, kind), ir.attribute(op, "ditto.path")
-        choice = config.lookup(kind_of_rule, path)
-        weight = config.lookup("weight", path).format if kind == "matmul" else None
-        same = (kind_of_rule, _DIGITS.sub("#", path), choice.format, choice.operand, choice.inner, weight)
+        named, path = subject(op, decision.kind), decision.path
+        choice = config.lookup(named, path)
+        weight = config.lookup(WEIGHT, path).format if OPS[named].search.products else None
+        same = (named, _DIGITS.sub("#", path), choice.format, choice.operand, choice.inner, weight)
         found.setdefault(same, []).append((path, number))
     made = []
     for (op_kind, *_), members in found.items():
@@ -94,33 +88,31 @@ def _escaped(path: str) -> str:
 
 def moves(group: Group, config: Config, module: ir.Module, calibration: Calibration) -> Iterator[Move]:
     """The values that differ from what the group has now."""
-    op = ir.ops(ir.body(ir.main(module)))[group.places[0]]
-    path = group.paths[0]
-    choice, result = config.lookup(group.op, path), Fxp.parse(ir.attribute(op, "ditto.format"))
-    kinds = (group.op,)
-    for fxp in (*_near(result), *_narrow(result, group, calibration)):
+    decision = decided(ir.ops(ir.body(ir.main(module)))[group.places[0]])
+    record, path = OPS[group.op], group.paths[0]
+    choice, kinds = config.lookup(group.op, path), (group.op,)
+    for fxp in (*_near(decision.out), *_narrow(decision.out, group, calibration)):
         yield Move(group, Rule(path=group.path, op=kinds, format=fxp))
-    if group.op == "matmul":
+    if record.search.products:
         tight = float(f"{SAFETY * largest(group, calibration):.3g}")
         if choice.range is not None and 0 < tight < choice.range:
             yield Move(group, Rule(path=group.path, op=kinds, range=tight))
-        first = Fxp.parse(ir.attribute(op, "ditto.operands").split(",")[0].replace("-", str(result)))
-        for fxp in _near(choice.operand or first):
+        first = decision.operands[0] if decision.operands else None
+        for fxp in _near(choice.operand or first or decision.out):
             yield Move(group, Rule(path=group.path, op=kinds, operand=fxp))
-        for fxp in _near(config.lookup("weight", path).format):
-            yield Move(group, Rule(path=group.path, op=("weight",), format=fxp))
-    for fxp in _OPERANDS.get(group.op, ()):
+        for fxp in _near(config.lookup(WEIGHT, path).format):
+            yield Move(group, Rule(path=group.path, op=(WEIGHT,), format=fxp))
+    for fxp in record.search.operands:
         if fxp != choice.operand:
             yield Move(group, Rule(path=group.path, op=kinds, operand=fxp))
-    for fxp in _INNER.get(group.op, ()):
+    for fxp in record.search.inner:
         if fxp != choice.inner:
             yield Move(group, Rule(path=group.path, op=kinds, inner=fxp))
-    name = op_name(op)
-    if group.op in ERROR_LIMITED and name in KERNEL_OPS:
-        for approx in APPROXIMATIONS[group.op]:
-            replaced = choice.approx in REPLACEMENTS  # of a model that was trained for it
-            if approx not in REPLACEMENTS and not replaced and approx != (choice.approx or approx):
-                yield Move(group, Rule(path=group.path, op=kinds, approx=approx))
+    replaced = record.approximation(choice.approx).needs_training  # of a model that was trained for it
+    if record.steepness is not None and not replaced:
+        for name, approximation in record.approximations.items():
+            if not approximation.needs_training and name != (choice.approx or name):
+                yield Move(group, Rule(path=group.path, op=kinds, approx=name))
 
 
 def largest(group: Group, calibration: Calibration) -> float:

@@ -21,9 +21,10 @@ from ditto_spu.emulation.emulator import Emulator
 from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, DittoError, InputError, RangeWarning
 from ditto_spu.network.model import Network, parse_network, predicted_seconds
+from ditto_spu.ops.decision import decided
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
-from ditto_spu.passes.formats.replace_functions import approximate
+from ditto_spu.passes.formats.replace_functions import replace_functions
 from ditto_spu.passes.pipeline import program_of
 from ditto_spu.rules.load import load_config
 from ditto_spu.rules.rule import Config
@@ -238,7 +239,7 @@ class _Search:
         return point, lowered
 
     def _emulate(self, config: Config, errors: dict[tuple[str, str], float]) -> list[list[NDArray[Any]]]:
-        module = approximate(assign(self._linear, self._program.public, config, self._program.formats))
+        module = replace_functions(assign(self._linear, self._program.public, config, self._program.formats))
         emulator = self._emulator(module)
         return [emulator.run(module, errors, values) for values in self._batches]
 
@@ -253,7 +254,7 @@ class _Search:
 
     def _sensitivity(self, chosen: Sequence[Group], base: ir.Module) -> tuple[Sensitivity, ...]:
         """The mean error that rounding one group's results alone causes, at more and at fewer bits."""
-        emulator = self._emulator(approximate(base))
+        emulator = self._emulator(replace_functions(base))
         rows = []
         for group in chosen:
             errors = {}
@@ -262,7 +263,7 @@ class _Search:
                 found = [accuracy(y, x) for y, x in zip(outputs, self._expected, strict=True)]
                 errors[bits] = float(np.mean([each["mean_abs_error"] for each in found]))
             op = ir.ops(ir.body(ir.main(base)))[group.places[0]]
-            rows.append(Sensitivity(group.op, group.path, ir.attribute(op, "ditto.format"), errors))
+            rows.append(Sensitivity(group.op, group.path, str(decided(op).out), errors))
         return tuple(rows)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ditto_spu.distill.corpora import GLUE, glue_task, wikitext
-from ditto_spu.distill.docstring_task import GROUPS, docstring_task, split_of
 from ditto_spu.distill.logistic_baseline import logistic_regression
+from ditto_spu.distill.stdlib_docstrings import GROUPS, docstring_task, split_of
 from ditto_spu.distill.task import Examples, batch_at, majority, whole_batches
 from ditto_spu.errors import InputError
 
@@ -49,7 +49,7 @@ def rows(task):
 
 def test_docstrings_are_cleaned_labelled_and_unique(library, monkeypatch):
     monkeypatch.setattr(
-        "ditto_spu.distill.docstring_task.split_of", lambda text: "test" if "peer" in text else "train"
+        "ditto_spu.distill.stdlib_docstrings.split_of", lambda text: "test" if "peer" in text else "train"
     )
     found = rows(docstring_task(library))
     assert found["Send bytes to a peer far away."] == "network"

@@ -18,7 +18,7 @@ from ditto_spu.errors import ConfigError, InputError
 from ditto_spu.models import named_model
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
-from ditto_spu.passes.formats.replace_functions import approximate
+from ditto_spu.passes.formats.replace_functions import replace_functions
 from ditto_spu.passes.pipeline import program_of
 from ditto_spu.plan.cost_report import predicted_seconds
 from ditto_spu.search.changes import groups, pattern
@@ -178,7 +178,7 @@ def assigned(config):
     function = SecureFunction(layers, config=config)
     traced, values = function.traced_batch(ARGS)
     linear = linearise(program_of(traced).module, traced.public)
-    return approximate(assign(linear, traced.public, function.lower(*ARGS).config)), values, function
+    return replace_functions(assign(linear, traced.public, function.lower(*ARGS).config)), values, function
 
 
 def test_the_emulator_agrees_with_the_emulation_up_to_what_it_adds():

@@ -184,7 +184,7 @@ def test_a_refusal_names_path_and_line() -> None:
         with jax.named_scope("head"):
             return lax.clz(x)
 
-    with pytest.raises(UnsupportedOpError, match=r"^head \(.*test_spu_backend.py:\d+\): "):
+    with pytest.raises(UnsupportedOpError, match=r"^head \(.*test_party.py:\d+\): "):
         compile_program(lowered(model, (INTEGERS,)), [False])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,10 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import ConfigError
 from ditto_spu.network.model import LAN, predicted_seconds
-from ditto_spu.passes.analysis.classify import KERNEL_OPS, LAYOUT, LINEAR, op_name
-from ditto_spu.rules.rule import APPROXIMATIONS, ERROR_LIMITED, REPLACEMENTS, Choice
+from ditto_spu.ops import BY_NAME
+from ditto_spu.ops.decision import Decision, Kind
+from ditto_spu.ops.op import Call, Choice, Op, Secret, name_of
+from ditto_spu.passes.analysis.classify import LAYOUT, SUMS
 
 NARROW = [Fxp(16, bits) for bits in range(4, 13)]
 WIDE = [Fxp(32, bits) for bits in range(8, 15)]
@@ -24,7 +26,7 @@ _PRODUCT_BITS = 14  # fraction bits that a product brings beyond those of its re
 DeclaredRange = Callable[[ir.Op], float | None]
 
 
-def cheapest(op: ir.Op, choice: Choice, declared: DeclaredRange) -> Choice:
+def cheapest(op: ir.Op, choice: Choice, secret: Secret, declared: DeclaredRange) -> Choice:
     """The choice with what its rules leave open: the cheapest operand format and approximation in the limit.
 
     The cost is that of the kernel and of bringing its operand there, as seconds on a LAN; the error is the
@@ -32,31 +34,35 @@ def cheapest(op: ir.Op, choice: Choice, declared: DeclaredRange) -> Choice:
     operation computes: narrow formats are considered only if it fits. ConfigError if nothing stays within.
     """
     assert choice.error is not None
-    rule_op = KERNEL_OPS[op_name(op)][1]
+    record = BY_NAME[name_of(op)]
     best: tuple[float, Choice] | None = None
     least = float("inf")
     reach = _reach(op.operands[0], declared)
-    for candidate in _candidates(rule_op, choice, reach):
-        error = _error(op, rule_op, candidate, reach)
+    for candidate in _candidates(record, choice, reach):
+        kernel, attributes = _kernel(op, record, candidate, secret, reach)
+        specs = _specs(op, candidate)
+        error = _error(record, kernel, specs, candidate, attributes)
         if error is None:
             continue
         least = min(least, error)
         if error <= choice.error:
-            price = _price(op, candidate, reach)
+            cost = kernel.cost(*specs, out=candidate.format, **attributes)
+            cost = _brought(op.operands[0], candidate, reach) + cost
+            price = predicted_seconds(LAN, 0.0, [cost.total_bytes // 3], cost.rounds)
             if best is None or price < best[0]:
                 best = price, candidate
     if best is None:
         raise ConfigError(
-            f"{rule_op} at '{ir.path_of(op)}': no format and approximation stays within error = "
+            f"{record.name} at '{ir.path_of(op)}': no format and approximation stays within error = "
             f"{choice.error:g}; the least bound is {least:g}: raise the limit, take a finer `format`, or "
             "declare the range of what it reads"
         )
     return best[1]
 
 
-def _candidates(rule_op: str, choice: Choice, reach: float | None) -> Iterator[Choice]:
+def _candidates(record: Op, choice: Choice, reach: float | None) -> Iterator[Choice]:
     operands = [choice.operand] if choice.operand else [*NARROW, *WIDE]
-    names = [name for name in APPROXIMATIONS[rule_op] if name not in REPLACEMENTS]
+    names = [name for name, each in record.approximations.items() if not each.needs_training]
     for operand in operands:
         fits = operand.ring_bits > 16 if reach is None else reach < operand.limit / 2
         if fits or choice.operand:
@@ -64,23 +70,26 @@ def _candidates(rule_op: str, choice: Choice, reach: float | None) -> Iterator[C
                 yield replace(choice, operand=operand, approx=approx)
 
 
-def _error(op: ir.Op, rule_op: str, candidate: Choice, reach: float | None) -> float | None:
+def _kernel(
+    op: ir.Op, record: Op, candidate: Choice, secret: Secret, reach: float | None
+) -> tuple[Kernel, dict[str, Any]]:
+    """The kernel that the candidate would call, and its attributes."""
+    decision = Decision(Kind.KERNEL, "", candidate.format, approx=candidate.approx, inner=candidate.inner)
+    call = record.kernel_call(Call(op, decision, secret, lambda _: reach))
+    return KERNELS[call.kernel], dict(call.attributes)
+
+
+def _error(
+    record: Op, kernel: Kernel, specs: Sequence[Spec], candidate: Choice, attributes: Mapping[str, Any]
+) -> float | None:
     """Bound of kernel and operand rounding; None if the kernel does not take this format."""
-    kernel, attributes = _kernel(op, candidate, reach)
-    assert candidate.operand is not None
+    assert candidate.operand is not None and record.steepness is not None
     try:
-        own = kernel.error(*_specs(op, candidate), out=candidate.format, **attributes)
+        own = kernel.error(*specs, out=candidate.format, **attributes)
     except ValueError:
         return None
-    steepness = ERROR_LIMITED[rule_op] * abs(float(attributes.get("scale", 1.0)))
+    steepness = record.steepness * abs(float(attributes.get("scale", 1.0)))
     return own + steepness * 1.5 * candidate.operand.ulp
-
-
-def _price(op: ir.Op, candidate: Choice, reach: float | None) -> float:
-    kernel, attributes = _kernel(op, candidate, reach)
-    cost = kernel.cost(*_specs(op, candidate), out=candidate.format, **attributes)
-    cost = _brought(op.operands[0], candidate, reach) + cost
-    return predicted_seconds(LAN, 0.0, [cost.total_bytes // 3], cost.rounds)
 
 
 def _brought(value: ir.Value, candidate: Choice, reach: float | None) -> Cost:
@@ -98,21 +107,10 @@ def _specs(op: ir.Op, candidate: Choice) -> list[Spec]:
     return [Spec(ir.shape(op.operands[0]), candidate.operand), *masks]
 
 
-def _kernel(op: ir.Op, candidate: Choice, reach: float | None) -> tuple[Kernel, dict[str, Any]]:
-    name = op_name(op)
-    attributes: dict[str, Any] = dict(ir.composite_attributes(op)) if name.startswith("ditto.") else {}
-    attributes["approx"] = candidate.approx
-    if candidate.inner is not None:
-        attributes["inner"] = candidate.inner
-    if name == "ditto.softmax" and reach is not None:
-        attributes["range"] = reach
-    return KERNELS[KERNEL_OPS[name][0]], attributes
-
-
 def _maker(value: ir.Value) -> ir.Op | None:
     """What computed a value, behind sums and layout."""
     maker = ir.define(value)
-    while maker is not None and maker.name in (*LAYOUT, *LINEAR):
+    while maker is not None and maker.name in (*LAYOUT, *SUMS):
         value = next((each for each in maker.operands if _computed(each)), maker.operands[0])
         maker = ir.define(value)
     return maker

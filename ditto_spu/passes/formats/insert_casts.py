@@ -1,102 +1,55 @@
-"""Make every change of format an operation: `ditto.cast`, whose decomposition rounds to the target grid.
+"""Make every change of format an operation: a cast, whose decomposition rounds to the target grid.
 
 After this pass the module, run in plaintext, is the fake-quantised emulation of the secure program.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from functools import partial
-
-import jax
-
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.ir.rounding import round_to
+from ditto_spu.ops.cast import ENCODED, LIFTED, write_cast
+from ditto_spu.ops.decision import Decision, read, read_entry
 
-ENCODED = "real"  # `from` of a cast that a data owner performs when it shares an argument
-LIFTED = "public"  # `from` of a cast that turns a public value into a trivial sharing
-
-
-@functools.cache  # the same object for the same rounding, which is then traced once a shape
-def _meaning(fraction_bits: int) -> Callable[..., jax.Array]:
-    return partial(round_to, fraction_bits=fraction_bits)
+Known = dict[ir.Value, Fxp | None]  # the format of a value; None, or no entry, for a public one
 
 
 def insert_casts(module: ir.Module) -> ir.Module:
     """A copy of the assigned module with casts of arguments, operands and products."""
     module = ir.clone(module)
-    function = ir.main(module)
-    operations = ir.ops(ir.body(function))
-    formats: dict[ir.Value, str] = {}
-    declared = ir.attribute(function, "ditto.arguments").split(",") if ir.arguments(module) else []
-    for argument, fxp in zip(ir.arguments(module), declared, strict=True):
+    operations = ir.ops(ir.body(ir.main(module)))
+    formats: Known = {}
+    for argument, fxp in zip(ir.arguments(module), read_entry(module).formats, strict=True):
         formats[argument] = fxp
-        if fxp == "-" or not ir.is_float(argument):
-            continue
         uses = ir.users(argument)
-        if not uses:
+        if fxp is None or not ir.is_float(argument) or not uses:
             continue
-        encoded = _cast(module, argument, ENCODED, fxp, operations[0])
+        encoded = write_cast(module, argument, ENCODED, fxp, operations[0])
         formats[encoded] = fxp
-        for user in {id(each): each for each in uses}.values():
-            _redirect(user, argument, encoded)
+        ir.redirect(uses, argument, encoded)
     for place, op in enumerate(operations[:-1]):
-        wanted = ir.attribute(op, "ditto.operands")
-        if wanted is None:
+        decision = read(op)
+        if decision is None or decision.operands is None:
             continue
-        _cast_operands(module, op, wanted.split(","), formats)
-        for result in op.results:
-            formats[result] = ir.attribute(op, "ditto.format")
-        natural = ir.attribute(op, "ditto.natural")
-        if natural is not None:
-            result = op.results[0]
-            uses = ir.users(result)
-            narrowed = _cast(module, result, natural, formats[result], operations[place + 1], op.location)
-            formats[narrowed] = formats[result]
-            formats[result] = natural
-            for user in {id(each): each for each in uses}.values():
-                _redirect(user, result, narrowed)
+        _cast_operands(module, op, decision, formats)
+        formats |= dict.fromkeys(op.results, decision.format)
+        if decision.natural is not None:
+            result, uses = op.results[0], ir.users(op.results[0])
+            narrowed = write_cast(
+                module, result, decision.natural, decision.out, operations[place + 1], op.location
+            )
+            formats |= {narrowed: decision.format, result: decision.natural}
+            ir.redirect(uses, result, narrowed)
     ir.verify(module)
     return module
 
 
-def _cast_operands(module: ir.Module, op: ir.Op, wanted: list[str], formats: dict[ir.Value, str]) -> None:
-    for index, (operand, fxp) in enumerate(zip(list(op.operands), wanted, strict=True)):
-        if fxp == "-" or not ir.is_float(operand):
+def _cast_operands(module: ir.Module, op: ir.Op, decision: Decision, formats: Known) -> None:
+    assert decision.operands is not None
+    for place, (operand, fxp) in enumerate(zip(list(op.operands), decision.operands, strict=True)):
+        if fxp is None or not ir.is_float(operand):
             continue
-        current = formats.get(operand, LIFTED)
-        if current == "-":
-            current = LIFTED
+        current = formats.get(operand)
         if current != fxp:
-            made = _cast(module, operand, current, fxp, op)
+            made = write_cast(module, operand, current or LIFTED, fxp, op)
             formats[made] = fxp
-            op.operands[index] = made
-
-
-def _cast(
-    module: ir.Module,
-    value: ir.Value,
-    source: str,
-    target: str,
-    before: ir.Op,
-    location: ir.Location | None = None,
-) -> ir.Value:
-    fraction_bits = Fxp.parse(target).fraction_bits
-    attributes = {"from": source, "to": target}
-    return ir.composite(
-        module,
-        "ditto.cast",
-        _meaning(fraction_bits),
-        [value],
-        attributes,
-        before,
-        location or before.location,
-    )
-
-
-def _redirect(user: ir.Op, old: ir.Value, new: ir.Value) -> None:
-    for index, operand in enumerate(list(user.operands)):
-        if operand == old:
-            user.operands[index] = new
+            op.operands[place] = made

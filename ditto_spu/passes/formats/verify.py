@@ -6,20 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import RangeError
-from ditto_spu.passes.analysis.classify import op_name
-from ditto_spu.passes.analysis.public_operands import constant
+from ditto_spu.ops import find
+from ditto_spu.ops.cast import is_cast
+from ditto_spu.ops.decision import Decision, Kind, read
+from ditto_spu.ops.public_operands import constant
 from ditto_spu.passes.analysis.visibility import visibility
+from ditto_spu.rules.rule import WEIGHT
 
-WINDOWED = {
-    "ditto.gelu": GELU,
-    "ditto.silu": SILU,
-    "stablehlo.tanh": TANH,
-    "stablehlo.logistic": SIGMOID,
-}
 AFFINE = ("stablehlo.add", "stablehlo.subtract", "stablehlo.concatenate", "stablehlo.pad", "stablehlo.select")
 
 
@@ -28,70 +24,62 @@ def verify(module: ir.Module, public: Sequence[bool]) -> None:
     ir.verify(module)
     secret = visibility(module, public)
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:
-        _declared_range(op)
-        if op.name in AFFINE and any(secret[each] for each in op.operands):
-            _constants(op)
+        decision = read(op)
+        if decision is None:
+            continue
+        _declared_range(op, decision)
+        if op.name in AFFINE and decision.kind is Kind.LOCAL and any(secret[each] for each in op.operands):
+            _constants(op, decision)
 
 
-def _declared_range(op: ir.Op) -> None:
-    text, format_ = ir.attribute(op, "ditto.range"), ir.attribute(op, "ditto.format")
-    if text is None or format_ is None:
+def _declared_range(op: ir.Op, decision: Decision) -> None:
+    bound, fxp = decision.range, decision.out
+    if bound is None:
         return
-    bound, fxp = float(text), Fxp.parse(format_)
-    room = result_room(op, format_)
+    room = result_room(op, decision)
     if bound >= room:
         bits = fxp.ring_bits - 2 - _bits(bound)
         raise RangeError(
             f"{_place(op)}: the declared range {bound:g} leaves {fxp} no spare bit (protocols need "
             f"|x| < {room:g}); use at most {bits} fraction bits or a wider ring"
         )
-    natural = ir.attribute(op, "ditto.natural")
-    if natural is not None:
-        product = Fxp.parse(natural)
-        if bound >= product_room(product, fxp):
-            raise RangeError(
-                f"{_place(op)}: before truncation the product has {product.fraction_bits} fraction bits and "
-                f"holds only |x| < {product_room(product, fxp):g}, but the declared range is {bound:g}: give "
-                f'its operands fewer fraction bits (rule `operand`, op "weight") or a wider ring'
-            )
+    product = decision.natural
+    if product is not None and bound >= product_room(product, fxp):
+        raise RangeError(
+            f"{_place(op)}: before truncation the product has {product.fraction_bits} fraction bits and "
+            f"holds only |x| < {product_room(product, fxp):g}, but the declared range is {bound:g}: give "
+            f'its operands fewer fraction bits (rule `operand`, op "{WEIGHT}") or a wider ring'
+        )
 
 
-def result_room(op: ir.Op, format_: str) -> float:
+def result_room(op: ir.Op, decision: Decision) -> float:
     """Magnitudes below this are safe for everything that reads a result in its format."""
-    return min((_room(each, format_) for each in _readers(op)), default=Fxp.parse(format_).limit / 2)
+    rooms = (_room(each, decision.out) for each in _readers(op, decision))
+    return min(rooms, default=decision.out.limit / 2)
 
 
-def _readers(op: ir.Op) -> list[ir.Op]:
-    """What reads a result, behind the cast that belongs to a product."""
+def _readers(op: ir.Op, decision: Decision) -> list[ir.Op]:
+    """Everything that reads a result, behind the cast that belongs to a product."""
     users = ir.users(op.results[0])
-    if ir.attribute(op, "ditto.natural") is None:
+    if decision.natural is None:
         return users
-    return [reader for user in users for reader in (ir.users(user.results[0]) if _is_cast(user) else [user])]
+    return [reader for user in users for reader in (ir.users(user.results[0]) if is_cast(user) else [user])]
 
 
-def _is_cast(op: ir.Op) -> bool:
-    return op_name(op) == "ditto.cast"
+def _room(reader: ir.Op, fxp: Fxp) -> float:
+    """Magnitudes below this are safe for an operation that reads a value: most protocols need a spare bit.
 
-
-def _room(reader: ir.Op, format_: str) -> float:
-    """Magnitudes below this are safe for what reads a value: most protocols need a spare bit.
-
-    Sums in the same format wrap without harm, if what they give is in range; a function with a window
+    Sums in the same format wrap without harm, if their result is in range; a function with a window
     compares with its ends alone.
     """
-    limit = Fxp.parse(format_).limit
-    same = (ir.attribute(reader, "ditto.operands") or "").split(",")[0] == format_
-    if ir.attribute(reader, "ditto.kind") == "local" and same:
-        return limit
-    curve = WINDOWED.get(op_name(reader))
-    if curve is not None and same and ir.attribute(reader, "ditto.approx") in (None, "fourier", "table"):
-        return windowed_room(op_name(reader), Fxp.parse(format_))
-    return limit / 2
-
-
-def windowed_room(name: str, fxp: Fxp) -> float:
-    """What a function with a window may read."""
-    return fxp.limit - WINDOWED[name].at(fxp).outer
+    decision, record = read(reader), find(reader)
+    if decision is None or not decision.operands or decision.operands[0] != fxp:
+        return fxp.limit / 2
+    if decision.kind is Kind.LOCAL:
+        return fxp.limit
+    if record is not None and record.window is not None and record.approximation(decision.approx).windowed:
+        return record.window_room(fxp)
+    return fxp.limit / 2
 
 
 def product_room(product: Fxp, result: Fxp) -> float:
@@ -104,11 +92,8 @@ def _bits(bound: float) -> int:
     return max(0, int(np.ceil(np.log2(bound))))
 
 
-def _constants(op: ir.Op) -> None:
-    format_ = ir.attribute(op, "ditto.format")
-    if format_ is None or ir.attribute(op, "ditto.kind") != "local":
-        return
-    fxp = Fxp.parse(format_)
+def _constants(op: ir.Op, decision: Decision) -> None:
+    fxp = decision.out
     for operand in op.operands:
         known = constant(operand) if ir.is_float(operand) else None
         if known is None:

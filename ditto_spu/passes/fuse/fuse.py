@@ -7,7 +7,7 @@ from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.arithmetic import kind
 from ditto_spu.ir.expand_chlo import EXPANSIONS, ON_SPU
-from ditto_spu.ops import TABLE
+from ditto_spu.ops import OPS
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
@@ -53,12 +53,13 @@ def _replace_patterns(module: ir.Module, public: Sequence[bool]) -> None:
 
 
 def _replace_first(module: ir.Module, op: ir.Op) -> None:
-    for pattern in TABLE:
-        match = pattern.match(op) if op.name in pattern.roots else None
-        if match is not None:
+    for record in OPS.values():
+        pattern = record.pattern
+        match = pattern.match(op) if pattern is not None and op.name in pattern.roots else None
+        if pattern is not None and match is not None:
             operands = ir.emit(match.prepare, match.values, op, op.location)
             meaning = partial(pattern.meaning, **match.attributes)
-            new = ir.composite(module, pattern.name, meaning, operands, match.attributes, op, op.location)
+            new = ir.composite(module, record.composite, meaning, operands, match.attributes, op, op.location)
             ir.replace_all_uses(op.results[0], new)
             op.erase()
             return

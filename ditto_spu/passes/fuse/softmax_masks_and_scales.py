@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import DEPTH, Seen, affine, binary, kind, peel, splat, whole
-from ditto_spu.ops.softmax import softmax
+from ditto_spu.ops.softmax import SOFTMAX, softmax
 from ditto_spu.passes.analysis.visibility import visibility
 
 MASKED = -1e4  # a score of this or less is meant as minus infinity
@@ -28,9 +28,9 @@ class Scores:
 
 
 def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
-    """Rewrite every ditto.softmax of @main in place."""
+    """Rewrite every softmax of @main in place."""
     for op in list(ir.walk(ir.main(module))):
-        if ir.composite_name(op) != "ditto.softmax":
+        if ir.composite_name(op) != SOFTMAX.composite:
             continue
         attributes = ir.composite_attributes(op)
         secret = visibility(module, public)
@@ -49,7 +49,7 @@ def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
         if scores.masks:
             operands += ir.emit(lambda *masks: _all(masks), scores.masks, op, op.location)
         made = ir.composite(
-            module, "ditto.softmax", partial(softmax, **attributes), operands, attributes, op, op.location
+            module, SOFTMAX.composite, partial(softmax, **attributes), operands, attributes, op, op.location
         )
         ir.replace_all_uses(op.results[0], made)
         op.erase()

@@ -15,7 +15,7 @@ from jax import lax
 
 from ditto_spu import ir
 from ditto_spu.frontend.owners import PUBLIC, SHARED
-from ditto_spu.ops.normalisation import layer_norm
+from ditto_spu.ops.layer_norm import LAYER_NORM, layer_norm
 
 Levels = Callable[[], Callable[[ir.Value], str]]
 
@@ -26,7 +26,7 @@ def fold_norms(module: ir.Module, levels: Levels) -> None:
     Weights that something else reads too stay as they are: they would be shared twice.
     """
     operations = ir.ops(ir.body(ir.main(module)))
-    for op in [each for each in operations if ir.composite_name(each) == "ditto.layer_norm"]:
+    for op in [each for each in operations if ir.composite_name(each) == LAYER_NORM.composite]:
         if _folds(op, levels()):
             _fold(module, op)
 
@@ -74,7 +74,7 @@ def _fold(module: ir.Module, op: ir.Op) -> None:
     size, dtype, attributes = ir.shape(gamma), ir.dtype(gamma), ir.composite_attributes(op)
     plain = ir.emit(lambda: (jnp.ones(size, dtype), jnp.zeros(size, dtype)), [], op, op.location)
     meaning = partial(layer_norm, **attributes)
-    normed = ir.composite(module, "ditto.layer_norm", meaning, [x, *plain], attributes, op, op.location)
+    normed = ir.composite(module, LAYER_NORM.composite, meaning, [x, *plain], attributes, op, op.location)
     for user in ir.users(op.results[0]):
         (along,) = _contracting(user, "rhs")
         rest = [normed, user.operands[1], gamma, beta]

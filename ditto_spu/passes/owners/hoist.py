@@ -15,8 +15,12 @@ from ditto_spu import ir
 from ditto_spu.frontend.owner_program import Preparation, Program
 from ditto_spu.frontend.owners import PUBLIC, SHARED
 from ditto_spu.frontend.trace import Argument
-from ditto_spu.passes.analysis.classify import classify, op_name, rule_op
-from ditto_spu.passes.analysis.public_operands import is_binary
+from ditto_spu.ops import subject
+from ditto_spu.ops.decision import Entry, Kind, write_prepared
+from ditto_spu.ops.embedding import EMBEDDING
+from ditto_spu.ops.op import name_of
+from ditto_spu.ops.public_operands import is_binary
+from ditto_spu.passes.analysis.classify import classify
 from ditto_spu.passes.owners.fold_layer_norm import fold_norms
 from ditto_spu.passes.owners.one_hot_lookups import own_lookups
 from ditto_spu.passes.owners.split_adapters import multiply_apart
@@ -99,13 +103,11 @@ class _Hoisting:
         chosen = [op for op in operations[:-1] if op in self.kept]
         inputs = [*(arguments[place] for place in plain), *made]
         rest = ir.parse(ir.extract(chosen, inputs, outputs, "shared", debug_info=True))
-        binary = [str(len(plain) + place) for place, value in enumerate(made) if is_binary(value)]
+        binary = frozenset(len(plain) + place for place, value in enumerate(made) if is_binary(value))
         preparations = tuple(self._preparations(operations[:-1], made, len(plain)))
-        ir.set_string(ir.main(rest), "ditto.binary", ",".join(binary))
         hoisted = dict.fromkeys(path for each in preparations for path, _ in each.operations)
-        ir.set_string(ir.main(rest), "ditto.hoisted", "\n".join(hoisted))
-        known = [f"{len(plain) + place} {self._rule_of(value)}" for place, value in enumerate(made)]
-        ir.set_string(ir.main(rest), "ditto.prepared", "\n".join(known))
+        prepared = {len(plain) + place: self._rule_of(value) for place, value in enumerate(made)}
+        write_prepared(rest, Entry(binary=binary, prepared=prepared, hoisted=tuple(hoisted)))
         return Program(
             rest,
             fused,
@@ -167,31 +169,31 @@ class _Hoisting:
 
     def _free(self, op: ir.Op) -> bool:
         """Whether the parties do it without a message."""
-        if op_name(op) == "ditto.embedding":  # becomes a gather
+        if ir.composite_name(op) == EMBEDDING.composite:  # becomes a gather
             return self.levels.level(op.operands[1]) == PUBLIC
-        return self._kind(op) == "local"
+        return self._kind(op) is Kind.LOCAL
 
-    def _kind(self, op: ir.Op) -> str:
+    def _kind(self, op: ir.Op) -> Kind:
         """What it would be on shares."""
         return classify(op, lambda each: self.levels.level(each) != PUBLIC, lambda _: False)
 
-    def _rule_of(self, value: ir.Value) -> str:
+    def _rule_of(self, value: ir.Value) -> tuple[str, str]:
         """The op of the rules and the path of what computed a value, behind sums and layout."""
         op = ir.define(value)
-        while op is not None and self._kind(op) == "local":
+        while op is not None and self._kind(op) is Kind.LOCAL:
             inner = [maker for each in op.operands if (maker := ir.define(each)) is not None]
-            computed = [each for each in inner if self._kind(each) not in ("local", "public")]
-            following = computed or [each for each in inner if self._kind(each) == "local"]
+            computed = [each for each in inner if self._kind(each) not in (Kind.LOCAL, Kind.PUBLIC)]
+            following = computed or [each for each in inner if self._kind(each) is Kind.LOCAL]
             if not following:
                 break
             op = following[0]
         assert op is not None
-        return f"{rule_op(op, self._kind(op))} {ir.path_of(op)}"
+        return subject(op, self._kind(op)), ir.path_of(op)
 
     def _argument(self, value: ir.Value) -> Argument:
         op, owner = ir.define(value), self.levels.level(value)
         assert op is not None
-        path = "/".join(each for each in (ir.path_of(op), op_name(op).partition(".")[2]) if each)
+        path = "/".join(each for each in (ir.path_of(op), name_of(op).partition(".")[2]) if each)
         return Argument(f"{owner}:{path}", ir.shape(value), str(ir.dtype(value)), False, owner)
 
     def _preparations(
@@ -217,7 +219,7 @@ class _Hoisting:
                 tuple(places),
                 tuple(first + made.index(each) for each in values),
                 tuple(
-                    (ir.path_of(op), op_name(op))
+                    (ir.path_of(op), name_of(op))
                     for op in chosen
                     if any(self.levels.private(each) for each in op.results)
                 ),

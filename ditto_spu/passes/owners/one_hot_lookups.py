@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ditto_spu import ir
 from ditto_spu.frontend.owners import PUBLIC, SHARED
+from ditto_spu.ops.embedding import EMBEDDING
 
 
 def own_lookups(module: ir.Module, levels: Callable[[], Callable[[ir.Value], str]]) -> None:
@@ -17,7 +18,7 @@ def own_lookups(module: ir.Module, levels: Callable[[], Callable[[ir.Value], str
     The one-hot rows are the owner's work; what parties do is a product of matrices, exact in ring 32.
     """
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:
-        if ir.composite_name(op) != "ditto.embedding":
+        if ir.composite_name(op) != EMBEDDING.composite:
             continue
         table, ids = op.operands
         level = levels()  # anew: the last rewriting made values

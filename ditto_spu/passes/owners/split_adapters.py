@@ -17,13 +17,12 @@ from jax import lax
 from ditto_spu import ir
 from ditto_spu.frontend.owners import PUBLIC, SHARED
 from ditto_spu.ir.arithmetic import binary, kind, splat
+from ditto_spu.ops.matmul import ADAPTED
 
 Levels = Callable[[], Callable[[ir.Value], str]]
-Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 ROUNDS = 1 << 23  # multiplications that take as long as two more rounds in a LAN
 NAME = "adapter"  # the last part of the path of xA: what rules say of x(W + AB) does not hold for it
-ADAPTED = "ditto.adapted"
 
 
 @dataclass(frozen=True)
@@ -158,11 +157,3 @@ def _apart(
     result = ir.composite(module, ADAPTED, adapted, operands, attributes, op, op.location)
     ir.replace_all_uses(op.results[0], result)
     op.erase()
-
-
-def dimensions(op: ir.Op, name: str) -> Dimensions:
-    """Of a composite's "dims" or "adapter_dims": those of its operands in the order of their product."""
-    attributes = ir.composite_attributes(op)
-    x, w = (int(each) for each in attributes[name].split())
-    first, second = (w, x) if attributes["public_left"] else (x, w)
-    return ((first,), (second,)), ((), ())

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.passes.analysis.classify import LAYOUT, op_name
+from ditto_spu.ops import record_of
+from ditto_spu.ops.cast import ENCODED, LIFTED, is_cast, read_cast
+from ditto_spu.ops.decision import Kind, decided, read, read_entry
+from ditto_spu.ops.op import Call
+from ditto_spu.passes.analysis.classify import LAYOUT
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.formats.insert_casts import ENCODED, LIFTED
-from ditto_spu.passes.steps.kernel_calls import kernel_call
 from ditto_spu.passes.steps.schedule import balance, schedule
 from ditto_spu.plan.plan import (
+    INTEGER,
+    SPU_FORMAT,
     Attributes,
     Input,
     KernelStep,
@@ -25,6 +29,7 @@ from ditto_spu.plan.plan import (
     Var,
 )
 
+_ON_SPU = "spu"
 INTEGER_TYPES = {8: "i8", 16: "i16", 32: "i32", 64: "i64"}
 
 
@@ -65,12 +70,10 @@ def segment(
     """The plan of a module that has been through insert_casts; `masked`: one dealer, who works ahead."""
     builder = _Builder(visibility(module, public))
     operations = ir.ops(ir.body(ir.main(module)))
-    arguments = ir.arguments(module)
-    declared = ir.attribute(ir.main(module), "ditto.arguments").split(",") if arguments else []
     inputs = []
-    for argument, fxp, path in zip(arguments, declared, argument_paths, strict=True):
-        var = builder.declare(argument, None if fxp == "-" else Fxp.parse(fxp), path)
-        inputs.append(Input(path, var))
+    formats = read_entry(module).formats
+    for argument, fxp, path in zip(ir.arguments(module), formats, argument_paths, strict=True):
+        inputs.append(Input(path, builder.declare(argument, fxp, path)))
     for op in operations[:-1]:
         if any(builder.secret[each] for each in op.results):
             _visit(builder, op)
@@ -84,43 +87,41 @@ def segment(
 
 
 def _visit(builder: _Builder, op: ir.Op) -> None:
-    kind = ir.attribute(op, "ditto.kind") or "cast"
-    if kind == "cast":
+    decision = read(op)
+    if decision is None:
         _cast(builder, op)
-    elif kind == "retag":
+    elif decision.kind is Kind.RETAG:
         value = next(each for each in op.operands if builder.secret[each])
         _identity(builder, op, value, LocalInput(_ready(builder, value), "share"))
-    elif kind in ("local", "scale"):
-        _gather(builder, op, f"local{_computed(op).ring_bits}{_integer_element(op)}")
-    elif kind == "spu":
-        _gather(builder, op, "spu")
+    elif decision.kind in (Kind.LOCAL, Kind.SCALE):
+        _gather(builder, op, f"local{decision.computed.ring_bits}{_integer_element(op)}")
+    elif decision.kind is Kind.SPU:
+        _gather(builder, op, _ON_SPU)
     else:
         _flush(builder)
-        _kernel(builder, op, kind)
+        _kernel(builder, op)
 
 
 def _gather(builder: _Builder, op: ir.Op, group: str) -> None:
-    if builder.pending_kind != group or (group != "spu" and _conflicts(builder, op)):
+    if builder.pending_kind != group or (group != _ON_SPU and _conflicts(builder, op)):
         _flush(builder)
     builder.pending_kind = group
     builder.pending.append(op)
 
 
 def _cast(builder: _Builder, op: ir.Op) -> None:
-    attributes = ir.composite_attributes(op)
-    source, target = attributes["from"], Fxp.parse(attributes["to"])
-    value, result = op.operands[0], op.results[0]
-    if source == ENCODED:
+    cast, value, result = read_cast(op), op.operands[0], op.results[0]
+    if cast.source == ENCODED:
         builder.index[result] = builder.index[value]
         return
-    if source == LIFTED:
-        _identity(builder, op, value, LocalInput(builder.use(value), "affine", target))
+    if cast.source == LIFTED:
+        _identity(builder, op, value, LocalInput(builder.use(value), "affine", cast.target))
         return
     if result in builder.index:
         return  # fused into the product before it
     _flush(builder)
     operand = builder.use(value)
-    var = builder.declare(result, target, ir.path_of(op), builder.vars[operand].range)
+    var = builder.declare(result, cast.target, ir.path_of(op), builder.vars[operand].range)
     _add_kernel(builder, ir.path_of(op), "cast", (operand,), var, ())
 
 
@@ -133,8 +134,7 @@ def _ready(builder: _Builder, value: ir.Value) -> int:
 def _identity(builder: _Builder, op: ir.Op, value: ir.Value, entry: LocalInput) -> None:
     """A step that keeps the ring elements: they are read in another format, or lifted from a public value."""
     _flush(builder)
-    lifted = op_name(op) == "ditto.cast"
-    fxp = Fxp.parse(ir.composite_attributes(op)["to"]) if lifted else _computed(op)
+    fxp = read_cast(op).target if is_cast(op) else decided(op).computed
     var = builder.declare(op.results[0], fxp, ir.path_of(op), _range([op], op.results[0]))
     text = ir.retype(ir.extract([], [value], [value], "identity"), INTEGER_TYPES[fxp.ring_bits])
     builder.steps.append(LocalStep(ir.path_of(op), text, (entry,), (var,)))
@@ -143,26 +143,22 @@ def _identity(builder: _Builder, op: ir.Op, value: ir.Value, entry: LocalInput) 
 def _fused_cast(builder: _Builder, op: ir.Op) -> ir.Value | None:
     """The cast that is the only user of a product, if there is one."""
     users = ir.users(op.results[0])
-    if len(users) == 1 and op_name(users[0]) == "ditto.cast":
+    if len(users) == 1 and is_cast(users[0]):
         return users[0].results[0]
     return None
 
 
-def _kernel(builder: _Builder, op: ir.Op, kind: str) -> None:
-    path = ir.attribute(op, "ditto.path") or ""
-    result = op.results[0]
-    fxp = Fxp.parse(ir.attribute(op, "ditto.format"))
-    declared = ir.attribute(op, "ditto.range")
-    range_ = float(declared) if declared else None
-    name, attributes, operands = kernel_call(
-        op, kind, builder.secret, lambda each: builder.vars[builder.use(each)].range
-    )
-    inputs = tuple(builder.use(each) for each in operands)
-    cast = _fused_cast(builder, op) if ir.attribute(op, "ditto.natural") else None
-    if cast is None and (natural := ir.attribute(op, "ditto.natural")):
-        fxp = Fxp.parse(natural)
-    var = builder.declare(cast if cast is not None else result, fxp, path, range_)
-    _add_kernel(builder, path, name, inputs, var, attributes)
+def _kernel(builder: _Builder, op: ir.Op) -> None:
+    decision = decided(op)
+    record = record_of(op, decision.kind)
+    assert record is not None
+    ranges = lambda each: builder.vars[builder.use(each)].range  # noqa: E731
+    call = record.kernel_call(Call(op, decision, builder.secret.__getitem__, ranges))
+    inputs = tuple(builder.use(each) for each in call.operands)
+    cast = _fused_cast(builder, op) if decision.natural is not None else None
+    result, fxp = (op.results[0], decision.computed) if cast is None else (cast, decision.out)
+    var = builder.declare(result, fxp, decision.path, decision.range)
+    _add_kernel(builder, decision.path, call.kernel, inputs, var, call.attributes)
 
 
 def _add_kernel(
@@ -185,7 +181,7 @@ def _flush(builder: _Builder) -> None:
         result for op in group for result in op.results if any(user not in group for user in ir.users(result))
     ]
     path = ir.path_of(group[-1])
-    if kind == "spu":
+    if kind == _ON_SPU:
         constants = [
             maker
             for each in operands
@@ -193,7 +189,7 @@ def _flush(builder: _Builder) -> None:
         ]
         known = {result for op in constants for result in op.results}
         operands = [each for each in operands if each not in known]
-        text = ir.extract([*constants, *group], operands, outputs, "spu")
+        text = ir.extract([*constants, *group], operands, outputs, _ON_SPU)
         inputs = tuple(builder.use(each) for each in operands)
         results = tuple(builder.declare(each, _format(group, each), path) for each in outputs)
         builder.steps.append(SpuStep(path, text, inputs, results))
@@ -210,7 +206,7 @@ def _local_step(
         for place, each in enumerate(op.operands)
         if each in operands
     }
-    ring = _computed(group[0]).ring_bits
+    ring = decided(group[0]).computed.ring_bits
     text = ir.extract(group, list(entries), outputs, "local")
     text = ir.retype(text, INTEGER_TYPES[ring], _integer_element(group[0]))
     results = tuple(
@@ -225,12 +221,13 @@ def _local_input(builder: _Builder, op: ir.Op, place: int) -> LocalInput:
     var = builder.use(value)
     if builder.secret[value]:
         return LocalInput(var, "share")
-    if ir.attribute(op, "ditto.kind") == "scale":
-        return LocalInput(var, "factor", Fxp.parse(ir.attribute(op, "ditto.factor")))
+    decision = decided(op)
+    if decision.kind is Kind.SCALE:
+        return LocalInput(var, "factor", decision.factor)
     is_data = place in LAYOUT.get(op.name, tuple(range(len(op.operands))))
     if not is_data:
         return LocalInput(var, "plain")
-    return LocalInput(var, "affine", Fxp.parse(ir.attribute(op, "ditto.format")))
+    return LocalInput(var, "affine", decision.out)
 
 
 def _conflicts(builder: _Builder, op: ir.Op) -> bool:
@@ -248,9 +245,10 @@ def _conflicts(builder: _Builder, op: ir.Op) -> bool:
 
 def _format(group: Sequence[ir.Op], value: ir.Value) -> Fxp:
     op = next(each for each in group if value in list(each.results))
-    if ir.attribute(op, "ditto.kind") == "spu":
-        return Fxp(64, 18) if ir.is_float(value) else Fxp(64, 0)
-    return _computed(op)
+    decision = decided(op)
+    if decision.kind is Kind.SPU:
+        return SPU_FORMAT if ir.is_float(value) else INTEGER
+    return decision.computed
 
 
 def _integer_element(op: ir.Op) -> str:
@@ -258,15 +256,10 @@ def _integer_element(op: ir.Op) -> str:
     return "" if ir.is_float(op.results[0]) else ir.element(op.results[0])
 
 
-def _computed(op: ir.Op) -> Fxp:
-    """The format in which an operation computes its result, before any cast of it."""
-    return Fxp.parse(ir.attribute(op, "ditto.natural") or ir.attribute(op, "ditto.format"))
-
-
 def _range(group: Sequence[ir.Op], value: ir.Value) -> float | None:
     op = next(each for each in group if value in list(each.results))
-    declared = ir.attribute(op, "ditto.range")
-    return float(declared) if declared else None
+    decision = read(op)
+    return None if decision is None else decision.range
 
 
 def _public_step(builder: _Builder, operations: Sequence[ir.Op]) -> PublicStep | None:

@@ -1,16 +1,21 @@
-"""Activations that are written in several operations: GeLU, SiLU."""
+"""GeLU: exact, in the form by tanh, and what replaces it."""
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ditto_kernels.activation.series_tables import GELU as CURVE
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.ir.arithmetic import Seen, affine, binary, close, kind, polynomial, splat, whole
+from ditto_spu.ir.arithmetic import Seen, affine, close, polynomial, splat, whole
 from ditto_spu.ir.expand_chlo import erf
+from ditto_spu.ops import observed, puma_formulas
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.kernel_formats import NARROW, first_operand
 from ditto_spu.ops.match import Match, factors, lies_as
+from ditto_spu.ops.op import Approximation, Op, Pattern, Sample, Tries
 
 
 def gelu(x: Array, *, approximate: str) -> Array:
@@ -62,15 +67,45 @@ def _step(seen: Seen, x: ir.Value) -> str:
     return seen.name if set(got) == set(wanted) and all(close(got[p], wanted[p]) for p in got) else ""
 
 
-def silu(x: Array) -> Array:
-    """x times the logistic function of x."""
-    return x * jax.nn.sigmoid(x)
+def quad(x: Array, *, approximate: str) -> Array:
+    """MPCFormer's GeLU, 0.125 x^2 + 0.25 x + 0.5.
+
+    Source: Li et al., MPCFormer, arXiv 2211.01452.
+    """
+    del approximate
+    return 0.125 * x * x + 0.25 * x + 0.5
 
 
-def match_silu(root: ir.Op) -> Match | None:
-    """x * logistic(x); `simplify` has turned the ways to write the logistic function into the operation."""
-    for x, step in binary(root):
-        op = ir.define(step)
-        if kind(op) == "logistic" and op is not None and op.operands[0] == x:
-            return Match((x,))
-    return None
+def quad_reads(fxp: Fxp) -> float:
+    """(x + 1)^2 + 3 < 2^(k - 2 - 2f) in the ring of the square."""
+    ring = 32 if fxp.ring_bits <= 32 and fxp.fraction_bits <= 10 else 64
+    return min(fxp.limit / 2, math.sqrt(2.0 ** (ring - 2 - 2 * fxp.fraction_bits) - 3) - 1)
+
+
+def polynomial_reads(fxp: Fxp) -> float:
+    """Comparisons with the ends of the pieces need room for these."""
+    return fxp.limit - 4
+
+
+GELU = Op(
+    name="gelu",
+    summary="GeLU, exact or tanh form",
+    kernels={"ditto.gelu": "gelu"},
+    kind=Kind.KERNEL,
+    pattern=Pattern(("stablehlo.multiply", "stablehlo.divide"), match_gelu, gelu),
+    formats=first_operand,
+    options=("approx",),
+    approximations={
+        "fourier": Approximation(windowed=True),
+        "table": Approximation(windowed=True),
+        "even": Approximation(reads=polynomial_reads),
+        "puma": Approximation(meaning=puma_formulas.gelu, reads=polynomial_reads),
+        "quad": Approximation(meaning=quad, needs_training=True, reads=quad_reads),
+    },
+    steepness=1.13,
+    puma=puma_formulas.gelu,
+    window=CURVE,
+    facts=observed.operand,
+    search=Tries(operands=NARROW),
+    sample=Sample(),
+)

@@ -1,0 +1,140 @@
+"""Layer normalisation over the last dimension."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jax import Array
+
+from ditto_kernels.norm.layer_norm import VARIANCE
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
+from ditto_spu.ir.arithmetic import Seen, binary, kind, peel, splat, whole
+from ditto_spu.ops import puma_formulas
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.kernel_formats import operands_of
+from ditto_spu.ops.match import Match, factors, is_vector, lies_as
+from ditto_spu.ops.observed import Operands, first
+from ditto_spu.ops.op import (
+    Call,
+    Choice,
+    Chooser,
+    Formats,
+    Op,
+    Pattern,
+    Relied,
+    Sample,
+    Span,
+    Tries,
+    span,
+)
+from ditto_spu.ops.row_statistics import centred, deviation, is_variance
+
+NORMALISED_TOP = 2.0**9  # what the kernels of normalisations promise to hold
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, *, dim: int, eps: float) -> Array:
+    """(x - mean) / sqrt(variance + eps) * gamma + beta over the last dimension."""
+    del dim
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
+    return centred / jnp.sqrt(variance + jnp.asarray(eps, x.dtype)) * gamma + beta
+
+
+@dataclass(frozen=True)
+class _Normalised:
+    x: ir.Value
+    gamma: ir.Value | None
+    eps: float
+
+
+def match_layer_norm(root: ir.Op) -> Match | None:
+    """A product of x - mean, 1/sqrt(variance + eps) and perhaps a vector; perhaps plus a vector."""
+    result = root.results[0]
+    if kind(root) != "add":
+        found = _normalised(result)
+        return None if found is None else _layer_norm(found, None)
+    for product, vector in binary(root):
+        found = _normalised(product)
+        if found is not None and is_vector(peel(whole(vector)), result):
+            return _layer_norm(found, peel(whole(vector)).value)
+    return None
+
+
+def _layer_norm(found: _Normalised, beta: ir.Value | None) -> Match:
+    size, dim = ir.shape(found.x)[-1], len(ir.shape(found.x)) - 1
+    has_gamma = found.gamma is not None
+    values = [found.x, *(each for each in (found.gamma, beta) if each is not None)]
+
+    def prepare(x: Array, *vectors: Array) -> tuple[Array, ...]:
+        rows = [jnp.reshape(each, (size,)) for each in vectors]
+        gamma = rows.pop(0) if has_gamma else jnp.ones(size, x.dtype)
+        return x, gamma, rows[0] if rows else jnp.zeros(size, x.dtype)
+
+    return Match(tuple(values), {"dim": dim, "eps": found.eps}, prepare)
+
+
+def _normalised(value: ir.Value) -> _Normalised | None:
+    x: ir.Value | None = None
+    deviations: list[tuple[Seen, float]] = []
+    vectors: list[ir.Value] = []
+    if kind(ir.define(value)) not in ("multiply", "divide"):
+        return None
+    for seen, divides in factors(whole(value)):
+        found, inner = deviation(peel(seen), divides), peel(seen)
+        if found is not None:
+            deviations.append(found)
+        elif not divides and x is None and (data := centred(seen)) is not None and lies_as(seen, value):
+            x = data
+        elif splat(seen.value) == 1:
+            continue
+        elif not divides and is_vector(inner, value):
+            vectors.append(inner.value)
+        else:
+            return None
+    if x is None or len(deviations) != 1 or len(vectors) > 1:
+        return None
+    variance, eps = deviations[0]
+    return _Normalised(x, vectors[0] if vectors else None, eps) if is_variance(variance, x) else None
+
+
+def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Vectors whose format is open take the kernel's ring: they are short, and need no upcast there."""
+    vectors = Fxp(64, chooser.default_format.fraction_bits)
+    formats = operands_of(chooser, op, choice, main=1, wishes={1: vectors, 2: vectors}, shared_public=False)
+    return Formats(formats, default)
+
+
+def relies_on(call: Call) -> Iterator[Relied]:
+    """The kernel's ranges of variances and means, and that of normalised values."""
+    assert call.operand is not None
+    mean = 2.0 ** (27 - call.operand.fraction_bits)
+    top = min(NORMALISED_TOP, call.decision.out.limit)
+    yield Relied("variance", *VARIANCE, fact="variance")
+    yield Relied("mean", -mean, mean, fact="mean")
+    yield Relied("normalised", -top, top)
+
+
+def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+    """Least and most of the elements, and of the means and variances of rows."""
+    del op
+    x = first(operands)
+    return {"operand": span(x), "mean": span(x.mean(axis=-1)), "variance": span(x.var(axis=-1))}
+
+
+LAYER_NORM = Op(
+    name="layer_norm",
+    summary="LayerNorm over the last dimension",
+    kernels={"ditto.layer_norm": "layer_norm"},
+    kind=Kind.KERNEL,
+    pattern=Pattern(
+        ("stablehlo.add", "stablehlo.multiply", "stablehlo.divide"), match_layer_norm, layer_norm
+    ),
+    formats=choose_formats,
+    options=("inner",),
+    puma=puma_formulas.layer_norm,
+    relies_on=relies_on,
+    facts=observe,
+    search=Tries(inner=tuple(Fxp(64, bits) for bits in (12, 13, 14, 15))),
+    sample=Sample(rows=True),
+)

@@ -1,0 +1,107 @@
+"""Products of matrices: of two secret ones, with a public one, and with a public one and a secret adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
+from ditto_spu.ops import observed
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.kernel_formats import table_format
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Span, Tries
+from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
+from ditto_spu.plan.plan import Attributes
+
+ADAPTED = "ditto.adapted"  # x(W + AB) with public W, as x, W, xA and B
+ONE_HOT = Fxp(32, 0)
+Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Operands meet in one ring; the result is truncated from it, into a smaller one where that is free."""
+    if ir.composite_name(op) == ADAPTED:
+        return _adapted(chooser, op, choice, default)
+    left, right = op.operands
+    asked = choice.operand or chooser.default_format
+    weight = chooser.rules("weight", ir.path_of(op)).format
+    wishes = {right: weight, left: asked}
+    one_hot = chooser.is_binary(left)  # exact, unless a range makes rounding cheap
+    if one_hot:
+        wishes = {left: ONE_HOT, right: table_format(weight if choice.range else default)}
+    formats = secret_factors(chooser, op, choice, wishes)
+    wide = 32 if one_hot else default.ring_bits  # one-hot rows are long: they stay in ring 32
+    ring = max([32, wide, *(each.ring_bits for each in formats.values())])
+    formats = in_ring(formats, ring)
+    bits = sum((formats.get(each) or weight).fraction_bits for each in (left, right))
+    factor = Fxp(ring, weight.fraction_bits) if len(formats) == 1 and left != right else None
+    more = len(formats) == 2  # the product of two secret matrices comes doubled, for less
+    return truncated(formats, Fxp(ring, bits), default, bits + more, factor)
+
+
+def _adapted(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """x w + t b, of which w is public, in one ring: b gets the bits that let t b meet x w."""
+    x, _, t, b = op.operands
+    weight = chooser.rules("weight", ir.path_of(op)).format
+    asked = choice.operand or chooser.default_format
+    known = chooser.settle(x, asked)
+    formats = {x: choice.operand or known, t: chooser.settle(t, asked)}
+    bits = formats[x].fraction_bits + weight.fraction_bits
+    ring = max([32, default.ring_bits, *(each.ring_bits for each in formats.values())])
+    fitting = Fxp(ring, min(max(2, bits - formats[t].fraction_bits), ring // 2))
+    formats[b] = chooser.settle(b, fitting)
+    ring = max(ring, formats[b].ring_bits)
+    formats = in_ring(formats, ring)
+    bits = max(bits, formats[t].fraction_bits + formats[b].fraction_bits)
+    return truncated(formats, Fxp(ring, bits), default, bits, Fxp(ring, weight.fraction_bits))
+
+
+def kernel_call(call: Call) -> KernelCall:
+    """One of three kernels, by which operands are public."""
+    op, operands = call.op, tuple(call.op.operands)
+    if ir.composite_name(op) == ADAPTED:
+        both = tuple((name, adapted_dimensions(op, name)) for name in ("dims", "adapter_dims"))
+        left = bool(ir.composite_attributes(op)["public_left"])
+        return KernelCall("matmul_adapted", (*both, *_public(call, left)), operands)
+    dims = tuple(
+        tuple(ir.dimensions(op, "dot_general", f"{side}_{part}_dimensions") for side in ("lhs", "rhs"))
+        for part in ("contracting", "batching")
+    )
+    if all(call.secret(each) for each in operands):
+        return KernelCall("matmul", (("dims", dims), *declared_range(call)), operands)
+    public_left = call.secret(operands[1])
+    attributes = (("dims", dims), *_public(call, public_left))
+    return KernelCall("matmul_public", attributes, operands[::-1] if public_left else operands)
+
+
+def _public(call: Call, left: bool) -> Attributes:
+    """How a product uses its public operand."""
+    assert call.decision.factor is not None
+    bits = call.decision.factor.fraction_bits
+    return (("weight_fraction_bits", bits), ("public_left", left), *declared_range(call))
+
+
+def observe(op: ir.Op, operands: observed.Operands) -> Mapping[str, Span]:
+    """Both factors; of a product with an adapter the first one."""
+    facts = observed.operand if ir.composite_name(op) == ADAPTED else observed.operand_and_second
+    return facts(op, operands)
+
+
+def adapted_dimensions(op: ir.Op, name: str) -> Dimensions:
+    """Of a composite's "dims" or "adapter_dims": those of its operands in the order of their product."""
+    attributes = ir.composite_attributes(op)
+    x, w = (int(each) for each in attributes[name].split())
+    first, second = (w, x) if attributes["public_left"] else (x, w)
+    return ((first,), (second,)), ((), ())
+
+
+MATMUL = Op(
+    name="matmul",
+    summary="dot_general and everything that becomes one",
+    kernels={"stablehlo.dot_general": "matmul", ADAPTED: "matmul_adapted"},
+    kind=Kind.MATMUL,
+    formats=choose_formats,
+    call=kernel_call,
+    facts=observe,
+    search=Tries(products=True),
+)

@@ -1,0 +1,65 @@
+"""Maximum: elementwise, and along a dimension."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.kernel_formats import meeting, operands_of
+from ditto_spu.ops.observed import Operands, first
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied, Span, span
+
+ALONG = "stablehlo.reduce"  # along a dimension; its second operand is the least value that there is
+
+
+def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Operands and result in one format: the largest of them is taken as it is."""
+    del default
+    along = op.name == ALONG
+    formats = operands_of(chooser, op, choice, main=1 if along else 2)
+    if along:
+        formats.pop(op.operands[1], None)
+    meet = meeting(formats)
+    return Formats(dict.fromkeys(formats, meet), meet)
+
+
+def kernel_call(call: Call) -> KernelCall:
+    """One kernel for two values, another one along a dimension."""
+    operands = tuple(call.op.operands)
+    if call.op.name == ALONG:
+        (dim,) = ir.attribute(call.op, "dimensions")
+        return KernelCall("reduce_max", (("dim", dim),), operands[:1])
+    return KernelCall("maximum", (), operands)
+
+
+def relies_on(call: Call) -> Iterator[Relied]:
+    """Comparisons subtract, and the difference must not wrap."""
+    assert call.operand is not None
+    yield Relied("difference", -call.operand.limit, call.operand.limit, fact="difference")
+
+
+def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+    """Least and most of the first operand, and of differences."""
+    x = first(operands)
+    facts = {"operand": span(x)}
+    second = operands[1] if len(operands) > 1 else None
+    if op.name == ALONG:
+        (dim,) = ir.attribute(op, "dimensions")
+        facts["difference"] = (0.0, float(np.max(np.ptp(x, axis=dim))))
+    elif second is not None and np.issubdtype(second.dtype, np.floating):
+        facts["difference"] = span(x - second)
+    return facts
+
+
+MAXIMUM = Op(
+    name="maximum",
+    summary="elementwise or along a dimension",
+    kernels={"stablehlo.maximum": "maximum", ALONG: "reduce_max"},
+    kind=Kind.KERNEL,
+    formats=choose_formats,
+    call=kernel_call,
+    relies_on=relies_on,
+    facts=observe,
+)

@@ -1,0 +1,78 @@
+"""Elementwise products: of two secret values, or of a secret and a public one."""
+
+from __future__ import annotations
+
+import math
+
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.observed import operand_and_second
+from ditto_spu.ops.op import Choice, Chooser, Formats, Op
+from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
+from ditto_spu.ops.public_operands import constant, is_integral, largest, power_of_two
+
+FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by ring
+
+
+def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Two secret factors meet in one ring; a public one is encoded where the product has room."""
+    left, right = op.operands
+    if not (chooser.is_secret(left) and chooser.is_secret(right)):
+        return _scaled(chooser, op, choice, default)
+    asked = choice.operand or chooser.default_format
+    formats = secret_factors(chooser, op, choice, {right: asked, left: asked})
+    ring = max([32, default.ring_bits, *(each.ring_bits for each in formats.values())])
+    if choice.range is None:
+        ring = 64  # nobody promises that the product, with the fraction bits of both, fits a narrow ring
+    bits = formats[left].fraction_bits + formats[right].fraction_bits
+    return truncated(in_ring(formats, ring), Fxp(ring, bits), default, most=bits)
+
+
+def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Times a public value: a power of two is read off, an integer needs no truncation, others are encoded.
+
+    A factor is encoded in ring 64, where the product has room and is narrowed for free, unless a declared
+    range says that the product fits the ring of the value.
+    """
+    value, other = op.operands if chooser.is_secret(op.operands[0]) else tuple(op.operands)[::-1]
+    known = constant(other)
+    current = chooser.settle(value, default)
+    if known is not None and (shift := power_of_two(known)) is not None:
+        bits = current.fraction_bits - shift
+        if 0 <= bits < current.ring_bits:
+            # More fraction bits than asked for would take the room of what the result meets: they go.
+            kept = Fxp(current.ring_bits, min(bits, max(default.fraction_bits, current.fraction_bits)))
+            return Formats({value: current}, kept, Fxp(current.ring_bits, bits), kind=Kind.RETAG)
+    target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
+    bound = largest(other)
+    lead = math.ceil(math.log2(bound)) if bound else 0
+    narrow = FACTOR_BITS[max(16, current.ring_bits)] - lead
+    if is_integral(other):
+        bits, target = 0, current
+    elif bound is not None and _fits(choice.range, current, narrow):
+        bits = narrow
+    else:
+        current = Fxp(64, current.fraction_bits)
+        bits = FACTOR_BITS[64] - lead
+    bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
+    factor, natural = Fxp(current.ring_bits, bits), Fxp(current.ring_bits, current.fraction_bits + bits)
+    return Formats({value: current}, target, natural, factor)
+
+
+def _fits(declared: float | None, fxp: Fxp, factor_bits: int) -> bool:
+    """Whether a declared range lets the product with such a factor be truncated in the ring of the value."""
+    return declared is not None and declared < 2.0 ** (
+        fxp.ring_bits - 2 - fxp.fraction_bits - max(0, factor_bits)
+    )
+
+
+MULTIPLY = Op(
+    name="multiply",
+    summary="an elementwise product",
+    kernels={"stablehlo.multiply": "multiply"},
+    kind=Kind.MULTIPLY,
+    formats=choose_formats,
+    extra=declared_range,
+    facts=operand_and_second,
+)

@@ -1,0 +1,48 @@
+"""What elementwise products and products of matrices share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats
+from ditto_spu.plan.plan import Attributes
+
+
+def secret_factors(
+    chooser: Chooser, op: ir.Op, choice: Choice, wishes: Mapping[ir.Value, Fxp]
+) -> dict[ir.Value, Fxp]:
+    """The formats of the secret ones of two factors. What rules say of operands holds for the left one."""
+    formats: dict[ir.Value, Fxp] = {}
+    for value in tuple(op.operands)[:2]:
+        if chooser.is_secret(value):
+            settled = chooser.settle(value, wishes[value])
+            if value not in formats:
+                asked = choice.operand if value == op.operands[0] and not chooser.is_binary(value) else None
+                formats[value] = asked or settled
+    return formats
+
+
+def in_ring(formats: Mapping[ir.Value, Fxp], ring_bits: int) -> dict[ir.Value, Fxp]:
+    """The same fraction bits in another ring."""
+    return {value: Fxp(ring_bits, fxp.fraction_bits) for value, fxp in formats.items()}
+
+
+def truncated(
+    operands: Mapping[ir.Value, Fxp], natural: Fxp, default: Fxp, most: int, factor: Fxp | None = None
+) -> Formats:
+    """A product in `default`, or in the nearest format that it can be truncated to.
+
+    most: the most fraction bits of the result.
+    """
+    ring, dropped = natural.ring_bits, natural.fraction_bits - default.fraction_bits
+    target = default if default.ring_bits <= ring - dropped else Fxp(ring, default.fraction_bits)
+    target = Fxp(target.ring_bits, min(target.fraction_bits, most))
+    return Formats(operands, target, natural, factor)
+
+
+def declared_range(call: Call) -> Attributes:
+    """The range that a rule declares for the result lets a product take a cheaper form."""
+    declared = call.decision.range
+    return () if declared is None else (("range", declared),)

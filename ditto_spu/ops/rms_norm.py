@@ -1,0 +1,104 @@
+"""Root-mean-square normalisation over the last dimension."""
+
+from collections.abc import Iterator, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ditto_kernels.norm.rms_norm import MEAN_SQUARE
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
+from ditto_spu.ir.arithmetic import Seen, peel, row_mean, splat, squared, whole
+from ditto_spu.ops import puma_formulas
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.kernel_formats import operands_of
+from ditto_spu.ops.layer_norm import NORMALISED_TOP
+from ditto_spu.ops.match import Match, factors, is_vector, lies_as, through_converts
+from ditto_spu.ops.observed import Operands, first
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, Op, Pattern, Relied, Sample, Span, span
+from ditto_spu.ops.row_statistics import deviation
+
+WEIGHTS = Fxp(64, 10)  # what the kernel multiplies by: a data owner rounds to it once
+
+
+def rms_norm(x: Array, gamma: Array, *, dim: int, eps: float) -> Array:
+    """x / sqrt(mean(x^2) + eps) * gamma over the last dimension."""
+    del dim
+    mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
+    return x / jnp.sqrt(mean_square + jnp.asarray(eps, x.dtype)) * gamma
+
+
+def match_rms_norm(root: ir.Op) -> Match | None:
+    """A product of x, 1/sqrt(mean(x^2) + eps) and perhaps a vector."""
+    value = root.results[0]
+    deviations: list[tuple[Seen, float]] = []
+    rest: list[Seen] = []
+    for seen, divides in factors(whole(value)):
+        found = deviation(peel(seen), divides)
+        if found is not None:
+            deviations.append(found)
+        elif divides:
+            return None
+        elif splat(seen.value) != 1:
+            rest.append(seen)
+    if len(deviations) != 1 or not 1 <= len(rest) <= 2:
+        return None
+    mean_square, eps = deviations[0]
+    mean = row_mean(mean_square)
+    x = None if mean is None else squared(mean[0])
+    if mean is None or x is None or mean[1] != len(ir.shape(value)) - 1:
+        return None
+    for place, data in enumerate(rest):
+        vectors = [peel(each) for each in rest[:place] + rest[place + 1 :]]
+        if (
+            through_converts(data.value, x)
+            and lies_as(data, value)
+            and all(is_vector(each, value) for each in vectors)
+        ):
+            return _rms_norm(data.value, [each.value for each in vectors], eps)
+    return None
+
+
+def _rms_norm(x: ir.Value, gamma: list[ir.Value], eps: float) -> Match:
+    size, dim = ir.shape(x)[-1], len(ir.shape(x)) - 1
+
+    def prepare(x: Array, *vectors: Array) -> tuple[Array, ...]:
+        return x, jnp.reshape(vectors[0], (size,)) if vectors else jnp.ones(size, x.dtype)
+
+    return Match((x, *gamma), {"dim": dim, "eps": eps}, prepare)
+
+
+def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Weights whose format is open take that of the kernel's multiplication; public ones stay public."""
+    formats = operands_of(chooser, op, choice, main=1, wishes={1: WEIGHTS}, shared_public=False)
+    return Formats(formats, default)
+
+
+def relies_on(call: Call) -> Iterator[Relied]:
+    """The kernel's range of mean squares, and that of normalised values."""
+    yield Relied("mean square", *MEAN_SQUARE, fact="mean square")
+    top = min(NORMALISED_TOP, call.decision.out.limit)
+    yield Relied("normalised", -top, top)
+
+
+def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+    """Least and most of the elements and of the mean squares of rows."""
+    del op
+    x = first(operands)
+    return {"operand": span(x), "mean square": span(np.mean(x**2, axis=-1))}
+
+
+RMS_NORM = Op(
+    name="rms_norm",
+    summary="root-mean-square normalisation over the last dimension",
+    kernels={"ditto.rms_norm": "rms_norm"},
+    kind=Kind.KERNEL,
+    pattern=Pattern(("stablehlo.multiply", "stablehlo.divide"), match_rms_norm, rms_norm),
+    formats=choose_formats,
+    options=("inner",),
+    puma=puma_formulas.rms_norm,
+    relies_on=relies_on,
+    facts=observe,
+    sample=Sample(rows=True),
+)

@@ -1,0 +1,52 @@
+"""Means and deviations of rows: the parts of normalisations that are recognised in a program."""
+
+from ditto_spu import ir
+from ditto_spu.ir.arithmetic import Seen, close, peel, row_mean, splat, squared, whole
+
+
+def centred(seen: Seen) -> ir.Value | None:
+    """x, if the value is x - mean(x) over the last dimension."""
+    if seen.name != "subtract" or seen.op is None:
+        return None
+    x = seen.op.operands[0]
+    mean = row_mean(whole(seen.op.operands[1]))
+    return x if mean == (x, len(ir.shape(x)) - 1) else None
+
+
+def deviation(seen: Seen, divides: bool) -> tuple[Seen, float] | None:
+    """(variance, eps), if the factor is 1/sqrt(variance + eps)."""
+    if seen.name == "power" and seen.op is not None:
+        right = close(splat(seen.op.operands[1]), 0.5 if divides else -0.5)
+    else:
+        right = seen.name == ("sqrt" if divides else "rsqrt")
+    if not right:
+        return None
+    inside = peel(seen.operand(0))
+    if inside.name != "add" or inside.op is None:
+        return None
+    for index in (0, 1):
+        eps = splat(inside.op.operands[1 - index])
+        if eps is not None:
+            return inside.operand(index), eps
+    return None
+
+
+def is_variance(seen: Seen, x: ir.Value) -> bool:
+    """E[(x-m)^2], or E[x^2] - m^2, perhaps at least 0."""
+    seen, row = peel(seen), (x, len(ir.shape(x)) - 1)
+    if seen.name == "maximum" and seen.op is not None:
+        zero = [splat(each) == 0 for each in seen.op.operands]
+        seen = peel(seen.operand(zero.index(False))) if sum(zero) == 1 else seen
+    if seen.name == "subtract":
+        square = row_mean(seen.operand(0))
+        other = peel(seen.operand(1))
+        mean = squared(other.value)
+        return (
+            square is not None
+            and (squared(square[0]), square[1]) == row
+            and mean is not None
+            and row_mean(Seen(mean, other.dims)) == row
+        )
+    mean_square = row_mean(seen)
+    inner = squared(mean_square[0]) if mean_square is not None else None
+    return inner is not None and mean_square is not None and (centred(whole(inner)), mean_square[1]) == row

@@ -1,0 +1,50 @@
+"""SiLU: x times the logistic function of x."""
+
+import jax
+from jax import Array
+
+from ditto_kernels.activation.series_tables import SILU as CURVE
+from ditto_spu import ir
+from ditto_spu.ir.arithmetic import binary, kind
+from ditto_spu.ops import observed, puma_formulas
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.gelu import polynomial_reads
+from ditto_spu.ops.kernel_formats import NARROW, first_operand
+from ditto_spu.ops.match import Match
+from ditto_spu.ops.op import Approximation, Op, Pattern, Sample, Tries
+
+
+def silu(x: Array) -> Array:
+    """x times the logistic function of x."""
+    return x * jax.nn.sigmoid(x)
+
+
+def match_silu(root: ir.Op) -> Match | None:
+    """x * logistic(x); `simplify` has turned the ways to write the logistic function into the operation."""
+    for x, step in binary(root):
+        op = ir.define(step)
+        if kind(op) == "logistic" and op is not None and op.operands[0] == x:
+            return Match((x,))
+    return None
+
+
+SILU = Op(
+    name="silu",
+    summary="SiLU, x times the logistic function of x",
+    kernels={"ditto.silu": "silu"},
+    kind=Kind.KERNEL,
+    pattern=Pattern(("stablehlo.multiply",), match_silu, silu),
+    formats=first_operand,
+    options=("approx",),
+    approximations={
+        "fourier": Approximation(windowed=True),
+        "table": Approximation(windowed=True),
+        "even": Approximation(reads=polynomial_reads),
+    },
+    steepness=1.1,
+    puma=puma_formulas.silu,
+    window=CURVE,
+    facts=observed.operand,
+    search=Tries(operands=NARROW),
+    sample=Sample(),
+)

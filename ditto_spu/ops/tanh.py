@@ -1,0 +1,26 @@
+"""The hyperbolic tangent."""
+
+from ditto_kernels.activation.series_tables import TANH as CURVE
+from ditto_spu.ops import observed
+from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.kernel_formats import NARROW, first_operand
+from ditto_spu.ops.op import Approximation, Op, Sample, Tries
+
+TANH = Op(
+    name="tanh",
+    summary="tanh",
+    kernels={"stablehlo.tanh": "tanh"},
+    kind=Kind.KERNEL,
+    formats=first_operand,
+    options=("approx",),
+    approximations={
+        "fourier": Approximation(windowed=True),
+        "table": Approximation(windowed=True),
+        "odd": Approximation(),
+    },
+    steepness=1.0,
+    window=CURVE,
+    facts=observed.operand,
+    search=Tries(operands=NARROW),
+    sample=Sample(),
+)
