@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import jax
 
@@ -20,7 +20,7 @@ from ditto_spu.frontend.kept_arguments import Keep, abstract, kept_places, refus
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.static_arguments import Signature
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
-from ditto_spu.passes.pipeline import program_of
+from ditto_spu.passes.pipeline import begin
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.plan import Plan
 from ditto_spu.rules.load import load_config
@@ -50,27 +50,92 @@ class Result:
     report: CostReport
 
 
-def secure(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
+@overload
+def secure(
+    fn: Callable[..., Any],
+    *,
+    config: ConfigSource = ...,
+    public: Sequence[str] = ...,
+    owner: Mapping[str, str] | None = ...,
+    static_argnums: int | Sequence[int] = ...,
+    static_argnames: str | Sequence[str] = ...,
+    masked: bool = ...,
+    checked: bool = ...,
+    calibration: Calibration | str | Path | None = ...,
+    p_error: float | None = ...,
+    seed: int | None = ...,
+) -> SecureFunction: ...
+
+
+@overload
+def secure(
+    fn: None = None,
+    *,
+    config: ConfigSource = ...,
+    public: Sequence[str] = ...,
+    owner: Mapping[str, str] | None = ...,
+    static_argnums: int | Sequence[int] = ...,
+    static_argnames: str | Sequence[str] = ...,
+    masked: bool = ...,
+    checked: bool = ...,
+    calibration: Calibration | str | Path | None = ...,
+    p_error: float | None = ...,
+    seed: int | None = ...,
+) -> Callable[[Callable[..., Any]], SecureFunction]: ...
+
+
+def secure(
+    fn: Callable[..., Any] | None = None,
+    *,
+    config: ConfigSource = "ditto",
+    public: Sequence[str] = (),
+    owner: Mapping[str, str] | None = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    masked: bool = False,
+    checked: bool = False,
+    calibration: Calibration | str | Path | None = None,
+    p_error: float | None = None,
+    seed: int | None = None,
+) -> SecureFunction | Callable[[Callable[..., Any]], SecureFunction]:
     """Decorate a JAX function so that calling it runs three simulated parties on secret shares.
 
+    Use it as `@secure`, as `@secure(...)`, or as `secure(fn, ...)`.
+
     config: a configuration's name, path, dictionary or Config.
-    public: names of parameters whose values all parties and owners may know (masks, positions). A public mask
-        reveals lengths.
-    owner: of what one owner has alone, such as {"params": "server", "ids": "client"}. What it can compute
-        from that and from public arrays it computes in plaintext, before sharing; arrays without an owner are
-        secret to everybody. Names may be paths with patterns, here and in `public`: docs/ownership.md.
+    public: names of parameters whose values all parties and owners may know, such as masks and positions. A
+        public mask reveals lengths.
+    owner: who has which argument alone, such as {"params": "server", "ids": "client"}. An owner computes in
+        plaintext, before sharing, whatever needs only its own arrays and public ones. Arrays without an owner
+        are secret to everybody. Names may be paths with patterns, here and in `public`: docs/ownership.md.
     static_argnums, static_argnames: as in jax.jit.
     masked: keep every value as a masked one that two parties hold, with masks that the third knows. Products
-        take one round and half the bytes online, and the third party works ahead of the inputs. Requests take
-        turns in who that is.
-    calibration: of `calibrate`, or the path of its file: supplies ranges where no rule declares them, and is
-        held against every range that a protocol relies on (RangeError, or RangeWarning where it is close).
-    p_error: refuse plans that err beyond their bounds with a higher probability, or an unknown one.
-    checked: verify every declared range while simulating. seed: reproducible and INSECURE randomness.
+        take one round and half the bytes online, and the third party works before the inputs are there.
+        Requests take turns in who that is.
+    checked: verify every declared range while simulating.
+    calibration: of `calibrate`, or the path of its file. It supplies ranges where no rule declares them, and
+        is held against every range that a protocol relies on. That raises RangeError, or warns with a
+        RangeWarning where it is close.
+    p_error: refuse plans that err beyond their bounds with a higher probability, or with an unknown one.
+    seed: makes the randomness of runs reproducible and INSECURE.
     """
-    if fn is None:
-        return functools.partial(secure, **options)
-    return SecureFunction(fn, **options)
+
+    def decorated(function: Callable[..., Any]) -> SecureFunction:
+        return SecureFunction(
+            function,
+            config=config,
+            public=public,
+            owner=owner,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            masked=masked,
+            checked=checked,
+            calibration=calibration,
+            p_error=p_error,
+            seed=seed,
+        )
+
+    return decorated if fn is None else decorated(fn)
 
 
 class SecureFunction:
@@ -167,8 +232,7 @@ class SecureFunction:
         if key is None or key not in self._compiled:
             traced = self._traced(args, kwargs)
             lowered = compile_program(
-                traced,
-                program_of(traced),
+                begin(traced),
                 self._config,
                 self._name,
                 self._masked,
@@ -311,13 +375,40 @@ class SecureFunction:
         return Comparison(tuple(rows))
 
 
-def calibrate(fn: Callable[..., Any], batches: Iterable[Any], **options: Any) -> Calibration:
-    """What values `fn` holds on these batches: see `SecureFunction.calibrate`.
+def calibrate(
+    fn: Callable[..., Any],
+    batches: Iterable[Any],
+    *,
+    config: ConfigSource | None = None,
+    public: Sequence[str] = (),
+    owner: Mapping[str, str] | None = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Calibration:
+    """Record the values that `fn` holds on these batches: see `SecureFunction.calibrate`.
 
-    fn: a function that `secure` made, or a plain one with `secure`'s options (`public`, `static_argnums`).
+    fn: a function that `secure` made, or a plain one with the options that `secure` takes. Raises InputError
+    for options beside a function that has its own.
     """
-    function = fn if isinstance(fn, SecureFunction) else SecureFunction(fn, **options)
+    function = secured(
+        fn,
+        config=config,
+        public=public,
+        owner=owner,
+        static_argnums=static_argnums,
+        static_argnames=static_argnames,
+    )
     return function.calibrate(batches)
+
+
+def secured(fn: Callable[..., Any], **options: Any) -> SecureFunction:
+    """A function that `secure` made as it is, or a plain one with the options that are set."""
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if not isinstance(fn, SecureFunction):
+        return SecureFunction(fn, **given)
+    if given:
+        raise InputError(f"the function has options of its own: give {', '.join(given)} to `secure`")
+    return fn
 
 
 def _call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

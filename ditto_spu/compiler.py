@@ -1,4 +1,4 @@
-"""From a traced call to a plan: the passes in order, and every stage's text kept for inspection."""
+"""From a traced call to a plan, with the text of every stage for inspection."""
 
 from __future__ import annotations
 
@@ -16,14 +16,8 @@ from ditto_spu.errors import InputError, nearest
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.ownership_report import Ownership, ownership
 from ditto_spu.frontend.trace import Traced
-from ditto_spu.passes.formats.assign import assign
-from ditto_spu.passes.formats.insert_casts import insert_casts
-from ditto_spu.passes.formats.linearise import linearise
-from ditto_spu.passes.formats.replace_functions import replace_functions
-from ditto_spu.passes.formats.verify import verify
-from ditto_spu.passes.owners.hoist import hoist
+from ditto_spu.passes.pipeline import Work, advance
 from ditto_spu.passes.steps.schedule import step_cost
-from ditto_spu.passes.steps.segment import segment
 from ditto_spu.plan.cost_report import CostReport, CostRow
 from ditto_spu.plan.p_error import require_p_error, total_p_error
 from ditto_spu.plan.plan import KernelStep, Plan, SpuStep, kind
@@ -55,9 +49,9 @@ class Lowered:
 
     def ownership(self) -> Ownership:
         """What owners compute before sharing, what they share, and what that saves."""
-        fused, nobody = ir.parse(self.texts["fused"]), [replace(each, owner="") for each in self.program.call]
-        masked = self.plan.masked
-        without = compile_program(self.traced, hoist(fused, nobody), self.config, self.plan.name, masked)
+        nobody = replace(self.traced, arguments=tuple(replace(each, owner="") for each in self.program.call))
+        work = Work(ir.parse(self.texts["fused"]), nobody, done="fuse")
+        without = compile_program(work, self.config, self.plan.name, self.plan.masked)
         return ownership(self.program, self.plan, self.cost_analysis(), without.cost_analysis())
 
     def cost_analysis(self) -> CostReport:
@@ -79,40 +73,37 @@ class Lowered:
 
 
 def compile_program(
-    traced: Traced,
-    program: Program,
+    work: Work,
     config: Config,
     name: str,
     masked: bool = False,
     calibration: Calibration | None = None,
     p_error: float | None = None,
 ) -> Lowered:
-    """Run the passes from `program_of` on; a calibration supplies ranges and is held against all in use.
+    """Run the passes that `work` has not been through. They may start over from the same `work` many times.
 
-    They are apart because a search runs them many times.
+    work: a traced call, at least hoisted. calibration: supplies ranges, and is held against all in use.
     """
-    public, paths = program.public, program.paths
-    linear = linearise(program.module, public)
-    assigned = assign(linear, public, config, program.formats)
+    linear = advance(replace(work, config=config, name=name, masked=masked), "linearise")
+    assigned = advance(linear, "assign")
     if calibration is not None:
-        config = supply(config, assigned, calibration)
-        assigned = assign(linear, public, config, program.formats)
-    cast = insert_casts(replace_functions(assigned))
-    verify(cast, public)
+        config = supply(config, assigned.module, calibration)
+        assigned = advance(replace(linear, config=config), "assign")
+    checked = advance(assigned, "verify")
+    program = checked.parts
     if calibration is not None:
-        ranges(cast, public, paths, calibration).require()
-    plan = segment(cast, public, paths, name, config.name, masked)
-    inputs = [replace(each, made=made) for each, made in zip(plan.inputs, program.made, strict=True)]
-    plan = replace(plan, inputs=tuple(inputs))
+        ranges(checked.module, program.public, program.paths, calibration).require()
+    plan = advance(checked, "segment").plan
+    assert plan is not None
     if p_error is not None:
         require_p_error(plan, p_error)
     texts = {
-        "traced": traced.module_text,
+        "traced": work.traced.module_text,
         "fused": program.fused,
         "owners": program.as_text(),
-        "formats": ir.text(cast, True),
+        "formats": ir.text(checked.module, True),
     }
-    return Lowered(traced, program, config, texts, plan)
+    return Lowered(work.traced, program, config, texts, plan)
 
 
 def _cost_row(plan: Plan, number: int) -> CostRow:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from ditto_spu.calibration.observe import Observed, Observer, Place
@@ -65,6 +66,12 @@ class Calibration:
             table.add_row(path, op, f"{seen.least:.4g}", f"{seen.most:.4g}", *shares, also)
         table.caption = f"{self.function}: {self.batches} calls; percentiles are of magnitudes"
         return table
+
+    def __str__(self) -> str:
+        console = Console(width=200, no_color=True)
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get()
 
 
 def collect(function: str, config: Config, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibration:

@@ -6,7 +6,7 @@ Of a configuration only functions that it replaces (Quad, 2Quad) count: their pr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.op import Op, Span, span
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.formats.assign import assign
-from ditto_spu.passes.formats.linearise import linearise
-from ditto_spu.passes.formats.replace_functions import replace_functions
-from ditto_spu.passes.pipeline import program_of
+from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.rules.rule import INPUT, NEED_TRAINING, Config
 
 STEPS = 4  # bins of the histogram an octave
@@ -92,10 +89,10 @@ class Observer:
     """The fused program of a traced call, which returns every secret value that an operation makes."""
 
     def __init__(self, traced: Traced, config: Config) -> None:
-        self._program = program_of(traced)
-        module = linearise(self._program.module, self._program.public)
+        work = advance(begin(traced), "linearise")
         if any(rule.approx in NEED_TRAINING for rule in config.rules):
-            module = replace_functions(assign(module, self._program.public, config))
+            work = advance(replace(work, config=config), "replace_functions")
+        self._program, module = work.parts, work.module
         secret = visibility(module, self._program.public)
         operations = ir.ops(ir.body(ir.main(module)))[:-1]
         self._outputs: dict[ir.Value, int] = {}

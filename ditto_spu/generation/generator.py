@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from ditto_spu.api import ConfigSource, SecureFunction
+from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
 from ditto_spu.generation.sampling import GREEDY, Sampling
@@ -97,22 +99,27 @@ class Generator:
         length: int,
         next_token: str = "client",
         config: ConfigSource = "ditto",
-        **options: Any,
+        calibration: Calibration | str | Path | None = None,
+        masked: bool = False,
+        checked: bool = False,
+        seed: int | None = None,
     ) -> None:
         if next_token not in NEXT_TOKEN:
             raise InputError(f"next_token is '{next_token}': choose {' or '.join(NEXT_TOKEN)}")
-        if options.get("masked"):
+        if masked:
             raise InputError("generation keeps its cache in shares between requests, which `masked` cannot")
         if not 1 <= length <= decoder.positions:
             raise InputError(f"a length of {length}, but the model holds 1 to {decoder.positions} tokens")
         self.decoder, self.length, self._secret = decoder, length, next_token == "secret"
         prefill, step = _choosing(decoder) if self._secret else (decoder.prefill, decoder.step)
-        self._prefill = SecureFunction(prefill, static_argnames=("length",), config=config, **options).hold(
-            params=params
-        )
-        self._step = SecureFunction(step, public=("position",), config=config, **options).hold_with(
-            self._prefill
-        )
+        options: dict[str, Any] = {
+            "config": config,
+            "calibration": calibration,
+            "checked": checked,
+            "seed": seed,
+        }
+        self._prefill = SecureFunction(prefill, static_argnames=("length",), **options).hold(params=params)
+        self._step = SecureFunction(step, public=("position",), **options).hold_with(self._prefill)
 
     def stream(
         self, ids: Any, steps: int, sampling: Sampling = GREEDY, stop: Collection[int] = ()
@@ -178,15 +185,31 @@ def generate(
     steps: int,
     sampling: Sampling = GREEDY,
     stop: Collection[int] = (),
-    **options: Any,
+    length: int | None = None,
+    next_token: str = "client",
+    config: ConfigSource = "ditto",
+    calibration: Calibration | str | Path | None = None,
+    masked: bool = False,
+    checked: bool = False,
+    seed: int | None = None,
 ) -> Generation:
-    """Generate `steps` tokens after the prompts `ids` [batch, prompt], with a cache that is just long enough.
+    """Generate `steps` tokens after the prompts `ids` [batch, prompt].
 
-    `options` are those of `Generator`. A Generator serves many texts with one compilation and one sharing of
+    length: room of the cache; as much as it takes, if left out. The other options are those of `Generator`. A Generator serves many texts with one compilation and one sharing of
     the weights.
     """
     prompt = check_ids(ids, model.vocabulary)
-    generator = Generator(model, params, **{"length": prompt.shape[1] + steps, **options})
+    generator = Generator(
+        model,
+        params,
+        length=prompt.shape[1] + steps if length is None else length,
+        next_token=next_token,
+        config=config,
+        calibration=calibration,
+        masked=masked,
+        checked=checked,
+        seed=seed,
+    )
     return generator.generate(prompt, steps, sampling, stop)
 
 

@@ -132,6 +132,7 @@ EMBEDDING = Op(
         ("stablehlo.select", "stablehlo.gather", "stablehlo.dynamic_slice"), match_embedding, embedding
     ),
     formats=choose_formats,
+    ignores=("format",),  # rows have the format of the table
     linear=embedding,
     puma=puma_formulas.embedding,
     puma_public=puma_formulas.public_embedding,

@@ -55,4 +55,5 @@ LINEAR = Op(
     kernels={},
     kind=Kind.LOCAL,
     formats=choose_formats,
+    ignores=("operand",),  # operands meet in the finest of their formats
 )

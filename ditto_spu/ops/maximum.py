@@ -59,6 +59,7 @@ MAXIMUM = Op(
     kernels={"stablehlo.maximum": "maximum", ALONG: "reduce_max"},
     kind=Kind.KERNEL,
     formats=choose_formats,
+    ignores=("format",),  # the largest has the format of all
     call=kernel_call,
     relies_on=relies_on,
     facts=observe,

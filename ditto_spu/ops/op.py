@@ -215,6 +215,7 @@ class Op:
     formats: chooses the formats of its operands and its result.
     pattern: how it is recognised where JAX writes it in several operations.
     options: what rules may tell its kernel beyond formats: "approx", "inner".
+    ignores: values of rules that it cannot honour, so that a rule that sets one is refused.
     approximations: by name; the first is the default.
     steepness: how much it magnifies an error of its operand; None if no error limit chooses its formats.
     extra: attributes of its kernel beside the options; for a composite, its own ones by name.
@@ -235,6 +236,7 @@ class Op:
     formats: ChooseFormats
     pattern: Pattern | None = None
     options: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
     approximations: Mapping[str, Approximation] = field(default_factory=dict)
     steepness: float | None = None
     extra: Callable[[Call], Attributes] = composite_attributes
@@ -254,6 +256,13 @@ class Op:
     def composite(self) -> str:
         """The composite that the pattern becomes."""
         return next(name for name in self.kernels if name.startswith("ditto."))
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The values that a rule may set for it."""
+        values = ("format", "operand", "range", *self.options)
+        limited = ("error",) if self.steepness is not None else ()
+        return tuple(each for each in (*values, *limited) if each not in self.ignores)
 
     def approximation(self, name: str | None) -> Approximation:
         """The one of that name; None means the default."""

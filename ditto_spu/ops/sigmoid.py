@@ -6,10 +6,12 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import NARROW, first_operand
 from ditto_spu.ops.op import Approximation, Op, Sample, Tries
 
+LOGISTIC = "stablehlo.logistic"  # what the ways to write the function become
+
 SIGMOID = Op(
     name="sigmoid",
     summary="the logistic function",
-    kernels={"stablehlo.logistic": "sigmoid"},
+    kernels={LOGISTIC: "sigmoid"},
     kind=Kind.KERNEL,
     formats=first_operand,
     options=("approx",),

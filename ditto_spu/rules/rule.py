@@ -12,23 +12,23 @@ from ditto_spu.errors import ConfigError, nearest
 from ditto_spu.ops import OPS
 from ditto_spu.ops.op import Choice
 
-INPUT, WEIGHT, SPU = "input", "weight", "spu"
+INPUT, WEIGHT = "input", "weight"
 
-# What a rule may speak about, with a line for the docs: arguments, operations, and what runs on SPU.
+# What a rule may speak about, with a line for the docs: arguments and operations.
 SUBJECTS: dict[str, str] = {
     INPUT: "a secret argument of the function",
     WEIGHT: "a secret argument used as the right operand of a matmul",
     **{op.name: op.summary for op in OPS.values()},
-    SPU: "any op that runs on SPU",
 }
 
 # From the records of the operations: the approximations of each, those that need training, the operations for
-# which an error limit chooses, and those whose kernel computes in a format of its own.
+# which an error limit chooses, what a rule may set, and kernels that compute in a format of their own.
 APPROXIMATIONS = {op.name: tuple(op.approximations) for op in OPS.values() if op.approximations}
 NEED_TRAINING = tuple(
     name for op in OPS.values() for name, each in op.approximations.items() if each.needs_training
 )
 ERROR_LIMITED = tuple(op.name for op in OPS.values() if op.steepness is not None)
+TAKES = {INPUT: ("format",), WEIGHT: ("format",), **{op.name: op.takes for op in OPS.values()}}
 WITH_INNER = tuple(op.name for op in OPS.values() if "inner" in op.options)
 
 KEYS = ("path", "op", "optional")
@@ -65,6 +65,9 @@ class Rule:
             _check_inner(self.op)
         if self.error is not None:
             _check_error(self.error, self.op)
+        for name in ("format", "operand", "range"):
+            if getattr(self, name) is not None:
+                _check_taken(name, self.op)
         if self.range is not None:
             if not 0 < self.range < float("inf"):
                 raise ConfigError(f"range {self.range:g} is not a positive finite number")
@@ -106,7 +109,7 @@ class Config:
         for index, rule in enumerate(self.rules):
             if not rule.matches(op, path):
                 continue
-            for name in VALUES:
+            for name in TAKES[op]:
                 value = getattr(rule, name)
                 if value is not None and name not in chosen:
                     chosen[name], giver[name] = value, index
@@ -164,6 +167,15 @@ def _check_approximation(approx: str, ops: tuple[str, ...] | None) -> None:
                 f"choose one of {', '.join(names)}"
             )
         raise ConfigError(f"{kind} has no approximation '{approx}'" + nearest(approx, names))
+
+
+def _check_taken(name: str, ops: tuple[str, ...] | None) -> None:
+    for kind in ops or ():
+        if name not in TAKES[kind]:
+            raise ConfigError(
+                f"a rule cannot set `{name}` of {kind}, where it would do nothing: "
+                f"set {', '.join(TAKES[kind])}"
+            )
 
 
 def _check_inner(ops: tuple[str, ...] | None) -> None:

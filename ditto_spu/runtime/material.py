@@ -113,8 +113,9 @@ class Material:
         _write(folder / _CLIENT, facts, arrays)
 
 
-def load(folder: Path) -> Material:
+def load(folder: str | Path) -> Material:
     """Read what `Material.save` wrote. InputError if it is spent, incomplete or damaged."""
+    folder = Path(folder)
     if (folder / _SPENT).exists():
         raise InputError(f"the material in '{folder}' is spent: each serves one request, precompute another")
     facts, arrays = _read(folder / _CLIENT)

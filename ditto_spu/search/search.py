@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu import ir
-from ditto_spu.api import ConfigSource, SecureFunction
+from ditto_spu.api import ConfigSource, SecureFunction, secured
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.compare.table import accuracy
 from ditto_spu.compiler import Lowered, compile_program
@@ -22,10 +22,7 @@ from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, DittoError, InputError, RangeWarning
 from ditto_spu.network.model import Network, parse_network, predicted_seconds
 from ditto_spu.ops.decision import decided
-from ditto_spu.passes.formats.assign import assign
-from ditto_spu.passes.formats.linearise import linearise
-from ditto_spu.passes.formats.replace_functions import replace_functions
-from ditto_spu.passes.pipeline import program_of
+from ditto_spu.passes.pipeline import Work, advance, begin
 from ditto_spu.rules.load import load_config
 from ditto_spu.rules.rule import Config
 from ditto_spu.search.changes import Group, Move, groups, moves
@@ -79,12 +76,17 @@ def search(
     start: ConfigSource = "ditto",
     seconds: float = 240.0,
     progress: Callable[[str], None] | None = None,
-    **options: Any,
+    public: Sequence[str] = (),
+    owner: Mapping[str, str] | None = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
 ) -> Found:
     """Find rules that cost least, by the kernels' cost functions on a network, within an error budget.
 
-    fn: as for `calibrate`, with batches of equal shapes. budget: if left out, the errors of `start`. network:
-    as `network.model.parse_network` reads it. seconds: tries no further change after so long.
+    fn, batches, public, owner, static_argnums, static_argnames: as for `calibrate`. Batches have equal
+    shapes.
+    budget: if left out, the errors of `start`. network: as `network.model.parse_network` reads it. seconds:
+    no further change is tried after so long.
 
     Start, with the ranges that calibration supplies, is changed by one value of one group of operations at a
     time. All changes that make the plan cheaper, or the error smaller at no cost, are tried again in the
@@ -92,7 +94,9 @@ def search(
     disturbed by what the kernels add: see `emulator` and `kernel_errors`.
     """
     on = parse_network(network)
-    function = fn if isinstance(fn, SecureFunction) else SecureFunction(fn, **options)
+    function = secured(
+        fn, public=public, owner=owner, static_argnums=static_argnums, static_argnames=static_argnames
+    )
     return _Search(function, list(batches), budget, on, load_config(start), seconds, progress).run()
 
 
@@ -117,9 +121,8 @@ class _Search:
         self._traced, arrays = calls[0][0], [each for _, each in calls]
         if any(each.arguments != self._traced.arguments for each, _ in calls):
             raise InputError("the batches of a search have equal shapes: pad them")
-        self._program = program_of(self._traced)
-        self._linear = linearise(self._program.module, self._program.public)
-        self._batches = [self._program.values(each) for each in arrays]
+        self._linear = advance(begin(self._traced), "linearise")
+        self._batches = [self._linear.parts.values(each) for each in arrays]
         self._expected = [ir.evaluate(self._traced.module_text, each) for each in arrays]
         self._budget, self._network, self._start = budget, network, start
         self._emulators: dict[str, Emulator] = {}
@@ -134,8 +137,8 @@ class _Search:
                 "MODEL --stage ranges --calibration FILE` and start from a configuration that does"
             )
         budget = self._budget or ErrorBudget(max=start.max_abs_error, mean=start.mean_abs_error)
-        base = assign(self._linear, self._program.public, first[1].config, self._program.formats)
-        chosen = groups(base, self._start)
+        base = advance(replace(self._linear, config=first[1].config), "assign")
+        chosen = groups(base.module, self._start)
         self._say("sensitivity")
         sensitivity = self._sensitivity(chosen, base)
         kept, best, path = self._descend(chosen, base, first, budget)
@@ -157,11 +160,13 @@ class _Search:
         )
 
     def _descend(
-        self, chosen: list[Group], base: ir.Module, first: tuple[Point, Lowered], budget: ErrorBudget
+        self, chosen: list[Group], base: Work, first: tuple[Point, Lowered], budget: ErrorBudget
     ) -> tuple[list[tuple[Move, str]], tuple[Point, Lowered], list[Point]]:
         """Every move alone, then those that help, together."""
         alone: list[tuple[tuple[float, ...], Move]] = []
-        options = [move for group in chosen for move in moves(group, self._start, base, self.calibration)]
+        options = [
+            move for group in chosen for move in moves(group, self._start, base.module, self.calibration)
+        ]
         for number, move in enumerate(options):
             if time.monotonic() > self._until:
                 break
@@ -209,7 +214,7 @@ class _Search:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RangeWarning)
-                lowered = compile_program(self._traced, self._program, config, name, False, calibration)
+                lowered = compile_program(self._linear, config, name, calibration=calibration)
         except (DittoError, ValueError):  # ValueError: a kernel that no plan serves
             return None
         report = lowered.cost_analysis()
@@ -239,7 +244,7 @@ class _Search:
         return point, lowered
 
     def _emulate(self, config: Config, errors: dict[tuple[str, str], float]) -> list[list[NDArray[Any]]]:
-        module = replace_functions(assign(self._linear, self._program.public, config, self._program.formats))
+        module = advance(replace(self._linear, config=config), "replace_functions").module
         emulator = self._emulator(module)
         return [emulator.run(module, errors, values) for values in self._batches]
 
@@ -252,17 +257,17 @@ class _Search:
             self._emulators[meaning] = Emulator(module)
         return self._emulators[meaning]
 
-    def _sensitivity(self, chosen: Sequence[Group], base: ir.Module) -> tuple[Sensitivity, ...]:
+    def _sensitivity(self, chosen: Sequence[Group], base: Work) -> tuple[Sensitivity, ...]:
         """The mean error that rounding one group's results alone causes, at more and at fewer bits."""
-        emulator = self._emulator(replace_functions(base))
+        emulator, module = self._emulator(advance(base, "replace_functions").module), base.module
         rows = []
         for group in chosen:
             errors = {}
             for bits in BITS:
-                outputs = [emulator.rounded(base, group.places, bits, values) for values in self._batches]
+                outputs = [emulator.rounded(module, group.places, bits, values) for values in self._batches]
                 found = [accuracy(y, x) for y, x in zip(outputs, self._expected, strict=True)]
                 errors[bits] = float(np.mean([each["mean_abs_error"] for each in found]))
-            op = ir.ops(ir.body(ir.main(base)))[group.places[0]]
+            op = ir.ops(ir.body(ir.main(module)))[group.places[0]]
             rows.append(Sensitivity(group.op, group.path, str(decided(op).out), errors))
         return tuple(rows)
 

@@ -19,7 +19,7 @@ from ditto_spu.models import named_model
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import replace_functions
-from ditto_spu.passes.pipeline import program_of
+from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.plan.cost_report import predicted_seconds
 from ditto_spu.search.changes import groups, pattern
 
@@ -177,7 +177,7 @@ def test_wrong_searches(call, error, message):
 def assigned(config):
     function = SecureFunction(layers, config=config)
     traced, values = function.traced_batch(ARGS)
-    linear = linearise(program_of(traced).module, traced.public)
+    linear = linearise(advance(begin(traced), "hoist").parts.module, traced.public)
     return replace_functions(assign(linear, traced.public, function.lower(*ARGS).config)), values, function
 
 

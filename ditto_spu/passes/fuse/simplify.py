@@ -5,6 +5,7 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import close, kind, splat
+from ditto_spu.ops.sigmoid import LOGISTIC
 from ditto_spu.passes.fuse.drop_transposes import untransposed
 
 LOWEST = -3e38  # at or below: -infinity, or the least finite number of a format
@@ -68,7 +69,7 @@ def _logistic(op: ir.Op) -> ir.Value | None:
         x = minus.operands[0]
         if op.operands[0] != x and splat(op.operands[0]) != 1:
             continue
-        step = ir.unary("stablehlo.logistic", x, op, op.location)
+        step = ir.unary(LOGISTIC, x, op, op.location)
         return step if op.operands[0] != x else ir.emit(jnp.multiply, [x, step], op, op.location)[0]
     return None
 

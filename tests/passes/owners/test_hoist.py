@@ -11,7 +11,7 @@ from jax import lax
 from ditto_spu import ir
 from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.pipeline import program_of
+from ditto_spu.passes.pipeline import advance, begin
 
 RNG = np.random.default_rng(0)
 X, W = RNG.standard_normal((2, 4, 6)).astype(np.float32)
@@ -23,7 +23,7 @@ MASK = np.array([1, 1, 0, 1], np.int32)
 def hoisted(fn, *args, owner=None, public=(), held=()):
     """The program, checked: preparations read what they may, and the whole means what it did."""
     traced = trace(fn, args, public=public, owner=owner, held=held)
-    program = program_of(traced)
+    program = advance(begin(traced), "hoist").parts
     leaves = jax.tree_util.tree_leaves((args, {}))
     for each in program.preparations:
         for place in each.inputs:
@@ -119,7 +119,7 @@ def test_outputs_of_one_owner_are_shared_like_others():
 
 def test_without_owners_nothing_changes():
     traced = trace(lambda x, w: jnp.tanh(x) @ w.T, (X, W))
-    program = program_of(traced)
+    program = advance(begin(traced), "hoist").parts
     assert not program.preparations and program.arguments == traced.arguments
     assert program.values([X, W])[1] is W
 

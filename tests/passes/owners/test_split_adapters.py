@@ -11,7 +11,7 @@ import ditto_spu as ditto
 from ditto_spu import ir
 from ditto_spu.frontend.trace import trace
 from ditto_spu.passes.owners.split_adapters import pays
-from ditto_spu.passes.pipeline import program_of
+from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.plan.plan import KernelStep
 
 RNG = np.random.default_rng(0)
@@ -29,7 +29,7 @@ OWNERS = {"x": "client", "a": "server", "b": "server"}
 def compiled(fn, *args, owner=None, public=("w",)):
     """(what the parties do, the program), after its meaning was compared."""
     traced = trace(fn, args, public=public, owner=owner, held=())
-    program = program_of(traced)
+    program = advance(begin(traced), "hoist").parts
     leaves = jax.tree_util.tree_leaves((args, {}))
     after = ir.evaluate(program.module, program.values(leaves))
     before = ir.evaluate(traced.module_text, leaves)
