@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ditto_spu.calibration.observe import Observed, Observer, Place
 from ditto_spu.errors import InputError
 from ditto_spu.frontend.trace import Traced
+from ditto_spu.plan.printed import printed
 from ditto_spu.rules.rule import Config
 
 VERSION = 1
@@ -68,10 +68,7 @@ class Calibration:
         return table
 
     def __str__(self) -> str:
-        console = Console(width=200, no_color=True)
-        with console.capture() as captured:
-            console.print(self)
-        return captured.get()
+        return printed(self)
 
 
 def collect(function: str, config: Config, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibration:

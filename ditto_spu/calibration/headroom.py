@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ditto_kernels.values.formats import Fxp
@@ -22,6 +21,7 @@ from ditto_spu.ops.decision import Kind, read, read_entry
 from ditto_spu.ops.op import Call, Span
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room, result_room
+from ditto_spu.plan.printed import printed
 from ditto_spu.rules.rule import INPUT, WEIGHT
 
 THIN = 0.25  # bits of headroom below which a margin is worth a warning
@@ -113,10 +113,7 @@ class Ranges:
         return table
 
     def __str__(self) -> str:
-        console = Console(width=200, no_color=True)
-        with console.capture() as captured:
-            console.print(self)
-        return captured.get()
+        return printed(self)
 
 
 def _headroom(row: Range) -> float:

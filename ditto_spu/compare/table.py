@@ -8,10 +8,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 
 from ditto_spu.network.model import LAN, WAN, Network, predicted_seconds
+from ditto_spu.plan.printed import printed
 
 PLAINTEXT = "plaintext"
 PUMA = "puma"
@@ -123,10 +124,7 @@ class Comparison:
         return Group(table, *(f"{row.config}: {row.note}" for row in self.rows if row.note), model + bound)
 
     def __str__(self) -> str:
-        console = Console(width=200, no_color=True)
-        with console.capture() as captured:
-            console.print(self)
-        return captured.get()
+        return printed(self)
 
 
 def accuracy(outputs: Sequence[Any], expected: Sequence[Any]) -> Accuracy:

@@ -22,6 +22,7 @@ from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
 from ditto_spu.generation.sampling import GREEDY, Sampling
 from ditto_spu.plan.cost_report import CostReport
+from ditto_spu.plan.printed import printed
 
 NEXT_TOKEN = ("client", "secret")
 
@@ -75,6 +76,9 @@ class Generation:
                 str(row["rounds"]),
             )
         yield table
+
+    def __str__(self) -> str:
+        return printed(self)
 
 
 class Generator:
@@ -195,8 +199,8 @@ def generate(
 ) -> Generation:
     """Generate `steps` tokens after the prompts `ids` [batch, prompt].
 
-    length: room of the cache; as much as it takes, if left out. The other options are those of `Generator`. A Generator serves many texts with one compilation and one sharing of
-    the weights.
+    length: room of the cache; as much as it takes, if left out. The other options are those of `Generator`,
+    which serves many texts with one compilation and one sharing of the weights.
     """
     prompt = check_ids(ids, model.vocabulary)
     generator = Generator(

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ditto_spu.network.model import LAN, WAN, Network, predicted_seconds
+from ditto_spu.plan.printed import printed
 
 Triple = tuple[int, int, int]
 ZERO: Triple = (0, 0, 0)
@@ -139,10 +139,7 @@ class CostReport:
         return table
 
     def __str__(self) -> str:
-        console = Console(width=160, no_color=True)
-        with console.capture() as captured:
-            console.print(self)
-        return captured.get()
+        return printed(self, width=160)
 
 
 def _numbers(row: CostRow) -> tuple[str, str, str, str]:

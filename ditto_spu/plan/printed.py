@@ -1,0 +1,13 @@
+"""A Rich table as plain text, for `print` and logs."""
+
+from __future__ import annotations
+
+from rich.console import Console, RenderableType
+
+
+def printed(renderable: RenderableType, width: int = 200) -> str:
+    """The text of a table, without colours."""
+    console = Console(width=width, no_color=True)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get()
