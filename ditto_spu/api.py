@@ -25,9 +25,9 @@ from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.plan import Plan
 from ditto_spu.rules.load import load_config
 from ditto_spu.rules.rule import Config
-from ditto_spu.runtime.held_arguments import Holding
+from ditto_spu.runtime.held_arguments import HeldArguments
 from ditto_spu.runtime.material import Material
-from ditto_spu.runtime.precompute import Held, precompute
+from ditto_spu.runtime.precompute import HeldShares, precompute
 from ditto_spu.runtime.simulate import simulate
 
 ConfigSource = str | Path | Mapping[str, Any] | Config
@@ -170,7 +170,7 @@ class SecureFunction:
         self._seed = seed
         self._compiled: dict[Any, Lowered] = {}
         self._turn = 0
-        self._holding = Holding()
+        self._held = HeldArguments()
         self._prepared = Prepared()
         functools.update_wrapper(self, fn, updated=())  # a jitted function has attributes named as ours
 
@@ -221,7 +221,7 @@ class SecureFunction:
         """Compile and flatten a call for parties elsewhere. Held arguments may be jax.ShapeDtypeStructs."""
         refuse(self._signature.leaves(*self._whole(args, kwargs)), "a call to parties elsewhere")
         lowered, values = self._ready(args, kwargs)
-        return Call(lowered, values, lowered.program.held(self._holding.arguments))
+        return Call(lowered, values, lowered.program.held(self._held.arguments))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments without running."""
@@ -252,7 +252,7 @@ class SecureFunction:
             named,
             public=self._public,
             owner=self._owner,
-            held=self._holding.arguments,
+            held=self._held.arguments,
             **self._signature.options,
         )
         return with_formats(traced, self._signature.leaves(args, kwargs))
@@ -278,7 +278,7 @@ class SecureFunction:
 
     def with_calibration(self, calibration: Calibration | str | Path) -> SecureFunction:
         """The same function with ranges supplied and checked by a calibration."""
-        return self._like(self._config, self._holding, calibration)
+        return self._like(self._config, self._held, calibration)
 
     def hold(self, **arguments: Any) -> SecureFunction:
         """The same function with arguments given once and for all, such as weights.
@@ -287,18 +287,18 @@ class SecureFunction:
         for each party's turn to deal.
         """
         check_held(self._fn, arguments)
-        return self._like(self._config, Holding({**self._holding.arguments, **arguments}))
+        return self._like(self._config, HeldArguments({**self._held.arguments, **arguments}))
 
     def hold_with(self, other: SecureFunction) -> SecureFunction:
         """The same function, holding what `other` holds under the same names, shared once for both."""
-        check_held(self._fn, other._holding.arguments)
-        return self._like(self._config, other._holding)
+        check_held(self._fn, other._held.arguments)
+        return self._like(self._config, other._held)
 
     def _whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A call with the held arguments in it: all by name then."""
-        if not self._holding.arguments:
+        if not self._held.arguments:
             return args, kwargs
-        return (), whole_call(self._fn, self._holding.arguments, args, kwargs)
+        return (), whole_call(self._fn, self._held.arguments, args, kwargs)
 
     def _turned(self, plan: Plan, material: Material | None = None) -> Plan:
         """With masked shares requests take turns in who deals (not if seeded), or follow their material."""
@@ -316,21 +316,21 @@ class SecureFunction:
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
         arrays = self._signature.leaves(args, kwargs)
-        return lowered, self._prepared.values(lowered.program, arrays, self._holding.arguments)
+        return lowered, self._prepared.values(lowered.program, arrays, self._held.arguments)
 
-    def _shares(self, lowered: Lowered, plan: Plan, values: list[Any]) -> Held:
+    def _shares(self, lowered: Lowered, plan: Plan, values: list[Any]) -> HeldShares:
         """The held arguments' shares for this plan."""
-        places = lowered.program.held(self._holding.arguments)
-        return self._holding.shares(plan, places, values, self._seed)
+        places = lowered.program.held(self._held.arguments)
+        return self._held.shares(plan, places, values, self._seed)
 
     def with_config(self, config: ConfigSource) -> SecureFunction:
         """The same function under another configuration."""
-        return self._like(config, self._holding)
+        return self._like(config, self._held)
 
     def _like(
         self,
         config: ConfigSource,
-        holding: Holding,
+        held: HeldArguments,
         calibration: Calibration | str | Path | None = None,
     ) -> SecureFunction:
         other = SecureFunction(
@@ -345,7 +345,7 @@ class SecureFunction:
             seed=self._seed,
             **self._signature.options,
         )
-        other._holding = holding
+        other._held = held
         return other
 
     def compare(

@@ -181,11 +181,11 @@ def test_held_arguments_are_shared_once_and_left_out_of_calls(rng):
     x, y = (rng.normal(size=(3, 4)).astype(np.float32) for _ in range(2))
     served = ditto.secure(dense, config=PLAIN).hold(params=params)
     _close(served(x), dense(params, x))
-    shares = dict(served._holding._parts)
+    shares = dict(served._held._parts)
     _close(served(y, scale=2.0), dense(params, y, 2.0))
     _close(served(y), dense(params, y))
-    assert served._holding._parts.keys() == shares.keys()
-    assert all(served._holding._parts[key] is value for key, value in shares.items())
+    assert served._held._parts.keys() == shares.keys()
+    assert all(served._held._parts[key] is value for key, value in shares.items())
     weights = [parts[0] for parts in shares.values() if parts[0].prepared]
     assert len(weights) == 1 and weights[0].shape == (
         4,

@@ -61,9 +61,9 @@ class Calibration:
         for title in ("path", "op", "least", "most", *(f"{each:g} %" for each in PERCENTILES), "also"):
             table.add_column(title, justify="left" if title in ("path", "op", "also") else "right")
         for (path, op), seen in self.values.items():
-            shares = [f"{seen.percentile(each):.4g}" for each in PERCENTILES]
+            percentiles = [f"{seen.percentile(each):.4g}" for each in PERCENTILES]
             also = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in seen.facts.items())
-            table.add_row(path, op, f"{seen.least:.4g}", f"{seen.most:.4g}", *shares, also)
+            table.add_row(path, op, f"{seen.least:.4g}", f"{seen.most:.4g}", *percentiles, also)
         table.caption = f"{self.function}: {self.batches} calls; percentiles are of magnitudes"
         return table
 

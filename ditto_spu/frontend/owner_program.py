@@ -129,7 +129,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _OwnerResults:
     """Of one program: what owners made of held arguments, and those that they need again, by place."""
 
     program: Program
@@ -141,7 +141,7 @@ class Prepared:
     """What owners made of held arguments: once for each program."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, _OwnerResults] = {}
 
     def values(self, program: Program, arrays: Sequence[Any], holding: Collection[str]) -> list[Any]:
         """`program.values(arrays)`, where those of the parameters in `holding` are made at the first call."""
@@ -156,7 +156,7 @@ class Prepared:
                 for place in again
                 if program.call[place].held and not isinstance(arrays[place], jax.ShapeDtypeStruct)
             }
-            self._kept[id(program)] = _Kept(
+            self._kept[id(program)] = _OwnerResults(
                 program, {place: made[place] for place in program.held(holding)}, buffers
             )
             return made

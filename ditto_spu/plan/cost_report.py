@@ -125,11 +125,11 @@ class CostReport:
             if any(row.online_bytes + row.offline_bytes) or row.rounds is None or (row.seconds or 0) > 1e-3:
                 seconds = "-" if row.seconds is None else f"{row.seconds:.4f}"
                 table.add_row(str(row.step), row.path, row.kind, row.format, *_numbers(row), seconds)
-        ahead = f" Dealt ahead in {self.offline_seconds:.3f} s." if self.offline_seconds else ""
+        offline = f" Dealt ahead in {self.offline_seconds:.3f} s." if self.offline_seconds else ""
         failure = "unknown" if self.p_error is None else f"{self.p_error:g}"
         owners = "".join(f" {owner}: {n} operations in plaintext." for owner, n in self.hoisted.items())
         table.caption = (
-            f"kB and messages: mean over the parties. p_error {failure}.{ahead}{owners} "
+            f"kB and messages: mean over the parties. p_error {failure}.{offline}{owners} "
             + ", ".join(
                 f"{network.name}: {predicted:.2f} s predicted"
                 for network in (LAN, WAN)

@@ -18,35 +18,35 @@ MULTIPLYING = 2  # parties that do most of a step's work at a time: A and B
 
 
 @dataclass
-class _Share:
+class _ThreadLimit:
     """The limit that is set while any run needs it: runs of several threads overlap."""
 
     libraries: Any  # a ThreadpoolController
     lock: threading.Lock = field(default_factory=threading.Lock)
     runs: int = 0
-    limit: Any = None
+    current: Any = None
 
 
 @functools.cache
-def _share() -> _Share:
+def _thread_limit() -> _ThreadLimit:
     from threadpoolctl import ThreadpoolController  # sets a variable of the environment when imported
 
-    return _Share(ThreadpoolController())
+    return _ThreadLimit(ThreadpoolController())
 
 
 @contextmanager
 def shared_processors() -> Iterator[None]:
     """Give each party its part of the processors; afterwards the process has the threads that it had."""
-    share = _share()
-    with share.lock:
-        if not share.runs:
+    limit = _thread_limit()
+    with limit.lock:
+        if not limit.runs:
             each = max(1, (os.cpu_count() or 1) // MULTIPLYING)
-            share.limit = share.libraries.limit(limits=each, user_api="blas")
-        share.runs += 1
+            limit.current = limit.libraries.limit(limits=each, user_api="blas")
+        limit.runs += 1
     try:
         yield
     finally:
-        with share.lock:
-            share.runs -= 1
-            if not share.runs:
-                share.limit.restore_original_limits()
+        with limit.lock:
+            limit.runs -= 1
+            if not limit.runs:
+                limit.current.restore_original_limits()

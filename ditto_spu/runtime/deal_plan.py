@@ -17,14 +17,16 @@ from ditto_spu.runtime.executor import Observer, Value, as_planned, joint, kerne
 
 
 @dataclass(frozen=True)
-class Ahead:
+class PartyMaterial:
     """One party's dealt tensors, by step, and what the dealer of masked shares will need online."""
 
     sends: dict[int, list[Send]]
-    known: dict[int, Value] | None
+    dealer_values: dict[int, Value] | None
 
 
-def run_ahead(plan: Plan, party: Party, inputs: Sequence[Value], observe: Observer | None = None) -> Ahead:
+def deal_offline(
+    plan: Plan, party: Party, inputs: Sequence[Value], observe: Observer | None = None
+) -> PartyMaterial:
     """Deal for every kernel of which this party is a dealer.
 
     inputs: public arguments as arrays; secret ones as `nothing`, but for the dealer of masked shares its
@@ -33,7 +35,7 @@ def run_ahead(plan: Plan, party: Party, inputs: Sequence[Value], observe: Observ
     party = in_phase(as_planned(plan, party), "ahead")
     masking = party.rank == plan.mask_dealer
     env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
-    kept = _needed_online(plan) if masking else frozenset()
+    needed = _needed_online(plan) if masking else frozenset()
     sends: dict[int, list[Send]] = {}
     for stage, released in zip(plan.stages, plan.last_uses, strict=True):
         for number in stage:
@@ -42,9 +44,9 @@ def run_ahead(plan: Plan, party: Party, inputs: Sequence[Value], observe: Observ
             env.update(zip(step.outputs, values, strict=True))
             if observe is not None and masking and not joint(step):
                 observe(number, step, values)
-        for var in released - kept:
+        for var in released - needed:
             env.pop(var, None)
-    return Ahead(sends, {var: env[var] for var in kept} if masking else None)
+    return PartyMaterial(sends, {var: env[var] for var in needed} if masking else None)
 
 
 def _needed_online(plan: Plan) -> frozenset[int]:
@@ -86,8 +88,8 @@ def _kernel(
     assert out is not None
     mine = party.with_dealer(step.dealers[0])
     if masking and not kernel.all_deal:
-        value, dealt = deal_ahead(kernel_protocol(plan, number, mine, env))
-        return [value], dealt
+        value, sends = deal_ahead(kernel_protocol(plan, number, mine, env))
+        return [value], sends
     results = _results(plan, number, step, mine, masking)
     if not kernel.all_deal and party.rank not in step.dealers:
         return results, []

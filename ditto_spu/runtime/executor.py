@@ -81,13 +81,13 @@ class Member:
     """One call of a plan at one party.
 
     inputs: one value per `plan.inputs`, shares for secret arguments and arrays for public ones.
-    known: of the dealer of masked shares, what it computed ahead: its parts of outputs and of operands that
+    dealer_values: of the dealer of masked shares, computed offline: its parts of outputs and of operands that
     it needs online.
     """
 
     party: Party
     inputs: Sequence[Value]
-    known: Mapping[int, Value] | None = None
+    dealer_values: Mapping[int, Value] | None = None
 
 
 def execute(
@@ -115,10 +115,10 @@ def executing(
     parties = [as_planned(plan, each.party) for each in members]
     envs: list[dict[int, Value]] = [
         {entry.var: value for entry, value in zip(plan.inputs, each.inputs, strict=True)}
-        | dict(each.known or {})
+        | dict(each.dealer_values or {})
         for each in members
     ]
-    away = members[0].known is not None
+    away = members[0].dealer_values is not None
     records = []
     for place, (stage, released) in enumerate(zip(plan.stages, plan.last_uses, strict=True)):
         link.start_clock()

@@ -38,7 +38,7 @@ class Material:
     keys: Keys = field(repr=False)
     client_key: bytes = field(repr=False)  # of the stream from which the client draws its shares
     dealt: tuple[Dealt, Dealt, Dealt] = field(repr=False)
-    known: dict[int, Any] | None = field(repr=False)  # the dealer's part, with masked shares
+    dealer_values: dict[int, Any] | None = field(repr=False)  # with masked shares: the dealer's own
     sizes: tuple[Sizes, Sizes, Sizes] = field(repr=False)
     seconds: float
     folder: Path | None = None
@@ -97,9 +97,8 @@ class Material:
                 "sizes": [[step, *sent] for step, sent in self.sizes[rank].items()],
             }
             _write(folder / f"party{rank}.npz", facts, arrays)
-        known = self.known or {}
         arrays, formats = {}, {}
-        for var, value in known.items():
+        for var, value in (self.dealer_values or {}).items():
             shared = isinstance(value, Rss)
             formats[str(var)] = str(value.fxp) if shared else None
             arrays |= {f"{var}.mine": value.mine, f"{var}.next": value.next} if shared else {str(var): value}
@@ -108,7 +107,7 @@ class Material:
             "held": self.held,
             "client_key": self.client_key.hex(),
             "seconds": self.seconds,
-            "known": formats if self.known is not None else None,
+            "dealer_values": formats if self.dealer_values is not None else None,
         }
         _write(folder / _CLIENT, facts, arrays)
 
@@ -127,14 +126,14 @@ def load(folder: str | Path) -> Material:
             addresses = [(int(source), str(tag)) for source, tag in own["addresses"]]
             dealt.append({each: tensors[f"tensor{place}"] for place, each in enumerate(addresses)})
             sizes.append({int(step): (int(sent), int(messages)) for step, sent, messages in own["sizes"]})
-        known = None if facts["known"] is None else _known(facts["known"], arrays)
+        formats = facts["dealer_values"]
         return Material(
             plan=facts["plan"],
             held=facts["held"],
             keys=(keys[0], keys[1], keys[2]),
             client_key=bytes.fromhex(facts["client_key"]),
             dealt=(dealt[0], dealt[1], dealt[2]),
-            known=known,
+            dealer_values=None if formats is None else _dealer_values(formats, arrays),
             sizes=(sizes[0], sizes[1], sizes[2]),
             seconds=facts["seconds"],
             folder=folder,
@@ -143,7 +142,7 @@ def load(folder: str | Path) -> Material:
         raise InputError(f"the material in '{folder}' is damaged ({error}): precompute it anew") from None
 
 
-def _known(formats: dict[str, str | None], arrays: dict[str, NDArray[Any]]) -> dict[int, Any]:
+def _dealer_values(formats: dict[str, str | None], arrays: dict[str, NDArray[Any]]) -> dict[int, Any]:
     return {
         int(var): arrays[var]
         if fxp is None

@@ -20,7 +20,7 @@ from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.plan.plan import Plan, Step
-from ditto_spu.runtime.deal_plan import Ahead, run_ahead
+from ditto_spu.runtime.deal_plan import PartyMaterial, deal_offline
 from ditto_spu.runtime.material import Material, Sizes
 
 RandomBytes = Callable[[int], bytes]
@@ -28,14 +28,14 @@ Observer = Callable[[int, int, Step, Sequence[Any]], None]  # rank, step's numbe
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldShares:
     """Inputs whose shares serve many requests: the three parties' parts, by the input's place in the plan."""
 
     parts: Mapping[int, Sequence[Any]]
     token: str  # material dealt for these shares serves no others
 
 
-NOTHING_HELD = Held({}, "")
+NO_HELD_SHARES = HeldShares({}, "")
 
 
 def client_key(seed: int | None) -> bytes:
@@ -60,7 +60,7 @@ def precompute(
     *,
     seed: int | None = None,
     observe: Observer | None = None,
-    held: Held = NOTHING_HELD,
+    held: HeldShares = NO_HELD_SHARES,
 ) -> Material:
     """Fresh keys, and everything that the parties deal for one request.
 
@@ -70,16 +70,17 @@ def precompute(
     """
     keys, key = fresh_keys(key_seed(seed)), client_key(seed)
     dealer = plan.mask_dealer
-    kept = {} if dealer is None else {place: parts[dealer] for place, parts in held.parts.items()}
-    masks = {} if dealer is None else input_masks(plan, random_bytes(key), kept)
+    held_masks = {} if dealer is None else {place: parts[dealer] for place, parts in held.parts.items()}
+    masks = {} if dealer is None else input_masks(plan, random_bytes(key), held_masks)
 
-    def work(rank: int) -> Ahead:
-        known = masks if rank == plan.mask_dealer else {}
+    def work(rank: int) -> PartyMaterial:
+        own_masks = masks if rank == plan.mask_dealer else {}
         inputs = [
-            _input(plan, entry.var, value, known) for entry, value in zip(plan.inputs, values, strict=True)
+            _input(plan, entry.var, value, own_masks)
+            for entry, value in zip(plan.inputs, values, strict=True)
         ]
-        seen = None if observe is None else lambda *what: observe(rank, *what)
-        return run_ahead(plan, Party(rank, Randomness(keys[rank])), inputs, seen)
+        notify = None if observe is None else lambda *what: observe(rank, *what)
+        return deal_offline(plan, Party(rank, Randomness(keys[rank])), inputs, notify)
 
     started = time.perf_counter()
     finished = at_three_threads(work)
@@ -90,8 +91,10 @@ def precompute(
         for sends in each.sends.values():
             for send in sends:
                 boxes[send.to][rank, send.tag] = np.asarray(send.array)
-    known = None if plan.mask_dealer is None else finished[plan.mask_dealer].known
-    return Material(plan.hash(), held.token, keys, key, boxes, known, (sizes[0], sizes[1], sizes[2]), seconds)
+    dealer_values = None if dealer is None else finished[dealer].dealer_values
+    return Material(
+        plan.hash(), held.token, keys, key, boxes, dealer_values, (sizes[0], sizes[1], sizes[2]), seconds
+    )
 
 
 def input_masks(plan: Plan, source: RandomBytes, held: Mapping[int, Any]) -> dict[int, Rss]:
@@ -124,9 +127,9 @@ def _input(plan: Plan, var: int, value: Any, masks: dict[int, Rss]) -> Any:
     return masks[var] if var in masks else nothing(info.shape, info.fxp)
 
 
-def _sizes(ahead: Ahead) -> Sizes:
+def _sizes(material: PartyMaterial) -> Sizes:
     return {
         step: (sum(np.asarray(each.array).nbytes for each in sends), len({each.to for each in sends}))
-        for step, sends in ahead.sends.items()
+        for step, sends in material.sends.items()
         if sends
     }

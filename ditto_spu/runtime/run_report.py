@@ -14,7 +14,7 @@ from ditto_spu.runtime.executor import StepRecord
 from ditto_spu.runtime.material import Sizes
 
 
-class Offline(Protocol):
+class OfflineCost(Protocol):
     """What a report needs to know of material: what each party dealt, and how long it took."""
 
     @property
@@ -29,7 +29,7 @@ def cost_report(
     records: Sequence[Sequence[StepRecord]],
     spu_costs: dict[int, tuple[tuple[int, ...], tuple[int, ...]]],
     seconds: float,
-    material: Offline | None,
+    material: OfflineCost | None,
 ) -> CostReport:
     """A row a step, from what each party recorded."""
     rows = []
@@ -58,13 +58,13 @@ def cost_report(
         )
         if isinstance(step, SpuStep):
             sent, messages = spu_costs.get(number, (ZERO, ZERO))
-            known = "measured" if number in spu_costs else "unknown"
+            source = "measured" if number in spu_costs else "unknown"
             row = replace(
-                row, online_bytes=_triple(sent), messages=_triple(messages), rounds=None, source=known
+                row, online_bytes=_triple(sent), messages=_triple(messages), rounds=None, source=source
             )
         rows.append(row)
-    ahead = 0.0 if material is None else material.seconds
-    return CostReport(tuple(rows), seconds, ahead, total_p_error(plan))
+    offline_seconds = 0.0 if material is None else material.seconds
+    return CostReport(tuple(rows), seconds, offline_seconds, total_p_error(plan))
 
 
 def _triple(values: Sequence[int]) -> Triple:

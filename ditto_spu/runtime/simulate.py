@@ -29,8 +29,8 @@ from ditto_spu.runtime.client import join_output, share_input
 from ditto_spu.runtime.executor import Member, StepRecord, executing, prepare
 from ditto_spu.runtime.material import Material
 from ditto_spu.runtime.precompute import (
-    NOTHING_HELD,
-    Held,
+    NO_HELD_SHARES,
+    HeldShares,
     client_key,
     key_seed,
     precompute,
@@ -58,7 +58,7 @@ def simulate(
     progress: Callable[[int, int], None] | None = None,
     timeout: float = 300.0,
     material: Material | None = None,
-    held: Held = NOTHING_HELD,
+    held: HeldShares = NO_HELD_SHARES,
     keep: Collection[int] = (),
 ) -> Simulation:
     """Share `values` (one per plan input), run the plan at three parties, join the outputs.
@@ -109,11 +109,11 @@ def simulate(
                     progress(number + 1, len(plan.steps))
 
             mine = [each[party.rank] for each in shared]
-            known = None
+            dealer_values = None
             if material is not None:
                 party = in_phase(party, "online")
-                known = material.known if party.rank == plan.mask_dealer else None
-            member = Member(party, mine, known)
+                dealer_values = material.dealer_values if party.rank == plan.mask_dealer else None
+            member = Member(party, mine, dealer_values)
             return executing(plan, [member], link, spu[party.rank], observe, keep)
 
         with_material: dict[str, Any] = (

@@ -45,7 +45,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The result of a search. `config` compiles like any other; `save` writes it with its reasons."""
 
     config: Config
@@ -58,7 +58,9 @@ class Found:
     network: Network
     measured: tuple[Point, ...] = ()  # beside it, such as PUMA: `with_measured`
 
-    def with_measured(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str] = (PUMA,)) -> Found:
+    def with_measured(
+        self, rows: Sequence[Mapping[str, Any]], names: Sequence[str] = (PUMA,)
+    ) -> SearchResult:
         """With rows of `Comparison.as_dicts` as points: what runs sent, priced like the others."""
         points = tuple(_measured(row, self.network) for row in rows if row.get("config") in names)
         if not points:

@@ -26,7 +26,7 @@ from ditto_spu.passes.pipeline import Work, advance, begin
 from ditto_spu.rules.load import load_config
 from ditto_spu.rules.rule import Config
 from ditto_spu.search.changes import Group, Move, groups, moves
-from ditto_spu.search.result import BASELINES, Found, Point, Sensitivity
+from ditto_spu.search.result import BASELINES, Point, SearchResult, Sensitivity
 
 BITS = (-2, -1, 0, 1)  # of the sensitivity report
 
@@ -80,7 +80,7 @@ def search(
     owner: Mapping[str, str] | None = None,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
-) -> Found:
+) -> SearchResult:
     """Find rules that cost least, by the kernels' cost functions on a network, within an error budget.
 
     fn, batches, public, owner, static_argnums, static_argnames: as for `calibrate`. Batches have equal
@@ -127,7 +127,7 @@ class _Search:
         self._budget, self._network, self._start = budget, network, start
         self._emulators: dict[str, Emulator] = {}
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         start = self._point(self._start, self._start.name, calibrated=False)
         baselines = [start, *(self._point(load_config(name), name, False) for name in BASELINES)]
         first = self._try(self._start, f"{self._start.name}, calibrated ranges")
@@ -148,7 +148,7 @@ class _Search:
                 f"{best[0].max_abs_error:.3g} at most, {best[0].mean_abs_error:.3g} in the mean, cosine "
                 f"{best[0].cosine:.6f}; raise the budget, or start from a finer configuration"
             )
-        return Found(
+        return SearchResult(
             config=best[1].config,
             moves=tuple(kept),
             start=start,

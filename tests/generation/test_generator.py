@@ -80,11 +80,11 @@ def test_greedy_tokens_equal_plaintext_with_one_compilation_each(generators, pla
 def test_a_shorter_text_takes_the_same_programs_and_the_same_weights(generators, plain):
     generator = generators["client"]
     generator.generate(IDS, 2)
-    shared = dict(generator._prefill._holding._parts)
+    shared = dict(generator._prefill._held._parts)
     again = generator.generate(IDS, 2)
     assert np.array_equal(again.ids, plain[:, :-2])
-    assert generator._step._holding is generator._prefill._holding
-    assert generator._prefill._holding._parts == shared
+    assert generator._step._held is generator._prefill._held
+    assert generator._prefill._held._parts == shared
     assert (len(generator._prefill._compiled), len(generator._step._compiled)) == (1, 1)
 
 

@@ -133,9 +133,9 @@ def test_two_functions_share_what_they_hold_once():
     one = ditto.secure(first, config=PLAIN).hold(w=W)
     two = ditto.secure(second, config=PLAIN).hold_with(one)
     state = one.run(X, keep=("state",)).outputs["state"]
-    held = dict(one._holding._parts)
+    held = dict(one._held._parts)
     assert np.max(np.abs(two(state) - ((X @ W) @ W.T + X))) < 0.02
-    assert two._holding._parts == held and len(held) == 1
+    assert two._held._parts == held and len(held) == 1
 
 
 def test_material_serves_a_run_on_handles(kept):

@@ -15,7 +15,7 @@ from ditto_kernels.values.replicated import Rss
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan.plan import Plan
-from ditto_spu.runtime.deal_plan import run_ahead
+from ditto_spu.runtime.deal_plan import deal_offline
 from ditto_spu.runtime.precompute import input_masks, random_bytes
 
 Parts = dict[int, Any]  # by the input's place in the plan
@@ -33,12 +33,13 @@ class Material:
     token: str | None  # names the upload of the weights that it serves
     public: tuple[Parts, ...] = field(repr=False)  # the public inputs of each member of the batch
     dealt: Dealt = field(repr=False)
-    known: tuple[Mapping[int, Any], ...] | None = field(repr=False)  # at the dealer of masked shares alone
+    # At the dealer of masked shares alone: its own components of the values that it needs online.
+    dealer_values: tuple[Mapping[int, Any], ...] | None = field(repr=False)
 
     @property
     def nbytes(self) -> int:
         """Return the size of the material in bytes."""
-        values = [value for each in (*self.public, *(self.known or ())) for value in each.values()]
+        values = [value for each in (*self.public, *(self.dealer_values or ())) for value in each.values()]
         arrays = [
             array
             for each in values
@@ -116,26 +117,26 @@ def deal(
     Returns the values that the dealer of masked shares needs online, by member and variable, and None at the
     other parties. Returns also (step, bytes, messages) for each step for which this party has sent material.
     """
-    known: list[Mapping[int, Any]] = []
+    dealer_values: list[Mapping[int, Any]] = []
     sizes: dict[int, tuple[int, int]] = {}
     masking = party.rank == plan.mask_dealer
     for number, given in enumerate(public):
         masks = input_masks(plan, random_bytes(mask_keys[number]), held) if masking else {}
         inputs = [_input(plan, place, held | given, masks) for place in range(len(plan.inputs))]
-        ahead = run_ahead(plan, member(party, number), inputs)
-        known.append(ahead.known or {})
-        for step, sends in ahead.sends.items():
+        made = deal_offline(plan, member(party, number), inputs)
+        dealer_values.append(made.dealer_values or {})
+        for step, sends in made.sends.items():
             link.send(sends)
             size, messages = sizes.get(step, (0, 0))
             size += sum(np.asarray(each.array).nbytes for each in sends)
             sizes[step] = size, messages + len({each.to for each in sends})
     rows = [(step, *sent) for step, sent in sizes.items() if sent[1]]
-    return (known if masking else None), rows
+    return (dealer_values if masking else None), rows
 
 
-def _input(plan: Plan, place: int, known: Parts, masks: Parts) -> Any:
+def _input(plan: Plan, place: int, given: Parts, masks: Parts) -> Any:
     entry = plan.inputs[place]
     info = plan.vars[entry.var]
     if info.fxp is None:
-        return known[place]
+        return given[place]
     return masks[entry.var] if entry.var in masks else nothing(info.shape, info.fxp)

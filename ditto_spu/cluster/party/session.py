@@ -162,7 +162,7 @@ class Session:
             with self._turn(public), enable_x64():
                 started = time.perf_counter()
                 party = Party(rank, self._randomness(self._request))
-                known, sizes = deal(call.plan, party, self._link, call.held, public, mask_keys)
+                dealer_values, sizes = deal(call.plan, party, self._link, call.held, public, mask_keys)
                 # A peer's facts follow its dealt tensors, so after this exchange all of them have arrived.
                 self._link.exchange("dealt", {}, self._timeouts.request)
                 dealt = self._link.dealt()
@@ -173,7 +173,7 @@ class Session:
                 call.token,
                 tuple(public),
                 dealt,
-                None if known is None else tuple(known),
+                None if dealer_values is None else tuple(dealer_values),
             )
             self._materials.add(made)
         self._done("ahead", call, seconds)
@@ -224,9 +224,10 @@ class Session:
         runs = []
         for number, parts in enumerate(members):
             given = call.held | parts | ({} if material is None else material.public[number])
-            known = None if material is None or material.known is None else material.known[number]
+            offline = None if material is None else material.dealer_values
+            dealer_values = None if offline is None else offline[number]
             inputs = [given[place] for place in range(len(call.plan.inputs))]
-            runs.append(Member(member(party, number), inputs, known))
+            runs.append(Member(member(party, number), inputs, dealer_values))
         with enable_x64():
             return execute(call.plan, runs, self._link, self._spu)
 
