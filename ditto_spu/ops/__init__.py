@@ -1,4 +1,4 @@
-"""What the compiler knows about each operation: a file an operation, and the list of all of them."""
+"""Hold all that the compiler knows about each operation: one file per operation, and the list of them."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,8 @@ from ditto_spu.ops.tanh import TANH
 
 __all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "record_of", "subject"]
 
-# Literal on purpose. Patterns are tried in this order: a larger one stands before the smaller ones inside it.
+# This list is literal on purpose. Patterns are tried in its order, so a larger pattern stands before the
+# smaller ones that it contains.
 OPS: dict[str, Op] = {
     each.name: each
     for each in (
@@ -47,18 +48,22 @@ OPS: dict[str, Op] = {
     )
 }
 
-# By what an operation is called in a module, and by kernel.
+# The same records by the name that an operation has in a module, and by the name of the kernel.
 BY_NAME: Mapping[str, Op] = {name: op for op in OPS.values() for name in op.kernels}
 BY_KERNEL: Mapping[str, Op] = {kernel: op for op in OPS.values() for kernel in op.kernels.values()}
 
 
 def find(op: ir.Op) -> Op | None:
-    """The record of an operation by its name alone, or None. Not every reduction is a maximum."""
+    """Return the record of an operation by its name alone, or None.
+
+    The name does not decide everything: not every reduction is a maximum. `record_of` takes the kind into
+        account.
+    """
     return BY_NAME.get(name_of(op))
 
 
 def record_of(op: ir.Op, kind: Kind) -> Op | None:
-    """The record of an operation of this kind; None for what is public, a cast or SPU's."""
+    """Return the record of an operation of this kind, or None for public operations, casts and SPU's."""
     if kind is Kind.LOCAL:
         return LINEAR
     if kind in (Kind.SCALE, Kind.RETAG):
@@ -69,6 +74,6 @@ def record_of(op: ir.Op, kind: Kind) -> Op | None:
 
 
 def subject(op: ir.Op, kind: Kind) -> str:
-    """The name by which the rules of a configuration speak about an operation of this kind."""
+    """Return the name by which the rules of a configuration speak about an operation of this kind."""
     record = record_of(op, kind)
     return kind.value if record is None else record.name

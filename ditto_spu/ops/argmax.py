@@ -1,4 +1,8 @@
-"""The pattern of a one-hot argmax: `jax.nn.one_hot(jnp.argmax(x, dim), n)`, as decoding writes it."""
+"""Compute a one-hot vector of the place of the largest element.
+
+JAX writes it as `jax.nn.one_hot(jnp.argmax(x, dim), n)`, as decoding does: a comparison of positions with the
+indices of a reduction, converted to a float. The pattern recognises this and leaves a plain argmax to SPU.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,20 @@ from ditto_spu.ops.kernel_formats import operands_of
 from ditto_spu.ops.match import Match
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op, Pattern
 
-INDICATOR = Fxp(32, 0)  # of zeros and ones
-# What jnp.argmax compares with: the larger value, NaN first, of equals the first.
+INDICATOR = Fxp(32, 0)  # the format of zeros and ones
+# The comparisons of jnp.argmax: it takes the larger value, NaN before all others, and the first among equals.
 _REDUCER = ("GT", "NE", "EQ", "LT")
 _LOGIC = {"compare": 4, "or": 2, "and": 1, "select": 2, "return": 1}
 
 
 def argmax(x: Array, *, dim: int) -> Array:
-    """1 at the largest element along `dim` (of equals the first), 0 elsewhere."""
+    """Return 1 at the largest element along `dim` (the first among equals) and 0 elsewhere."""
     places = jnp.arange(x.shape[dim]).reshape([-1 if d == dim else 1 for d in range(x.ndim)])
     return (places == jnp.argmax(x, axis=dim, keepdims=True)).astype(x.dtype)
 
 
 def match_argmax(root: ir.Op) -> Match | None:
-    """A float that is 1 where the position along a dimension equals the argmax along it."""
+    """Match a float that is 1 where the position along a dimension equals the argmax along it."""
     compared = ir.define(root.operands[0])
     if compared is None or kind(compared) != "compare" or ir.comparison(compared) != "EQ":
         return None
@@ -46,7 +50,7 @@ def match_argmax(root: ir.Op) -> Match | None:
 
 
 def _argmax(seen: Seen) -> tuple[ir.Value, int] | None:
-    """(x, dim), if the value is the indices of a reduction as jnp.argmax writes it."""
+    """Return (x, dim) if the value is the indices of a reduction as jnp.argmax writes it."""
     op = seen.op
     if op is None or kind(op) != "reduce" or len(op.results) != 2 or seen.value != op.results[1]:
         return None
@@ -71,7 +75,7 @@ def _argmax(seen: Seen) -> tuple[ir.Value, int] | None:
 
 
 def _counts_along(value: ir.Value, dim: int) -> bool:
-    """Whether a value is its own position along `dim`."""
+    """Tell whether a value is its own position along `dim`."""
     seen = peel(whole(value))
     if seen.name != "iota" or seen.op is None:
         return False
@@ -80,7 +84,7 @@ def _counts_along(value: ir.Value, dim: int) -> bool:
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Zeros and ones need no fraction bits, unless a rule or all consumers want some."""
+    """Choose no fraction bits for zeros and ones, unless a rule or all consumers want some."""
     if not chooser.ruled_format(ARGMAX.name, ir.path_of(op)):
         default = chooser.wanted(op.results[0]) or INDICATOR
     return Formats(operands_of(chooser, op, choice, main=1), default)
@@ -88,11 +92,11 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
 
 ARGMAX = Op(
     name="argmax",
-    summary="a one-hot vector of the largest element's place",
+    summary="a one-hot vector of the place of the largest element",
     kernels={"ditto.argmax": "argmax"},
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.convert",), match_argmax, argmax),
     formats=choose_formats,
-    puma=argmax,  # as SPU does it
+    puma=argmax,  # SPU computes it in its own way
     facts=observed.operand,
 )

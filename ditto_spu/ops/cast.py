@@ -1,4 +1,7 @@
-"""The composite that changes a value's format; its decomposition rounds to the target grid."""
+"""Define the composite that changes a value's format. Its decomposition rounds to the target grid.
+
+No user writes a cast: the pass `insert_casts` does. This file therefore has no `Op` record.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,24 @@ LIFTED = "public"  # the source of a cast that turns a public value into a trivi
 
 @dataclass(frozen=True)
 class Cast:
-    """From a format, or from ENCODED or LIFTED, to a format."""
+    """A change from a format, or from ENCODED or LIFTED, to a format."""
 
     source: str
     target: Fxp
 
     @property
     def source_format(self) -> Fxp | None:
-        """None for what is encoded or lifted."""
+        """The source format, or None for an encoded or lifted value."""
         return None if self.source in (ENCODED, LIFTED) else Fxp.parse(self.source)
 
 
 def is_cast(op: ir.Op) -> bool:
-    """Whether an operation is a cast."""
+    """Tell whether an operation is a cast."""
     return ir.composite_name(op) == CAST
 
 
 def read_cast(op: ir.Op) -> Cast:
-    """What a cast does."""
+    """Return the source and the target of a cast."""
     attributes = ir.composite_attributes(op)
     return Cast(attributes["from"], Fxp.parse(attributes["to"]))
 
@@ -50,12 +53,13 @@ def write_cast(
     before: ir.Op,
     location: ir.Location | None = None,
 ) -> ir.Value:
-    """A cast of `value` before an operation; its result."""
+    """Write a cast of `value` before an operation, and return its result."""
     attributes = {"from": str(source), "to": str(target)}
     meaning = _meaning(target.fraction_bits)
     return ir.composite(module, CAST, meaning, [value], attributes, before, location or before.location)
 
 
-@functools.cache  # the same object for the same rounding, which is then traced once per shape
+# The same rounding is always the same object, so that it is traced only once per shape.
+@functools.cache
 def _meaning(fraction_bits: int) -> Callable[..., jax.Array]:
     return partial(round_to, fraction_bits=fraction_bits)

@@ -1,7 +1,7 @@
-"""The decisions of the compiler, and the only place that reads and writes them as `ditto.*` attributes.
+"""Define the decisions of the compiler. Only this file reads and writes them as `ditto.*` attributes.
 
-A decision is written on an operation as string attributes, so that the module stays valid StableHLO after
-every pass and its text shows what was decided.
+A decision is written on an operation as string attributes. The module thus stays valid StableHLO after every
+pass, and its text shows the decisions.
 """
 
 from __future__ import annotations
@@ -17,28 +17,30 @@ from ditto_spu import ir
 class Kind(str, Enum):
     """How the parties compute an operation."""
 
-    PUBLIC = "public"  # in plaintext, alike at every party
+    PUBLIC = "public"  # every party computes it in plaintext, with the same result
     CAST = "cast"  # a change of format
-    LOCAL = "local"  # linear: each party on its own components
-    SCALE = "scale"  # local, times a public value; truncated afterwards where it has fraction bits
-    RETAG = "retag"  # times a power of two: only the point moves
+    LOCAL = "local"  # linear: each party computes on its own components
+    SCALE = "scale"  # times a public value: local, then truncated where that value has fraction bits
+    RETAG = "retag"  # times a power of two: only the point moves, without a message
     MATMUL = "matmul"  # a product of matrices
     MULTIPLY = "multiply"  # an elementwise product of two secret values
-    KERNEL = "kernel"  # a kernel of ours
+    KERNEL = "kernel"  # another kernel of this project
     SPU = "spu"  # a step of SPU
 
 
 @dataclass(frozen=True)
 class Decision:
-    """All that is decided about one operation.
+    """All decisions about one operation.
 
-    kind: how the parties compute it. path: that of the user's module.
-    format: of the result; None while the result only rearranges an argument whose format is still open.
-    natural: the format before the cast that belongs to the operation: a product has the fraction bits of both
-        of its operands. None if it is `format`.
-    operands: what each operand is cast to first; None leaves it as it is.
-    factor: in what format a public factor is encoded.
-    approx, inner, range: what the rules say; see `Choice`.
+    kind: how the parties compute it.
+    path: the path of the user's module.
+    format: the format of the result. It is None while the result only rearranges an argument whose format is
+        still open.
+    natural: the format before the cast that belongs to the operation, since a product has the fraction bits
+        of both of its operands. It is None if it equals `format`.
+    operands: the format that each operand is cast to first. None leaves an operand as it is.
+    factor: the format in which a public factor is encoded.
+    approx, inner, range: the values that the rules set; see `Choice`.
     """
 
     kind: Kind
@@ -67,7 +69,7 @@ _FORMATS = ("format", "natural", "factor", "inner")
 
 
 def read(op: ir.Op) -> Decision | None:
-    """The decision that stands on an operation, or None."""
+    """Return the decision that is written on an operation, or None."""
     kind = ir.attribute(op, "ditto.kind")
     if kind is None:
         return None
@@ -86,14 +88,14 @@ def read(op: ir.Op) -> Decision | None:
 
 
 def decided(op: ir.Op) -> Decision:
-    """The decision on an operation that must have one."""
+    """Return the decision on an operation that must have one."""
     found = read(op)
     assert found is not None, f"no decision stands on {op.name}"
     return found
 
 
 def write(op: ir.Op, decision: Decision) -> None:
-    """Put a decision on an operation that has none."""
+    """Write a decision on an operation that has none."""
     texts = {
         "kind": decision.kind.value,
         "path": decision.path,
@@ -109,11 +111,13 @@ def write(op: ir.Op, decision: Decision) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is decided and known about the arguments of @main.
+    """The decisions and facts about the arguments of @main.
 
-    formats: of each argument; None for a public one. Empty before formats are assigned.
-    binary: places of arguments that hold zeros and ones. prepared: for arguments that owners compute, the op
-    of the rules and the path that they come from. hoisted: paths of all operations that owners compute.
+    formats: the format of each argument, or None for a public one. The tuple is empty before formats are
+        assigned.
+    binary: the places of arguments that hold only zeros and ones.
+    prepared: for each argument that an owner computes, the op of the rules and the path that it comes from.
+    hoisted: the paths of all operations that owners compute.
     """
 
     formats: tuple[Fxp | None, ...] = ()
@@ -123,7 +127,7 @@ class Entry:
 
 
 def read_entry(module: ir.Module) -> Entry:
-    """What stands on @main."""
+    """Return the decisions and facts that are written on @main."""
     main = ir.main(module)
     formats = ir.attribute(main, "ditto.arguments", "")
     binary = ir.attribute(main, "ditto.binary", "").split(",")
@@ -138,7 +142,7 @@ def read_entry(module: ir.Module) -> Entry:
 
 
 def write_prepared(module: ir.Module, entry: Entry) -> None:
-    """Put on @main what is known of the arguments that owners compute."""
+    """Write on @main the facts about the arguments that owners compute."""
     main = ir.main(module)
     ir.set_string(main, "ditto.binary", ",".join(map(str, sorted(entry.binary))))
     ir.set_string(main, "ditto.hoisted", "\n".join(entry.hoisted))
@@ -147,7 +151,7 @@ def write_prepared(module: ir.Module, entry: Entry) -> None:
 
 
 def write_formats(module: ir.Module, formats: Sequence[Fxp | None]) -> None:
-    """Put the formats of the arguments on @main."""
+    """Write the formats of the arguments on @main."""
     ir.set_string(ir.main(module), "ditto.arguments", _text(formats))
 
 

@@ -1,4 +1,9 @@
-"""Look-ups: rows of a table, without the index arithmetic around them."""
+"""Look up rows of a table by ids.
+
+JAX writes `table[ids]`, `jnp.take(table, ids, axis=0)` or Flax's `nn.Embed`. In StableHLO each is a gather
+with arithmetic around its index, for negative ids and for ids out of range. The pattern removes that
+arithmetic.
+"""
 
 import math
 
@@ -18,14 +23,20 @@ from ditto_spu.plan.plan import INTEGER
 
 
 def embedding(table: Array, ids: Array) -> Array:
-    """Row ids[...] of the table; an index outside it takes the nearest row."""
+    """Return the rows table[ids[...]]. An id outside the table takes the nearest row.
+
+    table: [rows, ...]. ids: integers of any shape. The result has the shape [*ids.shape, ...].
+    """
     return jnp.take(table, ids, axis=0, mode="clip")
 
 
 def match_embedding(root: ir.Op) -> Match | None:
-    """A gather of whole rows, without what JAX adds for negative indices and for those out of range."""
+    """Match a gather of whole rows.
+
+    The match leaves out the steps that JAX adds for negative ids and for ids out of range.
+    """
     if kind(root) == "select":
-        # jnp.take: select(index in range, rows, NaN).
+        # jnp.take writes select(index in range, rows, NaN).
         rows = ir.define(root.operands[1])
         return (
             match_embedding(rows) if rows is not None and kind(rows) == "gather" and _is_fill(root) else None
@@ -55,7 +66,7 @@ def match_embedding(root: ir.Op) -> Match | None:
 
 
 def _match_slice(root: ir.Op) -> Match | None:
-    """table[i] for one i: a slice of one whole row."""
+    """Match table[i] for a single i, which is a slice of one whole row."""
     table, index = root.operands[0], root.operands[1]
     if tuple(ir.attribute(root, "slice_sizes")) != (1, *ir.shape(table)[1:]):
         return None
@@ -68,7 +79,7 @@ def _gathered(gather: ir.Op, part: str) -> tuple[int, ...]:
 
 
 def _is_fill(select: ir.Op) -> bool:
-    """Whether the third operand is what jax.numpy gives for an index out of range."""
+    """Tell whether the third operand is the number that jax.numpy gives for an index out of range."""
     fill, kind_ = splat(select.operands[2]), ir.dtype(select.operands[2])
     if fill is None:
         return False
@@ -78,7 +89,7 @@ def _is_fill(select: ir.Op) -> bool:
 
 
 def _plain_index(value: ir.Value, rows: int) -> ir.Value:
-    """The index before clamping to [0, rows) and before `index < 0 ? index + rows : index`."""
+    """Return the index before clamping to [0, rows) and before `index < 0 ? index + rows : index`."""
     while (op := ir.define(value)) is not None:
         name = kind(op)
         if name in ("reshape", "broadcast_in_dim") and math.prod(ir.shape(op.operands[0])) == math.prod(
@@ -109,7 +120,7 @@ def _is_wrap(select: ir.Op, rows: int) -> bool:
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """The table in ring 32 at most, and the result in the format of the table."""
+    """Choose ring 32 at most for a secret table, and the format of the table for the result."""
     del default
     table, ids = op.operands
     wish = choice.operand or chooser.wanted(op.results[0]) or chooser.default_format
@@ -136,6 +147,6 @@ EMBEDDING = Op(
     linear=embedding,
     puma=puma_formulas.embedding,
     puma_public=puma_formulas.public_embedding,
-    integers=True,  # ids
+    integers=True,  # the ids are integers
     facts=observed.operand,
 )

@@ -1,4 +1,8 @@
-"""The exponential function."""
+"""Compute the exponential function elementwise.
+
+JAX writes `jnp.exp(x)`, which is `stablehlo.exponential`, so no pattern is needed. An exponential inside a
+softmax belongs to the composite of the softmax.
+"""
 
 import math
 from collections.abc import Iterator
@@ -9,17 +13,18 @@ from ditto_spu.ops.kernel_formats import first_operand
 from ditto_spu.ops.op import Call, Op, Relied, Sample
 from ditto_spu.plan.plan import Attributes
 
-TOP = 8.0  # the largest exponent that the kernel serves where no rule declares the range of its result
+# The largest exponent that the kernel serves where no rule declares the range of its result.
+TOP = 8.0
 
 
 def extra(call: Call) -> Attributes:
-    """A declared range of the result bounds the exponent."""
+    """Return the bound on the exponent that a declared range of the result implies."""
     declared = call.decision.range
     return () if declared is None else (("hi", math.log(declared)),)
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
-    """The largest exponent; far below it results are exactly zero."""
+    """List the largest exponent. Far below it results are exactly zero."""
     declared = call.decision.range
     yield Relied("exponent", -math.inf, math.log(declared) if declared else TOP, fact="operand")
 

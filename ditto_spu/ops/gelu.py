@@ -1,4 +1,9 @@
-"""GeLU: exact, in the form by tanh, and what replaces it."""
+"""Compute GeLU in its exact form or its form by tanh.
+
+JAX writes `jax.nn.gelu(x, approximate=...)`, which becomes products of x with erf, erfc or tanh. Models also
+write the formula themselves. The pattern accepts the factors in any order, and the record lists the
+approximations that may take the place of the function.
+"""
 
 import math
 
@@ -19,14 +24,17 @@ from ditto_spu.ops.op import Approximation, Op, Pattern, Sample, Tries
 
 
 def gelu(x: Array, *, approximate: str) -> Array:
-    """x times the normal distribution function ("erf"), or its usual approximation by tanh."""
+    """Return x times the normal distribution function ("erf"), or its usual approximation ("tanh")."""
     if approximate == "erf":
         return 0.5 * x * (1.0 + erf(x * np.sqrt(0.5).astype(x.dtype)))
     return 0.5 * x * (1.0 + jnp.tanh(np.sqrt(2 / np.pi).astype(x.dtype) * (x + 0.044715 * x * x * x)))
 
 
 def match_gelu(root: ir.Op) -> Match | None:
-    """0.5 x erfc(-x/sqrt 2), 0.5 x (1 + erf(x/sqrt 2)) or 0.5 x (1 + tanh(...)), the factors in any order."""
+    """Match the three ways to write GeLU, with their factors in any order.
+
+    These are 0.5 x erfc(-x/sqrt 2), 0.5 x (1 + erf(x/sqrt 2)) and 0.5 x (1 + tanh(...)).
+    """
     number, rest = 1.0, []
     for seen, divides in factors(whole(root.results[0])):
         constant = splat(seen.value)
@@ -41,7 +49,7 @@ def match_gelu(root: ir.Op) -> Match | None:
     for (x, _), (other, _) in (rest, rest[::-1]):
         step = affine(other)
         approximate = _step(step.base, x.value)
-        # 0.5 (1 + step), or the same with erfc = 1 - erf: one half of erfc(-u).
+        # The factor is 0.5 (1 + step), or with erfc = 1 - erf one half of erfc(-u).
         scaled = (number * step.factor, number * step.offset)
         expected = (0.5, 0.0) if approximate == "erfc" else (0.5, 0.5)
         if (
@@ -55,7 +63,10 @@ def match_gelu(root: ir.Op) -> Match | None:
 
 
 def _step(seen: Seen, x: ir.Value) -> str:
-    """Which smooth step of x a value is, with the argument GeLU gives it: "erf", "erfc", "tanh" or ''."""
+    """Tell which smooth step of x a value is: "erf", "erfc", "tanh" or ''.
+
+    The step must have the argument that GeLU gives it.
+    """
     if seen.name not in ("erf", "erfc", "tanh") or seen.op is None:
         return ""
     argument = polynomial(seen.op.operands[0], x) or {}
@@ -68,7 +79,7 @@ def _step(seen: Seen, x: ir.Value) -> str:
 
 
 def quad(x: Array, *, approximate: str) -> Array:
-    """MPCFormer's GeLU, 0.125 x^2 + 0.25 x + 0.5.
+    """Return MPCFormer's replacement for GeLU, 0.125 x^2 + 0.25 x + 0.5.
 
     Source: Li et al., MPCFormer, arXiv 2211.01452.
     """
@@ -77,19 +88,19 @@ def quad(x: Array, *, approximate: str) -> Array:
 
 
 def quad_reads(fxp: Fxp) -> float:
-    """(x + 1)^2 + 3 < 2^(k - 2 - 2f) in the ring of the square."""
+    """Return the largest |x| that keeps (x + 1)^2 + 3 < 2^(k - 2 - 2f) in the ring of the square."""
     ring = 32 if fxp.ring_bits <= 32 and fxp.fraction_bits <= 10 else 64
     return min(fxp.limit / 2, math.sqrt(2.0 ** (ring - 2 - 2 * fxp.fraction_bits) - 3) - 1)
 
 
 def polynomial_reads(fxp: Fxp) -> float:
-    """Comparisons with the ends of the pieces need room for these."""
+    """Return the largest operand that leaves room to compare it with the ends of the pieces."""
     return fxp.limit - 4
 
 
 GELU = Op(
     name="gelu",
-    summary="GeLU, exact or tanh form",
+    summary="GeLU, in its exact form or its form by tanh",
     kernels={"ditto.gelu": "gelu"},
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.multiply", "stablehlo.divide"), match_gelu, gelu),

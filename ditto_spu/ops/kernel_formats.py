@@ -1,4 +1,4 @@
-"""How operations with a kernel choose their formats, and what several of them share."""
+"""Choose the formats of operations that have a kernel, with the parts that several of them share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ditto_spu.plan.plan import INTEGER
 
 
 def first_operand(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Rules speak about the first operand; others keep their format, or take the default."""
+    """Let rules speak about the first operand.
+
+    The other operands keep their formats, or take the default.
+    """
     return Formats(operands_of(chooser, op, choice, main=1), default)
 
 
@@ -23,10 +26,10 @@ def operands_of(
     wishes: Mapping[int, Fxp] | None = None,
     shared_public: bool = True,
 ) -> dict[ir.Value, Fxp]:
-    """Formats of the operands, of which the first `main` are those that rules speak about.
+    """Return the formats of the operands. Rules speak about the first `main` of them.
 
-    wishes: for other operands whose format is still open, by place. shared_public: whether a public operand
-    among the first `main` is turned into a sharing.
+    wishes: formats by place for other operands whose format is still open.
+    shared_public: whether a public operand among the first `main` is turned into a sharing.
     """
     formats: dict[ir.Value, Fxp] = {}
     for place, each in enumerate(op.operands):
@@ -43,16 +46,19 @@ def operands_of(
 
 
 def meeting(formats: Mapping[ir.Value, Fxp]) -> Fxp:
-    """The least format that holds values of all of these."""
+    """Return the smallest format that holds the values of all given formats."""
     return Fxp(
         max(each.ring_bits for each in formats.values()), max(each.fraction_bits for each in formats.values())
     )
 
 
 def table_format(fxp: Fxp) -> Fxp:
-    """A table is multiplied by one-hot vectors in ring 32 at most."""
+    """Return the format for a table that is multiplied by one-hot vectors.
+
+    The product is computed in ring 32 at most.
+    """
     return fxp if fxp.ring_bits <= 32 else Fxp(32, min(fxp.fraction_bits, 20))
 
 
-# Operands that a search tries for functions with a window.
+# The operand formats that a search tries for functions with a window.
 NARROW = tuple(Fxp(16, bits) for bits in (8, 9, 10))

@@ -1,4 +1,9 @@
-"""Layer normalisation over the last dimension."""
+"""Normalise over the last dimension, as LayerNorm does.
+
+Flax writes it as `nn.LayerNorm`: a mean, a variance, a reciprocal square root, and perhaps a scale and a
+shift. The pattern accepts variances in both usual forms, quotients by a square root, and a missing scale or
+shift.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,11 +35,14 @@ from ditto_spu.ops.op import (
 )
 from ditto_spu.ops.row_statistics import centred, deviation, is_variance
 
-NORMALISED_TOP = 2.0**9  # what the kernels of normalisations promise to hold
+NORMALISED_TOP = 2.0**9  # the largest normalised value that the kernels promise to hold
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, *, dim: int, eps: float) -> Array:
-    """(x - mean) / sqrt(variance + eps) * gamma + beta over the last dimension."""
+    """Return (x - mean) / sqrt(variance + eps) * gamma + beta over the last dimension.
+
+    x: [..., n]. gamma, beta: [n].
+    """
     del dim
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
@@ -49,7 +57,10 @@ class _Normalised:
 
 
 def match_layer_norm(root: ir.Op) -> Match | None:
-    """A product of x - mean, 1/sqrt(variance + eps) and perhaps a vector; perhaps plus a vector."""
+    """Match a product of x - mean, 1/sqrt(variance + eps) and perhaps a vector.
+
+    A vector may be added to the product.
+    """
     result = root.results[0]
     if kind(root) != "add":
         found = _normalised(result)
@@ -99,14 +110,17 @@ def _normalised(value: ir.Value) -> _Normalised | None:
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Vectors whose format is open take the kernel's ring: they are short, and need no upcast there."""
+    """Give vectors whose format is open the kernel's ring.
+
+    They are short, and need no upcast there.
+    """
     vectors = Fxp(64, chooser.default_format.fraction_bits)
     formats = operands_of(chooser, op, choice, main=1, wishes={1: vectors, 2: vectors}, shared_public=False)
     return Formats(formats, default)
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
-    """The kernel's ranges of variances and means, and that of normalised values."""
+    """List the kernel's ranges of variances and means, and the range of normalised values."""
     assert call.operand is not None
     mean = 2.0 ** (27 - call.operand.fraction_bits)
     top = min(NORMALISED_TOP, call.decision.out.limit)
@@ -116,7 +130,7 @@ def relies_on(call: Call) -> Iterator[Relied]:
 
 
 def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Least and most of the elements, and of the means and variances of rows."""
+    """Return the least and the largest element, mean of a row and variance of a row."""
     del op
     x = first(operands)
     return {"operand": span(x), "mean": span(x.mean(axis=-1)), "variance": span(x.var(axis=-1))}

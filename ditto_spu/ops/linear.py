@@ -1,4 +1,8 @@
-"""Sums and layout: everything that each party does on its own components."""
+"""Cover sums and layout: all operations that each party does on its own components.
+
+JAX writes them as `x + y`, `x.sum()`, `jnp.reshape`, slices and the like, and rules call them all "add". They
+need no kernel, so the record lists none, and `classify` recognises them by their names.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,10 @@ from ditto_spu.plan.plan import INTEGER
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Up to the finest of the operands: shifting left is free, and dropping bits would cost a truncation."""
+    """Let the operands meet in the finest of their formats.
+
+    Shifting left is free, and dropping bits would cost a truncation.
+    """
     secrets = [each for each in op.operands if chooser.is_secret(each)]
     if not ir.is_float(op.results[0]):
         return Formats(dict.fromkeys(secrets, INTEGER), INTEGER)
@@ -22,7 +29,7 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
         return joined
     known = {each: fxp for each in secrets if (fxp := chooser.known(each)) is not None}
     if not known and len(secrets) == 1:
-        return Formats({}, None)  # still only a rearranged argument: whoever uses it decides its format
+        return Formats({}, None)  # the consumer of a rearranged argument chooses its format
     target = meeting(known) if known else default
     for each in secrets:
         chooser.settle(each, target)
@@ -30,9 +37,9 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
 
 
 def _sum_of_products(chooser: Chooser, op: ir.Op, secrets: Sequence[ir.Value]) -> Formats | None:
-    """Two products by public values that meet here and only here are added before they are truncated.
+    """Add two products by public values before truncating them, if they meet here and only here.
 
-    Rotary positions are such sums. The declared ranges must leave room.
+    Rotary positions are such sums. The declared ranges must leave room for the sum.
     """
     makers = [maker for each in secrets if (maker := ir.define(each)) is not None]
     alone = all(len(ir.users(each)) == 1 for each in secrets)

@@ -1,4 +1,4 @@
-"""What a pattern was matched with, and how its factors and operands are read."""
+"""Hold the result of matching a pattern, and read factors and operands for patterns."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,7 +11,10 @@ from ditto_spu.ir.arithmetic import Seen, kind, peel
 
 @dataclass(frozen=True)
 class Match:
-    """A pattern's operands and attributes. The JAX function `prepare` makes the operands out of `values`."""
+    """The operands and attributes of a matched pattern.
+
+    `prepare` is a JAX function that makes the operands of the composite out of `values`.
+    """
 
     values: tuple[ir.Value, ...]
     attributes: Mapping[str, int | float | str] = field(default_factory=dict)
@@ -19,7 +22,10 @@ class Match:
 
 
 def factors(seen: Seen, depth: int = 6) -> list[tuple[Seen, bool]]:
-    """The factors of a product of products and quotients, each with whether it divides."""
+    """Return the factors of a product of products and quotients.
+
+    Each factor comes with a flag that tells whether it divides.
+    """
     inner = peel(seen)
     if depth and inner.name == "multiply":
         return factors(inner.operand(0), depth - 1) + factors(inner.operand(1), depth - 1)
@@ -30,12 +36,12 @@ def factors(seen: Seen, depth: int = 6) -> list[tuple[Seen, bool]]:
 
 
 def lies_as(seen: Seen, value: ir.Value) -> bool:
-    """Whether a value has the type of the outer one and is neither transposed nor broadcast in it."""
+    """Tell whether a value has the type of the outer one, neither transposed nor broadcast in it."""
     return seen.value.type == value.type and all(d in (i, None) for i, d in enumerate(seen.dims))
 
 
 def is_vector(seen: Seen, like: ir.Value) -> bool:
-    """Whether a value is one number for each position along the last dimension of `like`."""
+    """Tell whether a value is one number for each position along the last dimension of `like`."""
     size, dim = ir.shape(like)[-1:], len(ir.shape(like)) - 1
     elements = math.prod(ir.shape(seen.value))
     long = [d for d, n in zip(seen.dims, ir.shape(seen.value), strict=True) if n != 1]
@@ -43,11 +49,12 @@ def is_vector(seen: Seen, like: ir.Value) -> bool:
 
 
 def unconverted(value: ir.Value) -> ir.Value:
+    """Return the value before its conversions from other float types."""
     while kind(op := ir.define(value)) == "convert" and op is not None and ir.is_float(op.operands[0]):
         value = op.operands[0]
     return value
 
 
 def through_converts(a: ir.Value, b: ir.Value) -> bool:
-    """Whether two values differ by float conversions only."""
+    """Tell whether two values differ by float conversions only."""
     return unconverted(a) == unconverted(b)

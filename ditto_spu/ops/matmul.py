@@ -1,4 +1,9 @@
-"""Products of matrices: of two secret ones, with a public one, and with a public one and a secret adapter."""
+"""Multiply matrices: both secret, one of them public, or one public with a secret adapter.
+
+JAX writes `x @ w`, `jnp.einsum`, `lax.dot_general` or Flax's `nn.Dense`, which all become
+`stablehlo.dot_general`, so no pattern is needed. Convolutions and look-ups by an owner's own ids become
+products of matrices, too.
+"""
 
 from __future__ import annotations
 
@@ -13,34 +18,37 @@ from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Spa
 from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
 from ditto_spu.plan.plan import Attributes
 
-ADAPTED = "ditto.adapted"  # x(W + AB) with public W, as x, W, xA and B
+ADAPTED = "ditto.adapted"  # x(W + AB) with public W; its operands are x, W, xA and B
 ONE_HOT = Fxp(32, 0)
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Operands meet in one ring; the result is truncated from it, into a smaller one where that is free."""
+    """Let the operands meet in one ring, from which the result is truncated.
+
+    The result goes to a smaller ring where that is free.
+    """
     if ir.composite_name(op) == ADAPTED:
         return _adapted(chooser, op, choice, default)
     left, right = op.operands
     asked = choice.operand or chooser.default_format
     weight = chooser.rules("weight", ir.path_of(op)).format
     wishes = {right: weight, left: asked}
-    one_hot = chooser.is_binary(left)  # exact, unless a range makes rounding cheap
+    one_hot = chooser.is_binary(left)  # the table is exact, unless a range makes rounding cheap
     if one_hot:
         wishes = {left: ONE_HOT, right: table_format(weight if choice.range else default)}
     formats = secret_factors(chooser, op, choice, wishes)
-    wide = 32 if one_hot else default.ring_bits  # one-hot rows are long: they stay in ring 32
+    wide = 32 if one_hot else default.ring_bits  # one-hot rows are long, so they stay in ring 32
     ring = max([32, wide, *(each.ring_bits for each in formats.values())])
     formats = in_ring(formats, ring)
     bits = sum((formats.get(each) or weight).fraction_bits for each in (left, right))
     factor = Fxp(ring, weight.fraction_bits) if len(formats) == 1 and left != right else None
-    more = len(formats) == 2  # the product of two secret matrices comes doubled, for less
+    more = len(formats) == 2  # a product of two secret matrices is cheaper when doubled
     return truncated(formats, Fxp(ring, bits), default, bits + more, factor)
 
 
 def _adapted(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """x w + t b, of which w is public, in one ring: b gets the bits that let t b meet x w."""
+    """Choose one ring for x w + t b, where w is public. b gets the bits that let t b meet x w."""
     x, _, t, b = op.operands
     weight = chooser.rules("weight", ir.path_of(op)).format
     asked = choice.operand or chooser.default_format
@@ -57,7 +65,7 @@ def _adapted(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Forma
 
 
 def kernel_call(call: Call) -> KernelCall:
-    """One of three kernels, by which operands are public."""
+    """Return the call of one of three kernels, depending on which operands are public."""
     op, operands = call.op, tuple(call.op.operands)
     if ir.composite_name(op) == ADAPTED:
         both = tuple((name, adapted_dimensions(op, name)) for name in ("dims", "adapter_dims"))
@@ -75,20 +83,23 @@ def kernel_call(call: Call) -> KernelCall:
 
 
 def _public(call: Call, left: bool) -> Attributes:
-    """How a product uses its public operand."""
+    """Return the attributes that say how a product uses its public operand."""
     assert call.decision.factor is not None
     bits = call.decision.factor.fraction_bits
     return (("weight_fraction_bits", bits), ("public_left", left), *declared_range(call))
 
 
 def observe(op: ir.Op, operands: observed.Operands) -> Mapping[str, Span]:
-    """Both factors; of a product with an adapter the first one."""
+    """Return the facts about both factors, or about the first one for a product with an adapter."""
     facts = observed.operand if ir.composite_name(op) == ADAPTED else observed.operand_and_second
     return facts(op, operands)
 
 
 def adapted_dimensions(op: ir.Op, name: str) -> Dimensions:
-    """Of a composite's "dims" or "adapter_dims": those of its operands in the order of their product."""
+    """Return a composite's "dims" or "adapter_dims" as dimension numbers of a dot_general.
+
+    The operands are in the order of their product.
+    """
     attributes = ir.composite_attributes(op)
     x, w = (int(each) for each in attributes[name].split())
     first, second = (w, x) if attributes["public_left"] else (x, w)
@@ -97,7 +108,7 @@ def adapted_dimensions(op: ir.Op, name: str) -> Dimensions:
 
 MATMUL = Op(
     name="matmul",
-    summary="dot_general and everything that becomes one",
+    summary="a product of matrices: dot_general and every op that becomes one",
     kernels={"stablehlo.dot_general": "matmul", ADAPTED: "matmul_adapted"},
     kind=Kind.MATMUL,
     formats=choose_formats,

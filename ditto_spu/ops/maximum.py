@@ -1,4 +1,8 @@
-"""Maximum: elementwise, and along a dimension."""
+"""Take the maximum of two values, or the maximum along a dimension.
+
+JAX writes `jnp.maximum(x, y)`, `jax.nn.relu(x)` or `x.max(axis)`. They become `stablehlo.maximum`, or a
+`stablehlo.reduce` that repeats it, so no pattern is needed.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,11 +15,11 @@ from ditto_spu.ops.kernel_formats import meeting, operands_of
 from ditto_spu.ops.observed import Operands, first
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied, Span, span
 
-ALONG = "stablehlo.reduce"  # along a dimension; its second operand is the least value that there is
+ALONG = "stablehlo.reduce"  # along a dimension; its second operand is the least value
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Operands and result in one format: the largest of them is taken as it is."""
+    """Choose one format for operands and result, since the largest operand is taken as it is."""
     del default
     along = op.name == ALONG
     formats = operands_of(chooser, op, choice, main=1 if along else 2)
@@ -26,7 +30,7 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
 
 
 def kernel_call(call: Call) -> KernelCall:
-    """One kernel for two values, another one along a dimension."""
+    """Return the call of one kernel for two values, and of another along a dimension."""
     operands = tuple(call.op.operands)
     if call.op.name == ALONG:
         (dim,) = ir.attribute(call.op, "dimensions")
@@ -35,13 +39,13 @@ def kernel_call(call: Call) -> KernelCall:
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
-    """Comparisons subtract, and the difference must not wrap."""
+    """List the range of differences. Comparisons subtract, and the difference must not wrap."""
     assert call.operand is not None
     yield Relied("difference", -call.operand.limit, call.operand.limit, fact="difference")
 
 
 def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Least and most of the first operand, and of differences."""
+    """Return the least and the largest element of the first operand and of the differences."""
     x = first(operands)
     facts = {"operand": span(x)}
     second = operands[1] if len(operands) > 1 else None
@@ -55,11 +59,11 @@ def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
 
 MAXIMUM = Op(
     name="maximum",
-    summary="elementwise or along a dimension",
+    summary="the maximum of two values, or along a dimension",
     kernels={"stablehlo.maximum": "maximum", ALONG: "reduce_max"},
     kind=Kind.KERNEL,
     formats=choose_formats,
-    ignores=("format",),  # the largest has the format of all
+    ignores=("format",),  # the result has the format of the operands
     call=kernel_call,
     relies_on=relies_on,
     facts=observe,

@@ -1,4 +1,8 @@
-"""Elementwise products: of two secret values, or of a secret and a public one."""
+"""Multiply elementwise: two secret values, or a secret and a public one.
+
+JAX writes `x * y`, which is `stablehlo.multiply`, so no pattern is needed. A product with a public value is
+local, up to the truncation after it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Two secret factors meet in one ring; a public one is encoded where the product has room."""
+    """Let two secret factors meet in one ring, and encode a public one where the product has room."""
     left, right = op.operands
     if not (chooser.is_secret(left) and chooser.is_secret(right)):
         return _scaled(chooser, op, choice, default)
@@ -24,16 +28,18 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     formats = secret_factors(chooser, op, choice, {right: asked, left: asked})
     ring = max([32, default.ring_bits, *(each.ring_bits for each in formats.values())])
     if choice.range is None:
-        ring = 64  # nobody promises that the product, with the fraction bits of both, fits a narrow ring
+        # No range promises that the product, with the fraction bits of both factors, fits a narrow ring.
+        ring = 64
     bits = formats[left].fraction_bits + formats[right].fraction_bits
     return truncated(in_ring(formats, ring), Fxp(ring, bits), default, most=bits)
 
 
 def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Times a public value: a power of two is read off, an integer needs no truncation, others are encoded.
+    """Choose the formats of a product with a public value.
 
-    A factor is encoded in ring 64, where the product has room and is narrowed for free, unless a declared
-    range says that the product fits the ring of the value.
+    A power of two only moves the point, and an integer needs no truncation. Other factors are encoded in ring
+    64, where the product has room and narrowing is free, unless a declared range says that the product fits
+    the ring of the value.
     """
     value, other = op.operands if chooser.is_secret(op.operands[0]) else tuple(op.operands)[::-1]
     known = constant(other)
@@ -41,7 +47,8 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
     if known is not None and (shift := power_of_two(known)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
-            # More fraction bits than asked for would take the room of what the result meets: they go.
+            # Fraction bits beyond those asked for would take room from the values that the result meets, so
+            # they are dropped.
             kept = Fxp(current.ring_bits, min(bits, max(default.fraction_bits, current.fraction_bits)))
             return Formats({value: current}, kept, Fxp(current.ring_bits, bits), kind=Kind.RETAG)
     target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
@@ -61,7 +68,10 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
 
 
 def _fits(declared: float | None, fxp: Fxp, factor_bits: int) -> bool:
-    """Whether a declared range lets the product with such a factor be truncated in the ring of the value."""
+    """Tell whether a declared range lets the product be truncated in the ring of the value.
+
+    factor_bits: the fraction bits of the public factor.
+    """
     return declared is not None and declared < 2.0 ** (
         fxp.ring_bits - 2 - fxp.fraction_bits - max(0, factor_bits)
     )

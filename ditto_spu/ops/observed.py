@@ -1,4 +1,4 @@
-"""What observers of a calibration note about operands, for the ranges that several kernels rely on."""
+"""Note facts about operands during a calibration, for the ranges that several kernels rely on."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Operands = Sequence[NDArray[Any]]
 
 
 def operand(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Least and most of the first operand."""
+    """Return the least and the largest element of the first operand."""
     del op
     return {"operand": span(first(operands))}
 
 
 def operand_and_second(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Least and most of both operands."""
+    """Return the least and the largest element of both operands."""
     facts = dict(operand(op, operands))
     second = operands[1] if len(operands) > 1 else None
     if second is not None and np.issubdtype(second.dtype, np.floating):
@@ -30,5 +30,5 @@ def operand_and_second(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
 
 
 def first(operands: Operands) -> NDArray[np.float64]:
-    """The first operand, exact."""
+    """Return the first operand as exact float64 numbers."""
     return np.asarray(operands[0], np.float64)

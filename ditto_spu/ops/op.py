@@ -1,7 +1,8 @@
-"""The record of one operation: everything that the compiler knows about it, in one file each.
+"""Define the record of one operation: everything that the compiler knows about it.
 
-Passes, the grammar of configurations, calibration, search, emulation, the PUMA baseline and the tables of the
-docs loop over these records. None of them names an operation.
+Each operation has a file in this folder with one `Op` record. The passes, the grammar of configurations,
+calibration, search, emulation, the PUMA baseline and the tables of the docs loop over these records. None of
+them names an operation.
 """
 
 from __future__ import annotations
@@ -27,7 +28,16 @@ Secret = Callable[[ir.Value], bool]
 
 @dataclass(frozen=True)
 class Choice:
-    """What a configuration says about one operation; `rules` are the indices of the rules that said it."""
+    """The values that a configuration chooses for one operation.
+
+    format: the format of the result.
+    operand: the format that operands are cast to first, or None.
+    inner: the format in which the kernel computes between operand and result, or None.
+    range: the declared bound on the magnitude of the result, or None.
+    approx: the name of the approximation, or None for the default.
+    error: the error limit under which the compiler chooses, or None.
+    rules: the indices of the rules that gave these values.
+    """
 
     format: Fxp
     operand: Fxp | None
@@ -40,10 +50,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Pattern:
-    """How an operation that JAX writes in several steps is recognised, and what it means.
+    """The way to recognise an operation that JAX writes in several steps, and its meaning.
 
-    roots: StableHLO operations that the last step may be. match: recognises it from there. meaning: the JAX
-    function that its composite decomposes to.
+    roots: the StableHLO operations that the last step may be.
+    match: recognises the operation from its last step, and returns None for anything else.
+    meaning: the JAX function that the composite decomposes to.
     """
 
     roots: tuple[str, ...]
@@ -53,13 +64,14 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Approximation:
-    """One of the ways to compute an operation; the kernel holds its formula and its error bound.
+    """One of the ways to compute an operation. The kernel holds its formula and its error bound.
 
-    meaning: the function that it computes, where that is another one than the operation's own.
-    needs_training: it is a cheap replacement for a model that was trained with it. An error limit or a search
-        never chooses it.
-    windowed: it serves every operand that the operation's window admits.
-    reads: how large an operand in a format may be, where the approximation bounds it.
+    meaning: the function that the approximation computes, where this is not the operation's own function.
+    needs_training: whether it is a cheap replacement for models that were trained with it. An error limit or
+        a search never chooses such an approximation.
+    windowed: whether it serves every operand that the operation's window admits.
+    reads: gives the largest magnitude that an operand in a format may have, where the approximation bounds
+        it.
     """
 
     meaning: Callable[..., Array] | None = None
@@ -70,10 +82,11 @@ class Approximation:
 
 @dataclass(frozen=True)
 class Tries:
-    """What a search for cheaper formats may change beside the format of the result.
+    """The changes that a search for cheaper formats may make, beside the format of the result.
 
-    operands, inner: the formats to try. products: as for a product of matrices, one bit more or less for the
-    operands and the weights, and a tighter declared range.
+    operands, inner: the formats to try for operands and inside the kernel.
+    products: whether to try what suits a product of matrices: one fraction bit more or less for the operands
+        and the weights, and a tighter declared range.
     """
 
     operands: tuple[Fxp, ...] = ()
@@ -83,12 +96,13 @@ class Tries:
 
 @dataclass(frozen=True)
 class Sample:
-    """On what operands the error of a kernel is measured.
+    """The operands on which the error of a kernel is measured.
 
-    rows: whole rows along the dimension that the kernel works on, rather than single elements.
-    operands: how many of the kernel's operands take part; None for all.
-    positive: the places of operands that are positive, and the least value that they take.
-    limit: the largest magnitude.
+    rows: whether to draw whole rows along the dimension that the kernel works on, rather than single
+        elements.
+    operands: how many of the kernel's operands take part, or None for all.
+    positive: the places of operands that are positive, each with the least value that it takes.
+    limit: the largest magnitude of an operand.
     """
 
     rows: bool = False
@@ -101,7 +115,8 @@ class Sample:
 class Call:
     """One operation of a module with the decision about it.
 
-    secret: whether a value is secret. reach: the range that is declared for a value, if any.
+    secret: tells whether a value is secret.
+    reach: gives the range that is declared for a value, or None.
     """
 
     op: ir.Op
@@ -111,7 +126,7 @@ class Call:
 
     @property
     def operand(self) -> Fxp | None:
-        """The format of the first operand."""
+        """The format of the first operand, or None where operands stay as they are."""
         return self.decision.operands[0] if self.decision.operands else None
 
 
@@ -126,9 +141,11 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class Relied:
-    """A range that a kernel relies on beyond those of formats.
+    """A range that a kernel relies on beyond the ranges of formats.
 
-    quantity: its name, such as "variance". fact: under what name observers note it; '' for the result itself.
+    quantity: the name of the quantity, such as "variance".
+    low, high: the ends of the range.
+    fact: the name under which observers note the quantity. The empty string stands for the result itself.
     """
 
     quantity: str
@@ -141,10 +158,13 @@ class Relied:
 class Formats:
     """The formats that an operation takes.
 
-    operands: what secret operands are cast to. result: None while it only rearranges an argument whose format
-    is still open. natural: of the result before its cast. factor: of a public factor. kind: where it turns
-    out to be another one. untruncated: products that keep their fraction bits until this operation has added
-    them.
+    operands: the formats that secret operands are cast to.
+    result: the format of the result. It is None while the result only rearranges an argument whose format is
+        still open.
+    natural: the format of the result before its cast, where the operation has a cast of its own.
+    factor: the format in which a public factor is encoded.
+    kind: the kind of the operation, where it turns out to be another one than `classify` said.
+    untruncated: the products that keep their fraction bits until this operation has added them.
     """
 
     operands: Mapping[ir.Value, Fxp]
@@ -156,52 +176,55 @@ class Formats:
 
 
 class Chooser(Protocol):
-    """What an operation asks of the pass that assigns formats."""
+    """The questions that an operation may ask of the pass that assigns formats.
+
+    `is_secret` tells whether a value is secret.
+    """
 
     @property
     def default_format(self) -> Fxp:
-        """Of everything that no rule speaks about."""
+        """The format of every value that no rule speaks about."""
 
     def is_secret(self, value: ir.Value) -> bool: ...
 
     def is_binary(self, value: ir.Value) -> bool:
-        """Whether it is an argument of zeros and ones."""
+        """Tell whether a value is an argument that holds only zeros and ones."""
 
     def known(self, value: ir.Value) -> Fxp | None:
-        """The format of a secret value; None for an argument whose format is still open."""
+        """Return the format of a secret value, or None for an argument whose format is still open."""
 
     def settle(self, value: ir.Value, wish: Fxp) -> Fxp:
-        """The format of a secret value; an argument whose format is still open takes the wish."""
+        """Return the format of a secret value. An argument whose format is still open takes `wish`."""
 
     def wanted(self, value: ir.Value) -> Fxp | None:
-        """The format in which all consumers of a value take it, if they agree."""
+        """Return the format in which all consumers of a value take it, or None if they differ."""
 
     def rules(self, subject: str, path: str) -> Choice:
-        """What the rules say about an op, or about "input" or "weight", at a path."""
+        """Return the values that rules choose for an op, or for "input" or "weight", at a path."""
 
     def ruled_format(self, subject: str, path: str) -> bool:
-        """Whether a rule sets the format there."""
+        """Tell whether a rule sets the format of an op at a path."""
 
     def decision(self, op: ir.Op) -> Decision | None:
-        """What was decided about an earlier operation."""
+        """Return the decision about an earlier operation, or None."""
 
 
 ChooseFormats = Callable[[Chooser, ir.Op, Choice, Fxp], Formats]
 
 
 def name_of(op: ir.Op) -> str:
-    """The name of an operation; of a composite, what it is called."""
+    """Return the name of an operation. For a composite this is the name of the composite."""
     return ir.composite_name(op) or op.name
 
 
 def options(call: Call, names: Sequence[str]) -> Attributes:
-    """What the rules say to the kernel, in the order of `names`."""
+    """Return the options that the rules set for the kernel, in the order of `names`."""
     values = ((name, getattr(call.decision, name)) for name in names)
     return tuple((name, value) for name, value in values if value is not None)
 
 
 def composite_attributes(call: Call) -> Attributes:
-    """The attributes of a composite, by name."""
+    """Return the attributes of a composite, sorted by name."""
     return tuple(sorted(ir.composite_attributes(call.op).items()))
 
 
@@ -209,24 +232,31 @@ def composite_attributes(call: Call) -> Attributes:
 class Op:
     """An operation, as configurations, compiler, calibration, search and docs know it.
 
-    name: by which rules speak about it. summary: one line for the docs.
+    name: the name by which rules speak about the operation.
+    summary: one line for the docs.
     kernels: the operations or composites that it covers in a module, each with the kernel that computes it.
     kind: how the parties compute it.
     formats: chooses the formats of its operands and its result.
-    pattern: how it is recognised where JAX writes it in several operations.
-    options: what rules may tell its kernel beyond formats: "approx", "inner".
-    ignores: values of rules that it cannot honour, so that a rule that sets one is refused.
-    approximations: by name; the first is the default.
-    steepness: how much it magnifies an error of its operand; None if no error limit chooses its formats.
-    extra: attributes of its kernel beside the options; for a composite, its own ones by name.
-    call: makes the kernel call, where options and `extra` do not say it all.
-    linear: its meaning as linear operations where its second operand is public.
-    puma, puma_public: how the baseline computes it; where the second operand is public.
-    integers: its operands may be integers or booleans.
-    window: the curve that it follows, whose ends bound what it may read.
-    operand_limit: how large its first operand may be, where neither window nor approximation says so.
-    relies_on: ranges that its kernel relies on. facts: what observers note for these, from operands' values.
-    search: what a search may change. sample: on what its error is measured; None if it is exact.
+    pattern: recognises it where JAX writes it in several operations.
+    options: the values that rules may give to its kernel beyond formats: "approx", "inner".
+    ignores: the values of rules that it cannot honour. A rule that sets one of them is refused.
+    approximations: its approximations by name. The first one is the default.
+    steepness: the largest factor by which it magnifies an error of its operand. It is None if an error limit
+        cannot choose its formats.
+    extra: gives the attributes of its kernel beside the options. By default these are the attributes of the
+        composite, sorted by name.
+    call: makes the kernel call, where options and `extra` do not say everything.
+    linear: its meaning as linear operations, for a public second operand.
+    puma: the function by which the PUMA baseline computes it.
+    puma_public: the same for a public second operand.
+    integers: whether its operands may be integers or booleans.
+    window: the curve that it follows. The ends of the curve bound the operands that it may read.
+    operand_limit: gives the largest magnitude of its first operand, where neither window nor approximation
+        does.
+    relies_on: lists the ranges that its kernel relies on.
+    facts: gives the quantities that observers note for these ranges, from the values of the operands.
+    search: the changes that a search may try.
+    sample: the operands on which its error is measured, or None if it is exact.
     """
 
     name: str
@@ -254,32 +284,35 @@ class Op:
 
     @property
     def composite(self) -> str:
-        """The composite that the pattern becomes."""
+        """The name of the composite that the pattern becomes."""
         return next(name for name in self.kernels if name.startswith("ditto."))
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """The values that a rule may set for it."""
+        """The names of the values that a rule may set for it."""
         values = ("format", "operand", "range", *self.options)
         limited = ("error",) if self.steepness is not None else ()
         return tuple(each for each in (*values, *limited) if each not in self.ignores)
 
     def approximation(self, name: str | None) -> Approximation:
-        """The one of that name; None means the default."""
+        """Return the approximation of that name. None stands for the default one."""
         plain = Approximation(windowed=self.window is not None)
         if name is None:
             return next(iter(self.approximations.values()), plain)
         return self.approximations.get(name, plain)
 
     def kernel_call(self, call: Call) -> KernelCall:
-        """Which kernel computes an operation, and with which attributes."""
+        """Return the kernel that computes an operation, with its attributes and operands."""
         if self.call is not None:
             return self.call(call)
         attributes = (*options(call, self.options), *self.extra(call))
         return KernelCall(self.kernels[name_of(call.op)], attributes, tuple(call.op.operands))
 
     def room(self, call: Call, fxp: Fxp) -> float:
-        """How large the first operand may be in a format: half of it, if nothing else bounds it."""
+        """Return the largest magnitude that the first operand may have in a format.
+
+        If nothing else bounds it, this is half of the format's limit.
+        """
         approximation = self.approximation(call.decision.approx)
         if self.operand_limit is not None:
             return self.operand_limit(call, fxp)
@@ -288,13 +321,20 @@ class Op:
         return fxp.limit / 2 if self.window is None else self.window_room(fxp)
 
     def window_room(self, fxp: Fxp) -> float:
-        """What a function with a window may read: comparisons with its ends need room for them."""
+        """Return the largest magnitude that a function with a window may read.
+
+        The function compares its operand with the ends of the window, and these comparisons need room in the
+        ring.
+        """
         assert self.window is not None
         return fxp.limit - self.window.at(fxp).outer
 
 
 def span(value: NDArray[Any]) -> Span:
-    """Least and most of an array. NaN counts as infinite: no format holds it."""
+    """Return the least and the largest element of an array.
+
+    NaN counts as infinite, because no format holds it.
+    """
     if np.isnan(value).any():
         return float("-inf"), float("inf")
     return float(np.min(value)), float(np.max(value))

@@ -1,4 +1,4 @@
-"""What elementwise products and products of matrices share."""
+"""Hold the parts that elementwise products and products of matrices share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ditto_spu.plan.plan import Attributes
 def secret_factors(
     chooser: Chooser, op: ir.Op, choice: Choice, wishes: Mapping[ir.Value, Fxp]
 ) -> dict[ir.Value, Fxp]:
-    """The formats of the secret ones of two factors. What rules say of operands holds for the left one."""
+    """Return the formats of the secret factors among the two.
+
+    A rule about operands holds for the left factor.
+    """
     formats: dict[ir.Value, Fxp] = {}
     for value in tuple(op.operands)[:2]:
         if chooser.is_secret(value):
@@ -25,16 +28,16 @@ def secret_factors(
 
 
 def in_ring(formats: Mapping[ir.Value, Fxp], ring_bits: int) -> dict[ir.Value, Fxp]:
-    """The same fraction bits in another ring."""
+    """Return formats with the same fraction bits in another ring."""
     return {value: Fxp(ring_bits, fxp.fraction_bits) for value, fxp in formats.items()}
 
 
 def truncated(
     operands: Mapping[ir.Value, Fxp], natural: Fxp, default: Fxp, most: int, factor: Fxp | None = None
 ) -> Formats:
-    """A product in `default`, or in the nearest format that it can be truncated to.
+    """Return the formats of a product in `default`, or in the nearest format that truncation can reach.
 
-    most: the most fraction bits of the result.
+    most: the largest number of fraction bits of the result.
     """
     ring, dropped = natural.ring_bits, natural.fraction_bits - default.fraction_bits
     target = default if default.ring_bits <= ring - dropped else Fxp(ring, default.fraction_bits)
@@ -43,6 +46,6 @@ def truncated(
 
 
 def declared_range(call: Call) -> Attributes:
-    """The range that a rule declares for the result lets a product take a cheaper form."""
+    """Return the range that a rule declares for the result. It lets a product take a cheaper form."""
     declared = call.decision.range
     return () if declared is None else (("range", declared),)

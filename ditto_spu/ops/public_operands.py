@@ -1,4 +1,4 @@
-"""What is known at compile time about a public operand."""
+"""Find the facts about a public operand that hold at compile time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ditto_spu import ir
 
 
 def source(value: ir.Value) -> ir.Op | None:
-    """What made a value that is then only broadcast and reshaped."""
+    """Return the operation whose result, only broadcast and reshaped, is the value."""
     maker = ir.define(value)
     while maker is not None and maker.name in ("stablehlo.broadcast_in_dim", "stablehlo.reshape"):
         maker = ir.define(maker.operands[0])
@@ -18,13 +18,13 @@ def source(value: ir.Value) -> ir.Op | None:
 
 
 def constant(value: ir.Value) -> np.ndarray | None:
-    """The elements of a constant, perhaps rearranged."""
+    """Return the elements of a constant, perhaps broadcast or reshaped, or None for other values."""
     maker = source(value)
     return ir.constant_value(maker) if maker is not None and maker.name == "stablehlo.constant" else None
 
 
 _BOUNDED = ("cosine", "sine", "tanh")
-# What rearranges its operands from this place on, or takes some of their elements.
+# Operations that rearrange the operands at these places, or take some of their elements.
 _REARRANGED = {
     "gather": (0,),
     "slice": (0,),
@@ -39,7 +39,10 @@ _REARRANGED = {
 
 
 def largest(value: ir.Value, depth: int = 32) -> float | None:
-    """A bound of the magnitude of a public value; None if none is known. Cosines of positions are below 1."""
+    """Return a bound on the magnitude of a public value, or None if no bound is known.
+
+    A cosine of positions, for example, is at most 1.
+    """
     op = ir.define(value)
     if op is None or depth == 0 or not ir.is_float(value):
         return None
@@ -56,19 +59,19 @@ def largest(value: ir.Value, depth: int = 32) -> float | None:
 
 
 def is_integral(value: ir.Value) -> bool:
-    """Whether a public value is a converted integer or boolean, perhaps rearranged."""
+    """Tell whether a public value is a converted integer or boolean, perhaps broadcast or reshaped."""
     maker = source(value)
     return maker is not None and maker.name == "stablehlo.convert" and not ir.is_float(maker.operands[0])
 
 
 def is_binary(value: ir.Value) -> bool:
-    """Whether every element is 0 or 1: a converted boolean, perhaps rearranged."""
+    """Tell whether every element is 0 or 1: the value is a converted boolean, perhaps reshaped."""
     maker = source(value)
     return maker is not None and maker.name == "stablehlo.convert" and ir.element(maker.operands[0]) == "i1"
 
 
 def power_of_two(constant: np.ndarray) -> int | None:
-    """The exponent, if every element is the same positive power of two."""
+    """Return the exponent if every element is the same positive power of two, else None."""
     first = float(constant.reshape(-1)[0])
     if first <= 0 or not np.all(constant == first):
         return None

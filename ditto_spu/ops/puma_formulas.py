@@ -1,4 +1,6 @@
-"""PUMA's approximations as JAX functions: what the baseline runs, what approx = "puma" means in emulation.
+"""Write PUMA's approximations as JAX functions.
+
+The baseline runs them, and the emulation takes them for approx = "puma".
 
 Source: Dong et al., PUMA: Secure Inference of LLaMA-7B in Five Minutes, arXiv 2307.12533.
 """
@@ -11,12 +13,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-# Far below every score, yet small enough that SPU's products with it do not leave Z_2^64 at 18 fraction bits.
+# This number is far below every score, yet so small that SPU's products with it do not leave Z_2^64 at 18
+# fraction bits.
 MASKED = -20_000.0
 
 
 def gelu(x: Array, *, approximate: str) -> Array:
-    """Polynomials on [-4, -1.95) and [-1.95, 3], 0 below, x above, for both forms. Error: 0.0195 at 3."""
+    """Approximate both forms of GeLU by polynomials on [-4, -1.95) and [-1.95, 3].
+
+    The result is 0 below the first interval and x above the second.
+    Error: 0.0195 at 3.
+    """
     del approximate
     below_4, below_2, above_3 = x < -4.0, x < -1.95, x > 3.0
     square = x * x
@@ -37,7 +44,7 @@ def gelu(x: Array, *, approximate: str) -> Array:
 
 
 def silu(x: Array) -> Array:
-    """Polynomials on [-8, -4) and [-4, 4], 0 below, x above."""
+    """Approximate SiLU by polynomials on [-8, -4) and [-4, 4], with 0 below and x above."""
     below_8, below_4, above_4 = x < -8.0, x < -4.0, x > 4.0
     square = x * x
     fourth = square * square
@@ -53,7 +60,11 @@ def silu(x: Array) -> Array:
 
 
 def softmax(x: Array, mask: Array | None = None, *, dim: int, scale: float) -> Array:
-    """exp is (1 + x/32)^32 above -14, else 0, of x minus its maximum; one reciprocal a row. Error: 0.0086."""
+    """Compute softmax with exp(x) as (1 + x/32)^32 for x above -14, and as 0 below.
+
+    x is the score minus the maximum of its row, and each row takes one reciprocal.
+    Error: 0.0086.
+    """
     if scale != 1.0:
         x = x * jnp.asarray(scale, x.dtype)
     if mask is not None:
@@ -68,7 +79,7 @@ def softmax(x: Array, mask: Array | None = None, *, dim: int, scale: float) -> A
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, *, dim: int, eps: float) -> Array:
-    """Centred, one reciprocal square root a row, multiplied."""
+    """Centre each row, and multiply it by one reciprocal square root per row."""
     del dim
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
@@ -76,19 +87,19 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, dim: int, eps: float) -> 
 
 
 def rms_norm(x: Array, gamma: Array, *, dim: int, eps: float) -> Array:
-    """One reciprocal square root a row, multiplied."""
+    """Multiply each row by one reciprocal square root per row."""
     del dim
     mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(mean_square + jnp.asarray(eps, x.dtype)) * gamma
 
 
 def embedding(table: Array, ids: Array) -> Array:
-    """The one-hot vectors of the ids times the table."""
+    """Multiply the one-hot vectors of the ids by the table."""
     return jax.nn.one_hot(ids, table.shape[0], dtype=table.dtype) @ table
 
 
 def public_embedding(table: Array, ids: Array) -> Array:
-    """Rows at public ids are taken without any protocol."""
+    """Take the rows at public ids, which needs no protocol."""
     return jnp.take(table, ids, axis=0, mode="clip")
 
 
@@ -98,6 +109,9 @@ def _polynomial(powers: Sequence[Array], coefficients: Sequence[float], constant
 
 
 def _chosen(*branches: tuple[Array, Array]) -> Array:
-    """The sum of the values whose condition holds; a boolean times a number needs no truncation on SPU."""
+    """Add the values whose condition holds.
+
+    A boolean times a number needs no truncation on SPU.
+    """
     terms = [condition.astype(value.dtype) * value for condition, value in branches]
     return sum(terms[1:], terms[0])

@@ -1,4 +1,8 @@
-"""Root-mean-square normalisation over the last dimension."""
+"""Normalise over the last dimension by the root mean square.
+
+Flax writes it as `nn.RMSNorm`, and T5 and Llama write the formula: x times a reciprocal square root of the
+mean of squares, perhaps times a scale. The pattern accepts the factors in any order.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -19,18 +23,21 @@ from ditto_spu.ops.observed import Operands, first
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, Op, Pattern, Relied, Sample, Span, span
 from ditto_spu.ops.row_statistics import deviation
 
-WEIGHTS = Fxp(64, 10)  # what the kernel multiplies by: a data owner rounds to it once
+WEIGHTS = Fxp(64, 10)  # the format of the weights in the kernel; a data owner rounds to it once
 
 
 def rms_norm(x: Array, gamma: Array, *, dim: int, eps: float) -> Array:
-    """x / sqrt(mean(x^2) + eps) * gamma over the last dimension."""
+    """Return x / sqrt(mean(x^2) + eps) * gamma over the last dimension.
+
+    x: [..., n]. gamma: [n].
+    """
     del dim
     mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
     return x / jnp.sqrt(mean_square + jnp.asarray(eps, x.dtype)) * gamma
 
 
 def match_rms_norm(root: ir.Op) -> Match | None:
-    """A product of x, 1/sqrt(mean(x^2) + eps) and perhaps a vector."""
+    """Match a product of x, 1/sqrt(mean(x^2) + eps) and perhaps a vector."""
     value = root.results[0]
     deviations: list[tuple[Seen, float]] = []
     rest: list[Seen] = []
@@ -70,20 +77,23 @@ def _rms_norm(x: ir.Value, gamma: list[ir.Value], eps: float) -> Match:
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Weights whose format is open take that of the kernel's multiplication; public ones stay public."""
+    """Give weights whose format is open the format of the kernel's multiplication.
+
+    Public weights stay public.
+    """
     formats = operands_of(chooser, op, choice, main=1, wishes={1: WEIGHTS}, shared_public=False)
     return Formats(formats, default)
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
-    """The kernel's range of mean squares, and that of normalised values."""
+    """List the kernel's range of mean squares, and the range of normalised values."""
     yield Relied("mean square", *MEAN_SQUARE, fact="mean square")
     top = min(NORMALISED_TOP, call.decision.out.limit)
     yield Relied("normalised", -top, top)
 
 
 def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Least and most of the elements and of the mean squares of rows."""
+    """Return the least and the largest element and mean square of a row."""
     del op
     x = first(operands)
     return {"operand": span(x), "mean square": span(np.mean(x**2, axis=-1))}

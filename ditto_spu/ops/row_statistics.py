@@ -1,11 +1,11 @@
-"""Means and deviations of rows: the parts of normalisations that are recognised in a program."""
+"""Recognise means and deviations of rows, which are the parts of normalisations."""
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, close, peel, row_mean, splat, squared, whole
 
 
 def centred(seen: Seen) -> ir.Value | None:
-    """x, if the value is x - mean(x) over the last dimension."""
+    """Return x if the value is x - mean(x) over the last dimension, else None."""
     if seen.name != "subtract" or seen.op is None:
         return None
     x = seen.op.operands[0]
@@ -14,7 +14,10 @@ def centred(seen: Seen) -> ir.Value | None:
 
 
 def deviation(seen: Seen, divides: bool) -> tuple[Seen, float] | None:
-    """(variance, eps), if the factor is 1/sqrt(variance + eps)."""
+    """Return (variance, eps) if the factor is 1/sqrt(variance + eps), else None.
+
+    divides: whether the factor stands below the line of a quotient.
+    """
     if seen.name == "power" and seen.op is not None:
         right = close(splat(seen.op.operands[1]), 0.5 if divides else -0.5)
     else:
@@ -32,7 +35,7 @@ def deviation(seen: Seen, divides: bool) -> tuple[Seen, float] | None:
 
 
 def is_variance(seen: Seen, x: ir.Value) -> bool:
-    """E[(x-m)^2], or E[x^2] - m^2, perhaps at least 0."""
+    """Tell whether a value is E[(x-m)^2], or E[x^2] - m^2, perhaps with 0 as a lower bound."""
     seen, row = peel(seen), (x, len(ir.shape(x)) - 1)
     if seen.name == "maximum" and seen.op is not None:
         zero = [splat(each) == 0 for each in seen.op.operands]

@@ -1,4 +1,8 @@
-"""The logistic function."""
+"""Compute the logistic function elementwise.
+
+JAX writes `jax.nn.sigmoid(x)`. On a CPU it is lowered to 1 / (1 + exp(-x)), which the pass `simplify` turns
+into `stablehlo.logistic`, so the record needs no pattern.
+"""
 
 from ditto_kernels.activation.series_tables import SIGMOID as CURVE
 from ditto_spu.ops import observed
@@ -6,7 +10,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import NARROW, first_operand
 from ditto_spu.ops.op import Approximation, Op, Sample, Tries
 
-LOGISTIC = "stablehlo.logistic"  # what the ways to write the function become
+LOGISTIC = "stablehlo.logistic"  # every way to write the function becomes this operation
 
 SIGMOID = Op(
     name="sigmoid",

@@ -1,4 +1,8 @@
-"""SiLU: x times the logistic function of x."""
+"""Compute SiLU, which is x times the logistic function of x.
+
+JAX writes `jax.nn.silu(x)` or `jax.nn.swish(x)`, which becomes a product of x with `stablehlo.logistic`. The
+pattern finds this product.
+"""
 
 import jax
 from jax import Array
@@ -15,12 +19,15 @@ from ditto_spu.ops.op import Approximation, Op, Pattern, Sample, Tries
 
 
 def silu(x: Array) -> Array:
-    """x times the logistic function of x."""
+    """Return x times the logistic function of x."""
     return x * jax.nn.sigmoid(x)
 
 
 def match_silu(root: ir.Op) -> Match | None:
-    """x * logistic(x); `simplify` has turned the ways to write the logistic function into the operation."""
+    """Match x * logistic(x).
+
+    The pass `simplify` has already turned every way to write the logistic function into one operation.
+    """
     for x, step in binary(root):
         op = ir.define(step)
         if kind(op) == "logistic" and op is not None and op.operands[0] == x:

@@ -1,4 +1,9 @@
-"""Softmax, with the masks that JAX adds, and what replaces it."""
+"""Compute softmax along a dimension, with or without a mask.
+
+JAX writes it as `jax.nn.softmax(x, axis, where=...)`: exponentials of x minus its maximum, over their sum.
+The pattern accepts any number in place of the maximum. A later part of fuse takes masks and scales out of the
+scores. The record also lists the functions that may replace softmax in trained models.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,12 +36,15 @@ from ditto_spu.plan.plan import Attributes
 
 
 def softmax(x: Array, mask: Array | None = None, *, dim: int, scale: float) -> Array:
-    """softmax(scale * x) over `dim`, where `mask` is true; a row without any true is 1/n everywhere."""
+    """Return softmax(scale * x) over `dim`, where `mask` is true.
+
+    A row in which the mask is true nowhere is 1/n everywhere. The mask is a boolean that broadcasts to x.
+    """
     x = x * jnp.asarray(scale, x.dtype)
     if mask is None:
         e = jnp.exp(x - jnp.max(x, axis=dim, keepdims=True))
         return e / jnp.sum(e, axis=dim, keepdims=True)
-    # The least element takes the place of what is masked: no number beyond a fixed-point format is needed.
+    # The least element takes the place of masked ones, so that every number fits a fixed-point format.
     kept = jnp.where(mask, x, jnp.min(x, axis=dim, keepdims=True))
     e = jnp.where(mask, jnp.exp(kept - jnp.max(kept, axis=dim, keepdims=True)), 0)
     e = jnp.where(jnp.any(mask, axis=dim, keepdims=True), e, 1)
@@ -44,7 +52,10 @@ def softmax(x: Array, mask: Array | None = None, *, dim: int, scale: float) -> A
 
 
 def match_softmax(root: ir.Op) -> Match | None:
-    """exp(x - c) / sum(exp(x - c)), for any c that is the same along the row: the maximum, as a rule."""
+    """Match exp(x - c) / sum(exp(x - c)), for any c that is constant along the row.
+
+    c is usually the maximum of the row.
+    """
     numerator, denominator = root.operands
     total = row_sum(whole(denominator))
     e = ir.define(unconverted(numerator))
@@ -55,7 +66,8 @@ def match_softmax(root: ir.Op) -> Match | None:
     op = ir.define(x)
     if op is not None and kind(op) == "subtract" and _constant_along(op.operands[1], dim):
         x = op.operands[0]
-    # jax.nn.softmax(where=...) masks x with -infinity and then again what it sums, which changes nothing.
+    # jax.nn.softmax(where=...) masks x with -infinity, and then masks the terms of the sum again, which
+    # changes nothing.
     plain = through_converts(summed, numerator)
     if not plain and not (_is_masked_low(x) and _is_masked_sum(summed, numerator)):
         return None
@@ -63,7 +75,7 @@ def match_softmax(root: ir.Op) -> Match | None:
 
 
 def _is_masked_sum(summed: ir.Value, e: ir.Value) -> bool:
-    """Whether `summed` is e where some mask is true and 0 elsewhere."""
+    """Tell whether `summed` is e where some mask is true and 0 elsewhere."""
     op = ir.define(unconverted(summed))
     return (
         op is not None
@@ -74,27 +86,33 @@ def _is_masked_sum(summed: ir.Value, e: ir.Value) -> bool:
 
 
 def _is_masked_low(x: ir.Value) -> bool:
-    """Whether x is select(mask, ..., -infinity or another number far below any score)."""
+    """Tell whether x is select(mask, ..., low), with -infinity or a number far below any score."""
     op = ir.define(x)
     low = splat(op.operands[2]) if kind(op) == "select" and op is not None else None
     return low is not None and low <= -1e4
 
 
 def _constant_along(value: ir.Value, dim: int) -> bool:
-    """Whether the value was broadcast along `dim` from something that does not depend on it."""
+    """Tell whether the value was broadcast along `dim` from a value that does not depend on it."""
     return dim not in peel(whole(value)).dims
 
 
-EPSILON = 0.01  # of 2ReLU: added to every numerator, over the length of the row
+EPSILON = 0.01  # 2ReLU adds this number, over the length of the row, to every numerator
 
 
 def two_quad(x: Array, mask: Array | None = None, *, dim: int, scale: float) -> Array:
-    """MPCFormer's softmax, (x + 5)^2 over its sum. Source: arXiv 2211.01452."""
+    """Return MPCFormer's replacement for softmax, (x + 5)^2 over its sum.
+
+    Source: Li et al., MPCFormer, arXiv 2211.01452.
+    """
     return _normalised(jnp.square(scale * x + 5), mask, dim)
 
 
 def two_relu(x: Array, mask: Array | None = None, *, dim: int, scale: float) -> Array:
-    """MPCFormer's softmax with relu(x) + epsilon / n. Source: arXiv 2211.01452."""
+    """Return MPCFormer's replacement for softmax with the numerators relu(x) + epsilon / n.
+
+    Source: Li et al., MPCFormer, arXiv 2211.01452.
+    """
     return _normalised(jnp.maximum(scale * x, 0) + EPSILON / x.shape[dim], mask, dim)
 
 
@@ -106,13 +124,16 @@ def _normalised(values: Array, mask: Array | None, dim: int) -> Array:
 
 
 def extra(call: Call) -> Attributes:
-    """The declared range of the scores lets the kernel take the maximum in a smaller ring."""
+    """Return the kernel's attributes, with the declared range of the scores.
+
+    The range lets the kernel take the maximum in a smaller ring.
+    """
     known = call.reach(call.op.operands[0])
     return (*(() if known is None else (("range", known),)), *composite_attributes(call))
 
 
 def operand_limit(call: Call, fxp: Fxp) -> float:
-    """How large a score may be."""
+    """Return the largest magnitude that a score may have."""
     op, attributes = call.op, ir.composite_attributes(call.op)
     scale: float = attributes["scale"]
     approx: Any = call.decision.approx or "exact"
@@ -124,7 +145,7 @@ def operand_limit(call: Call, fxp: Fxp) -> float:
 
 
 def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Least and most of the scores that are not masked."""
+    """Return the least and the largest score that is not masked."""
     del op
     scores = first(operands)
     mask = operands[1] if len(operands) > 1 else None
@@ -134,7 +155,7 @@ def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
 
 SOFTMAX = Op(
     name="softmax",
-    summary="softmax with or without a mask",
+    summary="softmax along a dimension, with or without a mask",
     kernels={"ditto.softmax": "softmax"},
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.divide",), match_softmax, softmax),
@@ -150,7 +171,7 @@ SOFTMAX = Op(
     steepness=0.5,
     extra=extra,
     puma=puma_formulas.softmax,
-    integers=True,  # masks
+    integers=True,  # masks are booleans
     operand_limit=operand_limit,
     facts=observe,
     search=Tries(

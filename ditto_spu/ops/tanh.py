@@ -1,4 +1,8 @@
-"""The hyperbolic tangent."""
+"""Compute the hyperbolic tangent elementwise.
+
+JAX writes `jnp.tanh(x)`, which is `stablehlo.tanh`, so no pattern is needed. A tanh inside a GeLU belongs to
+the composite of the GeLU.
+"""
 
 from ditto_kernels.activation.series_tables import TANH as CURVE
 from ditto_spu.ops import observed
@@ -8,7 +12,7 @@ from ditto_spu.ops.op import Approximation, Op, Sample, Tries
 
 TANH = Op(
     name="tanh",
-    summary="tanh",
+    summary="the hyperbolic tangent",
     kernels={"stablehlo.tanh": "tanh"},
     kind=Kind.KERNEL,
     formats=first_operand,
