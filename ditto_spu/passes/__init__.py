@@ -1,1 +1,4 @@
-"""The compiler passes: each takes a StableHLO module and leaves a valid one that XLA can run in plaintext."""
+"""Hold the compiler passes.
+
+Each takes a StableHLO module and leaves a valid one that XLA can run in plaintext.
+"""

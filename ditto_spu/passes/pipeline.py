@@ -1,4 +1,4 @@
-"""The passes of the compiler, in order: the one list that the compiler, calibration and search run."""
+"""List the passes of the compiler in order. Compiler, calibration and search all run this one list."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ from ditto_spu.rules.rule import Config
 class Work:
     """A program on its way through the passes. No pass changes the module that it was given.
 
-    module: the operations. traced: the call that they come from. program: the parts of parties and owners,
-    once `hoist` has told them apart. config: needed from `assign` on. name, masked: of the plan.
-    plan: made by `segment`. done: the last pass that has run.
+    module: the operations.
+    traced: the call that they come from.
+    program: the parts of parties and owners, once `hoist` has told them apart.
+    config: the configuration, which the passes from `assign` on need.
+    name, masked: the name of the plan, and whether it uses masked shares.
+    plan: the plan, once `segment` has made it.
+    done: the name of the last pass that has run, or ''.
     """
 
     module: ir.Module
@@ -53,7 +57,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass: its name, a line for the docs, and what it does."""
+    """One pass: its name, a line for the docs, and the function that runs it."""
 
     name: str
     does: str
@@ -111,7 +115,7 @@ _PLACES = {each.name: place for place, each in enumerate(PIPELINE)}
 
 
 def begin(traced: Traced) -> Work:
-    """A traced call before the first pass."""
+    """Return a traced call before the first pass."""
     return Work(ir.parse(traced.module_text), traced)
 
 

@@ -1,1 +1,1 @@
-"""What is known of a program's operations and values before formats are chosen."""
+"""Find the facts about a program's operations and values that are needed before formats are chosen."""

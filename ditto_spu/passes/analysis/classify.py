@@ -1,4 +1,4 @@
-"""How the parties compute each operation: in public, on their own components, by a kernel, or on SPU."""
+"""Tell how the parties compute each operation: in public, on their own components, by a kernel, or on SPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.op import Secret, name_of
 
-# Linear in their data operands; the other operands (indices, predicates) must be public.
+# These operations are linear in their data operands, given by place. The other operands (indices, predicates)
+# must be public.
 LAYOUT = {
     "stablehlo.reshape": (0,),
     "stablehlo.transpose": (0,),
@@ -30,9 +31,10 @@ LINEAR = (*SUMS, "stablehlo.concatenate", "stablehlo.convert")
 
 
 def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) -> Kind:
-    """How the parties compute an operation, before any format is chosen.
+    """Return how the parties compute an operation, before any format is chosen.
 
-    `from_spu` tells values that an SPU operation made: local work on them alone stays there.
+    secret: tells whether a value is secret.
+    from_spu: tells whether an SPU operation computed a value. Local work on such values alone stays on SPU.
     """
     operands = list(op.operands)
     hidden = [i for i, each in enumerate(operands) if secret(each)]
@@ -48,7 +50,7 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
     if name == "stablehlo.scatter" and not _is_linear_scatter(op):
         return Kind.SPU
     if name in LAYOUT and set(hidden) <= set(LAYOUT[name]) and len(op.results) == 1:
-        # Shares of booleans are integers: a step on them can hold no public booleans that stay booleans.
+        # Shares of booleans are integers, so a step on them cannot hold public booleans that stay booleans.
         chooses_booleans = name == "stablehlo.select" and ir.element(op.results[0]) == "i1"
         return Kind.SPU if chooses_booleans else local
     if not floats:
@@ -68,7 +70,7 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
 
 
 def kinds(operations: Sequence[ir.Op], secret: Secret) -> dict[ir.Op, Kind]:
-    """`classify` for the operations of @main, in order."""
+    """Return the kind of each operation of @main, given in order."""
     spu: set[ir.Value] = set()
     found = {}
     for op in operations:
@@ -79,20 +81,20 @@ def kinds(operations: Sequence[ir.Op], secret: Secret) -> dict[ir.Op, Kind]:
 
 
 def _repeats(op: ir.Op) -> str:
-    """The one operation in the region of a reduction or scatter, or ''."""
+    """Return the name of the one operation in the region of a reduction or scatter, or ''."""
     inside = [each.name for each in ir.ops(op.regions[0].blocks[0])]
     return inside[0] if len(inside) == 2 else ""
 
 
 def _is_linear_scatter(op: ir.Op) -> bool:
-    """Whether updates replace what was there, or are added to it."""
+    """Tell whether the updates replace the old elements, or are added to them."""
     block = op.regions[0].blocks[0]
     replaces = len(ir.ops(block)) == 1 and ir.ops(block)[0].operands[0] == block.arguments[1]
     return len(op.results) == 1 and (replaces or _repeats(op) == "stablehlo.add")
 
 
 def _reduction(op: ir.Op, local: Kind) -> Kind:
-    """Sums are local; a maximum along one dimension has a kernel."""
+    """Return the kind of a reduction: sums are local, and a maximum along one dimension has a kernel."""
     repeated = _repeats(op)
     if len(op.results) != 1:
         return Kind.SPU

@@ -1,4 +1,7 @@
-"""Which values of a program are secret: a value is public if and only if all it is computed from is."""
+"""Tell which values of a program are secret.
+
+A value is public if and only if everything that it is computed from is public.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +10,11 @@ from ditto_spu.errors import CompileError
 
 
 def visibility(module: ir.Module, public: Sequence[bool]) -> dict[ir.Value, bool]:
-    """True for the secret values of @main and the regions in it; `public` has one entry an argument."""
+    """Return for each value of @main, and of the regions in it, whether it is secret.
+
+    public: whether each argument of @main is public, one entry per argument.
+    Raises CompileError if the number of entries differs from the number of arguments.
+    """
     arguments = ir.arguments(module)
     if len(arguments) != len(public):
         raise CompileError(
@@ -27,7 +34,8 @@ def _visit(block: ir.Block, secret: dict[ir.Value, bool]) -> None:
         inner = False
         for region in op.regions:
             for each in region.blocks:
-                # The body of a reduce, sort or scatter sees the operands; the branches of a case have none.
+                # The body of a reduce, sort or scatter reads the operands. The branches of a case have no
+                # arguments.
                 secret.update(dict.fromkeys(each.arguments, operands))
                 _visit(each, secret)
                 inner |= any(secret[value] for value in ir.ops(each)[-1].operands)
@@ -35,7 +43,11 @@ def _visit(block: ir.Block, secret: dict[ir.Value, bool]) -> None:
 
 
 def _visit_while(op: ir.Op, secret: dict[ir.Value, bool]) -> None:
-    """A loop's variable is secret if it starts or becomes so; all are, if the number of turns is."""
+    """Mark the variables of a loop.
+
+    A variable is secret if it starts secret or becomes secret. All variables are secret if the number of
+    turns is.
+    """
     condition, turn = (region.blocks[0] for region in op.regions)
     state = [secret[each] for each in op.operands]
     while True:

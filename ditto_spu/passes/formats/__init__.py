@@ -1,1 +1,1 @@
-"""Passes that choose a fixed-point format for every secret value."""
+"""Hold the passes that choose a fixed-point format for every secret value."""

@@ -1,7 +1,8 @@
-"""Choose a format for every secret value: first rules, then what the consumers ask for, then the default.
+"""Choose a format for every secret value: by rules, then by what the consumers ask for, then by default.
 
-How an operation chooses stands in its file of `ops/`. This pass walks the program: backward for what
-consumers want, forward for the decisions, which are then written on the operations.
+The file of each operation in `ops/` says how the operation chooses. This pass walks the program twice:
+backward to collect what consumers want, and forward to decide. It then writes the decisions on the
+operations.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ def assign(
     config: Config,
     arguments: Sequence[tuple[str, Fxp | None]] = (),
 ) -> ir.Module:
-    """A copy of the fused module with every decision written on it. ConfigError for an unused rule.
+    """Return a copy of the fused module with every decision written on it.
 
-    arguments: path of each argument of @main, and the format it has already, if any.
+    public: whether each argument of @main is public.
+    arguments: for each argument of @main its path, and the format that it has already, or None.
+    Raises ConfigError for a rule that no operation uses, and for rules that do not fit the program.
     """
     module = ir.clone(module)
     secret = visibility(module, public)
@@ -54,7 +57,7 @@ def assign(
         if state.kinds[op] is not Kind.PUBLIC:
             decide(state, op)
     _finish(state, module)
-    state.used |= {  # by what owners do in plaintext, which needs no format
+    state.used |= {  # rules for work that owners do in plaintext, which needs no format
         place
         for place, rule in enumerate(config.rules)
         if any(rule.path is None or re.fullmatch(rule.path, path) for path in entry.hoisted)
@@ -65,13 +68,16 @@ def assign(
 
 
 def _ruled(state: State, subject: str, path: str) -> Fxp | None:
-    """The format that a rule for this path gives to a value that its owner computes in plaintext."""
+    """Return the format that a rule for this path gives to a value that its owner computes in plaintext."""
     rules = (rule for rule in state.config.rules if rule.path is not None and rule.matches(subject, path))
     return next((rule.format for rule in rules if rule.format is not None), None)
 
 
 def _by_rule(state: State, path: str) -> Fxp | None:
-    """The format that a rule for inputs at this path sets; None leaves it to whoever uses the argument."""
+    """Return the format that a rule for inputs sets at this path.
+
+    None leaves the format to the consumer of the argument.
+    """
     if not any(
         rule.op and INPUT in rule.op and rule.path and rule.format and rule.matches(INPUT, path)
         for rule in state.config.rules
@@ -81,7 +87,10 @@ def _by_rule(state: State, path: str) -> Fxp | None:
 
 
 def _want(state: State, op: ir.Op) -> None:
-    """Backward: the format in which the consumers of each operand would take it, if they agree."""
+    """Note the format in which the consumers of each operand would take it, if they agree.
+
+    Operations are visited backward.
+    """
     kind = state.kinds[op]
     if kind in (Kind.PUBLIC, Kind.CAST):
         return
@@ -101,7 +110,10 @@ def _want(state: State, op: ir.Op) -> None:
 
 
 def _finish(state: State, module: ir.Module) -> None:
-    """Arguments that no operation fixed take the format of a rule for inputs, or the default."""
+    """Give a format to every argument that no operation fixed: by a rule for inputs, or by default.
+
+    Then write all decisions on the module.
+    """
     formats: list[Fxp | None] = []
     for argument in ir.arguments(module):
         if state.secret[argument] and state.formats[argument] is None:

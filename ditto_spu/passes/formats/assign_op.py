@@ -1,4 +1,4 @@
-"""The decision about one operation: what the rules say, and what its record makes of it."""
+"""Decide about one operation, from what the rules say and from the operation's record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ditto_spu.plan.plan import INTEGER, SPU_FORMAT
 
 
 def decide(state: State, op: ir.Op) -> None:
-    """Decide about an operation whose operands are decided."""
+    """Decide about an operation whose operands are decided, and note the decision in the state."""
     kind, path, result = state.kinds[op], ir.path_of(op), op.results[0]
     record = record_of(op, kind)
     if record is None:

@@ -1,4 +1,4 @@
-"""The state of the pass that assigns formats, and its answers to what an operation asks."""
+"""Hold the state of the pass that assigns formats, and answer the questions of operations."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from ditto_spu.rules.rule import Config
 
 @dataclass
 class State:
-    """The state of the walk; an `ops.op.Chooser`.
+    """The state of the walk. It is the `ops.op.Chooser` that operations ask.
 
-    secret: of every value. kinds: of every operation. binary: arguments of zeros and ones.
-    formats: of the secret values so far; None for an argument whose format is still open, and for what only
-    rearranges it. roots: the argument behind such a value. wants: the format in which all consumers take a
-    value, or None if they differ. used, paths: the rules that gave a value so far, and the paths asked for.
-    within_error: what an error limit chose.
+    config: the configuration.
+    secret: whether each value is secret.
+    kinds: the kind of each operation.
+    binary: the arguments that hold only zeros and ones.
+    formats: the formats of the secret values so far. An entry is None for an argument whose format is still
+        open, and for a value that only rearranges such an argument.
+    roots: the argument behind each value of that sort.
+    wants: the format in which all consumers take a value, or None if they differ.
+    decisions: the decisions so far.
+    used: the indices of the rules that gave a value so far.
+    paths: the paths that were asked for.
+    within_error: the choices that were made under an error limit.
     """
 
     config: Config
@@ -76,7 +83,10 @@ class State:
         return self.decisions.get(op)
 
     def choice_of(self, op: ir.Op) -> Choice:
-        """What the rules say of an operation; where they set an error limit, the cheapest that keeps it."""
+        """Return what the rules choose for an operation.
+
+        Where they set an error limit, this is the cheapest choice that stays within it.
+        """
         choice = self.rules(subject(op, self.kinds[op]), ir.path_of(op))
         if choice.error is None or (choice.operand and choice.approx):
             return choice
@@ -85,7 +95,7 @@ class State:
         return self.within_error[op]
 
     def _declared(self, op: ir.Op) -> float | None:
-        """The range that a rule promises for the result of an operation."""
+        """Return the range that a rule promises for the result of an operation, or None."""
         if self.kinds.get(op, Kind.PUBLIC) in (Kind.PUBLIC, Kind.CAST, Kind.SPU):
             return None
         return self.rules(subject(op, self.kinds[op]), ir.path_of(op)).range

@@ -22,16 +22,18 @@ from ditto_spu.passes.analysis.classify import LAYOUT, SUMS
 
 NARROW = [Fxp(16, bits) for bits in range(4, 13)]
 WIDE = [Fxp(32, bits) for bits in range(8, 15)]
-_PRODUCT_BITS = 14  # fraction bits that a product brings beyond those of its result
+_PRODUCT_BITS = 14  # fraction bits that a product has beyond those of its result
 DeclaredRange = Callable[[ir.Op], float | None]
 
 
 def cheapest(op: ir.Op, choice: Choice, secret: Secret, declared: DeclaredRange) -> Choice:
-    """The choice with what its rules leave open: the cheapest operand format and approximation in the limit.
+    """Return the choice, completed by the cheapest operand format and approximation within the limit.
 
-    The cost is that of the kernel and of bringing its operand there, as seconds on a LAN; the error is the
-    kernel's bound and that of rounding the operand. `declared` gives the range that rules promise for what an
-    operation computes: narrow formats are considered only if it fits. ConfigError if nothing stays within.
+    The cost is that of the kernel and of bringing its operand to the format, as seconds on a LAN. The error
+    is the kernel's bound plus the rounding of the operand.
+    declared: gives the range that rules promise for the result of an operation. Narrow formats are considered
+        only if this range fits them.
+    Raises ConfigError if nothing stays within the limit.
     """
     assert choice.error is not None
     record = BY_NAME[name_of(op)]
@@ -73,7 +75,7 @@ def _candidates(record: Op, choice: Choice, reach: float | None) -> Iterator[Cho
 def _kernel(
     op: ir.Op, record: Op, candidate: Choice, secret: Secret, reach: float | None
 ) -> tuple[Kernel, dict[str, Any]]:
-    """The kernel that the candidate would call, and its attributes."""
+    """Return the kernel that the candidate would call, and its attributes."""
     decision = Decision(Kind.KERNEL, "", candidate.format, approx=candidate.approx, inner=candidate.inner)
     call = record.kernel_call(Call(op, decision, secret, lambda _: reach))
     return KERNELS[call.kernel], dict(call.attributes)
@@ -82,7 +84,10 @@ def _kernel(
 def _error(
     record: Op, kernel: Kernel, specs: Sequence[Spec], candidate: Choice, attributes: Mapping[str, Any]
 ) -> float | None:
-    """Bound of kernel and operand rounding; None if the kernel does not take this format."""
+    """Return the bound for the kernel and for rounding its operand.
+
+    None means that the kernel does not take this format.
+    """
     assert candidate.operand is not None and record.steepness is not None
     try:
         own = kernel.error(*specs, out=candidate.format, **attributes)
@@ -93,7 +98,10 @@ def _error(
 
 
 def _brought(value: ir.Value, candidate: Choice, reach: float | None) -> Cost:
-    """Cost of the operand in its format: fused into the product that makes it, or a cast."""
+    """Return the cost of bringing the operand to its format.
+
+    The change of format is part of the product that computes the operand, or else a cast.
+    """
     maker, operand = _maker(value), candidate.operand
     assert operand is not None
     count = elements(ir.shape(value))
@@ -108,7 +116,7 @@ def _specs(op: ir.Op, candidate: Choice) -> list[Spec]:
 
 
 def _maker(value: ir.Value) -> ir.Op | None:
-    """What computed a value, behind sums and layout."""
+    """Return the operation that computes a value, behind sums and layout."""
     maker = ir.define(value)
     while maker is not None and maker.name in (*LAYOUT, *SUMS):
         value = next((each for each in maker.operands if _computed(each)), maker.operands[0])
@@ -122,7 +130,7 @@ def _computed(value: ir.Value) -> bool:
 
 
 def _reach(value: ir.Value, declared: DeclaredRange) -> float | None:
-    """The range that rules declare for a value, behind layout."""
+    """Return the range that rules declare for a value, behind layout, or None."""
     maker = ir.define(value)
     while maker is not None:
         known = declared(maker)

@@ -1,6 +1,6 @@
 """Make every change of format an operation: a cast, whose decomposition rounds to the target grid.
 
-After this pass the module, run in plaintext, is the fake-quantised emulation of the secure program.
+After this pass the module, run in plaintext, is the emulation: the program with all roundings of its formats.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from ditto_spu import ir
 from ditto_spu.ops.cast import ENCODED, LIFTED, write_cast
 from ditto_spu.ops.decision import Decision, read, read_entry
 
-Known = dict[ir.Value, Fxp | None]  # the format of a value; None, or no entry, for a public one
+FormatOf = dict[ir.Value, Fxp | None]  # the format of a value; a public one has None or no entry
 
 
 def insert_casts(module: ir.Module) -> ir.Module:
-    """A copy of the assigned module with casts of arguments, operands and products."""
+    """Return a copy of the assigned module with casts of arguments, operands and products."""
     module = ir.clone(module)
     operations = ir.ops(ir.body(ir.main(module)))
-    formats: Known = {}
+    formats: FormatOf = {}
     for argument, fxp in zip(ir.arguments(module), read_entry(module).formats, strict=True):
         formats[argument] = fxp
         uses = ir.users(argument)
@@ -43,7 +43,7 @@ def insert_casts(module: ir.Module) -> ir.Module:
     return module
 
 
-def _cast_operands(module: ir.Module, op: ir.Op, decision: Decision, formats: Known) -> None:
+def _cast_operands(module: ir.Module, op: ir.Op, decision: Decision, formats: FormatOf) -> None:
     assert decision.operands is not None
     for place, (operand, fxp) in enumerate(zip(list(op.operands), decision.operands, strict=True)):
         if fxp is None or not ir.is_float(operand):

@@ -1,4 +1,4 @@
-"""Turn operations with a public second operand into linear ones: divisions, look-ups."""
+"""Turn operations with a public second operand into linear ones: divisions and look-ups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ditto_spu.passes.analysis.visibility import visibility
 
 
 def linearise(module: ir.Module, public: Sequence[bool]) -> ir.Module:
-    """A copy of the fused module in which every operation that public operands make linear is written so."""
+    """Return a copy of the fused module in which public operands make operations linear where they can.
+
+    public: whether each argument of @main is public.
+    """
     module = ir.clone(module)
     secret = visibility(module, public)
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:

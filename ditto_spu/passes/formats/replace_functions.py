@@ -1,6 +1,7 @@
-"""Let a composite mean what its approximation computes, where that is another function (Quad, 2Quad, PUMA).
+"""Let a composite mean what its approximation computes, where that is another function.
 
-The emulated program then shows what such a replacement costs in accuracy, and distillation trains through it.
+Such approximations are Quad, 2Quad and PUMA's. The emulated program then shows how much accuracy a
+replacement costs, and distillation trains through it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ditto_spu.ops.decision import read, write
 
 
 def replace_functions(module: ir.Module) -> ir.Module:
-    """A copy of the assigned module with the decompositions of replaced functions exchanged."""
+    """Return a copy of the assigned module in which replaced functions have their new decompositions."""
     module = ir.clone(module)
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:
         record, decision = find(op), read(op)

@@ -1,4 +1,7 @@
-"""Refuse a program whose declared ranges, constants and formats do not fit together. Changes nothing."""
+"""Refuse a program whose declared ranges, constants and formats do not fit together.
+
+This pass changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ AFFINE = ("stablehlo.add", "stablehlo.subtract", "stablehlo.concatenate", "stabl
 
 
 def verify(module: ir.Module, public: Sequence[bool]) -> None:
-    """RangeError, with the path and the guilty line, for the first operation that cannot be right."""
+    """Check every operation of the assigned module.
+
+    public: whether each argument of @main is public.
+    Raises RangeError, with path and line, for the first operation that cannot be right.
+    """
     ir.verify(module)
     secret = visibility(module, public)
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:
@@ -53,13 +60,13 @@ def _declared_range(op: ir.Op, decision: Decision) -> None:
 
 
 def result_room(op: ir.Op, decision: Decision) -> float:
-    """Magnitudes below this are safe for everything that reads a result in its format."""
+    """Return the magnitude below which every reader of a result in its format is safe."""
     rooms = (_room(each, decision.out) for each in _readers(op, decision))
     return min(rooms, default=decision.out.limit / 2)
 
 
 def _readers(op: ir.Op, decision: Decision) -> list[ir.Op]:
-    """Everything that reads a result, behind the cast that belongs to a product."""
+    """Return all readers of a result, behind the cast that belongs to a product."""
     users = ir.users(op.results[0])
     if decision.natural is None:
         return users
@@ -67,10 +74,10 @@ def _readers(op: ir.Op, decision: Decision) -> list[ir.Op]:
 
 
 def _room(reader: ir.Op, fxp: Fxp) -> float:
-    """Magnitudes below this are safe for an operation that reads a value: most protocols need a spare bit.
+    """Return the magnitude below which an operation that reads a value is safe.
 
-    Sums in the same format wrap without harm, if their result is in range; a function with a window
-    compares with its ends alone.
+    Most protocols need a spare bit. Sums in the same format may wrap without harm, if their result is in
+    range. A function with a window compares its operand only with the ends of the window.
     """
     decision, record = read(reader), find(reader)
     if decision is None or not decision.operands or decision.operands[0] != fxp:
@@ -83,7 +90,10 @@ def _room(reader: ir.Op, fxp: Fxp) -> float:
 
 
 def product_room(product: Fxp, result: Fxp) -> float:
-    """What a product may reach before it is truncated to `result`, which may need a spare bit."""
+    """Return the magnitude that a product may reach before it is truncated to `result`.
+
+    The truncation may need a spare bit.
+    """
     narrow = result.ring_bits <= product.ring_bits - (product.fraction_bits - result.fraction_bits)
     return product.limit if narrow else product.limit / 2
 

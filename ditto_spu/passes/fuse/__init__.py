@@ -1,1 +1,1 @@
-"""Passes that recognise whole functions in traced programs and simplify the rest."""
+"""Hold the passes that recognise whole functions in traced programs and simplify the rest."""

@@ -1,4 +1,7 @@
-"""Part of fuse: convolutions of secret values as rearrangements and one product of matrices."""
+"""Write convolutions of secret values as rearrangements and one product of matrices.
+
+This is a part of fuse.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,22 @@ from ditto_spu.passes.analysis.visibility import visibility
 def rewrite_convolutions(module: ir.Module, public: Sequence[bool]) -> None:
     """Rewrite every convolution of @main that reads a secret value, in place.
 
-    Only the product costs anything: windows are gathered locally, and those that do not overlap (stride =
-    size, as in ViT's patches) are reshaped. Batch groups, which only gradients use, are left to SPU.
+    Only the product costs anything. Windows are gathered locally, and windows that do not overlap (stride =
+    size, as in ViT's patches) are only reshaped. Batch groups, which only gradients use, are left to SPU.
+    public: whether each argument of @main is public.
     """
     secret = visibility(module, public)
     for op in list(ir.walk(ir.main(module))):
         if kind(op) != "convolution" or not any(secret.get(each, True) for each in op.operands):
             continue
         if ir.attribute(op, "batch_group_count", 1) == 1 and ir.is_float(op.results[0]):
-            new = ir.emit(partial(_product, how=_read(op)), list(op.operands), op, op.location)[0]
+            new = ir.emit(partial(_product, numbers=_read(op)), list(op.operands), op, op.location)[0]
             ir.replace_all_uses(op.results[0], new)
             op.erase()
 
 
 def _read(op: ir.Op) -> dict[str, Any]:
-    """The numbers of a convolution; those left out by JAX are filled in."""
+    """Return the numbers of a convolution, with defaults where JAX leaves one out."""
     rank = len(ir.shape(op.operands[0])) - 2
     padding = op.attributes["padding"] if "padding" in op.attributes else np.zeros((rank, 2), np.int64)
     parts = {
@@ -57,21 +61,25 @@ def _read(op: ir.Op) -> dict[str, Any]:
     }
 
 
-def _product(x: Array, w: Array, how: dict[str, Any]) -> Array:
-    """The convolution: windows [batch, places, group, terms] times kernels [terms, group, features]."""
-    (batch,), (feature,), spatial = how["input"]
-    (terms,), (features,), sizes_at = how["kernel"]
+def _product(x: Array, w: Array, numbers: dict[str, Any]) -> Array:
+    """Compute the convolution as windows times kernels.
+
+    The windows have the shape [batch, places, group, terms], and the kernels [terms, group, features].
+    """
+    (batch,), (feature,), spatial = numbers["input"]
+    (terms,), (features,), sizes_at = numbers["kernel"]
     x = jnp.transpose(x, (batch, *spatial, feature))
     w = jnp.transpose(w, (*sizes_at, terms, features))
-    if any(how["reversed"]):
-        w = jnp.flip(w, [axis for axis, turned in enumerate(how["reversed"]) if turned])
+    if any(numbers["reversed"]):
+        w = jnp.flip(w, [axis for axis, turned in enumerate(numbers["reversed"]) if turned])
     margins = [
-        (low, high, step - 1) for (low, high), step in zip(how["padding"], how["stretch"], strict=True)
+        (low, high, step - 1)
+        for (low, high), step in zip(numbers["padding"], numbers["stretch"], strict=True)
     ]
     if any(margin != (0, 0, 0) for margin in margins):
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
-    sizes, groups = w.shape[: len(spatial)], how["groups"]
-    windows, places = _windows(x, sizes, how["strides"], how["spread"])
+    sizes, groups = w.shape[: len(spatial)], numbers["groups"]
+    windows, places = _windows(x, sizes, numbers["strides"], numbers["spread"])
     each = w.shape[-1] // groups
     if groups == 1:
         result = jnp.reshape(windows, (-1, math.prod(sizes) * w.shape[-2])) @ jnp.reshape(w, (-1, each))
@@ -80,14 +88,14 @@ def _product(x: Array, w: Array, how: dict[str, Any]) -> Array:
         kernels = jnp.reshape(w, (math.prod(sizes), w.shape[-2], groups, each))
         result = jnp.einsum("pkgi,kigo->pgo", inner, kernels)
     result = jnp.reshape(result, (x.shape[0], *places, groups * each))
-    (batch,), (feature,), spatial = how["output"]
+    (batch,), (feature,), spatial = numbers["output"]
     return jnp.transpose(result, [int(place) for place in np.argsort((batch, *spatial, feature))])
 
 
 def _windows(
     x: Array, sizes: Sequence[int], strides: Sequence[int], spread: Sequence[int]
 ) -> tuple[Array, list[int]]:
-    """(windows [batch, places..., sizes..., features], number of places in every direction)."""
+    """Return windows [batch, places..., sizes..., features], and the number of places per direction."""
     places, rank = [], len(sizes)
     apart = all(
         size == stride and not step > 1 for size, stride, step in zip(sizes, strides, spread, strict=True)

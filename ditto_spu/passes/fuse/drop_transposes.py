@@ -1,4 +1,7 @@
-"""Products read their operands as these lie: no weight is transposed, no table copied for one."""
+"""Let products read their operands as these lie.
+
+No weight is then transposed, and no table is copied for a transposition.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from ditto_spu.ir.arithmetic import kind
 
 
 def untransposed(op: ir.Op) -> ir.Value | None:
-    """The same dot_general of what its operands are transpositions of; None where there is none.
+    """Return the result of the same dot_general on the operands before their transpositions.
 
-    Its result lists the free dimensions of an operand in their order, so that only transpositions that keep
-    this order can be left out.
+    None means that no transposition can be left out. The result of a dot_general lists the free dimensions of
+    an operand in their order. Therefore only transpositions that keep this order can be left out.
     """
     numbers = {
         (side, part): ir.dimensions(op, "dot_general", f"{side}_{part}_dimensions")

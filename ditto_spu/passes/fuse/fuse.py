@@ -1,4 +1,7 @@
-"""Pass 1: find the composites of `patterns`; make masks booleans; fold scales into softmax."""
+"""Find the composites of all patterns, turn masks into booleans, and fold scales into softmax.
+
+This is the first pass.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,11 +20,13 @@ from ditto_spu.passes.fuse.unroll_control_flow import flatten
 
 
 def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
-    """A copy of `module` in which every pattern of the table that acts on secret values is one composite.
+    """Return a copy of the module in which every pattern on secret values is one composite.
 
-    Its plaintext result is the same, except for what fixed point cannot hold: an index out of range takes
-    the nearest row instead of NaN, and a softmax row whose every position is masked is uniform. A secret
-    mask given as numbers is taken to hold 0 and 1.
+    Its plaintext result is the same, except where fixed point cannot hold the original. An index out of range
+    takes the nearest row instead of NaN, and a softmax row whose every position is masked is uniform. A
+    secret mask that is given as numbers is taken to hold 0 and 1.
+    public: whether each argument of @main is public.
+    Raises UnsupportedOpError for an operation that cannot be computed on secret values.
     """
     fused = ir.clone(module)
     ir.inline_calls(fused)
@@ -43,7 +48,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
 
 
 def _replace_patterns(module: ir.Module, public: Sequence[bool]) -> None:
-    """Last operation first, so that a larger pattern is found before the smaller one inside it."""
+    """Visit the last operation first, so that a larger pattern is found before a smaller one in it."""
     secret = visibility(module, public)
     for op in reversed(list(ir.walk(ir.main(module)))):
         if not ir.is_effect(op) and not any(ir.users(each) for each in op.results):
@@ -66,7 +71,7 @@ def _replace_first(module: ir.Module, op: ir.Op) -> None:
 
 
 def _expand(module: ir.Module, public: Sequence[bool]) -> None:
-    """Write the chlo operations on secret values in StableHLO; XLA runs those on public values."""
+    """Write the chlo operations on secret values in StableHLO. XLA runs those on public values."""
     secret = visibility(module, public)
     for op in list(ir.walk(ir.main(module))):
         if not op.name.startswith("chlo.") or not any(secret[each] for each in op.results):

@@ -1,4 +1,4 @@
-"""Refuse, before anything else, what can be computed on secret values by nobody."""
+"""Refuse, before any other step, operations that neither a kernel nor SPU can compute on secret values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ditto_spu.passes.analysis.visibility import visibility
 
 
 def refuse(module: ir.Module, public: Sequence[bool]) -> None:
-    """UnsupportedOpError, with path and line, for the first such operation of @main; calls are inlined."""
+    """Check every operation of @main that reads a secret value. Calls must be inlined.
+
+    Raises UnsupportedOpError, with path and line, for the first operation that cannot be computed.
+    """
     secret = visibility(module, public)
     for op in ir.walk(ir.main(module)):
         if op.name.startswith("chlo.") or not any(secret.get(each, False) for each in op.operands):

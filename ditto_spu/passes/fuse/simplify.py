@@ -1,4 +1,4 @@
-"""Remove arithmetic that JAX leaves behind or spells out, and that a protocol would pay for."""
+"""Remove arithmetic that JAX leaves behind or spells out, and that would cost a protocol."""
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -8,12 +8,14 @@ from ditto_spu.ir.arithmetic import close, kind, splat
 from ditto_spu.ops.sigmoid import LOGISTIC
 from ditto_spu.passes.fuse.drop_transposes import untransposed
 
-LOWEST = -3e38  # at or below: -infinity, or the least finite number of a format
+LOWEST = -3e38  # a number at or below this is -infinity, or the least finite one
 
 
 def simplify(module: ir.Module) -> None:
-    """Rewrite @main in place: times 1, plus 0, maximum with −∞, boolean → number → boolean, sigmoid,
-    products of transposed operands.
+    """Rewrite arithmetic of @main in place.
+
+    These forms become simpler: times 1, plus 0, maximum with −∞, boolean → number → boolean, the logistic
+        function in several operations, and products of transposed operands.
     """
     for op in list(ir.walk(ir.main(module))):
         if len(op.results) != 1:
@@ -27,7 +29,7 @@ def simplify(module: ir.Module) -> None:
 def _replacement(op: ir.Op) -> ir.Value | None:
     name = kind(op)
     if name == "convert":
-        return op.operands[0]  # taken only where the type is the same
+        return op.operands[0]  # `simplify` takes it only where the type is the same
     if name in ("multiply", "divide", "add", "subtract", "maximum"):
         if (whole := _undone_scale(op)) is not None:
             return whole
@@ -55,7 +57,10 @@ def _replacement(op: ir.Op) -> ir.Value | None:
 
 
 def _logistic(op: ir.Op) -> ir.Value | None:
-    """1 / (1 + exp(-x)), as JAX lowers its sigmoid on a CPU, in one operation; also with x above."""
+    """Return 1 / (1 + exp(-x)), as JAX lowers its sigmoid on a CPU, in one operation.
+
+    The numerator may also be x.
+    """
     total = ir.define(op.operands[1])
     if kind(total) != "add" or total is None:
         return None
@@ -75,20 +80,26 @@ def _logistic(op: ir.Op) -> ir.Value | None:
 
 
 def _is_filled_gather(op: ir.Op) -> bool:
-    """Rows, and NaN where JAX finds an index out of range: then the nearest row is taken."""
+    """Tell whether a select takes NaN in place of rows where JAX finds an index out of range.
+
+    The nearest row is taken then.
+    """
     rows, fill = ir.define(op.operands[1]), splat(op.operands[2])
     return kind(rows) == "gather" and fill is not None and fill != fill
 
 
 def _undone_scale(op: ir.Op) -> ir.Value | None:
-    """x, where it was multiplied by a constant before only to be divided by it: T5 undoes Flax's scale."""
+    """Return x where it is multiplied by a constant and then divided by the same constant.
+
+    T5 undoes Flax's scale in this way.
+    """
     outer = _constant_factor(op)
     inner = None if outer is None else _constant_factor(ir.define(outer[0]))
     return inner[0] if outer and inner and close(outer[1] * inner[1], 1.0, 1e-6) else None
 
 
 def _constant_factor(op: ir.Op | None) -> tuple[ir.Value, float] | None:
-    """(x, c), if an operation gives c * x for a constant c."""
+    """Return (x, c) if an operation computes c * x for a constant c, else None."""
     if op is None or kind(op) not in ("multiply", "divide") or not ir.is_float(op.results[0]):
         return None
     left, right = op.operands
@@ -99,7 +110,7 @@ def _constant_factor(op: ir.Op | None) -> tuple[ir.Value, float] | None:
 
 
 def _undone(op: ir.Op) -> ir.Value | None:
-    """The value that a transposition, or two of them, leaves as it was."""
+    """Return the value that one transposition, or two of them, leave unchanged, else None."""
     order, value = ir.attribute(op, "permutation"), op.operands[0]
     inner = ir.define(value)
     if inner is not None and kind(inner) == "transpose":
@@ -109,7 +120,7 @@ def _undone(op: ir.Op) -> ir.Value | None:
 
 
 def _truth(op: ir.Op) -> ir.Value | None:
-    """The boolean b, where it was converted to a number only to be compared with 0."""
+    """Return the boolean b where it was converted to a number only to be compared with 0."""
     source = ir.define(op.operands[0])
     if kind(source) != "convert" or source is None or splat(op.operands[1]) != 0:
         return None
@@ -121,7 +132,10 @@ def _truth(op: ir.Op) -> ir.Value | None:
 
 
 def _filled_dot(op: ir.Op) -> ir.Value | None:
-    """A dot_general that sums nothing, with one factor of equal elements, as transposition and broadcast."""
+    """Write a dot_general without a sum, and with one factor of equal elements, as a broadcast.
+
+    The other factor is transposed where necessary.
+    """
     if ir.dimensions(op, "dot_general", "lhs_contracting_dimensions"):
         return None
     for side, constant in (("rhs", 0), ("lhs", 1)):
@@ -132,7 +146,7 @@ def _filled_dot(op: ir.Op) -> ir.Value | None:
         batch = ir.dimensions(op, "dot_general", f"{side}_batching_dimensions")
         free = [d for d in range(len(ir.shape(data))) if d not in batch]
         result = ir.shape(op.results[0])
-        # Result dimensions: batch, then those of the left operand, then those of the right.
+        # The result has the batch dimensions first, then those of the left operand, then those of the right.
         first = len(result) - len(free) if side == "rhs" else len(batch)
         places = (*range(len(batch)), *range(first, first + len(free)))
         order = (*batch, *free)

@@ -1,4 +1,7 @@
-"""Part of fuse: the input of each softmax without its mask (now an operand) and its scale (an attribute)."""
+"""Take mask and scale out of the input of each softmax. This is a part of fuse.
+
+The mask becomes an operand of the composite, and the scale an attribute.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +16,17 @@ from ditto_spu.ir.arithmetic import DEPTH, Seen, affine, binary, kind, peel, spl
 from ditto_spu.ops.softmax import SOFTMAX, softmax
 from ditto_spu.passes.analysis.visibility import visibility
 
-MASKED = -1e4  # a score of this or less is meant as minus infinity
+MASKED = -1e4  # a score of this or less means minus infinity
 LAYOUT = ("transpose", "reshape", "broadcast_in_dim", "convert")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """softmax(scale * x + sum of the public biases), where all of `masks` (booleans like x) are true."""
+    """The input of a softmax, taken apart.
+
+    It means softmax(scale * x + the sum of the public biases), where all of `masks` (booleans with the shape
+    of x) are true.
+    """
 
     x: ir.Value
     scale: float
@@ -28,7 +35,7 @@ class Scores:
 
 
 def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
-    """Rewrite every softmax of @main in place."""
+    """Rewrite every softmax of @main in place. `public` tells whether each argument is public."""
     for op in list(ir.walk(ir.main(module))):
         if ir.composite_name(op) != SOFTMAX.composite:
             continue
@@ -63,7 +70,7 @@ def _all(masks: tuple[Array, ...]) -> Array:
 
 
 def _stripped(scores: Scores, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
-    """The scores without their outermost scale, mask or bias; None if there is none."""
+    """Return the scores without their outermost scale, mask or bias, or None if there is none."""
     op = ir.define(scores.x)
     if op is None:
         return None
@@ -85,7 +92,7 @@ def _without_scale(scores: Scores, op: ir.Op) -> Scores | None:
 
 
 def _scaled(op: ir.Op) -> tuple[int, float] | None:
-    """(operand, c) if an operation gives that operand times the constant c."""
+    """Return (operand, c) if an operation computes that operand times the constant c, else None."""
     for data in {"multiply": (0, 1), "divide": (0,)}.get(kind(op), ()):
         number = splat(op.operands[1 - data])
         if number is not None and number != 0 and np.isfinite(number):
@@ -94,7 +101,7 @@ def _scaled(op: ir.Op) -> tuple[int, float] | None:
 
 
 def _without_select(scores: Scores, op: ir.Op, at: ir.Op) -> Scores | None:
-    """select(keep, x, -big) and select(drop, -big, x)."""
+    """Take a mask out of select(keep, x, -big) or select(drop, -big, x)."""
     for data in (1, 2):
         low = splat(op.operands[3 - data])
         if low is not None and low * scores.scale <= MASKED:
@@ -104,7 +111,10 @@ def _without_select(scores: Scores, op: ir.Op, at: ir.Op) -> Scores | None:
 
 
 def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
-    """x ± bias, where the bias is 0, or any one number, at what is kept and -big elsewhere; or is public."""
+    """Take the bias out of x ± bias, if it is a mask or public.
+
+    A mask is 0, or any one number, at kept positions and -big elsewhere.
+    """
     first, second = op.operands
     orders = ((first, second), (second, first)) if kind(op) == "add" else ((first, second),)
     scale = scores.scale if kind(op) == "add" else -scores.scale
@@ -112,7 +122,7 @@ def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value
         mask = _mask_of(bias, scale, at, secret)
         if mask is not None:
             return replace(scores, x=x, masks=(*scores.masks, mask))
-        # A value made by this pass is missing from `secret`; it is never a bias of the user's.
+        # A value that this pass has computed is missing from `secret`. It is never a bias of the user's.
         if secret.get(bias, True) or not secret.get(x, True):
             continue
         if not _may_mask(bias):
@@ -126,7 +136,10 @@ def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value
 
 
 def _regrouped(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
-    """x + (a + public) as (x + a) + public: T5 adds its mask to secret biases of positions."""
+    """Write x + (a + public) as (x + a) + public.
+
+    T5 adds its mask to secret biases of positions.
+    """
     for x, total in binary(op) if kind(op) == "add" else ():
         inner = ir.define(total)
         if kind(inner) != "add" or inner is None or not secret.get(total, True):
@@ -139,14 +152,14 @@ def _regrouped(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, b
 
 
 def _split(bias: Array, scale: float) -> tuple[Array, Array]:
-    """(where the bias does not mask, the bias there and 0 elsewhere)."""
+    """Return (where the bias does not mask, the bias at these places and 0 elsewhere)."""
     bias = bias * jnp.asarray(scale, bias.dtype)
     mask = bias > MASKED
     return mask, jnp.where(mask, bias, 0)
 
 
 def _is_zero_or_low(bias: ir.Value, scale: float) -> bool:
-    """Whether a bias is a constant array that only masks."""
+    """Tell whether a bias is a constant array that only masks."""
     op = peel(whole(bias)).op
     if op is None or kind(op) != "constant":
         return False
@@ -155,7 +168,10 @@ def _is_zero_or_low(bias: ir.Value, scale: float) -> bool:
 
 
 def _may_mask(bias: ir.Value) -> bool:
-    """Whether a public bias can hold minus infinity or the like: from a large constant or an input."""
+    """Tell whether a public bias can hold minus infinity or a similar number.
+
+    Such a number comes from a large constant or from an input.
+    """
     seen: set[ir.Value] = set()
     pending = [bias]
     while pending:
@@ -177,7 +193,10 @@ def _may_mask(bias: ir.Value) -> bool:
 
 
 def _mask_of(bias: ir.Value, scale: float, at: ir.Op, secret: Mapping[ir.Value, bool]) -> ir.Value | None:
-    """Where a bias that takes two values, one of them -big, has the other one."""
+    """Return the mask of a bias that takes two values, one of which is -big.
+
+    The mask is true where the bias has the other value.
+    """
     form = affine(whole(bias))
     op, pred = form.base.op, form.base
     if op is not None and kind(op) == "select":
@@ -195,12 +214,16 @@ def _mask_of(bias: ir.Value, scale: float, at: ir.Op, secret: Mapping[ir.Value, 
     if np.isnan(high) or np.isnan(low) or (high > MASKED) == (low > MASKED):
         return None
     if ir.element(pred.value) != "i1" and not secret.get(pred.value, True):
-        return None  # a public number may be other than 0 and 1: it is compared as it is
+        # A public number may differ from 0 and 1, so it is compared as it is.
+        return None
     return _spread(pred, bias, high > MASKED, at)
 
 
 def _spread(pred: Seen, like: ir.Value, keep: bool, at: ir.Op) -> ir.Value:
-    """The boolean tensor of the shape of `like` that `pred` means there; its negation unless `keep`."""
+    """Return the boolean tensor, of the shape of `like`, that `pred` means there.
+
+    The tensor is negated unless `keep` is set.
+    """
     shape = ir.shape(like)
 
     def meaning(p: Array) -> Array:
@@ -215,9 +238,10 @@ def _spread(pred: Seen, like: ir.Value, keep: bool, at: ir.Op) -> ir.Value:
 
 
 def _take_scale(value: ir.Value) -> float:
-    """Remove constant factors from what `value` is a product or a rearrangement of; their product.
+    """Remove constant factors from the operands of `value`, and return their product.
 
-    Only where nothing else sees the change. The value itself must have one user.
+    `value` must be a product or a rearrangement, and must have one user. A factor is removed only where no
+    other operation sees the change.
     """
     op = ir.define(value)
     taken = 1.0

@@ -1,4 +1,7 @@
-"""Part of fuse: control flow on secret values without regions: loops unrolled, branches chosen by select."""
+"""Remove regions from control flow on secret values: unroll loops, and choose branches by select.
+
+This is a part of fuse.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,18 @@ from ditto_spu.ir.arithmetic import kind
 from ditto_spu.passes.analysis.visibility import visibility
 
 MAX_TURNS = 512
-MAX_OPERATIONS = 20_000  # of all turns of a loop
-_DEPTH = 64  # operations that compute a constant
+MAX_OPERATIONS = 20_000  # operations of all turns of a loop together
+_DEPTH = 64  # the most operations that compute a constant
 
 
 def flatten(module: ir.Module, public: Sequence[bool]) -> None:
-    """Rewrite @main in place until only loops are left that cannot be unrolled; calls must be inlined.
+    """Rewrite @main in place until only loops are left that cannot be unrolled. Calls must be inlined.
 
-    A loop whose number of turns is known when compiling (scan, fori_loop) is unrolled, up to MAX_TURNS turns
-    and MAX_OPERATIONS operations: kernels then serve what is in it. Other loops stay for SPU, which runs a
-    public number of turns. Of branches all are computed, and a select takes the result; where the index is a
-    constant only its branch is.
+    A loop whose number of turns is known at compile time (scan, fori_loop) is unrolled, up to MAX_TURNS turns
+    and MAX_OPERATIONS operations. Kernels can then serve the operations in it. Other loops stay for SPU,
+    which runs a public number of turns. All branches of a conditional are computed, and a select takes the
+    result. Where the index is a constant, only its branch is computed.
+    public: whether each argument of @main is public.
     """
     while True:
         secret = visibility(module, public)
@@ -46,7 +50,7 @@ def _rewritten(op: ir.Op) -> bool:
     if kind(op) in ("case", "if"):
         _choose(op)
         return True
-    if kind(op) == "optimization_barrier":  # around what jax.checkpoint computes again
+    if kind(op) == "optimization_barrier":  # jax.checkpoint puts it around work that it computes again
         for old, new in zip(op.results, op.operands, strict=True):
             ir.replace_all_uses(old, new)
         op.erase()
@@ -78,7 +82,10 @@ def _choose(op: ir.Op) -> None:
 
 
 def _selected(index: Array, *values: Array) -> Array:
-    """The value at that index, the last if there is none; a boolean chooses the first if it is true."""
+    """Return the value at that index, or the last value if there is none.
+
+    A boolean chooses the first value if it is true.
+    """
     if index.dtype == bool:
         return jnp.where(index, values[0], values[1])
     chosen = values[-1]
@@ -119,7 +126,10 @@ Step = Callable[[Mapping[int, Any]], list[Any]]
 
 
 def _advance(body: ir.Block, known: dict[int, Any]) -> Callable[[Mapping[int, Any]], dict[int, Any]] | None:
-    """What a turn makes of the known variables. Removes from `known` those that depend on unknown ones."""
+    """Return a function that computes the known variables after one turn.
+
+    This removes from `known` the variables that depend on unknown ones.
+    """
     while known:
         kept = [place for place in known if _computed(body, [place], list(known)) is not None]
         if len(kept) == len(known):
@@ -132,7 +142,10 @@ def _advance(body: ir.Block, known: dict[int, Any]) -> Callable[[Mapping[int, An
 
 
 def _computed(block: ir.Block, outputs: Sequence[int], places: Sequence[int]) -> Step | None:
-    """What the terminator returns at `outputs`, if it depends on the arguments at `places` alone."""
+    """Return a function that computes what the terminator returns at `outputs`.
+
+    None means that these values depend on more than the arguments at `places`.
+    """
     inner = ir.ops(block)
     wanted = [inner[-1].operands[each] for each in outputs]
     arguments = list(block.arguments)
@@ -152,7 +165,7 @@ def _computed(block: ir.Block, outputs: Sequence[int], places: Sequence[int]) ->
 
 
 def _constant(value: ir.Value) -> np.ndarray[Any, Any] | None:
-    """A scalar that is computed from constants alone; loops count by such."""
+    """Return a scalar that is computed from constants alone, else None. Loops count by such scalars."""
     if ir.shape(value) != ():
         return None
     operations: list[ir.Op] = []
@@ -164,7 +177,10 @@ def _constant(value: ir.Value) -> np.ndarray[Any, Any] | None:
 
 
 def _from_constants(value: ir.Value, operations: list[ir.Op]) -> bool:
-    """Gather what computes a value, in order; False if that is not scalar arithmetic on constants."""
+    """Gather the operations that compute a value, in order.
+
+    The result is False if they are not scalar arithmetic on constants.
+    """
     op = ir.define(value)
     if op is None or ir.shape(value) != () or len(op.regions) or len(operations) > _DEPTH:
         return False

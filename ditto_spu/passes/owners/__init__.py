@@ -1,1 +1,1 @@
-"""Passes that move work to the owner who can do it in plaintext."""
+"""Hold the passes that move work to the owner who can do it in plaintext."""

@@ -1,7 +1,7 @@
-"""Scale and shift of a LayerNorm folded into the products that read it, where one owner has both.
+"""Fold scale and shift of a LayerNorm into the products that read it, where one owner has both.
 
-(x̂ γ + β) W = x̂ (γ W) + β W: the owner computes γ W and β W, and the parties normalise with public ones and
-zeros, which takes 36 bytes an element in place of 60.
+(x̂ γ + β) W = x̂ (γ W) + β W. The owner computes γ W and β W, and the parties normalise with public ones and
+zeros. This takes 36 bytes per element instead of 60.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Levels = Callable[[], Callable[[ir.Value], str]]
 
 
 def fold_norms(module: ir.Module, levels: Levels) -> None:
-    """Rewrite @main in place, wherever nothing but products with weights of that owner reads a LayerNorm.
+    """Rewrite @main in place, wherever only products with weights of that owner read a LayerNorm.
 
-    Weights that something else reads too stay as they are: they would be shared twice.
+    Weights that another operation reads too stay as they are, because they would be shared twice.
     """
     operations = ir.ops(ir.body(ir.main(module)))
     for op in [each for each in operations if ir.composite_name(each) == LAYER_NORM.composite]:
@@ -46,7 +46,7 @@ def _folds(op: ir.Op, level: Callable[[ir.Value], str]) -> bool:
 
 
 def _is_product(user: ir.Op, normed: ir.Value) -> bool:
-    """Whether it multiplies rows of `normed` by a matrix."""
+    """Tell whether an operation multiplies the rows of `normed` by a matrix."""
     return (
         user.name == "stablehlo.dot_general"
         and user.operands[0] == normed
@@ -62,7 +62,7 @@ def _contracting(dot: ir.Op, side: str) -> tuple[int, ...]:
 
 
 def _is_own(weight: ir.Value, owner: str, level: Callable[[ir.Value], str]) -> bool:
-    """Whether an owner has these weights, and nobody reads them, or what they are made of, beside."""
+    """Tell whether an owner has these weights, and no other operation reads them or their sources."""
     if level(weight) != owner or len(ir.users(weight)) != 1:
         return False
     op = ir.define(weight)

@@ -1,8 +1,8 @@
-"""Move what one owner can compute alone to that owner, before anything is shared.
+"""Move the work that one owner can do alone to that owner, before anything is shared.
 
-Every value is public (computed from public arrays alone), private to one owner (from its arrays and public
-ones), or secret. What parties keep is the secret part of the program; where a private value enters it, the
-owner shares that value in place of its arrays.
+Every value is public (computed from public arrays alone), private to one owner (computed from the owner's
+arrays and public ones), or secret. The parties keep the secret part of the program. Where a private value
+enters this part, the owner shares that value instead of its arrays.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ Origins = Mapping[ir.Value, frozenset[int]]
 
 
 def hoist(module: ir.Module, arguments: Sequence[Argument]) -> Program:
-    """The parties' part of a fused module, and the owners'. Without owners all of it is the parties'.
+    """Split a fused module into the parties' part and the owners' parts.
 
-    Nothing is revealed: a preparation reads arrays of its owner and public ones alone, and its results are
-    shared as arguments are. Work that is free on shares is left to the parties where sharing what it reads
-    takes fewer bytes, or where it makes something for one call out of held arguments.
+    Without owners the whole program is the parties'. Nothing is revealed: a preparation reads only arrays of
+    its owner and public ones, and its results are shared as arguments are. Work that is free on shares stays
+    with the parties in two cases: where sharing its operands takes fewer bytes, or where it computes a value
+    for one call out of held arguments.
     """
     fused = ir.text(module, debug_info=True)
     module = ir.clone(module)
@@ -48,7 +49,7 @@ def hoist(module: ir.Module, arguments: Sequence[Argument]) -> Program:
 
 
 def origins(module: ir.Module) -> dict[ir.Value, frozenset[int]]:
-    """For the values of @main outside regions, the places of the arguments they are computed from."""
+    """Return, for the values of @main outside regions, the places of the arguments behind them."""
     found = {value: frozenset((place,)) for place, value in enumerate(ir.arguments(module))}
     for op in ir.ops(ir.body(ir.main(module))):
         inside: frozenset[int] = frozenset().union(*(found[each] for each in _operands(op)))
@@ -62,7 +63,7 @@ def _operands(op: ir.Op) -> list[ir.Value]:
 
 @dataclass(frozen=True)
 class _Levels:
-    """The lattice: PUBLIC, below each owner's name, below SHARED."""
+    """The lattice of levels: PUBLIC is below each owner's name, which is below SHARED."""
 
     arguments: Sequence[Argument]
     origins: Origins
@@ -76,13 +77,13 @@ class _Levels:
         return PUBLIC if argument.public else argument.owner or SHARED
 
     def private(self, value: ir.Value) -> bool:
-        """Whether one owner can compute it alone."""
+        """Tell whether one owner can compute a value alone."""
         return self.level(value) not in (PUBLIC, SHARED)
 
 
 @dataclass
 class _Hoisting:
-    """Where the program is cut, and the two sides of the cut."""
+    """The places where the program is cut, and the two sides of the cut."""
 
     module: ir.Module
     arguments: tuple[Argument, ...]
@@ -121,7 +122,7 @@ class _Hoisting:
         return bool(self.arguments[place].owner)
 
     def _keep(self, value: ir.Value) -> None:
-        """Leave to the parties what they need for a value."""
+        """Leave to the parties the operations that they need for a value."""
         pending = [value]
         while pending:
             value = pending.pop()
@@ -141,7 +142,7 @@ class _Hoisting:
     def _cut(
         self, value: ir.Value, known: dict[ir.Value, tuple[int, tuple[ir.Value, ...]]]
     ) -> tuple[int, tuple[ir.Value, ...]]:
-        """(bytes, values) to share so that the parties can have a private value by free work alone."""
+        """Return (bytes, values) to share so that the parties get a private value by free work alone."""
         if value not in known:
             known[value] = self._cheapest(value, known)
         return known[value]
@@ -155,30 +156,33 @@ class _Hoisting:
         private = [each for each in op.operands if self.levels.private(each)]
         below = dict.fromkeys(each for operand in private for each in self._cut(operand, known)[1])
         price = sum(map(self._price, below))
-        same = op.name == "stablehlo.reshape" and price == own  # the array as the user names it
+        same = op.name == "stablehlo.reshape" and price == own  # share it as the user names it
         loses = all(map(self._held, below)) and not self._held(value)
         return (price, tuple(below)) if loses or same or price < own else (own, (value,))
 
     def _held(self, value: ir.Value) -> bool:
-        """Whether it is made of held arguments alone, so that it is shared once."""
+        """Tell whether a value is made of held arguments alone, so that it is shared once."""
         return all(self.arguments[place].held for place in self.origins[value])
 
     def _price(self, value: ir.Value) -> int:
-        """Bytes of a share, about; nothing for what is shared anyway."""
+        """Return roughly the bytes of a share, or 0 for a value that is shared anyway."""
         return 0 if value in self.cut else math.prod(ir.shape(value)) * (4 if ir.is_float(value) else 8)
 
     def _free(self, op: ir.Op) -> bool:
-        """Whether the parties do it without a message."""
-        if ir.composite_name(op) == EMBEDDING.composite:  # becomes a gather
+        """Tell whether the parties do an operation without a message."""
+        if ir.composite_name(op) == EMBEDDING.composite:  # it becomes a gather
             return self.levels.level(op.operands[1]) == PUBLIC
         return self._kind(op) is Kind.LOCAL
 
     def _kind(self, op: ir.Op) -> Kind:
-        """What it would be on shares."""
+        """Return the kind that an operation would have on shares."""
         return classify(op, lambda each: self.levels.level(each) != PUBLIC, lambda _: False)
 
     def _rule_of(self, value: ir.Value) -> tuple[str, str]:
-        """The op of the rules and the path of what computed a value, behind sums and layout."""
+        """Return the op of the rules and the path of the operation that computes a value.
+
+        Sums and layout behind the value are skipped.
+        """
         op = ir.define(value)
         while op is not None and self._kind(op) is Kind.LOCAL:
             inner = [maker for each in op.operands if (maker := ir.define(each)) is not None]
@@ -199,7 +203,10 @@ class _Hoisting:
     def _preparations(
         self, operations: Sequence[ir.Op], made: Sequence[ir.Value], first: int
     ) -> Iterable[Preparation]:
-        """One program for the values that need the same parameters: what is held is prepared once."""
+        """Make one program for the values that need the same parameters.
+
+        Values of held parameters are thus prepared once.
+        """
         groups: dict[tuple[str, frozenset[str]], list[ir.Value]] = {}
         for value in made:
             parameters = frozenset(self.arguments[each].parameter for each in self.origins[value])

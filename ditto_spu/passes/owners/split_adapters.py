@@ -1,8 +1,8 @@
-"""Secret low-rank adapters of public weights, multiplied apart: x(W + AB) = xW + (xA)B.
+"""Multiply secret low-rank adapters of public weights apart: x(W + AB) = xW + (xA)B.
 
-A product with secret W + AB takes three products of matrices, one a party; one with public W takes two, and
-what the adapter adds is thin. It is added before the result is truncated, where it costs no message; xA takes
-two more rounds.
+A product with secret W + AB takes three products of matrices, one per party. A product with public W takes
+two, and the products with the adapter are thin. Their result is added before the truncation, where it costs
+no message. xA takes two more rounds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ditto_spu.ops.matmul import ADAPTED
 Levels = Callable[[], Callable[[ir.Value], str]]
 
 ROUNDS = 1 << 23  # multiplications that take as long as two more rounds in a LAN
-NAME = "adapter"  # the last part of the path of xA: what rules say of x(W + AB) does not hold for it
+NAME = "adapter"  # the last part of the path of xA; rules for x(W + AB) do not hold for it
 
 
 @dataclass(frozen=True)
 class _Factor:
-    """A matrix, and along which of its dimensions the two factors of an adapter meet."""
+    """A matrix, and the dimension along which the two factors of an adapter meet."""
 
     value: ir.Value
     summed: int
@@ -39,7 +39,7 @@ class _Factor:
 
 @dataclass(frozen=True)
 class _LowRank:
-    """scale * rows @ columns."""
+    """The matrix scale * rows @ columns."""
 
     rows: _Factor
     columns: _Factor
@@ -47,9 +47,10 @@ class _LowRank:
 
 
 def multiply_apart(module: ir.Module, levels: Levels) -> None:
-    """Rewrite @main in place: products of a secret value with public weights plus a secret low-rank matrix.
+    """Rewrite @main in place: products of a secret value with public weights plus a low-rank matrix.
 
-    Only where `pays` says so, with either operand on either side, transposed or scaled by a constant.
+    The low-rank matrix is secret. A product is rewritten only where `pays` says so. Either operand may stand
+    on either side, transposed or scaled by a constant.
     """
     for op in [each for each in ir.ops(ir.body(ir.main(module))) if kind(each) == "dot_general"]:
         if not _rewritten(module, op, 1, levels):
@@ -58,16 +59,17 @@ def multiply_apart(module: ir.Module, levels: Levels) -> None:
 
 
 def pays(rows: int, summed: int, columns: int, rank: int) -> bool:
-    """Whether [rows, summed] times [summed, columns] should be done apart, by multiplications of all parties.
+    """Tell whether [rows, summed] times [summed, columns] should be multiplied apart.
 
-    Saved is one product of matrices of three, in whatever ring; spent are thin ones at three parties and two
-    rounds. That W + AB would otherwise be made by its owner, for nothing, is taken for granted.
+    The criterion is the number of multiplications of all parties together. The rewriting saves one of three
+    products of matrices, in whatever ring. It costs thin products at three parties and two rounds. The
+    estimate assumes that the owner would otherwise compute W + AB at no cost.
     """
     return rows * summed * columns > 3 * rows * rank * (summed + columns) + ROUNDS
 
 
 def _rewritten(module: ir.Module, op: ir.Op, place: int, levels: Levels) -> bool:
-    """Do it for the operand at `place`, if it is such a sum."""
+    """Rewrite a product whose operand at `place` is such a sum. Tell whether it was rewritten."""
     total, x = op.operands[place], op.operands[1 - place]
     maker = ir.define(total)
     if kind(maker) != "add" or maker is None or len(ir.shape(total)) != 2 or not ir.is_float(total):
@@ -96,7 +98,7 @@ def _rewritten(module: ir.Module, op: ir.Op, place: int, levels: Levels) -> bool
 
 
 def _low_rank(value: ir.Value) -> _LowRank | None:
-    """What a matrix is as a product of two, perhaps transposed or times a constant."""
+    """Read a matrix as a product of two, perhaps transposed or times a constant. Else return None."""
     op = ir.define(value)
     if op is None or len(ir.shape(value)) != 2:
         return None
@@ -129,9 +131,13 @@ def _apart(
     adapter: tuple[_Factor, _Factor, float],
     along: tuple[int, int],
 ) -> None:
-    """Replace a product; `place` is that of the weights, `along` what x and they are summed over."""
+    """Replace a product.
+
+    place: the place of the weights.
+    along: the dimensions of x and of the weights that the product sums over.
+    """
     x, (near, far, scale), (summed, weights) = op.operands[1 - place], adapter, along
-    rank = len(ir.shape(x)) - 1 if place else 0  # of xA: the dimension that B sums over
+    rank = len(ir.shape(x)) - 1 if place else 0  # the dimension of xA that the product with B sums over
 
     def dot(left: jax.Array, right: jax.Array, *dims: int) -> jax.Array:
         if place:

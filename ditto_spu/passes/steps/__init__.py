@@ -1,1 +1,1 @@
-"""Passes that cut a module into the steps of a plan."""
+"""Hold the passes that cut a module into the steps of a plan."""

@@ -1,4 +1,4 @@
-"""Order the steps of a plan in stages that share rounds, and choose who deals for each kernel."""
+"""Order the steps of a plan in stages that share rounds, and choose the dealer of each kernel."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.plan.cost_report import Triple
 from ditto_spu.plan.plan import KernelStep, Step, Var, used
 
-LEVEL = 1.15  # busiest party over the mean: levelling further would cut kernels, which costs some time
+# The admitted ratio of the busiest party to the mean. Levelling further would cut kernels, which costs some
+# time.
+LEVEL = 1.15
 Dealers = tuple[int, ...]
 _WHOLE: tuple[Dealers, ...] = ((0,), (1,), (2,))
 _HALVES: tuple[Dealers, ...] = ((0, 1), (1, 2), (0, 2))
 _THIRDS: tuple[Dealers, ...] = ((0, 1, 2),)
-_TRIED = 3  # of the dearest kernels, for the next cut
-Cuts = Mapping[int, tuple[Dealers, ...]]  # kernels in parts, and who may deal for these
+_TRIED = 3  # how many of the dearest kernels are tried for the next cut
+Cuts = Mapping[int, tuple[Dealers, ...]]  # kernels in parts, and who may deal for the parts
 
 
 def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
-    """Stages of step numbers: as soon as possible, all ready local work, then all ready kernels together."""
+    """Return the stages as tuples of step numbers, each step as early as possible.
+
+    All ready local work comes first, and then all ready kernels together.
+    """
     maker = {var: number for number, step in enumerate(steps) for var in step.outputs}
     waits = [{maker[var] for var in used(step) if var in maker} for step in steps]
     stages: list[tuple[int, ...]] = []
@@ -33,7 +38,7 @@ def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
     while left:
         ready = [number for number in left if waits[number] <= done]
         single = [number for number in ready if not isinstance(steps[number], KernelStep)]
-        # One local step at a time: it may make others ready, and costs no round.
+        # Local steps run one at a time: each may make others ready, and costs no round.
         stage = (single[0],) if single else tuple(ready)
         stages.append(stage)
         done.update(stage)
@@ -42,10 +47,11 @@ def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
 
 
 def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
-    """Choose the dealers that level the bytes sent by the three parties.
+    """Return the steps with dealers that level the bytes sent by the three parties.
 
-    While the busiest party sends more than LEVEL times the mean, one more of the dearest kernels is cut, in
-    halves or thirds with a dealer each: the first cut that is enough, or else the one that helps most.
+    While the busiest party sends more than LEVEL times the mean, one more of the dearest kernels is cut, into
+    halves or thirds with one dealer each. The first cut that levels the parties is taken, or else the one
+    that helps most.
     """
     kernels = {number: step for number, step in enumerate(steps) if isinstance(step, KernelStep)}
     dearest = sorted(kernels, key=lambda each: -sum(_by_dealers(kernels[each], variables, (0,))))
@@ -80,12 +86,15 @@ def _choose(
     dearest: Sequence[int],
     cuts: Cuts,
 ) -> tuple[dict[int, Dealers], list[int]]:
-    """The dearest steps choose first, each the dealers that leave the busiest party least busy."""
+    """Choose dealers for the dearest steps first.
+
+    Each step takes the dealers that leave the busiest party least busy.
+    """
     totals = [0, 0, 0]
     chosen: dict[int, Dealers] = {}
     for number in dearest:
         step = kernels[number]
-        turn = len(chosen) % PARTIES  # among equals they take turns
+        turn = len(chosen) % PARTIES  # equal dealers take turns
         options = cuts.get(number, (*_WHOLE[turn:], *_WHOLE[:turn]))
         sums = {
             dealers: [a + b for a, b in zip(totals, _by_dealers(step, variables, dealers), strict=True)]
@@ -102,7 +111,11 @@ def _by_dealers(step: KernelStep, variables: Sequence[Var], dealers: Dealers) ->
 
 
 def step_cost(step: KernelStep, variables: Sequence[Var], masked: bool = False) -> tuple[Triple, Triple, int]:
-    """(online bytes, offline bytes) sent by parties 0, 1, 2, and rounds; `masked`: with masked shares."""
+    """Return (online bytes, offline bytes, rounds) of a step.
+
+    The bytes are those that parties 0, 1 and 2 send, as triples.
+    masked: whether the shares are masked shares.
+    """
     kernel, out = KERNELS[step.kernel], variables[step.outputs[0]].fxp
     specs = [Spec(variables[var].shape, variables[var].fxp) for var in step.inputs]
     attributes = dict(step.attributes)

@@ -1,4 +1,4 @@
-"""Cut the cast module into steps: one public step, linear steps on shares, kernel steps, SPU steps."""
+"""Cut the cast module into steps: one public step, linear steps on shares, kernel steps and SPU steps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Builder:
         return self.index[value]
 
     def use(self, value: ir.Value) -> int:
-        """The variable of a value; a public one is noted for the public step."""
+        """Return the variable of a value. A public value is noted for the public step."""
         if value not in self.index:
             if self.secret[value]:
                 raise AssertionError(f"{value} is used before it is made")
@@ -67,7 +67,14 @@ def segment(
     config: str,
     masked: bool = False,
 ) -> Plan:
-    """The plan of a module that has been through insert_casts; `masked`: one dealer, who works ahead."""
+    """Return the plan of a module that has been through insert_casts.
+
+    public: whether each argument of @main is public.
+    argument_paths: the path of each argument.
+    name, config: the names of the program and of the configuration, which the plan carries.
+    masked: whether the plan uses masked shares, with party 0 as the only dealer, which works in the offline
+        phase.
+    """
     builder = _Builder(visibility(module, public))
     operations = ir.ops(ir.body(ir.main(module)))
     inputs = []
@@ -118,7 +125,7 @@ def _cast(builder: _Builder, op: ir.Op) -> None:
         _identity(builder, op, value, LocalInput(builder.use(value), "affine", cast.target))
         return
     if result in builder.index:
-        return  # fused into the product before it
+        return  # it is part of the product before it
     _flush(builder)
     operand = builder.use(value)
     var = builder.declare(result, cast.target, ir.path_of(op), builder.vars[operand].range)
@@ -126,13 +133,16 @@ def _cast(builder: _Builder, op: ir.Op) -> None:
 
 
 def _ready(builder: _Builder, value: ir.Value) -> int:
-    """The variable of a secret value, after the step that makes it."""
+    """Return the variable of a secret value, after the step that computes it."""
     _flush(builder)
     return builder.use(value)
 
 
 def _identity(builder: _Builder, op: ir.Op, value: ir.Value, entry: LocalInput) -> None:
-    """A step that keeps the ring elements: they are read in another format, or lifted from a public value."""
+    """Add a step that keeps the ring elements.
+
+    They are read in another format, or lifted from a public value.
+    """
     _flush(builder)
     fxp = read_cast(op).target if is_cast(op) else decided(op).computed
     var = builder.declare(op.results[0], fxp, ir.path_of(op), _range([op], op.results[0]))
@@ -141,7 +151,7 @@ def _identity(builder: _Builder, op: ir.Op, value: ir.Value, entry: LocalInput) 
 
 
 def _fused_cast(builder: _Builder, op: ir.Op) -> ir.Value | None:
-    """The cast that is the only user of a product, if there is one."""
+    """Return the cast that is the only user of a product, or None."""
     users = ir.users(op.results[0])
     if len(users) == 1 and is_cast(users[0]):
         return users[0].results[0]
@@ -216,7 +226,7 @@ def _local_step(
 
 
 def _local_input(builder: _Builder, op: ir.Op, place: int) -> LocalInput:
-    """How an operation of a linear step uses one of its operands."""
+    """Tell how an operation of a linear step uses one of its operands."""
     value = op.operands[place]
     var = builder.use(value)
     if builder.secret[value]:
@@ -231,7 +241,7 @@ def _local_input(builder: _Builder, op: ir.Op, place: int) -> LocalInput:
 
 
 def _conflicts(builder: _Builder, op: ir.Op) -> bool:
-    """Whether the gathered operations use a public operand of `op` in another way."""
+    """Tell whether the gathered operations use a public operand of `op` in another way."""
     for place, each in enumerate(op.operands):
         if builder.secret[each]:
             continue
@@ -252,7 +262,10 @@ def _format(group: Sequence[ir.Op], value: ir.Value) -> Fxp:
 
 
 def _integer_element(op: ir.Op) -> str:
-    """The element type of rearranged integers or booleans, whose shares are in ring 64; '' for floats."""
+    """Return the element type of rearranged integers or booleans, or '' for floats.
+
+    Shares of integers and booleans are in ring 64.
+    """
     return "" if ir.is_float(op.results[0]) else ir.element(op.results[0])
 
 
@@ -263,7 +276,7 @@ def _range(group: Sequence[ir.Op], value: ir.Value) -> float | None:
 
 
 def _public_step(builder: _Builder, operations: Sequence[ir.Op]) -> PublicStep | None:
-    """All public operations that a step or an output needs, as one program."""
+    """Return one step with all public operations that a step or an output needs, or None."""
     wanted = builder.wanted_public
     if not wanted:
         return None
