@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
@@ -66,22 +67,21 @@ class Decision:
 
 
 _FORMATS = ("format", "natural", "factor", "inner")
+_format = cache(Fxp.parse)  # a deep model has the same few formats thousands of times
 
 
 def read(op: ir.Op) -> Decision | None:
     """Return the decision that is written on an operation, or None."""
-    kind = ir.attribute(op, "ditto.kind")
-    if kind is None:
+    if "ditto.kind" not in op.attributes:
         return None
-    formats = {
-        name: Fxp.parse(text) for name in _FORMATS if (text := ir.attribute(op, f"ditto.{name}")) is not None
-    }
-    operands, declared = ir.attribute(op, "ditto.operands"), ir.attribute(op, "ditto.range")
+    texts = {each.name: each.attr.value for each in op.attributes if each.name.startswith("ditto.")}
+    formats = {name: _format(text) for name in _FORMATS if (text := texts.get(f"ditto.{name}")) is not None}
+    operands, declared = texts.get("ditto.operands"), texts.get("ditto.range")
     return Decision(
-        Kind(kind),
-        ir.attribute(op, "ditto.path"),
+        Kind(texts["ditto.kind"]),
+        texts["ditto.path"],
         operands=None if operands is None else _parsed(operands),
-        approx=ir.attribute(op, "ditto.approx"),
+        approx=texts.get("ditto.approx"),
         range=None if declared is None else float(declared),
         **formats,
     )
@@ -164,4 +164,4 @@ def _text(formats: Sequence[Fxp | None]) -> str:
 
 
 def _parsed(text: str) -> tuple[Fxp | None, ...]:
-    return tuple(None if each == "-" else Fxp.parse(each) for each in text.split(","))
+    return tuple(None if each == "-" else _format(each) for each in text.split(","))
