@@ -1,1 +1,1 @@
-"""From a Python call to a traced module whose arguments have owners."""
+"""Turn a Python call into a traced module whose arguments have owners."""

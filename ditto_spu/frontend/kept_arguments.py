@@ -1,4 +1,4 @@
-"""Handles of kept outputs among the arguments of a call, and the names of outputs to keep."""
+"""Handle kept outputs among the arguments of a call, and the names of outputs to keep."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ Keep = Sequence[int | str]
 
 
 def is_kept(value: Any) -> bool:
-    """Whether a leaf of a call is a handle."""
+    """Tell whether a leaf of a call is a handle of a kept output."""
     return isinstance(value, Kept)
 
 
 def abstract(tree: Any) -> Any:
-    """The same pytree with shapes and dtypes for handles."""
+    """Return the same pytree with shapes and dtypes in place of handles."""
     return jax.tree_util.tree_map(lambda each: each.abstract() if is_kept(each) else each, tree)
 
 
 def refuse(leaves: Sequence[Any], what: str) -> None:
-    """InputError for a handle where a value is needed."""
+    """Raise InputError for a handle where a value is needed.
+
+    what: the subject of the error message, such as "a calibration".
+    """
     for each in leaves:
         if is_kept(each):
             raise InputError(f"{what} needs values, but '{each.path}' stays in shares: pass an array")
 
 
 def with_formats(traced: Traced, values: Sequence[Any]) -> Traced:
-    """A traced call whose arguments that are handles keep the format they have."""
+    """Return a traced call in which arguments that are handles keep their formats.
+
+    Raises InputError for a handle as a public argument.
+    """
     if not any(map(is_kept, values)):
         return traced
     arguments = []
@@ -48,7 +54,11 @@ def with_formats(traced: Traced, values: Sequence[Any]) -> Traced:
 
 
 def kept_places(out_tree: Any, keep: Keep) -> frozenset[int]:
-    """Which arrays of the outputs `keep` names: by key, field or index of the outermost container."""
+    """Return the places of the output arrays that `keep` names.
+
+    keep: keys, fields or indices of the outermost container of the outputs.
+    Raises InputError if `keep` is not a sequence of names, or names an output that does not exist.
+    """
     if isinstance(keep, str) or not isinstance(keep, Sequence):
         raise InputError(f"keep is a tuple of names or places of outputs: write keep=({keep!r},)")
     numbered = jax.tree_util.tree_unflatten(out_tree, range(out_tree.num_leaves))

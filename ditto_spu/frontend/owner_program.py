@@ -1,4 +1,4 @@
-"""What owners do before sharing: programs in plaintext, each on one owner's arrays and public ones."""
+"""Hold the work that owners do before sharing: plaintext programs on one owner's arrays and public ones."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from ditto_spu.frontend.trace import Argument
 
 @dataclass(frozen=True)
 class Preparation:
-    """Operations that one owner runs; `inputs` are places of the call's arrays, `outputs` of the plan's.
+    """Operations that one owner runs in plaintext.
 
-    `operations` are (path, name) of what was hoisted, public work that it repeats left out.
+    owner: the name of the owner.
+    text: the StableHLO module of the operations.
+    inputs: the places of the arrays that it reads, among the call's arrays.
+    outputs: the places of its results, among the plan's arguments.
+    operations: (path, name) of each hoisted operation. Public work that the owner repeats is left out.
     """
 
     owner: str
@@ -32,10 +36,14 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Program:
-    """A fused module for three parties, its arguments, and how owners make them of a call's arrays.
+    """A fused module for three parties, its arguments, and how owners make these from a call's arrays.
 
-    fused: text of the module before owners took their part.
-    call: the call's arrays. sources: for each argument of the module the places of those it is made of.
+    module: the parties' part.
+    fused: the text of the module before owners took their parts.
+    call: the arrays of the call.
+    arguments: the arguments of the parties' module.
+    sources: for each argument of the module the places of the call's arrays that it is made of.
+    preparations: the programs of the owners.
     """
 
     module: ir.Module
@@ -47,26 +55,27 @@ class Program:
 
     @property
     def public(self) -> tuple[bool, ...]:
-        """Which arguments are public."""
+        """Whether each argument of the module is public."""
         return tuple(each.public for each in self.arguments)
 
     @property
     def paths(self) -> tuple[str, ...]:
+        """The path of each argument of the module."""
         return tuple(each.path for each in self.arguments)
 
     @property
     def formats(self) -> tuple[tuple[str, Fxp | None], ...]:
-        """Path of each argument, and the format it has already."""
+        """For each argument its path, and the format that it has already, or None."""
         return tuple((each.path, each.fxp) for each in self.arguments)
 
     def as_text(self) -> str:
-        """StableHLO of what each owner runs, and of what is left to the parties."""
+        """Return the StableHLO that each owner runs, and the StableHLO that is left to the parties."""
         parts = [f"// {each.owner}, in plaintext\n{each.text}" for each in self.preparations]
         return "\n".join([*parts, f"// the parties\n{ir.text(self.module, debug_info=True)}"])
 
     @property
     def hoisted(self) -> dict[str, int]:
-        """How many operations each owner computes."""
+        """The number of operations that each owner computes."""
         counts: dict[str, int] = {}
         for each in self.preparations:
             counts[each.owner] = counts.get(each.owner, 0) + len(each.operations)
@@ -74,7 +83,7 @@ class Program:
 
     @property
     def made(self) -> tuple[str, ...]:
-        """For each argument a digest of how its owner makes it; '' for arrays of the call."""
+        """For each argument a digest of how its owner makes it, or '' for an array of the call."""
         found = [""] * len(self.arguments)
         for each in self.preparations:
             paths = [self.call[place].path for place in each.inputs]
@@ -84,7 +93,7 @@ class Program:
         return tuple(found)
 
     def held(self, parameters: Collection[str]) -> tuple[int, ...]:
-        """The places of arguments that are made of these parameters of the call alone."""
+        """Return the places of the arguments that are made of these parameters of the call alone."""
         return tuple(
             place
             for place, sources in enumerate(self.sources)
@@ -92,10 +101,12 @@ class Program:
         )
 
     def values(self, arrays: Sequence[Any], leave_out: Collection[int] = ()) -> list[Any]:
-        """The module's arguments from the call's arrays: every owner runs its programs.
+        """Compute the module's arguments from the call's arrays. Every owner runs its programs.
 
-        Those at the places `leave_out`, and those of which only shapes are known, are jax.ShapeDtypeStructs.
-        InputError if an owner's array, or what it makes of it, holds NaN or infinity.
+        leave_out: places of arguments that are not computed. The result has jax.ShapeDtypeStructs there, and
+            wherever only shapes are known.
+        Raises InputError if an owner's array, or a result of the owner, holds NaN or infinity, or if an
+        array's shape differs from the compiled one.
         """
         values: list[Any] = [
             _described(argument) if argument.owner and place in leave_out else None
@@ -130,7 +141,11 @@ class Program:
 
 @dataclass(frozen=True)
 class _OwnerResults:
-    """Of one program: what owners made of held arguments, and those that they need again, by place."""
+    """The results of owners that serve many calls of one program.
+
+    made: the values that owners computed from held arguments, by place.
+    arrays: the held arguments that owners need again at every call, by place.
+    """
 
     program: Program
     made: Mapping[int, Any]
@@ -138,13 +153,16 @@ class _OwnerResults:
 
 
 class Prepared:
-    """What owners made of held arguments: once for each program."""
+    """The values that owners computed from held arguments, once for each program."""
 
     def __init__(self) -> None:
         self._kept: dict[int, _OwnerResults] = {}
 
     def values(self, program: Program, arrays: Sequence[Any], holding: Collection[str]) -> list[Any]:
-        """`program.values(arrays)`, where those of the parameters in `holding` are made at the first call."""
+        """Return `program.values(arrays)`.
+
+        The values of the parameters in `holding` are computed at the first call, and taken from there later.
+        """
         if not program.preparations or not holding:
             return program.values(arrays)
         kept = self._kept.get(id(program))
@@ -168,7 +186,7 @@ class Prepared:
 
 
 def _again(program: Program, preparation: Preparation) -> bool:
-    """Whether it runs at every call."""
+    """Tell whether a preparation runs at every call."""
     return not all(program.call[place].held for place in preparation.inputs)
 
 

@@ -1,8 +1,9 @@
-"""Whose each array of a call is: `public=(...)` and `owner={...}` of `secure`, matched against its pytrees.
+"""Match `public=(...)` and `owner={...}` of `secure` with the arrays of a call.
 
 A pattern is a parameter's name, or a path below it with dots: `params`, `params.base`, `params.layer.[0-5]`,
-`params.**.lora_a`. Each part is matched as a file name is (`*`, `?`, `[0-9]`); `**` stands for any number of
-parts; a pattern covers everything below what it names. Where several match, the one with most parts wins.
+`params.**.lora_a`. Each part is matched as a file name is (`*`, `?`, `[0-9]`), and `**` stands for any number
+of parts. A pattern covers everything below the array or container that it names. Where several patterns
+match, the one with most parts wins.
 """
 
 from __future__ import annotations
@@ -19,29 +20,40 @@ SHARED = "secret"  # an array without an owner: nobody computes on it in plainte
 
 @dataclass(frozen=True)
 class Claim:
-    """What one pattern of the signature says: a level (PUBLIC or an owner's name) for what it matches."""
+    """The statement of one pattern of the signature.
+
+    pattern: the pattern.
+    level: PUBLIC or an owner's name, for every array that the pattern matches.
+    """
 
     pattern: str
     level: str
 
     @property
     def parts(self) -> tuple[str, ...]:
+        """The parts of the pattern."""
         return tuple(self.pattern.split("."))
 
     @property
     def weight(self) -> int:
-        """How specific it is."""
+        """The number of parts that are not `**`. It says how specific the pattern is."""
         return sum(part != "**" for part in self.parts)
 
     @property
     def option(self) -> str:
+        """The option of `secure` that the claim comes from, for error messages."""
         return "public" if self.level == PUBLIC else "owner"
 
 
 def claims(
     public: Sequence[str], owner: Mapping[str, str], parameters: Sequence[str], function: str
 ) -> tuple[Claim, ...]:
-    """The claims of a signature; InputError for a parameter that does not exist or an impossible owner."""
+    """Return the claims of a signature.
+
+    parameters: the names of the function's parameters.
+    function: the name of the function, for error messages.
+    Raises InputError for a parameter that does not exist, and for an impossible owner.
+    """
     if isinstance(public, str):
         raise InputError(f"public must be a tuple of parameter names: write public=('{public}',)")
     if not isinstance(owner, Mapping):
@@ -65,7 +77,11 @@ def claims(
 
 
 def levels_of(found: Sequence[Claim], leaves: Sequence[tuple[str, str]]) -> list[str]:
-    """PUBLIC, an owner's name or SHARED for each array, given as (parameter, path with slashes)."""
+    """Return the level of each array: PUBLIC, an owner's name or SHARED.
+
+    leaves: (parameter, path with slashes) of each array.
+    Raises InputError for a pattern that matches nothing, and for two equally long patterns that disagree.
+    """
     places = [(parameter, *_below(parameter, path)) for parameter, path in leaves]
     for claim in found:
         if len(claim.parts) > 1:
@@ -90,13 +106,13 @@ def _said(claim: Claim) -> str:
 
 
 def _below(parameter: str, path: str) -> list[str]:
-    """The parts of a path below its parameter; those of **kwargs start with their own names."""
+    """Return the parts of a path below its parameter. Paths of **kwargs start with their own names."""
     top, *rest = path.split("/")
     return rest if top == parameter else [top, *rest]
 
 
 def _covers(pattern: Sequence[str], place: Sequence[str]) -> bool:
-    """Whether a pattern matches the beginning of a place."""
+    """Tell whether a pattern matches the beginning of a place."""
     if not pattern:
         return True
     if pattern[0] == "**":
@@ -105,7 +121,10 @@ def _covers(pattern: Sequence[str], place: Sequence[str]) -> bool:
 
 
 def _require_match(claim: Claim, places: Sequence[Sequence[str]]) -> None:
-    """InputError that names the first part which matches nothing, and the nearest that exists."""
+    """Raise InputError if a claim matches nothing.
+
+    The message names the first part that matches nothing, and the nearest name that exists.
+    """
     if any(_covers(claim.parts, place) for place in places):
         return
     for count in range(1, len(claim.parts) + 1):

@@ -1,4 +1,4 @@
-"""What owners compute before sharing, what they share, and what that saves the parties."""
+"""Report what owners compute before sharing, what they share, and what that saves the parties."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from ditto_spu.plan.plan import Plan
 
 @dataclass(frozen=True)
 class Share:
-    """One array that an owner shares; `made_of` are the parameters it depends on."""
+    """One array that an owner shares.
+
+    owner, path, shape, format: its owner, path, shape and format, such as "fxp32.12".
+    upload_bytes: the bytes that the owner sends to all three parties.
+    made_of: the parameters that the array depends on.
+    """
 
     owner: str
     path: str
@@ -27,10 +32,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Ownership:
-    """`hoisted`: by owner, how often each operation is done in plaintext. Costs: of the parties.
+    """The work of owners, and the costs of the parties with and without it.
 
-    The `without` figures are those of the same function when every owned array is shared as it is; bytes and
-    rounds are None where SPU's steps make them unknown.
+    hoisted: for each owner, how often each operation is done in plaintext.
+    shares: the arrays that owners share.
+    steps, megabytes, rounds: the costs of the parties, in MB sent per party.
+    steps_without, megabytes_without, rounds_without: the costs of the same function when every owned array is
+        shared as it is.
+    Rounds are None where SPU's steps make them unknown.
     """
 
     hoisted: dict[str, dict[str, int]]
@@ -43,7 +52,7 @@ class Ownership:
     rounds_without: int | None
 
     def as_dicts(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -75,7 +84,7 @@ def _rounds(count: int | None) -> str:
 
 
 def ownership(program: Program, plan: Plan, cost: CostReport, without: CostReport) -> Ownership:
-    """The facts of a plan, beside the cost of the plan of the same call without owners."""
+    """Return the facts of a plan, beside the cost of the plan of the same call without owners."""
     hoisted: dict[str, Counter[str]] = {}
     for each in program.preparations:
         names = (name.partition(".")[2] for _, name in each.operations)

@@ -1,4 +1,4 @@
-"""What of a call is static, and what a compilation of it depends on."""
+"""Tell the static arguments of a call, and what its compilation depends on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ditto_spu.frontend.kept_arguments import abstract, is_kept
 
 @dataclass(frozen=True)
 class Signature:
-    """Static arguments, as in jax.jit: by place and by name."""
+    """The static arguments of a function, as in jax.jit: by place and by name."""
 
     nums: tuple[int, ...]
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, nums: int | Sequence[int], names: str | Sequence[str]) -> Signature:
-        """From what a user may write."""
+        """Make a signature from what a user may write: a number, a name, or a sequence of them."""
         return cls(
             (nums,) if isinstance(nums, int) else tuple(int(each) for each in nums),
             (names,) if isinstance(names, str) else tuple(str(each) for each in names),
@@ -29,22 +29,25 @@ class Signature:
 
     @property
     def options(self) -> dict[str, Any]:
-        """As options of jax.jit."""
+        """The static arguments as options of jax.jit."""
         return {"static_argnums": self.nums, "static_argnames": self.names}
 
     def dynamic(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments that are not static."""
+        """Return the arguments that are not static."""
         return (
             tuple(arg for index, arg in enumerate(args) if index not in self.nums),
             {key: kwargs[key] for key in kwargs if key not in self.names},
         )
 
     def leaves(self, args: Any, kwargs: Any) -> list[Any]:
-        """The arrays of a call, in the order of its program's arguments."""
+        """Return the arrays of a call, in the order of its program's arguments."""
         return jax.tree_util.tree_leaves(self.dynamic(args, kwargs))
 
     def key(self, args: Any, kwargs: Any) -> Any:
-        """What a compilation depends on; None if something cannot be hashed (then nothing is cached)."""
+        """Return a hashable key of everything that a compilation of the call depends on.
+
+        None means that something cannot be hashed. Nothing is cached then.
+        """
         static = (
             tuple(arg for index, arg in enumerate(args) if index in self.nums),
             tuple(sorted((key, kwargs[key]) for key in kwargs if key in self.names)),

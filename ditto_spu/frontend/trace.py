@@ -1,4 +1,4 @@
-"""From a JAX function and its arguments to StableHLO: tracing, who is public, checks of a user's call."""
+"""Trace a JAX function to StableHLO, find the public arguments, and check a user's call."""
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,8 +18,13 @@ from ditto_spu.frontend.owners import PUBLIC, SHARED, claims, levels_of
 class Argument:
     """One array of the user's call, in the order of @main's arguments.
 
-    owner: who alone has it and may compute on it in plaintext; '' for public arrays and those without one.
+    path: its path, with slashes.
+    shape, dtype: its shape, and its dtype as numpy writes it.
+    public: whether it is public.
+    owner: the owner who alone has the array and may compute on it in plaintext. It is '' for public arrays
+        and for arrays without an owner.
     held: whether it serves many calls (`hold`).
+    fxp: its format, if it is in shares already.
     """
 
     path: str
@@ -28,7 +33,7 @@ class Argument:
     public: bool
     owner: str = ""
     held: bool = False
-    fxp: Fxp | None = None  # of one that is in shares already
+    fxp: Fxp | None = None
 
     @property
     def parameter(self) -> str:
@@ -38,7 +43,13 @@ class Argument:
 
 @dataclass(frozen=True)
 class Traced:
-    """A traced call: the module (text with locations), the pytrees around it, and one Argument an array."""
+    """A traced call.
+
+    module_text: the module, as text with locations.
+    in_tree, out_tree: the pytrees of arguments and outputs.
+    arguments: one `Argument` per array.
+    outputs: shape and dtype of each output.
+    """
 
     module_text: str
     in_tree: Any
@@ -48,7 +59,7 @@ class Traced:
 
     @property
     def public(self) -> tuple[bool, ...]:
-        """Which arguments of @main are public."""
+        """Whether each argument of @main is public."""
         return tuple(each.public for each in self.arguments)
 
 
@@ -62,11 +73,13 @@ def trace(
     owner: Mapping[str, str] | None = None,
     held: Collection[str] = (),
 ) -> Traced:
-    """Trace `fn(*args, **kwargs)` as jax.jit would; `public` and `owner` are as in `secure`.
-
-    held: the parameters given to `hold`.
+    """Trace `fn(*args, **kwargs)` as jax.jit would.
 
     An array may be given as a jax.ShapeDtypeStruct where only the program is wanted.
+    static_argnums, static_argnames: as in jax.jit.
+    public, owner: as in `secure`.
+    held: the parameters given to `hold`.
+    Raises InputError for an argument that cannot be shared, and for names that match no parameter.
     """
     kwargs = dict(kwargs or {})
     nums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
@@ -96,7 +109,7 @@ def trace(
 
 
 def check_held(fn: Callable[..., Any], held: Mapping[str, Any]) -> None:
-    """Refuse to hold what is no parameter of the function."""
+    """Refuse to hold anything that is not a parameter of the function, with InputError."""
     signature = _signature(fn)
     for name in held:
         if signature is not None and name not in signature.parameters:
@@ -110,7 +123,11 @@ def check_held(fn: Callable[..., Any], held: Mapping[str, Any]) -> None:
 def whole_call(
     fn: Callable[..., Any], held: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All arguments by name: those held, and a call's, whose positions count among the others."""
+    """Return all arguments by name: the held ones and those of the call.
+
+    Positional arguments of the call count among the parameters that are not held.
+    Raises InputError for too many positional arguments, and for an argument that is given twice.
+    """
     signature = _signature(fn)
     parameters = {} if signature is None else signature.parameters
     left = [
@@ -142,7 +159,7 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
 def _static(
     signature: inspect.Signature | None, nums: tuple[int, ...], names: tuple[str, ...], count: int
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The static arguments by position and by name, as jax.jit completes one from the other."""
+    """Return the static arguments by position and by name, as jax.jit completes one from the other."""
     nums = tuple(n + count if n < 0 else n for n in nums)
     if signature is None:
         return nums, names
@@ -165,7 +182,7 @@ def _leaves(
     nums: tuple[int, ...],
     names: tuple[str, ...],
 ) -> list[tuple[str, str, Any]]:
-    """(parameter, path, leaf) of every array, in the order in which jax.jit flattens them."""
+    """Return (parameter, path, leaf) of every array, in the order in which jax.jit flattens them."""
     tops = [(_parameter(signature, i), i, arg) for i, arg in enumerate(args)]
     found = []
     for parameter, index, arg in tops:
@@ -190,7 +207,8 @@ def _parameter(signature: inspect.Signature | None, index: int) -> str:
     if signature is None:
         return f"argument {index}"
     names = [name for name, each in signature.parameters.items() if each.kind is not each.KEYWORD_ONLY]
-    # More arguments than names: they belong to *args, or jax's own message about the call follows.
+    # If there are more arguments than names, they belong to *args, or JAX's own message about the call
+    # follows.
     for i, name in enumerate(names):
         if i == index or signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
             return name
@@ -233,7 +251,10 @@ _ARRAYS: tuple[type, ...] = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeSt
 
 
 def _check_leaf(path: str, leaf: Any, plain: bool) -> None:
-    """Refuse what cannot be shared among the parties, naming the argument; `plain` ones may hold NaN."""
+    """Refuse an argument that cannot be shared among the parties, and name it in the message.
+
+    plain: whether the argument is public or has an owner. Such an argument may hold NaN.
+    """
     try:
         kind = jax.dtypes.result_type(leaf)
     except (TypeError, ValueError):
