@@ -1,1 +1,1 @@
-"""Precision configurations: their grammar, and how they are read from files."""
+"""Read precision configurations from files, and hold their grammar."""

@@ -1,4 +1,7 @@
-"""Precision configurations: read from TOML and checked. The grammar is in configs/README.md."""
+"""Read precision configurations from TOML and check them.
+
+configs/README.md describes the grammar.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,18 @@ __all__ = ["Config", "Rule", "configurations", "load_config"]
 
 
 def configurations() -> tuple[str, ...]:
-    """The names of the configurations that come with the package."""
+    """Return the names of the configurations that come with the package."""
     return tuple(sorted(path.stem for path in _folder().glob("*.toml")))
 
 
 def load_config(source: str | Path | Mapping[str, Any] | Config) -> Config:
-    """Read a configuration: a name of `configurations()`, a path, or a file's content as a dictionary."""
+    """Read a configuration.
+
+    source: a name of `configurations()`, a path (a `Path`, or a string that ends with .toml or has a slash),
+        the content of a file as a dictionary, or a `Config`, which is returned as it is.
+    Raises ConfigError for an unknown name, for a file that cannot be read, and for anything that breaks the
+    grammar.
+    """
     if isinstance(source, Config):
         return source
     if isinstance(source, Mapping):
@@ -44,7 +53,7 @@ def load_config(source: str | Path | Mapping[str, Any] | Config) -> Config:
 
 
 def _folder() -> Path:
-    """configs/ lies inside an installed package, and beside the package in a checkout."""
+    """Return configs/, which lies inside an installed package, and beside the package in a checkout."""
     here = Path(__file__).parents[1]
     installed = here / "configs"
     return installed if installed.is_dir() else here.parent / "configs"
@@ -92,7 +101,7 @@ def _rule(row: Mapping[str, Any], index: int, source: str) -> Rule:
 
 
 def _value(key: str, value: Any) -> Any:
-    """One value of a rule, in its own type."""
+    """Return one value of a rule in its own type."""
     if key not in KEYS + VALUES:
         raise ConfigError(f"unknown key '{key}'" + nearest(key, KEYS + VALUES))
     if key in ("format", "operand", "inner"):

@@ -1,4 +1,7 @@
-"""The rules of a precision configuration: which format, range and approximation each op of a program gets."""
+"""Define the rules of a precision configuration.
+
+They choose format, range and approximation of each op of a program.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ from ditto_spu.ops.op import Choice
 
 INPUT, WEIGHT = "input", "weight"
 
-# What a rule may speak about, with a line for the docs: arguments and operations.
+# The subjects of rules, which are arguments and operations, with a line for the docs.
 SUBJECTS: dict[str, str] = {
     INPUT: "a secret argument of the function",
     WEIGHT: "a secret argument used as the right operand of a matmul",
     **{op.name: op.summary for op in OPS.values()},
 }
 
-# From the records of the operations: the approximations of each, those that need training, the operations for
-# which an error limit chooses, what a rule may set, and kernels that compute in a format of their own.
+# These tables come from the records of the operations: the approximations of each, those that need training,
+# the operations for which an error limit chooses, the values that a rule may set, and the operations whose
+# kernels compute in a format of their own.
 APPROXIMATIONS = {op.name: tuple(op.approximations) for op in OPS.values() if op.approximations}
 NEED_TRAINING = tuple(
     name for op in OPS.values() for name, each in op.approximations.items() if each.needs_training
@@ -37,18 +41,23 @@ VALUES = ("format", "operand", "inner", "range", "approx", "error")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Keys, then values: an op of kind `op` at a path that `path` fully matches gets the values set."""
+    """One rule: an op of kind `op` at a path that `path` fully matches gets the values that are set.
+
+    The first three fields are keys, and the others are values.
+    Raises ConfigError for an unknown op, a path that is not a regular expression, values that do not fit the
+    op, and a rule that sets no value.
+    """
 
     path: str | None = None  # a regular expression; None matches every path
     op: tuple[str, ...] | None = None  # kinds of op; None matches every kind
     optional: bool = False  # an optional rule may stay unused
 
-    format: Fxp | None = None  # of the op's result
-    operand: Fxp | None = None  # what the op's operands are cast to first
-    inner: Fxp | None = None  # in which a kernel computes between its operand and its result
-    range: float | None = None  # declared: |result| <= range
+    format: Fxp | None = None  # the format of the op's result
+    operand: Fxp | None = None  # the format that the op's operands are cast to first
+    inner: Fxp | None = None  # the format of a kernel between operand and result
+    range: float | None = None  # the declared range: |result| <= range
     approx: str | None = None
-    error: float | None = None  # limit: operand and approx that no rule sets are the cheapest within it
+    error: float | None = None  # a limit: operand and approx that no rule sets are the cheapest within it
 
     def __post_init__(self) -> None:
         for kind in self.op or ():
@@ -77,13 +86,13 @@ class Rule:
             raise ConfigError(f"a rule without a value does nothing: set one of {', '.join(VALUES)}")
 
     def matches(self, op: str, path: str) -> bool:
-        """Whether the rule speaks about this op."""
+        """Tell whether the rule speaks about this op at this path."""
         return (self.op is None or op in self.op) and (
             self.path is None or re.fullmatch(self.path, path) is not None
         )
 
     def __str__(self) -> str:
-        """The rule as TOML."""
+        """Return the rule as TOML."""
         set_fields = {
             f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default
         }
@@ -92,7 +101,13 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """An ordered list of rules over a default format."""
+    """An ordered list of rules over a default format.
+
+    name, description: as in the file.
+    default_format: the format of every value that no rule speaks about.
+    rules: the rules, in order.
+    source: the file's name, or "a dictionary", for error messages.
+    """
 
     name: str
     default_format: Fxp
@@ -101,7 +116,11 @@ class Config:
     source: str = "a dictionary"
 
     def lookup(self, op: str, path: str) -> Choice:
-        """Value by value: the first rule that matches this op and sets the value wins."""
+        """Return the values that the rules choose for an op at a path.
+
+        For each value, the first rule that matches the op and sets this value wins.
+        Raises ConfigError for an unknown op, and for a range that the format does not hold.
+        """
         if op not in SUBJECTS:
             raise ConfigError(f"unknown op '{op}'" + nearest(op, SUBJECTS))
         chosen: dict[str, Any] = {}
@@ -133,11 +152,15 @@ class Config:
         )
 
     def unused_rules(self, used: Collection[int]) -> tuple[int, ...]:
-        """Indices of the rules that no op took a value from, without the optional ones."""
+        """Return the indices of the rules that no op took a value from, except the optional ones."""
         return tuple(i for i, rule in enumerate(self.rules) if i not in used and not rule.optional)
 
     def refuse_unused_rules(self, used: Collection[int], paths: Iterable[str] = ()) -> None:
-        """A ConfigError for the first rule that did nothing; `paths` are those of the program, for a hint."""
+        """Raise ConfigError for the first rule that did nothing.
+
+        used: the indices of the rules that gave a value.
+        paths: the paths of the program, for a hint.
+        """
         for index in self.unused_rules(used):
             path = self.rules[index].path
             hint = nearest(path, paths) if path is not None else ""
@@ -203,7 +226,7 @@ def _check_range(range_: float, fxp: Fxp) -> None:
 
 
 def rule_error(message: str, index: int, text: str, source: str) -> ConfigError:
-    """The error with its place and the rule itself."""
+    """Return the error with its place and the rule itself."""
     return ConfigError(
         f"{source}, rule {index + 1}: {message}\n  [[rule]]\n"
         + "\n".join(f"  {line}" for line in text.splitlines())
@@ -211,7 +234,7 @@ def rule_error(message: str, index: int, text: str, source: str) -> ConfigError:
 
 
 def toml(row: Mapping[str, Any]) -> str:
-    """A rule as it is written in a file."""
+    """Return a rule as it is written in a file."""
     return "\n".join(f"{key} = {_literal(value)}" for key, value in row.items())
 
 

@@ -1,4 +1,4 @@
-"""A configuration with fewer fraction bits everywhere, and any configuration as a file."""
+"""Derive configurations with fewer fraction bits everywhere, and write configurations as files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError, InputError
 from ditto_spu.rules.rule import Config, Rule
 
-LEAST = 1  # fraction bits that a format keeps
+LEAST = 1  # the fraction bits that a format keeps at least
 
 
 def shortened(config: Config, bits: int) -> Config:
-    """The same rules, rings and ranges with so many fraction bits less in every format; one stays."""
+    """Return the same rules, rings and ranges with `bits` fraction bits less in every format.
+
+    A format keeps at least one fraction bit, if it has one.
+    Raises ConfigError for a negative number of bits.
+    """
     if bits < 0:
         raise ConfigError(f"a configuration is shortened by 0 bits or more, not by {bits}")
 
@@ -37,7 +41,10 @@ def shortened(config: Config, bits: int) -> Config:
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write a configuration as TOML, without comments."""
+    """Write a configuration as TOML, without comments.
+
+    Raises InputError if the path does not end with .toml.
+    """
     if path.suffix != ".toml":
         raise InputError(f"a configuration's file ends with .toml, but '{path}' does not")
     head = f'description = "{config.description}"\ndefault = "{config.default_format}"\n'
