@@ -1,4 +1,4 @@
-"""StableHLO as data: reading, building, cutting and running modules. Only this room imports jaxlib.mlir."""
+"""Treat StableHLO as data: read, build, cut and run modules. Only this room imports jaxlib.mlir."""
 
 from ditto_spu.ir.bindings import Block, Location, Module, Op, Value
 from ditto_spu.ir.build import composite, copy, emit, inline_calls, set_string, splice, unary

@@ -1,4 +1,7 @@
-"""Reading arithmetic off StableHLO: what a value is a broadcast, a constant, a polynomial or a mean of."""
+"""Read arithmetic off StableHLO.
+
+The functions tell whether a value is a broadcast, a constant, a polynomial, a sum or a mean of other values.
+"""
 
 import math
 import operator
@@ -9,21 +12,21 @@ import numpy as np
 
 from ditto_spu import ir
 
-# For each dimension of a value, which dimension of an outer value it lies along (None: it has size 1).
+# For each dimension of a value, the dimension of an outer value that it lies along, or None if it has size 1.
 Dims = tuple[int | None, ...]
-DEPTH = 16  # how far an analysis follows operands
+DEPTH = 16  # how many operations an analysis follows
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A value and how it lies in the outer value from which it was reached."""
+    """A value, and how it lies in the outer value from which it was reached."""
 
     value: ir.Value
     dims: Dims
 
     @property
     def op(self) -> ir.Op | None:
-        """The operation that makes the value."""
+        """The operation that computes the value, or None for an argument."""
         return ir.define(self.value)
 
     @property
@@ -32,18 +35,18 @@ class Seen:
         return kind(self.op)
 
     def operand(self, index: int) -> "Seen":
-        """An operand of an elementwise operation: it lies as its result does."""
+        """Return an operand of an elementwise operation. It lies as the operation's result does."""
         assert self.op is not None
         return Seen(self.op.operands[index], self.dims)
 
 
 def kind(op: ir.Op | None) -> str:
-    """The operation's name without its dialect, '' for None."""
+    """Return the operation's name without its dialect, or '' for None."""
     return "" if op is None else op.name.partition(".")[2]
 
 
 def whole(value: ir.Value) -> Seen:
-    """The value as seen from itself."""
+    """Return the value as seen from itself."""
     return Seen(value, tuple(range(len(ir.shape(value)))))
 
 
@@ -95,7 +98,10 @@ _SAME = ("broadcast_in_dim", "reshape", "transpose", "slice", "convert")
 
 
 def splat(value: ir.Value, depth: int = DEPTH) -> float | None:
-    """The number that every element of a constant value has, or None; arithmetic on constants is folded."""
+    """Return the number that every element of a constant value has, or None.
+
+    Arithmetic on constants is folded.
+    """
     op = ir.define(value)
     if op is None or depth == 0 or not ir.is_known(value):
         return None
@@ -128,19 +134,19 @@ def _all_nan(array: np.ndarray) -> bool:
 
 
 def close(number: float | None, target: float, tolerance: float = 5e-3) -> bool:
-    """Whether a folded constant is `target`, by default up to the rounding of bfloat16."""
+    """Tell whether a folded constant is `target`, by default up to the rounding of bfloat16."""
     return number is not None and abs(number - target) <= tolerance * max(abs(target), 1e-30)
 
 
 def binary(op: ir.Op) -> tuple[tuple[ir.Value, ir.Value], tuple[ir.Value, ir.Value]]:
-    """Both orders of the operands of a commutative operation."""
+    """Return both orders of the operands of a commutative operation."""
     a, b = op.operands
     return (a, b), (b, a)
 
 
 @dataclass(frozen=True)
 class Affine:
-    """factor * base + offset."""
+    """The value factor * base + offset."""
 
     base: Seen
     factor: float
@@ -148,7 +154,7 @@ class Affine:
 
 
 def affine(seen: Seen) -> Affine:
-    """Follow additions and multiplications of constants down to what they act on."""
+    """Follow additions and multiplications of constants down to the value that they act on."""
     factor, offset = 1.0, 0.0
     for _ in range(DEPTH):
         seen = peel(seen)
@@ -175,7 +181,7 @@ def affine(seen: Seen) -> Affine:
 
 
 def polynomial(value: ir.Value, base: ir.Value, depth: int = DEPTH) -> dict[int, float] | None:
-    """The coefficients by power if `value` is a polynomial in `base`, else None."""
+    """Return the coefficients by power if `value` is a polynomial in `base`, else None."""
     if value == base:
         return {1: 1.0}
     if (number := splat(value)) is not None:
@@ -216,7 +222,7 @@ def polynomial(value: ir.Value, base: ir.Value, depth: int = DEPTH) -> dict[int,
 
 
 def reduction(op: ir.Op | None) -> str:
-    """Which operation a stablehlo.reduce of one operand repeats ("add", "maximum"), or ''."""
+    """Return the operation ("add", "maximum") that a stablehlo.reduce of one operand repeats, or ''."""
     if kind(op) != "reduce" or op is None or len(op.operands) != 2:
         return ""
     inner = ir.ops(op.regions[0].blocks[0])
@@ -224,7 +230,10 @@ def reduction(op: ir.Op | None) -> str:
 
 
 def row_sum(seen: Seen) -> tuple[ir.Value, int] | None:
-    """(x, dim) if the value is the sum of x over dim, spread over the same rows of an outer value like x."""
+    """Return (x, dim) if the value is the sum of x over dim, else None.
+
+    The sum must be spread over the same rows of an outer value as x.
+    """
     seen = peel(seen)
     op = seen.op
     if op is None or reduction(op) != "add" or splat(op.operands[1]) != 0:
@@ -239,7 +248,7 @@ def row_sum(seen: Seen) -> tuple[ir.Value, int] | None:
 
 
 def row_mean(seen: Seen) -> tuple[ir.Value, int] | None:
-    """As row_sum, for the mean."""
+    """Return (x, dim) if the value is the mean of x over dim, as in `row_sum`."""
     seen = peel(seen)
     op = seen.op
     if op is None or seen.name not in ("divide", "multiply"):
@@ -256,7 +265,7 @@ def row_mean(seen: Seen) -> tuple[ir.Value, int] | None:
 
 
 def squared(value: ir.Value) -> ir.Value | None:
-    """a, if the value is a*a."""
+    """Return a if the value is a*a, else None."""
     op = ir.define(value)
     if op is None:
         return None

@@ -1,7 +1,7 @@
-"""The bindings of MLIR and the types of what they return; only this room imports `jaxlib.mlir`.
+"""Import the bindings of MLIR and give types to their objects. Only this room imports `jaxlib.mlir`.
 
-The stubs of the bindings leave out half of what their objects can do. The protocols below say what this
-project uses of them, so that passes are type-checked.
+The stubs of the bindings leave out half of what their objects can do. The protocols below list the parts that
+this project uses, so that passes are type-checked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ Location: TypeAlias = _typed.Location
 
 
 class Value(Protocol):
-    """The result of an operation or the argument of a block. Equal and hashable by identity in the module."""
+    """The result of an operation or the argument of a block.
+
+    Values are equal and hashable by their identity in the module.
+    """
 
     @property
     def type(self) -> Any: ...
@@ -72,7 +75,7 @@ class Attributes(Protocol):
 
 
 class Operands(Protocol):
-    """The operands of an operation; one is exchanged by assignment."""
+    """The operands of an operation. An operand is exchanged by assignment."""
 
     @overload
     def __getitem__(self, place: int) -> Value: ...
@@ -88,7 +91,7 @@ class Operands(Protocol):
 
 
 class Block(Protocol):
-    """A list of operations, the last of which is its terminator."""
+    """A list of operations. The last one is its terminator."""
 
     @property
     def arguments(self) -> Sequence[Value]: ...
@@ -98,7 +101,7 @@ class Block(Protocol):
 
 
 class Region(Protocol):
-    """What an operation contains: blocks."""
+    """The blocks that an operation contains."""
 
     @property
     def blocks(self) -> Any: ...
@@ -138,7 +141,7 @@ class Op(Protocol):
 
 
 class Module(Protocol):
-    """A program: a list of functions, of which @main is the entry."""
+    """A program: a list of functions. Its entry is @main."""
 
     @property
     def operation(self) -> Any: ...
@@ -149,7 +152,10 @@ class Module(Protocol):
 
 @functools.lru_cache(maxsize=1)
 def context() -> Any:
-    """The one MLIR context of the process, with the dialects that a traced JAX function uses."""
+    """Return the one MLIR context of the process.
+
+    It has the dialects that a traced JAX function uses.
+    """
     made = mlir.Context()
     registry = mlir.DialectRegistry()
     register_jax_dialects.register_dialects(registry)
@@ -158,6 +164,6 @@ def context() -> Any:
     made.enable_multithreading(False)
     chlo.register_dialect(made)
     stablehlo.register_dialect(made)
-    # `mhlo.layout_mode` and the like are foreign attributes of a traced module.
+    # A traced module has foreign attributes, such as `mhlo.layout_mode`.
     made.allow_unregistered_dialects = True
     return made

@@ -1,4 +1,4 @@
-"""Writing operations: copies, inlined calls, JAX functions, composites."""
+"""Write operations: copies, inlined calls, JAX functions and composites."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ from ditto_spu.ir.values import dtype, replace_all_uses, shape
 def copy(
     op: Op, mapping: dict[Value, Value], at: mlir.InsertionPoint, location: Callable[[Op], Location]
 ) -> Op:
-    """Copy `op` with its regions to `at`; `mapping` replaces its operands and learns the new results."""
+    """Copy `op` with its regions to `at`, and return the copy.
+
+    mapping: replaces the operands of `op`. The function adds the new results to it.
+    location: gives the location of each copied operation.
+    """
     new = mlir.Operation.create(
         op.name,
         results=[result.type for result in op.results],
@@ -52,7 +56,10 @@ def copy(
 
 
 def splice(block: Block, values: Sequence[Value], before: Op) -> list[Value]:
-    """Copy a block's operations before an operation, with these arguments; what its terminator returns."""
+    """Copy a block's operations before an operation, with the given arguments.
+
+    Returns the values that the block's terminator returns.
+    """
     mapping: dict[Value, Value] = dict(zip(block.arguments, values, strict=True))
     *inner, terminator = ops(block)
     for op in inner:
@@ -61,7 +68,10 @@ def splice(block: Block, values: Sequence[Value], before: Op) -> list[Value]:
 
 
 def inline_calls(module: Module) -> None:
-    """Replace every func.call by the body of its function, in place; its operations get the caller's path."""
+    """Replace every func.call by the body of its function, in place.
+
+    The operations of the body get the caller's path.
+    """
     known = functions(module)
     pending = [op for op in walk(known["main"]) if op.name == "func.call"]
     while pending:
@@ -87,13 +97,13 @@ def inline_calls(module: Module) -> None:
 
 
 def _traced(meaning: Callable[..., Any], operands: Sequence[Value]) -> Module:
-    """`meaning`, a JAX function, lowered for the types of `operands`, without calls."""
+    """Return the JAX function `meaning`, lowered for the types of `operands`, without calls."""
     return parse(_traced_text(meaning, tuple((shape(each), dtype(each)) for each in operands)))
 
 
-@functools.lru_cache(maxsize=4096)  # a deep model has the same casts over and over
+@functools.lru_cache(maxsize=4096)  # a deep model repeats the same casts many times
 def _traced_text(meaning: Callable[..., Any], types: tuple[tuple[tuple[int, ...], Any], ...]) -> str:
-    # With 64-bit types on, an i64 or f64 operand keeps its type whatever the user's flag is.
+    # With 64-bit types on, an i64 or f64 operand keeps its type, whatever the user's flag says.
     with jax.experimental.enable_x64():
         avals = [jax.ShapeDtypeStruct(*each) for each in types]
         lowered = jax.jit(meaning, keep_unused=True).trace(*avals).lower()
@@ -106,7 +116,10 @@ def _traced_text(meaning: Callable[..., Any], types: tuple[tuple[tuple[int, ...]
 def emit(
     meaning: Callable[..., Any], operands: Sequence[Value], before: Op, location: Location
 ) -> list[Value]:
-    """Write the operations of the JAX function `meaning` of `operands` before `before`; its results."""
+    """Write the operations of the JAX function `meaning` of `operands` before `before`.
+
+    Returns the results of the function.
+    """
     source = _traced(meaning, operands)
     *inner, terminator = ops(body(main(source)))
     mapping: dict[Value, Value] = dict(zip(arguments(source), operands, strict=True))
@@ -116,7 +129,11 @@ def emit(
 
 
 def unary(name: str, value: Value, before: Op, location: Location) -> Value:
-    """The operation `name`, which has one operand and one result of its type, before `before`; its result."""
+    """Write an operation with one operand and one result of the same type, and return its result.
+
+    name: the full name of the operation, such as "stablehlo.logistic".
+    before: the operation before which it is written.
+    """
     made = mlir.Operation.create(
         name, results=[value.type], operands=[value], loc=location, ip=mlir.InsertionPoint(before)
     )
@@ -132,11 +149,14 @@ def composite(
     before: Op,
     location: Location,
 ) -> Value:
-    """A `stablehlo.composite` of `operands` before `before`; the JAX function `meaning` decomposes it."""
+    """Write a `stablehlo.composite` of `operands` before `before`, and return its result.
+
+    meaning: the JAX function that the composite decomposes to.
+    """
     source = _traced(meaning, operands)
     function = main(source)
     result = ops(body(function))[-1].operands[0].type
-    # Equal decompositions share one function; its name is made of its content, so that text is reproducible.
+    # Equal decompositions share one function. Its name is made of its content, so that text is reproducible.
     decomposition = f"{name}.{zlib.crc32(function.get_asm().encode()):08x}"
     if decomposition not in functions(module):
         new = copy(function, {}, mlir.InsertionPoint(module.body), lambda _: location)

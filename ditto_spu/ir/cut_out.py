@@ -1,4 +1,4 @@
-"""Modules made of a part of another one, and modules with other element types."""
+"""Make modules of a part of another one, and modules with other element types."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ def extract(
     name: str,
     debug_info: bool = False,
 ) -> str:
-    """The text of a module whose @main computes `outputs` from `inputs` by copies of `chosen`, in that order.
+    """Return the text of a module whose @main computes `outputs` from `inputs`.
 
-    Functions that the operations refer to (decompositions of composites) come along.
+    chosen: the operations that are copied to it, in that order. Functions that they refer to (decompositions
+        of composites) are copied too.
+    name: the name of the module.
+    debug_info: whether locations are kept.
+    Raises CompileError if an operation uses a value that is neither an input nor computed in the module.
     """
     made, unknown = mlir.Module.create(Location.unknown(context())), Location.unknown(context())
     made.operation.attributes["sym_name"] = mlir.StringAttr.get(name, context())
@@ -53,7 +57,10 @@ def extract(
 
 
 def _bring_functions(inside: Op, function: Op, made: Module) -> None:
-    """Copy to `made` the functions, of the module around `inside`, that `function` refers to, and theirs."""
+    """Copy to `made` the functions that `function` refers to, and those that these refer to.
+
+    They come from the module around `inside`.
+    """
     root = inside
     while root.name != "builtin.module":
         root = root.parent.operation
@@ -75,9 +82,10 @@ _FLOAT_ELEMENT = re.compile(r"(?<=[x<])(?:bf16|f16|f32|f64)(?=[>,])")
 
 
 def retype(source: str, to: str, element: str = "") -> str:
-    """The module text with every floating-point element type, or every `element`, replaced by the type `to`.
+    """Return the module text with every floating-point element type replaced by the type `to`.
 
-    For linear operations without constants: the module then does the same on ring integers.
+    element: the element type to replace instead of the floating-point ones.
+    This is for linear operations without constants. The module then does the same on ring integers.
     """
     pattern = re.compile(rf"(?<=[x<]){element}(?=[>,])") if element else _FLOAT_ELEMENT
     return pattern.sub(to, source)

@@ -1,4 +1,4 @@
-"""Operations of the chlo dialect in terms of StableHLO's: JAX emits them, SPU refuses them."""
+"""Write operations of the chlo dialect in terms of StableHLO's. JAX emits them, and SPU refuses them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from jax import Array
 
 
 def erf(x: Array) -> Array:
-    """The error function with bounded intermediate values, which suits fixed point.
+    """Compute the error function with bounded intermediate values, which suits fixed point.
 
     Error: 1.5e-7 in exact arithmetic.
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
@@ -22,7 +22,7 @@ def erf(x: Array) -> Array:
 
 
 def erfc(x: Array) -> Array:
-    """1 - erf(x)."""
+    """Return 1 - erf(x)."""
     return 1.0 - erf(x)
 
 
@@ -38,7 +38,7 @@ def _cosh(x: Array) -> Array:
     return 0.5 * (jnp.exp(x) + jnp.exp(-x))
 
 
-# SPU runs it, when XLA has written it in other operations.
+# SPU runs this one after XLA has written it in other operations.
 ON_SPU = frozenset({"chlo.top_k"})
 EXPANSIONS: Mapping[str, Callable[[Any], Any]] = {
     "chlo.erf": erf,

@@ -1,4 +1,4 @@
-"""Locations of operations: the path in the user's modules, the line in the user's code."""
+"""Read the locations of operations: the path in the user's modules, and the line in the user's code."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ _MODULE_CLASS = re.compile(r"^[A-Z][A-Za-z0-9]*(?:\.\w+)?$")
 
 
 def name_of(op: Op) -> str:
-    """JAX's name stack in the location, `jit(f)/jit(main)/Encoder/layer_0/add`, or ''."""
+    """Return JAX's name stack in the location, such as `jit(f)/jit(main)/Encoder/layer_0/add`, or ''."""
     found = _NAME.match(str(op.location))
     return found.group(1) if found and not found.group(2) and "/" in found.group(1) else ""
 
 
 def path_of(op: Op) -> str:
-    """The module path of an operation, `encoder/layer/0/attention/self`; '' in a program without scopes."""
+    """Return the module path of an operation, such as `encoder/layer/0/attention/self`.
+
+    The path is '' in a program without scopes.
+    """
     parts = [part for part in map(_unwrap, _split(name_of(op))[:-1]) if part and not _DROPPED.match(part)]
     if "_call_wrapped_method" in str(op.location):
-        # Flax puts the class of the outermost module first: it says nothing that the program does not.
+        # Flax puts the class of the outermost module first. This part says nothing new, so it is dropped.
         top = next((i for i, part in enumerate(parts) if _MODULE_CLASS.match(part)), None)
         if top is not None:
             del parts[top]
@@ -41,12 +44,12 @@ def _unwrap(part: str) -> str:
 
 
 def source_of(op: Op) -> str:
-    """`file:line` of the user's code that made the operation, for error messages."""
+    """Return `file:line` of the user's code that made the operation, for error messages."""
     lines = re.findall(r'"([^"]+)":(\d+):\d+', str(op.location))
     own = [each for each in lines if "site-packages" not in each[0] and not each[0].startswith("<")]
     return ":".join((own or lines)[0]) if lines else "unknown source"
 
 
 def at_path(path: str, location: Location) -> Location:
-    """The same place in the user's code under another path of modules."""
+    """Return the same place in the user's code under another path of modules."""
     return Location.name(path, childLoc=location, context=context())

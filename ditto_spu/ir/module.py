@@ -1,4 +1,4 @@
-"""Modules, their functions, blocks and operations: reading, printing, verifying, walking."""
+"""Read, print, verify and walk modules with their functions, blocks and operations."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from ditto_spu.ir.bindings import Block, Module, Op, Value, context, mlir, passm
 
 
 def parse(source: str) -> Module:
-    """The module written in `source`, verified.
+    """Return the module written in `source`, verified.
 
-    Keep a reference to it as long as anything in it is used: its operations and values do not keep it alive.
+    Keep a reference to it as long as anything in it is used, because its operations and values do not keep it
+    alive.
     """
     return mlir.Module.parse(source, context=context())
 
 
 def text(module: Module, debug_info: bool = False) -> str:
-    """The module as text; with `debug_info` the locations, and so the paths, survive a later parse."""
+    """Return the module as text.
+
+    With `debug_info` the locations, and so the paths, survive a later parse.
+    """
     return module.operation.get_asm(enable_debug_info=debug_info)
 
 
 def clone(module: Module) -> Module:
-    """A copy that a pass may change."""
+    """Return a copy that a pass may change."""
     return parse(text(module, debug_info=True))
 
 
@@ -40,7 +44,7 @@ def verify(module: Module) -> None:
 
 
 def drop_foreign_attributes(module: Module) -> None:
-    """Remove what JAX notes for its own runtime (`mhlo.num_partitions`, `jax.result_info`)."""
+    """Remove notes of JAX for its own runtime (`mhlo.num_partitions`, `jax.result_info`)."""
     for each in [each.name for each in module.operation.attributes if "." in each.name]:
         del module.operation.attributes[each]
     for function in functions(module).values():
@@ -50,37 +54,37 @@ def drop_foreign_attributes(module: Module) -> None:
 
 
 def functions(module: Module) -> dict[str, Op]:
-    """The functions of the module by name."""
+    """Return the functions of the module by name."""
     return {symbol(each.operation, "sym_name"): each.operation for each in module.body.operations}
 
 
 def symbol(op: Op, name: str) -> str:
-    """The string or symbol attribute `name` of `op`, without its @."""
+    """Return the string or symbol attribute `name` of `op`, without its @."""
     return op.attributes[name].value
 
 
 def main(module: Module) -> Op:
-    """The function @main."""
+    """Return the function @main."""
     return functions(module)["main"]
 
 
 def body(function: Op) -> Block:
-    """The only block of a function."""
+    """Return the only block of a function."""
     return function.regions[0].blocks[0]
 
 
 def arguments(module: Module) -> list[Value]:
-    """The arguments of @main."""
+    """Return the arguments of @main."""
     return list(body(main(module)).arguments)
 
 
 def ops(block: Block) -> list[Op]:
-    """The operations of one block, its terminator last, as a list that later edits leave alone."""
+    """Return the operations of one block, its terminator last, as a list that later edits leave alone."""
     return [each.operation for each in block.operations]
 
 
 def walk(root: Op) -> Iterator[Op]:
-    """Every operation under `root`, in order, an operation before those of its regions."""
+    """Yield every operation under `root`, in order. An operation comes before those of its regions."""
     for region in root.regions:
         for block in region.blocks:
             for op in ops(block):

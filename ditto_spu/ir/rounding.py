@@ -1,4 +1,4 @@
-"""Rounding to a fixed-point grid as a JAX function: the plaintext meaning of a cast."""
+"""Round to a fixed-point grid as a JAX function. This is the plaintext meaning of a cast."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import jax.numpy as jnp
 
 
 def round_to(x: jax.Array, fraction_bits: int) -> jax.Array:
-    """The nearest value with so many fraction bits."""
+    """Return the nearest value with that many fraction bits."""
     scale = 2.0**fraction_bits
     return jnp.round(x * scale) / scale

@@ -1,4 +1,4 @@
-"""Running modules in plaintext on XLA's CPU client."""
+"""Run modules in plaintext on XLA's CPU client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class _Program:
     dtypes: tuple[np.dtype[Any], ...]
 
 
-@functools.lru_cache(maxsize=4096)  # more than a deep model has steps, or each call would compile them anew
+# A deep model must have fewer steps than this, or each call would compile them anew.
+@functools.lru_cache(maxsize=4096)
 def _compiled(source: str) -> _Program:
     module = parse(source)
     dtypes = tuple(dtype(each) for each in arguments(module))
@@ -38,14 +39,17 @@ def prepare(source: str) -> None:
 
 
 def evaluate(program: str | Module, args: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-    """Run a module in plaintext on XLA's CPU client; composites mean their decompositions."""
+    """Run a module in plaintext on XLA's CPU client, and return its results.
+
+    Composites mean their decompositions.
+    """
     compiled = _compiled(program if isinstance(program, str) else text(program))
     buffers = [buffer(each, dtype) for each, dtype in zip(args, compiled.dtypes, strict=True)]
     return [np.asarray(each) for each in compiled.executable.execute(buffers)]
 
 
 def buffer(value: Any, dtype: np.dtype[Any]) -> jax.Array:
-    """An array as XLA's CPU client takes it, without a copy if it is one already."""
+    """Return an array as XLA's CPU client takes it, without a copy if it already is one."""
     client = jax.extend.backend.get_backend("cpu")
     if isinstance(value, jax.Array) and value.dtype == dtype and value.devices() == {client.devices()[0]}:
         return value
@@ -54,7 +58,10 @@ def buffer(value: Any, dtype: np.dtype[Any]) -> jax.Array:
 
 
 def constant_value(op: Op) -> np.ndarray[Any, Any]:
-    """The array of a stablehlo.constant; one value repeated is returned as a read-only broadcast."""
+    """Return the array of a stablehlo.constant.
+
+    A constant of one repeated value is returned as a read-only broadcast.
+    """
     attr, result = op.attributes["value"], op.results[0]
     if 0 in shape(result):
         return np.zeros(shape(result), dtype(result))
@@ -62,6 +69,6 @@ def constant_value(op: Op) -> np.ndarray[Any, Any]:
         one = attr.get_splat_value().value
         return np.broadcast_to(np.asarray(one, dtype(result)), shape(result))
     if element(result) in ("i1", "bf16"):
-        # The bindings abort the process when they are asked for a buffer of these.
+        # The bindings abort the process when they are asked for a buffer of these types.
         return evaluate(extract([op], [], [result], "constant"), [])[0]
     return np.array(attr).reshape(shape(result))

@@ -1,6 +1,6 @@
-"""Which operations SPU runs on secret values, and rightly: all others are refused when compiling.
+"""List the operations that SPU runs correctly on secret values. All others are refused at compile time.
 
-SPU itself compiles more than it runs, aborts the process on some operations and computes a few wrongly.
+SPU itself compiles more than it runs, aborts the process on some operations, and computes a few wrongly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SHAPES = """broadcast_in_dim concatenate constant convolution dot dot_general d
 dynamic_update_slice gather iota pad reduce reduce_window reshape reverse scatter select_and_scatter slice
 sort transpose"""
 _CONTROL = "case composite if optimization_barrier return while"
-# chlo ops are lowered by XLA on the way to HLO.
+# XLA lowers chlo ops on the way to HLO.
 _CHLO = """acos acosh asin asinh atan atanh cosh digamma erf erf_inv erfc lgamma next_after polygamma sinh
 square top_k zeta broadcast_add broadcast_subtract broadcast_multiply broadcast_divide"""
 
@@ -30,13 +30,13 @@ _REMEDY = {
     "stablehlo.rng_bit_generator": "draw random numbers outside of the secure function",
     "stablehlo.reduce_precision": "leave the rounding out: the fixed-point format decides the precision",
 }
-# `spu_compile` writes these in other operations.
+# `ditto_spu/spu/compile.py` writes these in other operations.
 REWRITTEN = ("chlo.tan", "stablehlo.tan", "stablehlo.cbrt")
 _ELEMENTS = frozenset(("i1", "i8", "i16", "i32", "i64", "ui8", "ui16", "ui32", "ui64", "f32", "f64"))
 
 
 def unsupported(op: ir.Op) -> str:
-    """Why SPU cannot run `op`, and the remedy; '' if it can."""
+    """Return why SPU cannot run `op`, with the remedy, or '' if it can."""
     if op.name == "func.func" or op.name in REWRITTEN:
         return ""
     if op.name not in SUPPORTED:
@@ -48,7 +48,7 @@ def unsupported(op: ir.Op) -> str:
 
 
 def _wrong_on_spu(op: ir.Op) -> str:
-    """Why SPU's result would differ from XLA's, or ''."""
+    """Return why SPU's result would differ from XLA's, or ''."""
     if op.name not in ("stablehlo.bitcast_convert", "stablehlo.convert", "stablehlo.shift_right_logical"):
         return ""
     source, target = ir.element(op.operands[0]), ir.element(op.results[0])
@@ -63,7 +63,7 @@ def _wrong_on_spu(op: ir.Op) -> str:
 
 
 def refused(op: ir.Op) -> str:
-    """Why an operation on secret values can be done neither by a kernel nor by SPU, and the remedy; or ''."""
+    """Return why neither a kernel nor SPU can do an operation on secret values, and the remedy, or ''."""
     if not all(ir.is_known(value) for value in (*op.operands, *op.results)) and op.name in SUPPORTED:
         return "complex numbers and tuples cannot be shared; compute with real and imaginary parts"
     if op.name in SUPPORTED or op.name in REWRITTEN:

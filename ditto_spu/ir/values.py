@@ -1,4 +1,4 @@
-"""What is known of a value and of an operation: who makes and who uses it, its shape, its attributes."""
+"""Read the facts about values and operations: makers, users, shapes and attributes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ DTYPES: Mapping[str, str] = {"i1": "bool", **_FLOATS, **_INTEGERS}
 
 
 def define(value: Value) -> Op | None:
-    """The operation that makes `value`, or None for a block argument."""
+    """Return the operation that computes `value`, or None for a block argument."""
     owner: Any = value.owner
     return None if isinstance(owner, mlir.Block) else owner.operation
 
 
 def users(value: Value) -> list[Op]:
-    """The operations that use `value`, one entry a use."""
+    """Return the operations that use `value`, one entry per use."""
     uses: Any = value.uses
     return [use.owner.operation for use in uses]
 
 
 def captured(op: Op) -> list[Value]:
-    """Values from outside that the regions of `op` use without naming them as operands."""
+    """Return the outside values that the regions of `op` use without naming them as operands."""
     inside = list(walk(op))
     made = {result for each in inside for result in each.results}
     made |= {
@@ -45,32 +45,38 @@ def captured(op: Op) -> list[Value]:
 
 
 def shape(value: Value) -> tuple[int, ...]:
-    """The shape of a tensor value."""
+    """Return the shape of a tensor value."""
     return tuple(mlir.RankedTensorType(value.type).shape)
 
 
 def element(value: Value) -> str:
-    """The element type of a tensor value as StableHLO writes it: "f32", "i1", "ui8"."""
+    """Return the element type of a tensor value as StableHLO writes it: "f32", "i1", "ui8"."""
     return str(mlir.RankedTensorType(value.type).element_type)
 
 
 def dtype(value: Value) -> np.dtype[Any]:
-    """The numpy dtype of a tensor value."""
+    """Return the numpy dtype of a tensor value."""
     return jax.numpy.dtype(DTYPES[element(value)])
 
 
 def is_float(value: Value) -> bool:
-    """Whether the elements are floating-point numbers."""
+    """Tell whether the elements are floating-point numbers."""
     return element(value) in _FLOATS
 
 
 def is_known(value: Value) -> bool:
-    """Whether `value` is a tensor of a type in DTYPES (not a token, a complex number, an 8-bit float)."""
+    """Tell whether `value` is a tensor of a type in DTYPES.
+
+    Tokens, complex numbers and 8-bit floats are not.
+    """
     return mlir.RankedTensorType.isinstance(value.type) and element(value) in DTYPES
 
 
 def attribute(op: Op, name: str, default: Any = None) -> Any:
-    """Attribute `name` of `op` as a Python value (number, string, bool, tuple, dict), or `default`."""
+    """Return attribute `name` of `op` as a Python value, or `default`.
+
+    The value is a number, string, bool, tuple or dict.
+    """
     return _python(op.attributes[name]) if name in op.attributes else default
 
 
@@ -90,9 +96,10 @@ _STRUCTURED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def dimensions(op: Op, kind: str, part: str) -> tuple[int, ...]:
-    """One list of the numbers of a "dot_general", "gather" or "convolution": "lhs_batching_dimensions".
+    """Return one list of the dimension numbers of a "dot_general", "gather" or "convolution".
 
-    A single number, such as "index_vector_dim", comes as a tuple of one.
+    part: the name of the list, such as "lhs_batching_dimensions". A single number, such as
+        "index_vector_dim", comes as a tuple of one.
     """
     name, numbers = _STRUCTURED[kind]
     found = getattr(numbers(op.attributes[name]), part)
@@ -100,17 +107,17 @@ def dimensions(op: Op, kind: str, part: str) -> tuple[int, ...]:
 
 
 def comparison(op: Op) -> str:
-    """The direction of a compare: "EQ", "NE", "GE", "GT", "LE" or "LT"."""
+    """Return the direction of a compare: "EQ", "NE", "GE", "GT", "LE" or "LT"."""
     return str(stablehlo.ComparisonDirectionAttr(op.attributes["comparison_direction"]).value)
 
 
 def composite_name(op: Op) -> str:
-    """`ditto.softmax` for such a composite, '' for any other operation."""
+    """Return the name of a composite, such as `ditto.softmax`, or '' for any other operation."""
     return symbol(op, "name") if op.name == "stablehlo.composite" else ""
 
 
 def composite_attributes(op: Op) -> dict[str, Any]:
-    """The attributes of a composite as Python values."""
+    """Return the attributes of a composite as Python values."""
     return attribute(op, "composite_attributes", {})
 
 
@@ -128,7 +135,7 @@ def redirect(users: Iterable[Op], old: Value, new: Value) -> None:
 
 
 def is_effect(op: Op) -> bool:
-    """Whether an operation does more than compute its results."""
+    """Tell whether an operation does more than compute its results."""
     names = ("return", "custom_call", "send", "recv", "infeed", "outfeed", "call")
     inside = any(each.name.partition(".")[2] in names[1:] for each in walk(op))
     return inside or op.name.partition(".")[2] in names
