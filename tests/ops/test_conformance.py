@@ -1,4 +1,7 @@
-"""Operations: each record is complete, each option changes a plan, and nothing quotes an operation's name."""
+"""Check that each operation's record is complete, and that no other file quotes an operation's name.
+
+Each option of a rule must also change a plan.
+"""
 
 import ast
 from pathlib import Path
@@ -22,7 +25,7 @@ X = np.linspace(-1.5, 1.4, 24, dtype=np.float32).reshape(4, 6)
 P = np.abs(X) + 0.5
 IDS = np.array([2, 0, 3], np.int32)
 
-# A program with the operation whose operand is computed, so that formats are free to differ.
+# For each operation a program whose operand is computed, so that formats are free to differ.
 PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "matmul": (lambda x, w: x @ w, (X, X.T)),
     "add": (lambda x, w: x + w, (X, P)),
@@ -47,11 +50,11 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "weight": (lambda x, w: x @ w, (X, X.T)),
 }
 VALUES = {"format": "fxp32.10", "operand": "fxp32.14", "range": 40.0, "inner": "fxp64.17", "error": 0.05}
-SCORES = {"op": "matmul", "path": ".*", "range": 5.0, "optional": True}  # "bounded" wants a range
+SCORES = {"op": "matmul", "path": ".*", "range": 5.0, "optional": True}  # "bounded" needs a range
 
 
 def plan(name: str, **values: Any) -> str:
-    """The plan of the operation's program, with one rule that sets these values."""
+    """Return the plan of the operation's program, with one rule that sets these values."""
     fn, args = PROGRAMS[name]
     path = {"path": ".*"} if name == "input" else {}
     rules = [{"op": name, **path, **values}, SCORES] if values else [SCORES]
@@ -129,7 +132,7 @@ def test_a_decision_is_read_as_it_was_written():
             assert read(copy) == decision
 
 
-# Names that StableHLO gives to arithmetic. Passes that rewrite arithmetic read them off operations.
+# StableHLO gives these names to arithmetic. Passes that rewrite arithmetic read them off operations.
 ARITHMETIC = {"add", "multiply", "divide", "maximum", "tanh"}
 
 
