@@ -1,4 +1,4 @@
-"""Fixtures for tests of passes: a function, traced and taken through the passes up to a stage."""
+"""Give fixtures for tests of passes: a function, traced and taken through the passes up to a stage."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ STAGES = ("traced", "fused", "linear", "assigned", "cast")
 
 @dataclass(frozen=True)
 class Program:
-    """A module at some stage, and what the passes after it need."""
+    """A module at some stage, with the values that the later passes need."""
 
     module: ir.Module
     public: tuple[bool, ...]
     paths: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """The operations of @main, one a line, without their locations."""
+        """The operations of @main, one per line, without their locations."""
         return [str(op) for op in ir.ops(ir.body(ir.main(self.module)))]
 
     def ops(self, name: str) -> list[ir.Op]:
-        """The operations of @main with this StableHLO or composite name."""
+        """Return the operations of @main with this StableHLO or composite name."""
         block = ir.ops(ir.body(ir.main(self.module)))
         return [op for op in block if name in (op.name, ir.composite_name(op))]
 
     def op(self, name: str) -> ir.Op:
-        """The only one."""
+        """Return the only operation of that name."""
         (found,) = self.ops(name)
         return found
 
@@ -52,7 +52,7 @@ def _compile(
     config: Mapping[str, Any] | None = None,
     public: Sequence[str] = (),
 ) -> Program:
-    """`fn` traced for `args` and taken through the passes up to the stage `to`."""
+    """Trace `fn` for `args`, and take it through the passes up to the stage `to`."""
     traced = trace(fn, args, public=public)
     passes: list[Callable[[ir.Module], ir.Module]] = [
         lambda module: fuse(module, traced.public),

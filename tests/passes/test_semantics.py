@@ -1,4 +1,4 @@
-"""Every pass keeps the meaning of a program: executed in plaintext before and after each of them."""
+"""Test that every pass keeps the meaning of a program, by executing it in plaintext before and after."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from ditto_spu.rules.load import configurations, load_config
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A function, its arguments, and how far rounding to the configuration's grids may take its result."""
+    """A function, its arguments, and the error that rounding to the configuration's grids may cause."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]

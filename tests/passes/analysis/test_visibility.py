@@ -1,4 +1,4 @@
-"""visibility: public if and only if everything a value is computed from is public."""
+"""Test visibility: a value is public if and only if everything that it is computed from is public."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ def test_all_public_and_all_secret() -> None:
 
 def test_loops() -> None:
     def loop(s: Any, p: Any) -> Any:
-        # b is reached by s only in the second turn.
+        # s reaches b only in the second turn.
         return jax.lax.fori_loop(0, 3, lambda i, c: (c[0] + i, c[2], c[3], c[3]), (p, p, p, s))
 
     assert secret_outputs(loop, S, S, public=("p",)) == [False, True, True, True]

@@ -1,4 +1,7 @@
-"""assign: rules first, then what the consumers want, then the default; written as attributes."""
+"""Test assign: rules come first, then the wishes of consumers, then the default.
+
+Decisions are written as attributes.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +104,7 @@ def test_consumers_that_disagree_leave_the_default(compile_to):
 
 
 def test_a_narrow_result_stays_in_the_ring_where_narrowing_is_not_free(compile_to):
-    # 32 - (24 - 6) = 14 bits survive a local narrowing: too few for ring 16.
+    # 32 - (24 - 6) = 14 bits survive a local narrowing, which is too few for ring 16.
     program = compile_to(
         lambda x, w: x @ w, X, W, to="assigned", config=rules({"op": "matmul", "format": "fxp16.6"})
     )
@@ -169,7 +172,7 @@ def test_integers_and_booleans_are_integers_of_ring_64(compile_to):
 def test_what_no_kernel_does_is_spus_in_its_format(compile_to):
     program = compile_to(lambda x: jnp.sin(x) + 1.0, X, to="assigned")
     assert decisions(program.op("stablehlo.sine"), "kind", "format") == ("spu", "fxp64.18")
-    assert decisions(program.op("stablehlo.add"), "kind", "format") == ("spu", "fxp64.18")  # stays there
+    assert decisions(program.op("stablehlo.add"), "kind", "format") == ("spu", "fxp64.18")  # it stays on SPU
     assert arguments(program) == ["fxp64.18"]
 
 
@@ -229,7 +232,7 @@ def test_rotated_values_are_truncated_once(compile_to):
     assert [decisions(op, "natural", "format", "factor") for op in products] == [
         (None, "fxp32.23", "fxp32.11")
     ] * 2
-    # Without room for the sum each product is truncated alone.
+    # Without room for the sum, each product is truncated alone.
     config = rules({"op": "multiply", "range": 70})
     program = compile_to(rotate, X, positions, to="assigned", public=("at",), config=config)
     assert decisions(program.op("stablehlo.add"), "natural", "format") == (None, "fxp32.12")

@@ -1,4 +1,7 @@
-"""Formats and approximations by cost under an error limit: what is chosen, when narrow ones are, refusals."""
+"""Test the choice of formats and approximations by cost under an error limit.
+
+The tests cover the choices, when narrow formats are considered, and refusals.
+"""
 
 import jax
 import numpy as np
@@ -41,7 +44,7 @@ def test_without_a_declared_range_no_narrow_ring_is_risked():
 
 
 def test_a_range_too_large_for_ring_16_keeps_ring_32():
-    """Within 60 ring 16 leaves 8 fraction bits, too few for this limit."""
+    """Ring 16 leaves 8 fraction bits for a range of 60, which is too few for this limit."""
     rules = [{"op": "matmul", "range": 60.0}, {"op": "gelu", "error": 0.006}]
     operand, _ = operand_and_step(plan(gelu, X, W, rules=rules), "gelu")
     assert operand.ring_bits == 32
@@ -59,7 +62,7 @@ def test_the_bound_of_what_is_chosen_stays_within_the_limit(limit):
 
 
 def test_a_replacement_is_never_chosen():
-    """Quad is by far the cheapest, and another function."""
+    """Quad is by far the cheapest, but it is another function."""
     _, attributes = operand_and_step(plan(gelu, X, W, rules=[{"op": "gelu", "error": 10.0}]), "gelu")
     assert attributes["approx"] != "quad"
 

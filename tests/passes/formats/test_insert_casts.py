@@ -1,4 +1,4 @@
-"""insert_casts: every change of format is a composite that rounds to the target grid."""
+"""Test insert_casts: every change of format is a composite that rounds to the target grid."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,7 @@
-"""linearise: divisions by public values and look-ups by public ids become linear; nothing else changes."""
+"""Test linearise: divisions by public values and look-ups by public ids become linear.
+
+Nothing else may change.
+"""
 
 import jax.numpy as jnp
 import numpy as np

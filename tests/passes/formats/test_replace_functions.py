@@ -1,4 +1,4 @@
-"""Approximations that are other functions change the meaning of their composite, and nothing else."""
+"""Test that approximations by other functions change the meaning of their composite, and nothing else."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""verify: changes nothing, and refuses ranges and constants that their formats cannot hold."""
+"""Test verify: it changes nothing, and it refuses ranges and constants that their formats cannot hold."""
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def test_a_range_without_a_spare_bit_is_refused(compile_to):
 
 @pytest.mark.parametrize(("bound", "fine"), [(28.0, True), (29.0, False)])
 def test_what_only_a_windowed_function_reads_needs_room_for_the_window_alone(bound, fine, compile_to):
-    """fxp16.10 holds 32, and GeLU's window ends at 3.25."""
+    """fxp16.10 holds magnitudes below 32, and GeLU's window ends at 3.25."""
     rows = (
         {"op": ["matmul", "add"], "range": bound, "format": "fxp16.10"},
         {"op": "gelu", "operand": "fxp16.10", "approx": "fourier"},

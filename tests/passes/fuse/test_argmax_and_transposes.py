@@ -1,4 +1,4 @@
-"""One-hot argmax is found as JAX writes it; products of transposed operands read these as they lie."""
+"""Test that one-hot argmax is recognised as JAX writes it, and that products drop transpositions."""
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +93,7 @@ def test_a_transposition_that_orders_the_result_stays():
 
 
 def test_a_product_may_have_the_bit_more_that_doubling_gives():
-    """A one-hot times a table: exact, from one product of matrices at each party."""
+    """A one-hot times a table is exact, and takes one product of matrices at each party."""
     rules = [{"op": "input", "path": "hot", "format": "fxp32.0"}, {"op": "weight", "format": "fxp32.13"}]
     rules.append({"op": "matmul", "format": "fxp32.14", "operand": "fxp32.0"})
     hot, table = np.eye(4, dtype=np.float32)[[2, 0, 3]], np.round(X.T[:4] * 64) / 64

@@ -1,4 +1,4 @@
-"""Convolutions of secret values: every form becomes a product, and means what it meant."""
+"""Test that every form of convolution of secret values becomes a product with the same meaning."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_every_form_becomes_a_product(name: str) -> None:
 
 
 def test_other_layouts_and_ranks() -> None:
-    def sound(x: Any, w: Any) -> Any:  # one dimension, channels first, a turned window
+    def sound(x: Any, w: Any) -> Any:  # one dimension, channels first, a reversed window
         return jax.lax.conv_general_dilated(
             x, w[..., ::-1], (2,), [(1, 2)], dimension_numbers=("NCH", "OIH", "NHC")
         )

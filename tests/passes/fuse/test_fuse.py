@@ -1,4 +1,4 @@
-"""fuse: which composites are found, that nothing else changes, and that the result stays the same."""
+"""Test fuse: it recognises the composites, changes nothing else, and keeps the result."""
 
 import collections
 from collections.abc import Callable
@@ -24,7 +24,7 @@ LOW = np.finfo(np.float32).min
 def fused(
     fn: Callable[..., Any], *args: Any, public: tuple[str, ...] = (), tolerance: float = 1e-5
 ) -> ir.Module:
-    """fn fused, after checking that it gives what it gave before."""
+    """Return fn fused, after a check that it gives the same result as before."""
     traced = trace(fn, args, public=public)
     module = fuse(ir.parse(traced.module_text), traced.public)
     leaves = jax.tree_util.tree_leaves(args)
@@ -50,7 +50,10 @@ class Found:
 
 
 def only(module: ir.Module, name: str) -> Found:
-    """The only composite. (Not the operation itself: it does not keep its module alive.)"""
+    """Return the facts about the only composite of that name.
+
+    It does not return the operation itself, which would not keep its module alive.
+    """
     (op,) = composites(module)
     assert ir.composite_name(op) == f"ditto.{name}"
     return Found(ir.composite_attributes(op), [ir.shape(each) for each in op.operands])
@@ -152,7 +155,7 @@ def test_public_bias_with_and_without_mask() -> None:
     bias[2] = -1e9
     module = fused(lambda x, bias: jax.nn.softmax(x + bias), X, bias, public=("bias",))
     assert len(only(module, "softmax").shapes) == 2
-    # A secret bias is data; so is a public one computed without any large number.
+    # A secret bias is data, and so is a public one that is computed without any large number.
     assert len(only(fused(lambda x, bias: jax.nn.softmax(x + bias), X, X), "softmax").shapes) == 1
     near = fused(lambda x, n: jax.nn.softmax(x + 0.5 * jnp.exp(-jnp.abs(n))), X, NUMBERS, public=("n",))
     assert len(only(near, "softmax").shapes) == 1

@@ -1,4 +1,4 @@
-"""fuse on whole models: BERT, MiniLM with its real weights, GPT-2."""
+"""Test fuse on whole models: BERT, MiniLM with its real weights, and GPT-2."""
 
 import collections
 import importlib.util
@@ -38,7 +38,10 @@ def fused(model: Any, public: tuple[str, ...]) -> tuple[ir.Module, dict[str, int
 
 
 def check_clean(module: ir.Module) -> None:
-    """No large number of a mask, no chlo and no index arithmetic is left, and softmax has its mask."""
+    """Check that no large number of a mask, no chlo and no index arithmetic is left.
+
+    Softmax must have its mask.
+    """
     text = ir.text(module).split("func.func private")[0]
     assert all(word not in text for word in ("0xFF800000", "0x7FC00000", "E+38", "chlo", "stablehlo.gather"))
     for op in ir.walk(ir.main(module)):
@@ -88,7 +91,10 @@ def test_gpt2(public: tuple[str, ...]) -> None:
 
 
 def test_a_step_of_gpt2_with_its_cache_stays_off_spu() -> None:
-    """The cache is secret, where it ends is public: masks are public, and the cache is updated locally."""
+    """The cache is secret, and its end is public.
+
+    Masks are therefore public, and the cache is updated locally.
+    """
     config = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=50, n_positions=16)
     model = transformers.FlaxGPT2LMHeadModel(config, input_shape=(1, 8))
     cache = model.init_cache(1, 16)

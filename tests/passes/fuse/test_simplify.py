@@ -1,4 +1,4 @@
-"""simplify: what JAX spells out becomes one operation; what only looks like it stays."""
+"""Test simplify: operations that JAX spells out become one, and look-alikes stay."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Loops unrolled, branches chosen, and other forms of programs that a user brings."""
+"""Test unrolled loops, chosen branches, and other forms of programs that a user may bring."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ I = np.array([2, 0], np.int32)  # noqa: E741
 
 
 def fused(fn: Callable[..., Any], *args: Any, public: tuple[str, ...] = ()) -> ir.Module:
-    """fn fused, after checking that it gives what it gave before."""
+    """Return fn fused, after a check that it gives the same result as before."""
     traced = trace(fn, args, public=public)
     module = fuse(ir.parse(traced.module_text), traced.public)
     leaves = jax.tree_util.tree_leaves(args)
@@ -35,7 +35,7 @@ def names(module: ir.Module) -> list[str]:
 
 
 def layers(x: Any, weights: Any) -> Any:
-    """Scanned layers, as deep models are written in Flax."""
+    """Apply scanned layers, as deep models are written in Flax."""
     return lax.scan(lambda h, w: (h + jax.nn.gelu(h @ w, approximate=False), h.sum()), x, weights)
 
 

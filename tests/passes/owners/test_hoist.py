@@ -1,4 +1,4 @@
-"""Who computes what: the lattice, where the program is cut, and that no owner's array reaches another."""
+"""Test who computes each value, where the program is cut, and that no owner's array reaches another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ MASK = np.array([1, 1, 0, 1], np.int32)
 
 
 def hoisted(fn, *args, owner=None, public=(), held=()):
-    """The program, checked: preparations read what they may, and the whole means what it did."""
+    """Return the program after two checks.
+
+    Preparations read only what they may, and the whole program means what it did.
+    """
     traced = trace(fn, args, public=public, owner=owner, held=held)
     program = advance(begin(traced), "hoist").parts
     leaves = jax.tree_util.tree_leaves((args, {}))
@@ -42,7 +45,7 @@ def shared(program):
 
 
 def left(program):
-    """What the parties do, constants and composites' bodies left out."""
+    """Return the operations of the parties, without constants and bodies of composites."""
     operations = ir.ops(ir.body(ir.main(program.module)))[:-1]
     return [ir.composite_name(op) or op.name.partition(".")[2] for op in operations if op.operands]
 
@@ -53,14 +56,14 @@ OWNERS = {"x": "client", "w": "server"}
 @pytest.mark.parametrize(
     ("fn", "remains"),
     [
-        (lambda x, w: jnp.tanh(x) @ w.T, ["dot_general"]),  # elementwise, transposition
+        (lambda x, w: jnp.tanh(x) @ w.T, ["dot_general"]),  # elementwise work and a transposition
         (lambda x, w: jax.nn.softmax(x) @ jax.nn.gelu(w).T, ["dot_general"]),  # composites
-        (lambda x, w: jnp.sort(x) @ jnp.cumsum(w, 1).T, ["dot_general"]),  # what SPU would do
+        (lambda x, w: jnp.sort(x) @ jnp.cumsum(w, 1).T, ["dot_general"]),  # work that SPU would do
         (lambda x, w: (x @ x.T) @ (w / w.sum()), ["dot_general"]),  # products and divisions
         (lambda x, w: lax.fori_loop(0, 3, lambda i, y: y * 0.5, x) @ w.T, ["dot_general"]),  # regions
         (lambda x, w: lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x) + w, ["add"]),
         (lambda x, w: x * 2 + w, ["add"]),
-        (lambda x, w: x @ w.T @ x, ["dot_general", "dot_general"]),  # mixed stays with the parties
+        (lambda x, w: x @ w.T @ x, ["dot_general", "dot_general"]),  # mixed work stays with the parties
     ],
 )
 def test_what_one_owner_has_is_computed_there(fn, remains):
@@ -125,7 +128,7 @@ def test_without_owners_nothing_changes():
 
 
 def pre_norm(w, gamma, beta, x):
-    """A LayerNorm that a product alone reads, as in GPT-2."""
+    """A LayerNorm that only a product reads, as in GPT-2."""
     centred = x - x.mean(-1, keepdims=True)
     normed = centred * lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * gamma + beta
     return normed @ w.T
@@ -136,7 +139,7 @@ def pre_norm(w, gamma, beta, x):
     [
         (pre_norm, {"w": "a", "gamma": "a", "beta": "a"}, (), True),
         (pre_norm, {"w": "a", "gamma": "a"}, ("beta",), True),
-        (pre_norm, {"w": "a", "gamma": "b", "beta": "b"}, (), False),  # of two owners
+        (pre_norm, {"w": "a", "gamma": "b", "beta": "b"}, (), False),  # weights of two owners
         (pre_norm, {"w": "a"}, ("gamma", "beta"), False),  # public ones cost nothing
         (lambda w, g, b, x: pre_norm(w, g, b, x) @ w, {"w": "a", "g": "a", "b": "a"}, (), False),  # tied
     ],
@@ -149,4 +152,4 @@ def test_a_scale_is_folded_into_the_product_behind_it(fn, owner, public, folded)
     constants = [ir.define(each) is not None for each in norm.operands[1:]]
     assert all(constants) == folded
     products = [name for each in program.preparations for _, name in each.operations if "dot" in name]
-    assert len(products) == folded  # of shift and weights
+    assert len(products) == folded  # the products of shift and weights

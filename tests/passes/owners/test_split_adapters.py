@@ -1,4 +1,4 @@
-"""Secret low-rank adapters of public weights are multiplied apart, where it pays and nowhere else."""
+"""Test that secret low-rank adapters of public weights are multiplied apart exactly where it pays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWNERS = {"x": "client", "a": "server", "b": "server"}
 
 
 def compiled(fn, *args, owner=None, public=("w",)):
-    """(what the parties do, the program), after its meaning was compared."""
+    """Return (the operations of the parties, the program), after a check of its meaning."""
     traced = trace(fn, args, public=public, owner=owner, held=())
     program = advance(begin(traced), "hoist").parts
     leaves = jax.tree_util.tree_leaves((args, {}))
@@ -78,7 +78,7 @@ def test_a_sum_that_two_products_read_is_taken_apart_for_both():
 @pytest.mark.parametrize(
     ("fn", "args", "owner", "public"),
     [
-        (ALIKE[0], (X, W, A, B), OWNERS | {"w": "server"}, ()),  # the server adds them, for nothing
+        (ALIKE[0], (X, W, A, B), OWNERS | {"w": "server"}, ()),  # the server adds them at no cost
         (ALIKE[0], (X, W, A, B), None, ()),  # secret weights
         (ALIKE[0], (X, W, A, B), {"x": "client"}, ("w", "a", "b")),  # one public product
         (ALIKE[0], (X, W, A, B), dict.fromkeys("xab", "client"), ("w",)),  # the client does all of it
@@ -116,7 +116,7 @@ def test_it_runs_to_the_same_numbers_with_fewer_uploads(masked):
     ]
     merged = ditto.secure(lambda x, w: x @ w, config="ditto", owner={"x": "client", "w": "server"})
     costs = [each.cost_analysis() for each in (function.lower(X, W, A, B), merged.lower(X, W + A @ B))]
-    if not masked:  # the same bytes a result, and those of xA
+    if not masked:  # the same bytes per result, and the bytes of xA
         thin = costs[0].rows[[row.kind for row in costs[0].rows].index("matmul")]
         assert sum(costs[0].bytes_sent_per_party) == sum(costs[1].bytes_sent_per_party) + sum(
             thin.online_bytes + thin.offline_bytes

@@ -1,4 +1,4 @@
-"""segment: the cast module cut into public, local, kernel and SPU steps."""
+"""Test segment: it cuts the cast module into public, local, kernel and SPU steps."""
 
 import jax
 import jax.numpy as jnp
