@@ -1,4 +1,4 @@
-"""Configurations: the grammar, the precedence of rules, and every error message."""
+"""Test configurations: the grammar, the precedence of rules, and every error message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_shipped_configurations_load(name: str) -> None:
     assert name in configurations()
     for op in SUBJECTS:
         for path in ("", "encoder/layer/0/attention/self", "layer/3/output/dense", "layer/1/output"):
-            choice = loaded.lookup(op, path)  # also checks that each range fits the format it meets
+            choice = loaded.lookup(op, path)  # it also checks that each range fits its format
             assert choice.approx is None or choice.approx in APPROXIMATIONS.get(op, ())
 
 
