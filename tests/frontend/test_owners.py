@@ -1,4 +1,4 @@
-"""Whose an array is: the grammar of `public` and `owner`, and what it refuses."""
+"""Test whose an array is: the grammar of `public` and `owner`, and its refusals."""
 
 from __future__ import annotations
 

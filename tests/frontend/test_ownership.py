@@ -1,4 +1,4 @@
-"""`secure(owner=...)` end to end: values, held arguments, modes, reports, and what it refuses."""
+"""Test `secure(owner=...)` end to end: values, held arguments, modes, reports and refusals."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_functions_that_hold_the_same_share_what_is_made_of_each_argument_apart(
     x = rng.normal(size=(2, 3)).astype(np.float32)
     owner = {"a": "server", "b": "server"}
     one = ditto.secure(lambda a, b, x: x @ jnp.tanh(b), owner=owner).hold(a=first, b=second)
-    # The array before the held ones moves both by a place: `a` is here where `b` was.
+    # The array before the held ones moves both by one place, so `a` is now where `b` was.
     other = ditto.secure(lambda A, a, b, x: x @ jnp.tanh(a) + A, owner=owner).hold_with(one)
     np.testing.assert_allclose(one(x), x @ np.tanh(second), atol=0.01)
     np.testing.assert_allclose(other(np.float32(0), x=x), x @ np.tanh(first), atol=0.01)

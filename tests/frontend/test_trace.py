@@ -1,4 +1,4 @@
-"""trace: the module, the pytrees, who is public; and one test for each error of a user's call."""
+"""Test trace: the module, the pytrees, the public arguments, and one test per error of a user's call."""
 
 import functools
 from typing import Any
