@@ -1,4 +1,4 @@
-"""ir: paths, constants, composites, inlining, cutting out, retyping, running."""
+"""Test ir: paths, constants, composites, inlining, cutting out, retyping and running."""
 
 from typing import Any
 
