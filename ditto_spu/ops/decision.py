@@ -16,7 +16,7 @@ from ditto_spu import ir
 
 
 class Kind(str, Enum):
-    """How the parties compute an operation."""
+    """The way in which the parties compute an operation."""
 
     PUBLIC = "public"  # every party computes it in plaintext, with the same result
     CAST = "cast"  # a change of format
