@@ -1,1 +1,1 @@
-"""How a plan is executed: three simulated parties, local steps, offline material."""
+"""Executes plans: the offline phase, local steps, three simulated parties and the report of a run."""

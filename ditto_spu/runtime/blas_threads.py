@@ -1,7 +1,7 @@
-"""Processors for the products of matrices of parties that share a host.
+"""Limits the BLAS threads of parties that share a host.
 
-Parties that multiply side by side need no more threads than there are processors: threads of a BLAS wait for
-each other by spinning, and take the time of those that work.
+Parties that multiply matrices side by side need no more threads than there are processors. Threads of a BLAS
+wait for each other by spinning, and so they take time from threads that work.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-MULTIPLYING = 2  # parties that do most of a step's work at a time: A and B
+MULTIPLYING = 2  # the parties that do most of a step's work at the same time are A and B
 
 
 @dataclass
 class _ThreadLimit:
-    """The limit that is set while any run needs it: runs of several threads overlap."""
+    """The limit, which stays set while any run needs it. Runs of several threads overlap."""
 
     libraries: Any  # a ThreadpoolController
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -29,14 +29,17 @@ class _ThreadLimit:
 
 @functools.cache
 def _thread_limit() -> _ThreadLimit:
-    from threadpoolctl import ThreadpoolController  # sets a variable of the environment when imported
+    from threadpoolctl import ThreadpoolController  # its import sets an environment variable
 
     return _ThreadLimit(ThreadpoolController())
 
 
 @contextmanager
 def shared_processors() -> Iterator[None]:
-    """Give each party its part of the processors; afterwards the process has the threads that it had."""
+    """Limit each party to its part of the processors while the context is open.
+
+    Contexts may overlap. When the last one closes, the process has as many BLAS threads as before.
+    """
     limit = _thread_limit()
     with limit.lock:
         if not limit.runs:

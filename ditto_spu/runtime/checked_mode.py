@@ -1,4 +1,4 @@
-"""The simulator's checked mode: join the shares of every value and compare with plaintext."""
+"""The simulator's checked mode joins the shares of every value and compares it with plaintext."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from ditto_kernels.values.replicated import Rss, reconstruct
 from ditto_spu.errors import RangeError
 from ditto_spu.plan.plan import KernelStep, Plan, Step
 
-SLACK = 4.0  # times a kernel's own bound, before a result counts as wrong
+SLACK = 4.0  # a result counts as wrong if it errs by more than this many times the kernel's own bound
 
 
 class Checker:
-    """Collects the three parties' parts; the last to arrive joins and checks them."""
+    """Collects the results of the three parties at every step. The last party to arrive checks them.
+
+    plan: the plan that runs.
+    inputs: the plaintext inputs by variable, rounded to their formats.
+    """
 
     def __init__(self, plan: Plan, inputs: dict[int, NDArray[Any]]) -> None:
         self._plan = plan
@@ -29,7 +33,12 @@ class Checker:
         self._values = dict(inputs)
 
     def observe(self, rank: int, number: int, step: Step, results: Sequence[Any]) -> None:
-        """One party's results of a step; RangeError at the party that completes a wrong one."""
+        """Record one party's results of a step, and check them if the other two have reported.
+
+        Raises RangeError at the party that completes the step. The reason is a value beyond its declared
+        range, a result that does not fit its format, or a result that differs from the kernel's plaintext
+        meaning by more than the kernel's error bound explains.
+        """
         with self._lock:
             parts = self._parts.setdefault(number, {})
             parts[rank] = results
@@ -59,7 +68,10 @@ class Checker:
             )
 
     def _check_kernel(self, number: int, step: KernelStep) -> None:
-        """A value that wrapped, or left a kernel's range, differs from the plaintext result."""
+        """Compare the result of a kernel with its plaintext meaning.
+
+        A value that wrapped, or that left a range on which the kernel relies, shows as a difference.
+        """
         kernel = KERNELS[step.kernel]
         output = step.outputs[0]
         info = self._plan.vars[output]

@@ -1,4 +1,4 @@
-"""The client's part of a run: it shares the inputs and joins the outputs."""
+"""The client's part of a run: it splits the inputs into shares and joins the outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ from ditto_spu.runtime.precompute import (
 def hold(
     plan: Plan, values: Sequence[Any], places: Sequence[int], seed: int | None = None
 ) -> dict[int, Sequence[Any]]:
-    """Shares of the secret inputs at these places, which may serve any number of requests."""
+    """Share the inputs at `places`, so that they can serve any number of requests.
+
+    values: one per input of the plan. Only those at `places` are read.
+    seed: makes the shares reproducible and INSECURE. None draws them from the system.
+
+    Returns the three parties' parts by place: replicated shares of a secret input, or a public array in a
+    `Known`. Kernels keep prepared forms with either. Raises InputError and RangeError as `share_input` does.
+    """
     source = random_bytes(client_key(None if seed is None else seed + 1))
     shared: dict[int, Sequence[Any]] = {}
     for place in places:
@@ -37,7 +44,17 @@ def hold(
 def share_input(
     plan: Plan, entry: Input, value: Any, source: RandomBytes
 ) -> Sequence[Rss] | Sequence[NDArray[Any]]:
-    """The three parties' parts of one input: shares of a secret one, a public one as it is."""
+    """Return the three parties' parts of one input.
+
+    A secret input becomes replicated shares in the format of the plan. A public input is the same array for
+    every party. A handle gives the shares that it stands for.
+
+    value: an array, a number, or a handle of a kept output.
+    source: the client's random bytes, of which the components are made.
+
+    Raises InputError if the value is a mere shape, or if its shape, or the format of a handle, is not that of
+    the plan. Raises RangeError if a secret value does not fit its format.
+    """
     if isinstance(value, jax.ShapeDtypeStruct):
         raise InputError(
             f"'{entry.path}' cannot be shared: of it, or of what it is made of, only the shape is given; "
@@ -63,7 +80,7 @@ def share_input(
 
 
 def _kept(plan: Plan, entry: Input, value: Kept) -> Sequence[Rss]:
-    """The shares behind a handle, if the plan takes them as they are."""
+    """Return the shares behind a handle. Raises InputError if the plan takes another shape or format."""
     var = plan.vars[entry.var]
     if value.shape != var.shape or value.fxp != var.fxp:
         raise InputError(
@@ -74,10 +91,15 @@ def _kept(plan: Plan, entry: Input, value: Kept) -> Sequence[Rss]:
 
 
 def join_output(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
-    """An output from the parties' masked 3-of-3 parts."""
+    """Return one output, joined from the parts of the three parties.
+
+    parts: re-randomised 3-of-3 shares of a secret output, in `mine`. A public output is the array itself.
+
+    A secret output comes back in the dtype of the user's program, with float32 in place of bfloat16.
+    """
     if not isinstance(parts[0], Rss):
         return np.asarray(parts[0])
-    # Stacked: numpy would widen the sum of scalars instead of wrapping it.
+    # The shares are stacked first, because numpy would widen a sum of scalars instead of wrapping it.
     total = np.sum(np.stack([part.mine for part in parts]), axis=0, dtype=parts[0].fxp.dtype)
     dtype = np.dtype(var.dtype) if var.dtype != "bfloat16" else np.dtype(np.float32)
     if np.issubdtype(dtype, np.floating):

@@ -1,4 +1,4 @@
-"""What one party makes for a plan before any input exists, and sends to the others ahead of time."""
+"""The offline phase of a plan at one party, which deals material before any input exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from ditto_spu.runtime.executor import Observer, Value, as_planned, joint, kerne
 
 @dataclass(frozen=True)
 class PartyMaterial:
-    """One party's dealt tensors, by step, and what the dealer of masked shares will need online."""
+    """The material that one party has dealt for a plan.
+
+    sends: by step, the tensors that it deals, each with its receiver.
+    dealer_values: by variable, the dealer's own parts of the values that it needs online: its components of
+        secret values, and public arrays. None unless this party is the dealer of masked shares.
+    """
 
     sends: dict[int, list[Send]]
     dealer_values: dict[int, Value] | None
@@ -29,8 +34,11 @@ def deal_offline(
 ) -> PartyMaterial:
     """Deal for every kernel of which this party is a dealer.
 
-    inputs: public arguments as arrays; secret ones as `nothing`, but for the dealer of masked shares its
-    two components: it then computes its part of every value. `observe` sees what that party computes.
+    inputs: one per input of the plan. Public arguments are arrays. Secret arguments are `nothing`, which has
+        a shape and a format alone. The dealer of masked shares gives its two components instead, and then
+        computes its part of every value.
+    observe: is called at the dealer of masked shares with the number, the step and the results of each step
+        that it computes.
     """
     party = in_phase(as_planned(plan, party), "ahead")
     masking = party.rank == plan.mask_dealer
@@ -50,7 +58,10 @@ def deal_offline(
 
 
 def _needed_online(plan: Plan) -> frozenset[int]:
-    """What the dealer of masked shares needs after its work ahead: outputs, and operands of joint steps."""
+    """Return the variables that the dealer of masked shares needs after the offline phase.
+
+    These are the outputs of the plan, and the operands of steps that all three parties run alike.
+    """
     operands = {var for step in plan.steps if joint(step) for var in used(step)}
     return frozenset(operands | set(plan.outputs))
 
@@ -58,7 +69,7 @@ def _needed_online(plan: Plan) -> frozenset[int]:
 def _step(
     plan: Plan, number: int, party: Party, env: dict[int, Value], masking: bool
 ) -> tuple[Sequence[Value], list[Send]]:
-    """(this party's part of the results, or what stands for it; what it deals)."""
+    """Return this party's part of a step's results, or placeholders for it, and the tensors that it deals."""
     step = plan.steps[number]
     if isinstance(step, PublicStep):
         return ir.evaluate(step.text, [env[var] for var in step.inputs]), []
@@ -70,7 +81,7 @@ def _step(
 
 
 def _results(plan: Plan, number: int, step: Step, party: Party, masking: bool) -> list[Value]:
-    """The masks of values that are masked anew, or mere shapes."""
+    """Return fresh masks as results at the dealer of masked shares, and placeholders elsewhere."""
     results: list[Value] = []
     for place, var in enumerate(step.outputs):
         info = plan.vars[var]
@@ -84,6 +95,7 @@ def _results(plan: Plan, number: int, step: Step, party: Party, masking: bool) -
 def _kernel(
     plan: Plan, number: int, step: KernelStep, party: Party, env: dict[int, Value], masking: bool
 ) -> tuple[Sequence[Value], list[Send]]:
+    """Return this party's part of a kernel's result, or a placeholder, and the tensors that it deals."""
     kernel, out = KERNELS[step.kernel], plan.vars[step.outputs[0]].fxp
     assert out is not None
     mine = party.with_dealer(step.dealers[0])

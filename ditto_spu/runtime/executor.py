@@ -1,7 +1,7 @@
-"""Run a plan at one party: a loop over its stages.
+"""Runs a plan at one party, in a loop over its stages.
 
-With masked shares the dealer has worked ahead (`ahead.py`): online it takes part only in steps that all three
-parties run alike, whose results are masked anew.
+With masked shares the dealer has worked in the offline phase (`deal_plan.py`). Online it takes part only in
+steps that all three parties run alike. The results of those steps get fresh masks.
 """
 
 from __future__ import annotations
@@ -43,17 +43,21 @@ Value = Rss | NDArray[Any] | Known
 
 
 class SpuRunner(Protocol):
-    """What the executor needs of SPU: run a program on shares (mine, next) and public arrays."""
+    """The interface of SPU for the executor: it runs a program on shares (mine, next) and public arrays."""
 
     def run_step(
         self, text: str, inputs: Sequence[Rss | NDArray[Any]], kinds: Sequence[str], outputs: Sequence[Var]
     ) -> list[Rss]:
-        """The results; `kinds` are the inputs' dtypes in the user's program."""
+        """Run a step and return its results. `kinds` are the dtypes of the inputs in the user's program."""
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one step cost one party."""
+    """The cost of one step at one party.
+
+    traffic: bytes, messages and rounds. Of the steps of one stage, the first one has all the messages.
+    seconds: the time of the stage, divided by its number of steps.
+    """
 
     step: int
     stage: int
@@ -63,12 +67,12 @@ class StepRecord:
 
 Observer = Callable[[int, Step, Sequence[Value]], None]
 
-SIDE_BY_SIDE = 1 << 21  # multiplications from which parties of one process begin a stage at the same time
-LARGE_ROUND = 1 << 20  # bytes of a round from which they also go on with it at the same time
+SIDE_BY_SIDE = 1 << 21  # above so many multiplications, parties of one process begin a stage at the same time
+LARGE_ROUND = 1 << 20  # above so many bytes in a round, they also continue after it at the same time
 
 
 def prepare(plan: Plan) -> None:
-    """Compile the local steps once, before three parties would each do it."""
+    """Compile the local and the public steps once, before each of three parties would do it."""
     for step in plan.steps:
         if isinstance(step, LocalStep):
             local_steps.prepare(step.text)
@@ -80,9 +84,9 @@ def prepare(plan: Plan) -> None:
 class Member:
     """One call of a plan at one party.
 
-    inputs: one value per `plan.inputs`, shares for secret arguments and arrays for public ones.
-    dealer_values: of the dealer of masked shares, computed offline: its parts of outputs and of operands that
-    it needs online.
+    inputs: one per input of the plan: shares of a secret argument, the array of a public one.
+    dealer_values: at the dealer of masked shares, its parts of outputs and of operands that it needs online,
+        as it computed them in the offline phase. None elsewhere, and in runs without material.
     """
 
     party: Party
@@ -93,7 +97,7 @@ class Member:
 def execute(
     plan: Plan, members: Sequence[Member], link: Link, spu: SpuRunner | None = None
 ) -> tuple[list[list[Value]], list[StepRecord]]:
-    """`executing`, driven over the link."""
+    """Drive `executing` over the link and return its result."""
     return run(link, executing(plan, members, link, spu))
 
 
@@ -105,12 +109,21 @@ def executing(
     observe: Callable[[int, int, Step, Sequence[Value]], None] | None = None,
     keep: Collection[int] = (),
 ) -> ShareProtocol[tuple[list[list[Value]], list[StepRecord]]]:
-    """All steps for several calls at once, whose kernels share rounds: of each call this party's parts of the
-    outputs (the shared ones masked), and a record a step, the sum of all calls.
+    """Run every step of the plan for a batch of calls, as a protocol.
 
-    A protocol, for whoever drives it; it reads counts off the link, and SPU's steps block. Members address
-    streams and messages under names of their own: `Party.at`, or another request's keys. `observe` is told
-    the member's number first. keep: places of outputs that stay at the parties, as the shares they are.
+    The calls' kernels share communication rounds. Whoever drives the protocol takes its rounds. It reads
+    counts off the link, and its steps on SPU block.
+
+    members: the calls. Each has its own names for streams and messages (`Party.at`), or another request's
+        keys.
+    spu: runs the steps on SPU. A plan without such steps needs none.
+    observe: is called with the number of the member, the number of the step, the step and its results.
+    keep: the places of outputs that stay at the parties. They come back as the replicated shares that they
+        are.
+
+    Returns this party's outputs for each call, and one `StepRecord` per step, summed over the batch. A secret
+    output is a 3-of-3 share, re-randomised by `reveal`. Raises PartyError if a step fails, with its number
+    and path, or if SPU is missing. Raises RangeError if a public value does not fit its format.
     """
     parties = [as_planned(plan, each.party) for each in members]
     envs: list[dict[int, Value]] = [
@@ -136,7 +149,7 @@ def executing(
         seconds = (time.perf_counter() - started) / len(stage)
         messages = link.traffic().since(before)
         for number, of_members, counted in zip(active, results, sent, strict=True):
-            first = number == active[0]  # steps of a stage share messages: the first one reports them
+            first = number == active[0]  # steps of a stage share messages, and the first one reports them
             traffic = messages if len(active) == 1 else _of_step(messages, counted, first)
             records.append(StepRecord(number, place, traffic, seconds))
             for member, values in enumerate(of_members):
@@ -145,7 +158,7 @@ def executing(
                     observe(member, number, plan.steps[number], values)
         for env in envs:
             for var in released:
-                env.pop(var, None)  # known ones too: each is needed up to its last use
+                env.pop(var, None)  # also of `dealer_values`: each is needed up to its last use
     outputs = [
         [
             env[var] if place in keep else reveal(party.at(f"output{place}"), env[var])
@@ -157,19 +170,19 @@ def executing(
 
 
 def as_planned(plan: Plan, party: Party) -> Party:
-    """The party in the plan's mode: masked shares have one dealer for everything."""
+    """Return the party in the plan's mode: masked shares have one dealer for everything."""
     return party if plan.mask_dealer is None else party._replace(masked=True, dealer=plan.mask_dealer)
 
 
 def joint(step: Step) -> bool:
-    """Whether all three parties take part alike, also where the dealer of masked shares works ahead."""
+    """Return whether all three parties run a step alike and online, even with masked shares."""
     if isinstance(step, KernelStep):
         return KERNELS[step.kernel].all_deal
     return isinstance(step, PublicStep | SpuStep)
 
 
 def reveal(party: Party, value: Value) -> Value:
-    """What leaves the party: a fresh 3-of-3 share of an output, in `mine`; public outputs as they are."""
+    """Return an output as it leaves the party: a fresh 3-of-3 share in `mine`, or a public output itself."""
     if not isinstance(value, Rss):
         return value
     masked = np.asarray(value.mine) + zero_share(party, "reveal", value.shape, value.fxp.ring_bits)
@@ -178,13 +191,14 @@ def reveal(party: Party, value: Value) -> Value:
 
 @dataclass
 class _Sent:
-    """Bytes that one step sent, while it shares messages with others."""
+    """The bytes that one step sends while it shares messages with other steps."""
 
     online: int = 0
     offline: int = 0
 
 
 def _of_step(stage: Traffic, sent: _Sent, first: bool) -> Traffic:
+    """Return the traffic of one step of a stage. The first step has the messages, and all have the rounds."""
     return Traffic(
         sent.online,
         stage.messages if first else 0,
@@ -195,7 +209,7 @@ def _of_step(stage: Traffic, sent: _Sent, first: bool) -> Traffic:
 
 
 def _counted(protocol: ShareProtocol[Any], sent: _Sent) -> ShareProtocol[Any]:
-    """The same protocol; what it sends is added up."""
+    """Return the same protocol, whose bytes are added to `sent` as it sends them."""
 
     def count(step: Round) -> Round:
         for each in step.sends:
@@ -218,7 +232,7 @@ def _stage(
     envs: Sequence[dict[int, Value]],
     spu: SpuRunner | None,
 ) -> ShareProtocol[tuple[list[list[Sequence[Value]]], list[_Sent]]]:
-    """By step of the stage: results of each member, and bytes of all, unless the step is alone."""
+    """Run one stage. Returns by step the results of each member, and all bytes unless the step is alone."""
     sent = [_Sent() for _ in stage]
     step = plan.steps[stage[0]]
     first, later = work
@@ -259,7 +273,7 @@ def _stage(
 
 
 def _side_by_side(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:
-    """The same protocol; parties of one process take up its large rounds at the same time."""
+    """Return the same protocol. Parties of one process take up its large rounds at the same time."""
 
     def weigh(step: Round) -> Round:
         sent = sum(np.asarray(each.array).nbytes for each in step.sends)
@@ -270,7 +284,7 @@ def _side_by_side(protocol: ShareProtocol[Any]) -> ShareProtocol[Any]:
 
 
 def _each_round(protocol: ShareProtocol[Any], change: Callable[[Round], Round]) -> ShareProtocol[Any]:
-    """The same protocol, whose rounds go through `change` before they are taken."""
+    """Return the same protocol, whose rounds go through `change` before they are taken."""
     received: list[NDArray[Any]] | None = None
     while True:
         try:
@@ -281,7 +295,7 @@ def _each_round(protocol: ShareProtocol[Any], change: Callable[[Round], Round]) 
 
 
 def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Value]) -> ShareProtocol[Any]:
-    """One kernel of the plan at one party."""
+    """Return the protocol of one kernel of the plan at one party."""
     step = plan.steps[number]
     assert isinstance(step, KernelStep)
     out = plan.vars[step.outputs[0]].fxp
@@ -307,7 +321,7 @@ def _remasked(party: Party, protocol: ShareProtocol[Rss]) -> ShareProtocol[Rss]:
 
 
 def linear(step: LocalStep, plan: Plan, rank: int, env: Mapping[int, Value]) -> list[Rss]:
-    """The step on both components; public affine terms belong to component 0, which parties 0 and 2 hold."""
+    """Run a local step on both components. Affine terms belong to component 0, which parties 0 and 2 hold."""
     components = []
     for place in range(2):
         holds_zero = (rank + place) % 3 == 0

@@ -1,4 +1,4 @@
-"""Arguments given once and for all, such as weights: shared when first needed, then served to every plan."""
+"""Held arguments, such as weights: they are given once, shared when first needed, and serve every plan."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from ditto_spu.plan.plan import Plan
 from ditto_spu.runtime.client import hold
 from ditto_spu.runtime.precompute import NO_HELD_SHARES, HeldShares
 
-_Address = tuple[str, str, Fxp | None, int | None]  # path, how it is made, format, dealer of masked shares
+# path, digest of how an owner makes it, format, dealer of masked shares
+_Address = tuple[str, str, Fxp | None, int | None]
 
 
 @dataclass(frozen=True)
 class HeldArguments:
-    """What is held by name, and the shares made of it so far: one sharing serves all plans of one format.
+    """The arguments that are held, by name, and the shares made of them so far.
 
-    Several functions may hold the same: weights that two of them want in the same format are shared and
-    prepared once. Material dealt for these shares carries their token.
+    One sharing of an argument serves all plans that take it in one format. Several functions may use the same
+    object. Weights that two of them want in the same format are then shared and prepared once. Material that
+    was dealt for these shares carries their token.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -30,7 +32,11 @@ class HeldArguments:
     def shares(
         self, plan: Plan, places: Sequence[int], values: Sequence[Any], seed: int | None
     ) -> HeldShares:
-        """Shares of the inputs at `places`; those that no earlier plan has asked for are made now."""
+        """Return the shares of the inputs at `places`. Those that no earlier plan asked for are made now.
+
+        values: one per input of the plan. Only those at `places` are read.
+        seed: as for `client.hold`.
+        """
         if not places:
             return NO_HELD_SHARES
         addresses: dict[int, _Address] = {}

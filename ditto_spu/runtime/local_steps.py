@@ -1,6 +1,7 @@
-"""Local steps on ring elements by numpy: most of them do less than a call of XLA costs.
+"""Runs local steps on ring elements with numpy.
 
-The operations that layouts and sums are made of are in `TABLE`; a step with any other runs on XLA.
+Most local steps take less time than one call of XLA. `TABLE` has the operations that make up layouts and
+sums. A step with any other operation runs on XLA.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def _slice(op: ir.Op) -> Meaning:
 
 
 def _starts(shape: Sequence[int], sizes: Sequence[int], starts: Sequence[Array]) -> tuple[slice, ...]:
-    """Where a dynamic slice lies: starts are clamped so that it fits, as StableHLO has it."""
+    """Return where a dynamic slice lies. Starts are clamped so that it fits, as StableHLO specifies."""
     firsts = [
         min(max(int(start), 0), whole - size) for start, whole, size in zip(starts, shape, sizes, strict=True)
     ]
@@ -89,15 +90,15 @@ TABLE: dict[str, Callable[[ir.Op], Meaning]] = {
 
 @dataclass(frozen=True)
 class _Program:
-    """Numpy calls in order: each reads values by number and adds one; arguments come first."""
+    """A list of numpy calls. Each reads values by number and appends one value. The arguments come first."""
 
     calls: tuple[tuple[Meaning, tuple[int, ...]], ...]
     results: tuple[int, ...]
 
 
-@lru_cache(maxsize=4096)  # as of XLA's programs: more than a deep model has steps
+@lru_cache(maxsize=4096)  # as many as of XLA's programs, and more than a deep model has steps
 def _program(source: str) -> _Program | None:
-    """The program, or None if an operation is not in the table."""
+    """Return the program of a step, or None if one of its operations is not in the table."""
     module = ir.parse(source)
     *operations, end = ir.ops(ir.body(ir.main(module)))
     if any(op.name not in TABLE for op in operations):
@@ -111,13 +112,19 @@ def _program(source: str) -> _Program | None:
 
 
 def prepare(source: str) -> None:
-    """Compile a step that `evaluate` will run."""
+    """Compile a step before `evaluate` runs it."""
     if _program(source) is None:
         ir.prepare(source)
 
 
 def evaluate(source: str, args: Sequence[Any]) -> list[Array]:
-    """Run a step on ring elements, which wrap; results are contiguous."""
+    """Run a step on ring elements, whose arithmetic wraps.
+
+    source: the step as StableHLO text.
+    args: arrays in the order of its arguments. They are not changed.
+
+    Returns one contiguous array per result.
+    """
     program = _program(source)
     if program is None:
         return ir.evaluate(source, args)

@@ -1,4 +1,4 @@
-"""Material made ahead for one request: kept in memory or in a folder, used once."""
+"""Material for one request: it is kept in memory or in a folder, and serves once."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.errors import InputError
 
-Sizes = dict[int, tuple[int, int]]  # step -> bytes and messages that one party dealt
+Sizes = dict[int, tuple[int, int]]  # by step, the bytes and messages of the material that one party deals
 _SPENT = "spent"
 _CLIENT = "client.npz"
 
 
 @dataclass
 class Material:
-    """Keys and dealt tensors of one request, as each party holds them.
+    """The keys and dealt tensors of one request, as each party holds them.
 
-    Security: whoever reads all of it can read the request; a folder's files are readable by their owner
-    alone. `take` marks it spent, durably if it is in a folder, before anything is sent: a mask never serves
-    twice.
+    Security: whoever reads all of it can read the request. The files of a folder are readable by their owner
+    alone. `take` marks the material as spent before anything is sent, and durably if it is in a folder. So a
+    mask never serves twice.
     """
 
-    plan: str  # hash of the plan that it serves
-    held: str  # token of the held shares that it serves, "" for none
+    plan: str  # the hash of the plan that it serves
+    held: str  # the token of the held shares that it serves, "" for none
     keys: Keys = field(repr=False)
-    client_key: bytes = field(repr=False)  # of the stream from which the client draws its shares
-    dealt: tuple[Dealt, Dealt, Dealt] = field(repr=False)
-    dealer_values: dict[int, Any] | None = field(repr=False)  # with masked shares: the dealer's own
+    client_key: bytes = field(repr=False)  # of the stream from which the client draws shares
+    dealt: tuple[Dealt, Dealt, Dealt] = field(repr=False)  # the tensors that each party receives
+    dealer_values: dict[int, Any] | None = field(repr=False)  # by variable, with masked shares
     sizes: tuple[Sizes, Sizes, Sizes] = field(repr=False)
     seconds: float
     folder: Path | None = None
@@ -46,11 +46,18 @@ class Material:
 
     @property
     def bytes(self) -> int:
-        """Size of all dealt tensors."""
+        """Return the size of all dealt tensors in bytes."""
         return sum(array.nbytes for each in self.dealt for array in each.values())
 
     def take(self, plan: str, held: str) -> None:
-        """Mark as spent. InputError if it was, or belongs to another plan or other held shares."""
+        """Mark the material as spent, for the one request that may use it.
+
+        plan: the hash of the plan that is about to run.
+        held: the token of the held shares that it uses, "" for none.
+
+        Raises InputError if the material was spent before, if it belongs to another plan or to other held
+        shares, or if its folder cannot be marked.
+        """
         if plan != self.plan:
             raise InputError(
                 f"the material was made for plan {self.plan}, but this call compiles to plan {plan}: "
@@ -72,7 +79,11 @@ class Material:
         self.spent = True
 
     def save(self, folder: Path) -> Material:
-        """Write to a new folder, one file a party; returns the material as it is there."""
+        """Write the material to a new folder with one file per party and one for the client, and return it.
+
+        Raises InputError if the folder exists or cannot be written. Nothing is left behind in the latter
+        case.
+        """
         try:
             folder.mkdir(parents=True, mode=0o700)
         except FileExistsError:
@@ -113,7 +124,10 @@ class Material:
 
 
 def load(folder: str | Path) -> Material:
-    """Read what `Material.save` wrote. InputError if it is spent, incomplete or damaged."""
+    """Read the material that `Material.save` wrote to a folder.
+
+    Raises InputError if it is spent, incomplete or damaged.
+    """
     folder = Path(folder)
     if (folder / _SPENT).exists():
         raise InputError(f"the material in '{folder}' is spent: each serves one request, precompute another")
@@ -168,12 +182,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         return facts, arrays
     except FileNotFoundError:
         raise InputError(f"there is no material in '{path.parent}': '{path.name}' is missing") from None
-    except Exception as error:  # zipfile, numpy and json each have their own for a damaged file
+    except Exception as error:  # zipfile, numpy and json raise different ones for a damaged file
         raise InputError(f"'{path}' is damaged ({error}): precompute the material anew") from None
 
 
 def _mark_spent(folder: Path) -> bool:
-    """Durably, and once: whether nobody had done it before."""
+    """Mark a folder as spent, durably, and delete its files. Returns False if it was marked before."""
     try:
         marker = os.open(folder / _SPENT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -184,5 +198,5 @@ def _mark_spent(folder: Path) -> bool:
     os.fsync(directory)
     os.close(directory)
     for path in (folder / _CLIENT, *(folder / f"party{rank}.npz" for rank in range(PARTIES))):
-        path.unlink(missing_ok=True)  # it serves nobody any more
+        path.unlink(missing_ok=True)  # no request needs it any more
     return True

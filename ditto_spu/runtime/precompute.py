@@ -1,4 +1,4 @@
-"""The offline part of a request: three parties deal for a plan before its inputs exist."""
+"""The offline phase of a request: three parties deal for a plan before its inputs exist."""
 
 from __future__ import annotations
 
@@ -24,33 +24,40 @@ from ditto_spu.runtime.deal_plan import PartyMaterial, deal_offline
 from ditto_spu.runtime.material import Material, Sizes
 
 RandomBytes = Callable[[int], bytes]
-Observer = Callable[[int, int, Step, Sequence[Any]], None]  # rank, step's number, step, results
+Observer = Callable[[int, int, Step, Sequence[Any]], None]  # takes rank, step's number, step, results
 
 
 @dataclass(frozen=True)
 class HeldShares:
-    """Inputs whose shares serve many requests: the three parties' parts, by the input's place in the plan."""
+    """Shares of inputs that serve many requests.
+
+    parts: the three parties' parts of an input, by its place in the plan.
+    """
 
     parts: Mapping[int, Sequence[Any]]
-    token: str  # material dealt for these shares serves no others
+    token: str  # material that was dealt for these shares serves no others
 
 
 NO_HELD_SHARES = HeldShares({}, "")
 
 
 def client_key(seed: int | None) -> bytes:
-    """A fresh key for `random_bytes`, or the INSECURE one of a seed."""
+    """Return a fresh key for `random_bytes`, or the INSECURE key of a seed."""
     return secrets.token_bytes(KEY_BYTES) if seed is None else random.Random(seed).randbytes(KEY_BYTES)
 
 
 def random_bytes(key: bytes) -> RandomBytes:
-    """The client's source for shares, as weights are gigabytes: AES-128 in counter mode, a key a request."""
+    """Return the client's source of random bytes for shares.
+
+    It is AES-128 in counter mode, with one key per request. It has to be fast, because weights take gigabytes
+    of it.
+    """
     stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
     return lambda count: stream.update(bytes(count))
 
 
 def key_seed(seed: int | None) -> bytes | None:
-    """What a seed gives the parties' keys."""
+    """Return the bytes from which a seed's keys for the parties are derived, or None without a seed."""
     return None if seed is None else seed.to_bytes(16, "big", signed=True)
 
 
@@ -62,11 +69,16 @@ def precompute(
     observe: Observer | None = None,
     held: HeldShares = NO_HELD_SHARES,
 ) -> Material:
-    """Fresh keys, and everything that the parties deal for one request.
+    """Draw fresh keys, and produce everything that the parties deal for one request.
 
-    values: as for `simulate`; only public ones are read. seed: as for `simulate`, reproducible and INSECURE.
-    held: as for `simulate`. `observe` sees what the dealer of masked shares computes. With masked shares it
-    alone works, otherwise each party deals its part, as threads.
+    values: as for `simulate`. Only the public ones are read.
+    seed: as for `simulate`. It makes the material reproducible and INSECURE.
+    observe: is called with the rank, the number of the step, the step and the results that the dealer of
+        masked shares computes.
+    held: as for `simulate`.
+
+    With masked shares their dealer alone has work. Otherwise each party deals its part. Parties run as
+    threads.
     """
     keys, key = fresh_keys(key_seed(seed)), client_key(seed)
     dealer = plan.mask_dealer
@@ -98,9 +110,12 @@ def precompute(
 
 
 def input_masks(plan: Plan, source: RandomBytes, held: Mapping[int, Any]) -> dict[int, Rss]:
-    """By variable, the dealer's components of every secret input, as the client draws them when it shares.
+    """Return the dealer's components of every secret input, by variable.
 
-    held: that party's parts of inputs that serve many requests, by their places.
+    The dealer draws them from the client's stream just as the client does when it shares the inputs.
+
+    source: that stream.
+    held: the dealer's parts of inputs that serve many requests, by their places in the plan.
     """
     masks = {}
     for place, entry in enumerate(plan.inputs):
@@ -128,6 +143,7 @@ def _input(plan: Plan, var: int, value: Any, masks: dict[int, Rss]) -> Any:
 
 
 def _sizes(material: PartyMaterial) -> Sizes:
+    """Return by step the bytes and messages that a party deals."""
     return {
         step: (sum(np.asarray(each.array).nbytes for each in sends), len({each.to for each in sends}))
         for step, sends in material.sends.items()

@@ -1,4 +1,4 @@
-"""The cost report of a run, from what each party recorded."""
+"""The cost report of a run, made from the records of the parties."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from ditto_spu.runtime.material import Sizes
 
 
 class OfflineCost(Protocol):
-    """What a report needs to know of material: what each party dealt, and how long it took."""
+    """The facts about material that a report needs.
+
+    sizes: by party and step, the bytes and messages that the party dealt.
+    seconds: the time that the offline phase took.
+    """
 
     @property
     def sizes(self) -> tuple[Sizes, Sizes, Sizes]: ...
@@ -31,12 +35,19 @@ def cost_report(
     seconds: float,
     material: OfflineCost | None,
 ) -> CostReport:
-    """A row a step, from what each party recorded."""
+    """Return the report of a run, with one row per step.
+
+    records: of each party, its records of the steps in which it took part.
+    spu_costs: of each step on SPU, the bytes and messages of each party. A step that is missing here has an
+        unknown cost.
+    seconds: the time of the run.
+    material: the material that the run spent. None if the run included the offline phase.
+    """
     rows = []
     by_step = [{each.step: each for each in record} for record in records]
     stages = {number: place for place, stage in enumerate(plan.stages) for number in stage}
     for number, step in enumerate(plan.steps):
-        away = StepRecord(number, stages[number], Traffic(), 0.0)  # a dealer that has worked ahead
+        away = StepRecord(number, stages[number], Traffic(), 0.0)  # of a dealer that worked offline
         each = [record.get(number, away) for record in by_step]
         dealt = [(0, 0)] * 3 if material is None else [sizes.get(number, (0, 0)) for sizes in material.sizes]
         row = CostRow(

@@ -1,4 +1,4 @@
-"""Three simulated parties in one process."""
+"""Runs a plan among three simulated parties in one process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from ditto_spu.spu.steps import SpuLog, SpuSteps, compile_steps
 
 @dataclass(frozen=True)
 class Simulation:
-    """The outputs, in the order of the plan's, and what they cost; those to keep are handles."""
+    """The outputs of a run, in the order of the plan's, and its cost. Kept outputs are handles."""
 
     outputs: list[NDArray[Any] | Kept]
     report: CostReport
@@ -61,14 +61,20 @@ def simulate(
     held: HeldShares = NO_HELD_SHARES,
     keep: Collection[int] = (),
 ) -> Simulation:
-    """Share `values` (one per plan input), run the plan at three parties, join the outputs.
+    """Share the inputs, run the plan at three parties and join the outputs.
 
-    seed: makes keys and shares reproducible and the run INSECURE; None draws both from the system.
-    checked: joins every value inside the simulator and raises RangeError for the first that is out of range.
-    progress: called with (steps done, steps in all) by one party.
-    material: from `precompute` for this plan; spent by this call. With masked shares it is made if missing.
-    held: shares that serve many calls, from `hold`; the values at these places are not read.
-    keep: places of outputs that stay in shares. A value may be such a handle of an earlier run.
+    values: one per input of the plan. A value may be a handle of an output that an earlier run kept.
+    seed: makes keys and shares reproducible and the run INSECURE. None draws both from the system.
+    checked: joins every value inside the simulator, and raises RangeError for the first that is out of range.
+    progress: is called by one party as `progress(steps done, steps in all)`.
+    timeout: the seconds that a party waits for another one, in plans with steps on SPU.
+    material: the result of `precompute` for this plan. This call spends it. With masked shares it is produced
+        first if it is missing.
+    held: shares that serve many calls, from `client.hold`. The values at their places are not read.
+    keep: the places of outputs that stay in shares.
+
+    Raises InputError for values that do not fit the plan, for material that does not serve this run, and for
+    kept outputs or handles with masked shares. Raises RangeError for a value that does not fit its format.
     """
     if plan.masked and (keep or any(isinstance(each, Kept) for each in values)):
         raise InputError(
@@ -87,7 +93,7 @@ def simulate(
         for place, (entry, value) in enumerate(zip(plan.inputs, values, strict=True))
     ]
     programs = compile_steps(plan)
-    reporter = 0 if plan.mask_dealer is None else (plan.mask_dealer + 1) % 3  # a party that is not away
+    reporter = 0 if plan.mask_dealer is None else (plan.mask_dealer + 1) % 3  # a party that is online
     if material is not None:
         material.take(plan.hash(), held.token)
     with ExitStack() as stack:
@@ -121,7 +127,7 @@ def simulate(
         )
         stack.enter_context(shared_processors())
         started = time.perf_counter()
-        if programs:  # SPU's runtimes wait for each other, each in a thread of its own
+        if programs:  # SPU's runtimes wait for each other, so each party needs a thread of its own
             results, _ = run_three(
                 lambda party, link: run(link, program(party, link)),
                 seed=key_seed(seed),
@@ -135,7 +141,7 @@ def simulate(
     outputs: list[NDArray[Any] | Kept] = []
     for place, var in enumerate(plan.outputs):
         parts = [results[rank][0][0][place] for rank in range(3)]
-        stays = place in keep and isinstance(parts[0], Rss)  # a public one is known anyway
+        stays = place in keep and isinstance(parts[0], Rss)  # everyone knows a public one
         info = plan.vars[var]
         outputs.append(
             Kept(info.path or f"output {place}", info.dtype, parts) if stays else join_output(info, parts)
@@ -145,7 +151,10 @@ def simulate(
 
 
 def _plain_inputs(plan: Plan, values: Sequence[Any]) -> dict[int, NDArray[Any]]:
-    """The inputs as the parties hold them, rounded to their formats: kernels' bounds presume it."""
+    """Return the inputs by variable, rounded to their formats as the parties hold them.
+
+    The bounds of kernels presume operands that are rounded like this.
+    """
     plain = {}
     for entry, value in zip(plan.inputs, values, strict=True):
         fxp = plan.vars[entry.var].fxp

@@ -1,4 +1,4 @@
-"""Runs share the processors, and leave the process as it was."""
+"""Tests that runs share the processors, and leave the process as it was."""
 
 import numpy as np
 from threadpoolctl import threadpool_info

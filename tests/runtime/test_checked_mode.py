@@ -1,4 +1,4 @@
-"""Checked mode: joins every value and names step, path and value of the first that is wrong."""
+"""Tests that checked mode joins every value, and names step, path and value of the first wrong one."""
 
 import os
 
@@ -18,7 +18,7 @@ LOCAL = LocalStep("block", "text", (LocalInput(0, "share"),), (1,))
 
 
 def observed(step, result, range_=None, fxp=F, inputs=X, ranks=(0, 1, 2)):
-    """Hand the checker the three parties' shares of `result`."""
+    """Give the checker the three parties' shares of `result`."""
     plan = Plan(
         "f",
         "test",

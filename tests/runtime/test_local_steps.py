@@ -1,4 +1,7 @@
-"""Local steps by numpy: every operation as XLA does it, on elements that wrap; others fall back to XLA."""
+"""Tests local steps on numpy.
+
+Every operation does the same as on XLA, also on elements that wrap. Steps with other operations run on XLA.
+"""
 
 import jax
 import jax.numpy as jnp

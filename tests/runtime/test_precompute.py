@@ -1,4 +1,7 @@
-"""The offline part apart from the online one: material in memory and in folders, masked shares, refusals."""
+"""Tests the offline phase apart from the online phase.
+
+The tests cover material in memory and in folders, masked shares, and refusals.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +22,7 @@ def block(x, w):
 
 
 def on_spu(x, w):
-    """A product, then SPU, then a product of what it gave."""
+    """Compute a product, then a step on SPU, then a product of its result."""
     return jnp.sin(x @ w) @ w.T + x
 
 

@@ -1,4 +1,4 @@
-"""Simulation and execution: clients, outputs that are masked, records of every step, failures."""
+"""Tests simulation and execution: inputs, re-randomised outputs, records of every step, and failures."""
 
 import os
 
