@@ -1,1 +1,1 @@
-"""A compiled program as plain data: its steps, its cost and its failure probability."""
+"""The compiled program as plain data, with its checks, its cost and its error probability."""

@@ -1,4 +1,4 @@
-"""Whether a party may run a plan that it did not compile: everything in it known, and consistent."""
+"""Checks whether a party may run a plan that it did not compile: all of it is known and consistent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ditto_spu.plan.plan import (
 )
 
 USES = ("share", "affine", "factor", "plain")
-# What programs of steps may consist of: nothing that calls out, communicates or may not end.
+# The operations that a step's program may have. None of them calls out, communicates or may run for ever.
 OPERATIONS = frozenset(
     "stablehlo." + name
     for name in (
@@ -47,11 +47,14 @@ OPERATIONS = frozenset(
 
 
 def check_plan(plan: Plan, max_bytes: int) -> None:
-    """InputError naming what is wrong. max_bytes: of any one value.
+    """Raise InputError if a party should not run the plan. The error names the fault.
 
-    Values are defined once and before their use; every step is of a known kind, with known attributes, and
-    its results have the shapes and formats that the plan declares. Programs of SPU's steps are checked where
-    they are compiled, in a process of their own.
+    Every value must be defined once, and before its use. Every step must be of a known kind with known
+    attributes, and its results must have the shapes and formats that the plan declares. Programs of steps on
+    SPU are checked here by their types alone. They are checked further where they are compiled, in a process
+    of their own.
+
+    max_bytes: the largest size of a single value, at eight bytes per element.
     """
     if plan.masked and plan.mask_dealer not in range(PARTIES):
         raise InputError("the dealer of masked shares is none of the parties")
@@ -112,12 +115,15 @@ def _check_step(plan: Plan, step: Any, where: str) -> None:
             _check_program(step.text, *types)
         elif isinstance(step, SpuStep):
             _check_spu(plan, step)
-    except Exception as error:  # kernels and the parser refuse in their own ways
+    except Exception as error:  # kernels and the parser raise errors of many types
         raise InputError(f"{where} is refused: {type(error).__name__}: {str(error)[:300]}") from None
 
 
 def _check_kernel(plan: Plan, step: KernelStep) -> None:
-    """Known kernel and attributes; its reference, run on zeros, gives the declared shape."""
+    """Check the kernel, its dealers and its attributes.
+
+    Its plaintext meaning, run on zeros, must give the declared shape.
+    """
     if step.kernel not in KERNELS:
         raise ValueError(f"there is no kernel '{step.kernel[:40]}'")
     dealers = set(step.dealers)
@@ -161,7 +167,7 @@ def _format(var: Var) -> Fxp:
 
 
 def _check_spu(plan: Plan, step: SpuStep) -> None:
-    """Types and formats; which operations SPU runs is for its compiler to say."""
+    """Check types and formats. SPU's own compiler says which operations it runs."""
     for var in (*step.inputs, *step.outputs):
         info = plan.vars[var]
         wanted = SPU_FORMAT if info.dtype in ("float32", "float64", "bfloat16") else INTEGER

@@ -1,4 +1,4 @@
-"""Plans as JSON: explicit tables of what a plan may consist of, no pickled code."""
+"""Plans as JSON: explicit tables list what a plan may have, and no code is pickled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _TEXT_STEPS = ("public", "local", "spu")
 
 
 def encode_plan(plan: Plan) -> bytes:
-    """A plan as JSON; `decode_plan` gives an equal one."""
+    """Return a plan as JSON, in UTF-8. `decode_plan` gives an equal plan.
+
+    Raises InputError for an attribute whose type cannot be sent.
+    """
     data = {
         "name": plan.name,
         "config": plan.config,
@@ -31,7 +34,10 @@ def encode_plan(plan: Plan) -> bytes:
 
 
 def decode_plan(data: bytes) -> Plan:
-    """The plan in `data`. InputError if it is not made as `encode_plan` makes one."""
+    """Return the plan in `data`. Raises InputError if `encode_plan` does not write plans like it.
+
+    `check_plan` says whether the plan makes sense.
+    """
     try:
         table = json.loads(data)
         return Plan(
@@ -83,7 +89,7 @@ def _read_step(table: Any) -> Any:
 
 
 def _attribute(value: object) -> Any:
-    """Numbers, texts and None as they are, tuples as lists, formats as {"fxp": ...}."""
+    """Return an attribute as JSON: a tuple as a list, a format as {"fxp": ...}, other values as they are."""
     if isinstance(value, Fxp):
         return {"fxp": str(value)}
     if isinstance(value, tuple):

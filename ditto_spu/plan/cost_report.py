@@ -1,4 +1,4 @@
-"""What a run cost: a row a step, totals, and the time that a network model predicts."""
+"""The cost of a run or plan: one row per step, totals, and the time that a network model predicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ ZERO: Triple = (0, 0, 0)
 
 @dataclass(frozen=True)
 class CostRow:
-    """One step: bytes and messages by party; rounds or seconds are None where nobody has measured them."""
+    """The cost of one step, with bytes and messages by party.
+
+    rounds, seconds: None if they are unknown.
+    """
 
     step: int
     path: str
@@ -30,17 +33,20 @@ class CostRow:
     messages: Triple = ZERO
     rounds: int | None = 0
     seconds: float | None = None
-    source: str = "counted"  # or "computed" (cost functions), "measured" (SPU's log), "unknown"
+    source: str = "counted"  # or "computed" (by cost functions), "measured" (from SPU's log), "unknown"
 
 
 @dataclass(frozen=True)
 class CostReport:
-    """All steps of a run, or of a plan before any run.
+    """The cost of all steps, after a run or as computed from a plan.
 
-    seconds: of the run; what was dealt ahead took `offline_seconds` before it. p_error: the probability that
-    any truncation or comparison errs beyond its bound (`failure.py`); None if it is unknown. network: the one
-    that was emulated meanwhile, which is in `seconds` already. hoisted: the number of operations that each
-    owner computes in plaintext.
+    rows: one per step.
+    seconds: the time of the run, or of the online phase alone if the offline phase ran before.
+    offline_seconds: the time of the offline phase if it ran before the run, otherwise 0.
+    p_error: the probability that any truncation or comparison errs beyond its bound (`p_error.py`). None if
+        it is unknown.
+    network: the network that was emulated during the run. `seconds` includes its delays already.
+    hoisted: the number of operations that each owner computes in plaintext.
     """
 
     rows: tuple[CostRow, ...]
@@ -52,44 +58,53 @@ class CostReport:
 
     @property
     def online_bytes_sent_per_party(self) -> Triple:
+        """Return the bytes that each party sends in the online phase."""
         return _total([row.online_bytes for row in self.rows])
 
     @property
     def offline_bytes_sent_per_party(self) -> Triple:
-        """Dealt material: independent of inputs, could be sent ahead."""
+        """Return the bytes of dealt material that each party sends.
+
+        They do not depend on inputs, and can be sent before these exist.
+        """
         return _total([row.offline_bytes for row in self.rows])
 
     @property
     def bytes_sent_per_party(self) -> Triple:
-        """Online and offline."""
+        """Return the bytes that each party sends, online and offline."""
         return _total([self.online_bytes_sent_per_party, self.offline_bytes_sent_per_party])
 
     @property
     def messages_per_party(self) -> Triple:
+        """Return the number of messages that each party sends."""
         return _total([row.messages for row in self.rows])
 
     @property
     def rounds(self) -> int | None:
-        """Critical path; None if some step's rounds are not known (SPU counts none)."""
+        """Return the rounds along the critical path.
+
+        None if the rounds of some step are unknown, as SPU does not count them.
+        """
         return _rounds(self.rows)
 
     def predicted_seconds(self, network: Network) -> float | None:
-        """compute + bytes / bandwidth + rounds * round trip / 2, with the busiest party's bytes.
+        """Return the time that the run would take on a network.
 
-        None if rounds are not known, or if a network has been in the way already.
+        It is compute + bytes / bandwidth + rounds * round trip / 2, with the bytes of the busiest party. None
+        if rounds are unknown, or if the run was already on an emulated network.
         """
         if self.rounds is None or self.network is not None:
             return None
         return predicted_seconds(network, self.seconds, self.bytes_sent_per_party, self.rounds)
 
     def by_kind(self) -> dict[str, CostRow]:
-        """Totals by kind of step, most bytes first."""
+        """Return totals by kind of step, with most bytes first."""
         kinds = dict.fromkeys(row.kind for row in self.rows)
         sums = {kind: _sum_rows(kind, [row for row in self.rows if row.kind == kind]) for kind in kinds}
         return dict(sorted(sums.items(), key=lambda item: -sum(item[1].online_bytes + item[1].offline_bytes)))
 
     def as_dicts(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON: rows, totals, and the predicted seconds on LAN and WAN."""
         return {
             "rows": [asdict(row) for row in self.rows],
             "seconds": self.seconds,
@@ -169,7 +184,7 @@ def _sum_rows(kind: str, rows: Sequence[CostRow]) -> CostRow:
 
 
 def _rounds(rows: Sequence[CostRow]) -> int | None:
-    """The steps of a stage share rounds, stages follow each other."""
+    """Return the sum over stages. Steps of one stage share rounds, and stages follow each other."""
     stages: dict[int, int] = {}
     for row in rows:
         if row.rounds is None:

@@ -1,4 +1,4 @@
-"""Outputs that stay in shares between runs: handles that say shape and format, and nothing of the value."""
+"""Handles of kept outputs, which stay in shares between runs: they tell shape and format, never the value."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from ditto_spu.errors import InputError
 
 
 class Kept:
-    """A tensor that the three simulated parties hold in shares; a later call takes it in place of an array.
+    """A tensor that the three simulated parties hold in shares. Later calls take it in place of an array.
 
-    It may serve any number of calls, also of other functions: a run draws fresh masks for whatever leaves a
-    party, and never changes what it was given. `release` forgets the shares.
+    It may serve any number of calls, of any secure function. A run draws fresh masks for everything that
+    leaves a party, and never changes its inputs. A handle cannot be read, stored or sent.
+
+    path: the path of the output, for messages.
+    shape, dtype: of the array for which it stands.
+    fxp: the format of the shares.
     """
 
     def __init__(self, path: str, dtype: str, parts: Sequence[Rss]) -> None:
@@ -28,17 +32,17 @@ class Kept:
         self._parts: tuple[Rss, ...] | None = tuple(parts)
 
     def release(self) -> None:
-        """Forget the shares: using the handle later is an error."""
+        """Delete the shares. Every later use of the handle raises InputError."""
         self._parts = None
 
     def parts(self) -> tuple[Rss, ...]:
-        """What each party holds. InputError if it was released."""
+        """Return the shares of each party. Raises InputError if they were released."""
         if self._parts is None:
             raise InputError(f"the shares of '{self.path}' were released: run again what made them")
         return self._parts
 
     def abstract(self) -> jax.ShapeDtypeStruct:
-        """Shape and dtype, as tracing wants them."""
+        """Return the shape and dtype in the form that tracing takes."""
         return jax.ShapeDtypeStruct(self.shape, self.dtype)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The compiled program: plain, printable, picklable data that every party executes step by step."""
+"""The compiled program, as plain data that can be printed, pickled, and executed step by step."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from functools import cached_property
 
 from ditto_kernels.values.formats import Fxp
 
-ELEMENT = 1 << 6  # multiplications that take as long as an element of a kernel that is no product
-_PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # of the first two operands, above all
+ELEMENT = 1 << 6  # so many multiplications take as long as one element of a kernel that is no product
+_PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # mainly of their first two operands
 Attributes = tuple[tuple[str, object], ...]
-INTEGER = Fxp(64, 0)  # of shared integers and booleans
-SPU_FORMAT = Fxp(64, 18)  # of every value that a step of SPU reads or makes
+INTEGER = Fxp(64, 0)  # the format of shared integers and booleans
+SPU_FORMAT = Fxp(64, 18)  # the format of every real value that a step on SPU reads or returns
 
 
 @dataclass(frozen=True)
 class Var:
-    """A value: shared in format `fxp`, or public (fxp None). Shared integers and booleans are fxp64.0."""
+    """A value of the program. It is shared in the format `fxp`, or public if `fxp` is None.
+
+    Shared integers and booleans have the format fxp64.0.
+    """
 
     shape: tuple[int, ...]
-    dtype: str  # as the user's program has it
+    dtype: str  # in the user's program
     fxp: Fxp | None
     path: str = ""
-    range: float | None = None  # declared: |value| <= range
+    range: float | None = None  # the declared range: |value| <= range
 
     def __str__(self) -> str:
         kind = str(self.fxp) if self.fxp is not None else f"public {self.dtype}"
@@ -34,7 +37,11 @@ class Var:
 
 @dataclass(frozen=True)
 class PublicStep:
-    """Operations on public values alone, in plaintext, alike at every party."""
+    """Operations on public values alone. Every party computes them in plaintext, with the same result.
+
+    text: the operations as StableHLO.
+    inputs, outputs: numbers of variables, as in all steps.
+    """
 
     path: str
     text: str
@@ -44,7 +51,12 @@ class PublicStep:
 
 @dataclass(frozen=True)
 class LocalInput:
-    """How a linear step uses a value: `share`; public as `affine` (in component 0), `factor` or `plain`."""
+    """The way in which a local step uses a value.
+
+    use: `share` for a shared value. A public value is `affine` (it is encoded, and added in component 0
+        alone), `factor` (it is encoded, for both components) or `plain` (it is used as it is).
+    fxp: the format in which a public affine term or factor is encoded.
+    """
 
     var: int
     use: str
@@ -53,7 +65,10 @@ class LocalInput:
 
 @dataclass(frozen=True)
 class LocalStep:
-    """Linear and layout operations, retyped to ring integers and run on each component: no communication."""
+    """Linear and layout operations on ring integers. They run on each component without communication.
+
+    text: the operations as StableHLO.
+    """
 
     path: str
     text: str
@@ -63,7 +78,12 @@ class LocalStep:
 
 @dataclass(frozen=True)
 class KernelStep:
-    """One kernel; each of `dealers` deals the correlated randomness of an equal part of it."""
+    """One kernel.
+
+    outputs: exactly one variable.
+    attributes: keyword arguments of the kernel.
+    dealers: each of these parties deals the correlated randomness of an equal part of the kernel.
+    """
 
     path: str
     kernel: str
@@ -75,7 +95,10 @@ class KernelStep:
 
 @dataclass(frozen=True)
 class SpuStep:
-    """Any other operations: an executable of SPU's ABY3 FM64 runtime."""
+    """All other operations, as a program that SPU's ABY3 runtime executes in FM64.
+
+    text: the operations as StableHLO, from which SPU's executable is compiled.
+    """
 
     path: str
     text: str
@@ -88,7 +111,11 @@ Step = PublicStep | LocalStep | KernelStep | SpuStep
 
 @dataclass(frozen=True)
 class Input:
-    """One array of the user's call; `made`: a digest of how its owner makes it of arrays, '' if it is one."""
+    """One array that enters the plan.
+
+    path: the path of the argument in the user's call.
+    made: '' for an array of the user's call. Otherwise a digest of how its owner makes it of such arrays.
+    """
 
     path: str
     var: int
@@ -97,7 +124,15 @@ class Input:
 
 @dataclass(frozen=True)
 class Plan:
-    """What three parties execute. In `str(plan)` a | marks a step that shares rounds with the one above."""
+    """The program that three parties execute.
+
+    In `str(plan)` a | marks a step that shares rounds with the step above it.
+
+    name, config: the names of the function and of its configuration.
+    vars: all values. Inputs, steps and outputs refer to them by number.
+    stages: numbers of steps. The kernels of one stage share rounds.
+    mask_dealer: with masked shares, the party whose components of every value are masks. Otherwise None.
+    """
 
     name: str
     config: str
@@ -105,23 +140,26 @@ class Plan:
     inputs: tuple[Input, ...]
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
-    stages: tuple[tuple[int, ...], ...]  # numbers of steps; the kernels of one stage share rounds
-    mask_dealer: int | None = None  # whose components of every value are masks, if shares are masked
+    stages: tuple[tuple[int, ...], ...]
+    mask_dealer: int | None = None
 
     @property
     def masked(self) -> bool:
-        """Whether shares are masked: one party deals for everything, and works ahead of the inputs."""
+        """Return whether shares are masked.
+
+        One party is then the dealer of every kernel, and works before the inputs exist.
+        """
         return self.mask_dealer is not None
 
     def dealt_by(self, dealer: int) -> Plan:
-        """The same plan with masked shares of that dealer: requests can take turns."""
+        """Return the same plan with masked shares of another dealer, so that requests can take turns."""
         steps = tuple(
             replace(step, dealers=(dealer,)) if isinstance(step, KernelStep) else step for step in self.steps
         )
         return replace(self, steps=steps, mask_dealer=dealer)
 
     def hash(self) -> str:
-        """A short digest of everything that parties must agree on."""
+        """Return a short digest of everything on which parties must agree."""
         return self._digest
 
     @cached_property
@@ -130,7 +168,7 @@ class Plan:
 
     @cached_property
     def last_uses(self) -> tuple[frozenset[int], ...]:
-        """For every stage the variables that no later stage and no output needs."""
+        """Return for every stage the variables that neither a later stage nor an output needs."""
         needed = set(self.outputs)
         released: list[frozenset[int]] = []
         for stage in reversed(self.stages):
@@ -143,7 +181,10 @@ class Plan:
 
     @cached_property
     def work(self) -> tuple[tuple[int, int], ...]:
-        """Roughly how many multiplications every stage begins with at each party, and does between rounds."""
+        """Return two rough numbers for every stage: the multiplications that each party does in it.
+
+        The first is the number before the first round, the second is the number between rounds.
+        """
         return tuple(self._work(stage) for stage in self.stages)
 
     def _work(self, stage: tuple[int, ...]) -> tuple[int, int]:
@@ -151,7 +192,7 @@ class Plan:
         for step in (self.steps[number] for number in stage):
             sizes = [math.prod(self.vars[var].shape) for var in (*used(step), *step.outputs)]
             if isinstance(step, KernelStep) and step.kernel in _PRODUCTS:
-                first += math.isqrt(sizes[0] * sizes[1] * sizes[-1])  # of (m, k), (k, n), (m, n)
+                first += math.isqrt(sizes[0] * sizes[1] * sizes[-1])  # sizes are of (m, k), (k, n), (m, n)
                 later += ELEMENT * sizes[-1]
             elif isinstance(step, KernelStep):
                 first += ELEMENT * max(sizes)
@@ -184,14 +225,14 @@ class Plan:
 
 
 def kind(step: Step) -> str:
-    """`public`, `local`, `spu`, or the kernel's name."""
+    """Return `public`, `local`, `spu`, or the name of the kernel."""
     if isinstance(step, KernelStep):
         return step.kernel
     return {PublicStep: "public", LocalStep: "local", SpuStep: "spu"}[type(step)]
 
 
 def used(step: Step) -> Iterator[int]:
-    """The variables that a step reads."""
+    """Yield the variables that a step reads."""
     for each in step.inputs:
         yield each.var if isinstance(each, LocalInput) else each
 

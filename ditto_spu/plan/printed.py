@@ -1,4 +1,4 @@
-"""A Rich table as plain text, for `print` and logs."""
+"""Rich tables as plain text, for `print` and logs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.console import Console, RenderableType
 
 
 def printed(renderable: RenderableType, width: int = 200) -> str:
-    """The text of a table, without colours."""
+    """Return a Rich table as text without colours, `width` characters wide."""
     console = Console(width=width, no_color=True)
     with console.capture() as captured:
         console.print(renderable)

@@ -1,4 +1,7 @@
-"""Plans as data: what is encoded is decoded, and a plan that a party should not run is refused."""
+"""Tests plans as data.
+
+A plan that is encoded is decoded to an equal one, and a plan that a party should not run is refused.
+"""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Cost reports: totals, stages that share rounds, network predictions, plain data and the printed table."""
+"""Tests cost reports: totals, stages that share rounds, predictions, plain data and the printed table."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Outputs that stay in shares: handles serve later runs, say nothing of their value, and refuse misuse."""
+"""Tests kept outputs: handles serve later runs, tell nothing of their value, and refuse misuse."""
 
 import pickle
 

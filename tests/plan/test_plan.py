@@ -1,4 +1,4 @@
-"""Plan: readable, picklable, identified by its content, and aware of when a value is last needed."""
+"""Tests that plans are readable, picklable, identified by their content, and aware of last uses."""
 
 import pickle
 from dataclasses import replace
