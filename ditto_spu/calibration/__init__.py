@@ -1,1 +1,1 @@
-"""Ranges observed on a user's data, and how much room the chosen formats leave above them."""
+"""Ranges observed on a user's data, and the room that the chosen formats leave above them."""

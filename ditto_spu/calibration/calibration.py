@@ -1,4 +1,4 @@
-"""A calibration: what values a program holds, by path and op, kept as readable JSON."""
+"""A calibration: the values that a program takes, by path and op, kept as readable JSON."""
 
 from __future__ import annotations
 
@@ -23,25 +23,36 @@ PERCENTILES = (50.0, 99.0, 99.9)
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `calibrate` observed: an entry for each path and op of the rules."""
+    """The result of `calibrate`.
+
+    function: the name of the function.
+    batches: the number of calls.
+    values: the observed values of each place, which is a path and an op of the rules.
+    """
 
     function: str
     batches: int
     values: Mapping[Place, Observed]
 
     def at(self, path: str, op: str) -> Observed | None:
-        """What was seen at a path for an op of the rules, such as "matmul"; None if nothing was."""
+        """Return the values observed at a path for an op of the rules, such as "matmul", or None."""
         return self.values.get((path, op))
 
     def save(self, path: str | Path) -> None:
-        """Write JSON: a line a place, so that two calibrations can be compared as text."""
+        """Write JSON to a file, with one line per place. So two calibrations can be compared as text.
+
+        `load_calibration` reads it.
+        """
         head = {"version": VERSION, "function": self.function, "batches": self.batches}
         lines = ",\n  ".join(json.dumps(each) for each in self.as_dicts())
         text = json.dumps(head)[:-1] + f',\n "values": [\n  {lines}\n ]}}\n'
         Path(path).write_text(text, encoding="utf-8")
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """Plain data for JSON; in `histogram`, i counts magnitudes in [2^(i/4), 2^((i+1)/4))."""
+        """Return plain data for JSON, one entry per place.
+
+        In `histogram`, entry i counts the magnitudes in [2^(i/4), 2^((i+1)/4)).
+        """
         return [
             {
                 "path": path,
@@ -72,7 +83,15 @@ class Calibration:
 
 
 def collect(function: str, config: Config, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibration:
-    """What the traced calls of a function show together; calls of other shapes are other programs."""
+    """Observe the traced calls of a function, and return one calibration of them all.
+
+    Calls of other shapes are other programs, and each program gets its own observer.
+
+    config: only functions that it replaces (Quad, 2Quad, 2ReLU) matter.
+    calls: each is a trace, and the arrays of its arguments.
+
+    Raises InputError if there is no call.
+    """
     observers: dict[str, Observer] = {}
     values: dict[Place, Observed] = {}
     count = 0
@@ -88,7 +107,10 @@ def collect(function: str, config: Config, calls: Iterable[tuple[Traced, list[An
 
 
 def load_calibration(path: str | Path) -> Calibration:
-    """Read what `Calibration.save` wrote."""
+    """Read the file that `Calibration.save` wrote.
+
+    Raises InputError if it cannot be read, is damaged or has another version.
+    """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

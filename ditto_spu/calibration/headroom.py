@@ -1,4 +1,4 @@
-"""Headroom: how far the values that were observed stay below every range that a protocol relies on."""
+"""Headroom: the distance of observed values from the ends of every range on which a protocol relies."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ from ditto_spu.passes.formats.verify import product_room, result_room
 from ditto_spu.plan.printed import printed
 from ditto_spu.rules.rule import INPUT, WEIGHT
 
-THIN = 0.25  # bits of headroom below which a margin is worth a warning
+THIN = 0.25  # less headroom than this, in bits, is worth a warning
 
 
 @dataclass(frozen=True)
 class Range:
-    """One range a protocol relies on: `what` stays within [low, high].
+    """One range on which a protocol relies: a quantity must stay within [low, high].
 
-    observed: None without a calibration, or where it has not seen the place.
+    path, op: the place in the program.
+    what: the name of the quantity, such as "result", "declared range", "product" or "variance".
+    format: the format that gives the range.
+    observed: least and largest value of the quantity. None without a calibration, or where it has no values.
+    declared: the range that the configuration declares for the op, if any.
     """
 
     path: str
@@ -45,7 +49,10 @@ class Range:
 
     @property
     def headroom(self) -> float | None:
-        """Bits between what was observed and the nearer end; negative if it is beyond."""
+        """Return the bits between the observed values and the nearer end of the range.
+
+        It is negative if values lie beyond that end, and None without observed values.
+        """
         if self.observed is None:
             return None
         low, high = self.observed
@@ -65,12 +72,16 @@ def _bits(large: float, small: float) -> float:
 
 @dataclass(frozen=True)
 class Ranges:
-    """Every range of a plan, in the order of the program."""
+    """All ranges of a plan, in the order of the program."""
 
     rows: tuple[Range, ...]
 
     def require(self) -> None:
-        """RangeError for the least headroom if it is negative; a RangeWarning that names thin ones."""
+        """Check that all observed values lie within their ranges.
+
+        Raises RangeError for the least headroom if it is negative. Warns with a RangeWarning that names all
+        ranges with less than 0.25 bits of headroom.
+        """
         known = sorted((row for row in self.rows if row.headroom is not None), key=_headroom)
         if known and _headroom(known[0]) < 0:
             worst = known[0]
@@ -92,7 +103,7 @@ class Ranges:
             )
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """Plain data for JSON."""
+        """Return plain data for JSON, one entry per range."""
         return [asdict(row) | {"headroom": row.headroom} for row in self.rows]
 
     def __rich__(self) -> Table:
@@ -141,7 +152,12 @@ def ranges(
     arguments: Sequence[str],
     calibration: Calibration | None = None,
 ) -> Ranges:
-    """The ranges of a module with formats; `arguments` are the paths of its arguments."""
+    """Return the ranges of a module that has formats.
+
+    public: for each argument, whether it is public.
+    arguments: the paths of the arguments.
+    calibration: supplies the observed values.
+    """
     secret = visibility(module, public)
     rows: list[Range] = []
     formats = read_entry(module).formats
@@ -160,7 +176,7 @@ def ranges(
 
 
 def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
-    """The narrowest of the rows that speak about the same."""
+    """Return the narrowest of the ranges that bound the same quantity at the same place."""
     kept: dict[tuple[str, str, str], Range] = {}
     for row in rows:
         key = (row.path, row.op, row.what)
@@ -186,7 +202,7 @@ def _row(
 
 
 def _of(call: Call, place: tuple[str, str], seen: Observed | None) -> Iterator[Range]:
-    """The ranges that one operation relies on: of its formats, its declared range, its kernel's own."""
+    """Yield the ranges on which one operation relies: of its formats, its declaration and its kernel."""
     op, decision = call.op, call.decision
     record = record_of(op, decision.kind)
     assert record is not None
@@ -197,7 +213,7 @@ def _of(call: Call, place: tuple[str, str], seen: Observed | None) -> Iterator[R
     if natural is not None:
         yield _row(place, "product", natural, product_room(natural, out), seen, declared=declared)
     operands = decision.operands or ()
-    # The first operand goes by the fact "operand", the second of a product by "second".
+    # The fact "operand" is about the first operand, and "second" about the second one of a product.
     for index, what in enumerate(("operand", "second")):
         fxp = operands[index] if index < len(operands) else None
         if fxp is None or (index and record.integers) or not ir.is_float(op.operands[index]):

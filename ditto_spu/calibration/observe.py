@@ -1,6 +1,7 @@
-"""Observers: run the plaintext program and note how large every secret value becomes.
+"""Observers run the plaintext program and record how large every secret value becomes.
 
-Of a configuration only functions that it replaces (Quad, 2Quad) count: their program has other values.
+Of a configuration they use only the functions that it replaces (Quad, 2Quad, 2ReLU), because these change the
+values.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.rules.rule import INPUT, NEED_TRAINING, Config
 
-STEPS = 4  # bins of the histogram an octave
-ZERO = -400  # the bin of zeros and of all below 2^-100
+STEPS = 4  # bins of the histogram per octave
+ZERO = -400  # the bin of zeros, and of all magnitudes below 2^-100
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen at one place; `+` joins two.
+    """The values observed at one place. `+` joins two of them.
 
-    histogram: how many magnitudes lie in [2^(i/4), 2^((i+1)/4)), by i. facts: least and most of what a
-    protocol's range speaks about beside its result, such as the variances of rows.
+    least, most: the extreme values.
+    count: the number of values.
+    histogram: by i, the number of magnitudes in [2^(i/4), 2^((i+1)/4)).
+    facts: by name, the least and the largest value of further quantities that a protocol bounds, such as the
+        variances of rows.
     """
 
     least: float
@@ -58,11 +62,14 @@ class Observed:
 
     @property
     def largest(self) -> float:
-        """The largest magnitude."""
+        """Return the largest magnitude."""
         return max(abs(self.least), abs(self.most))
 
     def percentile(self, percent: float) -> float:
-        """A magnitude that so many percent do not exceed: the upper edge of its bin, at most the largest."""
+        """Return a magnitude that this percentage of the values does not exceed.
+
+        It is the upper edge of a bin of the histogram, but at most the largest magnitude.
+        """
         wanted, seen = percent / 100 * self.count, 0
         for each, count in sorted(self.histogram.items()):
             seen += count
@@ -71,12 +78,15 @@ class Observed:
         return self.largest
 
 
-Place = tuple[str, str]  # path, op of the rules
+Place = tuple[str, str]  # a path, and an op of the rules
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """One operation: the outputs of the observing program that hold its result and its operands."""
+    """One operation of the observed program.
+
+    result, operands: the outputs of the observing program that hold its result and its operands.
+    """
 
     place: Place
     op: ir.Op
@@ -86,7 +96,11 @@ class _Probe:
 
 
 class Observer:
-    """The fused program of a traced call, which returns every secret value that an operation makes."""
+    """The fused program of a traced call, extended so that it returns every secret value that it computes.
+
+    traced: the call.
+    config: supplies the functions to replace.
+    """
 
     def __init__(self, traced: Traced, config: Config) -> None:
         work = advance(begin(traced), "linearise")
@@ -97,7 +111,7 @@ class Observer:
         operations = ir.ops(ir.body(ir.main(module)))[:-1]
         self._outputs: dict[ir.Value, int] = {}
         self._probes: list[_Probe] = []
-        self._seen: dict[str, Any] = {}  # arguments of the last call
+        self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
         for op, kind in kinds(operations, lambda value: secret[value]).items():
             if kind is Kind.PUBLIC or len(op.results) != 1 or not ir.is_float(op.results[0]):
                 continue
@@ -105,21 +119,26 @@ class Observer:
             operands = tuple(self._output(each) for each in op.operands) if special else ()
             place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
             self._probes.append(_Probe(place, op, record, self._output(op.results[0]), operands))
-        self._module = module  # keeps the probes' operations alive
+        self._module = module  # the probes' operations live as long as the module
         self._text = ir.extract(operations, ir.arguments(module), list(self._outputs), "observed")
 
     def _output(self, value: ir.Value) -> int:
-        """The number of the output that holds a value."""
+        """Return the number of the output that holds a value."""
         return self._outputs.setdefault(value, len(self._outputs))
 
     def __call__(self, arrays: Sequence[Any]) -> dict[Place, Observed]:
-        """What one call shows, by place; an argument that was in the last call too counts once."""
+        """Run one call and return the values observed in it, by place.
+
+        An argument that is the same object as in the last call is not counted again.
+
+        arrays: the arguments of the call, in the order of the trace.
+        """
         found: dict[Place, Observed] = {}
         values = self._program.values(arrays)
         for argument, value in zip(self._program.arguments, values, strict=True):
             if argument.public or not np.issubdtype(np.dtype(argument.dtype), np.floating):
                 continue
-            if self._seen.get(argument.path) is not value:  # weights come with every call
+            if self._seen.get(argument.path) is not value:  # every call has the same weights
                 _join(found, (argument.path, INPUT), summary(np.asarray(value, np.float32)))
                 self._seen[argument.path] = value
         outputs = ir.evaluate(self._text, values)
@@ -136,7 +155,10 @@ def _join(found: dict[Place, Observed], place: Place, seen: Observed) -> None:
 
 
 def summary(value: NDArray[Any], facts: Mapping[str, Span] | None = None) -> Observed:
-    """Extremes and histogram of one array."""
+    """Return extremes and histogram of one array.
+
+    A NaN counts as infinite. `facts` are added as they are.
+    """
     low, high = span(value)
     magnitudes = np.nan_to_num(np.abs(np.asarray(value, np.float32)).ravel(), nan=np.inf)
     with np.errstate(divide="ignore"):

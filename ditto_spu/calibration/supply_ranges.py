@@ -1,4 +1,7 @@
-"""Ranges from a calibration where no rule declares one: products take cheaper forms, formats may narrow."""
+"""Supplies ranges from a calibration where no rule declares one.
+
+With a range, products take cheaper forms, and formats may become narrower.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,19 @@ from ditto_spu.ops.decision import Decision, Kind, decided, read
 from ditto_spu.passes.formats.verify import product_room
 from ditto_spu.rules.rule import Config, Rule
 
-SAFETY = (2.0, 1.75, 1.5)  # times the largest value seen: the first that is no dearer than the last
+# Margins over the largest value observed. The first one that costs no more than any other is taken.
+SAFETY = (2.0, 1.75, 1.5)
 _SUPPLIED = (Kind.MATMUL, Kind.MULTIPLY, Kind.LOCAL, Kind.SCALE, Kind.RETAG)
-_FILL = 0.99  # of what a format admits
+_FILL = 0.99  # the part of a format's range that a supplied range may take
 
 
 def supply(config: Config, module: ir.Module, calibration: Calibration) -> Config:
-    """The configuration with rules that declare what `calibration` saw, times a margin, behind its own.
+    """Return the configuration with further rules, which declare ranges from a calibration.
 
-    module: the program with the formats that the configuration gives it without these rules. A place whose
-    formats have no room for the least margin gets none.
+    A range is the largest value observed, times a margin of 1.5 to 2. The new rules stand behind those of the
+    configuration. A place whose formats have no room for the smallest margin gets no range.
+
+    module: the program with the formats that the configuration gives it without the new rules.
     """
     rooms: dict[tuple[str, str], float] = {}
     prices: dict[tuple[str, str], list[ir.Op]] = {}
@@ -50,11 +56,11 @@ def supply(config: Config, module: ir.Module, calibration: Calibration) -> Confi
 
 
 def _room(decision: Decision) -> float:
-    """What a declared range must stay below for the formats to hold it."""
+    """Return a bound below which a declared range must stay, so that the formats can hold it."""
     out, product = decision.out, decision.natural
     room = out.limit / 2
     if product is not None:
-        if decision.kind is Kind.MULTIPLY:  # with a declared range it is computed in the ring of its operands
+        if decision.kind is Kind.MULTIPLY:  # with a range, its ring is that of the operands
             ring = max(32, out.ring_bits)
             if product.fraction_bits >= ring:
                 return 0.0
@@ -64,7 +70,10 @@ def _room(decision: Decision) -> float:
 
 
 def _price(op: ir.Op, largest: float) -> float:
-    """Bytes of a product with this range; one product of matrices instead of two counts as a tenth less."""
+    """Return the bytes of a product with this range.
+
+    They count a tenth less if one product of matrices takes the place of two.
+    """
     decision = decided(op)
     out, product, values = decision.out, decision.natural, symmetric(largest)
     if product is None or decision.kind is not Kind.MATMUL:
@@ -76,10 +85,10 @@ def _price(op: ir.Op, largest: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Three digits, as a person would write them."""
+    """Return a value with three digits, as a person would write it."""
     return float(f"{value:.3g}")
 
 
 def _literal(path: str) -> str:
-    """A regular expression for one path: dots and the like escaped, nothing else."""
+    """Return a regular expression that matches one path alone, with special characters escaped."""
     return "".join(f"\\{each}" if each in r".^$*+?{}[]\|()" else each for each in path)

@@ -1,4 +1,4 @@
-"""Calibration: what observers record, the file, ranges supplied, and that overflows are caught."""
+"""Tests calibration: the observed values, the file, the supplied ranges, and that overflows are caught."""
 
 import json
 import math
@@ -162,7 +162,7 @@ def scoped(fn):
 
 
 P = np.abs(X) + 1
-# name: function, arguments, factor that drives the values over the range, configuration, what is exceeded
+# By name: function, arguments, factor that drives values over the range, configuration, exceeded range.
 OVERFLOWS = {
     "matmul result": (jnp.matmul, (X, W), (50, 1), {"default": "fxp16.10"}, "result|product|operand"),
     "matmul product": (jnp.matmul, (X, W), (300, 1), {"default": "fxp32.13"}, "product"),
