@@ -1,4 +1,7 @@
-"""What a precision search may change: rules for groups of like operations, one value at a time."""
+"""The changes that a precision search may try.
+
+Each is a rule that sets one value for a group of like operations.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,23 @@ from ditto_spu.ops import OPS, subject
 from ditto_spu.ops.decision import Kind, decided, read
 from ditto_spu.rules.rule import WEIGHT, Config, Rule
 
-STEPS = (-1, 1)  # fraction bits
-SAFETY = 2.0  # times the largest value seen
+STEPS = (-1, 1)  # changes in fraction bits
+SAFETY = 2.0  # the margin over the largest value observed
 _DIGITS = re.compile(r"(?<=/)\d+(?=/|$)|^\d+(?=/)")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Operations of one kind, alike but for the number of their layer, to which the same values apply."""
+    """Operations of one kind that differ in the number of their layer alone. The same values apply to all.
+
+    op: the op of the rules.
+    path: a regular expression that matches their paths.
+    paths: the paths.
+    places: the numbers of the operations in @main.
+    """
 
     op: str
-    path: str  # a regular expression
+    path: str
     paths: tuple[str, ...]
     places: tuple[int, ...] = field(compare=False)  # numbers of the operations in @main
 
@@ -34,14 +43,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Move:
-    """One value for one group, as a rule."""
+    """A change: one value for one group, as a rule."""
 
     group: Group
     rule: Rule
 
     @property
     def key(self) -> tuple[str, tuple[str, ...] | None, str]:
-        """A later move with the same key replaces an earlier one."""
+        """Return the key of a move. A later move with the same key replaces an earlier one."""
         value = next(
             name for name in ("operand", "inner", "format", "approx", "range") if getattr(self.rule, name)
         )
@@ -49,7 +58,10 @@ class Move:
 
 
 def groups(module: ir.Module, config: Config) -> list[Group]:
-    """The products and kernels of an assigned module; layers for which rules say other things stay apart."""
+    """Return the groups of products and kernels in a module with formats.
+
+    Layers for which the configuration has different values stay apart.
+    """
     found: dict[tuple[object, ...], list[tuple[str, int]]] = {}
     for number, op in enumerate(ir.ops(ir.body(ir.main(module)))[:-1]):
         decision = read(op)
@@ -72,7 +84,7 @@ def groups(module: ir.Module, config: Config) -> list[Group]:
 
 
 def pattern(paths: tuple[str, ...]) -> str:
-    """A regular expression for exactly these paths, which differ in numbers of layers alone."""
+    """Return a regular expression for exactly these paths, which differ in numbers of layers alone."""
     numbers = [_DIGITS.findall(path) for path in paths]
     parts = [_escaped(part) for part in _DIGITS.split(paths[0])]
     text = parts[0]
@@ -87,7 +99,11 @@ def _escaped(path: str) -> str:
 
 
 def moves(group: Group, config: Config, module: ir.Module, calibration: Calibration) -> Iterator[Move]:
-    """The values that differ from what the group has now."""
+    """Yield the moves of a group: formats, ranges and approximations that differ from the present ones.
+
+    module: the module with formats in which the group was found.
+    calibration: limits ranges and narrow formats to values with room for twice the largest one observed.
+    """
     decision = decided(ir.ops(ir.body(ir.main(module)))[group.places[0]])
     record, path = OPS[group.op], group.paths[0]
     choice, kinds = config.lookup(group.op, path), (group.op,)
@@ -108,7 +124,7 @@ def moves(group: Group, config: Config, module: ir.Module, calibration: Calibrat
     for fxp in record.search.inner:
         if fxp != choice.inner:
             yield Move(group, Rule(path=group.path, op=kinds, inner=fxp))
-    replaced = record.approximation(choice.approx).needs_training  # of a model that was trained for it
+    replaced = record.approximation(choice.approx).needs_training  # only trained models work with it
     if record.steepness is not None and not replaced:
         for name, approximation in record.approximations.items():
             if not approximation.needs_training and name != (choice.approx or name):
@@ -116,13 +132,13 @@ def moves(group: Group, config: Config, module: ir.Module, calibration: Calibrat
 
 
 def largest(group: Group, calibration: Calibration) -> float:
-    """The largest magnitude seen in a group."""
+    """Return the largest magnitude that was observed in a group, or 0."""
     seen = [calibration.at(path, group.op) for path in group.paths]
     return max((each.largest for each in seen if each is not None), default=0.0)
 
 
 def _narrow(fxp: Fxp, group: Group, calibration: Calibration) -> list[Fxp]:
-    """The finest format of ring 16 that has room for twice what was seen."""
+    """Return the finest format of ring 16 that has room for twice the largest value observed."""
     reach = SAFETY * largest(group, calibration)
     if fxp.ring_bits <= 16 or not 0 < reach < math.inf:
         return []

@@ -1,4 +1,4 @@
-"""What a precision search returns: a configuration as TOML with reasons, its points, a sensitivity report."""
+"""The result of a precision search: a configuration with reasons, its cost and error, and sensitivities."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BASELINES = ("uniform64", "ditto-paper")
 
 @dataclass(frozen=True)
 class Point:
-    """A configuration's predicted cost and emulated error."""
+    """The predicted cost and the emulated error of one configuration."""
 
     name: str
-    seconds: float  # on the network, without compute
-    megabytes: float  # sent by a party, in the mean
+    seconds: float  # predicted for the network, without compute
+    megabytes: float  # sent per party, in the mean
     rounds: int
     max_abs_error: float
     mean_abs_error: float
@@ -36,7 +36,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The mean error that the rounding of a group's results alone causes, by fraction bits added."""
+    """The mean error that the rounding of one group's results alone causes.
+
+    format: the format of the group's results.
+    errors: the mean error by the number of fraction bits added to that format.
+    """
 
     op: str
     path: str
@@ -46,7 +50,17 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The result of a search. `config` compiles like any other; `save` writes it with its reasons."""
+    """The result of a search.
+
+    config: the configuration, which compiles like any other. `save` writes it with reasons.
+    moves: the changes that were kept, each with its reason.
+    start: cost and error of the configuration from which the search started.
+    point: cost and error of `config`.
+    path: the points from the start with calibrated ranges to `point`.
+    baselines: `start`, `uniform64` and `ditto-paper`.
+    sensitivity: one entry per group of operations.
+    measured: further points, such as PUMA, from `with_measured`.
+    """
 
     config: Config
     moves: tuple[tuple[Move, str], ...]
@@ -61,14 +75,25 @@ class SearchResult:
     def with_measured(
         self, rows: Sequence[Mapping[str, Any]], names: Sequence[str] = (PUMA,)
     ) -> SearchResult:
-        """With rows of `Comparison.as_dicts` as points: what runs sent, priced like the others."""
+        """Return the same result with measured rows as further points.
+
+        The bytes that the runs sent are priced like those of the other points.
+
+        rows: of `Comparison.as_dicts`.
+        names: the configurations whose rows are taken.
+
+        Raises InputError if no row has such a name, or if a row lacks a field.
+        """
         points = tuple(_measured(row, self.network) for row in rows if row.get("config") in names)
         if not points:
             raise InputError(f"the comparison has no row '{names[0]}': run `ditto compare MODEL --json`")
         return replace(self, measured=points)
 
     def toml(self, name: str = "found") -> str:
-        """The configuration as a file: changes, then the start's rules, then ranges from calibration."""
+        """Return the configuration as the text of a TOML file.
+
+        It has the changes first, then the rules of the start, then the ranges from calibration.
+        """
         changes = len(self.moves)
         own = len(self.config.rules) - changes
         lines = [
@@ -85,13 +110,13 @@ class SearchResult:
         return "\n".join(lines) + "\n"
 
     def save(self, path: str | Path) -> None:
-        """Write the configuration to a file whose name ends with .toml."""
+        """Write the configuration to a file. Raises InputError unless its name ends with .toml."""
         if Path(path).suffix != ".toml":
             raise InputError(f"a configuration's file ends with .toml, but '{path}' does not")
         Path(path).write_text(self.toml(), encoding="utf-8")
 
     def as_dicts(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "network": self.network.name,
             "start": asdict(self.start),
@@ -104,7 +129,10 @@ class SearchResult:
         }
 
     def plot(self, path: str | Path) -> None:
-        """Cost against error of all points, as a picture (.png, .svg, .pdf). Needs matplotlib."""
+        """Plot cost against error of all points to a file (.png, .svg, .pdf).
+
+        Raises InputError if matplotlib is not installed.
+        """
         try:
             from matplotlib.figure import Figure
         except ImportError:
@@ -153,7 +181,11 @@ class SearchResult:
 
 
 def _measured(row: Mapping[str, Any], network: Network) -> Point:
-    """A row of a comparison; where a run counts no rounds, its messages stand for them: an upper bound."""
+    """Return a row of a comparison as a point, per item.
+
+    If a run counts no rounds, its messages take their place, as an upper bound. Raises InputError for a row
+    of another kind.
+    """
     try:
         items, sent = row["items"], row["bytes_sent_per_party"]
         rounds = row["rounds"] if row["rounds"] is not None else max(row["messages_per_party"])

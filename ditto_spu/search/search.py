@@ -1,4 +1,4 @@
-"""Precision search: the cheapest formats and approximations whose emulated error stays within a budget."""
+"""Searches for the cheapest formats and approximations whose emulated error stays within a budget."""
 
 from __future__ import annotations
 
@@ -28,14 +28,19 @@ from ditto_spu.rules.rule import Config
 from ditto_spu.search.changes import Group, Move, groups, moves
 from ditto_spu.search.result import BASELINES, Point, SearchResult, Sensitivity
 
-BITS = (-2, -1, 0, 1)  # of the sensitivity report
+BITS = (-2, -1, 0, 1)  # the changes in fraction bits of the sensitivity report
 
 
 @dataclass(frozen=True)
 class ErrorBudget:
-    """Limits on the outputs against plaintext: absolute errors, least cosine along the last dimension.
+    """Limits on the error of the outputs against plaintext.
 
-    metric: a user's own, called with the outputs and the expected ones of a call; at most `metric_limit`.
+    max, mean: the largest and the mean absolute error.
+    cosine: the least cosine along the last dimension.
+    metric: a function of the user. It is called with the outputs and the expected outputs of a call.
+    metric_limit: the largest value that the metric may have. Each of the two needs the other.
+
+    A limit that is None does not apply. Raises InputError for a limit that is not positive.
     """
 
     max: float | None = None
@@ -53,7 +58,10 @@ class ErrorBudget:
                 raise InputError(f"ErrorBudget: {name} must be positive, not {value:g}")
 
     def excess(self, point: Point) -> float:
-        """By which factor, less one, a point exceeds the worst of the limits; 0 within the budget."""
+        """Return by which factor, less one, a point exceeds the worst of the limits.
+
+        Returns 0 if the point is within the budget.
+        """
         ratios = [0.0]
         for limit, value in (
             (self.max, point.max_abs_error),
@@ -81,17 +89,23 @@ def search(
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
 ) -> SearchResult:
-    """Find rules that cost least, by the kernels' cost functions on a network, within an error budget.
+    """Find the rules that cost least, by the kernels' cost functions on a network, within an error budget.
 
-    fn, batches, public, owner, static_argnums, static_argnames: as for `calibrate`. Batches have equal
-    shapes.
-    budget: if left out, the errors of `start`. network: as `network.model.parse_network` reads it. seconds:
-    no further change is tried after so long.
+    fn, public, owner, static_argnums, static_argnames: as for `calibrate`.
+    batches: as for `calibrate`, with equal shapes.
+    budget: without it, the errors of `start` are the limits.
+    network: as `network.model.parse_network` reads it.
+    start: the configuration from which the search starts.
+    seconds: no further change is tried after this time.
+    progress: is called with a line of text at every step.
 
-    Start, with the ranges that calibration supplies, is changed by one value of one group of operations at a
-    time. All changes that make the plan cheaper, or the error smaller at no cost, are tried again in the
-    order of what they save, each on top of those kept. Errors are those of the emulation over all batches,
-    disturbed by what the kernels add: see `emulator` and `kernel_errors`.
+    The search starts from `start` with the ranges that calibration supplies. It tries changes of one value
+    for one group of operations, each alone. Changes that make the plan cheaper, or the error smaller at no
+    cost, are tried again in the order of their savings, each on top of those that were kept. Errors are those
+    of the emulation over all batches, disturbed by the errors that kernels add (`emulator`, `kernel_errors`).
+
+    Raises InputError if batches have different shapes or if the program has steps on SPU, and ConfigError if
+    no configuration is within the budget.
     """
     on = parse_network(network)
     function = secured(
@@ -101,7 +115,7 @@ def search(
 
 
 class _Search:
-    """One search: the program, its batches, and what has been tried."""
+    """One search: the program, its batches, and the emulators compiled so far."""
 
     def __init__(
         self,
@@ -128,6 +142,7 @@ class _Search:
         self._emulators: dict[str, Emulator] = {}
 
     def run(self) -> SearchResult:
+        """Run the search and return its result."""
         start = self._point(self._start, self._start.name, calibrated=False)
         baselines = [start, *(self._point(load_config(name), name, False) for name in BASELINES)]
         first = self._try(self._start, f"{self._start.name}, calibrated ranges")
@@ -162,7 +177,11 @@ class _Search:
     def _descend(
         self, chosen: list[Group], base: Work, first: tuple[Point, Lowered], budget: ErrorBudget
     ) -> tuple[list[tuple[Move, str]], tuple[Point, Lowered], list[Point]]:
-        """Every move alone, then those that help, together."""
+        """Try every move alone, and then those that help together.
+
+        Returns the moves that were kept with their reasons, the best point with its compiled call, and the
+        points on the way to it.
+        """
         alone: list[tuple[tuple[float, ...], Move]] = []
         options = [
             move for group in chosen for move in moves(group, self._start, base.module, self.calibration)
@@ -177,7 +196,7 @@ class _Search:
                 continue
             saved = first[0].seconds - done[0].seconds
             added = max(done[0].mean_abs_error - first[0].mean_abs_error, 0.0)
-            # Within the budget the largest saving per error goes first; beyond it, what lowers the error.
+            # Within the budget the largest saving per error goes first. Beyond it the least error does.
             order = (
                 (budget.excess(done[0]), 0.0) if budget.excess(first[0]) else (0.0, -saved / (added + 1e-9))
             )
@@ -198,7 +217,7 @@ class _Search:
         return kept, best, path
 
     def _with(self, chosen: Sequence[Move]) -> Config:
-        """Moves go before the start's rules; a later one before an earlier."""
+        """Return the start with moves before its rules, and with later moves before earlier ones."""
         rules = tuple(replace(move.rule, optional=True) for move in reversed(chosen))
         return replace(self._start, rules=(*rules, *self._start.rules))
 
@@ -209,18 +228,21 @@ class _Search:
     def _try(
         self, config: Config, name: str, calibrated: bool = True, within: float = math.inf
     ) -> tuple[Point, Lowered] | None:
-        """Cost and error; None if compiler or calibration refuse, or it costs more seconds than `within`."""
+        """Return cost and error of a configuration, and the compiled call.
+
+        Returns None if the compiler or the calibration refuses it, or if it takes more seconds than `within`.
+        """
         calibration = self.calibration if calibrated else None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RangeWarning)
                 lowered = compile_program(self._linear, config, name, calibration=calibration)
-        except (DittoError, ValueError):  # ValueError: a kernel that no plan serves
+        except (DittoError, ValueError):  # a kernel raises ValueError if no plan of its own serves
             return None
         report = lowered.cost_analysis()
         if report.rounds is None:
             raise InputError("the program has steps on SPU, whose cost is not known before a run")
-        # The mean, not the busiest party: how well dealers level them jumps with details of a plan.
+        # The mean counts, not the busiest party: details of a plan change how evenly dealers are spread.
         sent = sum(report.bytes_sent_per_party) / 3
         seconds = predicted_seconds(self._network, 0.0, [round(sent)], report.rounds)
         if seconds > within:
@@ -249,7 +271,10 @@ class _Search:
         return [emulator.run(module, errors, values) for values in self._batches]
 
     def _emulator(self, module: ir.Module) -> Emulator:
-        """Replaced functions (Quad) have another one: their composites mean something else."""
+        """Return the emulator for a module.
+
+        Modules with replaced functions (Quad) have another one, because their composites mean something else.
+        """
         meaning = ",".join(
             ir.symbol(op, "decomposition") for op in ir.ops(ir.body(ir.main(module))) if ir.composite_name(op)
         )
@@ -258,7 +283,7 @@ class _Search:
         return self._emulators[meaning]
 
     def _sensitivity(self, chosen: Sequence[Group], base: Work) -> tuple[Sensitivity, ...]:
-        """The mean error that rounding one group's results alone causes, at more and at fewer bits."""
+        """Return the mean error that rounding one group's results alone causes, by bits more or fewer."""
         emulator, module = self._emulator(advance(base, "replace_functions").module), base.module
         rows = []
         for group in chosen:
@@ -273,7 +298,11 @@ class _Search:
 
 
 def _better(point: Point, than: Point, budget: ErrorBudget) -> bool:
-    """Nearer to the budget; within it cheaper, or as cheap with less error."""
+    """Return whether a point is better than another one.
+
+    Beyond the budget the nearer point is better. Within it the cheaper one is better, or, at equal cost, the
+    one with less error.
+    """
     if budget.excess(than) > 0:
         return budget.excess(point) < budget.excess(than)
     if budget.excess(point) > 0:

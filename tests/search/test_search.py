@@ -1,4 +1,7 @@
-"""Precision search: what it finds compiles and is what it says, within the budget, on small programs."""
+"""Tests the precision search on small programs.
+
+Its result compiles, has the cost and error that it states, and is within the budget.
+"""
 
 import json
 import sys
@@ -103,7 +106,7 @@ def test_reports(found, tmp_path):
     data = json.loads(json.dumps(found.as_dicts()))
     assert {row["path"] for row in data["sensitivity"]} == {"layer/(0|1)/dense", "layer/(0|1)/act"}
     for row in found.sensitivity:
-        assert row.errors[-2] > 1.5 * row.errors[0] > 0  # a bit less is twice the error
+        assert row.errors[-2] > 1.5 * row.errors[0] > 0  # one bit less doubles the error
 
 
 def test_a_kernel_is_measured_on_operands_of_the_size_seen_before_their_cast():
@@ -115,7 +118,7 @@ def test_a_kernel_is_measured_on_operands_of_the_size_seen_before_their_cast():
 
     calibration = ditto.calibrate(program, [(4 * X, W[0])])
     errors = []
-    for bits in (10, 9):  # fxp16.9 is cast before the kernel, fxp16.10 is what it reads
+    for bits in (10, 9):  # fxp16.9 is cast before the kernel, and fxp16.10 is the format that it reads
         rules = [
             {"op": "matmul", "format": f"fxp16.{bits}", "range": 15},
             {"op": "gelu", "operand": "fxp16.10"},
@@ -188,7 +191,7 @@ def test_the_emulator_agrees_with_the_emulation_up_to_what_it_adds():
     calm = emulator.run(module, {}, values)
     assert (
         np.abs(calm[0] - expected[0]).max() < 4 * 2.0**-9
-    )  # a product may end half an ulp farther off, twice
+    )  # each of two products may err by a further half ulp
     kernels = {(f"layer/{number}/act", "gelu"): 0.25 for number in (0, 1)}
     assert 0.1 < np.abs(emulator.run(module, kernels, values)[0] - expected[0]).max() < 0.6
 
