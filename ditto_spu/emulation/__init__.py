@@ -1,1 +1,1 @@
-"""The compiled program with its roundings in plaintext, and the errors of kernels."""
+"""The compiled program in plaintext, with its roundings, and the errors that kernels add."""

@@ -1,8 +1,9 @@
-"""The emulation compiled once for all formats: scales of roundings and sizes of errors are its inputs.
+"""The emulation of a program, compiled once for all formats.
 
-`Lowered.emulate` runs a program with the roundings of one configuration; a search tries hundreds. Here every
-operand and result is rounded to a grid that comes as an argument, and every result gets an error that is
-spread evenly over an interval that comes as an argument too: what kernels add beyond the rounding.
+`Lowered.emulate` runs a program with the roundings of one configuration, but a search tries hundreds of them.
+The emulator rounds every operand and result to a grid that is an argument of the compiled program. To every
+result it adds an error that is spread evenly over an interval. The interval's size is an argument too, and
+stands for the error that kernels add beyond the rounding.
 """
 
 from __future__ import annotations
@@ -22,24 +23,27 @@ from ditto_spu.ops import record_of
 from ditto_spu.ops.decision import Kind, read, read_entry
 from ditto_spu.ops.op import name_of
 
-Site = tuple[str, str]  # path and kernel
+Site = tuple[str, str]  # a path and a kernel
 
 
 def _rounded(x: jax.Array, scale: jax.Array) -> jax.Array:
-    """x on the grid of 1 / scale; untouched if scale is 0."""
+    """Return x rounded to the grid of 1 / scale, or x itself if scale is 0."""
     grid = jnp.where(scale > 0, scale, 1.0).astype(x.dtype)
     return jnp.where(scale > 0, jnp.round(x * grid) / grid, x)
 
 
 def _disturbed(x: jax.Array, scale: jax.Array, size: jax.Array, seed: jax.Array) -> jax.Array:
-    """x with an error that looks uniform in [-size, size], on the grid of 1 / scale."""
+    """Return x with an error that looks uniform in [-size, size], on the grid of 1 / scale."""
     number = jnp.arange(x.size, dtype=jnp.float32).reshape(x.shape)
     noise = jnp.modf(jnp.abs(jnp.sin(number * 12.9898 + seed * 78.233) * 43758.5453))[0]
     return _rounded(x + (size * (2 * noise - 1)).astype(x.dtype), scale)
 
 
 class Emulator:
-    """A program with formats, runnable with other formats: those of any module assigned from the same one."""
+    """A program that runs with any formats that were assigned to it.
+
+    module: the program with some formats. Modules for `run` and `rounded` come from the same program.
+    """
 
     def __init__(self, module: ir.Module) -> None:
         module = ir.clone(module)
@@ -54,7 +58,7 @@ class Emulator:
         ) -> list[ir.Value]:
             return ir.emit(meaning, operands, before, before.location)
 
-        # The constants stand for arguments: `extract` makes them such.
+        # These constants stand for arguments. `extract` turns them into arguments.
         vectors = [emit(partial(jnp.zeros, count, jnp.float32), [])[0] for _ in range(2)]
         constants = [ir.define(each) for each in vectors]
         scales, sizes = (emit(_split, [each]) for each in vectors)
@@ -82,7 +86,13 @@ class Emulator:
     def run(
         self, assigned: ir.Module, errors: Mapping[Site, float], values: Sequence[Any]
     ) -> list[NDArray[Any]]:
-        """The outputs in the formats of `assigned`; `errors` of kernels, and 1 ulp for truncated products."""
+        """Return the outputs in the formats of `assigned`.
+
+        Results of kernels get an error up to the size in `errors`, by path and kernel. Results of truncated
+        products get an error of up to 1 ulp.
+
+        values: the arrays of the program's arguments.
+        """
         grids = _grids(assigned)
         scales = np.array([2.0**fxp.fraction_bits if fxp else 0.0 for fxp, _ in grids], np.float32)
         sizes = np.array([_size(fxp, op, errors) for fxp, op in grids], np.float32)
@@ -91,7 +101,10 @@ class Emulator:
     def rounded(
         self, assigned: ir.Module, places: Sequence[int], more_bits: int, values: Sequence[Any]
     ) -> list[NDArray[Any]]:
-        """The outputs if only the results of the operations at `places` are rounded, to so many bits more."""
+        """Return the outputs if only the results of the operations at `places` are rounded.
+
+        They are rounded to `more_bits` fraction bits more than `assigned` gives them.
+        """
         operations = ir.ops(ir.body(ir.main(assigned)))
         chosen = {operations[place] for place in places}
         scales = [
@@ -107,7 +120,7 @@ def _split(vector: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _rounded_operands(op: ir.Op) -> list[int]:
-    """Which operands an operation with a format may take in another one."""
+    """Return the numbers of the operands that an operation with a format may take in another format."""
     decision = read(op)
     if decision is None or decision.operands is None:
         return []
@@ -119,7 +132,10 @@ def _has_result(op: ir.Op) -> bool:
 
 
 def _grids(module: ir.Module) -> list[tuple[Fxp | None, ir.Op | None]]:
-    """(format, and for a result its operation) of every place in the order of the emulator's inputs."""
+    """Return every place that is rounded, in the order of the emulator's inputs.
+
+    A place is a format, and for a result also its operation.
+    """
     found: list[tuple[Fxp | None, ir.Op | None]] = []
     for argument, fxp in zip(ir.arguments(module), read_entry(module).formats, strict=True):
         if fxp is not None and ir.is_float(argument):
@@ -136,14 +152,14 @@ def _grids(module: ir.Module) -> list[tuple[Fxp | None, ir.Op | None]]:
 
 
 def _size(fxp: Fxp | None, op: ir.Op | None, errors: Mapping[Site, float]) -> float:
-    """How far a protocol may stray beyond the nearest value of its grid."""
+    """Return how far a protocol may stray beyond the nearest value of its grid."""
     if op is None or fxp is None:
         return 0.0
     decision = read(op)
     if decision is None:
         return 0.0
     if decision.natural is not None:
-        return fxp.ulp  # truncation errs by 1.5 ulp, rounding by half a one
+        return fxp.ulp  # truncation errs by up to 1.5 ulp, rounding by half an ulp
     record = record_of(op, decision.kind)
     if decision.kind is Kind.KERNEL and record is not None:
         return errors.get((decision.path, record.kernels[name_of(op)]), 0.0)

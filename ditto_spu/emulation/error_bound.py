@@ -1,10 +1,10 @@
-"""How far a secure run may lie from its emulation: the kernels' proven bounds, carried to the outputs.
+"""Bounds the distance of a secure run from its emulation, from the kernels' proven bounds.
 
-At every step the run and the emulation differ by at most the step's own bound, given equal operands: 2 ulp
-for a truncation (1.5 against the 0.5 of rounding), its `error` for a kernel. What such a difference does to
-an output is, to first order, its derivative in the emulated program. The sum of bound times |derivative|
-over all values of all steps is the worst case; the root of the sum of squares is what independent errors of
-that size give.
+Given equal operands, the run and the emulation differ at every step by at most the step's own bound. That is
+2 ulp for a truncation (1.5 in place of the 0.5 of rounding), and its `error` for a kernel. To first order,
+such a difference changes an output by its derivative in the emulated program. The sum of bound times
+|derivative| over all values of all steps is the worst case. The root of the sum of squares is the size to
+expect of independent errors of that size.
 """
 
 from __future__ import annotations
@@ -30,20 +30,27 @@ from ditto_spu.ops.decision import Kind, read
 from ditto_spu.ops.op import name_of
 from ditto_spu.plan.plan import KernelStep, Plan
 
-TRUNCATION = 2.0  # ulp between a protocol's truncation and rounding
-Site = tuple[str, str]  # path and kernel
+TRUNCATION = 2.0  # the largest distance of a protocol's truncation from rounding, in ulp
+Site = tuple[str, str]  # a path and a kernel
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Of each element of the first output: the worst case to first order, and for independent errors."""
+    """The bounds for each element of the first output, in its shape.
+
+    worst: the worst case, to first order.
+    independent: the bound for independent errors.
+    """
 
     worst: NDArray[np.float64]
     independent: NDArray[np.float64]
 
 
 def proven_errors(plan: Plan) -> dict[Site, float]:
-    """The bounds of a plan's kernels by path and kernel: the largest where several steps share both."""
+    """Return the error bounds of a plan's kernels, by path and kernel.
+
+    Where several steps share both, the largest bound counts.
+    """
     errors: dict[Site, float] = {}
     for step in plan.steps:
         if isinstance(step, KernelStep):
@@ -56,15 +63,19 @@ def proven_errors(plan: Plan) -> dict[Site, float]:
 
 
 def error_bound(lowered: Lowered) -> Callable[[Sequence[Any]], Bound]:
-    """`bound(values)` for calls of the lowered shapes. Cost: a gradient for each element of the first
-    output.
+    """Return a function `bound(values)`, which computes a `Bound` for a call of the lowered shapes.
+
+    Its cost is one gradient for each element of the first output.
     """
     program = as_function(ir.parse(lowered.as_text("formats")))
     errors = proven_errors(lowered.plan)
     sizes: list[float] = []
 
     def outputs(added: Sequence[Array], values: Sequence[Any]) -> Array:
-        """The first output with something added to every step's result; notes the bounds of the steps."""
+        """Return the first output, with something added to the result of every step.
+
+        The bounds of the steps are noted in `sizes`.
+        """
         sizes.clear()
         rest = iter(added)
 
@@ -110,12 +121,12 @@ def error_bound(lowered: Lowered) -> Callable[[Sequence[Any]], Bound]:
 
 
 def _size(op: ir.Op, errors: dict[Site, float]) -> float:
-    """The bound of one operation of the formats module; 0 for what is exact."""
+    """Return the bound of one operation of the module with formats, or 0 for an exact one."""
     if is_cast(op):
         cast = read_cast(op)
         source, target = cast.source_format, cast.target
         if source is None or source.fraction_bits <= target.fraction_bits:
-            return 0.0  # encoding rounds in both; upcasts are exact
+            return 0.0  # both round when they encode, and upcasts are exact
         return TRUNCATION * target.ulp
     decision = read(op)
     if decision is not None and decision.kind is Kind.KERNEL:

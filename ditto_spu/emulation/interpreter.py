@@ -1,9 +1,9 @@
-"""A StableHLO module as a JAX function: what differentiates through the emulated secure program.
+"""A StableHLO module as a JAX function, so that gradients of the emulated secure program can be taken.
 
-XLA runs a module as it stands (`ir.evaluate`), but nothing can be differentiated through an executable.
-Here every operation becomes the JAX operation of the same meaning, so that gradients, `jax.jit` and
-`jax.vmap` apply to any stage of the compiler. Values agree with `ir.evaluate`: the operations are those
-that JAX lowers to them.
+XLA runs a module as it stands (`ir.evaluate`), but an executable cannot be differentiated. Here every
+operation becomes the JAX operation of the same meaning. So gradients, `jax.jit` and `jax.vmap` apply to any
+stage of the compiler. Values agree with those of `ir.evaluate`, because JAX lowers its operations to the same
+ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Watch = Callable[[ir.Op, list[Array], list[Array]], Sequence[Array]]
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def straight_through(x: Array, fraction_bits: int) -> Array:
-    """x rounded to so many fraction bits; its derivative is that of the identity."""
+    """Return x rounded to this many fraction bits. Its derivative is that of the identity."""
     return round_to(x, fraction_bits)
 
 
@@ -38,11 +38,15 @@ def _identity(fraction_bits: int, primals: tuple[Array], tangents: tuple[Array])
 
 
 def as_function(module: ir.Module) -> Callable[..., list[Array]]:
-    """`run(values, watch=None)`: the results of @main on arrays in the order of its arguments.
+    """Return `run(values, watch=None)`, which computes the results of @main.
 
-    Casts pass gradients straight through their rounding; other composites have the derivative of their
-    decomposition. `watch` sees every operation of @main as it runs and may exchange its results. Raises
-    UnsupportedOpError at once, with the operation's path, for one that is not in the table.
+    values: arrays in the order of @main's arguments.
+    watch: is called with every operation of @main, its operands and its results. The rest of the program uses
+        the results that it returns.
+
+    Casts let gradients through their rounding unchanged. Other composites have the derivative of their
+    decomposition. Raises UnsupportedOpError at once, with the operation's path, for an operation that is not
+    in the table.
     """
     functions = ir.functions(module)
     for function in functions.values():
@@ -57,7 +61,7 @@ def as_function(module: ir.Module) -> Callable[..., list[Array]]:
         arrays = [jnp.asarray(each) for each in values]
         return _run(functions, ir.body(functions["main"]), arrays, watch)
 
-    run.module = module  # type: ignore[attr-defined]  # its operations live no longer than it does
+    run.module = module  # type: ignore[attr-defined]  # its operations live only as long as it does
     return run
 
 

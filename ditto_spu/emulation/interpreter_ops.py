@@ -1,6 +1,7 @@
-"""The operations of StableHLO and chlo as JAX operations: `TABLE`, for the interpreter.
+"""The operations of StableHLO and chlo as JAX operations, for the interpreter.
 
-An entry takes the operation, for its attributes and the type of its result, and its operands.
+An entry of `TABLE` is called with an operation, which has the attributes and the type of the result, and with
+its operands.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ Meaning = Callable[..., Array]
 
 
 def _kind(op: ir.Op) -> np.dtype[Any]:
-    """The dtype of the result; of 64 bits only where JAX's flag allows them."""
+    """Return the dtype of the result. It has 64 bits only if JAX's flag allows that."""
     return dtypes.canonicalize_dtype(ir.dtype(op.results[0]))
 
 
 def _plain(function: Callable[..., Array]) -> Meaning:
-    """An operation without attributes."""
+    """Return the entry of an operation without attributes."""
     return lambda op, *operands: function(*operands)
 
 
@@ -48,7 +49,7 @@ def _gather(op: ir.Op, operand: Array, indices: Array) -> Array:
 
     (last,) = part("index_vector_dim")
     indices = indices[..., None] if last == indices.ndim else jnp.moveaxis(indices, last, -1)
-    # Batching dimensions are newer than this JAX, which emits none.
+    # Batching dimensions are newer than this version of JAX, which emits none.
     numbers = lax.GatherDimensionNumbers(
         offset_dims=part("offset_dims"),
         collapsed_slice_dims=part("collapsed_slice_dims"),

@@ -1,4 +1,4 @@
-"""What the kernels of a plan add beyond the rounding of formats: measured on small operands."""
+"""Measures, on small operands, the errors that the kernels of a plan add beyond the rounding of formats."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ _ROWS = 16
 
 
 def kernel_errors(plan: Plan, calibration: Calibration) -> dict[tuple[str, str], float]:
-    """The largest error of every approximate kernel of a plan, by path and kernel.
+    """Return the largest error of every approximate kernel of a plan, by path and kernel.
 
-    Each runs among three parties on a sample: normally distributed with the size that the calibration saw
-    where the operand is made, clipped to its extremes. Kernels with equal formats and like operands run once.
+    Each kernel runs among three parties on a sample. The sample is normally distributed, with the size that
+    the calibration observed where the operand is made. It is clipped to the range that the operand's format
+    and the kernel admit. Kernels with equal formats and similar operands run once.
     """
     spread = {path: 0.0 for path, _ in calibration.values}
     for (path, _), seen in calibration.values.items():
         squares = sum(count * 2.0 ** ((each + 0.5) / 2) for each, count in seen.histogram.items())
         spread[path] = max(spread[path], (squares / max(1, seen.count)) ** 0.5)
     errors: dict[tuple[str, str], float] = {}
-    # A cast bears the path of what reads it, which may hold values of another size.
+    # A cast has the path of the operation that reads it, whose values may have another size.
     cast = {s.outputs[0]: s.inputs[0] for s in plan.steps if isinstance(s, KernelStep) and s.kernel == "cast"}
     for step in plan.steps:
         if isinstance(step, KernelStep) and _is_approximate(step.kernel):
@@ -41,7 +42,7 @@ def kernel_errors(plan: Plan, calibration: Calibration) -> dict[tuple[str, str],
             for var in step.inputs:
                 info = plan.vars[var]
                 size = spread.get(plan.vars[cast.get(var, var)].path, 1.0) or 1.0
-                # To the nearest octave, so that layers share a measurement.
+                # Sizes are rounded to the nearest octave, so that layers share a measurement.
                 operands.append((info.shape, info.fxp, 2.0 ** round(np.log2(size))))
             out = plan.vars[step.outputs[0]].fxp
             assert out is not None
@@ -61,7 +62,7 @@ Operand = tuple[tuple[int, ...], Fxp | None, float]
 
 @lru_cache(maxsize=1024)
 def _measured(kernel: str, operands: tuple[Operand, ...], out: Fxp, attributes: Attributes) -> float:
-    """Largest error against the plaintext meaning on operands of the grid."""
+    """Return the largest error against the plaintext meaning, on operands that lie on their grids."""
     record, options, sample = KERNELS[kernel], dict(attributes), BY_KERNEL[kernel].sample
     assert sample is not None
     operands = operands[: sample.operands]
@@ -86,7 +87,7 @@ def _drawn(sample: Sample, place: int, operand: Operand, options: dict[str, Any]
     shape, fxp, size = operand
     if sample.rows:
         along = int(options.get("dim", -1)) % len(shape)
-        if place == 0 and len(shape) > 1:  # as many rows as it takes, along the longest other dimension
+        if place == 0 and len(shape) > 1:  # up to _ROWS rows, along the longest other dimension
             rows = max((axis for axis in range(len(shape)) if axis != along), key=lambda axis: shape[axis])
             kept = {along: shape[along], rows: min(shape[rows], _ROWS)}
             shape = tuple(kept.get(axis, 1) for axis in range(len(shape)))

@@ -1,4 +1,7 @@
-"""The interpreter: values are those of XLA on the module, gradients go straight through roundings."""
+"""Tests the interpreter.
+
+Its values are those of XLA on the module, and gradients pass unchanged through roundings.
+"""
 
 import jax
 import jax.numpy as jnp
