@@ -1,4 +1,4 @@
-"""Secure JAX/Flax inference: mixed-bitwidth fixed point under three-party replicated secret sharing."""
+"""Secure JAX and Flax inference in mixed-bitwidth fixed point, with three-party replicated secret sharing."""
 
 from ditto_spu.api import Result, SecureFunction, calibrate, secure
 from ditto_spu.calibration.calibration import Calibration, load_calibration

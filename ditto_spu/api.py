@@ -1,4 +1,4 @@
-"""The decorator: `secure` turns a JAX function into one that three parties compute on secret shares."""
+"""The decorator `secure` turns a JAX function into one that three parties compute on secret shares."""
 
 from __future__ import annotations
 
@@ -35,7 +35,12 @@ ConfigSource = str | Path | Mapping[str, Any] | Config
 
 @dataclass(frozen=True)
 class Call:
-    """A call as it goes to three parties: compiled, its arrays in the order of the plan's inputs."""
+    """A call in the form in which it goes to three parties.
+
+    lowered: the compiled call.
+    values: its arrays, in the order of the plan's inputs.
+    held: the places of the inputs that come from arguments given to `hold`.
+    """
 
     lowered: Lowered
     values: list[Any]
@@ -44,7 +49,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Result:
-    """The outputs, as the plain function would return them, and what they cost."""
+    """The result of a run.
+
+    outputs: the pytree that the plain function would return, with handles in place of kept outputs.
+    report: bytes, messages, rounds and seconds of every step.
+    """
 
     outputs: Any
     report: CostReport
@@ -100,24 +109,29 @@ def secure(
 ) -> SecureFunction | Callable[[Callable[..., Any]], SecureFunction]:
     """Decorate a JAX function so that calling it runs three simulated parties on secret shares.
 
-    Use it as `@secure`, as `@secure(...)`, or as `secure(fn, ...)`.
+    Use it as `@secure`, as `@secure(...)`, or as `secure(fn, ...)`. Arguments and outputs are pytrees of
+    arrays and numbers.
 
-    config: a configuration's name, path, dictionary or Config.
+    config: a configuration as its name (`ditto configs`), the path of a TOML file, a dictionary or a Config.
     public: names of parameters whose values all parties and owners may know, such as masks and positions. A
         public mask reveals lengths.
     owner: who has which argument alone, such as {"params": "server", "ids": "client"}. An owner computes in
-        plaintext, before sharing, whatever needs only its own arrays and public ones. Arrays without an owner
-        are secret to everybody. Names may be paths with patterns, here and in `public`: docs/ownership.md.
+        plaintext, before sharing, everything that needs only its own arrays and public ones. Arrays without
+        an owner are secret to everybody. Names may be paths with patterns, here and in `public`
+        (docs/ownership.md).
     static_argnums, static_argnames: as in jax.jit.
-    masked: keep every value as a masked one that two parties hold, with masks that the third knows. Products
-        take one round and half the bytes online, and the third party works before the inputs are there.
-        Requests take turns in who that is.
+    masked: use masked shares. One party's components of every value are masks that depend on no input, and
+        that party does its work in the offline phase. Products then take one round, and half the bytes
+        online. Requests take turns in which party it is.
     checked: verify every declared range while simulating.
-    calibration: of `calibrate`, or the path of its file. It supplies ranges where no rule declares them, and
-        is held against every range that a protocol relies on. That raises RangeError, or warns with a
-        RangeWarning where it is close.
+    calibration: a result of `calibrate`, or the path of its file. It supplies ranges where no rule declares
+        them. It is also compared with every range on which a protocol relies. An observed value beyond such a
+        range raises RangeError, and one close to it gives a RangeWarning.
     p_error: refuse plans that err beyond their bounds with a higher probability, or with an unknown one.
-    seed: makes the randomness of runs reproducible and INSECURE.
+    seed: make the randomness of runs reproducible and INSECURE.
+
+    Returns a `SecureFunction`, or a decorator that returns one. Raises ConfigError for a wrong configuration.
+    Calls raise InputError, UnsupportedOpError, RangeError and PartyError.
     """
 
     def decorated(function: Callable[..., Any]) -> SecureFunction:
@@ -139,7 +153,10 @@ def secure(
 
 
 class SecureFunction:
-    """A function that runs under three-party computation; compiled once per shapes and static arguments."""
+    """A function that runs under three-party computation.
+
+    It is compiled once for each combination of shapes and static arguments. `secure` makes it.
+    """
 
     def __init__(
         self,
@@ -172,10 +189,11 @@ class SecureFunction:
         self._turn = 0
         self._held = HeldArguments()
         self._prepared = Prepared()
-        functools.update_wrapper(self, fn, updated=())  # a jitted function has attributes named as ours
+        # A jitted function has attributes with the same names as ours, so they are not copied.
+        functools.update_wrapper(self, fn, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The outputs alone."""
+        """Run the function and return its outputs alone."""
         return self.run(*args, **kwargs).outputs
 
     def run(
@@ -186,11 +204,15 @@ class SecureFunction:
         keep: Keep = (),
         **kwargs: Any,
     ) -> Result:
-        """Outputs and cost report. `progress(done, steps)` is called after every step.
+        """Run the function and return its outputs and its cost report.
 
-        material: what `precompute` made for these arguments' shapes; it serves once.
-        keep: names or places of outputs that stay in shares; what comes back for them are handles, which
-            later calls, also of other functions, take as arguments.
+        progress: is called as `progress(done, steps)` after every step.
+        material: a result of `precompute` for arguments of these shapes. It serves one run.
+        keep: names or places of outputs that stay in shares. Handles come back in their place. Later calls,
+            also of other functions, take handles as arguments.
+
+        Raises InputError for arguments or material that do not fit, and RangeError for a value that does not
+        fit its format.
         """
         lowered, values = self._ready(args, kwargs)
         plan = self._turned(lowered.plan, material)
@@ -208,9 +230,14 @@ class SecureFunction:
         return Result(outputs, replace(done.report, hoisted=lowered.program.hoisted))
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
-        """Make the offline part of one request ahead: of the secret arguments only shapes matter.
+        """Run the offline phase of one request, before its inputs exist.
 
-        folder: where to keep it (`ditto_spu.load_material` reads it); else it stays in memory.
+        The values of public arguments are used. Of secret arguments only the shapes matter.
+
+        folder: a new folder for the material, which `ditto_spu.load_material` reads. Without it the material
+            stays in memory.
+
+        Raises InputError if the folder exists or cannot be written.
         """
         lowered, values = self._ready(args, kwargs)
         plan = self._turned(lowered.plan)
@@ -218,13 +245,16 @@ class SecureFunction:
         return made if folder is None else made.save(Path(folder))
 
     def call(self, *args: Any, **kwargs: Any) -> Call:
-        """Compile and flatten a call for parties elsewhere. Held arguments may be jax.ShapeDtypeStructs."""
+        """Compile a call for parties elsewhere, and list its arrays.
+
+        Held arguments may be jax.ShapeDtypeStructs. Raises InputError if an argument is a handle.
+        """
         refuse(self._signature.leaves(*self._whole(args, kwargs)), "a call to parties elsewhere")
         lowered, values = self._ready(args, kwargs)
         return Call(lowered, values, lowered.program.held(self._held.arguments))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
-        """Compile for these arguments without running."""
+        """Compile for these arguments, without running."""
         return self._lower(*self._whole(args, kwargs))
 
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lowered:
@@ -262,46 +292,61 @@ class SecureFunction:
         return getattr(self._fn, "__name__", "function")
 
     def calibrate(self, batches: Iterable[Any]) -> Calibration:
-        """Run the plaintext program on every batch and record what values it holds, by path and op.
+        """Run the plaintext program on every batch, and record by path and op which values occur.
 
-        Functions that the configuration replaces (Quad, 2Quad, 2ReLU) are replaced there, too.
-        A batch is the arguments of one call: a tuple of positional ones, or a dictionary of named ones.
+        Functions that the configuration replaces (Quad, 2Quad, 2ReLU) are replaced here, too. A batch is the
+        arguments of one call: a tuple of positional ones, or a dictionary of named ones. Raises InputError
+        for anything else, and if there is no batch.
         """
         return collect(self._name, self._config, map(self.traced_batch, batches))
 
     def traced_batch(self, batch: Any) -> tuple[Traced, list[Any]]:
-        """A batch, as for `calibrate`, traced, and its arrays in the order of the program's arguments."""
+        """Trace the call of one batch (see `calibrate`).
+
+        Returns the trace, and the arrays in the order of the program's arguments.
+        """
         args, kwargs = self._whole(*_call(batch))
         values = self._signature.leaves(args, kwargs)
         refuse(values, "a calibration")
         return self._traced(args, kwargs), values
 
     def with_calibration(self, calibration: Calibration | str | Path) -> SecureFunction:
-        """The same function with ranges supplied and checked by a calibration."""
+        """Return the same function with ranges that a calibration supplies and checks.
+
+        calibration: a result of `calibrate`, or the path of its file.
+        """
         return self._like(self._config, self._held, calibration)
 
     def hold(self, **arguments: Any) -> SecureFunction:
-        """The same function with arguments given once and for all, such as weights.
+        """Return the same function with arguments that are given once and for all, such as weights.
 
-        They are shared at the first call and serve all later ones, which leave them out; masked shares once
-        for each party's turn to deal.
+        Later calls leave these arguments out. They are shared at the first call, and their shares serve all
+        later calls. Masked shares are made once for each party whose turn it is to deal. Raises InputError
+        for a name that is no parameter.
         """
         check_held(self._fn, arguments)
         return self._like(self._config, HeldArguments({**self._held.arguments, **arguments}))
 
     def hold_with(self, other: SecureFunction) -> SecureFunction:
-        """The same function, holding what `other` holds under the same names, shared once for both."""
+        """Return the same function with the arguments that `other` holds, under the same names.
+
+        They are shared once for both functions.
+        """
         check_held(self._fn, other._held.arguments)
         return self._like(self._config, other._held)
 
     def _whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A call with the held arguments in it: all by name then."""
+        """Return the arguments of a call with the held ones among them. All are named then."""
         if not self._held.arguments:
             return args, kwargs
         return (), whole_call(self._fn, self._held.arguments, args, kwargs)
 
     def _turned(self, plan: Plan, material: Material | None = None) -> Plan:
-        """With masked shares requests take turns in who deals (not if seeded), or follow their material."""
+        """Return the plan with the dealer whose turn it is.
+
+        Only masked shares have turns. Seeded requests take none, and a request with material has the
+        material's dealer.
+        """
         if not plan.masked:
             return plan
         if material is not None:
@@ -312,19 +357,22 @@ class SecureFunction:
         return plan.dealt_by(dealer)
 
     def _ready(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Lowered, list[Any]]:
-        """A call compiled, and the plan's inputs: owners prepare theirs, of held arguments once."""
+        """Compile a call, and return it with the plan's inputs.
+
+        Owners prepare their inputs for it. They prepare those from held arguments only once.
+        """
         args, kwargs = self._whole(args, kwargs)
         lowered = self._lower(args, kwargs)
         arrays = self._signature.leaves(args, kwargs)
         return lowered, self._prepared.values(lowered.program, arrays, self._held.arguments)
 
     def _shares(self, lowered: Lowered, plan: Plan, values: list[Any]) -> HeldShares:
-        """The held arguments' shares for this plan."""
+        """Return the shares of the held arguments for this plan."""
         places = lowered.program.held(self._held.arguments)
         return self._held.shares(plan, places, values, self._seed)
 
     def with_config(self, config: ConfigSource) -> SecureFunction:
-        """The same function under another configuration."""
+        """Return the same function under another configuration."""
         return self._like(config, self._held)
 
     def _like(
@@ -356,7 +404,17 @@ class SecureFunction:
         emulated: bool = True,
         **kwargs: Any,
     ) -> Comparison:
-        """Error and cost: plaintext, emulation, each configuration (default: this function's), PUMA."""
+        """Run the function on these arguments, and compare errors and costs.
+
+        The rows are plaintext, and for each configuration its emulation and its run under three parties. The
+        last row is PUMA on stock SPU, the baseline. Every configuration runs twice, so that the measured run
+        compiles nothing.
+
+        configs: configurations to compare. Without it, that of this function.
+        puma, emulated: whether to run the baseline and the emulations.
+
+        Raises InputError if an argument is a handle.
+        """
         whole, named = self._whole(args, kwargs)
         refuse(self._signature.leaves(whole, named), "a comparison")
         expected, row = plaintext_row(jax.jit(self._fn, **self._signature.options), whole, named)
@@ -366,7 +424,7 @@ class SecureFunction:
             if emulated:
                 lowered = function._lower(whole, named)
                 rows.append(emulated_row(lowered, function._signature.leaves(whole, named), expected))
-            function.run(*args, **kwargs)  # compiles
+            function.run(*args, **kwargs)  # this run compiles
             result = function.run(*args, **kwargs)
             rows.append(measured_row(function._config.name, result.report, result.outputs, expected))
         if puma:
@@ -385,10 +443,12 @@ def calibrate(
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
 ) -> Calibration:
-    """Record the values that `fn` holds on these batches: see `SecureFunction.calibrate`.
+    """Record the values that `fn` takes on these batches, as `SecureFunction.calibrate` does.
 
-    fn: a function that `secure` made, or a plain one with the options that `secure` takes. Raises InputError
-    for options beside a function that has its own.
+    fn: a function that `secure` made, or a plain one together with options of `secure`.
+    batches: each is the arguments of one call: a tuple, or a dictionary of named ones.
+
+    Raises InputError for options beside a function that has its own, and as `SecureFunction.calibrate` does.
     """
     function = secured(
         fn,
@@ -402,7 +462,10 @@ def calibrate(
 
 
 def secured(fn: Callable[..., Any], **options: Any) -> SecureFunction:
-    """A function that `secure` made as it is, or a plain one with the options that are set."""
+    """Return a function that `secure` made as it is, and a plain one secured with the options that are set.
+
+    Raises InputError for options beside a function that has its own.
+    """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if not isinstance(fn, SecureFunction):
         return SecureFunction(fn, **given)
@@ -412,7 +475,7 @@ def secured(fn: Callable[..., Any], **options: Any) -> SecureFunction:
 
 
 def _call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """(positional, named) arguments of one batch."""
+    """Return the positional and the named arguments of one batch."""
     if isinstance(batch, Mapping):
         return (), dict(batch)
     if not isinstance(batch, tuple):

@@ -1,4 +1,4 @@
-"""From a traced call to a plan, with the text of every stage for inspection."""
+"""Compiles a traced call to a plan, and keeps the text of every stage for inspection."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ STAGES = ("traced", "fused", "owners", "formats", "plan")
 
 @dataclass(frozen=True)
 class Lowered:
-    """A compiled call, before it runs: its text after each stage, its plan and what the plan costs.
+    """A compiled call, before it runs.
 
-    program: what the parties compute, and what owners prepare for it.
+    traced: the call as JAX traced it.
+    program: the parts of the call that the parties compute, and that owners prepare for it.
+    texts: StableHLO by stage of the compiler.
+    plan: the steps that the parties execute.
     """
 
     traced: Traced
@@ -40,7 +43,11 @@ class Lowered:
     plan: Plan
 
     def as_text(self, stage: str = "plan") -> str:
-        """StableHLO after a stage of the compiler ("traced", "fused", "formats"), "owners" or the plan."""
+        """Return the program after a stage of the compiler.
+
+        "traced", "fused" and "formats" give StableHLO. "owners" gives the report on ownership and the
+        programs of the owners. "plan" gives the steps. Raises InputError for another name.
+        """
         if stage not in STAGES:
             raise InputError(f"there is no stage '{stage}'{nearest(stage, STAGES)}")
         if stage == "owners":
@@ -48,26 +55,34 @@ class Lowered:
         return str(self.plan) if stage == "plan" else self.texts[stage]
 
     def ownership(self) -> Ownership:
-        """What owners compute before sharing, what they share, and what that saves."""
+        """Return what owners compute before sharing, which arrays they share, and how much that saves."""
         nobody = replace(self.traced, arguments=tuple(replace(each, owner="") for each in self.program.call))
         work = Work(ir.parse(self.texts["fused"]), nobody, done="fuse")
         without = compile_program(work, self.config, self.plan.name, self.plan.masked)
         return ownership(self.program, self.plan, self.cost_analysis(), without.cost_analysis())
 
     def cost_analysis(self) -> CostReport:
-        """Bytes and rounds from the kernels' cost functions, without running; SPU's steps are unknown."""
+        """Return bytes and rounds by step, from the kernels' cost functions, without running.
+
+        The costs of steps on SPU are unknown.
+        """
         rows = tuple(_cost_row(self.plan, number) for number in range(len(self.plan.steps)))
         return CostReport(rows, p_error=total_p_error(self.plan), hoisted=self.program.hoisted)
 
     def ranges(self, calibration: Calibration | None = None) -> Ranges:
-        """Every range that the plan relies on, and its headroom over what a calibration has seen."""
+        """Return every range on which the plan relies.
+
+        With a calibration each range has its headroom above the observed values.
+        """
         module = ir.parse(self.texts["formats"])
         return ranges(module, self.program.public, self.program.paths, calibration)
 
     def emulate(self, values: list[Any]) -> list[NDArray[Any]]:
-        """The program with its roundings, in plaintext: what calibration and distillation run.
+        """Run the program in plaintext with all roundings of its formats, and return its outputs.
 
-        values: the call's arrays.
+        Distillation trains this program.
+
+        values: the arrays of the call.
         """
         return ir.evaluate(self.texts["formats"], self.program.values(values))
 
@@ -80,9 +95,16 @@ def compile_program(
     calibration: Calibration | None = None,
     p_error: float | None = None,
 ) -> Lowered:
-    """Run the passes that `work` has not been through. They may start over from the same `work` many times.
+    """Run the passes that `work` has not been through, and return the compiled call.
 
-    work: a traced call, at least hoisted. calibration: supplies ranges, and is held against all in use.
+    A `work` is not changed, so the passes may start from it many times.
+
+    work: a traced call with any number of passes done, up to `linearise`.
+    calibration: supplies ranges, and is compared with all ranges in use.
+    p_error: the highest probability of an error beyond the bounds that the plan may have.
+
+    Raises ConfigError for a configuration that is wrong or exceeds `p_error`, UnsupportedOpError for an op
+    that nothing can run, and RangeError for a range that does not fit.
     """
     linear = advance(replace(work, config=config, name=name, masked=masked), "linearise")
     assigned = advance(linear, "assign")

@@ -1,15 +1,15 @@
-"""Every error that ditto_spu raises on purpose: one sentence that names the place and the remedy."""
+"""All errors that ditto_spu raises on purpose. The text of each names the place and the remedy."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class DittoError(Exception):
-    """Base of all errors below; the command line prints its text alone and exits with code 2."""
+    """The base of all errors below. The command line prints its text alone and exits with code 2."""
 
 
 class InputError(DittoError):
-    """The user's call is wrong: shape, dtype, NaN or infinity, an unknown name, a missing package."""
+    """The user's call is wrong: a shape, a dtype, a NaN or infinity, an unknown name, a missing package."""
 
 
 class ConfigError(DittoError):
@@ -17,7 +17,7 @@ class ConfigError(DittoError):
 
 
 class UnsupportedOpError(DittoError):
-    """The traced program holds an op that neither a kernel nor SPU can run."""
+    """The traced program has an op that neither a kernel nor SPU can run."""
 
 
 class RangeError(DittoError):
@@ -25,23 +25,26 @@ class RangeError(DittoError):
 
 
 class RangeWarning(UserWarning):
-    """Observed values come close to a range that a protocol relies on."""
+    """Observed values come close to a range on which a protocol relies."""
 
 
 class CompileError(DittoError):
-    """A pass was handed, or would have produced, a program that is not valid."""
+    """A pass was given a program that is not valid, or would have produced one."""
 
 
 class PartyError(DittoError):
-    """One of the three parties failed while running; the others were stopped."""
+    """One of the three parties failed while it ran, and the others were stopped."""
 
 
 class ClusterError(DittoError):
-    """A party or client of a cluster refuses: an identity, a plan, a right, or something that differs."""
+    """A party or client of a cluster refuses an identity, a plan, a right, or a value that differs."""
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """A hint for a mistyped name: the nearest valid one, or all of a short list."""
+    """Return a hint for a mistyped name: the nearest valid one, or all names of a short list.
+
+    Returns "" if there is neither.
+    """
     known = list(words)
     close = get_close_matches(word, known, n=1, cutoff=0.5)
     if close:

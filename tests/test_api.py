@@ -1,4 +1,4 @@
-"""The decorator as a user meets it: pytrees, shapes, visibility, caching, errors, reproducibility."""
+"""Tests the decorator as a user meets it: pytrees, shapes, visibility, caching, errors and seeds."""
 
 import jax
 import jax.numpy as jnp
@@ -190,7 +190,7 @@ def test_held_arguments_are_shared_once_and_left_out_of_calls(rng):
     assert len(weights) == 1 and weights[0].shape == (
         4,
         5,
-    )  # what the product prepared stays with the weights
+    )  # forms that the product prepared stay with the weights
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -1,4 +1,4 @@
-"""Whole models and fused operations under MPC, against plaintext and against the emulated program."""
+"""Tests whole models and fused operations under MPC, against plaintext and against the emulation."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import ditto_spu as ditto
 from ditto_spu.ir import run as ir_run
 from ditto_spu.models import named_model
 
-# Of unit-variance outputs. Quad GeLU is another function: ditto-paper meets its own emulation alone.
+# For outputs of unit variance. Quad GeLU is another function, so ditto-paper is close to its emulation alone.
 FLOAT_TOLERANCE = {"ditto": 0.05, "uniform64": 0.02}
 EMULATED_TOLERANCE = {"ditto": 0.05, "uniform64": 0.02, "ditto-paper": 0.3}
 
@@ -43,7 +43,7 @@ def _attention(q, k, v, bias):
 
 
 def test_masks_of_every_kind(rng):
-    """A public bias of finfo.min, of -1e9 and of -inf; a fully masked row is uniform as in float."""
+    """Test a public bias of finfo.min, -1e9 and -inf. A fully masked row is uniform, as it is in float."""
     q, k, v = (rng.normal(size=(5, 8)).astype(np.float32) for _ in range(3))
     keep = rng.integers(0, 2, (5, 5)).astype(bool)
     keep[:, 0] = True
@@ -143,7 +143,7 @@ def test_minilm_keeps_its_embeddings():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_second_call_compiles_nothing(masked):
-    """Neither traces nor XLA: JAX reports every compilation to its listeners."""
+    """It traces nothing, and XLA compiles nothing. JAX reports every compilation to its listeners."""
     program = named_model("bert-tiny").build()
     function = ditto.secure(program.fn, public=program.public, masked=masked)
     function(*program.args)
@@ -154,4 +154,4 @@ def test_a_second_call_compiles_nothing(masked):
     assert ir_run._compiled.cache_info().misses == compiled
     assert [event for event in events if "compile" in event or "trace" in event] == []
     jax.jit(lambda x: x + len(events))(1)
-    assert any("compile" in event for event in events)  # the listener does hear them
+    assert any("compile" in event for event in events)  # the listener does hear compilations
