@@ -50,27 +50,24 @@ def _window(curve: Curve, x: Fxp) -> tuple[tuple[int, int], int]:
 
 def row(bits: Bits, first: int, second: int | None = None) -> Bits:
     """One row of bits, or the exclusive or of two."""
-    words = None
-    if bits.words is not None:
-        words = bits.words[first] if second is None else bits.words[first] ^ bits.words[second]
-    return Bits(words, bits.shape[1:], bits.word_bits)
+    words = bits.words[first] if second is None else bits.words[first] ^ bits.words[second]
+    return Bits(words, bits.word_bits)
 
 
 def total_of(*terms: tuple[int, Additive]) -> Additive:
-    """Shares times 1 or -1, added; the dealer holds none."""
-    if terms[0][1].share is None:
-        return terms[0][1]
-    dtype = terms[0][1].fxp.dtype
-    total = sum(dtype.type(sign) * np.asarray(term.share) for sign, term in terms)
-    return replace(terms[0][1], share=np.asarray(total, dtype))
+    """Shares times 1 or -1, added; terms of one format, the first one's sign is 1."""
+    total = terms[0][1].share
+    for sign, term in terms[1:]:
+        total = total + term.share if sign > 0 else total - term.share
+    return Additive(total, terms[0][1].fxp)
 
 
 def minus(x: Opened, constant: float) -> Opened:
     """The opened value minus a public one."""
-    if x.c is None or not constant:
+    if not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, c=np.asarray(np.asarray(x.c) - step, x.fxp.dtype))
+    return replace(x, c=x.c - step)
 
 
 def plus(party: Party, x: Additive, constant: float) -> Additive:
@@ -78,7 +75,7 @@ def plus(party: Party, x: Additive, constant: float) -> Additive:
     if party.role != "A" or not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, share=np.asarray(np.asarray(x.share) + step, x.fxp.dtype))
+    return Additive(x.share + step, x.fxp)
 
 
 def _open_value(
@@ -135,7 +132,7 @@ def joined(
         release(party.at("narrow"), inside, own.fxp, minimum),
         to_rss(party.at("wide"), total_of((1, own), (-1, kept))),
     )
-    total = Rss(np.asarray(narrow.mine) + wide.mine, np.asarray(narrow.next) + wide.next, own.fxp)
+    total = Rss(narrow.mine + wide.mine, narrow.next + wide.next, own.fxp)
     return (yield from convert(party.at("out"), total, out))
 
 

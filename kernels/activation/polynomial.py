@@ -43,17 +43,14 @@ def _coefficient_bits(middle: Fxp) -> int:
 def _evaluate(party: Party, polynomial: Polynomial, values: Mapping[int, Rss], middle: Fxp) -> Additive:
     """2-of-2 shares of the polynomial, truncated into ring 16, locally. Error: 1 ulp, coefficients."""
     bits = _coefficient_bits(middle)
-    shape = values[1].shape
-    if party.role == "D":
-        return Additive(None, shape, middle)
-    total = np.full(shape, 1 << (NARROW - 1), np.int32)
+    total = np.full(values[1].shape, 1 << (NARROW - 1), np.int32)
     for degree, coefficient in enumerate(polynomial):
         if degree and coefficient:
             share = from_rss(party, values[degree]).share
-            total += np.asarray(share) * np.int32(round(coefficient * 2.0**bits))
+            total += share * np.int32(round(coefficient * 2.0**bits))
         elif party.role == "A":
             total += np.int32(round(coefficient * 2.0 ** (bits + POWER.fraction_bits)))
-    return Additive((total >> NARROW).astype(np.int16), shape, middle)
+    return Additive((total >> NARROW).astype(np.int16), middle)
 
 
 def _product(party: Party, left: int, right: int, values: Mapping[int, Rss]) -> Protocol[Rss]:
@@ -61,11 +58,12 @@ def _product(party: Party, left: int, right: int, values: Mapping[int, Rss]) -> 
     twice = yield from multiply(party, values[left].retagged(DOUBLED), values[right], POWER)
     if left != right:
         other = values[left - right]
-        return Rss(np.asarray(twice.mine) - other.mine, np.asarray(twice.next) - other.next, POWER)
+        return Rss(twice.mine - other.mine, twice.next - other.next, POWER)
     one = POWER.dtype.type(1 << POWER.fraction_bits)  # T_0, taken off component 0
-    mine, following = (np.asarray(part) for part in (twice.mine, twice.next))
     return Rss(
-        mine - one if party.rank == 0 else mine, following - one if party.rank == 2 else following, POWER
+        twice.mine - one if party.rank == 0 else twice.mine,
+        twice.next - one if party.rank == 2 else twice.next,
+        POWER,
     )
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.protocol.cost import Cost, dealt
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, unsigned
 
 _WORD = 64
@@ -89,6 +91,7 @@ def dealt_sign(mask: Array, low: int, width: int) -> NDArray[np.uint64]:
     return onehot(index, width - 1, top)
 
 
+@local_step(lambda c, *_: absent(c.shape, np.dtype(np.uint8)))
 def sign_shares(c: Array, shares: Array, low: int, width: int, leader: bool) -> NDArray[np.uint8]:
     """Shares of msb(c) ^ msb(r) ^ [c_low < r_low] for c of shape (offsets, n)."""
     index, top = _parts(c, low, width - 1)

@@ -138,13 +138,10 @@ def _sign_and_magnitude(party: Party, y: Rss) -> Protocol[tuple[Rss, Rss]]:
     opened = yield from open_masked(party.at("open"), from_rss(party, y))
     below = yield from signs(party.at("below"), opened)
     bits = yield from to_arithmetic(party.at("bits"), below, y.size, Fxp(_WIDE, 0))
-    share = None if bits.share is None else np.asarray(bits.share)[0].reshape(y.shape)
-    negative = yield from to_rss(party.at("replicate"), Additive(share, y.shape, bits.fxp))
+    negative = yield from to_rss(party.at("replicate"), Additive(bits.share[0].reshape(y.shape), bits.fxp))
     sign = plus_constant(party, negative, 1, -2)
     dtype = y.fxp.dtype
-    narrow = Rss(
-        np.asarray(sign.mine).astype(dtype), np.asarray(sign.next).astype(dtype), Fxp(y.fxp.ring_bits, 0)
-    )
+    narrow = Rss(sign.mine.astype(dtype), sign.next.astype(dtype), Fxp(y.fxp.ring_bits, 0))
     magnitude = yield from multiply(party.at("magnitude"), y, narrow, y.fxp)
     return sign, magnitude
 

@@ -138,7 +138,7 @@ def _centre(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
     )
     sums = Rss(mine, following, Fxp(_WIDE, how.centred.fraction_bits + _MEAN_BITS))
     mean = yield from truncate(party.at("mean"), sums, _MEAN_BITS)
-    return Rss(fine.mine - np.asarray(mean.mine), fine.next - np.asarray(mean.next), how.centred)
+    return Rss(fine.mine - mean.mine, fine.next - mean.next, how.centred)
 
 
 def _centre_cost(fxp: Fxp, how: Plan) -> Cost:
@@ -165,7 +165,7 @@ def scaled(party: Party, how: Plan, centred: Rss, gamma: Rss | Array) -> Protoco
         weighted = Rss(centred.mine * public, centred.next * public, weighted_fxp)
     total = plus_constant(party, total, how.eps)
     root = yield from inverse(party.at("root"), total, how.inverse, how.root)
-    return local_product(Rss(np.asarray(weighted.mine), np.asarray(weighted.next), weighted_fxp), root)
+    return local_product(weighted, root)
 
 
 def scaled_cost(how: Plan, gamma: Fxp | None) -> Cost:
@@ -223,7 +223,7 @@ def _run(
     )
     product = yield from scaled(party, how, centred, gamma if scale is None else scale)
     if isinstance(beta, Rss):
-        product = product + (np.asarray(shift.mine) << np.int64(how.product_bits - shift.fxp.fraction_bits))
+        product = product + (shift.mine << np.int64(how.product_bits - shift.fxp.fraction_bits))
     elif party.rank == 0:
         product = product + encode(beta, Fxp(_WIDE, how.product_bits))
     result = yield from finish(party.at("result"), product, how.product_bits, how.landing)

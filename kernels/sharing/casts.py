@@ -12,10 +12,14 @@ import numpy as np
 
 from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, exchange
+from ditto_kernels.protocol.local_step import local_step
+from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
 from ditto_kernels.sharing.additive import Additive, from_rss
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.values.replicated import Rss
+
+Masks = tuple[Array, Array] | Array  # of an opening: (A's, B's) at the dealer, the own one elsewhere
 
 
 def _logical(value: Array, bits: int) -> Array:
@@ -41,30 +45,24 @@ def _wrap_share(c: Array, carry: Array, top: Array, pad: Array) -> Array:
 
 
 def reshared_wrap(
-    party: Party,
-    c: Array | None,
-    ring: int,
-    width: int,
-    shape: tuple[int, ...],
-    masks: tuple[Array, Array] | None,
+    party: Party, c: Array, ring: int, width: int, masks: Masks
 ) -> Protocol[tuple[Array, Array]]:
     """Components (mine, next) of v = [c + r wraps], c opened to A and B with c - r in [0, 2^(k-1)).
 
     Sent in a container ring of `width` bits: pads always fill it. Cost: 2w bits online, 2w offline; 1 round.
     """
-    dtype = signed(width)
+    shape, dtype = c.shape, signed(width)
     items = [Deal("carry", shape, dtype), Deal("top", shape, dtype)]
-    if party.role == "D":
-        assert masks is not None
+    if isinstance(masks, tuple):
         first, second = masks
         yield from deal(party, items, lambda: carry_and_top(first, second, ring, width))
-        yield from exchange(party, "wrap", None, (shape, dtype))
+        yield Round()
         pad_a, pad_b = party.draw_both("wrap_pad", shape, dtype)
         return pad_b, pad_a
     carry, top = yield from deal(party, items, list)
     pad = party.draw_with_dealer("wrap_pad", shape, dtype)
     mine = _wrap_share(c, carry, top, pad)
-    other = yield from exchange(party, "wrap", mine, (shape, dtype))
+    other = yield from exchange(party, "wrap", mine)
     joined = mine + other
     return (pad, joined) if party.role == "A" else (joined, pad)
 
@@ -94,26 +92,16 @@ def _shifted_opening(c: Array, wrap: Array, ring: int, bits: int) -> Array:
     return share
 
 
-def truncate_opened(
-    party: Party,
-    c: Array | None,
-    masks: tuple[Array, Array] | Array,
-    fxp: Fxp,
-    bits: int,
-    shape: tuple[int, ...],
-) -> Protocol[Rss]:
+def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -> Protocol[Rss]:
     """Second half of every truncation: from c = x + bias + r to shares of x / 2^bits.
 
-    `masks` is (A's, B's) at the dealer, the own one elsewhere. See `truncate` for range and error.
+    See `truncate` for range and error.
     """
     ring, width = fxp.ring_bits, container_bits(bits)
-    dealer_masks = masks if isinstance(masks, tuple) else None
-    mine, following = yield from reshared_wrap(party, c, ring, width, shape, dealer_masks)
-    if dealer_masks is not None:
+    mine, following = yield from reshared_wrap(party, c, ring, width, masks)
+    if isinstance(masks, tuple):
         shift = partial(_shifted_mask, ring=ring, bits=bits)
-        return Rss(
-            shift(dealer_masks[1], mine), shift(dealer_masks[0], following), Fxp(ring, fxp.fraction_bits)
-        )
+        return Rss(shift(masks[1], mine), shift(masks[0], following), fxp)
     own = party.role == "A"
     masked = _shifted_mask(masks, mine if own else following, ring, bits)
     opening = _shifted_opening(c, following if own else mine, ring, bits)
@@ -140,7 +128,7 @@ def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
     ring = x.fxp.ring_bits
     fxp = Fxp(ring, x.fxp.fraction_bits - bits)
     c, masks = yield from _open_biased(party, x, truncation_bias(ring, bits))
-    return (yield from truncate_opened(party, c, masks, fxp, bits, x.shape))
+    return (yield from truncate_opened(party, c, masks, fxp, bits))
 
 
 def truncate_cost(count: int, ring: int, bits: int) -> Cost:
@@ -148,20 +136,18 @@ def truncate_cost(count: int, ring: int, bits: int) -> Cost:
     return exchanged(count, ring) + wrap_cost(count, container_bits(bits))
 
 
-def _open_biased(
-    party: Party, x: Additive, bias: int
-) -> Protocol[tuple[Array | None, tuple[Array, Array] | Array]]:
-    """c = x + bias + r at A and B; the masks as `truncate_opened` wants them."""
+def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, Masks]]:
+    """(c = x + bias + r, known to A and B; the masks)."""
     dtype = x.fxp.dtype
     if party.role == "D":
         masks = party.draw_both("mask", x.shape, dtype)
-        yield from exchange(party, "opening", None, (x.shape, dtype))
-        return None, masks
+        yield Round()
+        return x.share, masks
     mask = party.draw_with_dealer("mask", x.shape, dtype)
-    mine = np.asarray(x.share) + mask
+    mine = x.share + mask
     if party.role == "A":
         mine = mine + np.asarray(bias).astype(dtype)
-    other = yield from exchange(party, "opening", mine, (x.shape, dtype))
+    other = yield from exchange(party, "opening", mine)
     return mine + other, mask
 
 
@@ -193,28 +179,19 @@ def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) 
     bias = 1 << (source - 2) if bias is None else bias
     additive = from_rss(party, x) if isinstance(x, Rss) else x
     c, masks = yield from _open_biased(party, additive, bias)
-    return (yield from lift_opened(party, c, masks, x.fxp, ring, bias, x.shape))
+    return (yield from lift_opened(party, c, masks, x.fxp, ring, bias))
 
 
-def lift_opened(
-    party: Party,
-    c: Array | None,
-    masks: tuple[Array, Array] | Array,
-    source: Fxp,
-    ring: int,
-    bias: int,
-    shape: tuple[int, ...],
-) -> Protocol[Rss]:
+def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bias: int) -> Protocol[Rss]:
     """Second half of every upcast: from c = x + bias + r in `source` to shares of x in the larger ring.
 
-    `masks` as for `truncate_opened`; range and error as for `upcast`.
+    Range and error as for `upcast`.
     """
     fxp, width = Fxp(ring, source.fraction_bits), container_bits(ring - source.ring_bits)
-    dealer_masks = masks if isinstance(masks, tuple) else None
-    mine, following = yield from reshared_wrap(party, c, source.ring_bits, width, shape, dealer_masks)
+    mine, following = yield from reshared_wrap(party, c, source.ring_bits, width, masks)
     lift = partial(_lifted_mask, ring=source.ring_bits, target=ring)
-    if dealer_masks is not None:
-        return Rss(lift(dealer_masks[1], mine), lift(dealer_masks[0], following), fxp)
+    if isinstance(masks, tuple):
+        return Rss(lift(masks[1], mine), lift(masks[0], following), fxp)
     own = party.role == "A"
     masked = lift(masks, mine if own else following)
     opening = _lifted_opening(c, following if own else mine, source.ring_bits, ring, bias)
@@ -231,6 +208,7 @@ def narrowing_bias(bits: int, shares: int = 3) -> int:
     return shares * ((1 << bits) - 1) // 2
 
 
+@local_step(lambda component, bits, ring, bias: absent(component.shape, signed(ring)))
 def narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
     """A component plus the bias, shifted right as an unsigned number, in a smaller ring."""
     return _logical(component + component.dtype.type(bias), bits).astype(signed(ring))
@@ -246,8 +224,8 @@ def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:
     if bits < 0 or fxp.ring_bits > x.fxp.ring_bits - bits:
         raise ValueError(f"{x.fxp} cannot be downcast to {fxp} locally")
     bias = narrowing_bias(bits)
-    mine = narrow(np.asarray(x.mine), bits, fxp.ring_bits, bias if party.rank == 0 else 0)
-    following = narrow(np.asarray(x.next), bits, fxp.ring_bits, bias if party.rank == 2 else 0)
+    mine = narrow(x.mine, bits, fxp.ring_bits, bias if party.rank == 0 else 0)
+    following = narrow(x.next, bits, fxp.ring_bits, bias if party.rank == 2 else 0)
     return Rss(mine, following, fxp)
 
 
@@ -277,8 +255,7 @@ def convert(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
         x = downcast(party, x, Fxp(out.ring_bits, x.fxp.fraction_bits))
     rise = out.fraction_bits - x.fxp.fraction_bits
     if rise:
-        mine, following = (np.asarray(part) << out.dtype.type(rise) for part in (x.mine, x.next))
-        x = Rss(mine, following, out)
+        x = Rss(x.mine << out.dtype.type(rise), x.next << out.dtype.type(rise), out)
     return x
 
 

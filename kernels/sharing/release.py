@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
+import math
 
 from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Party, Protocol
@@ -15,8 +13,7 @@ from ditto_kernels.values.replicated import Rss
 
 
 def _shifted(x: Additive, bits: int) -> Additive:
-    share = None if x.share is None else np.asarray(np.asarray(x.share) << bits, x.fxp.dtype)
-    return replace(x, share=share, fxp=Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + bits))
+    return Additive(x.share << x.fxp.dtype.type(bits), Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + bits))
 
 
 def release(party: Party, x: Additive, out: Fxp, minimum: float) -> Protocol[Rss]:
@@ -26,7 +23,7 @@ def release(party: Party, x: Additive, out: Fxp, minimum: float) -> Protocol[Rss
     """
     source = x.fxp
     if out.ring_bits > source.ring_bits:
-        bias = int(np.ceil(-minimum * 2.0**source.fraction_bits)) + 4
+        bias = math.ceil(-minimum * 2.0**source.fraction_bits) + 4
         wide = yield from upcast(party.at("upcast"), x, out.ring_bits, bias)
         return (yield from convert(party.at("convert"), wide, out))
     if out.ring_bits == source.ring_bits and out.fraction_bits >= source.fraction_bits:

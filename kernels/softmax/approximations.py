@@ -64,8 +64,7 @@ def puma(party: Party, distance: Additive, scale: float, inner: Fxp) -> Protocol
     opened = yield from open_masked(party.at("open"), distance)
     below = yield from signs(party.at("sign"), opened, [-clip_threshold(distance.fxp, scale)])
     bits = yield from to_arithmetic(party.at("bits"), below, distance.size, Fxp(64, 0))
-    share = None if bits.share is None else np.asarray(bits.share)[0].reshape(distance.shape)
-    keep = yield from to_rss(party.at("keep"), Additive(share, distance.shape, bits.fxp))
+    keep = yield from to_rss(party.at("keep"), Additive(bits.share[0].reshape(distance.shape), bits.fxp))
     wide = yield from _wide(party.at("widen"), distance)
     base = yield from _scaled(party.at("scale"), wide, -scale / 2**_SQUARINGS, inner.fraction_bits)
     power = plus_constant(party, base, 1 << inner.fraction_bits)
@@ -88,11 +87,8 @@ def two_relu(party: Party, x: Rss, scale: float, inner: Fxp) -> Protocol[Rss]:
     opened = yield from open_masked(party.at("open"), value)
     negative = yield from signs(party.at("sign"), opened)
     part = yield from multiply_bits(party.at("select"), negative, opened)
-    share = None
-    if part.share is not None:
-        chosen = np.asarray(part.share)[0]
-        share = np.asarray(value.share) - chosen if scale > 0 else chosen
-    wide = yield from _wide(party.at("widen"), Additive(share, x.shape, x.fxp))
+    share = value.share - part.share[0] if scale > 0 else part.share[0]
+    wide = yield from _wide(party.at("widen"), Additive(share, x.fxp))
     return (yield from _scaled(party.at("scale"), wide, scale, inner.fraction_bits))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ditto_kernels.maximum.maximum import choose, constant, shared
+from ditto_kernels.maximum.maximum import choose, constant
 from ditto_kernels.maximum.tournament import tournament, tournament_cost
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.party import Party, Protocol
@@ -16,15 +16,11 @@ from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 
-def _minus(x: Additive, y: Additive) -> Additive:
-    return Additive(None if x.share is None else x.share - y.share, y.shape, y.fxp)
-
-
 def _row_maximum(party: Party, x: Additive, keep: Array | None, how: Plan) -> Protocol[Additive]:
     """The largest kept score of each row, in x's format; with the coarse offset no score exceeds it."""
     value = x
     if how.coarse is not None:
-        grid = Additive(x.share, x.shape, Fxp(x.fxp.ring_bits, how.coarse.drop))
+        grid = Additive(x.share, Fxp(x.fxp.ring_bits, how.coarse.drop))
         value = rounded(party, grid, Fxp(how.coarse.ring, 0))
     if keep is not None:
         value = choose(party, keep, value, -(1 << (value.fxp.ring_bits - 2)))
@@ -33,22 +29,20 @@ def _row_maximum(party: Party, x: Additive, keep: Array | None, how: Plan) -> Pr
         return best
     if how.coarse.widens:
         best = from_rss(party, (yield from upcast(party.at("widen"), best, how.fxp.ring_bits)))
-    if best.share is None:
-        return Additive(None, best.shape, how.fxp)
     share = best.share.astype(how.fxp.dtype) << how.fxp.dtype.type(how.coarse.drop)
     if party.role == "A":
         share = share + how.fxp.dtype.type(how.coarse.offset)
-    return Additive(share, best.shape, how.fxp)
+    return Additive(share, how.fxp)
 
 
 def distance(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Additive]:
     """max - x in 2-of-2 shares, never negative."""
-    value = shared(party, x)
+    value = from_rss(party, x)
     if how.bound is not None:
-        bound = np.full(x.shape[1:], how.bound, how.fxp.dtype)
-        return _minus(constant(party, bound, how.fxp), value)
-    best = yield from _row_maximum(party.at("maximum"), value, keep, how)
-    return _minus(best, value)
+        best = constant(party, np.full(x.shape[1:], how.bound, how.fxp.dtype), how.fxp)
+    else:
+        best = yield from _row_maximum(party.at("maximum"), value, keep, how)
+    return Additive(best.share - value.share, value.fxp)
 
 
 def distance_cost(how: Plan) -> Cost:
@@ -73,15 +67,13 @@ def exponentials(
     apart = yield from distance(party, x, keep, how)
     product = yield from exp_products(party.at("exp"), apart, how.window)
     if keep is not None:
-        product = choose(party, keep, product, 0)
-        empty = ~keep.any(axis=0)
-        if empty.any():
-            product = choose(party, ~empty, product, 1 << product.fxp.fraction_bits)
+        one = np.int64(1 << product.fxp.fraction_bits)
+        product = choose(party, keep, product, np.where(keep.any(axis=0), np.int64(0), one))
     values = rounded(party, product, how.window.out)
     if how.summed is None:
         return values, None
-    share = None if product.share is None else product.share.sum(axis=0, dtype=np.int64)
-    return values, rounded(party, Additive(share, x.shape[1:], product.fxp), how.summed)
+    sums = Additive(product.share.sum(axis=0, dtype=np.int64), product.fxp)
+    return values, rounded(party, sums, how.summed)
 
 
 def exponentials_cost(count: int, how: Plan) -> Cost:

@@ -42,10 +42,8 @@ def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> P
     """
     how, top = _plan(x.fxp, out, lo, hi)
     value = from_rss(party, x)
-    share = None
-    if value.share is not None:
-        share = np.asarray(top if party.role == "A" else 0).astype(x.fxp.dtype) - np.asarray(value.share)
-    result = yield from exp_negative(party, Additive(share, x.shape, x.fxp), how)
+    share = np.asarray(top if party.role == "A" else 0).astype(x.fxp.dtype) - value.share
+    result = yield from exp_negative(party, Additive(share, x.fxp), how)
     joined = yield from to_rss(party, result)
     return (yield from convert(party.at("cast"), joined, out))
 

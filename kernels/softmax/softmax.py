@@ -30,6 +30,7 @@ from ditto_kernels.softmax.exact import (
     replicated_cost,
 )
 from ditto_kernels.softmax.plan import Plan, plan
+from ditto_kernels.values.absent import contiguous
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -38,9 +39,7 @@ _BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
 
 def _moved(x: Rss, source: int, target: int) -> Rss:
     """One dimension moved to another place."""
-    order = list(range(len(x.shape)))
-    order.insert(target % len(order), order.pop(source))
-    mine, following = (np.ascontiguousarray(np.asarray(part).transpose(order)) for part in (x.mine, x.next))
+    mine, following = (contiguous(np.moveaxis(part, source, target)) for part in (x.mine, x.next))
     return Rss(mine, following, x.fxp)
 
 
@@ -65,7 +64,7 @@ def _numerators(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol
 def _apply_secret_mask(party: Party, x: Rss, mask: Rss, how: Plan) -> Protocol[Rss]:
     """m (x + lift): kept scores far above 0, masked ones 0; a row without kept scores becomes uniform."""
     bits = Fxp(how.fxp.ring_bits, 0)
-    keep = Rss(np.asarray(mask.mine).astype(bits.dtype), np.asarray(mask.next).astype(bits.dtype), bits)
+    keep = Rss(mask.mine.astype(bits.dtype), mask.next.astype(bits.dtype), bits)
     sign = -1 if how.scale < 0 else 1
     return (yield from multiply(party, plus_constant(party, x, sign * how.lift), keep, how.fxp))
 
@@ -92,7 +91,7 @@ def _run(
         if how.approx in _BY_DISTANCE:
             value = yield from _apply_secret_mask(party.at("mask"), value, mask, how)
     elif mask is not None:
-        keep = np.moveaxis(np.broadcast_to(np.asarray(mask, dtype=bool), x.shape), dim, 0)
+        keep = np.moveaxis(np.broadcast_to(mask.astype(bool), x.shape), dim, 0)
     if how.scale < 0 and how.approx in _BY_DISTANCE:
         value = plus_constant(party, value, 0, -1)
     if how.window is not None:
@@ -139,8 +138,7 @@ def _approximate(
 
 def _sums(numerators: Rss) -> Rss:
     mine, following = (
-        np.asarray(part).sum(axis=0, dtype=numerators.fxp.dtype)
-        for part in (numerators.mine, numerators.next)
+        part.sum(axis=0, dtype=numerators.fxp.dtype) for part in (numerators.mine, numerators.next)
     )
     return Rss(mine, following, numerators.fxp)
 

@@ -26,8 +26,8 @@ def entries_at(party, x, entries, low, ring):
 def half_of(party, x, scale):
     opened = yield from open_masked(party.at("open"), from_rss(party, x))
     dealt = yield from deal(party, wrap_items(opened), lambda: wrap_values(opened))
-    share = None if party.role == "D" else half(party, opened, next(iter(dealt), None), scale)
-    return (yield from to_rss(party.at("result"), Additive(share, x.shape, Fxp(32, scale))))
+    share = half(party, opened, dealt, scale)
+    return (yield from to_rss(party.at("result"), Additive(share, Fxp(32, scale))))
 
 
 @pytest.mark.parametrize("dealer", [0, 1, 2])
