@@ -14,25 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import FAN_IN, Bits, unpack, word_count
-from ditto_kernels.bits.bit_products import evaluate, evaluate_cost
+from ditto_kernels.bits.bit_products import evaluate
 from ditto_kernels.bits.select import (
     multiply_bits,
-    multiply_bits_cost,
     to_arithmetic,
-    to_arithmetic_cost,
 )
 from ditto_kernels.maximum.maximum import axis_first
 from ditto_kernels.maximum.tournament import (
     first_largest,
-    first_largest_cost,
     smaller,
-    smaller_cost,
 )
-from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.sharing.additive import Additive, from_rss, to_rss, to_rss_cost
+from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.values.absent import absent, contiguous
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -163,24 +158,6 @@ def _joined(steps: list[NDArray[np.intp]]) -> NDArray[np.intp]:
     return place
 
 
-def _product_cost(count: int, entries: int, rows: int) -> Cost:
-    if count == 1:
-        return Cost()
-    return evaluate_cost(((tuple(range(count)),),), word_count(entries * rows, _WORD), _WORD)
-
-
-def _multiplied_down_cost(levels: tuple[_Level, ...], rows: int) -> Cost:
-    total, entries = Cost(), [level.entries for level in levels]
-    while len(entries) > 1:
-        together = Cost()
-        for start in range(0, len(entries), FAN_IN):
-            count = len(entries[start : start + FAN_IN])
-            together = together | _product_cost(count, entries[start], rows)
-        total = total + together
-        entries = entries[::FAN_IN]
-    return total
-
-
 def _run(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
     """1 where x is largest along `dim`, at the first of equals, 0 elsewhere: x's shape, in format `out`.
 
@@ -206,25 +183,6 @@ def _run(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
     return (yield from to_rss(party, Additive(share << out.dtype.type(out.fraction_bits), out)))
 
 
-def _cost(x: Spec, out: Fxp, dim: int = -1) -> Cost:
-    assert x.fxp is not None
-    ring, count = x.fxp.ring_bits, elements(x.shape)
-    rows = count // x.shape[dim]
-    levels = _levels(x.shape[dim], rows)
-    total = Cost()
-    for level in levels:
-        groups = level.groups * rows
-        if level.size == 2:
-            total, selected = total + smaller_cost(groups, ring), groups
-        else:
-            total = total + first_largest_cost(level.size, groups, ring)
-            selected = (level.size - 1) * word_count(groups, ring) * ring
-        if level is not levels[-1]:
-            total = total + multiply_bits_cost(selected, ring, ring)
-    total = total + _multiplied_down_cost(levels, rows)
-    return total + to_arithmetic_cost(count, out.ring_bits, _WORD) + to_rss_cost(count, out.ring_bits)
-
-
 def _reference(x: Array, dim: int = -1) -> NDArray[np.float64]:
     value = np.asarray(x)
     hot = np.zeros(value.shape)
@@ -240,7 +198,6 @@ ARGMAX = Kernel(
     "argmax",
     _run,
     _reference,
-    _cost,
     _error,
     "tournament: PUMA, arXiv 2307.12533; products of masked bits as in masked comparison; together own",
     along="dim",

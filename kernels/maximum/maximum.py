@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.maximum.tournament import larger, larger_cost, tournament, tournament_cost
-from ditto_kernels.protocol.cost import Cost, elements, exchanged
+from ditto_kernels.maximum.tournament import larger, tournament
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
-from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.sharing.casts import convert
 from ditto_kernels.values.absent import absent, contiguous
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
@@ -61,14 +60,6 @@ def _run_maximum(party: Party, x: Rss | Array, y: Rss | Array, out: Fxp) -> Prot
     return (yield from convert(party.at("cast"), joined, out))
 
 
-def _maximum_cost(x: Spec, y: Spec, out: Fxp) -> Cost:
-    fxp = x.fxp or y.fxp
-    assert fxp is not None
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    count = elements(shape)
-    return larger_cost(count, fxp.ring_bits) + exchanged(count, fxp.ring_bits) + convert_cost(shape, fxp, out)
-
-
 def _run_reduce(party: Party, x: Rss, out: Fxp, dim: int = -1, mask: Array | None = None) -> Protocol[Rss]:
     """Maximum over one dimension, which is dropped. What the public `mask` excludes counts as lowest.
 
@@ -80,13 +71,6 @@ def _run_reduce(party: Party, x: Rss, out: Fxp, dim: int = -1, mask: Array | Non
     best = yield from tournament(party.at("tournament"), axis_first(value, dim))
     joined = yield from to_rss(party, best)
     return (yield from convert(party.at("cast"), joined, out))
-
-
-def _reduce_cost(x: Spec, out: Fxp, dim: int = -1, mask: Array | None = None) -> Cost:
-    assert x.fxp is not None
-    shape = dropped(x.shape, dim)
-    rows, ring = elements(shape), x.fxp.ring_bits
-    return tournament_cost(x.shape[dim], rows, ring) + exchanged(rows, ring) + convert_cost(shape, x.fxp, out)
 
 
 def dropped(shape: Sequence[int], dim: int) -> tuple[int, ...]:
@@ -115,5 +99,5 @@ def _reduce_error(x: Spec, out: Fxp, **_: Any) -> float:
 
 
 _PAPER = "PUMA, arXiv 2307.12533 (tournament); masked comparison as in Rabbit, ePrint 2021/119"
-MAXIMUM = Kernel("maximum", _run_maximum, np.maximum, _maximum_cost, _maximum_error, _PAPER)
-REDUCE_MAX = Kernel("reduce_max", _run_reduce, _reduce_reference, _reduce_cost, _reduce_error, _PAPER)
+MAXIMUM = Kernel("maximum", _run_maximum, np.maximum, _maximum_error, _PAPER)
+REDUCE_MAX = Kernel("reduce_max", _run_reduce, _reduce_reference, _reduce_error, _PAPER)

@@ -14,12 +14,12 @@ import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, table
 from ditto_kernels.norm.five_rounds import normalise
-from ditto_kernels.norm.five_rounds_plan import Few, few, few_cost, few_error
+from ditto_kernels.norm.five_rounds_plan import Few, few, few_error
 from ditto_kernels.products.multiply import finish, finish_cost, finish_kind, local_product, multiply
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.sharing.casts import convert, convert_cost, truncate, truncate_cost, upcast, upcast_cost
+from ditto_kernels.sharing.casts import convert, truncate, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
@@ -141,11 +141,6 @@ def _centre(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
     return Rss(fine.mine - mean.mine, fine.next - mean.next, how.centred)
 
 
-def _centre_cost(fxp: Fxp, how: Plan) -> Cost:
-    widen = Cost() if fxp.ring_bits == _WIDE else upcast_cost(elements(how.shape), fxp.ring_bits, _WIDE)
-    return widen + truncate_cost(elements(how.rows), _WIDE, _MEAN_BITS)
-
-
 def scaled(party: Party, how: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
     """One's own 3-of-3 share of centred * gamma / sqrt(mean square + eps): rows by the root of their squares.
 
@@ -230,19 +225,6 @@ def _run(
     return (yield from convert(party.at("cast"), result, out))
 
 
-def _cost(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> Cost:
-    assert x.fxp is not None
-    how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
-    if how.few is not None:
-        return few_cost(how.few, x.shape, gamma.fxp, beta.fxp, out)
-    cost = _centre_cost(x.fxp, how)
-    if gamma.fxp is not None:
-        cost = cost | convert_cost(gamma.shape, gamma.fxp, how.gamma)
-    if beta.fxp is not None:
-        cost = cost | convert_cost(beta.shape, beta.fxp, Fxp(_WIDE, beta.fxp.fraction_bits))
-    return cost + scaled_cost(how, gamma.fxp) + convert_cost(how.shape, how.landing, out)
-
-
 def _reference(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-12, **_: Any) -> Array:
     value = np.asarray(x, dtype=np.float64)
     centred = value - value.mean(axis=-1, keepdims=True)
@@ -262,4 +244,4 @@ def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> 
 
 
 _PAPER = "own: centred sums in ring 64, threshold inverse root, gamma and beta folded into the last product"
-LAYER_NORM = Kernel("layer_norm", _run, _reference, _cost, _error, _PAPER)
+LAYER_NORM = Kernel("layer_norm", _run, _reference, _error, _PAPER)

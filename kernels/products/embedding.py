@@ -16,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.bits.point_functions import LEAF_BITS, Blocks, Bytes, evaluate, generate, key_bytes
+from ditto_kernels.bits.point_functions import LEAF_BITS, Blocks, Bytes, evaluate, generate
 from ditto_kernels.products.multiply import finish
-from ditto_kernels.protocol.cost import Cost, elements, everyone
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
 from ditto_kernels.sharing.additive import from_rss, open_masked
-from ditto_kernels.sharing.casts import convert, convert_cost, downcast
+from ditto_kernels.sharing.casts import convert, downcast
 from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits
 from ditto_kernels.values.replicated import PARTIES, Rss
@@ -161,19 +160,6 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
     return (yield from convert(party.at("out"), result, out))
 
 
-def embedding_cost(table: Spec, ids: Spec, out: Fxp) -> Cost:
-    """Cost of `embedding`: the same for every role."""
-    assert table.fxp is not None and ids.fxp is not None
-    rows, width = table.shape
-    count, bits = elements(ids.shape), address_bits(rows)
-    opened = 2 * count * _index_ring(rows, ids.fxp).ring_bits // 8
-    keys = 2 * count * key_bytes(bits - LEAF_BITS)
-    shape = (*ids.shape, width)
-    retrieved = Cost(online=(opened,) * 3, offline=(keys,) * 3, rounds=1)
-    reshared = everyone(elements(shape), table.fxp.ring_bits)
-    return retrieved + reshared + convert_cost(shape, table.fxp, out)
-
-
 def embedding_error(table: Spec, ids: Spec, out: Fxp) -> float:
     """None, or that of dropping fraction bits."""
     assert table.fxp is not None
@@ -192,7 +178,6 @@ EMBEDDING_KERNEL = Kernel(
     "embedding",
     embedding,
     reference,
-    embedding_cost,
     embedding_error,
     "private retrieval with point functions: Boyle, Gilboa, Ishai (CCS 2016); replicated sharing: ABY3",
     all_deal=True,

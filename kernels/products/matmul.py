@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from ditto_kernels.products.multiply import (
     finish,
-    finish_cost,
     how_to_finish,
     symmetric,
 )
-from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.values.absent import absent, is_absent
@@ -199,19 +197,8 @@ def matmul_reference(x: Array, w: Array, dims: Dimensions, **_: Any) -> NDArray[
     return np.asarray(jax.lax.dot_general(np.asarray(x, np.float64), np.asarray(w, np.float64), dims))
 
 
-def _matmul_cost(x: Spec, w: Spec, out: Fxp, dims: Dimensions, range: float | None = None) -> Cost:
-    assert x.fxp is not None and w.fxp is not None
-    ring, values = x.fxp.ring_bits, symmetric(range)
-    bits = x.fxp.fraction_bits + w.fxp.fraction_bits
-    bits += doubles(ring, bits, out, values)
-    count = elements(result_shape(x.shape, w.shape, dims))
-    return finish_cost(count, ring, bits - out.fraction_bits, out, values)
-
-
 def _product_error(x: Spec, w: Spec, out: Fxp, **_: Any) -> float:
     return 1.5 * out.ulp
 
 
-MATMUL = Kernel(
-    "matmul", matmul, matmul_reference, _matmul_cost, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1"
-)
+MATMUL = Kernel("matmul", matmul, matmul_reference, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1")

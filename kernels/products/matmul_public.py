@@ -17,15 +17,12 @@ from ditto_kernels.products.matmul import (
 from ditto_kernels.products.multiply import (
     finish,
     finish_additive,
-    finish_additive_cost,
-    finish_cost,
     symmetric,
 )
-from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss
-from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.sharing.casts import convert
 from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Known, Rss
@@ -135,42 +132,6 @@ def _public_reference(x: Array, w: Array, dims: Dimensions, **attributes: Any) -
     return matmul_reference(*((w, x) if attributes.get("public_left") else (x, w)), dims)
 
 
-def _matmul_public_cost(
-    x: Spec,
-    w: Spec,
-    out: Fxp,
-    dims: Dimensions,
-    weight_fraction_bits: int,
-    public_left: bool = False,
-    range: float | None = None,
-) -> Cost:
-    shape, product = _shape(x, w, dims, public_left), _product(x, weight_fraction_bits)
-    landing = _landing(product, out)
-    dropped = product.fraction_bits - landing.fraction_bits
-    count, ring = elements(shape), product.ring_bits
-    finished = finish_additive_cost(count, ring, dropped, landing, symmetric(range))
-    return finished + convert_cost(shape, landing, out)
-
-
-def _adapted_cost(
-    x: Spec,
-    w: Spec,
-    t: Spec,
-    b: Spec,
-    out: Fxp,
-    dims: Dimensions,
-    adapter_dims: Dimensions,
-    weight_fraction_bits: int,
-    public_left: bool = False,
-    range: float | None = None,
-) -> Cost:
-    assert t.fxp is not None and b.fxp is not None
-    product = _product(x, weight_fraction_bits)
-    bits = max(product.fraction_bits, t.fxp.fraction_bits + b.fxp.fraction_bits)
-    count = elements(_shape(x, w, dims, public_left))
-    return finish_cost(count, product.ring_bits, bits - out.fraction_bits, out, symmetric(range))
-
-
 def _public_error(x: Spec, w: Spec, *_: Spec, out: Fxp, **attributes: Any) -> float:
     """On top comes the rounding of the public operand: half an ulp of it a term, for |x| <= 1."""
     dims = attributes["dims"]
@@ -182,7 +143,6 @@ MATMUL_PUBLIC = Kernel(
     "matmul_public",
     matmul_public,
     _public_reference,
-    _matmul_public_cost,
     _public_error,
     "ABY3 (Mohassel, Rindal 2018), 5.1",
     keeps_public=True,
@@ -191,7 +151,6 @@ MATMUL_ADAPTED = Kernel(
     "matmul_adapted",
     matmul_adapted,
     _adapted_reference,
-    _adapted_cost,
     _public_error,
     "ABY3 (Mohassel, Rindal 2018), 5.1",
     keeps_public=True,

@@ -243,16 +243,8 @@ def _multiply_reference(x: Array, y: Array, range: float | None = None) -> Array
     return np.asarray(x) * np.asarray(y)
 
 
-def _multiply_kernel_cost(x: Spec, y: Spec, out: Fxp, range: float | None = None) -> Cost:
-    assert x.fxp is not None and y.fxp is not None
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    return multiply_cost(shape, x.fxp, y.fxp, out, symmetric(range))
-
-
 def _multiply_error(x: Spec, y: Spec, out: Fxp, range: float | None = None) -> float:
     return 1.5 * out.ulp
 
 
-MULTIPLY = Kernel(
-    "multiply", _run, _multiply_reference, _multiply_kernel_cost, _multiply_error, "ABY3 (2018), 5.1"
-)
+MULTIPLY = Kernel("multiply", _run, _multiply_reference, _multiply_error, "ABY3 (2018), 5.1")

@@ -44,29 +44,52 @@ def cost_of(
     """Bytes and rounds of `protocol(party, *operands, **attributes)`, exactly as links count them.
 
     An operand is a `Spec`, or whatever the protocol takes, with absent arrays in it. masked: with masked
-    shares (`Party.masked`). Costs of specs are kept, as the attributes are hashable. ValueError as the
-    protocol raises it. TypeError if a message of the protocol depends on data.
+    shares (`Party.masked`). Costs are kept where protocol, operands and attributes are hashable. ValueError
+    as the protocol raises it. TypeError if a message of the protocol depends on data.
     """
-    if all(type(each) is Spec for each in operands):
-        try:
-            return _kept(protocol, operands, masked, tuple(sorted(attributes.items())))
-        except TypeError as error:
-            if "unhashable" not in str(error):
-                raise
-    return _counted(protocol, operands, masked, attributes)
+    call = (protocol, operands, masked, tuple(attributes.items()))
+    return _kept(*call) if _hashable(call) else _counted(*call)
 
 
-@lru_cache(maxsize=1 << 12)
-def _kept(
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _counted(
     protocol: Callable[..., Protocol[Any]],
-    operands: Sequence[Spec],
+    operands: Sequence[Any],
     masked: bool,
     attributes: tuple[tuple[str, Any], ...],
 ) -> Cost:
-    return _counted(protocol, [_operand(each) for each in operands], masked, dict(attributes))
+    turns = [
+        _Turn(
+            protocol(
+                Party(rank, _STREAMS, _DEALER, masked=masked), *map(_operand, operands), **dict(attributes)
+            )
+        )
+        for rank in range(PARTIES)
+    ]
+    boxes: list[dict[tuple[int, str], tuple[Array, int]]] = [{}, {}, {}]
+    with np.errstate(over="ignore"):
+        while left := [rank for rank in range(PARTIES) if not turns[rank].done]:
+            if not [rank for rank in left if _goes_on(turns[rank], rank, boxes)]:
+                raise LinkError("all parties wait")
+    a, b, d = turns
+    rounds = max(each.clock for each in turns)
+    return Cost((a.online, b.online, d.online), (a.offline, b.offline, d.offline), rounds)
 
 
-def _operand(spec: Spec) -> Rss | Array:
+_kept = lru_cache(maxsize=1 << 12)(_counted)
+
+
+def _operand(spec: Any) -> Any:
+    """What a party holds of an operand."""
+    if not isinstance(spec, Spec):
+        return spec
     if spec.fxp is None:
         return absent(spec.shape, _PUBLIC)
     share = absent(spec.shape, spec.fxp.dtype)
@@ -83,25 +106,6 @@ class _Turn:
     clock: int = 0
     online: int = 0
     offline: int = 0
-
-
-def _counted(
-    protocol: Callable[..., Protocol[Any]], operands: Sequence[Any], masked: bool, attributes: dict[str, Any]
-) -> Cost:
-    turns = [
-        _Turn(protocol(Party(rank, _STREAMS, _DEALER, masked=masked), *operands, **attributes))
-        for rank in range(PARTIES)
-    ]
-    boxes: list[dict[tuple[int, str], tuple[Array, int]]] = [{}, {}, {}]
-    with np.errstate(over="ignore"):
-        while left := [rank for rank in range(PARTIES) if not turns[rank].done]:
-            if not [rank for rank in left if _goes_on(turns[rank], rank, boxes)]:
-                raise LinkError("all parties wait")
-    online, offline = (
-        (turns[0].online, turns[1].online, turns[2].online),
-        tuple(each.offline for each in turns),
-    )
-    return Cost(online, (offline[0], offline[1], offline[2]), max(each.clock for each in turns))
 
 
 def _goes_on(turn: _Turn, rank: int, boxes: list[dict[tuple[int, str], tuple[Array, int]]]) -> bool:

@@ -278,11 +278,6 @@ def _cast_reference(x: Array) -> Array:
     return x
 
 
-def _cast_cost(x: Spec, out: Fxp) -> Cost:
-    assert x.fxp is not None
-    return convert_cost(x.shape, x.fxp, out)
-
-
 def _cast_error(x: Spec, out: Fxp) -> float:
     assert x.fxp is not None
     return 1.5 * out.ulp if out.fraction_bits < x.fxp.fraction_bits else 0.0
@@ -292,7 +287,6 @@ CAST = Kernel(
     "cast",
     convert,
     _cast_reference,
-    _cast_cost,
     _cast_error,
     "masked opening after SecureML-style truncation pairs",
 )

@@ -111,7 +111,7 @@ def test_with_masked_shares_the_dealer_works_ahead_and_sees_nothing_online(rng, 
     expected = np.asarray(kernel.reference(*map(on_grid, operands), **example.attributes))
     bound = kernel.error(*specs(example), out=out, **example.attributes)
     assert np.max(np.abs(decode(reconstruct(results), out) - expected)) <= bound
-    cost = kernel.cost(*specs(example), out=out, **example.attributes).in_mode(masked=True)
+    cost = kernel.cost(*specs(example), out=out, masked=True, **example.attributes)
     sizes, dealt_sizes = cost.by_rank(0)
     assert tuple(each.bytes_sent for each in traffic) == sizes and sizes[0] == 0
     assert (sum(each.array.nbytes for each in sends), 0, 0) == dealt_sizes
