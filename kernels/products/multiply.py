@@ -16,6 +16,7 @@ from ditto_kernels.sharing.casts import (
     lift_opened,
     narrow,
     narrowing_bias,
+    own_half,
     truncate_additive,
     truncate_cost,
     truncate_opened,
@@ -166,7 +167,7 @@ def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array
         (party.send(other, "product", share),),
         (party.expect(other, "product", shape, dtype), party.expect(party.dealer, "product", shape, dtype)),
     )
-    return share + received[0] + received[1], mask
+    return share + received[0] + received[1], own_half(party, mask)
 
 
 def _open_product_cost(count: int, ring: int) -> Cost:

@@ -6,6 +6,7 @@ every shape for a tenth of a second.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -19,7 +20,7 @@ from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.values.replicated import Rss
 
-Masks = tuple[Array, Array] | Array  # of an opening: (A's, B's) at the dealer, the own one elsewhere
+Masks = tuple[Array, Array]  # of an opening: A's half and B's; the half that a party lacks is absent
 
 
 def _logical(value: Array, bits: int) -> Array:
@@ -53,9 +54,8 @@ def reshared_wrap(
     """
     shape, dtype = c.shape, signed(width)
     items = [Deal("carry", shape, dtype), Deal("top", shape, dtype)]
-    if isinstance(masks, tuple):
-        first, second = masks
-        yield from deal(party, items, lambda: carry_and_top(first, second, ring, width))
+    if party.role == "D":
+        yield from deal(party, items, lambda: carry_and_top(*masks, ring, width))
         yield Round()
         pad_a, pad_b = party.draw_both("wrap_pad", shape, dtype)
         return pad_b, pad_a
@@ -98,14 +98,27 @@ def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -
     See `truncate` for range and error.
     """
     ring, width = fxp.ring_bits, container_bits(bits)
-    mine, following = yield from reshared_wrap(party, c, ring, width, masks)
-    if isinstance(masks, tuple):
-        shift = partial(_shifted_mask, ring=ring, bits=bits)
-        return Rss(shift(masks[1], mine), shift(masks[0], following), fxp)
-    own = party.role == "A"
-    masked = _shifted_mask(masks, mine if own else following, ring, bits)
-    opening = _shifted_opening(c, following if own else mine, ring, bits)
-    return Rss(masked, opening, fxp) if own else Rss(opening, masked, fxp)
+    wraps = yield from reshared_wrap(party, c, ring, width, masks)
+    of_mask = partial(_shifted_mask, ring=ring, bits=bits)
+    of_opening = partial(_shifted_opening, ring=ring, bits=bits)
+    return Rss(*_components(party, c, masks, wraps, of_mask, of_opening), fxp)
+
+
+def _components(
+    party: Party,
+    c: Array,
+    masks: Masks,
+    wraps: tuple[Array, Array],
+    of_mask: Callable[[Array, Array], Array],
+    of_opening: Callable[[Array, Array], Array],
+) -> tuple[Array, Array]:
+    """(mine, next) of x = c - r: D + 1 and D are of A's and B's masks, D + 2, which A and B hold, of c."""
+    mine, following = wraps
+    if party.role == "A":
+        return of_mask(masks[0], mine), of_opening(c, following)
+    if party.role == "B":
+        return of_opening(c, mine), of_mask(masks[1], following)
+    return of_mask(masks[1], mine), of_mask(masks[0], following)
 
 
 def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
@@ -148,7 +161,13 @@ def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, 
     if party.role == "A":
         mine = mine + np.asarray(bias).astype(dtype)
     other = yield from exchange(party, "opening", mine)
-    return mine + other, mask
+    return mine + other, own_half(party, mask)
+
+
+def own_half(party: Party, mask: Array) -> Masks:
+    """The halves as A or B knows them."""
+    lacking = absent(mask.shape, mask.dtype)
+    return (mask, lacking) if party.role == "A" else (lacking, mask)
 
 
 def _lifted_mask(mask: Array, wrap: Array, ring: int, target: int) -> Array:
@@ -188,14 +207,10 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
     Range and error as for `upcast`.
     """
     fxp, width = Fxp(ring, source.fraction_bits), container_bits(ring - source.ring_bits)
-    mine, following = yield from reshared_wrap(party, c, source.ring_bits, width, masks)
-    lift = partial(_lifted_mask, ring=source.ring_bits, target=ring)
-    if isinstance(masks, tuple):
-        return Rss(lift(masks[1], mine), lift(masks[0], following), fxp)
-    own = party.role == "A"
-    masked = lift(masks, mine if own else following)
-    opening = _lifted_opening(c, following if own else mine, source.ring_bits, ring, bias)
-    return Rss(masked, opening, fxp) if own else Rss(opening, masked, fxp)
+    wraps = yield from reshared_wrap(party, c, source.ring_bits, width, masks)
+    of_mask = partial(_lifted_mask, ring=source.ring_bits, target=ring)
+    of_opening = partial(_lifted_opening, ring=source.ring_bits, target=ring, bias=bias)
+    return Rss(*_components(party, c, masks, wraps, of_mask, of_opening), fxp)
 
 
 def upcast_cost(count: int, source: int, target: int) -> Cost:

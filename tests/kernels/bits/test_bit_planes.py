@@ -16,7 +16,8 @@ from ditto_kernels.bits.bit_planes import (
     unpack,
     word_count,
 )
-from ditto_kernels.bits.bit_products import evaluate, evaluate_cost
+from ditto_kernels.bits.bit_products import evaluate
+from ditto_kernels.protocol.derived_cost import cost_of
 from ditto_kernels.values.absent import absent, is_absent
 
 
@@ -89,7 +90,7 @@ def test_products_of_negated_and_of_many_factors(mpc, rng, dealer, words):
         return (yield from evaluate(party, inputs, outputs))
 
     outcome = mpc(protocol, dealer=dealer)
-    outcome.assert_cost(evaluate_cost(outputs, words, 16), dealer)
+    outcome.assert_cost(cost_of(evaluate, absent(values.shape, values.dtype), outputs), dealer)
     first, second = (outcome.parts[(dealer + party) % 3] for party in (1, 2))
     for place, monomials in enumerate(outputs):
         factors = [[values[each] if each >= 0 else ~values[~each] for each in m] for m in monomials]
@@ -108,7 +109,7 @@ def test_products_of_shared_bits_in_one_round(mpc, rng, dealer):
         return (yield from evaluate(party, inputs, outputs))
 
     outcome = mpc(protocol, dealer=dealer)
-    outcome.assert_cost(evaluate_cost(outputs, 9, 16), dealer)
+    outcome.assert_cost(cost_of(evaluate, absent(values.shape, values.dtype), outputs), dealer)
     assert is_absent(outcome.parts[dealer]) and outcome.parts[dealer].shape == (3, 9)
     first, second = (outcome.parts[(dealer + party) % 3] for party in (1, 2))
     for place, monomials in enumerate(outputs):
