@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, table
+from ditto_kernels.inverse.by_thresholds import Table, inverse, table
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import Few, few, few_error
-from ditto_kernels.products.multiply import finish, finish_cost, finish_kind, local_product, multiply
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.products.multiply import finish, finish_kind, local_product, multiply
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.casts import convert, truncate, upcast
@@ -161,16 +160,6 @@ def scaled(party: Party, how: Plan, centred: Rss, gamma: Rss | Array) -> Protoco
     total = plus_constant(party, total, how.eps)
     root = yield from inverse(party.at("root"), total, how.inverse, how.root)
     return local_product(weighted, root)
-
-
-def scaled_cost(how: Plan, gamma: Fxp | None) -> Cost:
-    """Cost of `scaled` and of truncating its product to `how.landing`."""
-    count, rows, bits = elements(how.shape), elements(how.rows), how.centred.fraction_bits
-    middle = finish_cost(rows, _WIDE, 2 * bits - how.squares.fraction_bits, how.squares)
-    if gamma is not None:
-        middle = middle | finish_cost(count, _WIDE, 0, Fxp(_WIDE, bits + how.gamma.fraction_bits))
-    last = finish_cost(count, _WIDE, how.product_bits - how.landing.fraction_bits, how.landing)
-    return middle + inverse_cost(how.rows, _WIDE, how.inverse, how.root) + last
 
 
 def scaled_error(how: Plan, gamma: Fxp | None, variance: tuple[float, float], shift: float) -> float:

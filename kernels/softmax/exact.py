@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ditto_kernels.maximum.maximum import choose, constant
-from ditto_kernels.maximum.tournament import tournament, tournament_cost
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.maximum.tournament import tournament
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.sharing.additive import Additive, from_rss, to_rss, to_rss_cost
-from ditto_kernels.sharing.casts import upcast, upcast_cost
-from ditto_kernels.softmax.negative_exponential import exp_negative_cost, exp_products, rounded
+from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
+from ditto_kernels.sharing.casts import upcast
+from ditto_kernels.softmax.negative_exponential import exp_products, rounded
 from ditto_kernels.softmax.plan import Plan
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -45,17 +44,6 @@ def distance(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Ad
     return Additive(best.share - value.share, value.fxp)
 
 
-def distance_cost(how: Plan) -> Cost:
-    """Cost of `distance`."""
-    rows, ring = elements(how.rows), how.fxp.ring_bits
-    if how.bound is not None:
-        return Cost()
-    if how.coarse is None:
-        return tournament_cost(how.length, rows, ring)
-    widening = upcast_cost(rows, how.coarse.ring, ring) if how.coarse.widens else Cost()
-    return tournament_cost(how.length, rows, how.coarse.ring) + widening
-
-
 def exponentials(
     party: Party, x: Rss, keep: Array | None, how: Plan
 ) -> Protocol[tuple[Additive, Additive | None]]:
@@ -76,19 +64,8 @@ def exponentials(
     return values, rounded(party, sums, how.summed)
 
 
-def exponentials_cost(count: int, how: Plan) -> Cost:
-    """Cost of `exponentials`."""
-    assert how.window is not None
-    return distance_cost(how) + exp_negative_cost(count, how.fxp.ring_bits, how.window)
-
-
 def replicated(party: Party, x: Additive, ring: int) -> Protocol[Rss]:
     """Numerators as replicated shares in that ring."""
     if x.fxp.ring_bits == ring:
         return (yield from to_rss(party, x))
     return (yield from upcast(party, x, ring, bias=2))  # positive but for rounding
-
-
-def replicated_cost(count: int, source: int, ring: int) -> Cost:
-    """Cost of `replicated`."""
-    return to_rss_cost(count, ring) if source == ring else upcast_cost(count, source, ring)

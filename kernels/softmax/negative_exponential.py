@@ -24,10 +24,9 @@ from ditto_kernels.bits.bit_planes import (
     unpack,
     word_count,
 )
-from ditto_kernels.bits.bit_products import Outputs, evaluate, evaluate_cost
-from ditto_kernels.bits.one_hot_digits import onehot, onehot_cost, onehot_item, packed_truth, parities, serves
-from ditto_kernels.bits.select import open_bits, open_bits_cost
-from ditto_kernels.protocol.cost import Cost, dealt, exchanged
+from ditto_kernels.bits.bit_products import Outputs, evaluate
+from ditto_kernels.bits.one_hot_digits import onehot, onehot_item, packed_truth, parities, serves
+from ditto_kernels.bits.select import open_bits
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
@@ -285,16 +284,3 @@ def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     """
     product = yield from exp_products(party, x, how)
     return rounded(party, product, how.out)
-
-
-def exp_negative_cost(count: int, ring: int, how: Window) -> Cost:
-    """Cost of `exp_negative`."""
-    low, high = _digits(how, ring)
-    words = word_count(count, ring)
-    cost = exchanged(count, ring) + dealt((unary_planes(low) + unary_planes(high)) * words, ring)
-    if serves(count, ring - how.digit):
-        cost = exchanged(count, ring) + onehot_cost(count, ring - how.digit)
-    else:
-        for outputs in _steps(len(high)):
-            cost = cost + evaluate_cost(outputs, words, ring)
-    return cost + open_bits_cost(2 * words, ring) + dealt(3 * count, _WIDE)
