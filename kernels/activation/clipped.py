@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from ditto_kernels.activation.curve import NARROW, Curve
-from ditto_kernels.activation.series import series, series_cost, series_error
-from ditto_kernels.activation.value_table import Function, tabulated, tabulated_cost, tabulated_error
+from ditto_kernels.activation.series import series, series_error
+from ditto_kernels.activation.value_table import Function, tabulated, tabulated_error
 from ditto_kernels.bits.bit_planes import Bits
-from ditto_kernels.bits.select import multiply_bits_cost, multiply_each
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.select import multiply_each
+from ditto_kernels.bits.signs import signs
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import (
@@ -21,13 +20,11 @@ from ditto_kernels.sharing.additive import (
     Opened,
     from_rss,
     open_masked,
-    open_masked_cost,
     to_rss,
-    to_rss_cost,
 )
-from ditto_kernels.sharing.casts import convert, convert_cost
-from ditto_kernels.sharing.release import release, release_cost
-from ditto_kernels.values.formats import Fxp, container_bits
+from ditto_kernels.sharing.casts import convert
+from ditto_kernels.sharing.release import release
+from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
 
@@ -134,34 +131,6 @@ def joined(
     )
     total = Rss(narrow.mine + wide.mine, narrow.next + wide.next, own.fxp)
     return (yield from convert(party.at("out"), total, out))
-
-
-def joined_cost(shape: tuple[int, ...], x: Fxp, inside: Fxp, out: Fxp) -> costs.Cost:
-    """Cost of `joined`."""
-    if x.ring_bits == NARROW:
-        return release_cost(shape, inside, out)
-    wide = to_rss_cost(costs.elements(shape), x.ring_bits)
-    return (release_cost(shape, inside, x) | wide) + convert_cost(shape, x, out)
-
-
-def clipped_cost(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> costs.Cost:
-    """Cost of `clipped`."""
-    assert x.fxp is not None
-    size, ring = costs.elements(x.shape), x.fxp.ring_bits
-    narrow = Fxp(NARROW, middle_bits(curve, x.fxp, out))
-    if function is None:
-        value = series_cost(size, ring, curve)
-    else:
-        value = tabulated_cost(size, x.fxp, curve, function, narrow.fraction_bits)
-    evaluated = value + open_masked_cost(size, NARROW)
-    other = NARROW if curve.above is not None else ring
-    width = ring - _window(curve, x.fxp)[1]
-    words = container_bits(width)
-    chosen = multiply_bits_cost(size, NARROW, words) | multiply_bits_cost(size, other, words)
-    total = open_masked_cost(size, ring) + (signs_cost(size, ring, 2, width) | evaluated) + chosen
-    if curve.above is not None:
-        return total + release_cost(x.shape, narrow, out)
-    return total + joined_cost(x.shape, x.fxp, narrow, out)
 
 
 def clipped_error(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> float:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party
 from ditto_kernels.sharing.additive import Opened
@@ -42,11 +41,6 @@ def wrap_values(x: Opened) -> list[Array]:
     r, first = x.mask.reshape(-1), x.first.reshape(-1)
     carry = r.view(unsigned(_NARROW)) < first.view(unsigned(_NARROW))
     return [np.packbits(np.stack([carry, r < 0]), axis=1)]
-
-
-def wraps_cost(size: int, ring: int) -> costs.Cost:
-    """Cost of `wrap_items`."""
-    return costs.dealt(0 if ring >= _RING else 2 * _bytes(size), 8)
 
 
 def half(party: Party, x: Opened, wraps: Sequence[Array], scale: int) -> Array:

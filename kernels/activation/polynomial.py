@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ditto_kernels.activation.clipped import joined, joined_cost, minus, plus, row, total_of
+from ditto_kernels.activation.clipped import joined, minus, plus, row, total_of
 from ditto_kernels.activation.curve import NARROW
 from ditto_kernels.activation.polynomial_tables import Pieces, Polynomial
 from ditto_kernels.bits.bit_planes import Bits
-from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.products.multiply import multiply, multiply_cost
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.bits.select import multiply_bits
+from ditto_kernels.bits.signs import signs
+from ditto_kernels.products.multiply import multiply
+from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, open_masked_cost
-from ditto_kernels.sharing.release import release, release_cost
+from ditto_kernels.sharing.additive import Additive, from_rss, open_masked
+from ditto_kernels.sharing.release import release
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -120,22 +120,6 @@ def piecewise(party: Party, x: Rss, out: Fxp, pieces: Pieces) -> Protocol[Rss]:
 def _piece(party: Party, value: Additive, bit: Bits) -> Protocol[Additive]:
     opened = yield from open_masked(party, value)
     return (yield from multiply_bits(party, bit, opened))
-
-
-def piecewise_cost(shape: tuple[int, ...], x: Fxp, out: Fxp, pieces: Pieces) -> Cost:
-    """Cost of `piecewise`."""
-    size, ring, middle = elements(shape), x.ring_bits, _middle(pieces, x, out)
-    chosen = multiply_bits_cost(size, ring, ring)
-    total = open_masked_cost(size, ring) + signs_cost(size, ring, len(pieces.bounds)) + (chosen | chosen)
-    total = total + release_cost(shape, x, _clipped_format(pieces))
-    for level in pieces.levels:
-        total = total + _beside(multiply_cost(shape, DOUBLED, POWER, POWER), len(level))
-    if pieces.saturates:
-        return total + release_cost(shape, middle, out)
-    if len(pieces.polynomials) > 1:
-        piece = open_masked_cost(size, NARROW) + multiply_bits_cost(size, NARROW, ring)
-        total = total + _beside(piece, len(pieces.polynomials))
-    return total + joined_cost(shape, x, middle, out)
 
 
 def _beside(cost: Cost, times: int) -> Cost:

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.activation.curve import NARROW, Curve
-from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values, wraps_cost
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened
@@ -178,12 +177,6 @@ def _products_of_columns(
     """A share of the series, for many elements, each wave in an array of its own."""
     table, drop = public_factors(curve, bits, middle), scale_bits(middle) - middle
     return np.asarray(_inner_product(table, c, shares, start, shift, bits, drop))
-
-
-def series_cost(size: int, ring: int, curve: Curve) -> costs.Cost:
-    """Cost of `series`."""
-    waves = costs.dealt(2 * len(curve.harmonics) * size, 32)
-    return waves + wraps_cost(size, ring) if curve.half else waves
 
 
 def noise(curve: Curve, bits: int, middle: int) -> float:

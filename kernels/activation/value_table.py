@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.activation.curve import NARROW, Curve
-from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values, wraps_cost
+from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values
 from ditto_kernels.activation.series import scale_bits
-from ditto_kernels.bits.table_lookup import Entries, look_up, look_up_cost
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.table_lookup import Entries, look_up
 from ditto_kernels.protocol.party import Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.values.formats import Array, Fxp
@@ -61,12 +60,6 @@ def _half(party: Party, x: Opened, middle: int) -> Protocol[Array]:
     if party.role == "A":  # one rounds up, one down: without loss on average
         share += np.int32((1 << (scale - middle)) - (1 << max(0, scale - x.fxp.fraction_bits - 1)))
     return (share >> np.int32(scale - middle)).astype(np.int16)
-
-
-def tabulated_cost(size: int, x: Fxp, curve: Curve, function: Function, middle: int) -> costs.Cost:
-    """Cost of `tabulated`."""
-    found = look_up_cost(size, _entries(curve, function, x.fraction_bits, middle), NARROW)
-    return found | wraps_cost(size, x.ring_bits) if curve.half else found
 
 
 def tabulated_error(x: Fxp, curve: Curve, middle: int) -> float:

@@ -11,10 +11,9 @@ from typing import Literal
 import numpy as np
 
 from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
-from ditto_kernels.bits.select import open_bits, open_bits_cost
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.products.multiply import finish_additive, finish_additive_cost
-from ditto_kernels.protocol.cost import Cost, dealt, exchanged
+from ditto_kernels.bits.select import open_bits
+from ditto_kernels.bits.signs import signs
+from ditto_kernels.products.multiply import finish_additive
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.additive import Additive, open_masked
@@ -182,13 +181,3 @@ def by_octaves(party: Party, x: Additive, how: Octaves, out: Fxp) -> Protocol[Rs
     share = (terms + constants * (own + sign * rho)).sum(axis=0).reshape(x.shape)
     result = Additive(share, Fxp(_WIDE, 2 * how.wave_bits))
     return (yield from finish_additive(party.at("result"), result, out))
-
-
-def by_octaves_cost(count: int, ring: int, how: Octaves, out: Fxp) -> Cost:
-    """Cost of `by_octaves`."""
-    pieces, cost, word_bits = len(how.periods), exchanged(count, ring), container_bits(how.width)
-    if how.edges:
-        cost = cost + signs_cost(count, ring, len(how.edges), how.width)
-    cost = cost + open_bits_cost(pieces * word_count(count, word_bits), word_bits)
-    cost = cost + dealt(how.dealt_bytes(count) // 8, _WIDE)
-    return cost + finish_additive_cost(count, _WIDE, 2 * how.wave_bits - out.fraction_bits, out)

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
-from ditto_kernels.bits.select import bits_times, bits_to_ring, open_bits, open_bits_cost
-from ditto_kernels.bits.signs import signs, signs_cost
+from ditto_kernels.bits.bit_planes import Bits, unpack
+from ditto_kernels.bits.select import bits_times, bits_to_ring, open_bits
+from ditto_kernels.bits.signs import signs
 from ditto_kernels.inverse.by_octaves import (
     EXPONENT,
     HARMONICS,
@@ -19,17 +19,15 @@ from ditto_kernels.inverse.by_octaves import (
     Octaves,
     Power,
     by_octaves,
-    by_octaves_cost,
     fit,
     noise,
     octaves,
 )
-from ditto_kernels.products.multiply import finish_cost, multiply
-from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
+from ditto_kernels.products.multiply import multiply
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
-from ditto_kernels.sharing.casts import upcast, upcast_cost
+from ditto_kernels.sharing.casts import upcast
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -230,19 +228,3 @@ def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[R
     )
     factor = yield from to_rss(party.at("series"), series)
     return (yield from multiply(party.at("result"), replicated, factor, out))
-
-
-def inverse_cost(shape: tuple[int, ...], ring: int, how: Table, out: Fxp) -> Cost:
-    """Cost of `inverse`."""
-    count, thresholds, working = elements(shape), len(how.edges), how.ring
-    few = how.few_of(count)
-    if few is not None:
-        return by_octaves_cost(count, ring, few, out)
-    cost = Cost() if ring == working else upcast_cost(count, ring, working)
-    if thresholds:
-        cost = cost + exchanged(count, working) + signs_cost(count, working, thresholds, how.width)
-        cost = cost + open_bits_cost(thresholds * word_count(count, how.width), how.width)
-        cost = cost + dealt(thresholds * count, _WIDE) + dealt(thresholds * count, working)
-    waves = exchanged(count, working) + dealt(2 * how.harmonics * count, _WIDE)
-    cost = cost + (exchanged(count, _WIDE) | waves) + exchanged(count, _WIDE)
-    return cost + finish_cost(count, _WIDE, how.result_bits - out.fraction_bits, out)
