@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import Bits, word_count
-from ditto_kernels.bits.bit_products import Outputs, evaluate, evaluate_cost
-from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.protocol.cost import Cost, exchanged
+from ditto_kernels.bits.bit_products import Outputs, evaluate
+from ditto_kernels.bits.select import multiply_bits
+from ditto_kernels.bits.signs import signs
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
@@ -34,21 +33,11 @@ def smaller(party: Party, a: Additive, b: Additive) -> Protocol[tuple[Bits, Open
     return below, opened
 
 
-def smaller_cost(count: int, ring: int) -> Cost:
-    """Cost of `smaller`."""
-    return exchanged(count, ring) + signs_cost(count, ring)
-
-
 def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
     """max(a, b) = a - [a < b] (a - b). Range: as of `smaller`. One round more."""
     below, opened = yield from smaller(party, a, b)
     part = yield from multiply_bits(party.at("select"), below, opened)
     return Additive(a.share - part.share[0], a.fxp)
-
-
-def larger_cost(count: int, ring: int) -> Cost:
-    """Cost of `larger`."""
-    return smaller_cost(count, ring) + multiply_bits_cost(count, ring, ring)
 
 
 @lru_cache(maxsize=8)
@@ -116,13 +105,6 @@ def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
     return Bits(np.stack(winners).reshape(1, -1), ring), _above_last(opened, words)
 
 
-def first_largest_cost(size: int, count: int, ring: int) -> Cost:
-    """Cost of `first_largest` of `size` entries, `count` times."""
-    words, pairs = word_count(count, ring), math.comb(size, 2)
-    cost = exchanged(size * count, ring) + signs_cost(pairs * words * ring, ring)
-    return cost + evaluate_cost(_winners(size), words, ring)
-
-
 def largest(party: Party, x: Additive) -> Protocol[Additive]:
     """Maximum along a short axis 0: the last entry plus the excess of the first of the largest over it.
 
@@ -133,13 +115,6 @@ def largest(party: Party, x: Additive) -> Protocol[Additive]:
     tail = x.shape[1:]
     excess = part.share[0].sum(axis=1, dtype=x.fxp.dtype).reshape(-1)[: math.prod(tail)]
     return Additive(x.share[-1] + excess.reshape(tail), x.fxp)
-
-
-def largest_cost(size: int, count: int, ring: int) -> Cost:
-    """Cost of `largest` of `size` entries, `count` times."""
-    words = word_count(count, ring)
-    selected = multiply_bits_cost((size - 1) * words * ring, ring, ring)
-    return first_largest_cost(size, count, ring) + selected
 
 
 def _depth(length: int) -> int:
@@ -183,12 +158,3 @@ def tournament(party: Party, x: Additive) -> Protocol[Additive]:
         share = winners.share
         x = Additive(np.concatenate([share, x.share[size * groups :]]) if left else share, x.fxp)
     return x.reshape(x.shape[1:])
-
-
-def tournament_cost(length: int, rows: int, ring: int) -> Cost:
-    """Cost of `tournament` over `rows` independent rows."""
-    total = Cost()
-    for size, groups, _ in _levels(length, rows):
-        count = groups * rows
-        total = total + (larger_cost(count, ring) if size == 2 else largest_cost(size, count, ring))
-    return total

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from ditto_kernels.protocol.cost import Cost, dealt, elements, everyone
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal
-from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
+from ditto_kernels.sharing.additive import Additive, to_rss
 from ditto_kernels.sharing.casts import (
     Masks,
     lift_opened,
@@ -18,15 +17,12 @@ from ditto_kernels.sharing.casts import (
     narrowing_bias,
     own_half,
     truncate_additive,
-    truncate_cost,
     truncate_opened,
     truncation_bias,
     upcast,
-    upcast_cost,
-    wrap_cost,
 )
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, Fxp, container_bits, signed
+from ditto_kernels.values.formats import Array, Fxp, signed
 from ditto_kernels.values.replicated import Rss
 
 _LIFTED = 16  # ring of the opening that a lift starts from
@@ -170,37 +166,6 @@ def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array
     return share + received[0] + received[1], own_half(party, mask)
 
 
-def _open_product_cost(count: int, ring: int) -> Cost:
-    size = count * ring // 8
-    return Cost(online=(size, size, 2 * size), rounds=1)
-
-
-def finish_cost(
-    count: int, ring: int, dropped: int, out: Fxp, values: tuple[float, float] | None = None
-) -> Cost:
-    """Cost of `finish`."""
-    how = how_to_finish(ring, out.fraction_bits + dropped, out, values)
-    gathered = dealt(count, ring)
-    masked = gathered + finish_additive_cost(count, ring, dropped, out, values)
-    if how.kind == "truncate":
-        joint = _open_product_cost(count, ring) + wrap_cost(count, container_bits(dropped))
-    elif how.kind == "lift":
-        joint = _open_product_cost(count, _LIFTED) + wrap_cost(count, ring - _LIFTED)
-    else:
-        joint = everyone(count, out.ring_bits)
-    return replace(joint, masked=masked)
-
-
-def finish_additive_cost(
-    count: int, ring: int, dropped: int, out: Fxp, values: tuple[float, float] | None = None
-) -> Cost:
-    """Cost of `finish_additive`."""
-    how = how_to_finish(ring, out.fraction_bits + dropped, out, values)
-    if how.kind == "truncate":
-        return truncate_cost(count, ring, dropped)
-    return upcast_cost(count, _LIFTED, ring) if how.kind == "lift" else to_rss_cost(count, out.ring_bits)
-
-
 def local_product(x: Rss, y: Rss) -> Array:
     """One's own 3-of-3 share of the elementwise product, without its zero share."""
     product = (x.mine + x.next) * y.mine
@@ -220,14 +185,6 @@ def multiply(
         raise ValueError(f"operands in different rings: {x.fxp} and {y.fxp}")
     z = local_product(x, y)
     return (yield from finish(party, z, x.fxp.fraction_bits + y.fxp.fraction_bits, out, values))
-
-
-def multiply_cost(
-    shape: tuple[int, ...], x: Fxp, y: Fxp, out: Fxp, values: tuple[float, float] | None = None
-) -> Cost:
-    """Cost of `multiply` with a result of that shape."""
-    dropped = x.fraction_bits + y.fraction_bits - out.fraction_bits
-    return finish_cost(elements(shape), x.ring_bits, dropped, out, values)
 
 
 def symmetric(range: float | None) -> tuple[float, float] | None:
