@@ -11,7 +11,6 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.open_and_deal import open_and_deal
@@ -225,9 +224,3 @@ def evaluate(party: Party, inputs: Sequence[Array], outputs: Outputs) -> Protoco
     )
     made: Sequence[Array] = expand(inputs, known, masks, dealt[0], outputs, party.role == "A")
     return made
-
-
-def evaluate_cost(outputs: Outputs, words: int, word_bits: int) -> costs.Cost:
-    """Cost of `evaluate` over so many words in all."""
-    masked = costs.exchanged(len(opened_inputs(outputs)) * words, word_bits)
-    return masked + costs.dealt(len(subsets(outputs)) * words, word_bits)

@@ -11,7 +11,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.protocol.cost import Cost, dealt
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal
 from ditto_kernels.values.absent import absent
@@ -35,11 +34,6 @@ def serves(size: int, bits: int) -> bool:
 def onehot_item(size: int, bits: int) -> Deal:
     """What is dealt for so many bits of each of `size` elements."""
     return Deal("onehot", (_words(bits), size), np.dtype(np.uint64), xor=True)
-
-
-def onehot_cost(size: int, bits: int) -> Cost:
-    """Cost of `onehot_item`."""
-    return dealt(size * _words(bits), _WORD)
 
 
 def onehot(index: Array, bits: int, first: Array | None = None) -> NDArray[np.uint64]:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.bit_planes import Bits, unpack
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive, Opened
@@ -48,11 +47,6 @@ def open_bits(
     return (yield from open_and_deal(party, "beta", bits.words, items, make))
 
 
-def open_bits_cost(words: int, word_bits: int) -> costs.Cost:
-    """Cost of `open_bits` over so many words in all."""
-    return costs.exchanged(words, word_bits)
-
-
 def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Additive]:
     """Bits as additive 0 or 1 in the ring of `fxp` (an integer: fraction bits 0 are implied).
 
@@ -67,12 +61,6 @@ def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Add
     )
     beta = unpack(opened, size, bits.word_bits).astype(fxp.dtype)
     return Additive(bits_to_ring(beta, dealt[0], party.role == "A"), Fxp(fxp.ring_bits, 0))
-
-
-def to_arithmetic_cost(size: int, ring: int, word_bits: int, count: int = 1) -> costs.Cost:
-    """Cost of `to_arithmetic` for `count` bits of each of `size` elements."""
-    opened = open_bits_cost(count * word_count(size, word_bits), word_bits)
-    return opened + costs.dealt(count * size, ring)
 
 
 def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
@@ -117,9 +105,3 @@ def _multiply(party: Party, bits: Bits, c: Array, mask: Array, size: int) -> Pro
     opened, _, dealt = yield from open_bits(party, bits, items, make)
     beta = unpack(opened, size, bits.word_bits).astype(dtype)
     return bits_times(beta, c, mask, dealt[0], dealt[1], party.role == "A")
-
-
-def multiply_bits_cost(size: int, ring: int, word_bits: int, count: int = 1) -> costs.Cost:
-    """Cost of `multiply_bits` for `count` bits of each of `size` elements."""
-    opened = open_bits_cost(count * word_count(size, word_bits), word_bits)
-    return opened + costs.dealt(2 * count * size, ring)

@@ -22,9 +22,8 @@ from ditto_kernels.bits.bit_planes import (
     unary_planes,
     word_count,
 )
-from ditto_kernels.bits.bit_products import Monomial, evaluate, evaluate_cost
-from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.bit_products import Monomial, evaluate
+from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_item, serves, sign_shares
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Opened
 from ditto_kernels.values.formats import Array, container_bits, unsigned
@@ -53,15 +52,6 @@ def combine(party: Party, less: Sequence[Array], equal: Sequence[Array]) -> Prot
         groups, level = -(-count // FAN_IN), level + 1
         less, equal = result[:groups], [np.zeros_like(result[0]), *result[groups:]]
     return less[0]
-
-
-def combine_cost(count: int, words: int, word_bits: int) -> costs.Cost:
-    """Cost of `combine` over so many words in all."""
-    total = costs.Cost()
-    while count > 1:
-        total = total + evaluate_cost(_level(count), words, word_bits)
-        count = -(-count // FAN_IN)
-    return total
 
 
 def _slice_planes(values: Array, low: int, width: int) -> Array:
@@ -130,14 +120,3 @@ def _few_signs(party: Party, x: Opened, offsets: Sequence[int], low: int, width:
     steps = np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype)
     c = x.c.reshape(-1) + steps[:, None]
     return Bits(pack(sign_shares(c, shares, low, width, party.role == "A"), word_bits), word_bits)
-
-
-def signs_cost(size: int, ring: int, offsets: int = 1, width: int | None = None) -> costs.Cost:
-    """Cost of `signs` for that many offsets."""
-    width = ring if width is None else width
-    if serves(size, width - 1):
-        return onehot_cost(size, width - 1)
-    digits, word_bits = digits_of(0, width - 1), container_bits(width)
-    words = word_count(size, word_bits)
-    dealt = costs.dealt((unary_planes(digits) + 1) * words, word_bits)
-    return dealt + combine_cost(len(digits), offsets * words, word_bits)

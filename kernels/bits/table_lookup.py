@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import Bits, to_planes
-from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.select import to_arithmetic
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened
@@ -103,9 +102,3 @@ def look_up(party: Party, x: Opened, entries: Entries, low: int, ring: int) -> P
     for bit, share in enumerate(digits.share):
         total += share << share.dtype.type(bit)
     return Additive(total.reshape(x.shape), digits.fxp)
-
-
-def look_up_cost(size: int, entries: Entries, ring: int) -> costs.Cost:
-    """Cost of `look_up`."""
-    dealt = costs.dealt(_words(len(entries)) * size, _WORD)
-    return dealt + to_arithmetic_cost(size, ring, _ENTRY, entry_bits(entries))
