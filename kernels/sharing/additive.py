@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ditto_kernels.protocol.cost import Cost, exchanged
 from ditto_kernels.protocol.party import Party, Protocol, Round, exchange
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
@@ -78,11 +77,6 @@ def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
     return Rss(pad, opened, x.fxp) if party.role == "A" else Rss(opened, pad, x.fxp)
 
 
-def to_rss_cost(size: int, ring: int) -> Cost:
-    """Cost of `to_rss`."""
-    return exchanged(size, ring)
-
-
 def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) -> Protocol[Opened]:
     """A and B learn c = x + bias + r for a full-width uniform r that only the dealer knows whole.
 
@@ -99,8 +93,3 @@ def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) ->
         mine = mine + dtype.type(bias)
     other = yield from exchange(party, name, mine)
     return Opened(mine + other, mask, x.fxp)
-
-
-def open_masked_cost(size: int, ring: int) -> Cost:
-    """Cost of `open_masked`."""
-    return exchanged(size, ring)

@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 
-from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
@@ -65,11 +64,6 @@ def reshared_wrap(
     other = yield from exchange(party, "wrap", mine)
     joined = mine + other
     return (pad, joined) if party.role == "A" else (joined, pad)
-
-
-def wrap_cost(count: int, width: int) -> Cost:
-    """Cost of `reshared_wrap`."""
-    return exchanged(count, width) + dealt(2 * count, width)
 
 
 def truncation_bias(ring: int, bits: int) -> int:
@@ -144,11 +138,6 @@ def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
     return (yield from truncate_opened(party, c, masks, fxp, bits))
 
 
-def truncate_cost(count: int, ring: int, bits: int) -> Cost:
-    """Cost of `truncate`."""
-    return exchanged(count, ring) + wrap_cost(count, container_bits(bits))
-
-
 def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, Masks]]:
     """(c = x + bias + r, known to A and B; the masks)."""
     dtype = x.fxp.dtype
@@ -213,11 +202,6 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
     return Rss(*_components(party, c, masks, wraps, of_mask, of_opening), fxp)
 
 
-def upcast_cost(count: int, source: int, target: int) -> Cost:
-    """Cost of `upcast`."""
-    return exchanged(count, source) + wrap_cost(count, container_bits(target - source))
-
-
 def narrowing_bias(bits: int, shares: int = 3) -> int:
     """Added to one share before all are shifted: each floor loses half a unit on average."""
     return shares * ((1 << bits) - 1) // 2
@@ -272,21 +256,6 @@ def convert(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     if rise:
         x = Rss(x.mine << out.dtype.type(rise), x.next << out.dtype.type(rise), out)
     return x
-
-
-def convert_cost(shape: tuple[int, ...], source: Fxp, target: Fxp) -> Cost:
-    """Cost of `convert`."""
-    count, dropped = elements(shape), source.fraction_bits - target.fraction_bits
-    if source == target or (
-        target.ring_bits < source.ring_bits
-        and dropped >= 0
-        and target.ring_bits <= source.ring_bits - dropped
-    ):
-        return Cost()
-    cost = truncate_cost(count, source.ring_bits, dropped) if dropped > 0 else Cost()
-    if target.ring_bits > source.ring_bits:
-        cost = cost + upcast_cost(count, source.ring_bits, target.ring_bits)
-    return cost
 
 
 def _cast_reference(x: Array) -> Array:

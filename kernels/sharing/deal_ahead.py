@@ -6,10 +6,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.link import Send
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.sharing.additive import from_rss, to_rss, to_rss_cost
+from ditto_kernels.sharing.additive import from_rss, to_rss
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
@@ -48,11 +47,6 @@ def remask(party: Party, x: Rss, name: str = "remask") -> Protocol[Rss]:
     bits, 1 round. Security: that of `to_rss`.
     """
     return (yield from to_rss(party, from_rss(party, x), name))
-
-
-def remask_cost(count: int, ring: int) -> Cost:
-    """Cost of `remask`."""
-    return to_rss_cost(count, ring)
 
 
 def dealers_part(party: Party, shape: tuple[int, ...], fxp: Fxp, name: str = "remask") -> Rss:
