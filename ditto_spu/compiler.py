@@ -61,7 +61,7 @@ class Lowered:
         return ownership(self.program, self.plan, self.cost_analysis(), without.cost_analysis())
 
     def cost_analysis(self) -> CostReport:
-        """Bytes and rounds from the kernels' cost functions, without running; SPU's steps are unknown."""
+        """Bytes and rounds, derived from the kernels' protocols without a run; SPU's steps are unknown."""
         rows = tuple(_cost_row(self.plan, number) for number in range(len(self.plan.steps)))
         return CostReport(rows, p_error=total_p_error(self.plan), hoisted=self.program.hoisted)
 

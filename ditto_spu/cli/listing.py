@@ -42,7 +42,7 @@ def models(
 
 
 def _cost(model: NamedModel, config: str) -> dict[str, Any]:
-    """What the plan of a model costs by the kernels' cost functions; the compiler needs shapes alone."""
+    """The cost of a model's plan, derived from the kernels' protocols; the compiler needs shapes alone."""
     from ditto_spu.api import secure
     from ditto_spu.plan.cost_report import LAN, WAN, predicted_seconds
 

@@ -35,7 +35,7 @@ class Evaluation:
     config: str
     count: int
     accuracy: dict[str, float] = field(default_factory=dict)
-    megabytes: float | None = None  # sent by a party, one example a call, from the cost functions
+    megabytes: float | None = None  # sent by a party, one example a call, derived from the plan
     rounds: int | None = None
     secure_count: int = 0
     same_predictions: float | None = None

@@ -30,7 +30,7 @@ class CostRow:
     messages: Triple = ZERO
     rounds: int | None = 0
     seconds: float | None = None
-    source: str = "counted"  # or "computed" (cost functions), "measured" (SPU's log), "unknown"
+    source: str = "counted"  # or "computed" (derived from the protocol), "measured" (SPU's log), "unknown"
 
 
 @dataclass(frozen=True)

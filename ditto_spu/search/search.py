@@ -80,7 +80,7 @@ def search(
     progress: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Found:
-    """Find rules that cost least, by the kernels' cost functions on a network, within an error budget.
+    """Find rules that cost least, by the kernels' derived costs on a network, within an error budget.
 
     fn: as for `calibrate`, with batches of equal shapes. budget: if left out, the errors of `start`. network:
     as `network.model.parse_network` reads it. seconds: tries no further change after so long.

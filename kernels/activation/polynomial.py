@@ -13,7 +13,6 @@ from ditto_kernels.bits.bit_planes import Bits
 from ditto_kernels.bits.select import multiply_bits
 from ditto_kernels.bits.signs import signs
 from ditto_kernels.products.multiply import multiply
-from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked
 from ditto_kernels.sharing.release import release
@@ -120,14 +119,6 @@ def piecewise(party: Party, x: Rss, out: Fxp, pieces: Pieces) -> Protocol[Rss]:
 def _piece(party: Party, value: Additive, bit: Bits) -> Protocol[Additive]:
     opened = yield from open_masked(party, value)
     return (yield from multiply_bits(party, bit, opened))
-
-
-def _beside(cost: Cost, times: int) -> Cost:
-    """So many copies in shared rounds."""
-    total = cost
-    for _ in range(times - 1):
-        total = total | cost
-    return total
 
 
 def piecewise_error(x: Fxp, out: Fxp, pieces: Pieces) -> float:

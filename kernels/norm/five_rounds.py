@@ -160,7 +160,7 @@ def normalise(
 ) -> Protocol[Rss]:
     """Few rows of x over the root of their squares, centred if `how` says so, times gamma plus beta.
 
-    Range: that of the kernel. Error, cost: `few_error`, `few_cost` in `few_rows`. Rounds: open x, windows,
+    Range: that of the kernel. Error: `five_rounds_plan.few_error`. Rounds: open x, windows,
     values, root, reshare: 5; one more into ring 64, two more for gamma or beta in a smaller ring. Security:
     whatever A and B open is under a fresh mask that fills its container; what is dealt depends on masks
     alone, with ordinary shares too. Source: own, with one-time truth tables (TinyTable, ePrint 2016/695).
