@@ -10,22 +10,44 @@ from ditto_kernels import KERNELS
 from ditto_kernels.activation import series
 from ditto_kernels.activation.series_tables import GELU
 from ditto_kernels.bits import one_hot_digits, select, signs, table_lookup
-from ditto_kernels.maximum import maximum
+from ditto_kernels.bits.bit_planes import Bits, word_count
+from ditto_kernels.maximum import tournament
 from ditto_kernels.products import multiply
-from ditto_kernels.protocol import cost as costs
-from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol import party
+from ditto_kernels.protocol.cost import Cost
+from ditto_kernels.protocol.derived_cost import Spec, cost_of
 from ditto_kernels.sharing import additive, casts
-from ditto_kernels.values.formats import Fxp
+from ditto_kernels.sharing.additive import Additive, Opened
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols.md"
 ELEMENTS = 1 << 14
-_MODULES = (additive, casts, costs, maximum, multiply, one_hot_digits, select, series, signs, table_lookup)
+_MODULES = (additive, casts, multiply, one_hot_digits, party, select, series, signs, table_lookup, tournament)
+
+
+def _elements(ring: int, *lead: int) -> Array:
+    return absent((*lead, ELEMENTS), signed(ring))
+
+
+def _bits(word_bits: int) -> Bits:
+    return Bits(absent((1, word_count(ELEMENTS, word_bits)), unsigned(word_bits)), word_bits)
+
+
+# What the cells of the tables may say; operands have n elements, or n for each of a leading dimension.
 _NAMES: dict[str, Any] = {
+    **{name: value for module in _MODULES for name, value in vars(module).items() if callable(value)},
     "F": Fxp.parse,
     "DOT": (((1,), (0,)), ((), ())),
     "GELU": GELU,
     "n": ELEMENTS,
-    **{name: value for module in _MODULES for name, value in vars(module).items() if callable(value)},
+    "bits": _bits,
+    "elements": _elements,
+    "halves": lambda ring: (_elements(ring),) * 2,
+    "opened": lambda ring: Opened(_elements(ring), _elements(ring), Fxp(ring, ring // 2)),
+    "shared": lambda fxp: Spec((ELEMENTS,), Fxp.parse(fxp)),
+    "sharing": lambda ring, *lead: Additive(_elements(ring, *lead), Fxp(ring, 0)),
+    "signed": signed,
 }
 _Row = dict[str, str]
 
@@ -56,7 +78,7 @@ def _spec(text: str) -> Spec:
     return Spec(_shape(size), None if fxp == "public" else Fxp.parse(fxp))
 
 
-def _figures(cost: costs.Cost, elements: int) -> _Row:
+def _figures(cost: Cost, elements: int) -> _Row:
     bits = (8 * sum(sent) / elements for sent in (cost.online, cost.offline))
     online, offline = (f"{each:.1f}".removesuffix(".0") for each in bits)
     return {"online": online, "offline": offline, "rounds": str(cost.rounds)}
@@ -64,7 +86,8 @@ def _figures(cost: costs.Cost, elements: int) -> _Row:
 
 def block_figures(row: _Row) -> _Row:
     """What a row of the table of building blocks should say."""
-    return _figures(_evaluated(row["cost function at n elements"].strip("`")), ELEMENTS)
+    protocol, operands = (row[column].strip("`") for column in ("protocol", "at n elements"))
+    return _figures(eval(f"cost_of({protocol}, {operands})", {**_NAMES, "cost_of": cost_of}), ELEMENTS)
 
 
 def kernel_figures(row: _Row) -> _Row:

@@ -62,7 +62,7 @@ class Lowered:
         return ownership(self.program, self.plan, self.cost_analysis(), without.cost_analysis())
 
     def cost_analysis(self) -> CostReport:
-        """Return bytes and rounds by step, from the kernels' cost functions, without running.
+        """Return bytes and rounds by step, derived from the kernels' protocols, without running.
 
         The costs of steps on SPU are unknown.
         """

@@ -9,7 +9,8 @@ import math
 from dataclasses import replace
 
 from ditto_kernels.products.matmul import doubles
-from ditto_kernels.products.multiply import finish_cost, symmetric
+from ditto_kernels.products.multiply import MULTIPLY, symmetric
+from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
@@ -79,8 +80,8 @@ def _price(op: ir.Op, largest: float) -> float:
     if product is None or decision.kind is not Kind.MATMUL:
         return 0.0
     double = doubles(product.ring_bits, product.fraction_bits, out, values)
-    dropped = product.fraction_bits + double - out.fraction_bits
-    cost = finish_cost(math.prod(ir.shape(op.results[0])), product.ring_bits, dropped, out, values)
+    finished = Spec(ir.shape(op.results[0]), Fxp(product.ring_bits, product.fraction_bits + double))
+    cost = MULTIPLY.cost(finished, Spec((), Fxp(product.ring_bits, 0)), out=out, range=largest)
     return cost.total_bytes * (0.9 if double else 1.0)
 
 

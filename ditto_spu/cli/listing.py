@@ -42,7 +42,7 @@ def models(
 
 
 def _cost(model: NamedModel, config: str) -> dict[str, Any]:
-    """Return the cost of a model's plan by the kernels' cost functions. The compiler needs shapes alone."""
+    """Return the cost of a model's plan, derived from its protocols. The compiler needs shapes alone."""
     from ditto_spu.api import secure
     from ditto_spu.plan.cost_report import LAN, WAN, predicted_seconds
 

@@ -41,7 +41,7 @@ class Evaluation:
     config: str
     count: int
     accuracy: dict[str, float] = field(default_factory=dict)
-    megabytes: float | None = None  # sent per party for a call with one example, from the cost functions
+    megabytes: float | None = None  # sent per party for a call with one example, derived from the plan
     rounds: int | None = None
     secure_count: int = 0
     same_predictions: float | None = None

@@ -33,7 +33,7 @@ class CostRow:
     messages: Triple = ZERO
     rounds: int | None = 0
     seconds: float | None = None
-    source: str = "counted"  # or "computed" (by cost functions), "measured" (from SPU's log), "unknown"
+    source: str = "counted"  # or "computed" (from the protocol), "measured" (from SPU's log), "unknown"
 
 
 @dataclass(frozen=True)

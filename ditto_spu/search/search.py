@@ -89,7 +89,7 @@ def search(
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
 ) -> SearchResult:
-    """Find the rules that cost least, by the kernels' cost functions on a network, within an error budget.
+    """Find the rules that cost least, by the kernels' derived costs on a network, within an error budget.
 
     fn, public, owner, static_argnums, static_argnames: as for `calibrate`.
     batches: as for `calibrate`, with equal shapes.

@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from ditto_kernels.activation.curve import NARROW, Curve
-from ditto_kernels.activation.series import series, series_cost, series_error
-from ditto_kernels.activation.value_table import Function, tabulated, tabulated_cost, tabulated_error
+from ditto_kernels.activation.series import series, series_error
+from ditto_kernels.activation.value_table import Function, tabulated, tabulated_error
 from ditto_kernels.bits.bit_planes import Bits
-from ditto_kernels.bits.select import multiply_bits_cost, multiply_each
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.select import multiply_each
+from ditto_kernels.bits.signs import signs
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import (
@@ -21,13 +20,11 @@ from ditto_kernels.sharing.additive import (
     Opened,
     from_rss,
     open_masked,
-    open_masked_cost,
     to_rss,
-    to_rss_cost,
 )
-from ditto_kernels.sharing.casts import convert, convert_cost
-from ditto_kernels.sharing.release import release, release_cost
-from ditto_kernels.values.formats import Fxp, container_bits
+from ditto_kernels.sharing.casts import convert
+from ditto_kernels.sharing.release import release
+from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
 
@@ -50,27 +47,24 @@ def _window(curve: Curve, x: Fxp) -> tuple[tuple[int, int], int]:
 
 def row(bits: Bits, first: int, second: int | None = None) -> Bits:
     """One row of bits, or the exclusive or of two."""
-    words = None
-    if bits.words is not None:
-        words = bits.words[first] if second is None else bits.words[first] ^ bits.words[second]
-    return Bits(words, bits.shape[1:], bits.word_bits)
+    words = bits.words[first] if second is None else bits.words[first] ^ bits.words[second]
+    return Bits(words, bits.word_bits)
 
 
 def total_of(*terms: tuple[int, Additive]) -> Additive:
-    """Shares times 1 or -1, added; the dealer holds none."""
-    if terms[0][1].share is None:
-        return terms[0][1]
-    dtype = terms[0][1].fxp.dtype
-    total = sum(dtype.type(sign) * np.asarray(term.share) for sign, term in terms)
-    return replace(terms[0][1], share=np.asarray(total, dtype))
+    """Shares times 1 or -1, added; terms of one format, the first one's sign is 1."""
+    total = terms[0][1].share
+    for sign, term in terms[1:]:
+        total = total + term.share if sign > 0 else total - term.share
+    return Additive(total, terms[0][1].fxp)
 
 
 def minus(x: Opened, constant: float) -> Opened:
     """The opened value minus a public one."""
-    if x.c is None or not constant:
+    if not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, c=np.asarray(np.asarray(x.c) - step, x.fxp.dtype))
+    return replace(x, c=x.c - step)
 
 
 def plus(party: Party, x: Additive, constant: float) -> Additive:
@@ -78,7 +72,7 @@ def plus(party: Party, x: Additive, constant: float) -> Additive:
     if party.role != "A" or not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, share=np.asarray(np.asarray(x.share) + step, x.fxp.dtype))
+    return Additive(x.share + step, x.fxp)
 
 
 def _open_value(
@@ -135,36 +129,8 @@ def joined(
         release(party.at("narrow"), inside, own.fxp, minimum),
         to_rss(party.at("wide"), total_of((1, own), (-1, kept))),
     )
-    total = Rss(np.asarray(narrow.mine) + wide.mine, np.asarray(narrow.next) + wide.next, own.fxp)
+    total = Rss(narrow.mine + wide.mine, narrow.next + wide.next, own.fxp)
     return (yield from convert(party.at("out"), total, out))
-
-
-def joined_cost(shape: tuple[int, ...], x: Fxp, inside: Fxp, out: Fxp) -> costs.Cost:
-    """Cost of `joined`."""
-    if x.ring_bits == NARROW:
-        return release_cost(shape, inside, out)
-    wide = to_rss_cost(costs.elements(shape), x.ring_bits)
-    return (release_cost(shape, inside, x) | wide) + convert_cost(shape, x, out)
-
-
-def clipped_cost(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> costs.Cost:
-    """Cost of `clipped`."""
-    assert x.fxp is not None
-    size, ring = costs.elements(x.shape), x.fxp.ring_bits
-    narrow = Fxp(NARROW, middle_bits(curve, x.fxp, out))
-    if function is None:
-        value = series_cost(size, ring, curve)
-    else:
-        value = tabulated_cost(size, x.fxp, curve, function, narrow.fraction_bits)
-    evaluated = value + open_masked_cost(size, NARROW)
-    other = NARROW if curve.above is not None else ring
-    width = ring - _window(curve, x.fxp)[1]
-    words = container_bits(width)
-    chosen = multiply_bits_cost(size, NARROW, words) | multiply_bits_cost(size, other, words)
-    total = open_masked_cost(size, ring) + (signs_cost(size, ring, 2, width) | evaluated) + chosen
-    if curve.above is not None:
-        return total + release_cost(x.shape, narrow, out)
-    return total + joined_cost(x.shape, x.fxp, narrow, out)
 
 
 def clipped_error(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> float:

@@ -8,10 +8,9 @@ from jax.scipy.special import erf
 from numpy.typing import NDArray
 
 from ditto_kernels.activation.polynomial_tables import GELU_EVEN, GELU_PUMA
-from ditto_kernels.activation.quad import quadratic, quadratic_cost
+from ditto_kernels.activation.quad import quadratic
 from ditto_kernels.activation.series_tables import GELU
 from ditto_kernels.activation.tanh_sigmoid_silu import Activation, require
-from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.values.formats import Array, Fxp
@@ -50,13 +49,6 @@ def gelu(party: Party, x: Rss, out: Fxp, approximate: str = "erf", approx: str =
     return (yield from _EXACT.run(party, x, out, approx))
 
 
-def gelu_cost(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> Cost:
-    """Cost of `gelu`."""
-    require(FORMS, approx)
-    assert x.fxp is not None
-    return quadratic_cost(x.shape, x.fxp, out) if approx == "quad" else _EXACT.cost(x, out, approx)
-
-
 def gelu_error(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> float:
     """Bound of the error against the reference, for operands in range."""
     require(FORMS, approx)
@@ -69,7 +61,6 @@ GELU_KERNEL = Kernel(
     "gelu",
     gelu,
     reference,
-    gelu_cost,
     gelu_error,
     "own construction; PUMA (2307.12533); Ditto (2405.05525)",
     elementwise=True,

@@ -7,14 +7,15 @@ w = carry(r_A + r_B) + (1 - msb c) msb(r), and the dealer deals both bits by XOR
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party
 from ditto_kernels.sharing.additive import Opened
-from ditto_kernels.values.formats import Array, unsigned
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array, signed, unsigned
 
 _RING = 32
 _NARROW = 16
@@ -29,7 +30,7 @@ def wrap_items(x: Opened) -> list[Deal]:
     """What the dealer deals for it: two packed bits an element in ring 16, else nothing."""
     if x.fxp.ring_bits >= _RING:
         return []
-    return [Deal("wraps", (2, _bytes(math.prod(x.shape))), unsigned(8), xor=True)]
+    return [Deal("wraps", (2, _bytes(x.size)), unsigned(8), xor=True)]
 
 
 def wrap_values(x: Opened) -> list[Array]:
@@ -37,18 +38,13 @@ def wrap_values(x: Opened) -> list[Array]:
     if x.fxp.ring_bits >= _RING:
         return []
     assert x.first is not None
-    r, first = (np.asarray(each).reshape(-1) for each in (x.mask, x.first))
+    r, first = x.mask.reshape(-1), x.first.reshape(-1)
     carry = r.view(unsigned(_NARROW)) < first.view(unsigned(_NARROW))
     return [np.packbits(np.stack([carry, r < 0]), axis=1)]
 
 
-def wraps_cost(size: int, ring: int) -> costs.Cost:
-    """Cost of `wrap_items`."""
-    return costs.dealt(0 if ring >= _RING else 2 * _bytes(size), 8)
-
-
-def half(party: Party, x: Opened, wraps: Array | None, scale: int) -> Array:
-    """A's or B's share of x/2 in ring 32, with `scale` fraction bits; `wraps` is its share of `wrap_items`.
+def half(party: Party, x: Opened, wraps: Sequence[Array], scale: int) -> Array:
+    """A share of x/2 in ring 32, with `scale` fraction bits; `wraps`: the shares of `wrap_items`.
 
     Range: in ring 16, |x| < 2^14 ulp (a quarter of the ring), and scale = fraction bits + 16. Error: none, or
     2 ulp of the result if it has fewer fraction bits than x/2. Cost: 2 bits offline in ring 16; no round.
@@ -56,15 +52,24 @@ def half(party: Party, x: Opened, wraps: Array | None, scale: int) -> Array:
     Source: own; the wrap is that of `truncate.reshared_wrap`.
     """
     lift = scale - x.fxp.fraction_bits - 1
-    leader, c, mask = party.role == "A", np.asarray(x.c), np.asarray(x.mask)
-    if wraps is None:
-        share = c - mask if leader else -mask
-        share = share >> -lift if lift < 0 else share
-        return np.left_shift(share.astype(np.int32), max(lift, 0))
-    if x.fxp.ring_bits + lift != _RING - 1:
+    if wraps and x.fxp.ring_bits + lift != _RING - 1:
         raise ValueError(
             f"half of {x.fxp} with {scale} fraction bits: choose {x.fxp.fraction_bits + _NARROW}"
         )
+    if wraps:
+        return _wrapped_half(x.c, x.mask, wraps[0], lift, party.role == "A")
+    return _plain_half(x.c, x.mask, lift, party.role == "A")
+
+
+@local_step(lambda c, *_: absent(c.shape, signed(_RING)))
+def _plain_half(c: Array, mask: Array, lift: int, leader: bool) -> Array:
+    share = c - mask if leader else -mask
+    share = share >> -lift if lift < 0 else share
+    return np.left_shift(share.astype(np.int32), max(lift, 0))
+
+
+@local_step(lambda c, *_: absent(c.shape, signed(_RING)))
+def _wrapped_half(c: Array, mask: Array, wraps: Array, lift: int, leader: bool) -> Array:
     share = -mask.view(unsigned(_NARROW)).astype(np.int32)
     biased = c + c.dtype.type(_BIAS)
     if leader:

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ditto_kernels.activation.clipped import joined, joined_cost, minus, plus, row, total_of
+from ditto_kernels.activation.clipped import joined, minus, plus, row, total_of
 from ditto_kernels.activation.curve import NARROW
 from ditto_kernels.activation.polynomial_tables import Pieces, Polynomial
 from ditto_kernels.bits.bit_planes import Bits
-from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.products.multiply import multiply, multiply_cost
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.bits.select import multiply_bits
+from ditto_kernels.bits.signs import signs
+from ditto_kernels.products.multiply import multiply
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, open_masked_cost
-from ditto_kernels.sharing.release import release, release_cost
+from ditto_kernels.sharing.additive import Additive, from_rss, open_masked
+from ditto_kernels.sharing.release import release
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -43,17 +42,14 @@ def _coefficient_bits(middle: Fxp) -> int:
 def _evaluate(party: Party, polynomial: Polynomial, values: Mapping[int, Rss], middle: Fxp) -> Additive:
     """2-of-2 shares of the polynomial, truncated into ring 16, locally. Error: 1 ulp, coefficients."""
     bits = _coefficient_bits(middle)
-    shape = values[1].shape
-    if party.role == "D":
-        return Additive(None, shape, middle)
-    total = np.full(shape, 1 << (NARROW - 1), np.int32)
+    total = np.full(values[1].shape, 1 << (NARROW - 1), np.int32)
     for degree, coefficient in enumerate(polynomial):
         if degree and coefficient:
             share = from_rss(party, values[degree]).share
-            total += np.asarray(share) * np.int32(round(coefficient * 2.0**bits))
+            total += share * np.int32(round(coefficient * 2.0**bits))
         elif party.role == "A":
             total += np.int32(round(coefficient * 2.0 ** (bits + POWER.fraction_bits)))
-    return Additive((total >> NARROW).astype(np.int16), shape, middle)
+    return Additive((total >> NARROW).astype(np.int16), middle)
 
 
 def _product(party: Party, left: int, right: int, values: Mapping[int, Rss]) -> Protocol[Rss]:
@@ -61,11 +57,12 @@ def _product(party: Party, left: int, right: int, values: Mapping[int, Rss]) -> 
     twice = yield from multiply(party, values[left].retagged(DOUBLED), values[right], POWER)
     if left != right:
         other = values[left - right]
-        return Rss(np.asarray(twice.mine) - other.mine, np.asarray(twice.next) - other.next, POWER)
+        return Rss(twice.mine - other.mine, twice.next - other.next, POWER)
     one = POWER.dtype.type(1 << POWER.fraction_bits)  # T_0, taken off component 0
-    mine, following = (np.asarray(part) for part in (twice.mine, twice.next))
     return Rss(
-        mine - one if party.rank == 0 else mine, following - one if party.rank == 2 else following, POWER
+        twice.mine - one if party.rank == 0 else twice.mine,
+        twice.next - one if party.rank == 2 else twice.next,
+        POWER,
     )
 
 
@@ -122,30 +119,6 @@ def piecewise(party: Party, x: Rss, out: Fxp, pieces: Pieces) -> Protocol[Rss]:
 def _piece(party: Party, value: Additive, bit: Bits) -> Protocol[Additive]:
     opened = yield from open_masked(party, value)
     return (yield from multiply_bits(party, bit, opened))
-
-
-def piecewise_cost(shape: tuple[int, ...], x: Fxp, out: Fxp, pieces: Pieces) -> Cost:
-    """Cost of `piecewise`."""
-    size, ring, middle = elements(shape), x.ring_bits, _middle(pieces, x, out)
-    chosen = multiply_bits_cost(size, ring, ring)
-    total = open_masked_cost(size, ring) + signs_cost(size, ring, len(pieces.bounds)) + (chosen | chosen)
-    total = total + release_cost(shape, x, _clipped_format(pieces))
-    for level in pieces.levels:
-        total = total + _beside(multiply_cost(shape, DOUBLED, POWER, POWER), len(level))
-    if pieces.saturates:
-        return total + release_cost(shape, middle, out)
-    if len(pieces.polynomials) > 1:
-        piece = open_masked_cost(size, NARROW) + multiply_bits_cost(size, NARROW, ring)
-        total = total + _beside(piece, len(pieces.polynomials))
-    return total + joined_cost(shape, x, middle, out)
-
-
-def _beside(cost: Cost, times: int) -> Cost:
-    """So many copies in shared rounds."""
-    total = cost
-    for _ in range(times - 1):
-        total = total | cost
-    return total
 
 
 def piecewise_error(x: Fxp, out: Fxp, pieces: Pieces) -> float:

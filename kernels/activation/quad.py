@@ -7,10 +7,11 @@ from functools import partial
 import jax
 import numpy as np
 
-from ditto_kernels.products.multiply import finish, finish_cost
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.products.multiply import finish
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.sharing.casts import convert
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -29,6 +30,11 @@ def _quadratic_result(x: Fxp, out: Fxp) -> Fxp:
     return out if narrow else Fxp(ring, kept)
 
 
+@local_step(lambda mine, *_: absent(mine.shape, mine.dtype))
+def _shared_square(mine: Array, following: Array, bits: int, constant: int) -> Array:
+    return np.asarray(_square(mine, following, bits, constant))
+
+
 @partial(jax.jit, static_argnames=("bits", "constant"))
 def _square(mine: Array, following: Array, bits: int, constant: int) -> Array:
     """A 3-of-3 share of x^2 + 2^bits x + constant."""
@@ -44,15 +50,6 @@ def quadratic(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     """
     wide = yield from convert(party.at("widen"), x, _work(x.fxp))
     fraction = x.fxp.fraction_bits
-    z = _square(wide.mine, wide.next, fraction + 1, 4 << (2 * fraction) if party.rank == 0 else 0)
+    z = _shared_square(wide.mine, wide.next, fraction + 1, 4 << (2 * fraction) if party.rank == 0 else 0)
     result = yield from finish(party.at("square"), z, 2 * fraction + 3, _quadratic_result(x.fxp, out))
     return (yield from convert(party.at("out"), result, out))
-
-
-def quadratic_cost(shape: tuple[int, ...], x: Fxp, out: Fxp) -> Cost:
-    """Cost of `quadratic`."""
-    result, work = _quadratic_result(x, out), _work(x)
-    product = finish_cost(
-        elements(shape), work.ring_bits, 2 * x.fraction_bits + 3 - result.fraction_bits, result
-    )
-    return convert_cost(shape, x, work) + product + convert_cost(shape, result, out)

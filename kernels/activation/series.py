@@ -9,7 +9,6 @@ between series and tails.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache, partial
 
 import jax
@@ -18,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.activation.curve import NARROW, Curve
-from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values, wraps_cost
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 
 _FEW = 1 << 13  # elements: up to so many numpy is faster than a call of XLA
@@ -131,7 +131,7 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     round.
     Security: dealt values are full-width additive shares in ring 32 that depend on r alone.
     """
-    fraction, count, few = x.fxp.fraction_bits, 2 * len(curve.harmonics), math.prod(x.shape) <= _FEW
+    fraction, count, few = x.fxp.fraction_bits, 2 * len(curve.harmonics), x.size <= _FEW
     bits, shift = index_bits(curve, fraction), index_shift(curve, fraction)
     if few:
         items = [Deal("waves", (*x.shape, count), signed(32))]
@@ -144,34 +144,39 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
         if few:
             made = [np.take(_dealt_rows(curve, bits, middle), _angle(x.mask, shift, bits), axis=0)]
         else:
-            made = _look_up(dealt_waves(curve, bits, middle), x.mask, shift, bits)
+            waves_of = dealt_waves(curve, bits, middle)
+            made = [np.asarray(each) for each in _look_up(waves_of, x.mask, shift, bits)]
         return [*made, *(wrap_values(x) if curve.half else [])]
 
     dealt = yield from deal(party, items, make)
-    fxp = Fxp(NARROW, middle)
-    if party.role == "D":
-        return Additive(None, x.shape, fxp)
     scale = scale_bits(middle)
     drop = scale - middle
     constant = round(curve.constant * 2.0**scale) if party.role == "A" else 0
     constant += 1 << (drop - 1)  # two floors lose half a unit each
-    start = np.asarray(constant).astype(np.int32)
+    start: Array = np.asarray(constant).astype(np.int32)
     if curve.half:
-        start = start + half(party, x, next(iter(dealt[waves:]), None), scale)
-    if few:
-        factors = np.take(_public_rows(curve, bits, middle), _angle(x.c, shift, bits), axis=0)
-        total = start + np.einsum("...k,...k->...", factors, dealt[0])
-        share = np.asarray(total >> np.int32(drop)).astype(np.int16)
-    else:
-        table = public_factors(curve, bits, middle)
-        share = np.asarray(_inner_product(table, x.c, dealt[:waves], start, shift, bits, drop))
-    return Additive(share, x.shape, fxp)
+        start = start + half(party, x, dealt[waves:], scale)
+    product = _products_of_rows if few else _products_of_columns
+    return Additive(product(x.c, dealt[:waves], start, curve, bits, shift, middle), Fxp(NARROW, middle))
 
 
-def series_cost(size: int, ring: int, curve: Curve) -> costs.Cost:
-    """Cost of `series`."""
-    waves = costs.dealt(2 * len(curve.harmonics) * size, 32)
-    return waves + wraps_cost(size, ring) if curve.half else waves
+@local_step(lambda c, *_: absent(c.shape, signed(NARROW)))
+def _products_of_rows(
+    c: Array, shares: list[Array], start: Array, curve: Curve, bits: int, shift: int, middle: int
+) -> Array:
+    """A share of the series, for few elements, whose waves lie side by side."""
+    factors = np.take(_public_rows(curve, bits, middle), _angle(c, shift, bits), axis=0)
+    total = start + np.einsum("...k,...k->...", factors, shares[0])
+    return np.asarray(total >> np.int32(scale_bits(middle) - middle)).astype(np.int16)
+
+
+@local_step(lambda c, *_: absent(c.shape, signed(NARROW)))
+def _products_of_columns(
+    c: Array, shares: list[Array], start: Array, curve: Curve, bits: int, shift: int, middle: int
+) -> Array:
+    """A share of the series, for many elements, each wave in an array of its own."""
+    table, drop = public_factors(curve, bits, middle), scale_bits(middle) - middle
+    return np.asarray(_inner_product(table, c, shares, start, shift, bits, drop))
 
 
 def noise(curve: Curve, bits: int, middle: int) -> float:

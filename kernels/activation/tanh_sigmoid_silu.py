@@ -9,20 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.activation.clipped import clipped, clipped_cost, clipped_error
+from ditto_kernels.activation.clipped import clipped, clipped_error
 from ditto_kernels.activation.curve import Curve, Fits
-from ditto_kernels.activation.polynomial import piecewise, piecewise_cost, piecewise_error
+from ditto_kernels.activation.polynomial import piecewise, piecewise_error
 from ditto_kernels.activation.polynomial_tables import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
 from ditto_kernels.activation.series_tables import SIGMOID, SILU, TANH
 from ditto_kernels.activation.value_table import Function
-from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activation:
     """A function that saturates, by `fourier` (the default), `table`, or one of its polynomials."""
 
@@ -46,14 +45,6 @@ class Activation:
             return (yield from piecewise(party, x, out, self.polynomials[approx]))
         curve, function = self._window(x.fxp, approx)
         return (yield from clipped(party, x, curve, out, function))
-
-    def cost(self, x: Spec, out: Fxp, approx: str = "fourier") -> Cost:
-        """Cost of `run`."""
-        assert x.fxp is not None
-        if approx in self.polynomials:
-            return piecewise_cost(x.shape, x.fxp, out, self.polynomials[approx])
-        curve, function = self._window(x.fxp, approx)
-        return clipped_cost(x, curve, out, function)
 
     def error(self, x: Spec, out: Fxp, approx: str = "fourier") -> float:
         """Bound of the error of `run` against the exact function."""
@@ -87,7 +78,6 @@ def _kernel(name: str, activation: Activation) -> Kernel:
         name,
         activation.run,
         activation.function,
-        activation.cost,
         activation.error,
         "own construction: dealt trigonometric series with clipping",
         elementwise=True,

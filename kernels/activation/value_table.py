@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ditto_kernels.activation.curve import NARROW, Curve
-from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values, wraps_cost
+from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values
 from ditto_kernels.activation.series import scale_bits
-from ditto_kernels.bits.table_lookup import Entries, look_up, look_up_cost
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.table_lookup import Entries, look_up
 from ditto_kernels.protocol.party import Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.values.formats import Array, Fxp
@@ -49,28 +47,19 @@ def tabulated(party: Party, x: Opened, curve: Curve, function: Function, middle:
     found = look_up(party.at("entry"), x, entries, _grid(curve, x.fxp.fraction_bits)[1], NARROW)
     fxp = Fxp(NARROW, middle)
     if not curve.half:
-        return replace((yield from found), fxp=fxp)
+        return Additive((yield from found).share, fxp)
     value, halved = yield from parallel(found, _half(party.at("half"), x, middle))
-    share = None if halved is None else value.share + halved
-    return Additive(share, x.shape, fxp)
+    return Additive(value.share + halved, fxp)
 
 
-def _half(party: Party, x: Opened, middle: int) -> Protocol[Array | None]:
+def _half(party: Party, x: Opened, middle: int) -> Protocol[Array]:
     """A share of x/2 in fxp16.`middle`. Error: below 1 ulp, half of one if one bit drops."""
     dealt = yield from deal(party, wrap_items(x), lambda: wrap_values(x))
-    if party.role == "D":
-        return None
     scale = scale_bits(middle)
-    share = half(party, x, next(iter(dealt), None), scale)
+    share = half(party, x, dealt, scale)
     if party.role == "A":  # one rounds up, one down: without loss on average
         share += np.int32((1 << (scale - middle)) - (1 << max(0, scale - x.fxp.fraction_bits - 1)))
     return (share >> np.int32(scale - middle)).astype(np.int16)
-
-
-def tabulated_cost(size: int, x: Fxp, curve: Curve, function: Function, middle: int) -> costs.Cost:
-    """Cost of `tabulated`."""
-    found = look_up_cost(size, _entries(curve, function, x.fraction_bits, middle), NARROW)
-    return found | wraps_cost(size, x.ring_bits) if curve.half else found
 
 
 def tabulated_error(x: Fxp, curve: Curve, middle: int) -> float:

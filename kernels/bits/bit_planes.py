@@ -8,11 +8,14 @@ XLA's at the largest layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ditto_kernels.protocol.local_step import local_step
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, unsigned
 
 FAN_IN = 4
@@ -25,11 +28,15 @@ _FEW_BYTES = 3 << 9  # of elements: up to so many a byte a bit is faster than wo
 
 @dataclass(frozen=True)
 class Bits:
-    """XOR shares of bits at A and B (`words` is None at the dealer): shape (..., words), k bits a word."""
+    """XOR shares of bits at A and B, absent at the dealer: words of k bits, of shape (..., words)."""
 
-    words: Array | None
-    shape: tuple[int, ...]  # of the words
+    words: Array
     word_bits: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the words."""
+        return self.words.shape
 
 
 def word_count(size: int, word_bits: int) -> int:
@@ -57,37 +64,63 @@ def transpose_bits(planes: Array) -> None:
         step //= 2
 
 
-def to_planes(elements: Array, bits: int) -> Array:
-    """Ring elements (..., n) -> planes of shape (bits, ..., words). Padding elements are zero."""
+def _rows(elements: Array, bits: int) -> Array:
+    """Ring elements (..., n) in words of that many bits, padded with zeros: (..., bits, words)."""
     lead, size = elements.shape[:-1], elements.shape[-1]
     words = word_count(size, bits)
     rows = np.zeros((*lead, bits * words), unsigned(bits))
     rows[..., :size] = elements
-    if rows.nbytes <= _FEW_BYTES:
-        return _few_planes(rows.reshape(-1, bits, words), bits).reshape(bits, *lead, words)
-    planes = np.ascontiguousarray(np.moveaxis(rows.reshape(*lead, bits, words), -2, 0))
+    return rows.reshape(*lead, bits, words)
+
+
+@local_step(
+    lambda elements, bits: absent(
+        (bits, *elements.shape[:-1], word_count(elements.shape[-1], bits)), unsigned(bits)
+    )
+)
+def to_planes(elements: Array, bits: int) -> Array:
+    """Ring elements (..., n) -> planes of shape (bits, ..., words). Padding elements are zero."""
+    planes = np.ascontiguousarray(np.moveaxis(_rows(elements, bits), -2, 0))
     transpose_bits(planes)
     return planes
 
 
-def _few_planes(rows: Array, bits: int) -> Array:
-    """(n, bits, words) -> planes (bits, n, words), through a byte a bit: a few calls whatever the width."""
+@to_planes.for_few(
+    lambda elements, bits: (
+        math.prod(elements.shape[:-1]) * word_count(elements.shape[-1], bits) <= 8 * _FEW_BYTES // bits**2
+    )
+)
+def _few_planes(elements: Array, bits: int) -> Array:
+    """`to_planes` through a byte a bit: a few calls whatever the width."""
+    padded = _rows(elements, bits)
+    rows = padded.reshape(-1, *padded.shape[-2:])
     apart = np.unpackbits(rows.view(np.uint8), axis=-1, bitorder="little")
     joined = np.packbits(apart.reshape(*rows.shape, bits), axis=1, bitorder="little")
-    return np.ascontiguousarray(joined.transpose(3, 0, 2, 1)).view(rows.dtype)[..., 0]
+    planes = np.ascontiguousarray(joined.transpose(3, 0, 2, 1)).view(rows.dtype)[..., 0]
+    return planes.reshape(bits, *elements.shape[:-1], rows.shape[-1])
 
 
+@local_step(lambda words, size, word_bits: absent((*words.shape[:-1], size), np.dtype(bool)))
 def unpack(words: Array, size: int, word_bits: int) -> Array:
     """One plane (..., words) -> its bits (..., size) as booleans."""
-    if words.nbytes <= _FEW_PLANE_BYTES:
-        apart = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1, bitorder="little")
-        bits = apart.reshape(*words.shape, word_bits).swapaxes(-1, -2).view(bool)
-    else:
-        places = np.left_shift(1, np.arange(word_bits, dtype=words.dtype), dtype=words.dtype)
-        bits = (words[..., None, :] & places[:, None]) != 0
+    places = np.left_shift(1, np.arange(word_bits, dtype=words.dtype), dtype=words.dtype)
+    bits = (words[..., None, :] & places[:, None]) != 0
     return bits.reshape(*words.shape[:-1], -1)[..., :size]
 
 
+@unpack.for_few(lambda words, size, word_bits: words.nbytes <= _FEW_PLANE_BYTES)
+def _unpack_few(words: Array, size: int, word_bits: int) -> Array:
+    """`unpack` by numpy's own bits."""
+    apart = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1, bitorder="little")
+    bits = apart.reshape(*words.shape, word_bits).swapaxes(-1, -2).view(bool)
+    return bits.reshape(*words.shape[:-1], -1)[..., :size]
+
+
+@local_step(
+    lambda bits, word_bits: absent(
+        (*bits.shape[:-1], word_count(bits.shape[-1], word_bits)), unsigned(word_bits)
+    )
+)
 def pack(bits: Array, word_bits: int) -> Array:
     """The inverse of `unpack`: bits (..., size) of 0 or 1 as bytes -> one plane (..., words)."""
     lead, size = bits.shape[:-1], bits.shape[-1]
@@ -133,6 +166,14 @@ def look_up(terms: Array, planes: Array) -> Array:
     return terms[:, 0]
 
 
+def _compared(
+    planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
+) -> tuple[Array, Array]:
+    less = absent((len(digits), *planes.shape[1:]), planes.dtype)
+    return less, less
+
+
+@local_step(_compared)
 def compare_digits(
     planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
 ) -> tuple[Array, Array]:
@@ -140,8 +181,6 @@ def compare_digits(
 
     Entries of the shared unary digits of r: [r_j >= c_j + 1], and [r_j >= c_j] without it.
     """
-    if planes[0].nbytes <= _FEW_PLANE_BYTES:
-        return _compare_few(planes, shares, digits, leader)
     shape = (len(digits), *planes.shape[1:])
     less, equal = np.empty(shape, planes.dtype), np.empty(shape, planes.dtype)
     middle = (1,) * (planes.ndim - 2)  # the offsets, which c has and r has not
@@ -163,6 +202,7 @@ def compare_digits(
     return less, equal
 
 
+@compare_digits.for_few(lambda planes, *_: planes[0].nbytes <= _FEW_PLANE_BYTES)
 def _compare_few(
     planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
 ) -> tuple[Array, Array]:

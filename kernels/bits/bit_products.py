@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.open_and_deal import open_and_deal
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array
 
 Monomial = tuple[int, ...]  # places of factors; ~place means the negated one
@@ -96,39 +96,42 @@ def _ones(like: Array) -> Array:
     return np.full((1, *like.shape[1:]), np.iinfo(like.dtype).max, like.dtype)
 
 
-def _mask_products_few(masks: Array, outputs: Outputs) -> Array:
-    made = masks
-    for shorter, last in _table(outputs).products:
-        made = np.concatenate([made, made[shorter] & masks[last]])
-    return made[len(masks) :]
+def _product_of_masks(masks: Array, outputs: Outputs) -> Array:
+    return absent((len(subsets(outputs)), *masks.shape[1:]), masks.dtype)
 
 
-def _expand_few(
-    inputs: Sequence[Array], opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
-) -> Array:
-    """`_expand` of all monomials at once: a factor after the other, the last first."""
-    table, ones = _table(outputs), _ones(masks)
-    zeros = np.zeros_like(ones)
-    alone = [inputs[index][None] for index in table.alone]
-    terms = np.concatenate([zeros, ones if leader else zeros, masks, dealt, *alone])[table.shares]
-    factors = np.concatenate([opened, ~opened, ones])[table.factors]
-    for place in reversed(range(factors.shape[1])):
-        half = 1 << place
-        part = terms[:, :half]
-        part &= factors[:, place, None]
-        part ^= terms[:, half : 2 * half]
-        terms = part
-    terms = terms[:, 0]
-    return terms if table.starts is None else np.bitwise_xor.reduceat(terms, table.starts, axis=0)
+def _are_few(inputs: Array) -> bool:
+    return math.prod(inputs.shape[1:]) * inputs.dtype.itemsize <= _FEW_BYTES
 
 
-def _mask_products(masks: Array, outputs: Outputs) -> Array:
+@local_step(_product_of_masks)
+def mask_products(masks: Array, outputs: Outputs) -> Array:
+    """The products of masks that the dealer deals, in the order of `subsets`."""
     needed, opened = subsets(outputs), opened_inputs(outputs)
     products = np.empty((len(needed), *masks.shape[1:]), masks.dtype)
     known: dict[Monomial, Array] = {(index,): mask for index, mask in zip(opened, masks, strict=True)}
     for subset, product in zip(needed, products, strict=True):  # shorter ones come first
         known[subset] = np.bitwise_and(known[subset[:-1]], known[subset[-1:]], out=product)
     return products
+
+
+@mask_products.for_few(lambda masks, outputs: _are_few(masks))
+def _mask_products_few(masks: Array, outputs: Outputs) -> Array:
+    """`mask_products` of a length at once."""
+    made = masks
+    for shorter, last in _table(outputs).products:
+        made = np.concatenate([made, made[shorter] & masks[last]])
+    return made[len(masks) :]
+
+
+@local_step(lambda inputs, outputs: absent((len(opened_inputs(outputs)), *inputs[0].shape), inputs[0].dtype))
+def _to_open(inputs: Sequence[Array], outputs: Outputs) -> Array:
+    """The inputs that occur in a product."""
+    opened = opened_inputs(outputs)
+    mine = np.empty((len(opened), *inputs[0].shape), inputs[0].dtype)
+    for place, index in enumerate(opened):
+        mine[place] = inputs[index]
+    return mine
 
 
 def _share_of_product(opened: Sequence[Array], masks: Sequence[Array]) -> Array:
@@ -142,9 +145,17 @@ def _share_of_product(opened: Sequence[Array], masks: Sequence[Array]) -> Array:
     return masks[0]
 
 
-def _expand(
+def _expanded(
     inputs: Sequence[Array], opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
-) -> list[Array]:
+) -> Array:
+    return absent((len(outputs), *masks.shape[1:]), masks.dtype)
+
+
+@local_step(_expanded)
+def expand(
+    inputs: Sequence[Array], opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
+) -> Sequence[Array]:
+    """Shares of the outputs from the opened inputs and from shares of all products of their masks."""
     factors: dict[int, Array] = {}
     one = masks.dtype.type(np.iinfo(masks.dtype).max if leader else 0)
     known: dict[Monomial, Array] = {(): one}
@@ -169,6 +180,26 @@ def _expand(
     return results
 
 
+@expand.for_few(lambda inputs, opened, masks, *_: _are_few(masks))
+def _expand_few(
+    inputs: Sequence[Array], opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
+) -> Array:
+    """`expand` of all monomials at once: a factor after the other, the last first."""
+    table, ones = _table(outputs), _ones(masks)
+    zeros = np.zeros_like(ones)
+    alone = [inputs[index][None] for index in table.alone]
+    terms = np.concatenate([zeros, ones if leader else zeros, masks, dealt, *alone])[table.shares]
+    factors = np.concatenate([opened, ~opened, ones])[table.factors]
+    for place in reversed(range(factors.shape[1])):
+        half = 1 << place
+        part = terms[:, :half]
+        part &= factors[:, place, None]
+        part ^= terms[:, half : 2 * half]
+        terms = part
+    terms = terms[:, 0]
+    return terms if table.starts is None else np.bitwise_xor.reduceat(terms, table.starts, axis=0)
+
+
 @lru_cache(maxsize=256)
 def _binary_order(monomial: Monomial) -> tuple[Monomial, ...]:
     """All subsets of a monomial's inputs; bit j of a subset's number tells whether it holds the j-th."""
@@ -179,39 +210,17 @@ def _binary_order(monomial: Monomial) -> tuple[Monomial, ...]:
     )
 
 
-def evaluate(
-    party: Party,
-    inputs: Sequence[Array] | None,
-    outputs: Outputs,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> Protocol[Sequence[Array] | None]:
+def evaluate(party: Party, inputs: Sequence[Array], outputs: Outputs) -> Protocol[Sequence[Array]]:
     """XOR of products of shared bits, any number of them, in one round.
 
-    inputs: words of that shape. Each input in a product is opened under a mask the dealer knows; the products
-    of masks are dealt. Formula: prod (X_i ^ m_i) = XOR_S prod_{i not in S} X_i * prod_{i in S} m_i; a negated
-    factor is a negated X_i.
+    inputs: words of one shape and type. Each input in a product is opened under a mask the dealer knows; the
+    products of masks are dealt. Formula: prod (X_i ^ m_i) = XOR_S prod_{i not in S} X_i * prod_{i in S} m_i;
+    a negated factor is a negated X_i.
     Cost: 2 bits an opened input and element online, 1 bit a dealt product offline; 1 round.
     """
-    opened = opened_inputs(outputs)
-    few = math.prod(shape) * dtype.itemsize <= _FEW_BYTES
-    item = Deal("products", (len(subsets(outputs)), *shape), dtype, xor=True)
-    mine = None
-    if inputs is not None:
-        mine = np.empty((len(opened), *shape), dtype)
-        for place, index in enumerate(opened):
-            mine[place] = inputs[index]
-    products = _mask_products_few if few else _mask_products
+    item = Deal("products", (len(subsets(outputs)), *inputs[0].shape), inputs[0].dtype, xor=True)
     known, masks, dealt = yield from open_and_deal(
-        party, "masked", mine, ((len(opened), *shape), dtype), [item], lambda mask: [products(mask, outputs)]
+        party, "masked", _to_open(inputs, outputs), [item], lambda mask: [mask_products(mask, outputs)]
     )
-    if inputs is None or known is None:
-        return None
-    expand = _expand_few if few else _expand
-    return expand(inputs, known, masks, dealt[0], outputs, party.role == "A")
-
-
-def evaluate_cost(outputs: Outputs, words: int, word_bits: int) -> costs.Cost:
-    """Cost of `evaluate` over so many words in all."""
-    masked = costs.exchanged(len(opened_inputs(outputs)) * words, word_bits)
-    return masked + costs.dealt(len(subsets(outputs)) * words, word_bits)
+    made: Sequence[Array] = expand(inputs, known, masks, dealt[0], outputs, party.role == "A")
+    return made

@@ -11,8 +11,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.protocol.cost import Cost, dealt
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, unsigned
 
 _WORD = 64
@@ -33,11 +34,6 @@ def serves(size: int, bits: int) -> bool:
 def onehot_item(size: int, bits: int) -> Deal:
     """What is dealt for so many bits of each of `size` elements."""
     return Deal("onehot", (_words(bits), size), np.dtype(np.uint64), xor=True)
-
-
-def onehot_cost(size: int, bits: int) -> Cost:
-    """Cost of `onehot_item`."""
-    return dealt(size * _words(bits), _WORD)
 
 
 def onehot(index: Array, bits: int, first: Array | None = None) -> NDArray[np.uint64]:
@@ -89,6 +85,7 @@ def dealt_sign(mask: Array, low: int, width: int) -> NDArray[np.uint64]:
     return onehot(index, width - 1, top)
 
 
+@local_step(lambda c, *_: absent(c.shape, np.dtype(np.uint8)))
 def sign_shares(c: Array, shares: Array, low: int, width: int, leader: bool) -> NDArray[np.uint8]:
     """Shares of msb(c) ^ msb(r) ^ [c_low < r_low] for c of shape (offsets, n)."""
     index, top = _parts(c, low, width - 1)

@@ -104,8 +104,3 @@ def evaluate(
         np.negative(shares, out=shares)
     blocks = shares.view(np.complex128)[..., 0]  # moved as wholes of 16 bytes
     return np.ascontiguousarray(blocks.T).view(np.int32).reshape(count, -1)
-
-
-def key_bytes(depth: int) -> int:
-    """Size of the corrections of one point."""
-    return 17 * depth + 16

@@ -7,9 +7,7 @@ products).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -24,9 +22,8 @@ from ditto_kernels.bits.bit_planes import (
     unary_planes,
     word_count,
 )
-from ditto_kernels.bits.bit_products import Monomial, evaluate, evaluate_cost
-from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_cost, onehot_item, serves, sign_shares
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.bit_products import Monomial, evaluate
+from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_item, serves, sign_shares
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Opened
 from ditto_kernels.values.formats import Array, container_bits, unsigned
@@ -47,34 +44,14 @@ def _level(count: int) -> tuple[tuple[Monomial, ...], ...]:
     return (*less, *equal)
 
 
-def combine(
-    party: Party,
-    less: Sequence[Array] | None,
-    equal: Sequence[Array] | None,
-    count: int,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> Protocol[Array | None]:
-    """[c < r] from the digits' shared comparisons, least significant first. ceil(log4 count) rounds."""
+def combine(party: Party, less: Sequence[Array], equal: Sequence[Array]) -> Protocol[Array]:
+    """[c < r] from the digits' shared comparisons, least significant first. ceil(log4 of digits) rounds."""
     level = 0
-    while count > 1:
-        outputs, count_next = _level(count), -(-count // FAN_IN)
-        inputs = None if less is None or equal is None else [*less, *equal]
-        result = yield from evaluate(party.at(f"level{level}"), inputs, outputs, shape, dtype)
-        count, level = count_next, level + 1
-        if result is not None:
-            less = result[:count]
-            equal = [np.zeros_like(result[0]), *result[count:]]
-    return None if less is None else less[0]
-
-
-def combine_cost(count: int, words: int, word_bits: int) -> costs.Cost:
-    """Cost of `combine` over so many words in all."""
-    total = costs.Cost()
-    while count > 1:
-        total = total + evaluate_cost(_level(count), words, word_bits)
-        count = -(-count // FAN_IN)
-    return total
+    while (count := len(less)) > 1:
+        result = yield from evaluate(party.at(f"level{level}"), [*less, *equal], _level(count))
+        groups, level = -(-count // FAN_IN), level + 1
+        less, equal = result[:groups], [np.zeros_like(result[0]), *result[groups:]]
+    return less[0]
 
 
 def _slice_planes(values: Array, low: int, width: int) -> Array:
@@ -96,10 +73,10 @@ def _leaves(
     width: int,
     digits: tuple[tuple[int, int], ...],
     leader: bool,
-) -> tuple[list[Array], list[Array], Array]:
+) -> tuple[Array, Array, Array]:
     planes = _slice_planes(c[None, :] + offsets[:, None], low, width)
     less, equal = compare_digits(planes, dealt[:-1], digits, leader)
-    top = np.broadcast_to(dealt[-1], less[0].shape)
+    top = np.broadcast_to(dealt[-1], less.shape[1:])
     return less, equal, top ^ planes[width - 1] if leader else top
 
 
@@ -117,22 +94,14 @@ def signs(
     Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
     """
     width = x.fxp.ring_bits - low if width is None else width
-    if serves(math.prod(x.shape), width - 1):
+    if serves(x.size, width - 1):
         return (yield from _few_signs(party, x, offsets, low, width))
     digits, word_bits = digits_of(0, width - 1), container_bits(width)
     dtype = unsigned(word_bits)
-    words = word_count(math.prod(x.shape), word_bits)
-    items = [Deal("digits", (unary_planes(digits) + 1, words), dtype, xor=True)]
-    dealt = yield from deal(
-        party, items, lambda: [_dealt_planes(np.asarray(x.mask).reshape(-1), low, width, digits)]
-    )
-    shape = (len(offsets), words)
-    if party.role == "D":
-        yield from combine(party, None, None, len(digits), shape, dtype)
-        return Bits(None, shape, word_bits)
-    assert x.c is not None
+    items = [Deal("digits", (unary_planes(digits) + 1, word_count(x.size, word_bits)), dtype, xor=True)]
+    dealt = yield from deal(party, items, lambda: [_dealt_planes(x.mask.reshape(-1), low, width, digits)])
     less, equal, top = _leaves(
-        np.asarray(x.c).reshape(-1),
+        x.c.reshape(-1),
         np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype),
         dealt[0],
         low,
@@ -140,29 +109,14 @@ def signs(
         digits,
         party.role == "A",
     )
-    borrow = yield from combine(party, less, equal, len(digits), shape, dtype)
-    return Bits(borrow ^ top, shape, word_bits)
+    borrow = yield from combine(party, less, equal)
+    return Bits(borrow ^ top, word_bits)
 
 
 def _few_signs(party: Party, x: Opened, offsets: Sequence[int], low: int, width: int) -> Protocol[Bits]:
     """`signs` without a round: by one digit of all bits but the highest."""
-    size, word_bits = math.prod(x.shape), container_bits(width)
-    item, mask = onehot_item(size, width - 1), np.asarray(x.mask).reshape(-1)
-    (shares,) = yield from deal(party, [item], lambda: [dealt_sign(mask, low, width)])
-    shape = (len(offsets), word_count(size, word_bits))
-    if party.role == "D":
-        return Bits(None, shape, word_bits)
+    item, word_bits = onehot_item(x.size, width - 1), container_bits(width)
+    (shares,) = yield from deal(party, [item], lambda: [dealt_sign(x.mask.reshape(-1), low, width)])
     steps = np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype)
-    c = np.asarray(x.c).reshape(-1) + steps[:, None]
-    return Bits(pack(sign_shares(c, shares, low, width, party.role == "A"), word_bits), shape, word_bits)
-
-
-def signs_cost(size: int, ring: int, offsets: int = 1, width: int | None = None) -> costs.Cost:
-    """Cost of `signs` for that many offsets."""
-    width = ring if width is None else width
-    if serves(size, width - 1):
-        return onehot_cost(size, width - 1)
-    digits, word_bits = digits_of(0, width - 1), container_bits(width)
-    words = word_count(size, word_bits)
-    dealt = costs.dealt((unary_planes(digits) + 1) * words, word_bits)
-    return dealt + combine_cost(len(digits), offsets * words, word_bits)
+    c = x.c.reshape(-1) + steps[:, None]
+    return Bits(pack(sign_shares(c, shares, low, width, party.role == "A"), word_bits), word_bits)

@@ -6,17 +6,17 @@ of public bits with dealt ones: local. Only the bits of the entry are opened und
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.bits.bit_planes import Bits, to_planes, word_count
-from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
-from ditto_kernels.protocol import cost as costs
+from ditto_kernels.bits.bit_planes import Bits, to_planes
+from ditto_kernels.bits.select import to_arithmetic
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, unsigned
 
 _WORD = 64
@@ -50,7 +50,7 @@ def _turned(entries: Entries) -> NDArray[np.uint64]:
 
 
 def _index(value: Array, low: int, count: int) -> Array:
-    word = np.asarray(value).reshape(-1).view(unsigned(8 * value.dtype.itemsize))
+    word = value.reshape(-1).view(unsigned(8 * value.dtype.itemsize))
     return (word >> word.dtype.type(low)).astype(np.intp) & (count - 1)
 
 
@@ -62,8 +62,10 @@ def _onehot(index: Array, words: int) -> NDArray[np.uint64]:
     return result
 
 
-def _entries(masks: NDArray[np.uint64], index: Array, shares: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """XOR shares of the entries: the parity of each mask with the dealt vector."""
+@local_step(lambda c, shares, *_: absent((c.size,), np.dtype(np.uint16)))
+def _entry(c: Array, shares: Array, entries: Entries, low: int) -> NDArray[np.uint16]:
+    """XOR shares of the entries: the parity of each mask of an entry bit with the dealt vector."""
+    masks, index = _turned(entries), _index(c, low, len(entries))
     result, term = np.zeros(len(index), np.uint16), np.empty(_BLOCK, np.uint64)
     for first in range(0, len(index), _BLOCK):
         part = slice(first, first + _BLOCK)
@@ -92,24 +94,11 @@ def look_up(party: Party, x: Opened, entries: Entries, low: int, ring: int) -> P
     bits, words = entry_bits(entries), _words(len(entries))
     if bits > _ENTRY:
         raise ValueError(f"entries of {bits} bits: a table's may span {_ENTRY}")
-    size = math.prod(x.shape)
-    items = [Deal("onehot", (words, size), np.dtype(np.uint64), xor=True)]
+    items = [Deal("onehot", (words, x.size), np.dtype(np.uint64), xor=True)]
     dealt = yield from deal(party, items, lambda: [_onehot(_index(x.mask, low, len(entries)), words)])
-    plane = None
-    if party.role != "D":
-        entry = _entries(_turned(entries), _index(x.c, low, len(entries)), dealt[0])
-        plane = to_planes(entry, _ENTRY)[:bits]
-    shared = Bits(plane, (bits, word_count(size, _ENTRY)), _ENTRY)
-    digits = yield from to_arithmetic(party.at("bits"), shared, size, Fxp(ring, 0))
-    if digits.share is None:
-        return Additive(None, x.shape, digits.fxp)
-    total = np.full(size, min(entries) if party.role == "A" else 0, digits.fxp.dtype)
+    shared = Bits(to_planes(_entry(x.c, dealt[0], entries, low), _ENTRY)[:bits], _ENTRY)
+    digits = yield from to_arithmetic(party.at("bits"), shared, x.size, Fxp(ring, 0))
+    total = np.full(x.size, min(entries) if party.role == "A" else 0, digits.fxp.dtype)
     for bit, share in enumerate(digits.share):
         total += share << share.dtype.type(bit)
-    return Additive(total.reshape(x.shape), x.shape, digits.fxp)
-
-
-def look_up_cost(size: int, entries: Entries, ring: int) -> costs.Cost:
-    """Cost of `look_up`."""
-    dealt = costs.dealt(_words(len(entries)) * size, _WORD)
-    return dealt + to_arithmetic_cost(size, ring, _ENTRY, entry_bits(entries))
+    return Additive(total.reshape(x.shape), digits.fxp)

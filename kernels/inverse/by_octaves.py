@@ -11,12 +11,13 @@ from typing import Literal
 import numpy as np
 
 from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
-from ditto_kernels.bits.select import open_bits, open_bits_cost
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.products.multiply import finish_additive, finish_additive_cost
-from ditto_kernels.protocol.cost import Cost, dealt, exchanged
+from ditto_kernels.bits.select import open_bits
+from ditto_kernels.bits.signs import signs
+from ditto_kernels.products.multiply import finish_additive
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.additive import Additive, open_masked
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, unsigned
 from ditto_kernels.values.replicated import Rss
 
@@ -116,9 +117,8 @@ def _turns(positions: Array, how: Octaves) -> Array:
     return (low * unit[:, None])[:, None] * np.arange(1, how.harmonics + 1)[:, None]
 
 
-def _chosen(bits: Bits, leader: bool) -> Array:
+def _chosen(below: Array, leader: bool) -> Array:
     """Shares of [x is in piece j] from those of [x < edge_j]."""
-    below = np.asarray(bits.words)
     last = ~below[-1:] if leader else below[-1:]
     return np.concatenate([below[:1], below[1:] ^ below[:-1], last])
 
@@ -131,6 +131,12 @@ def _dealt(mask: Array, rho: Array, size: int, how: Octaves, word_bits: int) -> 
     return waves, bits, waves * bits[:, None]
 
 
+def _unmade(c: Array, plan: Octaves) -> tuple[Array, Array]:
+    pieces, wide = len(plan.periods), np.dtype(np.int64)
+    return absent((pieces, 1), wide), absent((pieces, 2 * plan.harmonics, len(c)), wide)
+
+
+@local_step(_unmade)
 def _public(c: Array, how: Octaves) -> tuple[Array, Array]:
     """(constants (pieces, 1), factors of the waves (pieces, 2 harmonics, n))."""
     turns, scale = _turns(c, how), 2.0**how.wave_bits
@@ -152,38 +158,26 @@ def by_octaves(party: Party, x: Additive, how: Octaves, out: Fxp) -> Protocol[Rs
     """
     flat = x.reshape((x.size,))
     pieces, word_bits = len(how.periods), container_bits(how.width)
-    words = word_count(x.size, word_bits)
     opened = yield from open_masked(party.at("open"), flat)
-    chosen = None
+    leader = party.role == "A"
     if how.edges:
         offsets = [-edge for edge in how.edges]
         below = yield from signs(party.at("signs"), opened, offsets, low=how.low, width=how.width)
-        chosen = None if below.words is None else _chosen(below, party.role == "A")
-    elif party.role != "D":
-        chosen = np.full((1, words), -1 if party.role == "A" else 0).astype(unsigned(word_bits))
-    bits = Bits(chosen, (pieces, words), word_bits)
+        bits = Bits(_chosen(below.words, leader), word_bits)
+    else:
+        chosen = np.full((1, word_count(x.size, word_bits)), -1 if leader else 0)
+        bits = Bits(chosen.astype(unsigned(word_bits)), word_bits)
     shape, wide = (pieces, 2 * how.harmonics, x.size), np.dtype(np.int64)
     items = [Deal("waves", shape, wide), Deal("rho", (pieces, x.size), wide), Deal("rho_waves", shape, wide)]
     beta, _, shares = yield from open_bits(
         party.at("bits"), bits, items, lambda rho: _dealt(opened.mask, rho, x.size, how, word_bits)
     )
-    fxp, share = Fxp(_WIDE, 2 * how.wave_bits), None
-    if opened.c is not None:
-        flags = unpack(beta, x.size, word_bits).astype(np.int64)
-        constants, factors = _public(opened.c, how)
-        waves, rho, products = shares
-        sign = 1 - 2 * flags
-        own = flags if party.role == "A" else 0
-        terms = (factors * (flags[:, None] * waves + sign[:, None] * products)).sum(axis=1)
-        share = (terms + constants * (own + sign * rho)).sum(axis=0).reshape(x.shape)
-    return (yield from finish_additive(party.at("result"), Additive(share, x.shape, fxp), out))
-
-
-def by_octaves_cost(count: int, ring: int, how: Octaves, out: Fxp) -> Cost:
-    """Cost of `by_octaves`."""
-    pieces, cost, word_bits = len(how.periods), exchanged(count, ring), container_bits(how.width)
-    if how.edges:
-        cost = cost + signs_cost(count, ring, len(how.edges), how.width)
-    cost = cost + open_bits_cost(pieces * word_count(count, word_bits), word_bits)
-    cost = cost + dealt(how.dealt_bytes(count) // 8, _WIDE)
-    return cost + finish_additive_cost(count, _WIDE, 2 * how.wave_bits - out.fraction_bits, out)
+    flags = unpack(beta, x.size, word_bits).astype(np.int64)
+    constants, factors = _public(opened.c, how)
+    waves, rho, products = shares
+    sign = 1 - 2 * flags
+    own = flags if leader else 0
+    terms = (factors * (flags[:, None] * waves + sign[:, None] * products)).sum(axis=1)
+    share = (terms + constants * (own + sign * rho)).sum(axis=0).reshape(x.shape)
+    result = Additive(share, Fxp(_WIDE, 2 * how.wave_bits))
+    return (yield from finish_additive(party.at("result"), result, out))

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
-from ditto_kernels.bits.select import bits_times, bits_to_ring, open_bits, open_bits_cost
-from ditto_kernels.bits.signs import signs, signs_cost
+from ditto_kernels.bits.bit_planes import Bits, unpack
+from ditto_kernels.bits.select import bits_times, bits_to_ring, open_bits
+from ditto_kernels.bits.signs import signs
 from ditto_kernels.inverse.by_octaves import (
     EXPONENT,
     HARMONICS,
@@ -19,16 +19,16 @@ from ditto_kernels.inverse.by_octaves import (
     Octaves,
     Power,
     by_octaves,
-    by_octaves_cost,
     fit,
     noise,
     octaves,
 )
-from ditto_kernels.products.multiply import finish_cost, multiply
-from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
+from ditto_kernels.products.multiply import multiply
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
-from ditto_kernels.sharing.casts import upcast, upcast_cost
+from ditto_kernels.sharing.casts import upcast
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -137,14 +137,15 @@ def _wave_bits(largest: float, guess_bits: int, out: Fxp) -> int:
 
 def _angles(positions: Array, ring: int) -> Array:
     """Angles of ring elements: the ring is one period."""
-    return np.asarray(positions).astype(np.float64) * (2 * math.pi / 2.0**ring)
+    return positions.astype(np.float64) * (2 * math.pi / 2.0**ring)
 
 
 def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Additive]]:
     """Additive (guess in ring 64, u = x * multiplier in x's ring): one opening, all thresholds at once."""
     dtype = x.fxp.dtype.type
-    guess = None if party.role == "D" else np.full(x.shape, how.guesses[-1] if party.role == "A" else 0)
-    scaled = None if x.share is None else np.asarray(x.share) * dtype(how.multipliers[-1])
+    leader = party.role == "A"
+    scaled = x.share * dtype(how.multipliers[-1])
+    guess = np.full_like(scaled, how.guesses[-1] if leader else 0, dtype=np.int64)
     if how.edges:
         opened = yield from open_masked(party.at("open"), x)
         below = yield from signs(
@@ -152,16 +153,15 @@ def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Ad
         )
         shape = (len(how.edges), x.size)
         items = [Deal("rho", shape, np.dtype(np.int64)), Deal("rho_r", shape, x.fxp.dtype)]
-        make = partial(_bit_products, np.asarray(opened.mask).reshape(-1), x.size, below)
+        make = partial(_bit_products, opened.mask.reshape(-1), x.size, below)
         beta, _, shares = yield from open_bits(party.at("bits"), below, items, make)
-        if scaled is not None and guess is not None and opened.c is not None:
-            flags, leader = unpack(beta, x.size, below.word_bits), party.role == "A"
-            c, mask, rho = opened.c.reshape(-1), opened.mask.reshape(-1), shares[0].astype(dtype)
-            bits = bits_to_ring(flags.astype(np.int64), shares[0], leader)
-            values = bits_times(flags.astype(dtype), c, mask, rho, shares[1], leader)
-            guess = guess + _combined(bits, how.guesses).reshape(x.shape)
-            scaled = scaled + _combined(values, how.multipliers).reshape(x.shape)
-    return Additive(guess, x.shape, Fxp(_WIDE, how.guess_bits)), Additive(scaled, x.shape, x.fxp)
+        flags = unpack(beta, x.size, below.word_bits)
+        c, mask, rho = opened.c.reshape(-1), opened.mask.reshape(-1), shares[0].astype(dtype)
+        bits = bits_to_ring(flags.astype(np.int64), shares[0], leader)
+        values = bits_times(flags.astype(dtype), c, mask, rho, shares[1], leader)
+        guess = guess + _combined(bits, how.guesses).reshape(x.shape)
+        scaled = scaled + _combined(values, how.multipliers).reshape(x.shape)
+    return Additive(guess, Fxp(_WIDE, how.guess_bits)), Additive(scaled, x.fxp)
 
 
 def _bit_products(mask: Array, size: int, bits: Bits, rho: Array) -> tuple[Array, Array]:
@@ -172,7 +172,7 @@ def _bit_products(mask: Array, size: int, bits: Bits, rho: Array) -> tuple[Array
 def _combined(values: Array, levels: tuple[int, ...]) -> Array:
     """Sum of the steps between levels, each where its bit [x < edge] is set."""
     steps = np.asarray([a - b for a, b in pairwise(levels)], dtype=values.dtype)
-    return np.asarray((values * steps[:, None]).sum(axis=0, dtype=values.dtype))
+    return (values * steps[:, None]).sum(axis=0, dtype=values.dtype)
 
 
 def _waves(mask: Array, how: Table) -> Array:
@@ -187,19 +187,22 @@ def _series(party: Party, u: Additive, how: Table) -> Protocol[Additive]:
     """f(u) with two times `wave_bits` fraction bits: cos j(c - r) = cos jc cos jr + sin jc sin jr."""
     opened = yield from open_masked(party.at("open"), u)
     item = Deal("waves", (2 * how.harmonics, *u.shape), np.dtype(np.int64))
-    (shares,) = yield from deal(party, [item], lambda: [_waves(np.asarray(opened.mask), how)])
-    fxp = Fxp(_WIDE, 2 * how.wave_bits)
-    if opened.c is None:
-        return Additive(None, u.shape, fxp)
-    angles, scale = _angles(opened.c, u.fxp.ring_bits), 2.0**how.wave_bits
-    constant = round(how.series[0] * scale * scale) if party.role == "A" else 0
-    total = np.full(u.shape, constant, dtype=np.int64)
+    (shares,) = yield from deal(party, [item], lambda: [_waves(opened.mask, how)])
+    return Additive(_inner_product(opened.c, shares, how, party.role == "A"), Fxp(_WIDE, 2 * how.wave_bits))
+
+
+@local_step(lambda c, shares, *_: absent(c.shape, shares.dtype))
+def _inner_product(c: Array, shares: Array, how: Table, leader: bool) -> Array:
+    """A share of the series at c - r, from those of the waves of r."""
+    angles, scale = _angles(c, 8 * c.dtype.itemsize), 2.0**how.wave_bits
+    constant = round(how.series[0] * scale * scale) if leader else 0
+    total = np.full(c.shape, constant, dtype=np.int64)
     for place in range(how.harmonics):
         even, odd = how.series[1 + 2 * place : 3 + 2 * place]
         cosine, sine = np.cos(angles * (place + 1)), np.sin(angles * (place + 1))
         total += np.rint((even * cosine + odd * sine) * scale).astype(np.int64) * shares[2 * place]
         total += np.rint((even * sine - odd * cosine) * scale).astype(np.int64) * shares[2 * place + 1]
-    return Additive(total, u.shape, fxp)
+    return total
 
 
 def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[Rss]:
@@ -225,19 +228,3 @@ def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[R
     )
     factor = yield from to_rss(party.at("series"), series)
     return (yield from multiply(party.at("result"), replicated, factor, out))
-
-
-def inverse_cost(shape: tuple[int, ...], ring: int, how: Table, out: Fxp) -> Cost:
-    """Cost of `inverse`."""
-    count, thresholds, working = elements(shape), len(how.edges), how.ring
-    few = how.few_of(count)
-    if few is not None:
-        return by_octaves_cost(count, ring, few, out)
-    cost = Cost() if ring == working else upcast_cost(count, ring, working)
-    if thresholds:
-        cost = cost + exchanged(count, working) + signs_cost(count, working, thresholds, how.width)
-        cost = cost + open_bits_cost(thresholds * word_count(count, how.width), how.width)
-        cost = cost + dealt(thresholds * count, _WIDE) + dealt(thresholds * count, working)
-    waves = exchanged(count, working) + dealt(2 * how.harmonics * count, _WIDE)
-    cost = cost + (exchanged(count, _WIDE) | waves) + exchanged(count, _WIDE)
-    return cost + finish_cost(count, _WIDE, how.result_bits - out.fraction_bits, out)

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.bits.select import to_arithmetic, to_arithmetic_cost
-from ditto_kernels.bits.signs import signs, signs_cost
+from ditto_kernels.bits.select import to_arithmetic
+from ditto_kernels.bits.signs import signs
 from ditto_kernels.inverse.by_octaves import Power
-from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, table
-from ditto_kernels.products.multiply import multiply, multiply_cost
-from ditto_kernels.protocol.cost import Cost, elements, exchanged
+from ditto_kernels.inverse.by_thresholds import Table, inverse, table
+from ditto_kernels.products.multiply import multiply
+from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
-from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.sharing.casts import convert
 from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -42,12 +42,6 @@ def _run(power: Power, party: Party, x: Rss, out: Fxp, lo: float, hi: float) -> 
     return (yield from convert(party.at("cast"), result, out))
 
 
-def _cost(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> Cost:
-    assert x.fxp is not None
-    how, landing = _table_for(power, x.fxp, lo, hi, out)
-    return inverse_cost(x.shape, x.fxp.ring_bits, how, landing) + convert_cost(x.shape, landing, out)
-
-
 def _error(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> float:
     assert x.fxp is not None
     how, _ = _table_for(power, x.fxp, lo, hi, out)
@@ -62,14 +56,6 @@ def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float =
 def _run_rsqrt(party: Party, x: Rss, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> Protocol[Rss]:
     """1/sqrt(x) for positive x in the declared [lo, hi]. See `inverse`."""
     return (yield from _run("rsqrt", party, x, out, lo, hi))
-
-
-def _reciprocal_cost(x: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> Cost:
-    return _cost("reciprocal", x, out, lo, hi)
-
-
-def _rsqrt_cost(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> Cost:
-    return _cost("rsqrt", x, out, lo, hi)
 
 
 def _reciprocal_error(x: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> float:
@@ -89,10 +75,8 @@ def _rsqrt_reference(x: Array, **_: Any) -> Array:
 
 
 _PAPER = "own: all thresholds on one opening, then a dealt series of the guess's error"
-RECIPROCAL = Kernel(
-    "reciprocal", _run_reciprocal, _reciprocal_reference, _reciprocal_cost, _reciprocal_error, _PAPER
-)
-RSQRT = Kernel("rsqrt", _run_rsqrt, _rsqrt_reference, _rsqrt_cost, _rsqrt_error, _PAPER)
+RECIPROCAL = Kernel("reciprocal", _run_reciprocal, _reciprocal_reference, _reciprocal_error, _PAPER)
+RSQRT = Kernel("rsqrt", _run_rsqrt, _rsqrt_reference, _rsqrt_error, _PAPER)
 
 
 def _quotient(x: Fxp, out: Fxp, lo: float, range: float) -> tuple[Fxp, Fxp]:
@@ -138,41 +122,12 @@ def _sign_and_magnitude(party: Party, y: Rss) -> Protocol[tuple[Rss, Rss]]:
     opened = yield from open_masked(party.at("open"), from_rss(party, y))
     below = yield from signs(party.at("below"), opened)
     bits = yield from to_arithmetic(party.at("bits"), below, y.size, Fxp(_WIDE, 0))
-    share = None if bits.share is None else np.asarray(bits.share)[0].reshape(y.shape)
-    negative = yield from to_rss(party.at("replicate"), Additive(share, y.shape, bits.fxp))
+    negative = yield from to_rss(party.at("replicate"), Additive(bits.share[0].reshape(y.shape), bits.fxp))
     sign = plus_constant(party, negative, 1, -2)
     dtype = y.fxp.dtype
-    narrow = Rss(
-        np.asarray(sign.mine).astype(dtype), np.asarray(sign.next).astype(dtype), Fxp(y.fxp.ring_bits, 0)
-    )
+    narrow = Rss(sign.mine.astype(dtype), sign.next.astype(dtype), Fxp(y.fxp.ring_bits, 0))
     magnitude = yield from multiply(party.at("magnitude"), y, narrow, y.fxp)
     return sign, magnitude
-
-
-def _divide_cost(
-    x: Spec,
-    y: Spec,
-    out: Fxp,
-    lo: float = 0.5,
-    hi: float = 1024.0,
-    signed: bool = False,
-    range: float = 256.0,
-) -> Cost:
-    assert x.fxp is not None and y.fxp is not None
-    ring, count = y.fxp.ring_bits, elements(y.shape)
-    inverted, landing = _quotient(x.fxp, out, lo, range)
-    how, middle = _table_for("reciprocal", y.fxp, lo, hi, inverted)
-    cost = inverse_cost(y.shape, ring, how, middle) + convert_cost(y.shape, middle, inverted)
-    if signed:
-        cost = (
-            cost + exchanged(count, ring) + signs_cost(count, ring) + to_arithmetic_cost(count, _WIDE, ring)
-        )
-        cost = cost + exchanged(count, _WIDE) + multiply_cost(y.shape, y.fxp, Fxp(ring, 0), y.fxp)
-        cost = cost + multiply_cost(y.shape, inverted, Fxp(_WIDE, 0), inverted)
-    wide = Fxp(_WIDE, x.fxp.fraction_bits)
-    shape = tuple(np.broadcast_shapes(x.shape, y.shape))
-    cost = cost + convert_cost(x.shape, x.fxp, wide) + multiply_cost(shape, wide, inverted, landing)
-    return cost + convert_cost(shape, landing, out)
 
 
 def _divide_error(
@@ -195,4 +150,4 @@ def _divide_reference(x: Array, y: Array, **_: Any) -> Array:
     return np.asarray(x) / np.asarray(y)
 
 
-DIVIDE = Kernel("divide", _run_divide, _divide_reference, _divide_cost, _divide_error, _PAPER)
+DIVIDE = Kernel("divide", _run_divide, _divide_reference, _divide_error, _PAPER)

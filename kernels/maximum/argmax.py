@@ -14,30 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import FAN_IN, Bits, unpack, word_count
-from ditto_kernels.bits.bit_products import evaluate, evaluate_cost
+from ditto_kernels.bits.bit_products import evaluate
 from ditto_kernels.bits.select import (
     multiply_bits,
-    multiply_bits_cost,
     to_arithmetic,
-    to_arithmetic_cost,
 )
-from ditto_kernels.maximum.maximum import axis_first, shared
+from ditto_kernels.maximum.maximum import axis_first
 from ditto_kernels.maximum.tournament import (
     first_largest,
-    first_largest_cost,
-    local,
     smaller,
-    smaller_cost,
 )
-from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
-from ditto_kernels.values.formats import Array, Fxp, unsigned
+from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
+from ditto_kernels.values.absent import absent, contiguous
+from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 _FOURS = 1 << 11  # values from which on levels compare all pairs of four: fewer rounds, more bytes
 _WORD = 8
+_BYTE = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -69,53 +66,42 @@ def _levels(length: int, rows: int) -> tuple[_Level, ...]:
     return tuple(levels)
 
 
-def _members(x: Additive, level: _Level) -> tuple[Additive, Array | None]:
+def _members(x: Additive, level: _Level) -> tuple[Array, Array]:
     """(entries of all groups, the place in a group first; what is left over)."""
-    tail, grouped = x.shape[1:], level.size * level.groups
-    shape = (level.size, level.groups, *tail)
-    if x.share is None:
-        return Additive(None, shape, x.fxp), None
-    inside = x.share[:grouped].reshape(level.groups, level.size, *tail)
-    return local(x, np.ascontiguousarray(np.moveaxis(inside, 1, 0))), x.share[grouped:]
+    grouped = level.size * level.groups
+    inside = x.share[:grouped].reshape(level.groups, level.size, *x.shape[1:])
+    return contiguous(np.moveaxis(inside, 1, 0)), x.share[grouped:]
 
 
 def _decide(
     party: Party, x: Additive, level: _Level, last: bool
-) -> Protocol[tuple[NDArray[np.uint8] | None, Additive]]:
+) -> Protocol[tuple[NDArray[np.uint8], Additive]]:
     """(this level's decisions as shared bits (entries, rows), the winners); the last winner is not needed."""
     members, rest = _members(x, level)
     if level.size == 2:
-        bits, opened = yield from smaller(party, _entry(members, 0), _entry(members, 1))
+        bits, opened = yield from smaller(party, *(Additive(each, x.fxp) for each in members))
     else:
-        bits, opened = yield from first_largest(party, members)
-    won, winners = _won(party, bits, level, x), None
-    if not last:
-        part = yield from multiply_bits(party.at("select"), bits, opened)
-        if part.share is not None and members.share is not None:
-            winners = np.concatenate([_winners(members.share, part.share[0]), rest])
-    shape = (level.groups + level.left, *x.shape[1:])
-    return won, Additive(winners, shape, x.fxp)
-
-
-def _entry(x: Additive, place: int) -> Additive:
-    return Additive(None if x.share is None else x.share[place], x.shape[1:], x.fxp)
+        bits, opened = yield from first_largest(party, Additive(members, x.fxp))
+    won = _won(bits.words, level, math.prod(x.shape[1:]), bits.word_bits, party.role == "A")
+    if last:
+        return won, x
+    part = yield from multiply_bits(party.at("select"), bits, opened)
+    return won, Additive(np.concatenate([_winners(members, part.share[0]), rest]), x.fxp)
 
 
 def _winners(members: Array, excess: Array) -> Array:
     """Share of the largest of each group: the first of two less its excess, or the last plus that over it."""
     if len(members) == 2:
         return members[0] - excess
-    total = excess.sum(axis=1, dtype=members.dtype).reshape(-1)[: members[0].size]
+    total = excess.sum(axis=1, dtype=members.dtype).reshape(-1)[: math.prod(members.shape[1:])]
     return members[-1] + total.reshape(members.shape[1:])
 
 
-def _won(party: Party, bits: Bits, level: _Level, x: Additive) -> NDArray[np.uint8] | None:
+@local_step(lambda words, level, rows, *_: absent((level.entries, rows), _BYTE))
+def _won(words: Array, level: _Level, rows: int, word_bits: int, leader: bool) -> NDArray[np.uint8]:
     """XOR shares of [entry wins its group], (entries, rows); who is left over wins for all to see."""
-    if bits.words is None:
-        return None
-    leader, rows = party.role == "A", math.prod(x.shape[1:])
     count = level.groups * rows
-    planes = unpack(bits.words.reshape(level.size - 1, -1), count, bits.word_bits).astype(np.uint8)
+    planes = unpack(words.reshape(level.size - 1, -1), count, word_bits).astype(np.uint8)
     others = np.bitwise_xor.reduce(planes, axis=0) ^ np.uint8(leader)
     # Of two, the bit says that the second wins; of four, that one of the first three does.
     won = np.stack([others, planes[0]]) if level.size == 2 else np.concatenate([planes, others[None]])
@@ -123,6 +109,7 @@ def _won(party: Party, bits: Bits, level: _Level, x: Additive) -> NDArray[np.uin
     return np.concatenate([grouped, np.full((level.left, rows), leader, np.uint8)])
 
 
+@local_step(lambda bits: absent((word_count(bits.size, _WORD),), _BYTE))
 def _packed(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Bits as words of eight, as `boolean.unpack` reads them."""
     flat = bits.reshape(-1)
@@ -131,23 +118,18 @@ def _packed(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.packbits(full, axis=0, bitorder="little")[0]
 
 
-def _product(
-    party: Party, factors: list[NDArray[np.uint8]] | None, count: int, entries: int, rows: int
-) -> Protocol[NDArray[np.uint8] | None]:
-    """Shared product of so many shared bits for each of entries x rows."""
-    if count == 1:
-        return None if factors is None else factors[0]
-    words, dtype = word_count(entries * rows, _WORD), unsigned(_WORD)
-    inputs = None if factors is None else [_packed(each) for each in factors]
-    made = yield from evaluate(party, inputs, ((tuple(range(count)),),), (words,), dtype)
-    if made is None:
-        return None
-    return unpack(made[0], entries * rows, _WORD).reshape(entries, rows).view(np.uint8)
+def _product(party: Party, factors: list[NDArray[np.uint8]]) -> Protocol[NDArray[np.uint8]]:
+    """Shared product of shared bits, for each of (entries, rows)."""
+    if len(factors) == 1:
+        return factors[0]
+    made = yield from evaluate(party, [_packed(each) for each in factors], ((tuple(range(len(factors))),),))
+    shape = factors[0].shape
+    return unpack(made[0], math.prod(shape), _WORD).reshape(shape).view(np.uint8)
 
 
 def _multiplied_down(
-    party: Party, decisions: list[NDArray[np.uint8] | None], levels: tuple[_Level, ...], rows: int
-) -> Protocol[NDArray[np.uint8] | None]:
+    party: Party, decisions: list[NDArray[np.uint8]], levels: tuple[_Level, ...]
+) -> Protocol[NDArray[np.uint8]]:
     """[entry is the largest]: products over chunks of levels, then over chunks of these."""
     depth = 0
     above = [level.above for level in levels]
@@ -159,13 +141,9 @@ def _multiplied_down(
             group, factors = decisions[start : start + FAN_IN], []
             place = np.arange(entries[start])
             for offset, each in enumerate(group):
-                if each is not None:
-                    factors.append(each[place])
+                factors.append(each[place])
                 place = above[start + offset][place]
-            mine = factors if factors else None
-            protocols.append(
-                _product(party.at(f"chunk{depth}.{start}"), mine, len(group), entries[start], rows)
-            )
+            protocols.append(_product(party.at(f"chunk{depth}.{start}"), factors))
         decisions = yield from parallel(*protocols)
         above = [_joined(above[start : start + FAN_IN]) for start in starts]
         entries = [entries[start] for start in starts]
@@ -180,24 +158,6 @@ def _joined(steps: list[NDArray[np.intp]]) -> NDArray[np.intp]:
     return place
 
 
-def _product_cost(count: int, entries: int, rows: int) -> Cost:
-    if count == 1:
-        return Cost()
-    return evaluate_cost(((tuple(range(count)),),), word_count(entries * rows, _WORD), _WORD)
-
-
-def _multiplied_down_cost(levels: tuple[_Level, ...], rows: int) -> Cost:
-    total, entries = Cost(), [level.entries for level in levels]
-    while len(entries) > 1:
-        together = Cost()
-        for start in range(0, len(entries), FAN_IN):
-            count = len(entries[start : start + FAN_IN])
-            together = together | _product_cost(count, entries[start], rows)
-        total = total + together
-        entries = entries[::FAN_IN]
-    return total
-
-
 def _run(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
     """1 where x is largest along `dim`, at the first of equals, 0 elsewhere: x's shape, in format `out`.
 
@@ -206,7 +166,7 @@ def _run(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
     comparisons as in `tournament`; decisions are opened under one-time masks (`evaluate`, `to_arithmetic`),
     fresh ones each time; nothing says which entry won.
     """
-    value = axis_first(shared(party, x), dim)
+    value = axis_first(from_rss(party, x), dim)
     (length, *tail), rows = value.shape, math.prod(value.shape[1:])
     levels, decisions = _levels(length, rows), []
     for number, level in enumerate(levels):
@@ -214,35 +174,13 @@ def _run(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
         won, value = yield from _decide(party.at(f"level{number}"), value, level, last)
         decisions.append(won)
     if levels:
-        hot = yield from _multiplied_down(party.at("down"), decisions, levels, rows)
+        hot = yield from _multiplied_down(party.at("down"), decisions, levels)
     else:
-        hot = None if party.role == "D" else np.full((1, rows), party.role == "A", np.uint8)
-    bits = Bits(None if hot is None else _packed(hot)[None], (1, word_count(x.size, _WORD)), _WORD)
+        hot = np.full((1, rows), party.role == "A", np.uint8)
+    bits = Bits(_packed(hot)[None], _WORD)
     digits = yield from to_arithmetic(party.at("bits"), bits, x.size, Fxp(out.ring_bits, 0))
-    share = None
-    if digits.share is not None:
-        share = np.moveaxis(digits.share.reshape(length, *tail), 0, dim)
-        share = np.ascontiguousarray(share) << out.dtype.type(out.fraction_bits)
-    return (yield from to_rss(party, Additive(share, x.shape, out)))
-
-
-def _cost(x: Spec, out: Fxp, dim: int = -1) -> Cost:
-    assert x.fxp is not None
-    ring, count = x.fxp.ring_bits, elements(x.shape)
-    rows = count // x.shape[dim]
-    levels = _levels(x.shape[dim], rows)
-    total = Cost()
-    for level in levels:
-        groups = level.groups * rows
-        if level.size == 2:
-            total, selected = total + smaller_cost(groups, ring), groups
-        else:
-            total = total + first_largest_cost(level.size, groups, ring)
-            selected = (level.size - 1) * word_count(groups, ring) * ring
-        if level is not levels[-1]:
-            total = total + multiply_bits_cost(selected, ring, ring)
-    total = total + _multiplied_down_cost(levels, rows)
-    return total + to_arithmetic_cost(count, out.ring_bits, _WORD) + to_rss_cost(count, out.ring_bits)
+    share = contiguous(np.moveaxis(digits.share.reshape(length, *tail), 0, dim))
+    return (yield from to_rss(party, Additive(share << out.dtype.type(out.fraction_bits), out)))
 
 
 def _reference(x: Array, dim: int = -1) -> NDArray[np.float64]:
@@ -260,7 +198,6 @@ ARGMAX = Kernel(
     "argmax",
     _run,
     _reference,
-    _cost,
     _error,
     "tournament: PUMA, arXiv 2307.12533; products of masked bits as in masked comparison; together own",
     along="dim",

@@ -7,51 +7,41 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.maximum.tournament import larger, larger_cost, local, tournament, tournament_cost
-from ditto_kernels.protocol.cost import Cost, elements, exchanged
+from ditto_kernels.maximum.tournament import larger, tournament
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
-from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.sharing.casts import convert
+from ditto_kernels.values.absent import absent, contiguous
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
 
 
-def shared(party: Party, x: Rss) -> Additive:
-    """`from_rss` with a numpy share."""
-    additive = from_rss(party, x)
-    return local(additive, None if additive.share is None else np.asarray(additive.share))
-
-
 def constant(party: Party, ring_elements: Array, fxp: Fxp) -> Additive:
     """A public value as a sharing: A holds it, B holds zero."""
-    value = np.asarray(ring_elements).astype(fxp.dtype)
-    share = {"A": value, "B": np.zeros_like(value), "D": None}[party.role]
-    return Additive(share, value.shape, fxp)
+    value = ring_elements.astype(fxp.dtype)
+    if party.role == "D":
+        return Additive(absent(value.shape, value.dtype), fxp)
+    return Additive(value if party.role == "A" else np.zeros_like(value), fxp)
 
 
-def choose(party: Party, keep: Array, x: Additive, otherwise: int) -> Additive:
-    """x where the PUBLIC mask says so, else a public ring element: local."""
-    if x.share is None:
-        return x
-    fill = np.asarray(otherwise if party.role == "A" else 0).astype(x.fxp.dtype)
-    return local(x, np.where(keep, x.share, fill))
+def choose(party: Party, keep: Array, x: Additive, otherwise: int | Array) -> Additive:
+    """x where the PUBLIC mask says so, else public ring elements: local."""
+    fill = otherwise if party.role == "A" else 0
+    if isinstance(fill, int):
+        fill = x.fxp.dtype.type(fill)
+    return Additive(np.where(keep, x.share, fill), x.fxp)
 
 
 def axis_first(x: Additive, dim: int) -> Additive:
     """The reduced axis in front, where the halves of a level are contiguous."""
     dim %= len(x.shape)
-    order = (dim, *range(dim), *range(dim + 1, len(x.shape)))
-    shape = tuple(x.shape[axis] for axis in order)
-    if x.share is None:
-        return Additive(None, shape, x.fxp)
-    return Additive(np.ascontiguousarray(np.transpose(np.asarray(x.share), order)), shape, x.fxp)
+    return Additive(contiguous(np.moveaxis(x.share, dim, 0)), x.fxp)
 
 
 def _operand(party: Party, value: Rss | Array, fxp: Fxp, shape: tuple[int, ...]) -> Additive:
-    additive = shared(party, value) if isinstance(value, Rss) else constant(party, encode(value, fxp), fxp)
-    share = None if additive.share is None else np.broadcast_to(np.asarray(additive.share), shape)
-    return Additive(share, shape, fxp)
+    own = from_rss(party, value) if isinstance(value, Rss) else constant(party, encode(value, fxp), fxp)
+    return Additive(np.broadcast_to(own.share, shape), fxp)
 
 
 def _run_maximum(party: Party, x: Rss | Array, y: Rss | Array, out: Fxp) -> Protocol[Rss]:
@@ -70,32 +60,17 @@ def _run_maximum(party: Party, x: Rss | Array, y: Rss | Array, out: Fxp) -> Prot
     return (yield from convert(party.at("cast"), joined, out))
 
 
-def _maximum_cost(x: Spec, y: Spec, out: Fxp) -> Cost:
-    fxp = x.fxp or y.fxp
-    assert fxp is not None
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    count = elements(shape)
-    return larger_cost(count, fxp.ring_bits) + exchanged(count, fxp.ring_bits) + convert_cost(shape, fxp, out)
-
-
 def _run_reduce(party: Party, x: Rss, out: Fxp, dim: int = -1, mask: Array | None = None) -> Protocol[Rss]:
     """Maximum over one dimension, which is dropped. What the public `mask` excludes counts as lowest.
 
     Range: |x| < 2^(k-2) ulp. Error: none, but that of the cast to `out`.
     """
-    value = shared(party, x)
+    value = from_rss(party, x)
     if mask is not None:
         value = choose(party, np.broadcast_to(mask, x.shape), value, -(1 << (x.fxp.ring_bits - 2)))
     best = yield from tournament(party.at("tournament"), axis_first(value, dim))
     joined = yield from to_rss(party, best)
     return (yield from convert(party.at("cast"), joined, out))
-
-
-def _reduce_cost(x: Spec, out: Fxp, dim: int = -1, mask: Array | None = None) -> Cost:
-    assert x.fxp is not None
-    shape = dropped(x.shape, dim)
-    rows, ring = elements(shape), x.fxp.ring_bits
-    return tournament_cost(x.shape[dim], rows, ring) + exchanged(rows, ring) + convert_cost(shape, x.fxp, out)
 
 
 def dropped(shape: Sequence[int], dim: int) -> tuple[int, ...]:
@@ -124,5 +99,5 @@ def _reduce_error(x: Spec, out: Fxp, **_: Any) -> float:
 
 
 _PAPER = "PUMA, arXiv 2307.12533 (tournament); masked comparison as in Rabbit, ePrint 2021/119"
-MAXIMUM = Kernel("maximum", _run_maximum, np.maximum, _maximum_cost, _maximum_error, _PAPER)
-REDUCE_MAX = Kernel("reduce_max", _run_reduce, _reduce_reference, _reduce_cost, _reduce_error, _PAPER)
+MAXIMUM = Kernel("maximum", _run_maximum, np.maximum, _maximum_error, _PAPER)
+REDUCE_MAX = Kernel("reduce_max", _run_reduce, _reduce_reference, _reduce_error, _PAPER)

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import Bits, word_count
-from ditto_kernels.bits.bit_products import Outputs, evaluate, evaluate_cost
-from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.protocol.cost import Cost, exchanged
+from ditto_kernels.bits.bit_products import Outputs, evaluate
+from ditto_kernels.bits.select import multiply_bits
+from ditto_kernels.bits.signs import signs
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
-from ditto_kernels.values.formats import Array, unsigned
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array
 
 _GROUP = 4  # a late level compares all pairs of so many: 4 rounds where two levels of pairs take 6
 _LATE = 16  # from so many entries on: later levels are small, so that their rounds cost more than their bytes
@@ -25,34 +26,18 @@ _LARGE_GROUP = 8  # of few entries: fewest levels, as products of up to seven bi
 _FEW = 1 << 10  # so many entries of all rows are few
 
 
-def local(x: Additive, share: Array | None) -> Additive:
-    """The sharing whose own part is `share`, in x's format."""
-    return Additive(share, tuple(x.shape if share is None else share.shape), x.fxp)
-
-
 def smaller(party: Party, a: Additive, b: Additive) -> Protocol[tuple[Bits, Opened]]:
     """([a < b], a - b as it was opened). Range: |a - b| < 2^(k-1) ulp. 2 rounds up to ring 16, else 3."""
-    difference = Additive(None if a.share is None else a.share - b.share, a.shape, a.fxp)
-    opened = yield from open_masked(party, difference)
+    opened = yield from open_masked(party, Additive(a.share - b.share, a.fxp))
     below = yield from signs(party.at("sign"), opened)
     return below, opened
-
-
-def smaller_cost(count: int, ring: int) -> Cost:
-    """Cost of `smaller`."""
-    return exchanged(count, ring) + signs_cost(count, ring)
 
 
 def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
     """max(a, b) = a - [a < b] (a - b). Range: as of `smaller`. One round more."""
     below, opened = yield from smaller(party, a, b)
     part = yield from multiply_bits(party.at("select"), below, opened)
-    return local(a, None if part.share is None else a.share - part.share[0])
-
-
-def larger_cost(count: int, ring: int) -> Cost:
-    """Cost of `larger`."""
-    return smaller_cost(count, ring) + multiply_bits_cost(count, ring, ring)
+    return Additive(a.share - part.share[0], a.fxp)
 
 
 @lru_cache(maxsize=8)
@@ -68,6 +53,7 @@ def _winners(size: int) -> Outputs:
     )
 
 
+@local_step(lambda array, ring, words: absent((ring, array.shape[0], words), array.dtype))
 def _laid_out(array: Array, ring: int, words: int) -> Array:
     """(rows, n) -> (ring, rows, words), padded: in bit planes of all, every row has words of its own."""
     rows, count = array.shape
@@ -94,16 +80,13 @@ def _differences(x: Opened, words: int) -> Opened:
         apart -= np.take(entries, second, axis=0)
         return _laid_out(apart, x.fxp.ring_bits, words)
 
-    mask = between(x.mask)
-    return Opened(None if x.c is None else between(x.c), mask, mask.shape, x.fxp)
+    return Opened(between(x.c), between(x.mask), x.fxp)
 
 
 def _above_last(x: Opened, words: int) -> Opened:
     """x_i - x_last for all i before the last."""
-    ring = x.fxp.ring_bits
-    mask = _laid_out(x.mask[:-1] - x.mask[-1], ring, words)
-    c = None if x.c is None else _laid_out(x.c[:-1] - x.c[-1], ring, words)
-    return Opened(c, mask, mask.shape, x.fxp)
+    c, mask = (_laid_out(each[:-1] - each[-1], x.fxp.ring_bits, words) for each in (x.c, x.mask))
+    return Opened(c, mask, x.fxp)
 
 
 def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
@@ -118,20 +101,8 @@ def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
     count, words = math.prod(tail), word_count(math.prod(tail), ring)
     opened = yield from open_masked(party.at("open"), x.reshape((size, count)))
     below = yield from signs(party.at("sign"), _differences(opened, words))
-    inputs = None
-    if below.words is not None:
-        inputs = below.words.reshape(-1, words)
-    winners = yield from evaluate(party.at("first"), inputs, _winners(size), (words,), unsigned(ring))
-    flat = (1, (size - 1) * words)
-    bits = Bits(None if winners is None else np.asarray(winners).reshape(flat), flat, ring)
-    return bits, _above_last(opened, words)
-
-
-def first_largest_cost(size: int, count: int, ring: int) -> Cost:
-    """Cost of `first_largest` of `size` entries, `count` times."""
-    words, pairs = word_count(count, ring), math.comb(size, 2)
-    cost = exchanged(size * count, ring) + signs_cost(pairs * words * ring, ring)
-    return cost + evaluate_cost(_winners(size), words, ring)
+    winners = yield from evaluate(party.at("first"), below.words.reshape(-1, words), _winners(size))
+    return Bits(np.stack(winners).reshape(1, -1), ring), _above_last(opened, words)
 
 
 def largest(party: Party, x: Additive) -> Protocol[Additive]:
@@ -142,18 +113,8 @@ def largest(party: Party, x: Additive) -> Protocol[Additive]:
     bits, above_last = yield from first_largest(party, x)
     part = yield from multiply_bits(party.at("select"), bits, above_last)
     tail = x.shape[1:]
-    if part.share is None or x.share is None:
-        return Additive(None, tail, x.fxp)
-    count = math.prod(tail)
-    excess = part.share[0].sum(axis=1, dtype=x.fxp.dtype).reshape(-1)[:count]
-    return local(x, x.share[-1] + excess.reshape(tail))
-
-
-def largest_cost(size: int, count: int, ring: int) -> Cost:
-    """Cost of `largest` of `size` entries, `count` times."""
-    words = word_count(count, ring)
-    selected = multiply_bits_cost((size - 1) * words * ring, ring, ring)
-    return first_largest_cost(size, count, ring) + selected
+    excess = part.share[0].sum(axis=1, dtype=x.fxp.dtype).reshape(-1)[: math.prod(tail)]
+    return Additive(x.share[-1] + excess.reshape(tail), x.fxp)
 
 
 def _depth(length: int) -> int:
@@ -189,30 +150,11 @@ def tournament(party: Party, x: Additive) -> Protocol[Additive]:
     """
     for level, (size, groups, left) in enumerate(_levels(x.shape[0], math.prod(x.shape[1:]))):
         tail, scope = x.shape[1:], party.at(f"level{level}")
-        members = Additive(
-            None if x.share is None else x.share[: size * groups].reshape(size, groups, *tail),
-            (size, groups, *tail),
-            x.fxp,
-        )
+        members = x.share[: size * groups].reshape(size, groups, *tail)
         if size == 2:
-            winners = yield from larger(scope, *(_entry(members, place) for place in range(2)))
+            winners = yield from larger(scope, *(Additive(each, x.fxp) for each in members))
         else:
-            winners = yield from largest(scope, members)
+            winners = yield from largest(scope, Additive(members, x.fxp))
         share = winners.share
-        if left and share is not None and x.share is not None:
-            share = np.concatenate([share, x.share[size * groups :]])
-        x = Additive(share, (groups + left, *tail), x.fxp)
+        x = Additive(np.concatenate([share, x.share[size * groups :]]) if left else share, x.fxp)
     return x.reshape(x.shape[1:])
-
-
-def _entry(x: Additive, place: int) -> Additive:
-    return Additive(None if x.share is None else x.share[place], x.shape[1:], x.fxp)
-
-
-def tournament_cost(length: int, rows: int, ring: int) -> Cost:
-    """Cost of `tournament` over `rows` independent rows."""
-    total = Cost()
-    for size, groups, _ in _levels(length, rows):
-        count = groups * rows
-        total = total + (larger_cost(count, ring) if size == 2 else largest_cost(size, count, ring))
-    return total

@@ -20,6 +20,7 @@ from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, dra
 from ditto_kernels.sharing.additive import Additive, from_rss
 from ditto_kernels.sharing.casts import convert
 from ditto_kernels.sharing.lift_opened import Lift, dealers_part, mask_part, open_part
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
 
@@ -159,7 +160,7 @@ def normalise(
 ) -> Protocol[Rss]:
     """Few rows of x over the root of their squares, centred if `how` says so, times gamma plus beta.
 
-    Range: that of the kernel. Error, cost: `few_error`, `few_cost` in `few_rows`. Rounds: open x, windows,
+    Range: that of the kernel. Error: `five_rounds_plan.few_error`. Rounds: open x, windows,
     values, root, reshare: 5; one more into ring 64, two more for gamma or beta in a smaller ring. Security:
     whatever A and B open is under a fresh mask that fills its container; what is dealt depends on masks
     alone, with ordinary shares too. Source: own, with one-time truth tables (TinyTable, ePrint 2016/695).
@@ -169,25 +170,18 @@ def normalise(
     gamma, beta = yield from parallel(
         _widened(party.at("gamma"), gamma, how.weight), _widened(party.at("beta"), beta, shift)
     )
-    product = None
     if party.role == "D":
         yield from _deal(party, how)
+        product = absent(x.shape, fxp.dtype)
     else:
-        weight = _share(party, gamma) if isinstance(gamma, Rss) else encode(gamma, how.weight)
-        rows = _share(party, x).reshape(how.rows, how.length)
+        weight = from_rss(party, gamma).share if isinstance(gamma, Rss) else encode(gamma, how.weight)
+        rows = from_rss(party, x).share.reshape(how.rows, how.length)
         product = (yield from _compute(party, how, rows, weight)).reshape(x.shape)
         if isinstance(beta, Rss):
-            product += _share(party, beta) << np.int64(how.product_bits - shift.fraction_bits)
+            product += from_rss(party, beta).share << np.int64(how.product_bits - shift.fraction_bits)
         elif beta is not None and party.role == "A":
             product += encode(beta, shift)
-    return (yield from finish_additive(party.at("result"), Additive(product, x.shape, fxp), out))
-
-
-def _share(party: Party, x: Rss) -> Array:
-    """A's or B's share of the 2-of-2 sharing."""
-    share = from_rss(party, x).share
-    assert share is not None
-    return share
+    return (yield from finish_additive(party.at("result"), Additive(product, fxp), out))
 
 
 def _widened(party: Party, value: Rss | Array | None, fxp: Fxp) -> Protocol[Any]:

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
-from ditto_kernels.products.multiply import finish_additive_cost
-from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.party import Deal
-from ditto_kernels.sharing.casts import convert_cost
 from ditto_kernels.sharing.lift_opened import Lift
 from ditto_kernels.values.formats import Fxp, signed
 
@@ -138,19 +135,6 @@ def few(
 def size(items: Sequence[Deal]) -> int:
     """Bytes of all of them."""
     return sum(math.prod(item.shape) * item.dtype.itemsize for item in items)
-
-
-def few_cost(how: Few, shape: tuple[int, ...], gamma: Fxp | None, beta: Fxp | None, out: Fxp) -> Cost:
-    """Cost of `normalise`."""
-    cost, vector = Cost(), (how.length,)
-    if gamma is not None:
-        cost = convert_cost(vector, gamma, how.weight)
-    if beta is not None:
-        cost = cost | convert_cost(vector, beta, how.shift(beta))
-    cost = cost + dealt(size(how.dealt), 8)
-    for opened in how.rounds:
-        cost = cost + exchanged(size(opened), 8)
-    return cost + finish_additive_cost(elements(shape), _WIDE, how.product_bits - out.fraction_bits, out)
 
 
 def few_error(how: Few, x: Fxp, gamma: Fxp | None, span: tuple[float, float], out: Fxp) -> float:

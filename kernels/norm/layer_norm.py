@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.inverse.by_thresholds import Table, inverse, inverse_cost, table
+from ditto_kernels.inverse.by_thresholds import Table, inverse, table
 from ditto_kernels.norm.five_rounds import normalise
-from ditto_kernels.norm.five_rounds_plan import Few, few, few_cost, few_error
-from ditto_kernels.products.multiply import finish, finish_cost, finish_kind, local_product, multiply
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.norm.five_rounds_plan import Few, few, few_error
+from ditto_kernels.products.multiply import finish, finish_kind, local_product, multiply
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.sharing.casts import convert, convert_cost, truncate, truncate_cost, upcast, upcast_cost
+from ditto_kernels.sharing.casts import convert, truncate, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
@@ -138,12 +137,7 @@ def _centre(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
     )
     sums = Rss(mine, following, Fxp(_WIDE, how.centred.fraction_bits + _MEAN_BITS))
     mean = yield from truncate(party.at("mean"), sums, _MEAN_BITS)
-    return Rss(fine.mine - np.asarray(mean.mine), fine.next - np.asarray(mean.next), how.centred)
-
-
-def _centre_cost(fxp: Fxp, how: Plan) -> Cost:
-    widen = Cost() if fxp.ring_bits == _WIDE else upcast_cost(elements(how.shape), fxp.ring_bits, _WIDE)
-    return widen + truncate_cost(elements(how.rows), _WIDE, _MEAN_BITS)
+    return Rss(fine.mine - mean.mine, fine.next - mean.next, how.centred)
 
 
 def scaled(party: Party, how: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
@@ -165,17 +159,7 @@ def scaled(party: Party, how: Plan, centred: Rss, gamma: Rss | Array) -> Protoco
         weighted = Rss(centred.mine * public, centred.next * public, weighted_fxp)
     total = plus_constant(party, total, how.eps)
     root = yield from inverse(party.at("root"), total, how.inverse, how.root)
-    return local_product(Rss(np.asarray(weighted.mine), np.asarray(weighted.next), weighted_fxp), root)
-
-
-def scaled_cost(how: Plan, gamma: Fxp | None) -> Cost:
-    """Cost of `scaled` and of truncating its product to `how.landing`."""
-    count, rows, bits = elements(how.shape), elements(how.rows), how.centred.fraction_bits
-    middle = finish_cost(rows, _WIDE, 2 * bits - how.squares.fraction_bits, how.squares)
-    if gamma is not None:
-        middle = middle | finish_cost(count, _WIDE, 0, Fxp(_WIDE, bits + how.gamma.fraction_bits))
-    last = finish_cost(count, _WIDE, how.product_bits - how.landing.fraction_bits, how.landing)
-    return middle + inverse_cost(how.rows, _WIDE, how.inverse, how.root) + last
+    return local_product(weighted, root)
 
 
 def scaled_error(how: Plan, gamma: Fxp | None, variance: tuple[float, float], shift: float) -> float:
@@ -223,24 +207,11 @@ def _run(
     )
     product = yield from scaled(party, how, centred, gamma if scale is None else scale)
     if isinstance(beta, Rss):
-        product = product + (np.asarray(shift.mine) << np.int64(how.product_bits - shift.fxp.fraction_bits))
+        product = product + (shift.mine << np.int64(how.product_bits - shift.fxp.fraction_bits))
     elif party.rank == 0:
         product = product + encode(beta, Fxp(_WIDE, how.product_bits))
     result = yield from finish(party.at("result"), product, how.product_bits, how.landing)
     return (yield from convert(party.at("cast"), result, out))
-
-
-def _cost(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> Cost:
-    assert x.fxp is not None
-    how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
-    if how.few is not None:
-        return few_cost(how.few, x.shape, gamma.fxp, beta.fxp, out)
-    cost = _centre_cost(x.fxp, how)
-    if gamma.fxp is not None:
-        cost = cost | convert_cost(gamma.shape, gamma.fxp, how.gamma)
-    if beta.fxp is not None:
-        cost = cost | convert_cost(beta.shape, beta.fxp, Fxp(_WIDE, beta.fxp.fraction_bits))
-    return cost + scaled_cost(how, gamma.fxp) + convert_cost(how.shape, how.landing, out)
 
 
 def _reference(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-12, **_: Any) -> Array:
@@ -262,4 +233,4 @@ def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> 
 
 
 _PAPER = "own: centred sums in ring 64, threshold inverse root, gamma and beta folded into the last product"
-LAYER_NORM = Kernel("layer_norm", _run, _reference, _cost, _error, _PAPER)
+LAYER_NORM = Kernel("layer_norm", _run, _reference, _error, _PAPER)

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.norm.five_rounds import normalise
-from ditto_kernels.norm.five_rounds_plan import few_cost, few_error
-from ditto_kernels.norm.layer_norm import Plan, nothing, plan, scaled, scaled_cost, scaled_error
+from ditto_kernels.norm.five_rounds_plan import few_error
+from ditto_kernels.norm.layer_norm import Plan, nothing, plan, scaled, scaled_error
 from ditto_kernels.products.multiply import finish
-from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
+from ditto_kernels.sharing.casts import convert, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -62,18 +61,6 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
     return (yield from convert(party.at("cast"), result, out))
 
 
-def _cost(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> Cost:
-    how = _plan(x, gamma.fxp, out, **attributes)
-    assert x.fxp is not None
-    if how.few is not None:
-        return few_cost(how.few, x.shape, gamma.fxp, None, out)
-    narrow = x.fxp.ring_bits < _WIDE
-    cost = upcast_cost(elements(how.shape), x.fxp.ring_bits, _WIDE) if narrow else Cost()
-    if gamma.fxp is not None:
-        cost = cost | convert_cost(gamma.shape, gamma.fxp, how.gamma)
-    return cost + scaled_cost(how, gamma.fxp) + convert_cost(how.shape, how.landing, out)
-
-
 def _reference(x: Array, gamma: Array, *, eps: float = 1e-12, **_: Any) -> Array:
     value = np.asarray(x, dtype=np.float64)
     return value / np.sqrt(np.mean(value**2, axis=-1, keepdims=True) + eps) * gamma
@@ -90,4 +77,4 @@ def _error(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> float:
 
 
 _PAPER = "own: as layer_norm, without the mean"
-RMS_NORM = Kernel("rms_norm", _run, _reference, _cost, _error, _PAPER)
+RMS_NORM = Kernel("rms_norm", _run, _reference, _error, _PAPER)

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.bits.point_functions import LEAF_BITS, Blocks, Bytes, evaluate, generate, key_bytes
+from ditto_kernels.bits.point_functions import LEAF_BITS, Blocks, Bytes, evaluate, generate
 from ditto_kernels.products.multiply import finish
-from ditto_kernels.protocol.cost import Cost, elements, everyone
 from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
 from ditto_kernels.sharing.additive import from_rss, open_masked
-from ditto_kernels.sharing.casts import convert, convert_cost, downcast
+from ditto_kernels.sharing.casts import convert, downcast
+from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits
 from ditto_kernels.values.replicated import PARTIES, Rss
 
@@ -46,22 +47,33 @@ def address_bits(rows: int) -> int:
     return max(LEAF_BITS + 1, (rows - 1).bit_length())
 
 
+def _unmade(count: int, depth: int) -> tuple[Array, Array, Array]:
+    """What `generate` returns for so many points, absent."""
+    return (
+        absent((depth, count, 2), np.dtype(np.uint64)),
+        absent((depth, count), np.dtype(np.uint8)),
+        absent((count, 4), np.dtype(np.int32)),
+    )
+
+
+_corrections = local_step(lambda points, depth, *_: _unmade(len(points), depth))(generate)
+
+
 def _retrieve(party: Party, ids: Rss, bits: int) -> Protocol[_Key | None]:
-    """Keys for A and B at the id, None at the dealer. One round; the dealer sends keys ahead of time."""
+    """Keys for A and B at the id, none at the dealer. One round; the dealer sends keys ahead of time."""
     count, depth, word = ids.size, bits - LEAF_BITS, np.dtype(np.uint64)
     opened = yield from open_masked(party.at("index"), from_rss(party, ids))
-    parts = (
-        ("corrections", (depth, count, 2), word),
-        ("flips", (depth, count), np.dtype(np.uint8)),
-        ("final", (count, 4), np.dtype(np.int32)),
-    )
+    parts = [
+        (name, each.shape, each.dtype)
+        for name, each in zip(("corrections", "flips", "final"), _unmade(count, depth), strict=True)
+    ]
     if party.role == "D":
         first, second = party.draw_both("seeds", (count, 2), word)
         if party.phase == "online":
             yield Round()
             return None
-        points = -np.asarray(opened.mask).reshape(-1).astype(np.int64) & ((1 << bits) - 1)
-        values = generate(points, depth, first, second)
+        points = -opened.mask.reshape(-1).astype(np.int64) & ((1 << bits) - 1)
+        values = _corrections(points, depth, first, second)
         sends = [
             party.send(to, name, value, offline=True)
             for to in (party.a, party.b)
@@ -71,7 +83,7 @@ def _retrieve(party: Party, ids: Rss, bits: int) -> Protocol[_Key | None]:
         return None
     received = yield Round((), tuple(party.expect(party.dealer, *part) for part in parts))
     seeds = party.draw_with_dealer("seeds", (count, 2), word)
-    c = np.asarray(opened.c).reshape(-1).astype(np.int64) & ((1 << bits) - 1)
+    c = opened.c.reshape(-1).astype(np.int64) & ((1 << bits) - 1)
     return _Key(c, seeds, received[0], received[1], received[2], party.role == "A")
 
 
@@ -82,6 +94,8 @@ def _dot(onehot: Array, table: Array) -> Array:
 
 def _rows(key: _Key, component: Array) -> NDArray[np.int32]:
     """This party's share of the component's rows, tile by tile."""
+    if is_absent(key.c) or is_absent(component):
+        return absent((len(key.c), component.shape[1]), np.dtype(np.int32))
     rows = component.shape[0]
     table = jnp.asarray(np.asarray(component).astype(np.int32, copy=False))
     size = 4 << (key.corrections.shape[0])
@@ -136,7 +150,7 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
         )
     )
     if ahead:
-        share = np.zeros(shape, table.fxp.dtype)
+        share = absent(shape, table.fxp.dtype)
     else:
         # The holders of component j are j and j - 1, so that j + 1 deals for it.
         mine = _rows(keys[(party.rank + 1) % PARTIES], table.mine)
@@ -144,19 +158,6 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
         share = (mine + following).astype(table.fxp.dtype, copy=False).reshape(shape)
     result = yield from finish(party.at("sum"), share, table.fxp.fraction_bits, table.fxp)
     return (yield from convert(party.at("out"), result, out))
-
-
-def embedding_cost(table: Spec, ids: Spec, out: Fxp) -> Cost:
-    """Cost of `embedding`: the same for every role."""
-    assert table.fxp is not None and ids.fxp is not None
-    rows, width = table.shape
-    count, bits = elements(ids.shape), address_bits(rows)
-    opened = 2 * count * _index_ring(rows, ids.fxp).ring_bits // 8
-    keys = 2 * count * key_bytes(bits - LEAF_BITS)
-    shape = (*ids.shape, width)
-    retrieved = Cost(online=(opened,) * 3, offline=(keys,) * 3, rounds=1)
-    reshared = everyone(elements(shape), table.fxp.ring_bits)
-    return retrieved + reshared + convert_cost(shape, table.fxp, out)
 
 
 def embedding_error(table: Spec, ids: Spec, out: Fxp) -> float:
@@ -177,7 +178,6 @@ EMBEDDING_KERNEL = Kernel(
     "embedding",
     embedding,
     reference,
-    embedding_cost,
     embedding_error,
     "private retrieval with point functions: Boyle, Gilboa, Ishai (CCS 2016); replicated sharing: ABY3",
     all_deal=True,

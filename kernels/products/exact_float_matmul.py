@@ -61,7 +61,6 @@ def factor(elements: NDArray[Any], ring_bits: int, dims: Dimensions, left: bool 
 
 def times(x: Array, by: Factor) -> NDArray[Any]:
     """dot_general of ring elements and the factor, exact modulo 2^ring_bits."""
-    x = np.asarray(x)
     if by.real is None:
         assert by.integers is not None
         pair = (by.integers, x) if by.left else (x, by.integers)

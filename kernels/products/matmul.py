@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from ditto_kernels.products.multiply import (
     finish,
-    finish_cost,
     how_to_finish,
     symmetric,
 )
-from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
+from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -113,8 +112,8 @@ def _limbs(value: NDArray[np.int64]) -> list[NDArray[np.float64]]:
 def dot64(x: Array, w: Array, dims: Dimensions) -> NDArray[np.int64]:
     """dot_general in Z_2^64 by six float64 products of limbs."""
     (x_sum, w_sum), (x_batch, w_batch) = dims
-    left = as_batches(np.asarray(x), x_sum, x_batch, last=True)
-    right = as_batches(np.asarray(w), w_sum, w_batch, last=False)
+    left = as_batches(x, x_sum, x_batch, last=True)
+    right = as_batches(w, w_sum, w_batch, last=False)
     total = np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.int64)
     for start in range(0, left.shape[2], MAX_CONTRACTION):
         stop = start + MAX_CONTRACTION
@@ -150,8 +149,8 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
 def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) -> Array:
     """In numpy, which is slow at products of integers but needs no call of XLA."""
     (x_sum, w_sum), (x_batch, w_batch) = dims
-    left = _left(np.asarray(x.mine), np.asarray(x.next), role, double)
-    right = _right(np.asarray(w.mine), np.asarray(w.next), role, double)
+    left = _left(x.mine, x.next, role, double)
+    right = _right(w.mine, w.next, role, double)
     products = [
         np.matmul(as_batches(a, x_sum, x_batch, last=True), as_batches(b, w_sum, w_batch, last=False))
         for a, b in zip(left, right, strict=True)
@@ -164,6 +163,8 @@ def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = F
     """One's own 3-of-3 share of xw or 2xw, without its zero share: must not leave the party like this."""
     if x.fxp.ring_bits != w.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {w.fxp}")
+    if is_absent(x.mine) or is_absent(w.mine):
+        return absent(result_shape(x.shape, w.shape, dims), x.fxp.dtype)
     role = "DAB"[rank]
     terms = math.prod(result_shape(x.shape, w.shape, dims)) * contraction(x.shape, dims)
     if x.fxp.ring_bits <= 32 and w.prepared is None and terms < _TINY:
@@ -172,7 +173,7 @@ def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = F
     if x.fxp.ring_bits <= 32:
         product = _int_products(x.mine, x.next, right, dims, role, double)
         return np.asarray(product).astype(x.fxp.dtype, copy=False)
-    left = _left(np.asarray(x.mine), np.asarray(x.next), role, double)
+    left = _left(x.mine, x.next, role, double)
     return np.asarray(sum(dot64(a, b, dims) for a, b in zip(left, right, strict=True)))
 
 
@@ -188,10 +189,7 @@ def matmul(
     """
     fraction_bits, values = x.fxp.fraction_bits + w.fxp.fraction_bits, symmetric(range)
     double = doubles(x.fxp.ring_bits, fraction_bits, out, values)
-    if party.phase == "ahead" and not party.masked:  # what is dealt does not depend on the product
-        z = np.zeros(result_shape(x.shape, w.shape, dims), x.fxp.dtype)
-    else:
-        z = local_products(party.rank, x, w, dims, double)
+    z = local_products(party.rank, x, w, dims, double)
     return (yield from finish(party, z, fraction_bits + double, out, values))
 
 
@@ -199,19 +197,8 @@ def matmul_reference(x: Array, w: Array, dims: Dimensions, **_: Any) -> NDArray[
     return np.asarray(jax.lax.dot_general(np.asarray(x, np.float64), np.asarray(w, np.float64), dims))
 
 
-def _matmul_cost(x: Spec, w: Spec, out: Fxp, dims: Dimensions, range: float | None = None) -> Cost:
-    assert x.fxp is not None and w.fxp is not None
-    ring, values = x.fxp.ring_bits, symmetric(range)
-    bits = x.fxp.fraction_bits + w.fxp.fraction_bits
-    bits += doubles(ring, bits, out, values)
-    count = elements(result_shape(x.shape, w.shape, dims))
-    return finish_cost(count, ring, bits - out.fraction_bits, out, values)
-
-
 def _product_error(x: Spec, w: Spec, out: Fxp, **_: Any) -> float:
     return 1.5 * out.ulp
 
 
-MATMUL = Kernel(
-    "matmul", matmul, matmul_reference, _matmul_cost, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1"
-)
+MATMUL = Kernel("matmul", matmul, matmul_reference, _product_error, "ABY3 (Mohassel, Rindal 2018), 5.1")

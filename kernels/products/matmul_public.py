@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.products.exact_float_matmul import Factor, factor, times
@@ -18,15 +17,13 @@ from ditto_kernels.products.matmul import (
 from ditto_kernels.products.multiply import (
     finish,
     finish_additive,
-    finish_additive_cost,
-    finish_cost,
     symmetric,
 )
-from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss
-from ditto_kernels.sharing.casts import convert, convert_cost
+from ditto_kernels.sharing.casts import convert
+from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Known, Rss
 
@@ -47,10 +44,10 @@ def matmul_public(
     `range`: declared |result|, which may make it cheaper. Range, error, cost: `multiply.finish_additive`,
     and the rounding of the public tensor. Security: nothing is sent before the product is masked.
     """
-    fxp, shape = _product(x, weight_fraction_bits), _shape(x, w, dims, public_left)
-    share = _local(party, x, w, dims, weight_fraction_bits, public_left)
+    fxp = _product(x, weight_fraction_bits)
+    share = _local(from_rss(party, x), w, dims, weight_fraction_bits, public_left)
     landing = _landing(fxp, out)
-    result = yield from finish_additive(party, Additive(share, shape, fxp), landing, symmetric(range))
+    result = yield from finish_additive(party, Additive(share, fxp), landing, symmetric(range))
     return (yield from convert(party.at("out"), result, out))
 
 
@@ -73,16 +70,12 @@ def matmul_adapted(
     one product. x, t and b in one ring; public_left: w and b are left operands; products of different
     precision meet in the finer one. Range, error, cost and security: `multiply.finish`, and w's rounding.
     """
-    share = _local(party, x, w, dims, weight_fraction_bits, public_left)
     bits, adapter_bits = x.fxp.fraction_bits + weight_fraction_bits, t.fxp.fraction_bits + b.fxp.fraction_bits
-    z: Array
-    if party.phase == "ahead" and not party.masked:
-        z = np.zeros(_shape(x, w, dims, public_left), x.fxp.dtype)
-    else:
-        pair = (b, t) if public_left else (t, b)
-        z = _raised(local_products(party.rank, *pair, adapter_dims), bits - adapter_bits)
-        if share is not None:
-            z = z + _raised(share, adapter_bits - bits)
+    pair = (b, t) if public_left else (t, b)
+    z = _raised(local_products(party.rank, *pair, adapter_dims), bits - adapter_bits)
+    if party.role != "D":  # A and B have the 2-of-2 sharing
+        share = _local(from_rss(party, x), w, dims, weight_fraction_bits, public_left)
+        z = z + _raised(share, adapter_bits - bits)
     return (yield from finish(party, z, max(bits, adapter_bits), out, symmetric(range)))
 
 
@@ -91,15 +84,12 @@ def _raised(share: Array, bits: int) -> Array:
 
 
 def _local(
-    party: Party, x: Rss, w: Array | Known, dims: Dimensions, weight_fraction_bits: int, public_left: bool
-) -> Array | None:
-    """A's or B's share of the product; None at the dealer."""
-    share = from_rss(party, x).share
-    if share is None:
-        return None
-    if party.phase == "ahead" and not party.masked:  # what is dealt does not depend on the product
-        return np.zeros(_shape(x, w, dims, public_left), x.fxp.dtype)
-    return times(share, _factor(w, Fxp(x.fxp.ring_bits, weight_fraction_bits), dims, public_left))
+    x: Additive, w: Array | Known, dims: Dimensions, weight_fraction_bits: int, public_left: bool
+) -> Array:
+    """A's or B's share of the product, absent at the dealer."""
+    if is_absent(x.share):
+        return absent(_shape(x, w, dims, public_left), x.fxp.dtype)
+    return times(x.share, _factor(w, Fxp(x.fxp.ring_bits, weight_fraction_bits), dims, public_left))
 
 
 def _factor(w: Array | Known, fxp: Fxp, dims: Dimensions, public_left: bool) -> Factor:
@@ -142,42 +132,6 @@ def _public_reference(x: Array, w: Array, dims: Dimensions, **attributes: Any) -
     return matmul_reference(*((w, x) if attributes.get("public_left") else (x, w)), dims)
 
 
-def _matmul_public_cost(
-    x: Spec,
-    w: Spec,
-    out: Fxp,
-    dims: Dimensions,
-    weight_fraction_bits: int,
-    public_left: bool = False,
-    range: float | None = None,
-) -> Cost:
-    shape, product = _shape(x, w, dims, public_left), _product(x, weight_fraction_bits)
-    landing = _landing(product, out)
-    dropped = product.fraction_bits - landing.fraction_bits
-    count, ring = elements(shape), product.ring_bits
-    finished = finish_additive_cost(count, ring, dropped, landing, symmetric(range))
-    return finished + convert_cost(shape, landing, out)
-
-
-def _adapted_cost(
-    x: Spec,
-    w: Spec,
-    t: Spec,
-    b: Spec,
-    out: Fxp,
-    dims: Dimensions,
-    adapter_dims: Dimensions,
-    weight_fraction_bits: int,
-    public_left: bool = False,
-    range: float | None = None,
-) -> Cost:
-    assert t.fxp is not None and b.fxp is not None
-    product = _product(x, weight_fraction_bits)
-    bits = max(product.fraction_bits, t.fxp.fraction_bits + b.fxp.fraction_bits)
-    count = elements(_shape(x, w, dims, public_left))
-    return finish_cost(count, product.ring_bits, bits - out.fraction_bits, out, symmetric(range))
-
-
 def _public_error(x: Spec, w: Spec, *_: Spec, out: Fxp, **attributes: Any) -> float:
     """On top comes the rounding of the public operand: half an ulp of it a term, for |x| <= 1."""
     dims = attributes["dims"]
@@ -189,7 +143,6 @@ MATMUL_PUBLIC = Kernel(
     "matmul_public",
     matmul_public,
     _public_reference,
-    _matmul_public_cost,
     _public_error,
     "ABY3 (Mohassel, Rindal 2018), 5.1",
     keeps_public=True,
@@ -198,7 +151,6 @@ MATMUL_ADAPTED = Kernel(
     "matmul_adapted",
     matmul_adapted,
     _adapted_reference,
-    _adapted_cost,
     _public_error,
     "ABY3 (Mohassel, Rindal 2018), 5.1",
     keeps_public=True,

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from ditto_kernels.protocol.cost import Cost, dealt, elements, everyone
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal
-from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
+from ditto_kernels.sharing.additive import Additive, to_rss
 from ditto_kernels.sharing.casts import (
+    Masks,
     lift_opened,
     narrow,
     narrowing_bias,
+    own_half,
     truncate_additive,
-    truncate_cost,
     truncate_opened,
     truncation_bias,
     upcast,
-    upcast_cost,
-    wrap_cost,
 )
-from ditto_kernels.values.formats import Array, Fxp, container_bits, signed
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array, Fxp, signed
 from ditto_kernels.values.replicated import Rss
 
 _LIFTED = 16  # ring of the opening that a lift starts from
@@ -98,21 +97,20 @@ def finish(
     Every share leaves under a fresh zero share; what is opened to A and B is masked full-width. With masked
     shares the dealer's share is dealt ahead, and A and B go on with a 2-of-2 sharing.
     """
-    z = np.asarray(z)
     how = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
     if party.masked:
         return (yield from _finish_masked(party, z, how))
     z = z + zero_share(party, "zero", z.shape, how.ring)
     if how.kind == "truncate":
         c, masks = yield from _open_product(party, z, truncation_bias(how.ring, how.dropped))
-        return (yield from truncate_opened(party, c, masks, out, how.dropped, z.shape))
+        return (yield from truncate_opened(party, c, masks, out, how.dropped))
     target = _LIFTED if how.kind == "lift" else out.ring_bits
     bias = narrowing_bias(how.dropped) if party.rank == 0 else 0
     mine = narrow(z, how.dropped, target, bias)
     if how.kind == "lift":
         c, masks = yield from _open_product(party, mine, how.bias)
         small = Fxp(_LIFTED, out.fraction_bits)
-        return (yield from lift_opened(party, c, masks, small, out.ring_bits, how.bias, z.shape))
+        return (yield from lift_opened(party, c, masks, small, out.ring_bits, how.bias))
     (following,) = yield Round(
         (party.send((party.rank - 1) % 3, "reshare", mine),),
         (party.expect((party.rank + 1) % 3, "reshare", z.shape, out.dtype),),
@@ -123,9 +121,8 @@ def finish(
 def _finish_masked(party: Party, z: Array, how: Finish) -> Protocol[Rss]:
     """The dealer's share depends on no input: it is dealt, and the rest is done on a 2-of-2 sharing."""
     (dealt,) = yield from deal(party, [Deal("product", z.shape, z.dtype)], lambda: [z])
-    share = None if party.role == "D" else z + dealt
-    fxp = Fxp(how.ring, how.out.fraction_bits + how.dropped)
-    return (yield from _finish_additive(party, Additive(share, z.shape, fxp), how))
+    product = Additive(z + dealt, Fxp(how.ring, how.out.fraction_bits + how.dropped))
+    return (yield from _finish_additive(party, product, how))
 
 
 def finish_additive(
@@ -143,26 +140,21 @@ def _finish_additive(party: Party, z: Additive, how: Finish) -> Protocol[Rss]:
     if how.kind == "truncate":
         return (yield from truncate_additive(party, z, how.dropped))
     target = Fxp(_LIFTED if how.kind == "lift" else how.out.ring_bits, how.out.fraction_bits)
-    share = z.share
-    if share is not None:
-        bias = narrowing_bias(how.dropped, shares=2) if party.role == "A" else 0
-        share = narrow(share, how.dropped, target.ring_bits, bias)
-    small = Additive(share, z.shape, target)
+    bias = narrowing_bias(how.dropped, shares=2) if party.role == "A" else 0
+    small = Additive(narrow(z.share, how.dropped, target.ring_bits, bias), target)
     if how.kind == "lift":
         return (yield from upcast(party, small, how.out.ring_bits, how.bias))
     return (yield from to_rss(party, small))
 
 
-def _open_product(
-    party: Party, share: Array, bias: int
-) -> Protocol[tuple[Array | None, tuple[Array, Array] | Array]]:
+def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array, Masks]]:
     """c = z + bias + r at A and B in one round: the dealer adds r to its own share and sends it to both."""
     shape, dtype = tuple(share.shape), share.dtype
     if party.role == "D":
         masks = party.draw_both("mask", shape, dtype)
         share = share + masks[0] + masks[1]
         yield Round((party.send(party.a, "product", share), party.send(party.b, "product", share)))
-        return None, masks
+        return absent(shape, dtype), masks
     mask = party.draw_with_dealer("mask", shape, dtype)
     if party.role == "A":
         share = share + dtype.type(bias)
@@ -171,45 +163,13 @@ def _open_product(
         (party.send(other, "product", share),),
         (party.expect(other, "product", shape, dtype), party.expect(party.dealer, "product", shape, dtype)),
     )
-    return share + received[0] + received[1], mask
-
-
-def _open_product_cost(count: int, ring: int) -> Cost:
-    size = count * ring // 8
-    return Cost(online=(size, size, 2 * size), rounds=1)
-
-
-def finish_cost(
-    count: int, ring: int, dropped: int, out: Fxp, values: tuple[float, float] | None = None
-) -> Cost:
-    """Cost of `finish`."""
-    how = how_to_finish(ring, out.fraction_bits + dropped, out, values)
-    gathered = dealt(count, ring)
-    masked = gathered + finish_additive_cost(count, ring, dropped, out, values)
-    if how.kind == "truncate":
-        joint = _open_product_cost(count, ring) + wrap_cost(count, container_bits(dropped))
-    elif how.kind == "lift":
-        joint = _open_product_cost(count, _LIFTED) + wrap_cost(count, ring - _LIFTED)
-    else:
-        joint = everyone(count, out.ring_bits)
-    return replace(joint, masked=masked)
-
-
-def finish_additive_cost(
-    count: int, ring: int, dropped: int, out: Fxp, values: tuple[float, float] | None = None
-) -> Cost:
-    """Cost of `finish_additive`."""
-    how = how_to_finish(ring, out.fraction_bits + dropped, out, values)
-    if how.kind == "truncate":
-        return truncate_cost(count, ring, dropped)
-    return upcast_cost(count, _LIFTED, ring) if how.kind == "lift" else to_rss_cost(count, out.ring_bits)
+    return share + received[0] + received[1], own_half(party, mask)
 
 
 def local_product(x: Rss, y: Rss) -> Array:
     """One's own 3-of-3 share of the elementwise product, without its zero share."""
-    x_mine, x_next, y_mine, y_next = (np.asarray(part) for part in (x.mine, x.next, y.mine, y.next))
-    product = (x_mine + x_next) * y_mine
-    product += x_mine * y_next
+    product = (x.mine + x.next) * y.mine
+    product += x.mine * y.next
     return product
 
 
@@ -227,14 +187,6 @@ def multiply(
     return (yield from finish(party, z, x.fxp.fraction_bits + y.fxp.fraction_bits, out, values))
 
 
-def multiply_cost(
-    shape: tuple[int, ...], x: Fxp, y: Fxp, out: Fxp, values: tuple[float, float] | None = None
-) -> Cost:
-    """Cost of `multiply` with a result of that shape."""
-    dropped = x.fraction_bits + y.fraction_bits - out.fraction_bits
-    return finish_cost(elements(shape), x.ring_bits, dropped, out, values)
-
-
 def symmetric(range: float | None) -> tuple[float, float] | None:
     """A declared magnitude as a range of values."""
     return None if range is None else (-range, range)
@@ -249,16 +201,8 @@ def _multiply_reference(x: Array, y: Array, range: float | None = None) -> Array
     return np.asarray(x) * np.asarray(y)
 
 
-def _multiply_kernel_cost(x: Spec, y: Spec, out: Fxp, range: float | None = None) -> Cost:
-    assert x.fxp is not None and y.fxp is not None
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    return multiply_cost(shape, x.fxp, y.fxp, out, symmetric(range))
-
-
 def _multiply_error(x: Spec, y: Spec, out: Fxp, range: float | None = None) -> float:
     return 1.5 * out.ulp
 
 
-MULTIPLY = Kernel(
-    "multiply", _run, _multiply_reference, _multiply_kernel_cost, _multiply_error, "ABY3 (2018), 5.1"
-)
+MULTIPLY = Kernel("multiply", _run, _multiply_reference, _multiply_error, "ABY3 (2018), 5.1")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.protocol.link import Link, Receive, Send
 from ditto_kernels.protocol.randomness import Randomness
+from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array
 
 T = TypeVar("T")
@@ -97,10 +98,10 @@ class Party(NamedTuple):
         )
 
     def draw_to_deal(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """`draw_both` for masks from which the dealer only deals: zeros, once all is dealt."""
+        """`draw_both` for masks from which the dealer only deals: absent, once all is dealt."""
         if self.phase == "online":
-            zeros = np.broadcast_to(dtype.type(0), tuple(shape))
-            return zeros, zeros
+            nothing = absent(tuple(shape), dtype)
+            return nothing, nothing
         return self.draw_both(name, shape, dtype)
 
     def send(self, to: int, name: str, array: Array, offline: bool = False) -> Send:
@@ -149,16 +150,15 @@ def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
     return results
 
 
-def exchange(
-    party: Party, name: str, array: Array | None, like: tuple[tuple[int, ...], np.dtype[Any]]
-) -> Protocol[Any]:
-    """A and B swap one tensor each; returns the other's (None at the dealer, who takes no part)."""
-    if party.role == "D":
+def exchange(party: Party, name: str, array: Array) -> Protocol[Array]:
+    """A and B swap one tensor each; returns the other's, absent at the dealer, who takes no part."""
+    role = party.role
+    if role == "D":
         yield Round()
-        return None
-    other = party.b if party.role == "A" else party.a
+        return absent(array.shape, array.dtype)
+    other = party.b if role == "A" else party.a
     (received,) = yield Round(
-        (party.send(other, name, array),), (party.expect(other, name, like[0], like[1]),)
+        (party.send(other, name, array),), (party.expect(other, name, array.shape, array.dtype),)
     )
     return received
 
@@ -177,8 +177,8 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
     """Deal tensors: A's share is drawn from the stream it has with the dealer, B receives the difference.
 
     `make` runs at the dealer alone, unless all was dealt ahead, and returns the values in the order of
-    `items`. A and B get their shares. Security: A sees uniform bytes, B a one-time-padded value; both are
-    independent of inputs.
+    `items`. A and B get their shares, the dealer's are absent. Security: A sees uniform bytes, B a
+    one-time-padded value; both are independent of inputs.
     """
     if party.role == "A":
         yield Round()
@@ -188,22 +188,27 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
             (), tuple(party.expect(party.dealer, item.name, item.shape, item.dtype) for item in items)
         )
         return list(received)
-    if party.phase == "online":
-        yield Round()
-        return [None] * len(items)
-    yield Round(padded(party, items, make(), _pads(party, items)))
-    return [None] * len(items)
+    yield Round(() if party.phase == "online" else padded(party, items, make, _pads(party, items)))
+    return unshared(items)
+
+
+def unshared(items: Sequence[Deal]) -> list[Array]:
+    """The dealer's shares of what it deals: none."""
+    return [absent(item.shape, item.dtype) for item in items]
 
 
 def padded(
-    party: Party, items: Sequence[Deal], values: Sequence[Array], pads: Sequence[NDArray[Any]]
+    party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]], pads: Sequence[Array]
 ) -> tuple[Send, ...]:
-    """What the dealer sends to B: its values less A's shares, which are overwritten."""
+    """The dealer's messages to B: the values that `make` returns less A's shares, which are overwritten.
+
+    Nothing is made of absent streams: the messages are then absent too.
+    """
+    values = pads if not pads or is_absent(pads[0]) else make()
     sends = []
     for item, value, pad in zip(items, values, pads, strict=True):
         difference = np.bitwise_xor if item.xor else np.subtract
-        difference(np.asarray(value), pad, out=pad)
-        sends.append(party.send(party.b, item.name, pad, offline=True))
+        sends.append(party.send(party.b, item.name, difference(value, pad, out=pad), offline=True))
     return tuple(sends)
 
 

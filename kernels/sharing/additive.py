@@ -4,56 +4,60 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-
-from ditto_kernels.protocol.cost import Cost, exchanged
-from ditto_kernels.protocol.party import Party, Protocol, exchange
+from ditto_kernels.protocol.party import Party, Protocol, Round, exchange
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 
 @dataclass(frozen=True)
 class Additive:
-    """x = share at A + share at B (mod 2^k); the dealer knows the shape alone (its `share` is None)."""
+    """x = share at A + share at B (mod 2^k). The dealer's share is absent."""
 
-    share: Array | None
-    shape: tuple[int, ...]
+    share: Array
     fxp: Fxp
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return self.share.shape
+
+    @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.share.shape)
 
     def reshape(self, shape: Sequence[int]) -> Additive:
-        return replace(
-            self, share=None if self.share is None else self.share.reshape(shape), shape=tuple(shape)
-        )
+        return Additive(self.share.reshape(shape), self.fxp)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """c = x + r, known to A and B alone. `mask` is A's or B's share of r; at the dealer it is r itself.
+    """c = x + r, known to A and B, absent at the dealer.
 
-    `first` is A's share of r, at the dealer.
+    `mask` is A's or B's share of r; at the dealer it is r itself, and `first` is A's share of r.
     """
 
-    c: Array | None
+    c: Array
     mask: Array
-    shape: tuple[int, ...]
     fxp: Fxp
     first: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.mask.shape
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.mask.shape)
 
 
 def from_rss(party: Party, x: Rss) -> Additive:
     """A adds its two components, B keeps the one A lacks. Cost: nothing."""
-    share = None
-    if party.role == "A":
-        share = np.asarray(x.mine) + np.asarray(x.next)
-    elif party.role == "B":
-        share = np.asarray(x.next)
-    return Additive(share, x.shape, x.fxp)
+    role = party.role
+    if role == "D":
+        return Additive(absent(x.shape, x.fxp.dtype), x.fxp)
+    return Additive(x.mine + x.next if role == "A" else x.next, x.fxp)
 
 
 def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
@@ -62,21 +66,15 @@ def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
     Cost: 2k bits, 1 round (A and B one message each). Security: components D + 1 and D are fresh pads that
     the dealer draws too; the exchanged values are one-time-padded.
     """
-    dtype = x.fxp.dtype
     if party.role == "D":
-        first, second = party.draw_both(name, x.shape, dtype)
-        yield from exchange(party, name, None, (x.shape, dtype))
+        first, second = party.draw_both(name, x.shape, x.fxp.dtype)
+        yield Round()
         return Rss(second, first, x.fxp)
-    pad = party.draw_with_dealer(name, x.shape, dtype)
+    pad = party.draw_with_dealer(name, x.shape, x.fxp.dtype)
     difference = x.share - pad
-    other = yield from exchange(party, name, difference, (x.shape, dtype))
+    other = yield from exchange(party, name, difference)
     opened = difference + other
     return Rss(pad, opened, x.fxp) if party.role == "A" else Rss(opened, pad, x.fxp)
-
-
-def to_rss_cost(size: int, ring: int) -> Cost:
-    """Cost of `to_rss`."""
-    return exchanged(size, ring)
 
 
 def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) -> Protocol[Opened]:
@@ -87,16 +85,11 @@ def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) ->
     dtype = x.fxp.dtype
     if party.role == "D":
         first, second = party.draw_to_deal(name, x.shape, dtype)
-        yield from exchange(party, name, None, (x.shape, dtype))
-        return Opened(None, first + second, x.shape, x.fxp, first)
+        yield Round()
+        return Opened(x.share, first + second, x.fxp, first)
     mask = party.draw_with_dealer(name, x.shape, dtype)
     mine = x.share + mask
     if party.role == "A" and bias:
         mine = mine + dtype.type(bias)
-    other = yield from exchange(party, name, mine, (x.shape, dtype))
-    return Opened(mine + other, mask, x.shape, x.fxp)
-
-
-def open_masked_cost(size: int, ring: int) -> Cost:
-    """Cost of `open_masked`."""
-    return exchanged(size, ring)
+    other = yield from exchange(party, name, mine)
+    return Opened(mine + other, mask, x.fxp)

@@ -6,16 +6,20 @@ every shape for a tenth of a second.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from ditto_kernels.protocol.cost import Cost, dealt, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, exchange
+from ditto_kernels.protocol.local_step import local_step
+from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
 from ditto_kernels.sharing.additive import Additive, from_rss
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.values.replicated import Rss
+
+Masks = tuple[Array, Array]  # of an opening: A's half and B's; the half that a party lacks is absent
 
 
 def _logical(value: Array, bits: int) -> Array:
@@ -41,37 +45,25 @@ def _wrap_share(c: Array, carry: Array, top: Array, pad: Array) -> Array:
 
 
 def reshared_wrap(
-    party: Party,
-    c: Array | None,
-    ring: int,
-    width: int,
-    shape: tuple[int, ...],
-    masks: tuple[Array, Array] | None,
+    party: Party, c: Array, ring: int, width: int, masks: Masks
 ) -> Protocol[tuple[Array, Array]]:
     """Components (mine, next) of v = [c + r wraps], c opened to A and B with c - r in [0, 2^(k-1)).
 
     Sent in a container ring of `width` bits: pads always fill it. Cost: 2w bits online, 2w offline; 1 round.
     """
-    dtype = signed(width)
+    shape, dtype = c.shape, signed(width)
     items = [Deal("carry", shape, dtype), Deal("top", shape, dtype)]
     if party.role == "D":
-        assert masks is not None
-        first, second = masks
-        yield from deal(party, items, lambda: carry_and_top(first, second, ring, width))
-        yield from exchange(party, "wrap", None, (shape, dtype))
+        yield from deal(party, items, lambda: carry_and_top(*masks, ring, width))
+        yield Round()
         pad_a, pad_b = party.draw_both("wrap_pad", shape, dtype)
         return pad_b, pad_a
     carry, top = yield from deal(party, items, list)
     pad = party.draw_with_dealer("wrap_pad", shape, dtype)
     mine = _wrap_share(c, carry, top, pad)
-    other = yield from exchange(party, "wrap", mine, (shape, dtype))
+    other = yield from exchange(party, "wrap", mine)
     joined = mine + other
     return (pad, joined) if party.role == "A" else (joined, pad)
-
-
-def wrap_cost(count: int, width: int) -> Cost:
-    """Cost of `reshared_wrap`."""
-    return exchanged(count, width) + dealt(2 * count, width)
 
 
 def truncation_bias(ring: int, bits: int) -> int:
@@ -94,30 +86,33 @@ def _shifted_opening(c: Array, wrap: Array, ring: int, bits: int) -> Array:
     return share
 
 
-def truncate_opened(
-    party: Party,
-    c: Array | None,
-    masks: tuple[Array, Array] | Array,
-    fxp: Fxp,
-    bits: int,
-    shape: tuple[int, ...],
-) -> Protocol[Rss]:
+def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -> Protocol[Rss]:
     """Second half of every truncation: from c = x + bias + r to shares of x / 2^bits.
 
-    `masks` is (A's, B's) at the dealer, the own one elsewhere. See `truncate` for range and error.
+    See `truncate` for range and error.
     """
     ring, width = fxp.ring_bits, container_bits(bits)
-    dealer_masks = masks if isinstance(masks, tuple) else None
-    mine, following = yield from reshared_wrap(party, c, ring, width, shape, dealer_masks)
-    if dealer_masks is not None:
-        shift = partial(_shifted_mask, ring=ring, bits=bits)
-        return Rss(
-            shift(dealer_masks[1], mine), shift(dealer_masks[0], following), Fxp(ring, fxp.fraction_bits)
-        )
-    own = party.role == "A"
-    masked = _shifted_mask(masks, mine if own else following, ring, bits)
-    opening = _shifted_opening(c, following if own else mine, ring, bits)
-    return Rss(masked, opening, fxp) if own else Rss(opening, masked, fxp)
+    wraps = yield from reshared_wrap(party, c, ring, width, masks)
+    of_mask = partial(_shifted_mask, ring=ring, bits=bits)
+    of_opening = partial(_shifted_opening, ring=ring, bits=bits)
+    return Rss(*_components(party, c, masks, wraps, of_mask, of_opening), fxp)
+
+
+def _components(
+    party: Party,
+    c: Array,
+    masks: Masks,
+    wraps: tuple[Array, Array],
+    of_mask: Callable[[Array, Array], Array],
+    of_opening: Callable[[Array, Array], Array],
+) -> tuple[Array, Array]:
+    """(mine, next) of x = c - r: D + 1 and D are of A's and B's masks, D + 2, which A and B hold, of c."""
+    mine, following = wraps
+    if party.role == "A":
+        return of_mask(masks[0], mine), of_opening(c, following)
+    if party.role == "B":
+        return of_opening(c, mine), of_mask(masks[1], following)
+    return of_mask(masks[1], mine), of_mask(masks[0], following)
 
 
 def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
@@ -140,29 +135,28 @@ def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
     ring = x.fxp.ring_bits
     fxp = Fxp(ring, x.fxp.fraction_bits - bits)
     c, masks = yield from _open_biased(party, x, truncation_bias(ring, bits))
-    return (yield from truncate_opened(party, c, masks, fxp, bits, x.shape))
+    return (yield from truncate_opened(party, c, masks, fxp, bits))
 
 
-def truncate_cost(count: int, ring: int, bits: int) -> Cost:
-    """Cost of `truncate`."""
-    return exchanged(count, ring) + wrap_cost(count, container_bits(bits))
-
-
-def _open_biased(
-    party: Party, x: Additive, bias: int
-) -> Protocol[tuple[Array | None, tuple[Array, Array] | Array]]:
-    """c = x + bias + r at A and B; the masks as `truncate_opened` wants them."""
+def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, Masks]]:
+    """(c = x + bias + r, known to A and B; the masks)."""
     dtype = x.fxp.dtype
     if party.role == "D":
         masks = party.draw_both("mask", x.shape, dtype)
-        yield from exchange(party, "opening", None, (x.shape, dtype))
-        return None, masks
+        yield Round()
+        return x.share, masks
     mask = party.draw_with_dealer("mask", x.shape, dtype)
-    mine = np.asarray(x.share) + mask
+    mine = x.share + mask
     if party.role == "A":
         mine = mine + np.asarray(bias).astype(dtype)
-    other = yield from exchange(party, "opening", mine, (x.shape, dtype))
-    return mine + other, mask
+    other = yield from exchange(party, "opening", mine)
+    return mine + other, own_half(party, mask)
+
+
+def own_half(party: Party, mask: Array) -> Masks:
+    """The halves as A or B knows them."""
+    lacking = absent(mask.shape, mask.dtype)
+    return (mask, lacking) if party.role == "A" else (lacking, mask)
 
 
 def _lifted_mask(mask: Array, wrap: Array, ring: int, target: int) -> Array:
@@ -193,37 +187,19 @@ def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) 
     bias = 1 << (source - 2) if bias is None else bias
     additive = from_rss(party, x) if isinstance(x, Rss) else x
     c, masks = yield from _open_biased(party, additive, bias)
-    return (yield from lift_opened(party, c, masks, x.fxp, ring, bias, x.shape))
+    return (yield from lift_opened(party, c, masks, x.fxp, ring, bias))
 
 
-def lift_opened(
-    party: Party,
-    c: Array | None,
-    masks: tuple[Array, Array] | Array,
-    source: Fxp,
-    ring: int,
-    bias: int,
-    shape: tuple[int, ...],
-) -> Protocol[Rss]:
+def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bias: int) -> Protocol[Rss]:
     """Second half of every upcast: from c = x + bias + r in `source` to shares of x in the larger ring.
 
-    `masks` as for `truncate_opened`; range and error as for `upcast`.
+    Range and error as for `upcast`.
     """
     fxp, width = Fxp(ring, source.fraction_bits), container_bits(ring - source.ring_bits)
-    dealer_masks = masks if isinstance(masks, tuple) else None
-    mine, following = yield from reshared_wrap(party, c, source.ring_bits, width, shape, dealer_masks)
-    lift = partial(_lifted_mask, ring=source.ring_bits, target=ring)
-    if dealer_masks is not None:
-        return Rss(lift(dealer_masks[1], mine), lift(dealer_masks[0], following), fxp)
-    own = party.role == "A"
-    masked = lift(masks, mine if own else following)
-    opening = _lifted_opening(c, following if own else mine, source.ring_bits, ring, bias)
-    return Rss(masked, opening, fxp) if own else Rss(opening, masked, fxp)
-
-
-def upcast_cost(count: int, source: int, target: int) -> Cost:
-    """Cost of `upcast`."""
-    return exchanged(count, source) + wrap_cost(count, container_bits(target - source))
+    wraps = yield from reshared_wrap(party, c, source.ring_bits, width, masks)
+    of_mask = partial(_lifted_mask, ring=source.ring_bits, target=ring)
+    of_opening = partial(_lifted_opening, ring=source.ring_bits, target=ring, bias=bias)
+    return Rss(*_components(party, c, masks, wraps, of_mask, of_opening), fxp)
 
 
 def narrowing_bias(bits: int, shares: int = 3) -> int:
@@ -231,6 +207,7 @@ def narrowing_bias(bits: int, shares: int = 3) -> int:
     return shares * ((1 << bits) - 1) // 2
 
 
+@local_step(lambda component, bits, ring, bias: absent(component.shape, signed(ring)))
 def narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
     """A component plus the bias, shifted right as an unsigned number, in a smaller ring."""
     return _logical(component + component.dtype.type(bias), bits).astype(signed(ring))
@@ -246,8 +223,8 @@ def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:
     if bits < 0 or fxp.ring_bits > x.fxp.ring_bits - bits:
         raise ValueError(f"{x.fxp} cannot be downcast to {fxp} locally")
     bias = narrowing_bias(bits)
-    mine = narrow(np.asarray(x.mine), bits, fxp.ring_bits, bias if party.rank == 0 else 0)
-    following = narrow(np.asarray(x.next), bits, fxp.ring_bits, bias if party.rank == 2 else 0)
+    mine = narrow(x.mine, bits, fxp.ring_bits, bias if party.rank == 0 else 0)
+    following = narrow(x.next, bits, fxp.ring_bits, bias if party.rank == 2 else 0)
     return Rss(mine, following, fxp)
 
 
@@ -277,33 +254,12 @@ def convert(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
         x = downcast(party, x, Fxp(out.ring_bits, x.fxp.fraction_bits))
     rise = out.fraction_bits - x.fxp.fraction_bits
     if rise:
-        mine, following = (np.asarray(part) << out.dtype.type(rise) for part in (x.mine, x.next))
-        x = Rss(mine, following, out)
+        x = Rss(x.mine << out.dtype.type(rise), x.next << out.dtype.type(rise), out)
     return x
-
-
-def convert_cost(shape: tuple[int, ...], source: Fxp, target: Fxp) -> Cost:
-    """Cost of `convert`."""
-    count, dropped = elements(shape), source.fraction_bits - target.fraction_bits
-    if source == target or (
-        target.ring_bits < source.ring_bits
-        and dropped >= 0
-        and target.ring_bits <= source.ring_bits - dropped
-    ):
-        return Cost()
-    cost = truncate_cost(count, source.ring_bits, dropped) if dropped > 0 else Cost()
-    if target.ring_bits > source.ring_bits:
-        cost = cost + upcast_cost(count, source.ring_bits, target.ring_bits)
-    return cost
 
 
 def _cast_reference(x: Array) -> Array:
     return x
-
-
-def _cast_cost(x: Spec, out: Fxp) -> Cost:
-    assert x.fxp is not None
-    return convert_cost(x.shape, x.fxp, out)
 
 
 def _cast_error(x: Spec, out: Fxp) -> float:
@@ -315,7 +271,6 @@ CAST = Kernel(
     "cast",
     convert,
     _cast_reference,
-    _cast_cost,
     _cast_error,
     "masked opening after SecureML-style truncation pairs",
 )

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.link import Send
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.sharing.additive import from_rss, to_rss, to_rss_cost
+from ditto_kernels.sharing.additive import from_rss, to_rss
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 def deal_ahead(protocol: Protocol[T]) -> tuple[T, list[Send]]:
     """Drive one party's side of a protocol alone; returns its result and the dealt tensors.
 
-    What it would receive is zero, and what it would send online is dropped: dealt tensors depend on neither.
-    The result means something only with masked shares, where the dealer's components are masks.
+    Whatever it would receive is absent, and its online messages are dropped: dealt tensors depend on neither.
+    The result has numbers only with masked shares, where the dealer's components are masks.
     """
     dealt: list[Send] = []
     received: list[Any] | None = None
@@ -31,13 +31,13 @@ def deal_ahead(protocol: Protocol[T]) -> tuple[T, list[Send]]:
         except StopIteration as stop:
             return stop.value, dealt
         dealt += [send for send in step.sends if send.offline]
-        received = [np.zeros(each.shape, each.dtype) for each in step.receives]
+        received = [absent(each.shape, each.dtype) for each in step.receives]
 
 
 def nothing(shape: tuple[int, ...], fxp: Fxp) -> Rss:
-    """Stands for an operand while its kernel is dealt for: a shape and a format, no memory."""
-    zeros = np.broadcast_to(fxp.dtype.type(0), shape)
-    return Rss(zeros, zeros, fxp)
+    """Stands for an operand while its kernel is dealt for: a shape and a format, no numbers."""
+    component = absent(shape, fxp.dtype)
+    return Rss(component, component, fxp)
 
 
 def remask(party: Party, x: Rss, name: str = "remask") -> Protocol[Rss]:
@@ -47,11 +47,6 @@ def remask(party: Party, x: Rss, name: str = "remask") -> Protocol[Rss]:
     bits, 1 round. Security: that of `to_rss`.
     """
     return (yield from to_rss(party, from_rss(party, x), name))
-
-
-def remask_cost(count: int, ring: int) -> Cost:
-    """Cost of `remask`."""
-    return to_rss_cost(count, ring)
 
 
 def dealers_part(party: Party, shape: tuple[int, ...], fxp: Fxp, name: str = "remask") -> Rss:

@@ -53,7 +53,7 @@ class Lift:
 
     def wrapped(self, multiples: Array) -> Array:
         """Multiples of 2^wraps_at in ring 64."""
-        return np.asarray(multiples).astype(np.int64) << np.int64(self.wraps_at)
+        return multiples.astype(np.int64) << np.int64(self.wraps_at)
 
 
 def _shifted(value: Array, bits: int) -> Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ditto_kernels.protocol.party import Party
 from ditto_kernels.values.replicated import Rss
 
@@ -11,7 +9,7 @@ from ditto_kernels.values.replicated import Rss
 def plus_constant(party: Party, x: Rss, value: int, factor: int = 1) -> Rss:
     """factor * x + value with public ring elements: local; component 0 takes the constant."""
     dtype = x.fxp.dtype.type
-    mine, following = (np.asarray(part) * dtype(factor) for part in (x.mine, x.next))
+    mine, following = x.mine * dtype(factor), x.next * dtype(factor)
     if party.rank == 0:
         mine = mine + dtype(value)
     if party.rank == 2:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
-import numpy as np
-
-from ditto_kernels.protocol import cost as costs
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.sharing.additive import Additive, to_rss, to_rss_cost
-from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
+from ditto_kernels.sharing.additive import Additive, to_rss
+from ditto_kernels.sharing.casts import convert, upcast
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
 
 def _shifted(x: Additive, bits: int) -> Additive:
-    share = None if x.share is None else np.asarray(np.asarray(x.share) << bits, x.fxp.dtype)
-    return replace(x, share=share, fxp=Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + bits))
+    return Additive(x.share << x.fxp.dtype.type(bits), Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + bits))
 
 
 def release(party: Party, x: Additive, out: Fxp, minimum: float) -> Protocol[Rss]:
@@ -26,22 +22,10 @@ def release(party: Party, x: Additive, out: Fxp, minimum: float) -> Protocol[Rss
     """
     source = x.fxp
     if out.ring_bits > source.ring_bits:
-        bias = int(np.ceil(-minimum * 2.0**source.fraction_bits)) + 4
+        bias = math.ceil(-minimum * 2.0**source.fraction_bits) + 4
         wide = yield from upcast(party.at("upcast"), x, out.ring_bits, bias)
         return (yield from convert(party.at("convert"), wide, out))
     if out.ring_bits == source.ring_bits and out.fraction_bits >= source.fraction_bits:
         return (yield from to_rss(party, _shifted(x, out.fraction_bits - source.fraction_bits)))
     shared = yield from to_rss(party, x)
     return (yield from convert(party.at("convert"), shared, out))
-
-
-def release_cost(shape: tuple[int, ...], source: Fxp, out: Fxp) -> costs.Cost:
-    """Cost of `release`."""
-    size = costs.elements(shape)
-    if out.ring_bits > source.ring_bits:
-        wide = Fxp(out.ring_bits, source.fraction_bits)
-        return upcast_cost(size, source.ring_bits, out.ring_bits) + convert_cost(shape, wide, out)
-    reshared = to_rss_cost(size, source.ring_bits)
-    if out.ring_bits == source.ring_bits and out.fraction_bits >= source.fraction_bits:
-        return reshared
-    return reshared + convert_cost(shape, source, out)

@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
-from ditto_kernels.bits.select import multiply_bits, multiply_bits_cost, to_arithmetic, to_arithmetic_cost
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.products.multiply import finish_cost, multiply
-from ditto_kernels.protocol.cost import Cost, exchanged
+from ditto_kernels.bits.select import multiply_bits, to_arithmetic
+from ditto_kernels.bits.signs import signs
+from ditto_kernels.products.multiply import multiply
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
-from ditto_kernels.sharing.casts import truncate, truncate_cost, upcast, upcast_cost
+from ditto_kernels.sharing.casts import truncate, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -32,23 +31,12 @@ def _scaled(party: Party, x: Rss, factor: float, bits: int) -> Protocol[Rss]:
     return (yield from truncate(party, whole, drop)) if drop > 0 else whole
 
 
-def _scaled_cost(count: int, fxp: Fxp, bits: int) -> Cost:
-    drop = fxp.fraction_bits + _SCALE_BITS - bits
-    return truncate_cost(count, 64, drop) if drop > 0 else Cost()
-
-
 def _wide(party: Party, x: Rss | Additive) -> Protocol[Rss]:
     if x.fxp.ring_bits < 64:
         return (yield from upcast(party, x, 64))
     if isinstance(x, Additive):
         return (yield from to_rss(party, x))
     return x
-
-
-def _wide_cost(count: int, ring: int, additive: bool) -> Cost:
-    if ring < 64:
-        return upcast_cost(count, ring, 64)
-    return exchanged(count, 64) if additive else Cost()
 
 
 def clip_threshold(fxp: Fxp, scale: float) -> int:
@@ -64,8 +52,7 @@ def puma(party: Party, distance: Additive, scale: float, inner: Fxp) -> Protocol
     opened = yield from open_masked(party.at("open"), distance)
     below = yield from signs(party.at("sign"), opened, [-clip_threshold(distance.fxp, scale)])
     bits = yield from to_arithmetic(party.at("bits"), below, distance.size, Fxp(64, 0))
-    share = None if bits.share is None else np.asarray(bits.share)[0].reshape(distance.shape)
-    keep = yield from to_rss(party.at("keep"), Additive(share, distance.shape, bits.fxp))
+    keep = yield from to_rss(party.at("keep"), Additive(bits.share[0].reshape(distance.shape), bits.fxp))
     wide = yield from _wide(party.at("widen"), distance)
     base = yield from _scaled(party.at("scale"), wide, -scale / 2**_SQUARINGS, inner.fraction_bits)
     power = plus_constant(party, base, 1 << inner.fraction_bits)
@@ -88,27 +75,9 @@ def two_relu(party: Party, x: Rss, scale: float, inner: Fxp) -> Protocol[Rss]:
     opened = yield from open_masked(party.at("open"), value)
     negative = yield from signs(party.at("sign"), opened)
     part = yield from multiply_bits(party.at("select"), negative, opened)
-    share = None
-    if part.share is not None:
-        chosen = np.asarray(part.share)[0]
-        share = np.asarray(value.share) - chosen if scale > 0 else chosen
-    wide = yield from _wide(party.at("widen"), Additive(share, x.shape, x.fxp))
+    share = value.share - part.share[0] if scale > 0 else part.share[0]
+    wide = yield from _wide(party.at("widen"), Additive(share, x.fxp))
     return (yield from _scaled(party.at("scale"), wide, scale, inner.fraction_bits))
-
-
-def numerator_cost(approx: str, count: int, fxp: Fxp, inner: Fxp) -> Cost:
-    """Cost of `puma`, `two_quad` or `two_relu`."""
-    ring = fxp.ring_bits
-    scaling = _scaled_cost(count, fxp, inner.fraction_bits)
-    square = finish_cost(count, 64, inner.fraction_bits, inner)
-    wide = _wide_cost(count, ring, approx != "2quad")
-    if approx == "2quad":
-        return wide + scaling + square
-    sign = exchanged(count, ring) + signs_cost(count, ring)
-    if approx == "2relu":
-        return sign + multiply_bits_cost(count, ring, ring) + wide + scaling
-    bits = to_arithmetic_cost(count, 64, ring) + exchanged(count, 64)
-    return sign + bits + wide + scaling + square * _SQUARINGS + finish_cost(count, 64, 0, inner)
 
 
 def numerator_reference(approx: str, distance: Array, scores: Array) -> Array:

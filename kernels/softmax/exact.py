@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from ditto_kernels.maximum.maximum import choose, constant, shared
-from ditto_kernels.maximum.tournament import tournament, tournament_cost
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.maximum.maximum import choose, constant
+from ditto_kernels.maximum.tournament import tournament
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.sharing.additive import Additive, from_rss, to_rss, to_rss_cost
-from ditto_kernels.sharing.casts import upcast, upcast_cost
-from ditto_kernels.softmax.negative_exponential import exp_negative_cost, exp_products, rounded
+from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
+from ditto_kernels.sharing.casts import upcast
+from ditto_kernels.softmax.negative_exponential import exp_products, rounded
 from ditto_kernels.softmax.plan import Plan
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
-
-
-def _minus(x: Additive, y: Additive) -> Additive:
-    return Additive(None if x.share is None else x.share - y.share, y.shape, y.fxp)
 
 
 def _row_maximum(party: Party, x: Additive, keep: Array | None, how: Plan) -> Protocol[Additive]:
     """The largest kept score of each row, in x's format; with the coarse offset no score exceeds it."""
     value = x
     if how.coarse is not None:
-        grid = Additive(x.share, x.shape, Fxp(x.fxp.ring_bits, how.coarse.drop))
+        grid = Additive(x.share, Fxp(x.fxp.ring_bits, how.coarse.drop))
         value = rounded(party, grid, Fxp(how.coarse.ring, 0))
     if keep is not None:
         value = choose(party, keep, value, -(1 << (value.fxp.ring_bits - 2)))
@@ -33,33 +28,20 @@ def _row_maximum(party: Party, x: Additive, keep: Array | None, how: Plan) -> Pr
         return best
     if how.coarse.widens:
         best = from_rss(party, (yield from upcast(party.at("widen"), best, how.fxp.ring_bits)))
-    if best.share is None:
-        return Additive(None, best.shape, how.fxp)
     share = best.share.astype(how.fxp.dtype) << how.fxp.dtype.type(how.coarse.drop)
     if party.role == "A":
         share = share + how.fxp.dtype.type(how.coarse.offset)
-    return Additive(share, best.shape, how.fxp)
+    return Additive(share, how.fxp)
 
 
 def distance(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Additive]:
     """max - x in 2-of-2 shares, never negative."""
-    value = shared(party, x)
+    value = from_rss(party, x)
     if how.bound is not None:
-        bound = np.full(x.shape[1:], how.bound, how.fxp.dtype)
-        return _minus(constant(party, bound, how.fxp), value)
-    best = yield from _row_maximum(party.at("maximum"), value, keep, how)
-    return _minus(best, value)
-
-
-def distance_cost(how: Plan) -> Cost:
-    """Cost of `distance`."""
-    rows, ring = elements(how.rows), how.fxp.ring_bits
-    if how.bound is not None:
-        return Cost()
-    if how.coarse is None:
-        return tournament_cost(how.length, rows, ring)
-    widening = upcast_cost(rows, how.coarse.ring, ring) if how.coarse.widens else Cost()
-    return tournament_cost(how.length, rows, how.coarse.ring) + widening
+        best = constant(party, np.full(x.shape[1:], how.bound, how.fxp.dtype), how.fxp)
+    else:
+        best = yield from _row_maximum(party.at("maximum"), value, keep, how)
+    return Additive(best.share - value.share, value.fxp)
 
 
 def exponentials(
@@ -73,21 +55,13 @@ def exponentials(
     apart = yield from distance(party, x, keep, how)
     product = yield from exp_products(party.at("exp"), apart, how.window)
     if keep is not None:
-        product = choose(party, keep, product, 0)
-        empty = ~keep.any(axis=0)
-        if empty.any():
-            product = choose(party, ~empty, product, 1 << product.fxp.fraction_bits)
+        one = np.int64(1 << product.fxp.fraction_bits)
+        product = choose(party, keep, product, np.where(keep.any(axis=0), np.int64(0), one))
     values = rounded(party, product, how.window.out)
     if how.summed is None:
         return values, None
-    share = None if product.share is None else product.share.sum(axis=0, dtype=np.int64)
-    return values, rounded(party, Additive(share, x.shape[1:], product.fxp), how.summed)
-
-
-def exponentials_cost(count: int, how: Plan) -> Cost:
-    """Cost of `exponentials`."""
-    assert how.window is not None
-    return distance_cost(how) + exp_negative_cost(count, how.fxp.ring_bits, how.window)
+    sums = Additive(product.share.sum(axis=0, dtype=np.int64), product.fxp)
+    return values, rounded(party, sums, how.summed)
 
 
 def replicated(party: Party, x: Additive, ring: int) -> Protocol[Rss]:
@@ -95,8 +69,3 @@ def replicated(party: Party, x: Additive, ring: int) -> Protocol[Rss]:
     if x.fxp.ring_bits == ring:
         return (yield from to_rss(party, x))
     return (yield from upcast(party, x, ring, bias=2))  # positive but for rounding
-
-
-def replicated_cost(count: int, source: int, ring: int) -> Cost:
-    """Cost of `replicated`."""
-    return to_rss_cost(count, ring) if source == ring else upcast_cost(count, source, ring)

@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 
-from ditto_kernels.protocol.cost import Cost, elements, exchanged
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
-from ditto_kernels.sharing.casts import convert, convert_cost
-from ditto_kernels.softmax.negative_exponential import Window, exp_negative, exp_negative_cost, window
+from ditto_kernels.sharing.casts import convert
+from ditto_kernels.softmax.negative_exponential import Window, exp_negative, window
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -42,19 +41,10 @@ def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> P
     """
     how, top = _plan(x.fxp, out, lo, hi)
     value = from_rss(party, x)
-    share = None
-    if value.share is not None:
-        share = np.asarray(top if party.role == "A" else 0).astype(x.fxp.dtype) - np.asarray(value.share)
-    result = yield from exp_negative(party, Additive(share, x.shape, x.fxp), how)
+    share = np.asarray(top if party.role == "A" else 0).astype(x.fxp.dtype) - value.share
+    result = yield from exp_negative(party, Additive(share, x.fxp), how)
     joined = yield from to_rss(party, result)
     return (yield from convert(party.at("cast"), joined, out))
-
-
-def _cost(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Cost:
-    assert x.fxp is not None
-    how, count = _plan(x.fxp, out, lo, hi)[0], elements(x.shape)
-    cost = exp_negative_cost(count, x.fxp.ring_bits, how) + exchanged(count, how.out.ring_bits)
-    return cost + convert_cost(x.shape, how.out, out)
 
 
 def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> float:
@@ -73,7 +63,6 @@ EXPONENTIAL = Kernel(
     "exponential",
     _run,
     _reference,
-    _cost,
     _error,
     "own: multiplicative masking of e^(c - r)",
     elementwise=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,13 +24,14 @@ from ditto_kernels.bits.bit_planes import (
     unpack,
     word_count,
 )
-from ditto_kernels.bits.bit_products import Outputs, evaluate, evaluate_cost
-from ditto_kernels.bits.one_hot_digits import onehot, onehot_cost, onehot_item, packed_truth, parities, serves
-from ditto_kernels.bits.select import open_bits, open_bits_cost
-from ditto_kernels.protocol.cost import Cost, dealt, exchanged
+from ditto_kernels.bits.bit_products import Outputs, evaluate
+from ditto_kernels.bits.one_hot_digits import onehot, onehot_item, packed_truth, parities, serves
+from ditto_kernels.bits.select import open_bits
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 from ditto_kernels.sharing.casts import narrow
+from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, unsigned
 
 _LOG2_E = math.log2(math.e)
@@ -149,27 +150,23 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     """
     ring = x.fxp.ring_bits
     low, high = _digits(how, ring)
-    size = math.prod(x.shape)
-    if serves(size, ring - how.digit):
+    if serves(x.size, ring - how.digit):
         return (yield from _few_range_bits(party, x, how))
-    words, dtype = word_count(size, ring), unsigned(ring)
-    items = [Deal("digits", (unary_planes(low) + unary_planes(high), words), dtype, xor=True)]
-    shares = yield from deal(
-        party, items, lambda: [unary(to_planes(np.asarray(x.mask).reshape(-1), ring), (*low, *high))]
+    split, words, dtype = unary_planes(low), word_count(x.size, ring), unsigned(ring)
+    items = [Deal("digits", (split + unary_planes(high), words), dtype, xor=True)]
+    (shares,) = yield from deal(
+        party, items, lambda: [unary(to_planes(x.mask.reshape(-1), ring), (*low, *high))]
     )
-    inputs: Sequence[Array] | None = None
-    if party.role != "D":
-        leader, c = party.role == "A", np.asarray(x.c).reshape(-1)
-        planes = to_planes(c, ring)
-        before = to_planes(c - np.asarray(1 << how.bits).astype(c.dtype), ring)
-        split = unary_planes(low)
-        less = compare_digits(planes, shares[0][:split], low, leader)[0]
-        same = compare_digits(planes, shares[0][split:], high, leader)[1]
-        following = compare_digits(before, shares[0][split:], high, leader)[1]
-        inputs = [*less, *same, *following]
+    leader, c = party.role == "A", x.c.reshape(-1)
+    planes = to_planes(c, ring)
+    before = to_planes(c - np.asarray(1 << how.bits).astype(c.dtype), ring)
+    less = compare_digits(planes, shares[:split], low, leader)[0]
+    same = compare_digits(planes, shares[split:], high, leader)[1]
+    following = compare_digits(before, shares[split:], high, leader)[1]
+    inputs: Sequence[Array] = [*less, *same, *following]
     for level, outputs in enumerate(_steps(len(high))):
-        inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs, (words,), dtype)
-    return Bits(None if inputs is None else np.stack(inputs), (2, words), ring)
+        inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs)
+    return Bits(np.stack(inputs), ring)
 
 
 @lru_cache(maxsize=8)
@@ -184,18 +181,23 @@ def _truth(high: int, digit: int) -> NDArray[np.uint64]:
 
 def _few_range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     """`_range_bits` without a round: all bits that it reads are one digit."""
-    ring, size = x.fxp.ring_bits, math.prod(x.shape)
-    bits, words = ring - how.digit, word_count(size, ring)
+    bits = x.fxp.ring_bits - how.digit
+    item = onehot_item(x.size, bits)
+    (shares,) = yield from deal(party, [item], lambda: [onehot(_index(x.mask, how), bits)])
+    return Bits(pack(_range_shares(x.c, shares, how), x.fxp.ring_bits), x.fxp.ring_bits)
 
-    def index(values: Array) -> Array:
-        return (np.asarray(values).reshape(-1).view(unsigned(ring)) >> how.digit).astype(np.intp)
 
-    item = onehot_item(size, bits)
-    (shares,) = yield from deal(party, [item], lambda: [onehot(index(x.mask), bits)])
-    if party.role == "D":
-        return Bits(None, (2, words), ring)
-    masks = np.take(_truth(ring - how.bits, how.bits - how.digit), index(x.c), axis=2)
-    return Bits(pack(parities(shares, masks), ring), (2, words), ring)
+def _index(values: Array, how: Window) -> Array:
+    """The bits that tell where a value lies."""
+    word = values.reshape(-1).view(unsigned(8 * values.dtype.itemsize))
+    return (word >> how.digit).astype(np.intp)
+
+
+@local_step(lambda c, *_: absent((2, c.size), np.dtype(np.uint8)))
+def _range_shares(c: Array, shares: Array, how: Window) -> Array:
+    ring = 8 * c.dtype.itemsize
+    truth = _truth(ring - how.bits, how.bits - how.digit)
+    return parities(shares, np.take(truth, _index(c, how), axis=2))
 
 
 @lru_cache(maxsize=32)
@@ -205,6 +207,7 @@ def _table(how: Window, sign: float, offset: float, bits: int) -> NDArray[np.int
     return np.rint(np.exp2(exponents)).astype(np.int64)
 
 
+@local_step(lambda positions, *_: absent(positions.shape, np.dtype(np.int64)))
 def _factors(positions: Array, how: Window, sign: float, offset: float, bits: int) -> Array:
     """round(2^(bits + offset + sign * rate * position)) as int64, position = an element's low bits."""
     word = positions.view(unsigned(8 * positions.dtype.itemsize))
@@ -229,12 +232,21 @@ def _dealer_terms(mask: Array, sigma: Array, how: Window, word_bits: int) -> tup
     return chosen, plain, wrapped
 
 
-def _chosen(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
+def _sum(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
     ring = bits.astype(np.int64)
     return (base + ring[0] * same + ring[1] * wrap) * factor
 
 
-_chosen_at_once = jax.jit(_chosen)  # one pass over memory, for as much as a call of XLA takes
+_sum_at_once = jax.jit(_sum)  # one pass over memory, for as much as a call of XLA takes
+
+
+@local_step(lambda bits, base, *_: absent(base.shape, base.dtype))
+def _chosen(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
+    """A share of the product: the dealt terms that the opened bits choose, times the public factor."""
+    return np.asarray(_sum_at_once(bits, base, same, wrap, factor))
+
+
+_chosen.for_few(lambda bits, base, *_: base.size <= _FEW)(_sum)
 
 
 def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
@@ -248,23 +260,18 @@ def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
         party.at("bits"),
         inside,
         [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")],
-        lambda sigma: _dealer_terms(np.asarray(opened.mask), sigma, how, inside.word_bits),
+        lambda sigma: _dealer_terms(opened.mask, sigma, how, inside.word_bits),
     )
-    if party.role == "D":
-        return Additive(None, x.shape, how.product)
-    factor = _factors(np.asarray(opened.c).reshape(-1), how, -1.0, how.gain, how.public_bits)
-    chosen: Callable[..., Array] = _chosen if x.size <= _FEW else _chosen_at_once
-    product = np.asarray(chosen(unpack(alpha, x.size, inside.word_bits), *shares, factor))
-    return Additive(product.reshape(x.shape), x.shape, how.product)
+    factor = _factors(opened.c.reshape(-1), how, -1.0, how.gain, how.public_bits)
+    product = _chosen(unpack(alpha, x.size, inside.word_bits), *shares, factor)
+    return Additive(product.reshape(x.shape), how.product)
 
 
 def rounded(party: Party, x: Additive, out: Fxp) -> Additive:
     """x in a smaller ring, by two local shifts: less than 1 ulp off. A rounds up, B down: zero stays zero."""
-    if x.share is None:
-        return Additive(None, x.shape, out)
     drop = x.fxp.fraction_bits - out.fraction_bits
     bias = (1 << drop) - 1 if party.role == "A" else 0
-    return Additive(narrow(x.share, drop, out.ring_bits, bias), x.shape, out)
+    return Additive(narrow(x.share, drop, out.ring_bits, bias), out)
 
 
 def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
@@ -277,16 +284,3 @@ def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     """
     product = yield from exp_products(party, x, how)
     return rounded(party, product, how.out)
-
-
-def exp_negative_cost(count: int, ring: int, how: Window) -> Cost:
-    """Cost of `exp_negative`."""
-    low, high = _digits(how, ring)
-    words = word_count(count, ring)
-    cost = exchanged(count, ring) + dealt((unary_planes(low) + unary_planes(high)) * words, ring)
-    if serves(count, ring - how.digit):
-        cost = exchanged(count, ring) + onehot_cost(count, ring - how.digit)
-    else:
-        for outputs in _steps(len(high)):
-            cost = cost + evaluate_cost(outputs, words, ring)
-    return cost + open_bits_cost(2 * words, ring) + dealt(3 * count, _WIDE)

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.inverse.by_thresholds import inverse, inverse_cost
-from ditto_kernels.products.multiply import finish_cost, multiply, multiply_cost
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.inverse.by_thresholds import inverse
+from ditto_kernels.products.multiply import multiply
+from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
-from ditto_kernels.sharing.casts import convert, convert_cost, upcast, upcast_cost
+from ditto_kernels.sharing.casts import convert, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.softmax.approximations import (
-    numerator_cost,
     numerator_reference,
     puma,
     two_quad,
@@ -23,13 +22,11 @@ from ditto_kernels.softmax.approximations import (
 )
 from ditto_kernels.softmax.exact import (
     distance,
-    distance_cost,
     exponentials,
-    exponentials_cost,
     replicated,
-    replicated_cost,
 )
 from ditto_kernels.softmax.plan import Plan, plan
+from ditto_kernels.values.absent import contiguous
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -38,9 +35,7 @@ _BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
 
 def _moved(x: Rss, source: int, target: int) -> Rss:
     """One dimension moved to another place."""
-    order = list(range(len(x.shape)))
-    order.insert(target % len(order), order.pop(source))
-    mine, following = (np.ascontiguousarray(np.asarray(part).transpose(order)) for part in (x.mine, x.next))
+    mine, following = (contiguous(np.moveaxis(part, source, target)) for part in (x.mine, x.next))
     return Rss(mine, following, x.fxp)
 
 
@@ -65,7 +60,7 @@ def _numerators(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol
 def _apply_secret_mask(party: Party, x: Rss, mask: Rss, how: Plan) -> Protocol[Rss]:
     """m (x + lift): kept scores far above 0, masked ones 0; a row without kept scores becomes uniform."""
     bits = Fxp(how.fxp.ring_bits, 0)
-    keep = Rss(np.asarray(mask.mine).astype(bits.dtype), np.asarray(mask.next).astype(bits.dtype), bits)
+    keep = Rss(mask.mine.astype(bits.dtype), mask.next.astype(bits.dtype), bits)
     sign = -1 if how.scale < 0 else 1
     return (yield from multiply(party, plus_constant(party, x, sign * how.lift), keep, how.fxp))
 
@@ -92,7 +87,7 @@ def _run(
         if how.approx in _BY_DISTANCE:
             value = yield from _apply_secret_mask(party.at("mask"), value, mask, how)
     elif mask is not None:
-        keep = np.moveaxis(np.broadcast_to(np.asarray(mask, dtype=bool), x.shape), dim, 0)
+        keep = np.moveaxis(np.broadcast_to(mask.astype(bool), x.shape), dim, 0)
     if how.scale < 0 and how.approx in _BY_DISTANCE:
         value = plus_constant(party, value, 0, -1)
     if how.window is not None:
@@ -139,8 +134,7 @@ def _approximate(
 
 def _sums(numerators: Rss) -> Rss:
     mine, following = (
-        np.asarray(part).sum(axis=0, dtype=numerators.fxp.dtype)
-        for part in (numerators.mine, numerators.next)
+        part.sum(axis=0, dtype=numerators.fxp.dtype) for part in (numerators.mine, numerators.next)
     )
     return Rss(mine, following, numerators.fxp)
 
@@ -167,39 +161,6 @@ def _quotient(party: Party, numerators: Rss, reciprocals: Rss, how: Plan, out: F
         # positive but for rounding, and 1.0 may lie beyond what the default bias admits
         return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=4))
     return (yield from convert(party.at("cast"), product, out))
-
-
-def _quotient_cost(how: Plan, out: Fxp) -> Cost:
-    shape = (how.length, *how.rows)
-    landing, values = _landed(how, out)
-    last = multiply_cost(shape, how.inner, how.inverted, landing, values)
-    return last + convert_cost(shape, landing, out)
-
-
-def _cost(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> Cost:
-    assert x.fxp is not None
-    secret = mask is not None and mask.fxp is not None
-    how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
-    count, ring, wide = elements(x.shape), how.fxp.ring_bits, how.inner.ring_bits
-    cost = finish_cost(count, ring, 0, how.fxp) if secret and how.approx in _BY_DISTANCE else Cost()
-    inversion = inverse_cost(how.rows, wide if how.summed is None else 32, how.inverse, how.inverted)
-    if how.window is not None:
-        cost = cost + exponentials_cost(count, how)
-        made = how.window.out.ring_bits
-        replication = replicated_cost(count, made, wide)
-        beside = how.summed is not None and made == wide
-        cost = cost + (replication | inversion if beside else replication + inversion)
-    else:
-        if how.approx == "puma":
-            cost = cost + distance_cost(how)
-        cost = cost + numerator_cost(how.approx, count, how.fxp, how.inner)
-        if secret and how.approx != "puma":
-            assert mask is not None and mask.fxp is not None
-            if mask.fxp.ring_bits < 64:
-                cost = cost + upcast_cost(count, mask.fxp.ring_bits, 64)
-            cost = cost + finish_cost(count, 64, 0, how.inner)
-        cost = cost + inversion
-    return cost + _quotient_cost(how, out)
 
 
 def _reference(
@@ -252,4 +213,4 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
 
 
 _PAPER = "own; approximations of PUMA (arXiv 2307.12533) and MPCFormer (arXiv 2211.01452)"
-SOFTMAX = Kernel("softmax", _run, _reference, _cost, _error, _PAPER, along="dim")
+SOFTMAX = Kernel("softmax", _run, _reference, _error, _PAPER, along="dim")

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.values.absent import absent, is_absent
+
 RINGS = (8, 16, 32, 64)
 _FORMAT = re.compile(r"fxp(\d+)\.(\d+)")
 
@@ -81,6 +83,8 @@ def container_bits(bits: int) -> int:
 
 def encode(values: Array, fxp: Fxp) -> NDArray[Any]:
     """Round to the grid of `fxp` (ties to even). ValueError for NaN, infinity and values out of range."""
+    if is_absent(values):
+        return absent(values.shape, fxp.dtype)
     real = np.asarray(values, dtype=np.float64)
     scaled = np.asarray(real * 2.0**fxp.fraction_bits)
     np.rint(scaled, out=scaled)

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 # `python -m bench.protocol_costs` brings the tables up to date; the prose around them is for people.
-@pytest.mark.parametrize("row", rows(TEXT, "block"), ids=lambda row: row["cost function at n elements"])
+@pytest.mark.parametrize(
+    "row", rows(TEXT, "block"), ids=lambda row: f"{row['protocol']}({row['at n elements']})"
+)
 def test_costs_of_building_blocks_are_as_documented(row):
     assert row | block_figures(row) == row
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from ditto_kernels import KERNELS
-from ditto_kernels.products.multiply import finish_cost, symmetric
+from ditto_kernels.products.multiply import MULTIPLY
 from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.derived_cost import cost_of
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.sharing.casts import convert_cost
+from ditto_kernels.sharing.casts import convert
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import ConfigError
@@ -106,8 +107,10 @@ def _brought(value: ir.Value, candidate: Choice, reach: float | None) -> Cost:
     assert operand is not None
     count = elements(ir.shape(value))
     if maker is not None and maker.name == "stablehlo.dot_general":
-        return finish_cost(count, max(32, operand.ring_bits), _PRODUCT_BITS, operand, symmetric(reach))
-    return convert_cost((count,), candidate.format, operand)
+        ring = max(32, operand.ring_bits)
+        factors = Fxp(ring, operand.fraction_bits), Fxp(ring, _PRODUCT_BITS)
+        return MULTIPLY.cost(*(Spec((count,), each) for each in factors), out=operand, range=reach)
+    return cost_of(convert, Spec((count,), candidate.format), out=operand)
 
 
 def _specs(op: ir.Op, candidate: Choice) -> list[Spec]:

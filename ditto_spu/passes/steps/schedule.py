@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ditto_kernels import KERNELS
-from ditto_kernels.protocol.cost import Cost, elements
+from ditto_kernels.protocol.derived_cost import cost_of
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.split_dealers import cut, spread_costs
-from ditto_kernels.sharing.deal_ahead import remask_cost
+from ditto_kernels.sharing.deal_ahead import remask
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.plan.cost_report import Triple
 from ditto_spu.plan.plan import KernelStep, Step, Var, used
@@ -117,17 +117,14 @@ def step_cost(step: KernelStep, variables: Sequence[Var], masked: bool = False) 
     masked: whether the shares are masked shares.
     """
     kernel, out = KERNELS[step.kernel], variables[step.outputs[0]].fxp
+    assert out is not None
     specs = [Spec(variables[var].shape, variables[var].fxp) for var in step.inputs]
     attributes = dict(step.attributes)
     if len(step.dealers) == 1:
-        cost = kernel.cost(*specs, out=out, **attributes)
-        if masked:
-            assert out is not None
-            result = variables[step.outputs[0]]
-            again = remask_cost(elements(result.shape), out.ring_bits) if kernel.all_deal else Cost()
-            cost = cost.in_mode(masked=not kernel.all_deal) + again
+        cost = kernel.cost(*specs, out=out, masked=masked, **attributes)
+        if masked and kernel.all_deal:
+            cost = cost + cost_of(remask, Spec(variables[step.outputs[0]].shape, out))
         return (*cost.by_rank(step.dealers[0]), cost.rounds)
-    assert out is not None
     costs = spread_costs(kernel, specs, out, len(step.dealers), **attributes)
     parts = [cost.by_rank(dealer) for dealer, cost in zip(step.dealers, costs, strict=True)]
     online, offline = (

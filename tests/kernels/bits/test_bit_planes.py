@@ -16,7 +16,9 @@ from ditto_kernels.bits.bit_planes import (
     unpack,
     word_count,
 )
-from ditto_kernels.bits.bit_products import evaluate, evaluate_cost
+from ditto_kernels.bits.bit_products import evaluate
+from ditto_kernels.protocol.derived_cost import cost_of
+from ditto_kernels.values.absent import absent, is_absent
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32, 64])
@@ -84,11 +86,11 @@ def test_products_of_negated_and_of_many_factors(mpc, rng, dealer, words):
     values, share = (rng.integers(0, 2**16, (7, words), dtype=np.uint16) for _ in range(2))
 
     def protocol(party):
-        inputs = {"A": share, "B": values ^ share, "D": None}[party.role]
-        return (yield from evaluate(party, inputs, outputs, (words,), np.dtype(np.uint16)))
+        inputs = {"A": share, "B": values ^ share, "D": absent(values.shape, values.dtype)}[party.role]
+        return (yield from evaluate(party, inputs, outputs))
 
     outcome = mpc(protocol, dealer=dealer)
-    outcome.assert_cost(evaluate_cost(outputs, words, 16), dealer)
+    outcome.assert_cost(cost_of(evaluate, absent(values.shape, values.dtype), outputs), dealer)
     first, second = (outcome.parts[(dealer + party) % 3] for party in (1, 2))
     for place, monomials in enumerate(outputs):
         factors = [[values[each] if each >= 0 else ~values[~each] for each in m] for m in monomials]
@@ -103,12 +105,12 @@ def test_products_of_shared_bits_in_one_round(mpc, rng, dealer):
     share = rng.integers(0, 2**16, (5, 9), dtype=np.uint16)
 
     def protocol(party):
-        inputs = {"A": share, "B": values ^ share, "D": None}[party.role]
-        return (yield from evaluate(party, inputs, outputs, (9,), np.dtype(np.uint16)))
+        inputs = {"A": share, "B": values ^ share, "D": absent(values.shape, values.dtype)}[party.role]
+        return (yield from evaluate(party, inputs, outputs))
 
     outcome = mpc(protocol, dealer=dealer)
-    outcome.assert_cost(evaluate_cost(outputs, 9, 16), dealer)
-    assert outcome.parts[dealer] is None
+    outcome.assert_cost(cost_of(evaluate, absent(values.shape, values.dtype), outputs), dealer)
+    assert is_absent(outcome.parts[dealer]) and outcome.parts[dealer].shape == (3, 9)
     first, second = (outcome.parts[(dealer + party) % 3] for party in (1, 2))
     for place, monomials in enumerate(outputs):
         expected = np.bitwise_xor.reduce([np.bitwise_and.reduce(values[list(m)]) for m in monomials])

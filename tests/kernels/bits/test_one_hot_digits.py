@@ -6,13 +6,14 @@ import pytest
 from ditto_kernels.bits.one_hot_digits import (
     dealt_sign,
     onehot,
-    onehot_cost,
     onehot_item,
     packed_truth,
     parities,
     serves,
     sign_shares,
 )
+from ditto_kernels.protocol.derived_cost import cost_of
+from ditto_kernels.protocol.party import deal
 
 
 @pytest.mark.parametrize("bits", [2, 6, 8])
@@ -21,7 +22,7 @@ def test_any_function_of_public_and_dealt_bits(bits, rng):
     c, r = (each.reshape(-1) for each in np.meshgrid(*[np.arange(1 << bits)] * 2))
     dealt = onehot(r, bits)
     assert dealt.shape == onehot_item(len(r), bits).shape
-    assert onehot_cost(len(r), bits).offline[2] == dealt.nbytes
+    assert cost_of(deal, [onehot_item(len(r), bits)], list).offline[2] == dealt.nbytes
     pad = rng.integers(0, 2**64, dealt.shape, dtype=np.uint64)
     masks = packed_truth(truth)
     first, second = (parities(share, np.take(masks, c, axis=2)) for share in (pad, dealt ^ pad))

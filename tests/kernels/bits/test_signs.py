@@ -3,15 +3,11 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.bits.select import (
-    multiply_bits,
-    multiply_bits_cost,
-    to_arithmetic,
-    to_arithmetic_cost,
-)
-from ditto_kernels.bits.signs import signs, signs_cost
-from ditto_kernels.sharing.additive import from_rss, open_masked, open_masked_cost, to_rss, to_rss_cost
-from ditto_kernels.values.formats import Fxp, container_bits
+from ditto_kernels.bits.select import multiply_bits, to_arithmetic
+from ditto_kernels.bits.signs import signs
+from ditto_kernels.protocol.derived_cost import Spec, cost_of
+from ditto_kernels.sharing.additive import from_rss, open_masked, to_rss
+from ditto_kernels.values.formats import Fxp
 
 
 def signs_of(party, x, offsets, width, low=0):
@@ -39,13 +35,7 @@ def test_signs(mpc, rng, ring, width, dealer):
     offsets = (0, 3, -3)
     outcome = mpc(signs_of, (x, Fxp(ring, 0)), dealer=dealer, offsets=offsets, width=width)
     assert np.array_equal(outcome.value, np.stack([x + offset < 0 for offset in offsets]))
-    outcome.assert_cost(
-        open_masked_cost(75, ring)
-        + signs_cost(75, ring, 3, width)
-        + to_arithmetic_cost(75, 32, width or ring, 3)
-        + to_rss_cost(3 * 75, 32),
-        dealer,
-    )
+    outcome.assert_cost(cost_of(signs_of, Spec((75,), Fxp(ring, 0)), offsets=offsets, width=width), dealer)
 
 
 @pytest.mark.parametrize("dealer", [0, 1, 2])
@@ -55,13 +45,7 @@ def test_values_chosen_by_their_sign(mpc, rng, ring, shape, dealer):
     x = np.asarray(rng.integers(-100, 100, shape))
     outcome = mpc(kept_if_negative, (x, Fxp(ring, 0)), dealer=dealer, offsets=(0, 5))
     assert np.array_equal(outcome.value, np.stack([np.where(x < 0, x, 0), np.where(x + 5 < 0, x, 0)]))
-    outcome.assert_cost(
-        open_masked_cost(x.size, ring)
-        + signs_cost(x.size, ring, 2)
-        + multiply_bits_cost(x.size, ring, ring, 2)
-        + to_rss_cost(2 * x.size, ring),
-        dealer,
-    )
+    outcome.assert_cost(cost_of(kept_if_negative, Spec(shape, Fxp(ring, 0)), offsets=(0, 5)), dealer)
 
 
 def test_every_value_of_ring_16_against_several_thresholds(mpc):
@@ -110,7 +94,5 @@ def test_low_bits_of_wider_rings(mpc, rng, ring, low, width):
     y = x + np.asarray(offsets)[:, None]
     sure = (y >= 0) | (y <= -(2**low))
     assert np.array_equal((outcome.value == 1)[sure], (y < 0)[sure])
-    word = container_bits(width or ring - low)
-    cost = open_masked_cost(999, ring) + signs_cost(999, ring, 2, width or ring - low)
-    cost = cost + to_arithmetic_cost(999, 32, word, 2) + to_rss_cost(2 * 999, 32)
-    outcome.assert_cost(cost, 2)
+    spec = Spec((999,), Fxp(ring, 0))
+    outcome.assert_cost(cost_of(signs_of, spec, offsets=offsets, width=width, low=low), 2)

@@ -3,17 +3,11 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values, wraps_cost
-from ditto_kernels.bits.table_lookup import look_up, look_up_cost
+from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values
+from ditto_kernels.bits.table_lookup import look_up
+from ditto_kernels.protocol.derived_cost import Spec, cost_of
 from ditto_kernels.protocol.party import deal
-from ditto_kernels.sharing.additive import (
-    Additive,
-    from_rss,
-    open_masked,
-    open_masked_cost,
-    to_rss,
-    to_rss_cost,
-)
+from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.values.formats import Fxp
 
 
@@ -26,8 +20,8 @@ def entries_at(party, x, entries, low, ring):
 def half_of(party, x, scale):
     opened = yield from open_masked(party.at("open"), from_rss(party, x))
     dealt = yield from deal(party, wrap_items(opened), lambda: wrap_values(opened))
-    share = None if party.role == "D" else half(party, opened, next(iter(dealt), None), scale)
-    return (yield from to_rss(party.at("result"), Additive(share, x.shape, Fxp(32, scale))))
+    share = half(party, opened, dealt, scale)
+    return (yield from to_rss(party.at("result"), Additive(share, Fxp(32, scale))))
 
 
 @pytest.mark.parametrize("dealer", [0, 1, 2])
@@ -37,11 +31,8 @@ def test_every_entry_in_any_ring(mpc, rng, source, bits, target, dealer):
     x = np.concatenate([np.arange(1 << bits), rng.integers(-(2**14), 2**14, 100)])
     outcome = mpc(entries_at, (x, Fxp(source, 0)), dealer=dealer, entries=entries, low=0, ring=target)
     assert np.array_equal(outcome.value, np.asarray(entries)[x % (1 << bits)])
-    size = len(x)
-    outcome.assert_cost(
-        open_masked_cost(size, source) + look_up_cost(size, entries, target) + to_rss_cost(size, target),
-        dealer,
-    )
+    spec = Spec(x.shape, Fxp(source, 0))
+    outcome.assert_cost(cost_of(entries_at, spec, entries=entries, low=0, ring=target), dealer)
 
 
 def test_bits_below_the_index_round_it_by_chance(mpc):
@@ -65,9 +56,7 @@ def test_half_of_every_value_of_ring_16(mpc, dealer):
     x = np.tile(np.arange(-(2**14), 2**14), 3)
     outcome = mpc(half_of, (x / 512, Fxp(16, 9)), dealer=dealer, scale=25)
     assert np.array_equal(outcome.value, x / 1024)
-    outcome.assert_cost(
-        open_masked_cost(x.size, 16) + wraps_cost(x.size, 16) + to_rss_cost(x.size, 32), dealer
-    )
+    outcome.assert_cost(cost_of(half_of, Spec(x.shape, Fxp(16, 9)), scale=25), dealer)
 
 
 @pytest.mark.parametrize(("source", "scale"), [("fxp32.12", 28), ("fxp64.18", 28), ("fxp64.30", 27)])

@@ -129,4 +129,4 @@ def test_a_secret_product_is_added_to_a_public_one(mpc, rng, formats, out, range
     specs = [
         Spec(each[0].shape, each[1]) if isinstance(each, tuple) else Spec(each.shape) for each in operands
     ]
-    outcome.assert_cost(MATMUL_ADAPTED.cost(*specs, **attributes).in_mode(masked=masked), 0)
+    outcome.assert_cost(MATMUL_ADAPTED.cost(*specs, masked=masked, **attributes), 0)

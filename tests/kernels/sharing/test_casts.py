@@ -5,9 +5,9 @@ import pytest
 
 from ditto_kernels.products.matmul import MATMUL, dot64, doubles, local_products, matmul
 from ditto_kernels.products.matmul_public import matmul_public
-from ditto_kernels.products.multiply import how_to_finish, lift_bias, multiply, multiply_cost
-from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.sharing.casts import convert, convert_cost, downcast, truncate, upcast
+from ditto_kernels.products.multiply import how_to_finish, lift_bias, multiply
+from ditto_kernels.protocol.derived_cost import Spec, cost_of
+from ditto_kernels.sharing.casts import convert, downcast, truncate, upcast
 from ditto_kernels.values.formats import Fxp, decode, encode
 from ditto_kernels.values.replicated import share
 
@@ -36,7 +36,7 @@ def test_a_cast_keeps_the_value_and_costs_what_it_says(mpc, rng, source, target,
     exact = decode(encode(values, source), source)
     bound = 1.5 * target.ulp if target.fraction_bits < source.fraction_bits else 0.0
     assert np.max(np.abs(outcome.value - exact)) <= bound
-    outcome.assert_cost(convert_cost(values.shape, source, target), dealer)
+    outcome.assert_cost(cost_of(convert, Spec(values.shape, source), out=target), dealer)
 
 
 def test_the_error_of_a_truncation_has_its_proven_support_and_frequencies(mpc):
@@ -100,7 +100,7 @@ def test_a_product_is_right_within_its_bound(mpc, rng, left, right, out, dealer)
     outcome = mpc(multiply, (x, left), (y, right), dealer=dealer, out=out)
     exact = decode(encode(x, left), left) * decode(encode(y, right), right)
     assert np.max(np.abs(outcome.value - exact)) <= 1.5 * out.ulp
-    outcome.assert_cost(multiply_cost((40, 5), left, right, out), dealer)
+    outcome.assert_cost(cost_of(multiply, Spec(x.shape, left), Spec(y.shape, right), out=out), dealer)
 
 
 MATMULS = [
@@ -195,4 +195,5 @@ def test_a_lifted_product_of_one_sign_uses_the_whole_range(mpc, rng):
     outcome = mpc(multiply, (x, fxp), (y, fxp), out=out, values=(0.0, 1.0))
     exact = decode(encode(x, fxp), fxp) * decode(encode(y, fxp), fxp)
     assert np.max(np.abs(outcome.value - exact)) <= 1.5 * out.ulp
-    outcome.assert_cost(multiply_cost(x.shape, fxp, fxp, out, (0.0, 1.0)), 2)
+    spec = Spec(x.shape, fxp)
+    outcome.assert_cost(cost_of(multiply, spec, spec, out=out, values=(0.0, 1.0)), 2)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ditto_kernels import KERNELS
+from ditto_kernels.protocol.derived_cost import Spec, cost_of
 from ditto_kernels.protocol.party import Party, run
 from ditto_kernels.protocol.randomness import Randomness
 from ditto_kernels.protocol.three_threads import fresh_keys, run_three
-from ditto_kernels.sharing.deal_ahead import deal_ahead, dealers_part, in_phase, nothing, remask, remask_cost
+from ditto_kernels.sharing.deal_ahead import deal_ahead, dealers_part, in_phase, nothing, remask
 from ditto_kernels.values.formats import decode, encode
 from ditto_kernels.values.replicated import reconstruct, share
 from tests.kernels.examples import EXAMPLES, F, draw, on_grid, specs
@@ -111,7 +112,7 @@ def test_with_masked_shares_the_dealer_works_ahead_and_sees_nothing_online(rng, 
     expected = np.asarray(kernel.reference(*map(on_grid, operands), **example.attributes))
     bound = kernel.error(*specs(example), out=out, **example.attributes)
     assert np.max(np.abs(decode(reconstruct(results), out) - expected)) <= bound
-    cost = kernel.cost(*specs(example), out=out, **example.attributes).in_mode(masked=True)
+    cost = kernel.cost(*specs(example), out=out, masked=True, **example.attributes)
     sizes, dealt_sizes = cost.by_rank(0)
     assert tuple(each.bytes_sent for each in traffic) == sizes and sizes[0] == 0
     assert (sum(each.array.nbytes for each in sends), 0, 0) == dealt_sizes
@@ -147,4 +148,4 @@ def test_remasking_gives_the_dealer_fresh_masks_that_it_knew(mpc, rng):
     assert np.array_equal(reconstruct(results), encode(x, fxp))
     before = dealers_part(Party(0, Randomness(keys[0]), dealer=0), x.shape, fxp)
     assert np.array_equal(before.mine, results[0].mine) and np.array_equal(before.next, results[0].next)
-    assert tuple(each.bytes_sent for each in traffic) == remask_cost(x.size, 32).by_rank(0)[0]
+    assert tuple(each.bytes_sent for each in traffic) == cost_of(remask, Spec(x.shape, fxp)).by_rank(0)[0]

@@ -1,0 +1,135 @@
+"""The cost of a protocol, derived: it runs on absent operands, and the messages are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.protocol.cost import Cost
+from ditto_kernels.protocol.link import LinkError
+from ditto_kernels.protocol.party import Party, Protocol, Round
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.replicated import PARTIES, Rss
+
+_DEALER = 2  # so that parties 0, 1, 2 are A, B, D
+_PUBLIC = np.dtype(np.float64)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An operand as the compiler knows it: its shape, and its format if it is shared (None: public array)."""
+
+    shape: tuple[int, ...]
+    fxp: Fxp | None = None
+
+
+class _AbsentStreams:
+    """Stands for `Randomness`: its streams have no bytes."""
+
+    def draw(self, component: int, label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+        return absent(tuple(shape), dtype)
+
+
+_STREAMS: Any = _AbsentStreams()
+
+
+def cost_of(
+    protocol: Callable[..., Protocol[Any]], *operands: Any, masked: bool = False, **attributes: Any
+) -> Cost:
+    """Bytes and rounds of `protocol(party, *operands, **attributes)`, exactly as links count them.
+
+    An operand is a `Spec`, or whatever the protocol takes, with absent arrays in it. masked: with masked
+    shares (`Party.masked`). Costs are kept where protocol, operands and attributes are hashable. ValueError
+    as the protocol raises it. TypeError if a message of the protocol depends on data.
+    """
+    call = (protocol, operands, masked, tuple(attributes.items()))
+    return _kept(*call) if _hashable(call) else _counted(*call)
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _counted(
+    protocol: Callable[..., Protocol[Any]],
+    operands: Sequence[Any],
+    masked: bool,
+    attributes: tuple[tuple[str, Any], ...],
+) -> Cost:
+    turns = [
+        _Turn(
+            protocol(
+                Party(rank, _STREAMS, _DEALER, masked=masked), *map(_operand, operands), **dict(attributes)
+            )
+        )
+        for rank in range(PARTIES)
+    ]
+    boxes: list[dict[tuple[int, str], tuple[Array, int]]] = [{}, {}, {}]
+    with np.errstate(over="ignore"):
+        while left := [rank for rank in range(PARTIES) if not turns[rank].done]:
+            if not [rank for rank in left if _goes_on(turns[rank], rank, boxes)]:
+                raise LinkError("all parties wait")
+    a, b, d = turns
+    rounds = max(each.clock for each in turns)
+    return Cost((a.online, b.online, d.online), (a.offline, b.offline, d.offline), rounds)
+
+
+_kept = lru_cache(maxsize=1 << 12)(_counted)
+
+
+def _operand(spec: Any) -> Any:
+    """What a party holds of an operand."""
+    if not isinstance(spec, Spec):
+        return spec
+    if spec.fxp is None:
+        return absent(spec.shape, _PUBLIC)
+    share = absent(spec.shape, spec.fxp.dtype)
+    return Rss(share, share, spec.fxp)
+
+
+@dataclass(eq=False)
+class _Turn:
+    """Where one party stands, and what it has sent."""
+
+    protocol: Protocol[Any]
+    waits: Round | None = None
+    done: bool = False
+    clock: int = 0
+    online: int = 0
+    offline: int = 0
+
+
+def _goes_on(turn: _Turn, rank: int, boxes: list[dict[tuple[int, str], tuple[Array, int]]]) -> bool:
+    """Whether the party could take the step that it waits for."""
+    box, arrays = boxes[rank], []
+    expected = turn.waits.receives if turn.waits is not None else ()
+    for item in expected:
+        if (item.source, item.tag) not in box:
+            return False
+    for item in expected:
+        array, sent_at = box.pop((item.source, item.tag))
+        if array.shape != item.shape or array.dtype != item.dtype:
+            raise LinkError(f"'{item.tag}' is sent as {array!r}, expected as {item.dtype}{list(item.shape)}")
+        turn.clock = max(turn.clock, sent_at)
+        arrays.append(array)
+    try:
+        turn.waits = next(turn.protocol) if turn.waits is None else turn.protocol.send(arrays)
+    except StopIteration:
+        turn.done = True
+        return True
+    for message in turn.waits.sends:
+        if message.offline:
+            turn.offline += message.array.nbytes
+        else:
+            turn.online += message.array.nbytes
+        boxes[message.to][rank, message.tag] = (message.array, 0 if message.offline else turn.clock + 1)
+    return True

@@ -1,0 +1,49 @@
+"""The one dispatcher of local computations: absent operands, and other instructions for few elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ditto_kernels.values.absent import Absent
+
+Function = Callable[..., Any]
+
+
+class LocalStep:
+    """A function of arrays that a party computes without a message.
+
+    Called with an absent operand, or a list of operands of which some are absent, it returns what `result`
+    says: absent arrays of the shape and type that the function would return. `few` is the same function in
+    other instructions, taken where `serves` says so; both give the same bits.
+    """
+
+    def __init__(self, function: Function, result: Function) -> None:
+        self.many = function
+        self.few: Function | None = None
+        self.serves: Function | None = None
+        self._result = result
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+
+    def __call__(self, *operands: Any) -> Any:
+        for each in operands:
+            if type(each) is Absent or (type(each) is list and any(type(one) is Absent for one in each)):
+                return self._result(*operands)
+        if self.serves is not None and self.serves(*operands):
+            assert self.few is not None
+            return self.few(*operands)
+        return self.many(*operands)
+
+    def for_few(self, serves: Function) -> Callable[[Function], Function]:
+        """Decorate the instructions for the operands of which `serves` is true."""
+
+        def take(function: Function) -> Function:
+            self.few, self.serves = function, serves
+            return function
+
+        return take
+
+
+def local_step(result: Function) -> Callable[[Function], LocalStep]:
+    """Decorate a function of arrays; `result` maps its operands to absent results."""
+    return lambda function: LocalStep(function, result)
