@@ -1,4 +1,4 @@
-"""The map of files in docs/architecture.md, from their docstrings; `python -m bench.file_map` writes it anew."""
+"""The map of files in docs/architecture.md, from docstrings; `python -m bench.file_map` writes it anew."""
 
 from __future__ import annotations
 

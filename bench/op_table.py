@@ -1,4 +1,4 @@
-"""The table of operations in configs/README.md, from their records; `python -m bench.op_table` writes it anew."""
+"""The operations in configs/README.md, from their records; `python -m bench.op_table` writes them anew."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ FLOORS = (
     ("calibration",),
     ("compiler",),
     ("compare", "emulation"),
+    ("function",),
     ("api",),
     ("cluster", "distill", "generation", "search"),
     ("models",),

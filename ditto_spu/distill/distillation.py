@@ -22,7 +22,7 @@ import optax
 from jax import Array
 
 from ditto_kernels.values.formats import Fxp
-from ditto_spu.api import ConfigSource, SecureFunction
+from ditto_spu.api import ConfigSource, SecureFunction, secured
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.headroom import Range
 from ditto_spu.compiler import Lowered
@@ -84,7 +84,7 @@ def distill(
     settings = settings or Distillation()
     if settings.label_weight and data.labels is None:
         raise InputError("label_weight needs labels: give Examples(inputs, labels)")
-    function = SecureFunction(fn, config=config, **options)
+    function = secured(fn, config=config, **options)
     first = data.head(settings.batch)
     if len(first) < settings.batch:
         raise InputError(f"a batch of {settings.batch} needs as many examples, but there are {len(data)}")
@@ -154,7 +154,7 @@ def _near(
     student's first values. Watching all ranges would double the cost of a step. The calibration checks all of
     them against the trained model.
     """
-    plain = SecureFunction(fn, config=Config(name="float", default_format=Fxp(32, 12)), **options)
+    plain = secure(fn, config=Config(name="float", default_format=Fxp(32, 12)), **options)
     wanted = lowered.ranges(plain.calibrate([(dict(teacher), *data.inputs)])).rows
     begun = lowered.ranges(function.calibrate([(dict(student), *data.inputs)])).rows
     return [

@@ -98,7 +98,7 @@ def evaluate(
     if data.labels is None:
         raise InputError("an evaluation needs labels: give Examples(inputs, labels)")
     say = progress or (lambda what, done, of: None)
-    function = SecureFunction(fn, config=config, calibration=calibration, **options)
+    function = secured(fn, config=config, calibration=calibration, **options)
     weights = dict(params)
     one = function.lower(weights, *data.head(1).inputs)
     accuracy: dict[str, float] = {}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from ditto_spu.api import ConfigSource, SecureFunction
+from ditto_spu.api import ConfigSource, secure
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
@@ -122,8 +122,8 @@ class Generator:
             "checked": checked,
             "seed": seed,
         }
-        self._prefill = SecureFunction(prefill, static_argnames=("length",), **options).hold(params=params)
-        self._step = SecureFunction(step, public=("position",), **options).hold_with(self._prefill)
+        self._prefill = secure(prefill, static_argnames=("length",), **options).hold(params=params)
+        self._step = secure(step, public=("position",), **options).hold_with(self._prefill)
 
     def stream(
         self, ids: Any, steps: int, sampling: Sampling = GREEDY, stop: Collection[int] = ()

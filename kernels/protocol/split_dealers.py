@@ -96,7 +96,6 @@ def _part(value: Any, axis: int | None, start: int, stop: int) -> Any:
 
 
 def _slice(array: Array, axis: int | None, start: int, stop: int) -> Array:
-    array = np.asarray(array)
     if axis is None:
         return array.reshape(-1)[start:stop]
     return array[(slice(None),) * axis + (slice(start, stop),)]

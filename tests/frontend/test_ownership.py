@@ -10,6 +10,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.errors import InputError, RangeError
+from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.models import bert, marill
 from ditto_spu.runtime.client import share_input
 
@@ -71,8 +72,8 @@ def test_only_public_inputs_reach_the_parties_in_the_clear(tiny):
 @pytest.mark.parametrize("masked", [False, True])
 def test_held_arguments_are_prepared_once(masked, monkeypatch):
     calls = []
-    real = ditto.api.Prepared.values
-    monkeypatch.setattr(ditto.api.Prepared, "values", lambda *each: calls.append(real(*each)) or calls[-1])
+    real = Prepared.values
+    monkeypatch.setattr(Prepared, "values", lambda *each: calls.append(real(*each)) or calls[-1])
     function = ditto.secure(model, owner=OWNER, masked=masked).hold(w=W)
     for x in (X, 2 * X):
         np.testing.assert_allclose(function(x), model(W, x), atol=0.02)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
-from ditto_spu.api import SecureFunction
+from ditto_spu.api import secure
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.compare.table import accuracy
 from ditto_spu.emulation.emulator import Emulator
@@ -178,7 +178,7 @@ def test_wrong_searches(call, error, message):
 
 
 def assigned(config):
-    function = SecureFunction(layers, config=config)
+    function = secure(layers, config=config)
     traced, values = function.traced_batch(ARGS)
     linear = linearise(advance(begin(traced), "hoist").parts.module, traced.public)
     return replace_functions(assign(linear, traced.public, function.lower(*ARGS).config)), values, function
@@ -227,7 +227,7 @@ def test_patterns_match_their_paths_alone():
 
 
 def test_kernel_errors_are_small_positive_and_below_the_bound():
-    function = SecureFunction(layers, config=START)
+    function = secure(layers, config=START)
     plan = function.lower(*ARGS).plan
     calibration: Calibration = function.calibrate([ARGS])
     errors = kernel_errors(plan, calibration)
