@@ -154,7 +154,7 @@ def _near(
     student's first values. Watching all ranges would double the cost of a step. The calibration checks all of
     them against the trained model.
     """
-    plain = secure(fn, config=Config(name="float", default_format=Fxp(32, 12)), **options)
+    plain = secured(fn, config=Config(name="float", default_format=Fxp(32, 12)), **options)
     wanted = lowered.ranges(plain.calibrate([(dict(teacher), *data.inputs)])).rows
     begun = lowered.ranges(function.calibrate([(dict(student), *data.inputs)])).rows
     return [

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from ditto_spu.api import ConfigSource, SecureFunction
+from ditto_spu.api import ConfigSource, SecureFunction, secured
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.distill.task import Examples, whole_batches
 from ditto_spu.emulation.error_bound import error_bound
