@@ -25,6 +25,7 @@ def secure(
     static_argnames: str | Sequence[str] = ...,
     masked: bool = ...,
     checked: bool = ...,
+    check: bool = ...,
     calibration: Calibration | str | Path | None = ...,
     p_error: float | None = ...,
     seed: int | None = ...,
@@ -42,6 +43,7 @@ def secure(
     static_argnames: str | Sequence[str] = ...,
     masked: bool = ...,
     checked: bool = ...,
+    check: bool = ...,
     calibration: Calibration | str | Path | None = ...,
     p_error: float | None = ...,
     seed: int | None = ...,
@@ -58,6 +60,7 @@ def secure(
     static_argnames: str | Sequence[str] = (),
     masked: bool = False,
     checked: bool = False,
+    check: bool = True,
     calibration: Calibration | str | Path | None = None,
     p_error: float | None = None,
     seed: int | None = None,
@@ -78,7 +81,9 @@ def secure(
     masked: use masked shares. One party's components of every value are masks that depend on no input, and
         that party does its work in the offline phase. Products then take one round, and half the bytes
         online. Requests take turns in which party it is.
-    checked: verify every declared range while simulating.
+    checked: verify every step while simulating: each value is joined and compared with its meaning.
+    check: run the plaintext program beside the simulation, and raise RangeError for a value that leaves a
+        range that the plan relies on. Without it such a value gives a wrong result without a word.
     calibration: a result of `calibrate`, or the path of its file. It supplies ranges where no rule declares
         them. It is also compared with every range on which a protocol relies. An observed value beyond such a
         range raises RangeError, and one close to it gives a RangeWarning.
@@ -96,6 +101,7 @@ def secure(
         static_argnames=static_argnames,
         masked=masked,
         checked=checked,
+        check=check,
         calibration=calibration,
         p_error=p_error,
         seed=seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich import box
@@ -16,7 +16,9 @@ from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.observe import Observed
 from ditto_spu.errors import RangeError, RangeWarning
-from ditto_spu.ops import record_of, subject
+from ditto_spu.ir.locations import UNKNOWN_LINE
+from ditto_spu.ops import record_of
+from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Kind, read, read_entry
 from ditto_spu.ops.op import Call, Span
 from ditto_spu.passes.analysis.visibility import visibility
@@ -24,6 +26,7 @@ from ditto_spu.passes.formats.verify import product_room, result_room
 from ditto_spu.plan.printed import printed
 from ditto_spu.rules.rule import INPUT, WEIGHT
 
+OPERANDS = ("operand", "second")
 THIN = 0.25  # less headroom than this, in bits, is worth a warning
 
 
@@ -36,6 +39,8 @@ class Range:
     format: the format that gives the range.
     observed: least and largest value of the quantity. None without a calibration, or where it has no values.
     declared: the range that the configuration declares for the op, if any.
+    fact: the name under which observers note the quantity; '' for the result itself.
+    line: file and line of the user's code.
     """
 
     path: str
@@ -44,8 +49,17 @@ class Range:
     format: str
     low: float
     high: float
-    observed: Span | None
-    declared: float | None
+    observed: Span | None = None
+    declared: float | None = None
+    fact: str = ""
+    line: str = ""
+
+    def seen(self, values: Observed | None) -> Range:
+        """Return the range with the observed values of its quantity."""
+        if values is None:
+            return self
+        observed = values.facts.get(self.fact) if self.fact else (values.least, values.most)
+        return replace(self, observed=observed)
 
     @property
     def headroom(self) -> float | None:
@@ -82,24 +96,30 @@ class Ranges:
         Raises RangeError for the least headroom if it is negative. Warns with a RangeWarning that names all
         ranges with less than 0.25 bits of headroom.
         """
-        known = sorted((row for row in self.rows if row.headroom is not None), key=_headroom)
-        if known and _headroom(known[0]) < 0:
-            worst = known[0]
-            assert worst.observed is not None
-            more = sum(_headroom(row) < 0 for row in known) - 1
-            raise RangeError(
-                f"{worst.op} at '{worst.path}': {worst.what} reached {_span(worst.observed)}, but "
-                f"{worst.format} admits {_span((worst.low, worst.high))} (headroom "
-                f"{_headroom(worst):.2f} bits): {_remedy(worst)}"
-                + (f"; {more} more ranges are too small" if more else "")
-            )
-        thin = [row for row in known if _headroom(row) < THIN]
+        self.refuse()
+        thin = [row for row in self.rows if 0 <= _headroom(row) < THIN]
         if thin:
             rows = ", ".join(
-                f"{row.op} at '{row.path}' ({row.what}, {_headroom(row):.2f} bits)" for row in thin
+                f"{row.op} at '{row.path}' ({row.what}, {_headroom(row):.2f} bits)"
+                for row in sorted(thin, key=_headroom)
             )
             warnings.warn(
                 f"little headroom: {rows}: an unseen input may overflow", RangeWarning, stacklevel=2
+            )
+
+    def refuse(self) -> None:
+        """Raise RangeError for the least headroom if it is negative: values lie outside of a range."""
+        outside = sorted((row for row in self.rows if _headroom(row) < 0), key=_headroom)
+        if outside:
+            worst = outside[0]
+            assert worst.observed is not None
+            more = len(outside) - 1
+            line = f" ({worst.line})" if worst.line else ""
+            raise RangeError(
+                f"{worst.op} at '{worst.path}'{line}: {worst.what} reached "
+                f"{_span(worst.observed)}, but {worst.format} admits {_span((worst.low, worst.high))} "
+                f"(headroom {_headroom(worst):.2f} bits): {_remedy(worst)}"
+                + (f"; {more} more ranges are too small" if more else "")
             )
 
     def as_dicts(self) -> list[dict[str, Any]]:
@@ -158,21 +178,36 @@ def ranges(
     arguments: the paths of the arguments.
     calibration: supplies the observed values.
     """
-    secret = visibility(module, public)
     rows: list[Range] = []
     formats = read_entry(module).formats
     for value, path, fxp in zip(ir.arguments(module), arguments, formats, strict=False):
         if fxp is not None and ir.is_float(value):
-            seen = calibration.at(path, INPUT) if calibration else None
-            rows.append(_row((path, INPUT), "result", fxp, fxp.limit / 2, seen))
-    for op in ir.ops(ir.body(ir.main(module)))[:-1]:
+            rows.append(Range(path, INPUT, "result", str(fxp), -fxp.limit / 2, fxp.limit / 2))
+    rows += (row for _, row in relied_on(module, public))
+    if calibration is None:
+        return Ranges(_worst(rows))
+    noted: list[Range] = []
+    for row in rows:
+        seen = calibration.at(row.path, row.op)
+        if seen is None or row.what not in OPERANDS or row.what in seen.facts:
+            noted.append(row.seen(seen))
+    return Ranges(_worst(noted))
+
+
+def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, Range]]:
+    """Yield every range that an operation of a module with formats relies on, without observed values.
+
+    Each comes with the number of its operation among those that are no casts.
+    """
+    secret = visibility(module, public)
+    operations = [op for op in ir.ops(ir.body(ir.main(module)))[:-1] if not is_cast(op)]
+    for number, op in enumerate(operations):
         decision = read(op)
         if decision is None or decision.kind is Kind.SPU or not ir.is_float(op.results[0]):
             continue
-        place = (decision.path, subject(op, decision.kind))
-        call = Call(op, decision, secret.__getitem__)
-        rows += _of(call, place, calibration.at(*place) if calibration else None)
-    return Ranges(_worst(rows))
+        line = ir.source_of(op)
+        for row in _of(Call(op, decision, secret.__getitem__)):
+            yield number, replace(row, line="" if line == UNKNOWN_LINE else line)
 
 
 def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
@@ -185,42 +220,30 @@ def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
     return tuple(kept.values())
 
 
-def _row(
-    place: tuple[str, str],
-    what: str,
-    fxp: Fxp,
-    limit: float,
-    seen: Observed | None,
-    fact: str = "",
-    low: float | None = None,
-    declared: float | None = None,
-) -> Range:
-    observed = None
-    if seen is not None:
-        observed = seen.facts.get(fact) if fact else (seen.least, seen.most)
-    return Range(*place, what, str(fxp), -limit if low is None else low, limit, observed, declared)
-
-
-def _of(call: Call, place: tuple[str, str], seen: Observed | None) -> Iterator[Range]:
+def _of(call: Call) -> Iterator[Range]:
     """Yield the ranges on which one operation relies: of its formats, its declaration and its kernel."""
     op, decision = call.op, call.decision
     record = record_of(op, decision.kind)
     assert record is not None
     declared, out, natural = decision.range, decision.out, decision.natural
-    yield _row(place, "result", out, result_room(op, decision), seen, declared=declared)
+
+    def row(what: str, fxp: Fxp, high: float, fact: str = "", low: float | None = None) -> Range:
+        about = declared if not fact else None
+        low = -high if low is None else low
+        return Range(decision.path, record.name, what, str(fxp), low, high, None, about, fact)
+
+    yield row("result", out, result_room(op, decision))
     if declared is not None:
-        yield _row(place, "declared range", out, declared, seen, declared=declared)
+        yield row("declared range", out, declared)
     if natural is not None:
-        yield _row(place, "product", natural, product_room(natural, out), seen, declared=declared)
+        yield row("product", natural, product_room(natural, out))
     operands = decision.operands or ()
     # The fact "operand" is about the first operand, and "second" about the second one of a product.
-    for index, what in enumerate(("operand", "second")):
+    for index, what in enumerate(OPERANDS):
         fxp = operands[index] if index < len(operands) else None
-        if fxp is None or (index and record.integers) or not ir.is_float(op.operands[index]):
-            continue
-        if seen is None or what in seen.facts:
-            yield _row(place, what, fxp, record.room(call, fxp), seen, what)
+        if fxp is not None and not (index and record.integers) and ir.is_float(op.operands[index]):
+            yield row(what, fxp, record.room(call, fxp), what)
     if call.operand is not None:
         for each in record.relies_on(call):
             format_ = out if not each.fact else call.operand
-            yield _row(place, each.quantity, format_, each.high, seen, each.fact, each.low)
+            yield row(each.quantity, format_, each.high, each.fact, each.low)

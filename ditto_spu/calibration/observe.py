@@ -83,16 +83,23 @@ Place = tuple[str, str]  # a path, and an op of the rules
 
 @dataclass(frozen=True)
 class _Probe:
-    """One operation of the observed program.
+    """One operation of the observed program, with its number.
 
     result, operands: the outputs of the observing program that hold its result and its operands.
     """
 
+    number: int
     place: Place
     op: ir.Op
     record: Op | None
     result: int
     operands: tuple[int, ...]
+
+    def facts(self, outputs: Sequence[NDArray[Any]]) -> Mapping[str, Span]:
+        """Return what the ranges of the operation's kernel are about."""
+        if self.record is None or self.record.facts is None or not self.operands:
+            return {}
+        return self.record.facts(self.op, [outputs[each] for each in self.operands])
 
 
 class Observer:
@@ -112,13 +119,13 @@ class Observer:
         self._outputs: dict[ir.Value, int] = {}
         self._probes: list[_Probe] = []
         self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
-        for op, kind in kinds(operations, lambda value: secret[value]).items():
+        for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
             if kind is Kind.PUBLIC or len(op.results) != 1 or not ir.is_float(op.results[0]):
                 continue
             special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY)
             operands = tuple(self._output(each) for each in op.operands) if special else ()
             place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
-            self._probes.append(_Probe(place, op, record, self._output(op.results[0]), operands))
+            self._probes.append(_Probe(number, place, op, record, self._output(op.results[0]), operands))
         self._module = module  # the probes' operations live as long as the module
         self._text = ir.extract(operations, ir.arguments(module), list(self._outputs), "observed")
 
@@ -143,10 +150,20 @@ class Observer:
                 self._seen[argument.path] = value
         outputs = ir.evaluate(self._text, values)
         for probe in self._probes:
-            operands = [outputs[each] for each in probe.operands]
-            observe = None if probe.record is None else probe.record.facts
-            facts = observe(probe.op, operands) if observe is not None and operands else {}
-            _join(found, probe.place, summary(outputs[probe.result], facts))
+            _join(found, probe.place, summary(outputs[probe.result], probe.facts(outputs)))
+        return found
+
+    def extremes(self, values: Sequence[Any]) -> dict[int, Observed]:
+        """Run the program in plaintext, and return least and largest values by the operation's number.
+
+        values: one array for each argument of the program that the parties run.
+        The results have no histogram.
+        """
+        outputs = ir.evaluate(self._text, values)
+        found = {}
+        for probe in self._probes:
+            result = outputs[probe.result]
+            found[probe.number] = Observed(*span(result), result.size, {}, probe.facts(outputs))
         return found
 
 

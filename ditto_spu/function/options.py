@@ -25,6 +25,7 @@ class Options:
     signature: Signature
     masked: bool
     checked: bool
+    check: bool
     calibration: Calibration | None
     p_error: float | None
     seed: int | None
@@ -40,6 +41,7 @@ class Options:
         static_argnames: str | Sequence[str] = (),
         masked: bool = False,
         checked: bool = False,
+        check: bool = True,
         calibration: Calibration | str | Path | None = None,
         p_error: float | None = None,
         seed: int | None = None,
@@ -55,6 +57,7 @@ class Options:
             Signature.of(static_argnums, static_argnames),
             masked,
             checked,
+            check,
             load_calibration(calibration) if isinstance(calibration, str | Path) else calibration,
             p_error,
             seed,

@@ -16,9 +16,10 @@ from ditto_spu.compare.rows import emulated_row, measured_row, plaintext_row, pu
 from ditto_spu.compare.table import Comparison
 from ditto_spu.compiler import Lowered, compile_program
 from ditto_spu.errors import InputError
-from ditto_spu.frontend.kept_arguments import Keep, abstract, kept_places, refuse, with_formats
+from ditto_spu.frontend.kept_arguments import Keep, abstract, is_kept, kept_places, refuse, with_formats
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
+from ditto_spu.function.check_ranges import RangeCheck
 from ditto_spu.function.options import ConfigSource, Options
 from ditto_spu.passes.pipeline import begin
 from ditto_spu.plan.cost_report import CostReport
@@ -66,6 +67,7 @@ class SecureFunction:
         self._options = options
         self._held = HeldArguments() if held is None else held
         self._compiled: dict[Any, Lowered] = {}
+        self._checks: dict[int, RangeCheck] = {}  # by the identity of a compilation
         self._turn = 0
         self._prepared = Prepared()
         # A jitted function has attributes with the same names as ours, so they are not copied.
@@ -94,6 +96,7 @@ class SecureFunction:
         fit its format.
         """
         lowered, values = self._ready(args, kwargs)
+        self._check_ranges(lowered, values)
         plan = self._turned(lowered.plan, material)
         done = simulate(
             plan,
@@ -107,6 +110,14 @@ class SecureFunction:
         )
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, replace(done.report, hoisted=lowered.program.hoisted))
+
+    def _check_ranges(self, lowered: Lowered, values: list[Any]) -> None:
+        """Hold the inputs against the plan's ranges. Handles of kept outputs have no values to hold."""
+        if not self._options.check or any(map(is_kept, values)):
+            return
+        if id(lowered) not in self._checks:
+            self._checks[id(lowered)] = RangeCheck(lowered)
+        self._checks[id(lowered)].require(values)
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
         """Run the offline phase of one request, before its inputs exist.

@@ -6,6 +6,7 @@ import re
 
 from ditto_spu.ir.bindings import Location, Op, context
 
+UNKNOWN_LINE = "unknown source"
 _NAME = re.compile(r'loc\((?:callsite\(|fused(?:<[^\[]*>)?\[)*"((?:[^"\\]|\\.)*)"(:\d+:\d+)?')
 _WRAPPED = re.compile(r"^(?:vmap|jvp|transpose|checkpoint|remat|custom_jvp|custom_vjp)\((.*)\)$")
 _DROPPED = re.compile(r"^(?:jit|pjit|pmap|xla_call)\(.*\)$|^(?:main|pjit|custom_jvp_call|custom_vjp_call)$")
@@ -47,7 +48,7 @@ def source_of(op: Op) -> str:
     """Return `file:line` of the user's code that made the operation, for error messages."""
     lines = re.findall(r'"([^"]+)":(\d+):\d+', str(op.location))
     own = [each for each in lines if "site-packages" not in each[0] and not each[0].startswith("<")]
-    return ":".join((own or lines)[0]) if lines else "unknown source"
+    return ":".join((own or lines)[0]) if lines else UNKNOWN_LINE
 
 
 def at_path(path: str, location: Location) -> Location:
