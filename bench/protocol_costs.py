@@ -1,4 +1,4 @@
-"""The cost tables of docs/protocols.md from the code; `python -m bench.protocol_costs` writes them anew."""
+"""The cost tables of the page on protocols; `python -m bench.protocol_costs` writes them anew."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols.md"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols" / "README.md"
 ELEMENTS = 1 << 14
 _MODULES = (additive, casts, multiply, one_hot_digits, party, select, series, signs, table_lookup, tournament)
 

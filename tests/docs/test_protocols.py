@@ -1,4 +1,4 @@
-"""The costs and error bounds in docs/protocols.md are those that the code computes."""
+"""The costs and error bounds in docs/protocols/ are those that the code computes."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def test_the_table_of_series_is_that_of_the_curves():
 def test_named_files_and_links_exist():
     for name in re.findall(r"`(\w+\.py)`", TEXT):
         assert (ROOT / "kernels" / name).exists(), name
-    for link in re.findall(r"\]\(([\w.]+)\)", TEXT):
-        assert (ROOT / "docs" / link).exists(), link
+    for link in re.findall(r"\]\(([\w./]+)\)", TEXT):
+        assert (DOCUMENT.parent / link).exists(), link
