@@ -241,12 +241,12 @@ _sum_at_once = jax.jit(_sum)  # one pass over memory, for as much as a call of X
 
 
 @local_step(lambda bits, base, *_: absent(base.shape, base.dtype))
-def _chosen(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
+def chosen_product(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
     """A share of the product: the dealt terms that the opened bits choose, times the public factor."""
     return np.asarray(_sum_at_once(bits, base, same, wrap, factor))
 
 
-_chosen.for_few(lambda bits, base, *_: base.size <= _FEW)(_sum)
+chosen_product.for_few(lambda bits, base, *_: base.size <= _FEW)(_sum)
 
 
 def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
@@ -263,7 +263,7 @@ def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
         lambda sigma: _dealer_terms(opened.mask, sigma, how, inside.word_bits),
     )
     factor = _factors(opened.c.reshape(-1), how, -1.0, how.gain, how.public_bits)
-    product = _chosen(unpack(alpha, x.size, inside.word_bits), *shares, factor)
+    product = chosen_product(unpack(alpha, x.size, inside.word_bits), *shares, factor)
     return Additive(product.reshape(x.shape), how.product)
 
 
