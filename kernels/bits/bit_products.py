@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.open_and_deal import open_and_deal
@@ -19,7 +20,6 @@ from ditto_kernels.values.formats import Array
 
 Monomial = tuple[int, ...]  # places of factors; ~place means the negated one
 Outputs = tuple[tuple[Monomial, ...], ...]
-_FEW_BYTES = 1 << 10  # of an input: up to so many a few calls over all terms at once beat a call for each
 
 
 def _place(factor: int) -> int:
@@ -101,7 +101,7 @@ def _product_of_masks(masks: Array, outputs: Outputs) -> Array:
 
 
 def _are_few(inputs: Array) -> bool:
-    return math.prod(inputs.shape[1:]) * inputs.dtype.itemsize <= _FEW_BYTES
+    return math.prod(inputs.shape[1:]) * inputs.dtype.itemsize <= tuning.FEW_INPUT_BYTES
 
 
 @local_step(_product_of_masks)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ditto_kernels.bits.bit_planes import Bits, unpack
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.sharing.open_and_deal import open_and_deal
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
-
-_FEW = 1 << 13  # elements: of more, joining costs more passes over memory than it saves calls
 
 
 @local_step(lambda beta, rho, leader: absent(rho.shape, rho.dtype))
@@ -81,7 +80,7 @@ def multiply_each(party: Party, *pairs: tuple[Bits, Opened]) -> Protocol[list[Ad
     """
     bits, xs = [each for each, _ in pairs], [each for _, each in pairs]
     fxp, shape, size = xs[0].fxp, xs[0].shape, xs[0].size
-    if size > _FEW or any(x.fxp != fxp for x in xs):
+    if size > tuning.JOINED_SELECTION_ELEMENTS or any(x.fxp != fxp for x in xs):
         return (
             yield from parallel(
                 *(multiply_bits(party.at(f"{place}"), *pair) for place, pair in enumerate(pairs))

@@ -14,6 +14,7 @@ from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
 from ditto_kernels.bits.select import open_bits
 from ditto_kernels.bits.signs import signs
 from ditto_kernels.products.multiply import finish_additive
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.additive import Additive, open_masked
@@ -26,7 +27,6 @@ EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5}
 OCTAVES = {"reciprocal": 1.0, "rsqrt": 2.0}  # between thresholds: the series is off by less than 5e-5
 HARMONICS = {"reciprocal": 3, "rsqrt": 4}  # of a period of four units
 _WIDE = 64
-_FEW_BYTES = 1 << 15  # so many dealt are worth the rounds they save
 _LOW = 3  # the comparison leaves out bits below the least bound's 2^-3
 
 
@@ -52,7 +52,7 @@ class Octaves:
 
     def serve(self, count: int) -> bool:
         """Whether so many elements are few."""
-        return self.dealt_bytes(count) <= _FEW_BYTES
+        return self.dealt_bytes(count) <= tuning.OCTAVES_BYTES
 
 
 def fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tuple[float, ...], float]:

@@ -14,16 +14,12 @@ from ditto_kernels.bits.bit_planes import Bits, word_count
 from ditto_kernels.bits.bit_products import Outputs, evaluate
 from ditto_kernels.bits.select import multiply_bits
 from ditto_kernels.bits.signs import signs
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array
-
-_GROUP = 4  # a late level compares all pairs of so many: 4 rounds where two levels of pairs take 6
-_LATE = 16  # from so many entries on: later levels are small, so that their rounds cost more than their bytes
-_LARGE_GROUP = 8  # of few entries: fewest levels, as products of up to seven bits take one round
-_FEW = 1 << 10  # so many entries of all rows are few
 
 
 def smaller(party: Party, a: Additive, b: Additive) -> Protocol[tuple[Bits, Opened]]:
@@ -118,17 +114,17 @@ def largest(party: Party, x: Additive) -> Protocol[Additive]:
 
 
 def _depth(length: int) -> int:
-    """Levels down to one entry, in groups of at most `_LARGE_GROUP`."""
+    """Levels down to one entry, in groups of at most `tuning.LARGE_GROUP`."""
     depth = 0
-    while _LARGE_GROUP**depth < length:
+    while tuning.LARGE_GROUP**depth < length:
         depth += 1
     return depth
 
 
 def _group(length: int, rows: int) -> int:
     """Entries of a group: of few entries, the fewest that save a level."""
-    if length * rows > _FEW:
-        return min(_GROUP, length) if length <= _LATE else 2
+    if length * rows > tuning.TOURNAMENT_ENTRIES:
+        return min(tuning.LATE_GROUP, length) if length <= tuning.LATE_ENTRIES else 2
     depth = _depth(length)
     return next(size for size in range(2, length + 1) if _depth(length // size + length % size) < depth)
 

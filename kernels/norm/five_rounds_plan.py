@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.party import Deal
 from ditto_kernels.sharing.lift_opened import Lift
 from ditto_kernels.values.formats import Fxp, signed
 
-# A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860
-# elements cost otherwise. All rows share the rounds, but each has its bytes: with more rows they count more.
-FEW_ROWS = 4
 _WIDE = 64
 _ROOM = _WIDE - 3  # bits of sums and products, without sign and bias
 _TOP_BITS = 9  # the result stays below 2^9
@@ -110,7 +108,7 @@ def few(
     weight: format of gamma, None if it is public. least: fraction bits of the weighted values at least.
     """
     length, rows, (lo, hi) = shape[-1], math.prod(shape[:-1]), span
-    if not 1 <= rows <= FEW_ROWS or length < 2 or x.ring_bits < 32:
+    if not 1 <= rows <= tuning.FIVE_ROUND_ROWS or length < 2 or x.ring_bits < 32:
         return None
     factor = length if centred else 1
     squares = math.log2(factor * length * (hi + eps)) + 2 * x.fraction_bits

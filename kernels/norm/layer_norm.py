@@ -191,8 +191,8 @@ def _run(
     least fraction bits. Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error:
     relative 2e-4 in 1/sigma, 1.5 ulp of the centred format in the mean, 1.5 ulp of `out`. Security: sums are
     local, every product leaves under a zero share or a full-width mask. Cost at ring 32 in and out: 60 bytes
-    an element, 36 if gamma is public. Up to `FEW_ROWS` rows are normalised by `norm_of_few`: 5 rounds instead
-    of 14, a smaller error, more bytes.
+    an element, 36 if gamma is public. Up to `tuning.FIVE_ROUND_ROWS` rows are normalised by `five_rounds`:
+    5 rounds instead of 14, a smaller error, more bytes.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     how = plan(x.shape, x.fxp, gamma_fxp, out, **attributes)

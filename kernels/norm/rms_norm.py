@@ -46,7 +46,7 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
     least fraction bits. Range: |x| < 2^(k-2) ulp, |result| < 2^9 and within `out`. Error: relative 4e-4 in
     the root where it is smallest, half an ulp of x, half an ulp of gamma's format (10 to 14 bits), 1.5 ulp of
     `out`. Security: as layer_norm. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public.
-    Up to `FEW_ROWS` rows are normalised by `norm_of_few`, as layer norms are.
+    Up to `tuning.FIVE_ROUND_ROWS` rows are normalised in five rounds, as layer norms are.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     how = _plan(x, gamma_fxp, out, **attributes)

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.products.matmul import Dimensions, as_batches, dot64, result_shape
+from ditto_kernels.protocol import tuning
 from ditto_kernels.values.formats import Array
 
 EXACT_BITS = 53  # integers up to 2^53 are float64 numbers
-_LIMBS = {8: 1, 16: 1, 32: 1, 64: 6}  # up to which float64 is faster than what serves any factor
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def factor(elements: NDArray[Any], ring_bits: int, dims: Dimensions, left: bool 
     largest = np.abs(real).sum(axis=2 if left else 1).max(initial=1.0)
     limb_bits = EXACT_BITS + 1 - (math.ceil(largest) - 1).bit_length()  # of at most 2^(limb_bits - 1) each
     made = Factor(elements.shape, ring_bits, dims, left, min(ring_bits, max(1, limb_bits)), real)
-    if made.limbs <= _LIMBS[ring_bits]:
+    if made.limbs <= tuning.FLOAT_LIMBS[ring_bits]:
         return made
     return replace(made, real=None, integers=elements if ring_bits == 64 else jnp.asarray(elements))
 

@@ -16,6 +16,7 @@ from ditto_kernels.products.multiply import (
     how_to_finish,
     symmetric,
 )
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.values.absent import absent, is_absent
@@ -25,7 +26,6 @@ from ditto_kernels.values.replicated import Rss
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 LIMB_BITS = 22
-_TINY = 1 << 17  # products of elements, up to which a call of XLA costs more
 MAX_CONTRACTION = 2048  # 2 * 21 bits a limb product and 11 bits of terms stay exact in float64's 53 bits
 
 
@@ -167,7 +167,7 @@ def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = F
         return absent(result_shape(x.shape, w.shape, dims), x.fxp.dtype)
     role = "DAB"[rank]
     terms = math.prod(result_shape(x.shape, w.shape, dims)) * contraction(x.shape, dims)
-    if x.fxp.ring_bits <= 32 and w.prepared is None and terms < _TINY:
+    if x.fxp.ring_bits <= 32 and w.prepared is None and terms < tuning.NUMPY_MATMUL_TERMS:
         return _tiny_products(x, w, dims, role, double)
     right = _prepared(w, role, double)
     if x.fxp.ring_bits <= 32:

@@ -27,6 +27,7 @@ from ditto_kernels.bits.bit_planes import (
 from ditto_kernels.bits.bit_products import Outputs, evaluate
 from ditto_kernels.bits.one_hot_digits import onehot, onehot_item, packed_truth, parities, serves
 from ditto_kernels.bits.select import open_bits
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
@@ -37,8 +38,6 @@ from ditto_kernels.values.formats import Array, Fxp, unsigned
 _LOG2_E = math.log2(math.e)
 _WIDE = 64  # ring of the dealt factors
 _ONE_ROUND = 5  # digits whose products one round evaluates
-_FEW = 1 << 12  # elements: up to so many numpy is faster than a call of XLA
-_TABLE_BITS = 16  # factors of windows up to this size are looked up, larger ones computed
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ def _factors(positions: Array, how: Window, sign: float, offset: float, bits: in
     """round(2^(bits + offset + sign * rate * position)) as int64, position = an element's low bits."""
     word = positions.view(unsigned(8 * positions.dtype.itemsize))
     low = word & word.dtype.type((1 << how.bits) - 1)
-    if how.bits <= _TABLE_BITS:
+    if how.bits <= tuning.FACTOR_TABLE_BITS:
         return np.take(_table(how, sign, offset, bits), low.astype(np.intp))
     return np.rint(np.exp2(sign * how.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
 
@@ -246,7 +245,7 @@ def chosen_product(bits: Array, base: Array, same: Array, wrap: Array, factor: A
     return np.asarray(_sum_at_once(bits, base, same, wrap, factor))
 
 
-chosen_product.for_few(lambda bits, base, *_: base.size <= _FEW)(_sum)
+chosen_product.for_few(lambda bits, base, *_: base.size <= tuning.NUMPY_PRODUCT_ELEMENTS)(_sum)
 
 
 def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:

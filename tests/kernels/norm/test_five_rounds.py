@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ditto_kernels.norm.five_rounds_plan import FEW_ROWS
 from ditto_kernels.norm.layer_norm import LAYER_NORM, VARIANCE
 from ditto_kernels.norm.layer_norm import plan as layer_norm_plan
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE, RMS_NORM
@@ -18,6 +17,7 @@ from ditto_kernels.norm.root_by_tables import (
     windows,
 )
 from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.tuning import FIVE_ROUND_ROWS
 from ditto_kernels.sharing.lift_opened import Lift, dealers_part, mask_part, open_part
 from ditto_kernels.values.formats import Fxp, signed
 
@@ -216,8 +216,8 @@ def test_what_takes_the_way_of_many_rows():
     def few(shape, source, **attributes):
         return layer_norm_plan(shape, F(source), weight, out, **attributes).few
 
-    assert few((FEW_ROWS, 768), "fxp32.14") and few((2, FEW_ROWS // 2, 768), "fxp32.14")
-    assert few((FEW_ROWS + 1, 768), "fxp32.14") is None
+    assert few((FIVE_ROUND_ROWS, 768), "fxp32.14") and few((2, FIVE_ROUND_ROWS // 2, 768), "fxp32.14")
+    assert few((FIVE_ROUND_ROWS + 1, 768), "fxp32.14") is None
     assert few((1, 64), "fxp16.7", variance=(2.0**-4, 2.0**8)) is None  # wraps of ring 16 would count twice
     assert few((1, 1 << 14), "fxp32.14") is None  # sums of squares without room
 
