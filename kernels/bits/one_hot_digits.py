@@ -31,6 +31,11 @@ def serves(size: int, bits: int) -> bool:
     return bits <= _MOST_BITS and size * _words(bits) * _WORD // 8 <= tuning.ONE_HOT_BYTES
 
 
+def variant(size: int, bits: int) -> str:
+    """The name of this way, where it serves."""
+    return "one-hot digits" if serves(size, bits) else ""
+
+
 def onehot_item(size: int, bits: int) -> Deal:
     """What is dealt for so many bits of each of `size` elements."""
     return Deal("onehot", (_words(bits), size), np.dtype(np.uint64), xor=True)

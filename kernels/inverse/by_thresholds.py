@@ -67,6 +67,10 @@ class Table:
         few = self.few_of(count)
         return self.many_error if few is None else few.error
 
+    def variant(self, count: int) -> str:
+        """The name of the other way, if it serves so many elements."""
+        return "by octaves" if self.few_of(count) is not None else ""
+
     def few_of(self, count: int) -> Octaves | None:
         """The other way, if it serves so many elements."""
         return self.few if self.few is not None and self.few.serve(count) else None

@@ -48,6 +48,11 @@ def _error(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> float:
     return how.error_of(elements(x.shape)) * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
 
 
+def _variant(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> str:
+    assert x.fxp is not None
+    return _table_for(power, x.fxp, lo, hi, out)[0].variant(elements(x.shape))
+
+
 def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> Protocol[Rss]:
     """1/x for positive x in the declared [lo, hi]. See `inverse`."""
     return (yield from _run("reciprocal", party, x, out, lo, hi))
@@ -66,6 +71,14 @@ def _rsqrt_error(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> f
     return _error("rsqrt", x, out, lo, hi)
 
 
+def _reciprocal_variant(x: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> str:
+    return _variant("reciprocal", x, out, lo, hi)
+
+
+def _rsqrt_variant(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> str:
+    return _variant("rsqrt", x, out, lo, hi)
+
+
 def _reciprocal_reference(x: Array, **_: Any) -> Array:
     return 1 / np.asarray(x)
 
@@ -75,8 +88,15 @@ def _rsqrt_reference(x: Array, **_: Any) -> Array:
 
 
 _PAPER = "own: all thresholds on one opening, then a dealt series of the guess's error"
-RECIPROCAL = Kernel("reciprocal", _run_reciprocal, _reciprocal_reference, _reciprocal_error, _PAPER)
-RSQRT = Kernel("rsqrt", _run_rsqrt, _rsqrt_reference, _rsqrt_error, _PAPER)
+RECIPROCAL = Kernel(
+    "reciprocal",
+    _run_reciprocal,
+    _reciprocal_reference,
+    _reciprocal_error,
+    _PAPER,
+    variant=_reciprocal_variant,
+)
+RSQRT = Kernel("rsqrt", _run_rsqrt, _rsqrt_reference, _rsqrt_error, _PAPER, variant=_rsqrt_variant)
 
 
 def _quotient(x: Fxp, out: Fxp, lo: float, range: float) -> tuple[Fxp, Fxp]:
@@ -146,8 +166,15 @@ def _divide_error(
     return (how.error_of(elements(y.shape)) + 3 * inverted.ulp * hi) * range + 3 * out.ulp
 
 
+def _divide_variant(
+    x: Spec, y: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0, range: float = 256.0, **_: Any
+) -> str:
+    assert x.fxp is not None
+    return _variant("reciprocal", y, _quotient(x.fxp, out, lo, range)[0], lo, hi)
+
+
 def _divide_reference(x: Array, y: Array, **_: Any) -> Array:
     return np.asarray(x) / np.asarray(y)
 
 
-DIVIDE = Kernel("divide", _run_divide, _divide_reference, _divide_error, _PAPER)
+DIVIDE = Kernel("divide", _run_divide, _divide_reference, _divide_error, _PAPER, variant=_divide_variant)

@@ -25,6 +25,7 @@ from ditto_kernels.maximum.tournament import (
     smaller,
 )
 from ditto_kernels.protocol import tuning
+from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -194,6 +195,11 @@ def _error(x: Spec, out: Fxp, dim: int = -1) -> float:
     return 0.0
 
 
+def _variant(x: Spec, out: Fxp, dim: int = -1) -> str:
+    sizes = [level.size for level in _levels(x.shape[dim], elements(x.shape) // x.shape[dim])]
+    return f"groups of {'·'.join(map(str, sizes))}" if any(size > 2 for size in sizes) else ""
+
+
 ARGMAX = Kernel(
     "argmax",
     _run,
@@ -201,4 +207,5 @@ ARGMAX = Kernel(
     _error,
     "tournament: PUMA, arXiv 2307.12533; products of masked bits as in masked comparison; together own",
     along="dim",
+    variant=_variant,
 )

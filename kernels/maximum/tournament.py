@@ -137,6 +137,13 @@ def _levels(length: int, rows: int) -> Iterator[tuple[int, int, int]]:
         length = length // size + length % size
 
 
+def variant(length: int, rows: int) -> str:
+    """The groups of a tournament over few entries."""
+    if length * rows > tuning.TOURNAMENT_ENTRIES or length < 2:
+        return ""
+    return f"groups of {'·'.join(str(size) for size, _, _ in _levels(length, rows))}"
+
+
 def tournament(party: Party, x: Additive) -> Protocol[Additive]:
     """Maximum along axis 0, which is dropped. Nothing is reshared between the levels; exact.
 

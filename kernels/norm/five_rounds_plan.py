@@ -37,6 +37,8 @@ class Few:
     weighted: Lift
     product_bits: int  # fraction bits of the last product
 
+    name = "five rounds"
+
     @property
     def centres(self) -> bool:
         return self.factor > 1

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
+from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.sharing.casts import convert
-from ditto_kernels.softmax.negative_exponential import Window, exp_negative, window
+from ditto_kernels.softmax.negative_exponential import Window, exp_negative, range_variant, window
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -55,6 +56,11 @@ def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> float:
     return how.error + dropped + (cut if how.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
 
 
+def _variant(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> str:
+    assert x.fxp is not None
+    return range_variant(_plan(x.fxp, out, lo, hi)[0], x.fxp.ring_bits, elements(x.shape))
+
+
 def _reference(x: Array, **_: float) -> Array:
     return np.exp(x)
 
@@ -66,4 +72,5 @@ EXPONENTIAL = Kernel(
     _error,
     "own: multiplicative masking of e^(c - r)",
     elementwise=True,
+    variant=_variant,
 )

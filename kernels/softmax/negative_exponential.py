@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.bits import one_hot_digits
 from ditto_kernels.bits.bit_planes import (
     DIGIT_BITS,
     FAN_IN,
@@ -166,6 +167,11 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     for level, outputs in enumerate(_steps(len(high))):
         inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs)
     return Bits(np.stack(inputs), ring)
+
+
+def range_variant(plan: Window, ring: int, count: int) -> str:
+    """How the range bits of so many elements are found, if by the way for few."""
+    return one_hot_digits.variant(count, ring - plan.digit)
 
 
 @lru_cache(maxsize=8)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import inverse
+from ditto_kernels.maximum import tournament
 from ditto_kernels.products.multiply import multiply
 from ditto_kernels.protocol.cost import elements
-from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.kernel import Kernel, Spec, listed
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.casts import convert, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
@@ -25,6 +26,7 @@ from ditto_kernels.softmax.exact import (
     exponentials,
     replicated,
 )
+from ditto_kernels.softmax.negative_exponential import range_variant
 from ditto_kernels.softmax.plan import Plan, plan
 from ditto_kernels.values.absent import contiguous
 from ditto_kernels.values.formats import Array, Fxp
@@ -163,6 +165,18 @@ def _quotient(party: Party, numerators: Rss, reciprocals: Rss, how: Plan, out: F
     return (yield from convert(party.at("cast"), product, out))
 
 
+def _variant(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> str:
+    assert x.fxp is not None
+    secret = mask is not None and mask.fxp is not None
+    how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
+    rows, taken = elements(how.rows), how.approx in ("exact", "puma")
+    return listed(
+        tournament.variant(how.length, rows) if taken else "",
+        range_variant(how.window, how.fxp.ring_bits, elements(x.shape)) if how.window is not None else "",
+        how.inverse.variant(rows),
+    )
+
+
 def _reference(
     x: Array,
     mask: Array | None = None,
@@ -213,4 +227,4 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
 
 
 _PAPER = "own; approximations of PUMA (arXiv 2307.12533) and MPCFormer (arXiv 2211.01452)"
-SOFTMAX = Kernel("softmax", _run, _reference, _error, _PAPER, along="dim")
+SOFTMAX = Kernel("softmax", _run, _reference, _error, _PAPER, along="dim", variant=_variant)
