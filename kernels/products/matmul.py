@@ -134,16 +134,16 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
     """
     if fraction_bits + 1 == out.fraction_bits and ring == out.ring_bits:
         return True  # asked for: 2xw is the result, with nothing dropped
-    how = how_to_finish(ring, fraction_bits, out, values)
-    if how.kind == "narrow":
-        return out.ring_bits <= ring - how.dropped - 1
-    if how.kind == "plain" or values is None or fraction_bits + 1 >= ring:
+    plan = how_to_finish(ring, fraction_bits, out, values)
+    if plan.kind == "narrow":
+        return out.ring_bits <= ring - plan.dropped - 1
+    if plan.kind == "plain" or values is None or fraction_bits + 1 >= ring:
         return False
     more = how_to_finish(ring, fraction_bits + 1, out, values)
     if more.kind == "lift":
         return True
     largest = max(map(abs, values)) * 2.0 ** (fraction_bits + 1) + 2.0**more.dropped
-    return more.kind == "truncate" and how.kind == "truncate" and largest < 2.0 ** (ring - 2)
+    return more.kind == "truncate" and plan.kind == "truncate" and largest < 2.0 ** (ring - 2)
 
 
 def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) -> Array:
