@@ -26,8 +26,8 @@ def bits_to_ring(beta: Array, rho: Array, leader: bool) -> Array:
 @local_step(lambda beta, c, mask, rho, *_: absent(rho.shape, rho.dtype))
 def bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, leader: bool) -> Array:
     """Share of b (c - r) = beta (c - r) + (1 - 2 beta)(c rho - rho r)."""
-    value = c - mask if leader else -mask
-    other = c * rho
+    value: Array = c - mask if leader else -mask
+    other: Array = c * rho
     other -= rho_r
     value = value - other
     value -= other

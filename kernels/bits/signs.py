@@ -26,7 +26,7 @@ from ditto_kernels.bits.bit_products import Monomial, evaluate
 from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_item, serves, sign_shares
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Opened
-from ditto_kernels.values.formats import Array, container_bits, unsigned
+from ditto_kernels.values.formats import Array, Rows, container_bits, unsigned
 
 
 def less_monomials(less: Sequence[int], equal: Sequence[int]) -> tuple[Monomial, ...]:
@@ -44,7 +44,7 @@ def _level(count: int) -> tuple[tuple[Monomial, ...], ...]:
     return (*less, *equal)
 
 
-def combine(party: Party, less: Sequence[Array], equal: Sequence[Array]) -> Protocol[Array]:
+def combine(party: Party, less: Rows, equal: Rows) -> Protocol[Array]:
     """[c < r] from the digits' shared comparisons, least significant first. ceil(log4 of digits) rounds."""
     level = 0
     while (count := len(less)) > 1:

@@ -98,7 +98,7 @@ def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
     opened = yield from open_masked(party.at("open"), x.reshape((size, count)))
     below = yield from signs(party.at("sign"), _differences(opened, words))
     winners = yield from evaluate(party.at("first"), below.words.reshape(-1, words), _winners(size))
-    return Bits(np.stack(winners).reshape(1, -1), ring), _above_last(opened, words)
+    return Bits(np.stack([*winners]).reshape(1, -1), ring), _above_last(opened, words)
 
 
 def largest(party: Party, x: Additive) -> Protocol[Additive]:

@@ -91,10 +91,11 @@ class _Lifted:
         return self.lift.wrapped(products * self.sees)
 
 
-def _lifted(lift: Lift, c: Array, mask: Array, wraps: Array | None) -> _Lifted:
-    sees = c >= 0
-    both = None if wraps is None else wraps[0] + wraps[1] * sees
-    return _Lifted(open_part(c, lift), mask_part(mask, lift, both), sees, lift)
+def _lifted(lift: Lift, c: Array, mask: Array, given: Tensors, name: str) -> _Lifted:
+    """From an opening c; `given` has the shares of its wraps under that name, where they matter."""
+    sees: Array = c >= 0
+    wraps = given[name][0] + given[name][1] * sees if lift.wraps else sees
+    return _Lifted(open_part(c, lift), mask_part(mask, lift, wraps), sees, lift)
 
 
 def _compute(party: Party, plan: Few, x: Array, weight: Array) -> Protocol[Array]:
@@ -106,9 +107,9 @@ def _compute(party: Party, plan: Few, x: Array, weight: Array) -> Protocol[Array
     given: Tensors = {item.name: share for item, share in zip(plan.dealt, shares, strict=True)}
 
     opened = yield from _open(party, rounds[0], masks, {"x": x + x.dtype.type(bias * plan.x.bias)})
-    values = _lifted(plan.x, opened["x"], masks["x"], given.get("x_wraps"))
+    values = _lifted(plan.x, opened["x"], masks["x"], given, "x_wraps")
     share = values.part + values.mask if leader else values.mask
-    total = share.sum(axis=-1, keepdims=True) if plan.centres else 0
+    total: Array = share.sum(axis=-1, keepdims=True) if plan.centres else np.zeros((), np.int64)
     number = _squares(plan, values, share, given) + np.int64(bias * plan.eps)
     index = window_shares(plan.windows, number, leader)
 
@@ -125,7 +126,7 @@ def _compute(party: Party, plan: Few, x: Array, weight: Array) -> Protocol[Array
     opened = yield from _open(
         party, rounds[2], masks, {"weighted": weighted, "values": root, "pattern": pattern}
     )
-    values = _lifted(plan.weighted, opened["weighted"], masks["weighted"], given.get("wraps"))
+    values = _lifted(plan.weighted, opened["weighted"], masks["weighted"], given, "wraps")
     root = choose(plan.windows, opened["pattern"], opened["values"], given["choice"])
 
     opened = yield from _open(party, rounds[3], masks, {"root": root})

@@ -143,7 +143,8 @@ def _centre(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
 def scaled(party: Party, plan: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
     """One's own 3-of-3 share of centred * gamma / sqrt(mean square + eps): rows by the root of their squares.
 
-    gamma: Rss in `plan.gamma`, or a public array. Has `plan.product_bits` fraction bits, and no zero share yet.
+    gamma: Rss in `plan.gamma`, or a public array. The result has `plan.product_bits` fraction bits, and no
+    zero share yet.
     """
     squares = local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
     bits = plan.centred.fraction_bits

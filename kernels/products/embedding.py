@@ -87,7 +87,7 @@ def _retrieve(party: Party, ids: Rss, bits: int) -> Protocol[_Key | None]:
 
 
 @jax.jit
-def _dot(onehot: Array, table: Array) -> Array:
+def _dot(onehot: jax.Array, table: jax.Array) -> jax.Array:
     return jax.lax.dot(onehot, table, preferred_element_type=jnp.int32)
 
 

@@ -39,7 +39,7 @@ class Factor:
     left: bool
     limb_bits: int
     real: NDArray[np.float64] | None
-    integers: Array | None = None
+    integers: Any = None  # of numpy in ring 64, else of jax
 
     @property
     def limbs(self) -> int:
@@ -63,8 +63,8 @@ def times(x: Array, by: Factor) -> NDArray[Any]:
     """dot_general of ring elements and the factor, exact modulo 2^ring_bits."""
     if by.real is None:
         assert by.integers is not None
-        pair = (by.integers, x) if by.left else (x, by.integers)
-        product = dot64(*pair, by.dims) if by.ring_bits == 64 else _int_dot(*pair, by.dims)
+        left, right = (by.integers, x) if by.left else (x, by.integers)
+        product = dot64(left, right, by.dims) if by.ring_bits == 64 else _int_dot(left, right, by.dims)
         return np.asarray(product).astype(x.dtype, copy=False)
     summed, batch = (group[1 if by.left else 0] for group in by.dims)
     rest = as_batches(x, summed, batch, last=not by.left)
@@ -94,5 +94,5 @@ def _split(values: NDArray[Any], bits: int) -> tuple[NDArray[Any], NDArray[Any]]
 
 
 @partial(jax.jit, static_argnames="dims")
-def _int_dot(left: Array, right: Array, dims: Dimensions) -> Array:
+def _int_dot(left: jax.Array, right: jax.Array, dims: Dimensions) -> jax.Array:
     return jax.lax.dot_general(left.astype(jnp.int32), right.astype(jnp.int32), dims)

@@ -43,7 +43,7 @@ def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
     return math.prod([left[i] for i in dims[0][0]])
 
 
-def _left(x: Array, x_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+def _left(x: Any, x_next: Any, role: str, double: bool) -> tuple[Any, ...]:
     """Left factors of this party's products of matrices; `_right` has the right ones.
 
     The nine products of components take five products of matrices, one at a party D and two at A = D + 1 and
@@ -56,30 +56,30 @@ def _left(x: Array, x_next: Array, role: str, double: bool) -> tuple[Array, ...]
     return (x + x_next,) if role == "D" else (x, x_next)
 
 
-def _right(w: Array, w_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+def _right(w: Any, w_next: Any, role: str, double: bool) -> tuple[Any, ...]:
     if double:
         return ({"D": 2 * w + w_next, "A": w + 2 * w_next, "B": w - w_next}[role],)
     return {"D": (w + w_next,), "A": (w_next, w + w_next), "B": (w_next, w)}[role]
 
 
 @partial(jax.jit, static_argnames=("role", "double"))
-def _int_right(w: Array, w_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+def _int_right(w: jax.Array, w_next: jax.Array, role: str, double: bool) -> tuple[Any, ...]:
     return _right(w.astype(jnp.int32), w_next.astype(jnp.int32), role, double)
 
 
 @partial(jax.jit, static_argnames=("dims", "role", "double"))
 def _int_products(
-    x: Array, x_next: Array, right: tuple[Array, ...], dims: Dimensions, role: str, double: bool
-) -> Array:
+    x: jax.Array, x_next: jax.Array, right: tuple[jax.Array, ...], dims: Dimensions, role: str, double: bool
+) -> Any:
     """In rings up to 32: XLA's fast integer dot is the int32 one."""
     left = _left(x.astype(jnp.int32), x_next.astype(jnp.int32), role, double)
     return sum(jax.lax.dot_general(a, b, dims) for a, b in zip(left, right, strict=True))
 
 
-def _prepared(w: Rss, role: str, double: bool) -> tuple[Array, ...]:
+def _prepared(w: Rss, role: str, double: bool) -> tuple[Any, ...]:
     """Right factors, kept with weights that serve many calls."""
     if w.prepared is not None and double in w.prepared:
-        kept: tuple[Array, ...] = w.prepared[double]
+        kept: tuple[Any, ...] = w.prepared[double]
         return kept
     make = _int_right if w.fxp.ring_bits <= 32 else _right
     right = make(w.mine, w.next, role, double)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,7 +33,7 @@ from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 from ditto_kernels.sharing.casts import narrow
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, Fxp, unsigned
+from ditto_kernels.values.formats import Array, Fxp, Rows, unsigned
 
 _LOG2_E = math.log2(math.e)
 _WIDE = 64  # ring of the dealt factors
@@ -163,10 +162,10 @@ def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
     less = compare_digits(planes, shares[:split], low, leader)[0]
     same = compare_digits(planes, shares[split:], high, leader)[1]
     following = compare_digits(before, shares[split:], high, leader)[1]
-    inputs: Sequence[Array] = [*less, *same, *following]
+    inputs: Rows = [*less, *same, *following]
     for level, outputs in enumerate(_steps(len(high))):
         inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs)
-    return Bits(np.stack(inputs), ring)
+    return Bits(np.stack([*inputs]), ring)
 
 
 def range_variant(plan: Window, ring: int, count: int) -> str:

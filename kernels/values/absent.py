@@ -256,13 +256,14 @@ def _moveaxis(array: Any, source: int, target: int) -> Absent:
 
 
 # Literal on purpose: the functions that protocols call on shares. Others belong in local steps.
-_RULES: dict[Any, Callable[..., Absent]] = {
+_RULES: dict[Any, Callable[..., Any]] = {
     np.broadcast_to: lambda array, shape: Absent(_broadcast((array.shape, tuple(shape))), array.dtype),
     np.concatenate: _concatenate,
     np.copy: lambda array, **_: array,
     np.full_like: _full_like,
     np.moveaxis: _moveaxis,
     np.ones_like: _like,
+    np.shape: lambda array: array.shape,
     np.stack: _stack,
     np.take: _take,
     np.transpose: lambda array, axes=(): array.transpose(*axes),
