@@ -131,12 +131,6 @@ def _dealt(mask: Array, rho: Array, size: int, plan: Octaves, word_bits: int) ->
     return waves, bits, waves * bits[:, None]
 
 
-def _unmade(c: Array, plan: Octaves) -> tuple[Array, Array]:
-    pieces, wide = len(plan.periods), np.dtype(np.int64)
-    return absent((pieces, 1), wide), absent((pieces, 2 * plan.harmonics, len(c)), wide)
-
-
-@local_step(_unmade)
 def _public(c: Array, plan: Octaves) -> tuple[Array, Array]:
     """(constants (pieces, 1), factors of the waves (pieces, 2 harmonics, n))."""
     turns, scale = _turns(c, plan), 2.0**plan.wave_bits
@@ -146,6 +140,19 @@ def _public(c: Array, plan: Octaves) -> tuple[Array, Array]:
     factors = np.concatenate([even * cosine + odd * sine, even * sine - odd * cosine], axis=1)
     constants = np.rint(series[:, :1] * scale * scale).astype(np.int64)
     return constants, np.rint(factors * scale).astype(np.int64)
+
+
+@local_step(lambda c, *_: absent(c.shape, np.dtype(np.int64)))
+def _chosen_series(
+    c: Array, bits: Array, waves: Array, rho: Array, products: Array, plan: Octaves, leader: bool
+) -> Array:
+    """A share of the series of the piece that the opened bits and the shares of their masks choose."""
+    flags = bits.astype(np.int64)
+    constants, factors = _public(c, plan)
+    sign = 1 - 2 * flags
+    own = flags if leader else 0
+    terms = (factors * (flags[:, None] * waves + sign[:, None] * products)).sum(axis=1)
+    return (terms + constants * (own + sign * rho)).sum(axis=0)
 
 
 def by_octaves(party: Party, x: Additive, plan: Octaves, out: Fxp) -> Protocol[Rss]:
@@ -172,12 +179,6 @@ def by_octaves(party: Party, x: Additive, plan: Octaves, out: Fxp) -> Protocol[R
     beta, _, shares = yield from open_bits(
         party.at("bits"), bits, items, lambda rho: _dealt(opened.mask, rho, x.size, plan, word_bits)
     )
-    flags = unpack(beta, x.size, word_bits).astype(np.int64)
-    constants, factors = _public(opened.c, plan)
-    waves, rho, products = shares
-    sign = 1 - 2 * flags
-    own = flags if leader else 0
-    terms = (factors * (flags[:, None] * waves + sign[:, None] * products)).sum(axis=1)
-    share = (terms + constants * (own + sign * rho)).sum(axis=0).reshape(x.shape)
-    result = Additive(share, Fxp(_WIDE, 2 * plan.wave_bits))
+    share = _chosen_series(opened.c, unpack(beta, x.size, word_bits), *shares, plan, leader)
+    result = Additive(share.reshape(x.shape), Fxp(_WIDE, 2 * plan.wave_bits))
     return (yield from finish_additive(party.at("result"), result, out))

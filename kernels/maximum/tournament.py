@@ -49,7 +49,6 @@ def _winners(size: int) -> Outputs:
     )
 
 
-@local_step(lambda array, ring, words: absent((ring, array.shape[0], words), array.dtype))
 def _laid_out(array: Array, ring: int, words: int) -> Array:
     """(rows, n) -> (ring, rows, words), padded: in bit planes of all, every row has words of its own."""
     rows, count = array.shape
@@ -69,20 +68,27 @@ def _pairs(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _differences(x: Opened, words: int) -> Opened:
     """x_i - x_j for all pairs i < j: linear in what was opened and in its masks."""
-    first, second = _pairs(x.shape[0])
+    ring = x.fxp.ring_bits
+    return Opened(_apart(x.c, ring, words), _apart(x.mask, ring, words), x.fxp)
 
-    def between(entries: Array) -> Array:
-        apart = np.take(entries, first, axis=0)
-        apart -= np.take(entries, second, axis=0)
-        return _laid_out(apart, x.fxp.ring_bits, words)
 
-    return Opened(between(x.c), between(x.mask), x.fxp)
+@local_step(lambda entries, ring, words: absent((ring, math.comb(len(entries), 2), words), entries.dtype))
+def _apart(entries: Array, ring: int, words: int) -> Array:
+    first, second = _pairs(len(entries))
+    apart = np.take(entries, first, axis=0)
+    apart -= np.take(entries, second, axis=0)
+    return _laid_out(apart, ring, words)
 
 
 def _above_last(x: Opened, words: int) -> Opened:
     """x_i - x_last for all i before the last."""
-    c, mask = (_laid_out(each[:-1] - each[-1], x.fxp.ring_bits, words) for each in (x.c, x.mask))
-    return Opened(c, mask, x.fxp)
+    ring = x.fxp.ring_bits
+    return Opened(_excess(x.c, ring, words), _excess(x.mask, ring, words), x.fxp)
+
+
+@local_step(lambda entries, ring, words: absent((ring, len(entries) - 1, words), entries.dtype))
+def _excess(entries: Array, ring: int, words: int) -> Array:
+    return _laid_out(entries[:-1] - entries[-1], ring, words)
 
 
 def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
