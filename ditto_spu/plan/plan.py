@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ditto_kernels import KERNELS
+from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.split_dealers import part_specs
 from ditto_kernels.values.formats import Fxp
 
 ELEMENT = 1 << 6  # so many multiplications take as long as one element of a kernel that is no product
@@ -211,14 +214,26 @@ class Plan:
         lines += [f"  output %{var}: {self.vars[var]}" for var in self.outputs]
         return "\n".join(lines)
 
+    def _variant(self, step: KernelStep) -> str:
+        """The protocol that the kernel's plan chose for few elements, which follows from the step."""
+        out = self.vars[step.outputs[0]].fxp
+        assert out is not None
+        attributes = dict(step.attributes)
+        specs = [Spec(self.vars[var].shape, self.vars[var].fxp) for var in step.inputs]
+        kernel = KERNELS[step.kernel]
+        if len(step.dealers) > 1:
+            specs = part_specs(kernel, specs, len(step.dealers), **attributes)[0]
+        return kernel.variant(*specs, out=out, **attributes)
+
     def _line(self, step: Step) -> str:
         results = ", ".join(f"%{var}: {self.vars[var]}" for var in step.outputs)
         operands = ", ".join(f"%{var}" for var in used(step))
         if isinstance(step, KernelStep):
-            notes = " ".join(f"{key}={value}" for key, value in step.attributes if _worth_showing(value))
-            what = (
-                f"{step.kernel}({operands}) {notes}".rstrip() + f" dealer={','.join(map(str, step.dealers))}"
-            )
+            notes = [f"{key}={value}" for key, value in step.attributes if _worth_showing(value)]
+            variant = self._variant(step)
+            notes += [f"({variant})"] if variant else []
+            notes.append(f"dealer={','.join(map(str, step.dealers))}")
+            what = " ".join([f"{step.kernel}({operands})", *notes])
         else:
             what = f"{kind(step)}({operands})"
         return f"{results} = {what}  {step.path}".rstrip()

@@ -10,9 +10,11 @@ import numpy as np
 from ditto_kernels.activation.curve import NARROW, Curve
 from ditto_kernels.activation.series import series, series_error
 from ditto_kernels.activation.value_table import Function, tabulated, tabulated_error
+from ditto_kernels.bits import one_hot_digits
 from ditto_kernels.bits.bit_planes import Bits
 from ditto_kernels.bits.select import multiply_each
 from ditto_kernels.bits.signs import signs
+from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import (
@@ -131,6 +133,12 @@ def joined(
     )
     total = Rss(narrow.mine + wide.mine, narrow.next + wide.next, own.fxp)
     return (yield from convert(party.at("out"), total, out))
+
+
+def clipped_variant(x: Spec, curve: Curve) -> str:
+    """How the signs of few elements are found."""
+    assert x.fxp is not None
+    return one_hot_digits.variant(elements(x.shape), x.fxp.ring_bits - _window(curve, x.fxp)[1] - 1)
 
 
 def clipped_error(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> float:

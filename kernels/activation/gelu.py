@@ -57,6 +57,10 @@ def gelu_error(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fouri
     return _EXACT.error(x, out, approx) + (0.0005 if approximate == "tanh" else 0.0)
 
 
+def _variant(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> str:
+    return "" if approx == "quad" else _EXACT.variant(x, out, approx)
+
+
 GELU_KERNEL = Kernel(
     "gelu",
     gelu,
@@ -64,4 +68,5 @@ GELU_KERNEL = Kernel(
     gelu_error,
     "own construction; PUMA (2307.12533); Ditto (2405.05525)",
     elementwise=True,
+    variant=_variant,
 )

@@ -40,7 +40,7 @@ def of_powers(coefficients: Mapping[int, float], scale: float = 1.0) -> Polynomi
     powers = np.zeros(max(coefficients) + 1)
     for power, value in coefficients.items():
         powers[power] = value * scale**power
-    return tuple(float(value) for value in poly2cheb(powers))
+    return tuple(float(value) for value in poly2cheb(powers))  # type: ignore[no-untyped-call]
 
 
 _EVEN_8: tuple[Level, ...] = (((1, 1),), ((2, 2),), ((4, 2), (4, 4)))

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from ditto_kernels.activation.curve import NARROW, Curve
 from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 
-_FEW = 1 << 13  # elements: up to so many numpy is faster than a call of XLA
 INDEX_BITS = 16  # an angle has at most so many bits: tables of 2^16 rows
 
 
@@ -131,7 +131,8 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     round.
     Security: dealt values are full-width additive shares in ring 32 that depend on r alone.
     """
-    fraction, count, few = x.fxp.fraction_bits, 2 * len(curve.harmonics), x.size <= _FEW
+    fraction, count = x.fxp.fraction_bits, 2 * len(curve.harmonics)
+    few = x.size <= tuning.SERIES_ROWS_ELEMENTS
     bits, shift = index_bits(curve, fraction), index_shift(curve, fraction)
     if few:
         items = [Deal("waves", (*x.shape, count), signed(32))]

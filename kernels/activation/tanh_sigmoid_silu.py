@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.activation.clipped import clipped, clipped_error
+from ditto_kernels.activation.clipped import clipped, clipped_error, clipped_variant
 from ditto_kernels.activation.curve import Curve, Fits
 from ditto_kernels.activation.polynomial import piecewise, piecewise_error
 from ditto_kernels.activation.polynomial_tables import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
@@ -46,6 +46,11 @@ class Activation:
         curve, function = self._window(x.fxp, approx)
         return (yield from clipped(party, x, curve, out, function))
 
+    def variant(self, x: Spec, out: Fxp, approx: str = "fourier") -> str:
+        """How few elements are compared with the window's bounds."""
+        assert x.fxp is not None
+        return "" if approx in self.polynomials else clipped_variant(x, self._window(x.fxp, approx)[0])
+
     def error(self, x: Spec, out: Fxp, approx: str = "fourier") -> float:
         """Bound of the error of `run` against the exact function."""
         assert x.fxp is not None
@@ -81,6 +86,7 @@ def _kernel(name: str, activation: Activation) -> Kernel:
         activation.error,
         "own construction: dealt trigonometric series with clipping",
         elementwise=True,
+        variant=activation.variant,
     )
 
 

@@ -14,16 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, unsigned
 
 FAN_IN = 4
 DIGIT_BITS = 4
-_BLOCK_BYTES = 1 << 21  # of the terms that a comparison works on at once: more would leave the caches
-_MIN_BLOCK = 64  # words
-_FEW_PLANE_BYTES = 1 << 10  # bytes of a plane: up to so many few calls are faster than passes in the cache
-_FEW_BYTES = 3 << 9  # of elements: up to so many a byte a bit is faster than word operations
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,8 @@ def to_planes(elements: Array, bits: int) -> Array:
 
 @to_planes.for_few(
     lambda elements, bits: (
-        math.prod(elements.shape[:-1]) * word_count(elements.shape[-1], bits) <= 8 * _FEW_BYTES // bits**2
+        math.prod(elements.shape[:-1]) * word_count(elements.shape[-1], bits)
+        <= 8 * tuning.FEW_ELEMENT_BYTES // bits**2
     )
 )
 def _few_planes(elements: Array, bits: int) -> Array:
@@ -108,7 +106,7 @@ def unpack(words: Array, size: int, word_bits: int) -> Array:
     return bits.reshape(*words.shape[:-1], -1)[..., :size]
 
 
-@unpack.for_few(lambda words, size, word_bits: words.nbytes <= _FEW_PLANE_BYTES)
+@unpack.for_few(lambda words, size, word_bits: words.nbytes <= tuning.FEW_PLANE_BYTES)
 def _unpack_few(words: Array, size: int, word_bits: int) -> Array:
     """`unpack` by numpy's own bits."""
     apart = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1, bitorder="little")
@@ -185,7 +183,10 @@ def compare_digits(
     less, equal = np.empty(shape, planes.dtype), np.empty(shape, planes.dtype)
     middle = (1,) * (planes.ndim - 2)  # the offsets, which c has and r has not
     one = np.iinfo(planes.dtype).max if leader else 0
-    block = max(_MIN_BLOCK, _BLOCK_BYTES * planes.shape[-1] // (planes[:1].nbytes * 2 << DIGIT_BITS))
+    block = max(
+        tuning.COMPARED_WORDS,
+        tuning.COMPARED_BYTES * planes.shape[-1] // (planes[:1].nbytes * 2 << DIGIT_BITS),
+    )
     for first in range(0, planes.shape[-1], block):
         part = slice(first, first + block)
         offset = 0
@@ -202,7 +203,7 @@ def compare_digits(
     return less, equal
 
 
-@compare_digits.for_few(lambda planes, *_: planes[0].nbytes <= _FEW_PLANE_BYTES)
+@compare_digits.for_few(lambda planes, *_: planes[0].nbytes <= tuning.FEW_PLANE_BYTES)
 def _compare_few(
     planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
 ) -> tuple[Array, Array]:

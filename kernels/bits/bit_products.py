@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import combinations
+from operator import xor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.open_and_deal import open_and_deal
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array
+from ditto_kernels.values.formats import Array, Rows
 
 Monomial = tuple[int, ...]  # places of factors; ~place means the negated one
 Outputs = tuple[tuple[Monomial, ...], ...]
-_FEW_BYTES = 1 << 10  # of an input: up to so many a few calls over all terms at once beat a call for each
 
 
 def _place(factor: int) -> int:
@@ -101,7 +102,7 @@ def _product_of_masks(masks: Array, outputs: Outputs) -> Array:
 
 
 def _are_few(inputs: Array) -> bool:
-    return math.prod(inputs.shape[1:]) * inputs.dtype.itemsize <= _FEW_BYTES
+    return math.prod(inputs.shape[1:]) * inputs.dtype.itemsize <= tuning.FEW_INPUT_BYTES
 
 
 @local_step(_product_of_masks)
@@ -125,7 +126,7 @@ def _mask_products_few(masks: Array, outputs: Outputs) -> Array:
 
 
 @local_step(lambda inputs, outputs: absent((len(opened_inputs(outputs)), *inputs[0].shape), inputs[0].dtype))
-def _to_open(inputs: Sequence[Array], outputs: Outputs) -> Array:
+def _to_open(inputs: Rows, outputs: Outputs) -> Array:
     """The inputs that occur in a product."""
     opened = opened_inputs(outputs)
     mine = np.empty((len(opened), *inputs[0].shape), inputs[0].dtype)
@@ -146,15 +147,13 @@ def _share_of_product(opened: Sequence[Array], masks: Sequence[Array]) -> Array:
 
 
 def _expanded(
-    inputs: Sequence[Array], opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
+    inputs: Rows, opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
 ) -> Array:
     return absent((len(outputs), *masks.shape[1:]), masks.dtype)
 
 
 @local_step(_expanded)
-def expand(
-    inputs: Sequence[Array], opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
-) -> Sequence[Array]:
+def expand(inputs: Rows, opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool) -> Rows:
     """Shares of the outputs from the opened inputs and from shares of all products of their masks."""
     factors: dict[int, Array] = {}
     one = masks.dtype.type(np.iinfo(masks.dtype).max if leader else 0)
@@ -165,24 +164,20 @@ def expand(
     known |= dict(zip(subsets(outputs), dealt, strict=True))
     negated = {each for monomials in outputs for m in monomials if len(m) > 1 for each in m if each < 0}
     factors |= {each: ~factors[~each] for each in negated}
-    results = []
-    for monomials in outputs:
-        total = None
-        for monomial in monomials:
-            if len(monomial) > 1:
-                masks_of = [known[subset] for subset in _binary_order(monomial)]
-                term = _share_of_product([factors[each] for each in sorted(monomial, key=_place)], masks_of)
-            else:
-                term = inputs[_place(monomial[0])]
-                term = term ^ one if monomial[0] < 0 else term
-            total = term if total is None else total ^ term
-        results.append(total)
-    return results
+
+    def term(monomial: Monomial) -> Array:
+        if len(monomial) > 1:
+            masks_of = [known[subset] for subset in _binary_order(monomial)]
+            return _share_of_product([factors[each] for each in sorted(monomial, key=_place)], masks_of)
+        alone = inputs[_place(monomial[0])]
+        return alone ^ one if monomial[0] < 0 else alone
+
+    return [reduce(xor, map(term, monomials)) for monomials in outputs]
 
 
 @expand.for_few(lambda inputs, opened, masks, *_: _are_few(masks))
 def _expand_few(
-    inputs: Sequence[Array], opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
+    inputs: Rows, opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
 ) -> Array:
     """`expand` of all monomials at once: a factor after the other, the last first."""
     table, ones = _table(outputs), _ones(masks)
@@ -210,7 +205,7 @@ def _binary_order(monomial: Monomial) -> tuple[Monomial, ...]:
     )
 
 
-def evaluate(party: Party, inputs: Sequence[Array], outputs: Outputs) -> Protocol[Sequence[Array]]:
+def evaluate(party: Party, inputs: Rows, outputs: Outputs) -> Protocol[Rows]:
     """XOR of products of shared bits, any number of them, in one round.
 
     inputs: words of one shape and type. Each input in a product is opened under a mask the dealer knows; the
@@ -222,5 +217,5 @@ def evaluate(party: Party, inputs: Sequence[Array], outputs: Outputs) -> Protoco
     known, masks, dealt = yield from open_and_deal(
         party, "masked", _to_open(inputs, outputs), [item], lambda mask: [mask_products(mask, outputs)]
     )
-    made: Sequence[Array] = expand(inputs, known, masks, dealt[0], outputs, party.role == "A")
+    made: Rows = expand(inputs, known, masks, dealt[0], outputs, party.role == "A")
     return made

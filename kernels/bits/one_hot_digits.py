@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal
 from ditto_kernels.values.absent import absent
@@ -18,7 +19,6 @@ from ditto_kernels.values.formats import Array, unsigned
 
 _WORD = 64
 _MOST_BITS = 11
-_FEW_BYTES = 3 << 13  # so many dealt are worth the rounds they save
 _PARITY = np.asarray([value.bit_count() & 1 for value in range(256)], np.uint8)
 
 
@@ -28,7 +28,12 @@ def _words(bits: int) -> int:
 
 def serves(size: int, bits: int) -> bool:
     """Whether so many elements are few enough to deal so many bits of each one-hot."""
-    return bits <= _MOST_BITS and size * _words(bits) * _WORD // 8 <= _FEW_BYTES
+    return bits <= _MOST_BITS and size * _words(bits) * _WORD // 8 <= tuning.ONE_HOT_BYTES
+
+
+def variant(size: int, bits: int) -> str:
+    """The name of this way, where it serves."""
+    return "one-hot digits" if serves(size, bits) else ""
 
 
 def onehot_item(size: int, bits: int) -> Deal:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ditto_kernels.bits.bit_planes import Bits, unpack
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.sharing.open_and_deal import open_and_deal
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
-
-_FEW = 1 << 13  # elements: of more, joining costs more passes over memory than it saves calls
 
 
 @local_step(lambda beta, rho, leader: absent(rho.shape, rho.dtype))
@@ -27,8 +26,8 @@ def bits_to_ring(beta: Array, rho: Array, leader: bool) -> Array:
 @local_step(lambda beta, c, mask, rho, *_: absent(rho.shape, rho.dtype))
 def bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, leader: bool) -> Array:
     """Share of b (c - r) = beta (c - r) + (1 - 2 beta)(c rho - rho r)."""
-    value = c - mask if leader else -mask
-    other = c * rho
+    value: Array = c - mask if leader else -mask
+    other: Array = c * rho
     other -= rho_r
     value = value - other
     value -= other
@@ -81,7 +80,7 @@ def multiply_each(party: Party, *pairs: tuple[Bits, Opened]) -> Protocol[list[Ad
     """
     bits, xs = [each for each, _ in pairs], [each for _, each in pairs]
     fxp, shape, size = xs[0].fxp, xs[0].shape, xs[0].size
-    if size > _FEW or any(x.fxp != fxp for x in xs):
+    if size > tuning.JOINED_SELECTION_ELEMENTS or any(x.fxp != fxp for x in xs):
         return (
             yield from parallel(
                 *(multiply_bits(party.at(f"{place}"), *pair) for place, pair in enumerate(pairs))

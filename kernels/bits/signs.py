@@ -24,9 +24,11 @@ from ditto_kernels.bits.bit_planes import (
 )
 from ditto_kernels.bits.bit_products import Monomial, evaluate
 from ditto_kernels.bits.one_hot_digits import dealt_sign, onehot_item, serves, sign_shares
+from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Opened
-from ditto_kernels.values.formats import Array, container_bits, unsigned
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array, Rows, container_bits, unsigned
 
 
 def less_monomials(less: Sequence[int], equal: Sequence[int]) -> tuple[Monomial, ...]:
@@ -44,7 +46,7 @@ def _level(count: int) -> tuple[tuple[Monomial, ...], ...]:
     return (*less, *equal)
 
 
-def combine(party: Party, less: Sequence[Array], equal: Sequence[Array]) -> Protocol[Array]:
+def combine(party: Party, less: Rows, equal: Rows) -> Protocol[Array]:
     """[c < r] from the digits' shared comparisons, least significant first. ceil(log4 of digits) rounds."""
     level = 0
     while (count := len(less)) > 1:
@@ -65,6 +67,21 @@ def _dealt_planes(mask: Array, low: int, width: int, digits: tuple[tuple[int, in
     return np.concatenate([unary(planes, digits), planes[width - 1 :]])
 
 
+def _unmade_leaves(
+    c: Array,
+    offsets: Array,
+    dealt: Array,
+    low: int,
+    width: int,
+    digits: tuple[tuple[int, int], ...],
+    leader: bool,
+) -> tuple[Array, Array, Array]:
+    top = absent((len(offsets), dealt.shape[-1]), dealt.dtype)
+    less = absent((len(digits), *top.shape), dealt.dtype)
+    return less, less, top
+
+
+@local_step(_unmade_leaves)
 def _leaves(
     c: Array,
     offsets: Array,
@@ -74,6 +91,7 @@ def _leaves(
     digits: tuple[tuple[int, int], ...],
     leader: bool,
 ) -> tuple[Array, Array, Array]:
+    """([c < r] and [c == r] of every digit, msb(c) ^ msb(r)), shares for every offset."""
     planes = _slice_planes(c[None, :] + offsets[:, None], low, width)
     less, equal = compare_digits(planes, dealt[:-1], digits, leader)
     top = np.broadcast_to(dealt[-1], less.shape[1:])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import Bits, to_planes
 from ditto_kernels.bits.select import to_arithmetic
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened
@@ -21,7 +22,6 @@ from ditto_kernels.values.formats import Array, Fxp, unsigned
 
 _WORD = 64
 _ENTRY = 16  # bits of an entry at most
-_BLOCK = 1 << 13  # elements at a time: stays in the cache
 
 Entries = tuple[int, ...]
 
@@ -66,9 +66,9 @@ def _onehot(index: Array, words: int) -> NDArray[np.uint64]:
 def _entry(c: Array, shares: Array, entries: Entries, low: int) -> NDArray[np.uint16]:
     """XOR shares of the entries: the parity of each mask of an entry bit with the dealt vector."""
     masks, index = _turned(entries), _index(c, low, len(entries))
-    result, term = np.zeros(len(index), np.uint16), np.empty(_BLOCK, np.uint64)
-    for first in range(0, len(index), _BLOCK):
-        part = slice(first, first + _BLOCK)
+    result, term = np.zeros(len(index), np.uint16), np.empty(tuning.LOOKED_UP_ELEMENTS, np.uint64)
+    for first in range(0, len(index), tuning.LOOKED_UP_ELEMENTS):
+        part = slice(first, first + tuning.LOOKED_UP_ELEMENTS)
         chosen, share = index[part], shares[:, part]
         for bit, rows in enumerate(masks):
             total = np.zeros(len(chosen), np.uint64)

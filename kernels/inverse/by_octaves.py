@@ -14,6 +14,7 @@ from ditto_kernels.bits.bit_planes import Bits, unpack, word_count
 from ditto_kernels.bits.select import open_bits
 from ditto_kernels.bits.signs import signs
 from ditto_kernels.products.multiply import finish_additive
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.additive import Additive, open_masked
@@ -26,7 +27,6 @@ EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5}
 OCTAVES = {"reciprocal": 1.0, "rsqrt": 2.0}  # between thresholds: the series is off by less than 5e-5
 HARMONICS = {"reciprocal": 3, "rsqrt": 4}  # of a period of four units
 _WIDE = 64
-_FEW_BYTES = 1 << 15  # so many dealt are worth the rounds they save
 _LOW = 3  # the comparison leaves out bits below the least bound's 2^-3
 
 
@@ -52,7 +52,7 @@ class Octaves:
 
     def serve(self, count: int) -> bool:
         """Whether so many elements are few."""
-        return self.dealt_bytes(count) <= _FEW_BYTES
+        return self.dealt_bytes(count) <= tuning.OCTAVES_BYTES
 
 
 def fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tuple[float, ...], float]:
@@ -110,11 +110,11 @@ def _piece(
     return min(candidates)
 
 
-def _turns(positions: Array, how: Octaves) -> Array:
+def _turns(positions: Array, plan: Octaves) -> Array:
     """The angle of every harmonic of every piece: (pieces, harmonics, n)."""
-    low = np.stack([positions & positions.dtype.type((1 << period) - 1) for period in how.periods])
-    unit = 2 * math.pi * np.exp2(-np.asarray(how.periods, np.float64))
-    return (low * unit[:, None])[:, None] * np.arange(1, how.harmonics + 1)[:, None]
+    low = np.stack([positions & positions.dtype.type((1 << period) - 1) for period in plan.periods])
+    unit = 2 * math.pi * np.exp2(-np.asarray(plan.periods, np.float64))
+    return (low * unit[:, None])[:, None] * np.arange(1, plan.harmonics + 1)[:, None]
 
 
 def _chosen(below: Array, leader: bool) -> Array:
@@ -123,24 +123,18 @@ def _chosen(below: Array, leader: bool) -> Array:
     return np.concatenate([below[:1], below[1:] ^ below[:-1], last])
 
 
-def _dealt(mask: Array, rho: Array, size: int, how: Octaves, word_bits: int) -> tuple[Array, Array, Array]:
+def _dealt(mask: Array, rho: Array, size: int, plan: Octaves, word_bits: int) -> tuple[Array, Array, Array]:
     """Waves of the mask, the choosing bits, their products."""
-    turns, scale = _turns(mask, how), 2.0**how.wave_bits
+    turns, scale = _turns(mask, plan), 2.0**plan.wave_bits
     waves = np.rint(np.concatenate([np.cos(turns), np.sin(turns)], axis=1) * scale).astype(np.int64)
     bits = unpack(rho, size, word_bits).astype(np.int64)
     return waves, bits, waves * bits[:, None]
 
 
-def _unmade(c: Array, plan: Octaves) -> tuple[Array, Array]:
-    pieces, wide = len(plan.periods), np.dtype(np.int64)
-    return absent((pieces, 1), wide), absent((pieces, 2 * plan.harmonics, len(c)), wide)
-
-
-@local_step(_unmade)
-def _public(c: Array, how: Octaves) -> tuple[Array, Array]:
+def _public(c: Array, plan: Octaves) -> tuple[Array, Array]:
     """(constants (pieces, 1), factors of the waves (pieces, 2 harmonics, n))."""
-    turns, scale = _turns(c, how), 2.0**how.wave_bits
-    series = np.asarray(how.series)
+    turns, scale = _turns(c, plan), 2.0**plan.wave_bits
+    series = np.asarray(plan.series)
     even, odd = series[:, 1::2, None], series[:, 2::2, None]
     cosine, sine = np.cos(turns), np.sin(turns)
     factors = np.concatenate([even * cosine + odd * sine, even * sine - odd * cosine], axis=1)
@@ -148,7 +142,20 @@ def _public(c: Array, how: Octaves) -> tuple[Array, Array]:
     return constants, np.rint(factors * scale).astype(np.int64)
 
 
-def by_octaves(party: Party, x: Additive, how: Octaves, out: Fxp) -> Protocol[Rss]:
+@local_step(lambda c, *_: absent(c.shape, np.dtype(np.int64)))
+def _chosen_series(
+    c: Array, bits: Array, waves: Array, rho: Array, products: Array, plan: Octaves, leader: bool
+) -> Array:
+    """A share of the series of the piece that the opened bits and the shares of their masks choose."""
+    flags = bits.astype(np.int64)
+    constants, factors = _public(c, plan)
+    sign = 1 - 2 * flags
+    own = flags if leader else 0
+    terms = (factors * (flags[:, None] * waves + sign[:, None] * products)).sum(axis=1)
+    return (terms + constants * (own + sign * rho)).sum(axis=0)
+
+
+def by_octaves(party: Party, x: Additive, plan: Octaves, out: Fxp) -> Protocol[Rss]:
     """(x / divisor)^-1 or ^-1/2 for positive x.
 
     Range: x within the bounds; outside the result is wrong. Error: relative `Octaves.error`, 1.5 ulp of
@@ -157,27 +164,21 @@ def by_octaves(party: Party, x: Additive, how: Octaves, out: Fxp) -> Protocol[Rs
     one-time masks; waves of masks and their products with bits' masks are dealt. Source: own.
     """
     flat = x.reshape((x.size,))
-    pieces, word_bits = len(how.periods), container_bits(how.width)
+    pieces, word_bits = len(plan.periods), container_bits(plan.width)
     opened = yield from open_masked(party.at("open"), flat)
     leader = party.role == "A"
-    if how.edges:
-        offsets = [-edge for edge in how.edges]
-        below = yield from signs(party.at("signs"), opened, offsets, low=how.low, width=how.width)
+    if plan.edges:
+        offsets = [-edge for edge in plan.edges]
+        below = yield from signs(party.at("signs"), opened, offsets, low=plan.low, width=plan.width)
         bits = Bits(_chosen(below.words, leader), word_bits)
     else:
         chosen = np.full((1, word_count(x.size, word_bits)), -1 if leader else 0)
         bits = Bits(chosen.astype(unsigned(word_bits)), word_bits)
-    shape, wide = (pieces, 2 * how.harmonics, x.size), np.dtype(np.int64)
+    shape, wide = (pieces, 2 * plan.harmonics, x.size), np.dtype(np.int64)
     items = [Deal("waves", shape, wide), Deal("rho", (pieces, x.size), wide), Deal("rho_waves", shape, wide)]
     beta, _, shares = yield from open_bits(
-        party.at("bits"), bits, items, lambda rho: _dealt(opened.mask, rho, x.size, how, word_bits)
+        party.at("bits"), bits, items, lambda rho: _dealt(opened.mask, rho, x.size, plan, word_bits)
     )
-    flags = unpack(beta, x.size, word_bits).astype(np.int64)
-    constants, factors = _public(opened.c, how)
-    waves, rho, products = shares
-    sign = 1 - 2 * flags
-    own = flags if leader else 0
-    terms = (factors * (flags[:, None] * waves + sign[:, None] * products)).sum(axis=1)
-    share = (terms + constants * (own + sign * rho)).sum(axis=0).reshape(x.shape)
-    result = Additive(share, Fxp(_WIDE, 2 * how.wave_bits))
+    share = _chosen_series(opened.c, unpack(beta, x.size, word_bits), *shares, plan, leader)
+    result = Additive(share.reshape(x.shape), Fxp(_WIDE, 2 * plan.wave_bits))
     return (yield from finish_additive(party.at("result"), result, out))

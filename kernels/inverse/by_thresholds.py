@@ -67,6 +67,10 @@ class Table:
         few = self.few_of(count)
         return self.many_error if few is None else few.error
 
+    def variant(self, count: int) -> str:
+        """The name of the other way, if it serves so many elements."""
+        return "by octaves" if self.few_of(count) is not None else ""
+
     def few_of(self, count: int) -> Octaves | None:
         """The other way, if it serves so many elements."""
         return self.few if self.few is not None and self.few.serve(count) else None
@@ -82,7 +86,7 @@ class Table:
 
 
 @lru_cache(maxsize=64)
-def table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int = 1) -> Table:
+def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int = 1) -> Table:
     """Public numbers for (x / divisor)^-1 or ^-1/2 in `out`, where lo <= x / divisor <= hi."""
     if not 0 < lo < hi:
         raise ValueError(f"{power}: the range must satisfy 0 < lo < hi, not {lo:g} to {hi:g}")
@@ -140,18 +144,18 @@ def _angles(positions: Array, ring: int) -> Array:
     return positions.astype(np.float64) * (2 * math.pi / 2.0**ring)
 
 
-def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Additive]]:
+def _guess(party: Party, x: Additive, table: Table) -> Protocol[tuple[Additive, Additive]]:
     """Additive (guess in ring 64, u = x * multiplier in x's ring): one opening, all thresholds at once."""
     dtype = x.fxp.dtype.type
     leader = party.role == "A"
-    scaled = x.share * dtype(how.multipliers[-1])
-    guess = np.full_like(scaled, how.guesses[-1] if leader else 0, dtype=np.int64)
-    if how.edges:
+    scaled = x.share * dtype(table.multipliers[-1])
+    guess = np.full_like(scaled, table.guesses[-1] if leader else 0, dtype=np.int64)
+    if table.edges:
         opened = yield from open_masked(party.at("open"), x)
         below = yield from signs(
-            party.at("signs"), opened, [-edge for edge in how.edges], low=how.low, width=how.width
+            party.at("signs"), opened, [-edge for edge in table.edges], low=table.low, width=table.width
         )
-        shape = (len(how.edges), x.size)
+        shape = (len(table.edges), x.size)
         items = [Deal("rho", shape, np.dtype(np.int64)), Deal("rho_r", shape, x.fxp.dtype)]
         make = partial(_bit_products, opened.mask.reshape(-1), x.size, below)
         beta, _, shares = yield from open_bits(party.at("bits"), below, items, make)
@@ -159,9 +163,9 @@ def _guess(party: Party, x: Additive, how: Table) -> Protocol[tuple[Additive, Ad
         c, mask, rho = opened.c.reshape(-1), opened.mask.reshape(-1), shares[0].astype(dtype)
         bits = bits_to_ring(flags.astype(np.int64), shares[0], leader)
         values = bits_times(flags.astype(dtype), c, mask, rho, shares[1], leader)
-        guess = guess + _combined(bits, how.guesses).reshape(x.shape)
-        scaled = scaled + _combined(values, how.multipliers).reshape(x.shape)
-    return Additive(guess, Fxp(_WIDE, how.guess_bits)), Additive(scaled, x.fxp)
+        guess = guess + _combined(bits, table.guesses).reshape(x.shape)
+        scaled = scaled + _combined(values, table.multipliers).reshape(x.shape)
+    return Additive(guess, Fxp(_WIDE, table.guess_bits)), Additive(scaled, x.fxp)
 
 
 def _bit_products(mask: Array, size: int, bits: Bits, rho: Array) -> tuple[Array, Array]:
@@ -175,37 +179,39 @@ def _combined(values: Array, levels: tuple[int, ...]) -> Array:
     return (values * steps[:, None]).sum(axis=0, dtype=values.dtype)
 
 
-def _waves(mask: Array, how: Table) -> Array:
+def _waves(mask: Array, table: Table) -> Array:
     """The dealer's cosines and sines of the mask."""
     angles = _angles(mask, 8 * mask.dtype.itemsize)
-    turns = [angles * harmonic for harmonic in range(1, how.harmonics + 1)]
+    turns = [angles * harmonic for harmonic in range(1, table.harmonics + 1)]
     waves = np.stack([wave(turn) for turn in turns for wave in (np.cos, np.sin)])
-    return np.rint(waves * 2.0**how.wave_bits).astype(np.int64)
+    return np.rint(waves * 2.0**table.wave_bits).astype(np.int64)
 
 
-def _series(party: Party, u: Additive, how: Table) -> Protocol[Additive]:
+def _series(party: Party, u: Additive, table: Table) -> Protocol[Additive]:
     """f(u) with two times `wave_bits` fraction bits: cos j(c - r) = cos jc cos jr + sin jc sin jr."""
     opened = yield from open_masked(party.at("open"), u)
-    item = Deal("waves", (2 * how.harmonics, *u.shape), np.dtype(np.int64))
-    (shares,) = yield from deal(party, [item], lambda: [_waves(opened.mask, how)])
-    return Additive(_inner_product(opened.c, shares, how, party.role == "A"), Fxp(_WIDE, 2 * how.wave_bits))
+    item = Deal("waves", (2 * table.harmonics, *u.shape), np.dtype(np.int64))
+    (shares,) = yield from deal(party, [item], lambda: [_waves(opened.mask, table)])
+    return Additive(
+        _inner_product(opened.c, shares, table, party.role == "A"), Fxp(_WIDE, 2 * table.wave_bits)
+    )
 
 
 @local_step(lambda c, shares, *_: absent(c.shape, shares.dtype))
-def _inner_product(c: Array, shares: Array, how: Table, leader: bool) -> Array:
+def _inner_product(c: Array, shares: Array, table: Table, leader: bool) -> Array:
     """A share of the series at c - r, from those of the waves of r."""
-    angles, scale = _angles(c, 8 * c.dtype.itemsize), 2.0**how.wave_bits
-    constant = round(how.series[0] * scale * scale) if leader else 0
+    angles, scale = _angles(c, 8 * c.dtype.itemsize), 2.0**table.wave_bits
+    constant = round(table.series[0] * scale * scale) if leader else 0
     total = np.full(c.shape, constant, dtype=np.int64)
-    for place in range(how.harmonics):
-        even, odd = how.series[1 + 2 * place : 3 + 2 * place]
+    for place in range(table.harmonics):
+        even, odd = table.series[1 + 2 * place : 3 + 2 * place]
         cosine, sine = np.cos(angles * (place + 1)), np.sin(angles * (place + 1))
         total += np.rint((even * cosine + odd * sine) * scale).astype(np.int64) * shares[2 * place]
         total += np.rint((even * sine - odd * cosine) * scale).astype(np.int64) * shares[2 * place + 1]
     return total
 
 
-def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[Rss]:
+def inverse(party: Party, x: Rss | Additive, table: Table, out: Fxp) -> Protocol[Rss]:
     """(x / divisor)^-1 or ^-1/2 for positive x by a public `table`.
 
     Range: x within the table's; outside it the result is wrong. Error: relative `Table.error`, 1.5 ulp of
@@ -215,16 +221,16 @@ def inverse(party: Party, x: Rss | Additive, how: Table, out: Fxp) -> Protocol[R
     and masks and waves of masks are dealt; one product under a zero share. Source: threshold guess and
     trigonometric correction, own.
     """
-    few = how.few_of(x.size)
+    few = table.few_of(x.size)
     if few is not None:
         own = from_rss(party, x) if isinstance(x, Rss) else x
         return (yield from by_octaves(party.at("octaves"), own, few, out))
-    if x.fxp.ring_bits < how.ring:
-        x = yield from upcast(party.at("widen"), x, how.ring, bias=2)  # positive but for rounding
+    if x.fxp.ring_bits < table.ring:
+        x = yield from upcast(party.at("widen"), x, table.ring, bias=2)  # positive but for rounding
     additive = from_rss(party, x) if isinstance(x, Rss) else x
-    guess, scaled = yield from _guess(party.at("guess"), additive, how)
+    guess, scaled = yield from _guess(party.at("guess"), additive, table)
     replicated, series = yield from parallel(
-        to_rss(party.at("guess"), guess), _series(party.at("series"), scaled, how)
+        to_rss(party.at("guess"), guess), _series(party.at("series"), scaled, table)
     )
     factor = yield from to_rss(party.at("series"), series)
     return (yield from multiply(party.at("result"), replicated, factor, out))

@@ -10,7 +10,7 @@ import numpy as np
 from ditto_kernels.bits.select import to_arithmetic
 from ditto_kernels.bits.signs import signs
 from ditto_kernels.inverse.by_octaves import Power
-from ditto_kernels.inverse.by_thresholds import Table, inverse, table
+from ditto_kernels.inverse.by_thresholds import Table, fit_table, inverse
 from ditto_kernels.products.multiply import multiply
 from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
@@ -28,24 +28,29 @@ _WAVE_BITS = 16  # with less the series' rounding exceeds its fit
 def _table_for(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp) -> tuple[Table, Fxp]:
     """(table, where the last product lands): `out` itself if that leaves the series bits enough."""
     if out.ring_bits < _WIDE:
-        how = table(power, fxp, lo, hi, out)
-        if how.wave_bits >= _WAVE_BITS and how.result_bits >= out.fraction_bits:
-            return how, out
+        table = fit_table(power, fxp, lo, hi, out)
+        if table.wave_bits >= _WAVE_BITS and table.result_bits >= out.fraction_bits:
+            return table, out
     landing = Fxp(_WIDE, out.fraction_bits)
-    how = table(power, fxp, lo, hi, landing)
-    return how, Fxp(_WIDE, min(out.fraction_bits, how.result_bits))
+    table = fit_table(power, fxp, lo, hi, landing)
+    return table, Fxp(_WIDE, min(out.fraction_bits, table.result_bits))
 
 
 def _run(power: Power, party: Party, x: Rss, out: Fxp, lo: float, hi: float) -> Protocol[Rss]:
-    how, landing = _table_for(power, x.fxp, lo, hi, out)
-    result = yield from inverse(party.at(power), x, how, landing)
+    table, landing = _table_for(power, x.fxp, lo, hi, out)
+    result = yield from inverse(party.at(power), x, table, landing)
     return (yield from convert(party.at("cast"), result, out))
 
 
 def _error(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> float:
     assert x.fxp is not None
-    how, _ = _table_for(power, x.fxp, lo, hi, out)
-    return how.error_of(elements(x.shape)) * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
+    table, _ = _table_for(power, x.fxp, lo, hi, out)
+    return table.error_of(elements(x.shape)) * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
+
+
+def _variant(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> str:
+    assert x.fxp is not None
+    return _table_for(power, x.fxp, lo, hi, out)[0].variant(elements(x.shape))
 
 
 def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> Protocol[Rss]:
@@ -66,6 +71,14 @@ def _rsqrt_error(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> f
     return _error("rsqrt", x, out, lo, hi)
 
 
+def _reciprocal_variant(x: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> str:
+    return _variant("reciprocal", x, out, lo, hi)
+
+
+def _rsqrt_variant(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> str:
+    return _variant("rsqrt", x, out, lo, hi)
+
+
 def _reciprocal_reference(x: Array, **_: Any) -> Array:
     return 1 / np.asarray(x)
 
@@ -75,8 +88,15 @@ def _rsqrt_reference(x: Array, **_: Any) -> Array:
 
 
 _PAPER = "own: all thresholds on one opening, then a dealt series of the guess's error"
-RECIPROCAL = Kernel("reciprocal", _run_reciprocal, _reciprocal_reference, _reciprocal_error, _PAPER)
-RSQRT = Kernel("rsqrt", _run_rsqrt, _rsqrt_reference, _rsqrt_error, _PAPER)
+RECIPROCAL = Kernel(
+    "reciprocal",
+    _run_reciprocal,
+    _reciprocal_reference,
+    _reciprocal_error,
+    _PAPER,
+    variant=_reciprocal_variant,
+)
+RSQRT = Kernel("rsqrt", _run_rsqrt, _rsqrt_reference, _rsqrt_error, _PAPER, variant=_rsqrt_variant)
 
 
 def _quotient(x: Fxp, out: Fxp, lo: float, range: float) -> tuple[Fxp, Fxp]:
@@ -108,8 +128,8 @@ def _run_divide(
     if signed:
         sign, y = yield from _sign_and_magnitude(party.at("sign"), y)
     inverted, landing = _quotient(x.fxp, out, lo, range)
-    how, middle = _table_for("reciprocal", y.fxp, lo, hi, inverted)
-    value = yield from inverse(party.at("inverse"), y, how, middle)
+    table, middle = _table_for("reciprocal", y.fxp, lo, hi, inverted)
+    value = yield from inverse(party.at("inverse"), y, table, middle)
     value = yield from convert(party.at("inverse_cast"), value, inverted)
     if sign is not None:
         value = yield from multiply(party.at("signed"), value, sign, inverted)
@@ -142,12 +162,19 @@ def _divide_error(
     """For results that `out` holds."""
     assert x.fxp is not None and y.fxp is not None
     inverted, _ = _quotient(x.fxp, out, lo, range)
-    how, _ = _table_for("reciprocal", y.fxp, lo, hi, inverted)
-    return (how.error_of(elements(y.shape)) + 3 * inverted.ulp * hi) * range + 3 * out.ulp
+    table, _ = _table_for("reciprocal", y.fxp, lo, hi, inverted)
+    return (table.error_of(elements(y.shape)) + 3 * inverted.ulp * hi) * range + 3 * out.ulp
+
+
+def _divide_variant(
+    x: Spec, y: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0, range: float = 256.0, **_: Any
+) -> str:
+    assert x.fxp is not None
+    return _variant("reciprocal", y, _quotient(x.fxp, out, lo, range)[0], lo, hi)
 
 
 def _divide_reference(x: Array, y: Array, **_: Any) -> Array:
     return np.asarray(x) / np.asarray(y)
 
 
-DIVIDE = Kernel("divide", _run_divide, _divide_reference, _divide_error, _PAPER)
+DIVIDE = Kernel("divide", _run_divide, _divide_reference, _divide_error, _PAPER, variant=_divide_variant)

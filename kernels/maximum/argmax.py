@@ -24,6 +24,8 @@ from ditto_kernels.maximum.tournament import (
     first_largest,
     smaller,
 )
+from ditto_kernels.protocol import tuning
+from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -32,7 +34,6 @@ from ditto_kernels.values.absent import absent, contiguous
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
-_FOURS = 1 << 11  # values from which on levels compare all pairs of four: fewer rounds, more bytes
 _WORD = 8
 _BYTE = np.dtype(np.uint8)
 
@@ -60,7 +61,7 @@ class _Level:
 def _levels(length: int, rows: int) -> tuple[_Level, ...]:
     levels = []
     while length > 1:
-        size = min(4, length) if length * rows <= _FOURS else 2
+        size = min(4, length) if length * rows <= tuning.ARGMAX_VALUES else 2
         levels.append(_Level(size, length // size, length % size))
         length = length // size + length % size
     return tuple(levels)
@@ -194,6 +195,11 @@ def _error(x: Spec, out: Fxp, dim: int = -1) -> float:
     return 0.0
 
 
+def _variant(x: Spec, out: Fxp, dim: int = -1) -> str:
+    sizes = [level.size for level in _levels(x.shape[dim], elements(x.shape) // x.shape[dim])]
+    return f"groups of {'·'.join(map(str, sizes))}" if any(size > 2 for size in sizes) else ""
+
+
 ARGMAX = Kernel(
     "argmax",
     _run,
@@ -201,4 +207,5 @@ ARGMAX = Kernel(
     _error,
     "tournament: PUMA, arXiv 2307.12533; products of masked bits as in masked comparison; together own",
     along="dim",
+    variant=_variant,
 )

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.maximum.tournament import larger, tournament
+from ditto_kernels.maximum.tournament import larger, tournament, variant
+from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
@@ -98,6 +99,12 @@ def _reduce_error(x: Spec, out: Fxp, **_: Any) -> float:
     return cast_error(x.fxp, out)
 
 
+def _reduce_variant(x: Spec, out: Fxp, dim: int = -1, **_: Any) -> str:
+    return variant(x.shape[dim], elements(dropped(x.shape, dim)))
+
+
 _PAPER = "PUMA, arXiv 2307.12533 (tournament); masked comparison as in Rabbit, ePrint 2021/119"
 MAXIMUM = Kernel("maximum", _run_maximum, np.maximum, _maximum_error, _PAPER)
-REDUCE_MAX = Kernel("reduce_max", _run_reduce, _reduce_reference, _reduce_error, _PAPER)
+REDUCE_MAX = Kernel(
+    "reduce_max", _run_reduce, _reduce_reference, _reduce_error, _PAPER, variant=_reduce_variant
+)

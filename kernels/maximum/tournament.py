@@ -14,16 +14,12 @@ from ditto_kernels.bits.bit_planes import Bits, word_count
 from ditto_kernels.bits.bit_products import Outputs, evaluate
 from ditto_kernels.bits.select import multiply_bits
 from ditto_kernels.bits.signs import signs
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array
-
-_GROUP = 4  # a late level compares all pairs of so many: 4 rounds where two levels of pairs take 6
-_LATE = 16  # from so many entries on: later levels are small, so that their rounds cost more than their bytes
-_LARGE_GROUP = 8  # of few entries: fewest levels, as products of up to seven bits take one round
-_FEW = 1 << 10  # so many entries of all rows are few
 
 
 def smaller(party: Party, a: Additive, b: Additive) -> Protocol[tuple[Bits, Opened]]:
@@ -53,7 +49,6 @@ def _winners(size: int) -> Outputs:
     )
 
 
-@local_step(lambda array, ring, words: absent((ring, array.shape[0], words), array.dtype))
 def _laid_out(array: Array, ring: int, words: int) -> Array:
     """(rows, n) -> (ring, rows, words), padded: in bit planes of all, every row has words of its own."""
     rows, count = array.shape
@@ -73,20 +68,27 @@ def _pairs(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _differences(x: Opened, words: int) -> Opened:
     """x_i - x_j for all pairs i < j: linear in what was opened and in its masks."""
-    first, second = _pairs(x.shape[0])
+    ring = x.fxp.ring_bits
+    return Opened(_apart(x.c, ring, words), _apart(x.mask, ring, words), x.fxp)
 
-    def between(entries: Array) -> Array:
-        apart = np.take(entries, first, axis=0)
-        apart -= np.take(entries, second, axis=0)
-        return _laid_out(apart, x.fxp.ring_bits, words)
 
-    return Opened(between(x.c), between(x.mask), x.fxp)
+@local_step(lambda entries, ring, words: absent((ring, math.comb(len(entries), 2), words), entries.dtype))
+def _apart(entries: Array, ring: int, words: int) -> Array:
+    first, second = _pairs(len(entries))
+    apart = np.take(entries, first, axis=0)
+    apart -= np.take(entries, second, axis=0)
+    return _laid_out(apart, ring, words)
 
 
 def _above_last(x: Opened, words: int) -> Opened:
     """x_i - x_last for all i before the last."""
-    c, mask = (_laid_out(each[:-1] - each[-1], x.fxp.ring_bits, words) for each in (x.c, x.mask))
-    return Opened(c, mask, x.fxp)
+    ring = x.fxp.ring_bits
+    return Opened(_excess(x.c, ring, words), _excess(x.mask, ring, words), x.fxp)
+
+
+@local_step(lambda entries, ring, words: absent((ring, len(entries) - 1, words), entries.dtype))
+def _excess(entries: Array, ring: int, words: int) -> Array:
+    return _laid_out(entries[:-1] - entries[-1], ring, words)
 
 
 def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
@@ -102,7 +104,7 @@ def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
     opened = yield from open_masked(party.at("open"), x.reshape((size, count)))
     below = yield from signs(party.at("sign"), _differences(opened, words))
     winners = yield from evaluate(party.at("first"), below.words.reshape(-1, words), _winners(size))
-    return Bits(np.stack(winners).reshape(1, -1), ring), _above_last(opened, words)
+    return Bits(np.stack([*winners]).reshape(1, -1), ring), _above_last(opened, words)
 
 
 def largest(party: Party, x: Additive) -> Protocol[Additive]:
@@ -118,17 +120,17 @@ def largest(party: Party, x: Additive) -> Protocol[Additive]:
 
 
 def _depth(length: int) -> int:
-    """Levels down to one entry, in groups of at most `_LARGE_GROUP`."""
+    """Levels down to one entry, in groups of at most `tuning.LARGE_GROUP`."""
     depth = 0
-    while _LARGE_GROUP**depth < length:
+    while tuning.LARGE_GROUP**depth < length:
         depth += 1
     return depth
 
 
 def _group(length: int, rows: int) -> int:
     """Entries of a group: of few entries, the fewest that save a level."""
-    if length * rows > _FEW:
-        return min(_GROUP, length) if length <= _LATE else 2
+    if length * rows > tuning.TOURNAMENT_ENTRIES:
+        return min(tuning.LATE_GROUP, length) if length <= tuning.LATE_ENTRIES else 2
     depth = _depth(length)
     return next(size for size in range(2, length + 1) if _depth(length // size + length % size) < depth)
 
@@ -139,6 +141,13 @@ def _levels(length: int, rows: int) -> Iterator[tuple[int, int, int]]:
         size = _group(length, rows)
         yield size, length // size, length % size
         length = length // size + length % size
+
+
+def variant(length: int, rows: int) -> str:
+    """The groups of a tournament over few entries."""
+    if length * rows > tuning.TOURNAMENT_ENTRIES or length < 2:
+        return ""
+    return f"groups of {'·'.join(str(size) for size, _, _ in _levels(length, rows))}"
 
 
 def tournament(party: Party, x: Additive) -> Protocol[Additive]:

@@ -27,42 +27,42 @@ from ditto_kernels.values.replicated import Rss
 Tensors = Mapping[str, Array]
 
 
-def _masks(party: Party, how: Few, component: int) -> Tensors:
+def _masks(party: Party, plan: Few, component: int) -> Tensors:
     """A's masks (component D + 1) or B's (component D), all of one stream."""
-    tensors = draw_together(party, component, "masks", how.masks)
-    return {mask.name: tensor for mask, tensor in zip(how.masks, tensors, strict=True)}
+    tensors = draw_together(party, component, "masks", plan.masks)
+    return {mask.name: tensor for mask, tensor in zip(plan.masks, tensors, strict=True)}
 
 
-def _material(how: Few, first: Tensors, second: Tensors) -> list[Array]:
+def _material(plan: Few, first: Tensors, second: Tensors) -> list[Array]:
     """The dealer's values of `Few.dealt`, from A's and B's masks."""
-    inner, carry, top = dealers_part(first["x"], second["x"], how.x)
-    spread = how.factor * inner - inner.sum(axis=-1, keepdims=True) if how.centres else inner
+    inner, carry, top = dealers_part(first["x"], second["x"], plan.x)
+    spread = plan.factor * inner - inner.sum(axis=-1, keepdims=True) if plan.centres else inner
     values = {"squares": (spread * inner).sum(axis=-1, keepdims=True)}
     wraps = [carry, top, spread.astype(top.dtype) * top]
-    if how.shared:
+    if plan.shared:
         weight = first["weight"] + second["weight"]
-        moved = how.factor * inner - first["total"] - second["total"] if how.centres else inner
+        moved = plan.factor * inner - first["total"] - second["total"] if plan.centres else inner
         values["weighted"] = weight * moved
         wraps.append(weight.astype(top.dtype) * top)
     values["x_wraps"] = np.stack(wraps)
-    values["polynomials"], values["bits"] = deal_tables(how.windows, first["index"] + second["index"])
+    values["polynomials"], values["bits"] = deal_tables(plan.windows, first["index"] + second["index"])
     pattern = first["pattern"] + second["pattern"]
-    values["choice"] = deal_choice(how.windows, pattern, first["values"], second["values"])
+    values["choice"] = deal_choice(plan.windows, pattern, first["values"], second["values"])
     root = first["root"] + second["root"]
-    inner, carry, top = dealers_part(first["weighted"], second["weighted"], how.weighted)
+    inner, carry, top = dealers_part(first["weighted"], second["weighted"], plan.weighted)
     values["product"] = inner * root
     values["wraps"] = np.stack([carry, top, root.astype(top.dtype) * top])
-    return [values[item.name] for item in how.dealt]
+    return [values[item.name] for item in plan.dealt]
 
 
-def _deal(party: Party, how: Few) -> Protocol[None]:
+def _deal(party: Party, plan: Few) -> Protocol[None]:
     """The dealer's side: all is dealt at once."""
 
     def make() -> list[Array]:
-        return _material(how, _masks(party, how, party.a), _masks(party, how, party.dealer))
+        return _material(plan, _masks(party, plan, party.a), _masks(party, plan, party.dealer))
 
-    yield from deal(party, how.dealt, make)
-    for _ in how.rounds:
+    yield from deal(party, plan.dealt, make)
+    for _ in plan.rounds:
         yield Round()
 
 
@@ -91,94 +91,95 @@ class _Lifted:
         return self.lift.wrapped(products * self.sees)
 
 
-def _lifted(lift: Lift, c: Array, mask: Array, wraps: Array | None) -> _Lifted:
-    sees = c >= 0
-    both = None if wraps is None else wraps[0] + wraps[1] * sees
-    return _Lifted(open_part(c, lift), mask_part(mask, lift, both), sees, lift)
+def _lifted(lift: Lift, c: Array, mask: Array, given: Tensors, name: str) -> _Lifted:
+    """From an opening c; `given` has the shares of its wraps under that name, where they matter."""
+    sees: Array = c >= 0
+    wraps = given[name][0] + given[name][1] * sees if lift.wraps else sees
+    return _Lifted(open_part(c, lift), mask_part(mask, lift, wraps), sees, lift)
 
 
-def _compute(party: Party, how: Few, x: Array, weight: Array) -> Protocol[Array]:
+def _compute(party: Party, plan: Few, x: Array, weight: Array) -> Protocol[Array]:
     """A's and B's side, from shares of x and of gamma (or gamma, encoded): shares of the last product."""
-    leader, rounds = party.role == "A", how.rounds
+    leader, rounds = party.role == "A", plan.rounds
     bias = 1 if leader else 0
-    masks = _masks(party, how, party.a if leader else party.dealer)
-    shares = yield from deal(party, how.dealt, list)
-    given: Tensors = {item.name: share for item, share in zip(how.dealt, shares, strict=True)}
+    masks = _masks(party, plan, party.a if leader else party.dealer)
+    shares = yield from deal(party, plan.dealt, list)
+    given: Tensors = {item.name: share for item, share in zip(plan.dealt, shares, strict=True)}
 
-    opened = yield from _open(party, rounds[0], masks, {"x": x + x.dtype.type(bias * how.x.bias)})
-    values = _lifted(how.x, opened["x"], masks["x"], given.get("x_wraps"))
+    opened = yield from _open(party, rounds[0], masks, {"x": x + x.dtype.type(bias * plan.x.bias)})
+    values = _lifted(plan.x, opened["x"], masks["x"], given, "x_wraps")
     share = values.part + values.mask if leader else values.mask
-    total = share.sum(axis=-1, keepdims=True) if how.centres else 0
-    number = _squares(how, values, share, given) + np.int64(bias * how.eps)
-    index = window_shares(how.windows, number, leader)
+    total: Array = share.sum(axis=-1, keepdims=True) if plan.centres else np.zeros((), np.int64)
+    number = _squares(plan, values, share, given) + np.int64(bias * plan.eps)
+    index = window_shares(plan.windows, number, leader)
 
     opened = yield from _open(party, rounds[1], masks, {"weight": weight, "total": total, "index": index})
-    centred = how.factor * share - total
-    if how.shared:
-        weighted = _weighted(how, values, centred, opened, masks["weight"], given)
+    centred = plan.factor * share - total
+    if plan.shared:
+        weighted = _weighted(plan, values, centred, opened, masks["weight"], given)
     else:
         weighted = centred * weight
-    root, pattern = evaluate(how.windows, opened["index"], given["polynomials"], given["bits"])
-    weighted += np.int64(bias * how.weighted.bias)
-    root += np.int64(bias * how.windows.lift.bias)
+    root, pattern = evaluate(plan.windows, opened["index"], given["polynomials"], given["bits"])
+    weighted += np.int64(bias * plan.weighted.bias)
+    root += np.int64(bias * plan.windows.lift.bias)
 
     opened = yield from _open(
         party, rounds[2], masks, {"weighted": weighted, "values": root, "pattern": pattern}
     )
-    values = _lifted(how.weighted, opened["weighted"], masks["weighted"], given.get("wraps"))
-    root = choose(how.windows, opened["pattern"], opened["values"], given["choice"])
+    values = _lifted(plan.weighted, opened["weighted"], masks["weighted"], given, "wraps")
+    root = choose(plan.windows, opened["pattern"], opened["values"], given["choice"])
 
     opened = yield from _open(party, rounds[3], masks, {"root": root})
     scale = opened["root"] - masks["root"] if leader else -masks["root"]
     product = values.part * scale + values.mask * opened["root"] + given["product"]
-    return product - values.wrapped(given["wraps"][2]) if how.weighted.wraps else product
+    return product - values.wrapped(given["wraps"][2]) if plan.weighted.wraps else product
 
 
-def _squares(how: Few, values: _Lifted, share: Array, given: Tensors) -> Array:
+def _squares(plan: Few, values: _Lifted, share: Array, given: Tensors) -> Array:
     """Shares of factor sum(x^2) - sum(x)^2, or of sum(x^2): of x = u + m the dealer deals that of m."""
     part = values.part
-    spread = how.factor * part - part.sum(axis=-1, keepdims=True) if how.centres else part
+    spread = plan.factor * part - part.sum(axis=-1, keepdims=True) if plan.centres else part
     total = (spread * (share + values.mask)).sum(axis=-1, keepdims=True) + given["squares"]
-    if how.x.wraps:
+    if plan.x.wraps:
         total -= values.wrapped(given["x_wraps"][2]).sum(axis=-1, keepdims=True) << np.int64(1)
     return total
 
 
 def _weighted(
-    how: Few, values: _Lifted, centred: Array, opened: Tensors, mask: Array, given: Tensors
+    plan: Few, values: _Lifted, centred: Array, opened: Tensors, mask: Array, given: Tensors
 ) -> Array:
     """Shares of centred x times gamma, both known by their openings."""
-    part = how.factor * values.part - opened["total"] if how.centres else values.part
+    part = plan.factor * values.part - opened["total"] if plan.centres else values.part
     product = opened["weight"] * centred - mask * part + given["weighted"]
-    if how.x.wraps:
-        product -= how.factor * values.wrapped(given["x_wraps"][3])
+    if plan.x.wraps:
+        product -= plan.factor * values.wrapped(given["x_wraps"][3])
     return product
 
 
 def normalise(
-    party: Party, how: Few, x: Rss, gamma: Rss | Array, beta: Rss | Array | None, out: Fxp
+    party: Party, plan: Few, x: Rss, gamma: Rss | Array, beta: Rss | Array | None, out: Fxp
 ) -> Protocol[Rss]:
-    """Few rows of x over the root of their squares, centred if `how` says so, times gamma plus beta.
+    """Few rows of x over the root of their squares, centred if the plan says so, times gamma plus beta.
 
     Range: that of the kernel. Error: `five_rounds_plan.few_error`. Rounds: open x, windows,
     values, root, reshare: 5; one more into ring 64, two more for gamma or beta in a smaller ring. Security:
     whatever A and B open is under a fresh mask that fills its container; what is dealt depends on masks
     alone, with ordinary shares too. Source: own, with one-time truth tables (TinyTable, ePrint 2016/695).
     """
-    fxp = Fxp(64, how.product_bits)
-    shift = how.shift(beta.fxp) if isinstance(beta, Rss) else fxp
+    fxp = Fxp(64, plan.product_bits)
+    shift = plan.shift(beta.fxp) if isinstance(beta, Rss) else fxp
     gamma, beta = yield from parallel(
-        _widened(party.at("gamma"), gamma, how.weight), _widened(party.at("beta"), beta, shift)
+        _widened(party.at("gamma"), gamma, plan.weight), _widened(party.at("beta"), beta, shift)
     )
     if party.role == "D":
-        yield from _deal(party, how)
+        yield from _deal(party, plan)
         product = absent(x.shape, fxp.dtype)
     else:
-        weight = from_rss(party, gamma).share if isinstance(gamma, Rss) else encode(gamma, how.weight)
-        rows = from_rss(party, x).share.reshape(how.rows, how.length)
-        product = (yield from _compute(party, how, rows, weight)).reshape(x.shape)
+        weight = from_rss(party, gamma).share if isinstance(gamma, Rss) else encode(gamma, plan.weight)
+        rows = from_rss(party, x).share.reshape(plan.rows, plan.length)
+        product = (yield from _compute(party, plan, rows, weight)).reshape(x.shape)
         if isinstance(beta, Rss):
-            product += from_rss(party, beta).share << np.int64(how.product_bits - shift.fraction_bits)
+            product += from_rss(party, beta).share << np.int64(plan.product_bits - shift.fraction_bits)
         elif beta is not None and party.role == "A":
             product += encode(beta, shift)
     return (yield from finish_additive(party.at("result"), Additive(product, fxp), out))

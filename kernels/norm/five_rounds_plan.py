@@ -1,4 +1,4 @@
-"""Normalisation of few rows (`norm_of_few`): public decisions, cost, and how far off the result may be."""
+"""Normalisation of few rows in five rounds: public decisions, and how far off the result may be."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windows, windows
+from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windows, fit_windows
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.party import Deal
 from ditto_kernels.sharing.lift_opened import Lift
 from ditto_kernels.values.formats import Fxp, signed
 
-# A row's tables take 33 KB in layer norms, 52 in root mean squares, whatever its length: what 540 or 860
-# elements cost otherwise. All rows share the rounds, but each has its bytes: with more rows they count more.
-FEW_ROWS = 4
 _WIDE = 64
 _ROOM = _WIDE - 3  # bits of sums and products, without sign and bias
 _TOP_BITS = 9  # the result stays below 2^9
@@ -38,6 +36,8 @@ class Few:
     windows: Windows
     weighted: Lift
     product_bits: int  # fraction bits of the last product
+
+    name = "five rounds"
 
     @property
     def centres(self) -> bool:
@@ -110,7 +110,7 @@ def few(
     weight: format of gamma, None if it is public. least: fraction bits of the weighted values at least.
     """
     length, rows, (lo, hi) = shape[-1], math.prod(shape[:-1]), span
-    if not 1 <= rows <= FEW_ROWS or length < 2 or x.ring_bits < 32:
+    if not 1 <= rows <= tuning.FIVE_ROUND_ROWS or length < 2 or x.ring_bits < 32:
         return None
     factor = length if centred else 1
     squares = math.log2(factor * length * (hi + eps)) + 2 * x.fraction_bits
@@ -122,7 +122,7 @@ def few(
     free = _WIDE - out.ring_bits + out.fraction_bits if out.ring_bits < _WIDE else _WIDE
     kept = min(natural, min(free, _ROOM - _TOP_BITS) - root)
     scale, shrunk = factor * length * 4.0**fraction, (factor / 2.0 ** _digits(factor)) ** 2
-    found = windows(scale / shrunk, lo * shrunk, (hi + eps) * shrunk, root)
+    found = fit_windows(scale / shrunk, lo * shrunk, (hi + eps) * shrunk, root)
     fits = lift.wraps_at >= _WIDE // 2 and _TOP_BITS + math.log2(hi + eps) / 2 + natural < _ROOM
     if found is None or not fits or kept < least or kept + root < out.fraction_bits:
         return None
@@ -137,14 +137,14 @@ def size(items: Sequence[Deal]) -> int:
     return sum(math.prod(item.shape) * item.dtype.itemsize for item in items)
 
 
-def few_error(how: Few, x: Fxp, gamma: Fxp | None, span: tuple[float, float], out: Fxp) -> float:
+def few_error(plan: Few, x: Fxp, gamma: Fxp | None, span: tuple[float, float], out: Fxp) -> float:
     """Error bound of `normalise` for |gamma| <= 4; rows of the least variance decide."""
-    (lo, hi), largest = span, math.sqrt(how.length)
-    grid = 1.5 * x.ulp * 2.0**how.x.dropped if how.x.dropped else 0.0
-    relative = how.windows.error + 1.5 * 2.0**-how.windows.root_bits * math.sqrt(hi) + grid / math.sqrt(lo)
-    kept = how.product_bits - how.windows.root_bits
-    weighted = 1.5 * 2.0**-kept / (how.shrunk * math.sqrt(lo)) if how.weighted.dropped else 0.0
-    exact = gamma is not None and gamma.fraction_bits <= how.weight.fraction_bits
-    weight = 0.0 if exact else how.weight.ulp * (0.5 if gamma is None else 1.5)
+    (lo, hi), largest = span, math.sqrt(plan.length)
+    grid = 1.5 * x.ulp * 2.0**plan.x.dropped if plan.x.dropped else 0.0
+    relative = plan.windows.error + 1.5 * 2.0**-plan.windows.root_bits * math.sqrt(hi) + grid / math.sqrt(lo)
+    kept = plan.product_bits - plan.windows.root_bits
+    weighted = 1.5 * 2.0**-kept / (plan.shrunk * math.sqrt(lo)) if plan.weighted.dropped else 0.0
+    exact = gamma is not None and gamma.fraction_bits <= plan.weight.fraction_bits
+    weight = 0.0 if exact else plan.weight.ulp * (0.5 if gamma is None else 1.5)
     scaled = 2 * grid / math.sqrt(lo) + largest * relative
     return _GAMMA_LIMIT * scaled + largest * weight + weighted + 1.5 * out.ulp

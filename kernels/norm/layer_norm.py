@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.inverse.by_thresholds import Table, inverse, table
+from ditto_kernels.inverse.by_thresholds import Table, fit_table, inverse
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import Few, few, few_error
 from ditto_kernels.products.multiply import finish, finish_kind, local_product, multiply
@@ -61,7 +61,7 @@ class Plan:
 
 
 @lru_cache(maxsize=64)
-def plan(
+def plan_norm(
     shape: tuple[int, ...],
     fxp: Fxp,
     gamma: Fxp | None,
@@ -97,8 +97,8 @@ def plan(
             bits = min(budget - root - weight, least + 4, squared)
             dropped = bits + weight + root - landing.fraction_bits
             if bits >= least + spare and finish_kind(_WIDE, dropped, landing):
-                how = _complete(shape, bits, weight, root, landing, eps, lo, hi, length)
-                return replace(how, few=few(shape, fxp, gamma, out, variance, eps, least, centred))
+                plan = _complete(shape, bits, weight, root, landing, eps, lo, hi, length)
+                return replace(plan, few=few(shape, fxp, gamma, out, variance, eps, least, centred))
     raise ValueError(
         f"normalisation from {fxp} to {out}, {length} elements a row of a variance up to {hi:g}: "
         f"too many fraction bits for a ring of {_WIDE} bits"
@@ -119,60 +119,61 @@ def _complete(
     # The inverse root wants multipliers of 16 bits at least: sums of squares stay below 2^45.
     room = _SQUARES_BITS - math.ceil(math.log2(hi * length))
     squares = Fxp(_WIDE, min(2 * centred if centred <= 14 else 26, room))
-    how = table("rsqrt", squares, lo, hi, Fxp(_WIDE, root), length)
+    plan = fit_table("rsqrt", squares, lo, hi, Fxp(_WIDE, root), length)
     small = round(eps * length * 2.0**squares.fraction_bits)
     return Plan(
-        shape, Fxp(_WIDE, centred), Fxp(_WIDE, weight), squares, small, how, Fxp(_WIDE, root), landing
+        shape, Fxp(_WIDE, centred), Fxp(_WIDE, weight), squares, small, plan, Fxp(_WIDE, root), landing
     )
 
 
-def _centre(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
+def _centre(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
     """x - mean in ring 64: the row sum is local, 1/n public, one truncation a row."""
     wide = x if x.fxp.ring_bits == _WIDE else (yield from upcast(party.at("widen"), x, _WIDE))
-    fine = plus_constant(party, wide, 0, 1 << (how.centred.fraction_bits - x.fxp.fraction_bits))
-    share_of_row = round(2.0**_MEAN_BITS / how.length)
+    fine = plus_constant(party, wide, 0, 1 << (plan.centred.fraction_bits - x.fxp.fraction_bits))
+    share_of_row = round(2.0**_MEAN_BITS / plan.length)
     mine, following = (
         part.sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(share_of_row)
         for part in (fine.mine, fine.next)
     )
-    sums = Rss(mine, following, Fxp(_WIDE, how.centred.fraction_bits + _MEAN_BITS))
+    sums = Rss(mine, following, Fxp(_WIDE, plan.centred.fraction_bits + _MEAN_BITS))
     mean = yield from truncate(party.at("mean"), sums, _MEAN_BITS)
-    return Rss(fine.mine - mean.mine, fine.next - mean.next, how.centred)
+    return Rss(fine.mine - mean.mine, fine.next - mean.next, plan.centred)
 
 
-def scaled(party: Party, how: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
+def scaled(party: Party, plan: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
     """One's own 3-of-3 share of centred * gamma / sqrt(mean square + eps): rows by the root of their squares.
 
-    gamma: Rss in `how.gamma`, or a public array. Has `how.product_bits` fraction bits, and no zero share yet.
+    gamma: Rss in `plan.gamma`, or a public array. The result has `plan.product_bits` fraction bits, and no
+    zero share yet.
     """
     squares = local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
-    bits = how.centred.fraction_bits
-    weighted_fxp = Fxp(_WIDE, bits + how.gamma.fraction_bits)
+    bits = plan.centred.fraction_bits
+    weighted_fxp = Fxp(_WIDE, bits + plan.gamma.fraction_bits)
     if isinstance(gamma, Rss):
         total, weighted = yield from parallel(
-            finish(party.at("squares"), squares, 2 * bits, how.squares),
+            finish(party.at("squares"), squares, 2 * bits, plan.squares),
             multiply(party.at("gamma_product"), centred, gamma, weighted_fxp),
         )
     else:
-        total = yield from finish(party.at("squares"), squares, 2 * bits, how.squares)
-        public = encode(gamma, how.gamma)
+        total = yield from finish(party.at("squares"), squares, 2 * bits, plan.squares)
+        public = encode(gamma, plan.gamma)
         weighted = Rss(centred.mine * public, centred.next * public, weighted_fxp)
-    total = plus_constant(party, total, how.eps)
-    root = yield from inverse(party.at("root"), total, how.inverse, how.root)
+    total = plus_constant(party, total, plan.eps)
+    root = yield from inverse(party.at("root"), total, plan.inverse, plan.root)
     return local_product(weighted, root)
 
 
-def scaled_error(how: Plan, gamma: Fxp | None, variance: tuple[float, float], shift: float) -> float:
+def scaled_error(plan: Plan, gamma: Fxp | None, variance: tuple[float, float], shift: float) -> float:
     """Error bound of `scaled` with its truncation, for |gamma| <= 4 and centred values off by `shift`."""
     lo, hi = variance
-    relative = how.inverse.error + 1.5 * how.root.ulp * math.sqrt(hi) + shift**2 / lo
-    relative += 2 * how.squares.ulp / (how.length * lo)
-    largest = math.sqrt(how.length)
-    grid = how.gamma.ulp * (
-        1.5 if gamma is not None and gamma.fraction_bits > how.gamma.fraction_bits else 0.5
+    relative = plan.inverse.error + 1.5 * plan.root.ulp * math.sqrt(hi) + shift**2 / lo
+    relative += 2 * plan.squares.ulp / (plan.length * lo)
+    largest = math.sqrt(plan.length)
+    grid = plan.gamma.ulp * (
+        1.5 if gamma is not None and gamma.fraction_bits > plan.gamma.fraction_bits else 0.5
     )
     return (
-        _GAMMA_LIMIT * (shift / math.sqrt(lo) + largest * relative) + largest * grid + 1.5 * how.landing.ulp
+        _GAMMA_LIMIT * (shift / math.sqrt(lo) + largest * relative) + largest * grid + 1.5 * plan.landing.ulp
     )
 
 
@@ -191,27 +192,33 @@ def _run(
     least fraction bits. Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error:
     relative 2e-4 in 1/sigma, 1.5 ulp of the centred format in the mean, 1.5 ulp of `out`. Security: sums are
     local, every product leaves under a zero share or a full-width mask. Cost at ring 32 in and out: 60 bytes
-    an element, 36 if gamma is public. Up to `FEW_ROWS` rows are normalised by `norm_of_few`: 5 rounds instead
-    of 14, a smaller error, more bytes.
+    an element, 36 if gamma is public. Up to `tuning.FIVE_ROUND_ROWS` rows are normalised by `five_rounds`:
+    5 rounds instead of 14, a smaller error, more bytes.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
-    how = plan(x.shape, x.fxp, gamma_fxp, out, **attributes)
-    if how.few is not None:
-        return (yield from normalise(party, how.few, x, gamma, beta, out))
+    plan = plan_norm(x.shape, x.fxp, gamma_fxp, out, **attributes)
+    if plan.few is not None:
+        return (yield from normalise(party, plan.few, x, gamma, beta, out))
     centred, scale, shift = yield from parallel(
-        _centre(party.at("centre"), x, how),
-        convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else nothing(),
+        _centre(party.at("centre"), x, plan),
+        convert(party.at("gamma"), gamma, plan.gamma) if isinstance(gamma, Rss) else nothing(),
         convert(party.at("beta"), beta, Fxp(_WIDE, beta.fxp.fraction_bits))
         if isinstance(beta, Rss)
         else nothing(),
     )
-    product = yield from scaled(party, how, centred, gamma if scale is None else scale)
+    product = yield from scaled(party, plan, centred, gamma if scale is None else scale)
     if isinstance(beta, Rss):
-        product = product + (shift.mine << np.int64(how.product_bits - shift.fxp.fraction_bits))
+        product = product + (shift.mine << np.int64(plan.product_bits - shift.fxp.fraction_bits))
     elif party.rank == 0:
-        product = product + encode(beta, Fxp(_WIDE, how.product_bits))
-    result = yield from finish(party.at("result"), product, how.product_bits, how.landing)
+        product = product + encode(beta, Fxp(_WIDE, plan.product_bits))
+    result = yield from finish(party.at("result"), product, plan.product_bits, plan.landing)
     return (yield from convert(party.at("cast"), result, out))
+
+
+def _variant(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> str:
+    assert x.fxp is not None
+    few = plan_norm(x.shape, x.fxp, gamma.fxp, out, **attributes).few
+    return few.name if few is not None else ""
 
 
 def _reference(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-12, **_: Any) -> Array:
@@ -224,13 +231,13 @@ def _reference(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-12, **_: 
 def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> float:
     """For |gamma| <= 4 and |mean| <= 8; rows of the least variance decide."""
     assert x.fxp is not None
-    how = plan(x.shape, x.fxp, gamma.fxp, out, **attributes)
-    if how.few is not None:
-        return few_error(how.few, x.fxp, gamma.fxp, attributes.get("variance", VARIANCE), out)
-    mean = 1.5 * how.centred.ulp + 8 * how.length * 2.0 ** -(_MEAN_BITS + 1)
-    bound = scaled_error(how, gamma.fxp, attributes.get("variance", VARIANCE), mean)
-    return bound + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)
+    plan = plan_norm(x.shape, x.fxp, gamma.fxp, out, **attributes)
+    if plan.few is not None:
+        return few_error(plan.few, x.fxp, gamma.fxp, attributes.get("variance", VARIANCE), out)
+    mean = 1.5 * plan.centred.ulp + 8 * plan.length * 2.0 ** -(_MEAN_BITS + 1)
+    bound = scaled_error(plan, gamma.fxp, attributes.get("variance", VARIANCE), mean)
+    return bound + (1.5 * out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0.0)
 
 
 _PAPER = "own: centred sums in ring 64, threshold inverse root, gamma and beta folded into the last product"
-LAYER_NORM = Kernel("layer_norm", _run, _reference, _error, _PAPER)
+LAYER_NORM = Kernel("layer_norm", _run, _reference, _error, _PAPER, variant=_variant)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import few_error
-from ditto_kernels.norm.layer_norm import Plan, nothing, plan, scaled, scaled_error
+from ditto_kernels.norm.layer_norm import Plan, nothing, plan_norm, scaled, scaled_error
 from ditto_kernels.products.multiply import finish
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -27,15 +27,15 @@ _WEIGHTS = ((14, 0), (12, 0), (10, 0))  # no mean is taken: x needs no bits beyo
 def _plan(x: Spec | Rss, gamma: Fxp | None, out: Fxp, **attributes: Any) -> Plan:
     assert x.fxp is not None
     attributes.setdefault("variance", MEAN_SQUARE)
-    return plan(
+    return plan_norm(
         x.shape, x.fxp, gamma, out, root_bits=_ROOT_BITS, weights=_WEIGHTS, centred=False, **attributes
     )
 
 
-def _widen(party: Party, x: Rss, how: Plan) -> Protocol[Rss]:
+def _widen(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
     wide = x if x.fxp.ring_bits == _WIDE else (yield from upcast(party, x, _WIDE))
-    fine = plus_constant(party, wide, 0, 1 << (how.centred.fraction_bits - x.fxp.fraction_bits))
-    return Rss(fine.mine, fine.next, how.centred)
+    fine = plus_constant(party, wide, 0, 1 << (plan.centred.fraction_bits - x.fxp.fraction_bits))
+    return Rss(fine.mine, fine.next, plan.centred)
 
 
 def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: Any) -> Protocol[Rss]:
@@ -46,19 +46,24 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
     least fraction bits. Range: |x| < 2^(k-2) ulp, |result| < 2^9 and within `out`. Error: relative 4e-4 in
     the root where it is smallest, half an ulp of x, half an ulp of gamma's format (10 to 14 bits), 1.5 ulp of
     `out`. Security: as layer_norm. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public.
-    Up to `FEW_ROWS` rows are normalised by `norm_of_few`, as layer norms are.
+    Up to `tuning.FIVE_ROUND_ROWS` rows are normalised in five rounds, as layer norms are.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
-    how = _plan(x, gamma_fxp, out, **attributes)
-    if how.few is not None:
-        return (yield from normalise(party, how.few, x, gamma, None, out))
+    plan = _plan(x, gamma_fxp, out, **attributes)
+    if plan.few is not None:
+        return (yield from normalise(party, plan.few, x, gamma, None, out))
     wide, scale = yield from parallel(
-        _widen(party.at("widen"), x, how),
-        convert(party.at("gamma"), gamma, how.gamma) if isinstance(gamma, Rss) else nothing(),
+        _widen(party.at("widen"), x, plan),
+        convert(party.at("gamma"), gamma, plan.gamma) if isinstance(gamma, Rss) else nothing(),
     )
-    product = yield from scaled(party, how, wide, gamma if scale is None else scale)
-    result = yield from finish(party.at("result"), product, how.product_bits, how.landing)
+    product = yield from scaled(party, plan, wide, gamma if scale is None else scale)
+    result = yield from finish(party.at("result"), product, plan.product_bits, plan.landing)
     return (yield from convert(party.at("cast"), result, out))
+
+
+def _variant(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> str:
+    few = _plan(x, gamma.fxp, out, **attributes).few
+    return few.name if few is not None else ""
 
 
 def _reference(x: Array, gamma: Array, *, eps: float = 1e-12, **_: Any) -> Array:
@@ -68,13 +73,13 @@ def _reference(x: Array, gamma: Array, *, eps: float = 1e-12, **_: Any) -> Array
 
 def _error(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> float:
     """For |gamma| <= 4; rows of the least mean square decide."""
-    how = _plan(x, gamma.fxp, out, **attributes)
-    if how.few is not None:
+    plan = _plan(x, gamma.fxp, out, **attributes)
+    if plan.few is not None:
         assert x.fxp is not None
-        return few_error(how.few, x.fxp, gamma.fxp, attributes.get("variance", MEAN_SQUARE), out)
-    bound = scaled_error(how, gamma.fxp, attributes.get("variance", MEAN_SQUARE), 0.0)
-    return bound + (1.5 * out.ulp if how.landing.fraction_bits > out.fraction_bits else 0.0)
+        return few_error(plan.few, x.fxp, gamma.fxp, attributes.get("variance", MEAN_SQUARE), out)
+    bound = scaled_error(plan, gamma.fxp, attributes.get("variance", MEAN_SQUARE), 0.0)
+    return bound + (1.5 * out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0.0)
 
 
 _PAPER = "own: as layer_norm, without the mean"
-RMS_NORM = Kernel("rms_norm", _run, _reference, _error, _PAPER)
+RMS_NORM = Kernel("rms_norm", _run, _reference, _error, _PAPER, variant=_variant)

@@ -72,7 +72,7 @@ class Windows:
 
 
 @lru_cache(maxsize=64)
-def windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows | None:
+def fit_windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows | None:
     """For lo <= v / scale <= hi and roots with `root_bits`; None if ring 64 has no room for them."""
     least, most = lo * scale, hi * scale
     low = min(_LOW_BITS, math.floor(math.log2(least / _LEAST)))
@@ -120,23 +120,23 @@ def _turns(table: Array) -> Array:
     return np.lib.stride_tricks.sliding_window_view(doubled, ENTRIES, axis=-1)
 
 
-def window_shares(how: Windows, share: Array, leader: bool) -> Array:
+def window_shares(windows: Windows, share: Array, leader: bool) -> Array:
     """From a share (rows, 1) of v in ring 64 to one of every window's number (rows, windows) in ring 32."""
-    part = (share.view(np.uint64) >> how.shifts).astype(np.int32)
+    part = (share.view(np.uint64) >> windows.shifts).astype(np.int32)
     return part + np.int32(1) if leader else part  # two floors lose one at most: never below zero
 
 
-def _split(how: Windows, value: Array) -> tuple[Array, Array]:
+def _split(windows: Windows, value: Array) -> tuple[Array, Array]:
     """(index, bits below it) of an opening or of a mask."""
-    low = (value & np.int32((1 << how.low) - 1)).astype(np.int64)
-    return value >> np.int32(how.low) & np.int32(ENTRIES - 1), low
+    low = (value & np.int32((1 << windows.low) - 1)).astype(np.int64)
+    return value >> np.int32(windows.low) & np.int32(ENTRIES - 1), low
 
 
-def deal_tables(how: Windows, mask: Array) -> tuple[Array, Array]:
+def deal_tables(windows: Windows, mask: Array) -> tuple[Array, Array]:
     """The dealer's tables, (terms, rows, windows, entries) and (rows, windows - 1, entries), turned by r."""
-    turn, low = _split(how, mask)
-    start, place = ENTRIES - turn, np.arange(how.count)
-    polynomials, bits = how.tables
+    turn, low = _split(windows, mask)
+    start, place = ENTRIES - turn, np.arange(windows.count)
+    polynomials, bits = windows.tables
     turned, low = polynomials[:, place, start], low[..., None]
     constant, linear, quadratic = turned  # in c_low - r_low; expanded, in place, in powers of c_low
     term = quadratic * low
@@ -146,10 +146,10 @@ def deal_tables(how: Windows, mask: Array) -> tuple[Array, Array]:
     return turned, bits[place[:-1], start[:, 1:]]
 
 
-def evaluate(how: Windows, opened: Array, polynomials: Array, bits: Array) -> tuple[Array, Array]:
+def evaluate(windows: Windows, opened: Array, polynomials: Array, bits: Array) -> tuple[Array, Array]:
     """Shares of every window's value (rows, windows) in ring 64, and of the windows' bits (rows,)."""
-    index, low = _split(how, opened)
-    row, place = np.arange(len(opened))[:, None], np.arange(how.count)
+    index, low = _split(windows, opened)
+    row, place = np.arange(len(opened))[:, None], np.arange(windows.count)
     constant, linear, quadratic = polynomials[:, row, place, index]
     pattern = bits[row, place[:-1], index[:, 1:]].sum(axis=-1, dtype=np.int8)
     return constant + low * (linear + low * quadratic), pattern
@@ -161,21 +161,21 @@ def _highest(count: int) -> NDArray[np.int64]:
     return np.eye(count, dtype=np.int64)[[pattern.bit_length() for pattern in range(1 << (count - 1))]]
 
 
-def deal_choice(how: Windows, pattern: Array, first: Array, second: Array) -> Array:
+def deal_choice(windows: Windows, pattern: Array, first: Array, second: Array) -> Array:
     """The dealer's (rows, patterns, 2 windows + 1), by opened pattern, from the masks of pattern and values.
 
     A row has the chosen window one-hot, the same times the top bit of the value's mask, and that mask.
     """
-    inner, _, top = dealers_part(first, second, how.lift)
-    places = np.arange(how.patterns) - pattern[:, None].astype(np.int64)
-    chosen = _highest(how.count)[places & (how.patterns - 1)]
+    inner, _, top = dealers_part(first, second, windows.lift)
+    places = np.arange(windows.patterns) - pattern[:, None].astype(np.int64)
+    chosen = _highest(windows.count)[places & (windows.patterns - 1)]
     mask = (chosen * inner[:, None]).sum(axis=-1, keepdims=True)
     return np.concatenate([chosen, chosen * top[:, None].astype(np.int64), mask], axis=-1)
 
 
-def choose(how: Windows, pattern: Array, values: Array, choice: Array) -> Array:
+def choose(windows: Windows, pattern: Array, values: Array, choice: Array) -> Array:
     """A share (rows, 1) of the root in ring 64 from the openings of pattern and values."""
-    row = choice[np.arange(len(choice)), pattern.astype(np.int64) & (how.patterns - 1)]
-    chosen, wrapped = row[:, : how.count], row[:, how.count : -1]
-    root = (chosen * open_part(values, how.lift)).sum(axis=-1, keepdims=True) - row[:, -1:]
-    return root + how.lift.wrapped((wrapped * (values >= 0)).sum(axis=-1, keepdims=True))
+    row = choice[np.arange(len(choice)), pattern.astype(np.int64) & (windows.patterns - 1)]
+    chosen, wrapped = row[:, : windows.count], row[:, windows.count : -1]
+    root = (chosen * open_part(values, windows.lift)).sum(axis=-1, keepdims=True) - row[:, -1:]
+    return root + windows.lift.wrapped((wrapped * (values >= 0)).sum(axis=-1, keepdims=True))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.bits.point_functions import LEAF_BITS, Blocks, Bytes, evaluate, generate
 from ditto_kernels.products.multiply import finish
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
@@ -26,8 +27,6 @@ from ditto_kernels.sharing.casts import convert, downcast
 from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits
 from ditto_kernels.values.replicated import PARTIES, Rss
-
-TILE_BYTES = 1 << 22  # of one-hot shares at once
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _retrieve(party: Party, ids: Rss, bits: int) -> Protocol[_Key | None]:
 
 
 @jax.jit
-def _dot(onehot: Array, table: Array) -> Array:
+def _dot(onehot: jax.Array, table: jax.Array) -> jax.Array:
     return jax.lax.dot(onehot, table, preferred_element_type=jnp.int32)
 
 
@@ -99,7 +98,7 @@ def _rows(key: _Key, component: Array) -> NDArray[np.int32]:
     rows = component.shape[0]
     table = jnp.asarray(np.asarray(component).astype(np.int32, copy=False))
     size = 4 << (key.corrections.shape[0])
-    tile = max(1, TILE_BYTES // (4 * size))
+    tile = max(1, tuning.ONE_HOT_TILE_BYTES // (4 * size))
     results = []
     for start in range(0, len(key.c), tile):
         part = slice(start, start + tile)

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.products.matmul import Dimensions, as_batches, dot64, result_shape
+from ditto_kernels.protocol import tuning
 from ditto_kernels.values.formats import Array
 
 EXACT_BITS = 53  # integers up to 2^53 are float64 numbers
-_LIMBS = {8: 1, 16: 1, 32: 1, 64: 6}  # up to which float64 is faster than what serves any factor
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Factor:
     left: bool
     limb_bits: int
     real: NDArray[np.float64] | None
-    integers: Array | None = None
+    integers: Any = None  # of numpy in ring 64, else of jax
 
     @property
     def limbs(self) -> int:
@@ -54,7 +54,7 @@ def factor(elements: NDArray[Any], ring_bits: int, dims: Dimensions, left: bool 
     largest = np.abs(real).sum(axis=2 if left else 1).max(initial=1.0)
     limb_bits = EXACT_BITS + 1 - (math.ceil(largest) - 1).bit_length()  # of at most 2^(limb_bits - 1) each
     made = Factor(elements.shape, ring_bits, dims, left, min(ring_bits, max(1, limb_bits)), real)
-    if made.limbs <= _LIMBS[ring_bits]:
+    if made.limbs <= tuning.FLOAT_LIMBS[ring_bits]:
         return made
     return replace(made, real=None, integers=elements if ring_bits == 64 else jnp.asarray(elements))
 
@@ -63,8 +63,8 @@ def times(x: Array, by: Factor) -> NDArray[Any]:
     """dot_general of ring elements and the factor, exact modulo 2^ring_bits."""
     if by.real is None:
         assert by.integers is not None
-        pair = (by.integers, x) if by.left else (x, by.integers)
-        product = dot64(*pair, by.dims) if by.ring_bits == 64 else _int_dot(*pair, by.dims)
+        left, right = (by.integers, x) if by.left else (x, by.integers)
+        product = dot64(left, right, by.dims) if by.ring_bits == 64 else _int_dot(left, right, by.dims)
         return np.asarray(product).astype(x.dtype, copy=False)
     summed, batch = (group[1 if by.left else 0] for group in by.dims)
     rest = as_batches(x, summed, batch, last=not by.left)
@@ -94,5 +94,5 @@ def _split(values: NDArray[Any], bits: int) -> tuple[NDArray[Any], NDArray[Any]]
 
 
 @partial(jax.jit, static_argnames="dims")
-def _int_dot(left: Array, right: Array, dims: Dimensions) -> Array:
+def _int_dot(left: jax.Array, right: jax.Array, dims: Dimensions) -> jax.Array:
     return jax.lax.dot_general(left.astype(jnp.int32), right.astype(jnp.int32), dims)

@@ -16,6 +16,7 @@ from ditto_kernels.products.multiply import (
     how_to_finish,
     symmetric,
 )
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.values.absent import absent, is_absent
@@ -25,7 +26,6 @@ from ditto_kernels.values.replicated import Rss
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 LIMB_BITS = 22
-_TINY = 1 << 17  # products of elements, up to which a call of XLA costs more
 MAX_CONTRACTION = 2048  # 2 * 21 bits a limb product and 11 bits of terms stay exact in float64's 53 bits
 
 
@@ -43,7 +43,7 @@ def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
     return math.prod([left[i] for i in dims[0][0]])
 
 
-def _left(x: Array, x_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+def _left(x: Any, x_next: Any, role: str, double: bool) -> tuple[Any, ...]:
     """Left factors of this party's products of matrices; `_right` has the right ones.
 
     The nine products of components take five products of matrices, one at a party D and two at A = D + 1 and
@@ -56,30 +56,30 @@ def _left(x: Array, x_next: Array, role: str, double: bool) -> tuple[Array, ...]
     return (x + x_next,) if role == "D" else (x, x_next)
 
 
-def _right(w: Array, w_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+def _right(w: Any, w_next: Any, role: str, double: bool) -> tuple[Any, ...]:
     if double:
         return ({"D": 2 * w + w_next, "A": w + 2 * w_next, "B": w - w_next}[role],)
     return {"D": (w + w_next,), "A": (w_next, w + w_next), "B": (w_next, w)}[role]
 
 
 @partial(jax.jit, static_argnames=("role", "double"))
-def _int_right(w: Array, w_next: Array, role: str, double: bool) -> tuple[Array, ...]:
+def _int_right(w: jax.Array, w_next: jax.Array, role: str, double: bool) -> tuple[Any, ...]:
     return _right(w.astype(jnp.int32), w_next.astype(jnp.int32), role, double)
 
 
 @partial(jax.jit, static_argnames=("dims", "role", "double"))
 def _int_products(
-    x: Array, x_next: Array, right: tuple[Array, ...], dims: Dimensions, role: str, double: bool
-) -> Array:
+    x: jax.Array, x_next: jax.Array, right: tuple[jax.Array, ...], dims: Dimensions, role: str, double: bool
+) -> Any:
     """In rings up to 32: XLA's fast integer dot is the int32 one."""
     left = _left(x.astype(jnp.int32), x_next.astype(jnp.int32), role, double)
     return sum(jax.lax.dot_general(a, b, dims) for a, b in zip(left, right, strict=True))
 
 
-def _prepared(w: Rss, role: str, double: bool) -> tuple[Array, ...]:
+def _prepared(w: Rss, role: str, double: bool) -> tuple[Any, ...]:
     """Right factors, kept with weights that serve many calls."""
     if w.prepared is not None and double in w.prepared:
-        kept: tuple[Array, ...] = w.prepared[double]
+        kept: tuple[Any, ...] = w.prepared[double]
         return kept
     make = _int_right if w.fxp.ring_bits <= 32 else _right
     right = make(w.mine, w.next, role, double)
@@ -134,16 +134,16 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
     """
     if fraction_bits + 1 == out.fraction_bits and ring == out.ring_bits:
         return True  # asked for: 2xw is the result, with nothing dropped
-    how = how_to_finish(ring, fraction_bits, out, values)
-    if how.kind == "narrow":
-        return out.ring_bits <= ring - how.dropped - 1
-    if how.kind == "plain" or values is None or fraction_bits + 1 >= ring:
+    plan = how_to_finish(ring, fraction_bits, out, values)
+    if plan.kind == "narrow":
+        return out.ring_bits <= ring - plan.dropped - 1
+    if plan.kind == "plain" or values is None or fraction_bits + 1 >= ring:
         return False
     more = how_to_finish(ring, fraction_bits + 1, out, values)
     if more.kind == "lift":
         return True
     largest = max(map(abs, values)) * 2.0 ** (fraction_bits + 1) + 2.0**more.dropped
-    return more.kind == "truncate" and how.kind == "truncate" and largest < 2.0 ** (ring - 2)
+    return more.kind == "truncate" and plan.kind == "truncate" and largest < 2.0 ** (ring - 2)
 
 
 def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) -> Array:
@@ -167,7 +167,7 @@ def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = F
         return absent(result_shape(x.shape, w.shape, dims), x.fxp.dtype)
     role = "DAB"[rank]
     terms = math.prod(result_shape(x.shape, w.shape, dims)) * contraction(x.shape, dims)
-    if x.fxp.ring_bits <= 32 and w.prepared is None and terms < _TINY:
+    if x.fxp.ring_bits <= 32 and w.prepared is None and terms < tuning.NUMPY_MATMUL_TERMS:
         return _tiny_products(x, w, dims, role, double)
     right = _prepared(w, role, double)
     if x.fxp.ring_bits <= 32:

@@ -97,20 +97,20 @@ def finish(
     Every share leaves under a fresh zero share; what is opened to A and B is masked full-width. With masked
     shares the dealer's share is dealt ahead, and A and B go on with a 2-of-2 sharing.
     """
-    how = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
+    plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
     if party.masked:
-        return (yield from _finish_masked(party, z, how))
-    z = z + zero_share(party, "zero", z.shape, how.ring)
-    if how.kind == "truncate":
-        c, masks = yield from _open_product(party, z, truncation_bias(how.ring, how.dropped))
-        return (yield from truncate_opened(party, c, masks, out, how.dropped))
-    target = _LIFTED if how.kind == "lift" else out.ring_bits
-    bias = narrowing_bias(how.dropped) if party.rank == 0 else 0
-    mine = narrow(z, how.dropped, target, bias)
-    if how.kind == "lift":
-        c, masks = yield from _open_product(party, mine, how.bias)
+        return (yield from _finish_masked(party, z, plan))
+    z = z + zero_share(party, "zero", z.shape, plan.ring)
+    if plan.kind == "truncate":
+        c, masks = yield from _open_product(party, z, truncation_bias(plan.ring, plan.dropped))
+        return (yield from truncate_opened(party, c, masks, out, plan.dropped))
+    target = _LIFTED if plan.kind == "lift" else out.ring_bits
+    bias = narrowing_bias(plan.dropped) if party.rank == 0 else 0
+    mine = narrow(z, plan.dropped, target, bias)
+    if plan.kind == "lift":
+        c, masks = yield from _open_product(party, mine, plan.bias)
         small = Fxp(_LIFTED, out.fraction_bits)
-        return (yield from lift_opened(party, c, masks, small, out.ring_bits, how.bias))
+        return (yield from lift_opened(party, c, masks, small, out.ring_bits, plan.bias))
     (following,) = yield Round(
         (party.send((party.rank - 1) % 3, "reshare", mine),),
         (party.expect((party.rank + 1) % 3, "reshare", z.shape, out.dtype),),
@@ -118,11 +118,11 @@ def finish(
     return Rss(mine, following, out)
 
 
-def _finish_masked(party: Party, z: Array, how: Finish) -> Protocol[Rss]:
+def _finish_masked(party: Party, z: Array, plan: Finish) -> Protocol[Rss]:
     """The dealer's share depends on no input: it is dealt, and the rest is done on a 2-of-2 sharing."""
     (dealt,) = yield from deal(party, [Deal("product", z.shape, z.dtype)], lambda: [z])
-    product = Additive(z + dealt, Fxp(how.ring, how.out.fraction_bits + how.dropped))
-    return (yield from _finish_additive(party, product, how))
+    product = Additive(z + dealt, Fxp(plan.ring, plan.out.fraction_bits + plan.dropped))
+    return (yield from _finish_additive(party, product, plan))
 
 
 def finish_additive(
@@ -132,18 +132,18 @@ def finish_additive(
 
     Cost: plain and narrow 2l bits, 1 round; lift 96 bits, truncate 2k + 4w bits, 2 rounds.
     """
-    how = how_to_finish(z.fxp.ring_bits, z.fxp.fraction_bits, out, values)
-    return (yield from _finish_additive(party, z, how))
+    plan = how_to_finish(z.fxp.ring_bits, z.fxp.fraction_bits, out, values)
+    return (yield from _finish_additive(party, z, plan))
 
 
-def _finish_additive(party: Party, z: Additive, how: Finish) -> Protocol[Rss]:
-    if how.kind == "truncate":
-        return (yield from truncate_additive(party, z, how.dropped))
-    target = Fxp(_LIFTED if how.kind == "lift" else how.out.ring_bits, how.out.fraction_bits)
-    bias = narrowing_bias(how.dropped, shares=2) if party.role == "A" else 0
-    small = Additive(narrow(z.share, how.dropped, target.ring_bits, bias), target)
-    if how.kind == "lift":
-        return (yield from upcast(party, small, how.out.ring_bits, how.bias))
+def _finish_additive(party: Party, z: Additive, plan: Finish) -> Protocol[Rss]:
+    if plan.kind == "truncate":
+        return (yield from truncate_additive(party, z, plan.dropped))
+    target = Fxp(_LIFTED if plan.kind == "lift" else plan.out.ring_bits, plan.out.fraction_bits)
+    bias = narrowing_bias(plan.dropped, shares=2) if party.role == "A" else 0
+    small = Additive(narrow(z.share, plan.dropped, target.ring_bits, bias), target)
+    if plan.kind == "lift":
+        return (yield from upcast(party, small, plan.out.ring_bits, plan.bias))
     return (yield from to_rss(party, small))
 
 

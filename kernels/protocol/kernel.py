@@ -11,7 +11,16 @@ from ditto_kernels.protocol.derived_cost import Spec, cost_of
 from ditto_kernels.protocol.party import Protocol
 from ditto_kernels.values.formats import Fxp
 
-__all__ = ["Kernel", "Spec"]
+__all__ = ["Kernel", "Spec", "listed"]
+
+
+def _usual(*_: Spec, **__: Any) -> str:
+    return ""
+
+
+def listed(*variants: str) -> str:
+    """Several choices as one variant."""
+    return ", ".join(filter(None, variants))
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +33,8 @@ class Kernel:
     `elementwise`: elements do not interact. `along`: the attribute that names the one dimension along which
     they do. `all_deal`: all three parties take part alike, so that the result is no masked sharing before
     `deal_ahead.remask`. `keeps_public`: a public operand may be `Known`, of which prepared forms are kept.
+    variant(*specs, out=, **attributes) names what the kernel's plan chose for few elements or rows, such as
+    "five rounds"; it is '' where the usual protocol serves.
     """
 
     name: str
@@ -35,6 +46,7 @@ class Kernel:
     along: str | None = None
     all_deal: bool = False
     keeps_public: bool = False
+    variant: Callable[..., str] = _usual
 
     def cost(self, *specs: Spec, out: Fxp, masked: bool = False, **attributes: Any) -> Cost:
         """Bytes and rounds, derived from the protocol, as links count them. ValueError as `run` raises it.

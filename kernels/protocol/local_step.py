@@ -26,9 +26,9 @@ class LocalStep:
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     def __call__(self, *operands: Any) -> Any:
-        for each in operands:
-            if type(each) is Absent or (type(each) is list and any(type(one) is Absent for one in each)):
-                return self._result(*operands)
+        kinds = [*map(type, operands)]
+        if Absent in kinds or (list in kinds and _holds_absent(operands)):
+            return self._result(*operands)
         if self.serves is not None and self.serves(*operands):
             assert self.few is not None
             return self.few(*operands)
@@ -42,6 +42,10 @@ class LocalStep:
             return function
 
         return take
+
+
+def _holds_absent(operands: tuple[Any, ...]) -> bool:
+    return any(Absent in map(type, each) for each in operands if type(each) is list)
 
 
 def local_step(result: Function) -> Callable[[Function], LocalStep]:

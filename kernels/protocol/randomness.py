@@ -12,12 +12,13 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from ditto_kernels.protocol import tuning
+
 KEY_BYTES = 16
 _NONCE_BYTES = 12  # the other four bytes of the counter block count blocks: 64 GiB a stream
 _BLOCK = 16
 _FIRST_BLOCK = bytes(_BLOCK - _NONCE_BYTES)
-_FEW = 1 << 12  # bytes: up to so many are copied sooner than written in place
-_ZEROS = memoryview(bytes(1 << 18))  # encrypted block by block: stays in the cache
+_ZEROS = memoryview(bytes(tuning.STREAM_BLOCK_BYTES))
 _SPARE = 15  # update_into wants room for a block less one byte
 
 
@@ -73,7 +74,7 @@ class Randomness:
         cipher = self._ciphers[self._keys.key(component)]
         cipher.reset_nonce(nonce + _FIRST_BLOCK)  # making a cipher would take longer than most draws
         size = math.prod(shape) * dtype.itemsize
-        if 0 < size <= _FEW:
+        if 0 < size <= tuning.COPIED_STREAM_BYTES:
             return np.frombuffer(bytearray(cipher.update(_ZEROS[:size])), dtype).reshape(shape)
         stream = np.empty(size + _SPARE, np.uint8)
         view = stream.data

@@ -105,13 +105,18 @@ def spread_costs(
     kernel: Kernel, specs: Sequence[Spec], out: Fxp, count: int, **attributes: Any
 ) -> list[Cost]:
     """Cost of every part: bytes add up, rounds are shared."""
+    parts_of = part_specs(kernel, specs, count, **attributes)
+    return [kernel.cost(*each, out=out, **attributes) for each in parts_of]
+
+
+def part_specs(kernel: Kernel, specs: Sequence[Spec], count: int, **attributes: Any) -> list[list[Spec]]:
+    """The operands of every part."""
     axis, cuts = _found(kernel, specs, count, **attributes)
-    costs = []
-    for place in range(count):
-        size = cuts[place + 1] - cuts[place]
-        cut_specs = [
+    sizes = [cuts[place + 1] - cuts[place] for place in range(count)]
+    return [
+        [
             Spec((size,) if axis is None else (*each.shape[:axis], size, *each.shape[axis + 1 :]), each.fxp)
             for each in specs
         ]
-        costs.append(kernel.cost(*cut_specs, out=out, **attributes))
-    return costs
+        for size in sizes
+    ]

@@ -12,6 +12,7 @@ with top are dealt; `truncate.reshared_wrap` joins the two for a round. Range an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Lift:
         return container_bits(max(1, _WIDE - self.wraps_at))
 
     @property
-    def container(self) -> np.dtype:
+    def container(self) -> np.dtype[Any]:
         return signed(self.container_bits)
 
     @property

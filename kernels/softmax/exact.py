@@ -15,53 +15,53 @@ from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 
-def _row_maximum(party: Party, x: Additive, keep: Array | None, how: Plan) -> Protocol[Additive]:
+def _row_maximum(party: Party, x: Additive, keep: Array | None, plan: Plan) -> Protocol[Additive]:
     """The largest kept score of each row, in x's format; with the coarse offset no score exceeds it."""
     value = x
-    if how.coarse is not None:
-        grid = Additive(x.share, Fxp(x.fxp.ring_bits, how.coarse.drop))
-        value = rounded(party, grid, Fxp(how.coarse.ring, 0))
+    if plan.coarse is not None:
+        grid = Additive(x.share, Fxp(x.fxp.ring_bits, plan.coarse.drop))
+        value = rounded(party, grid, Fxp(plan.coarse.ring, 0))
     if keep is not None:
         value = choose(party, keep, value, -(1 << (value.fxp.ring_bits - 2)))
     best = yield from tournament(party.at("tournament"), value)
-    if how.coarse is None:
+    if plan.coarse is None:
         return best
-    if how.coarse.widens:
-        best = from_rss(party, (yield from upcast(party.at("widen"), best, how.fxp.ring_bits)))
-    share = best.share.astype(how.fxp.dtype) << how.fxp.dtype.type(how.coarse.drop)
+    if plan.coarse.widens:
+        best = from_rss(party, (yield from upcast(party.at("widen"), best, plan.fxp.ring_bits)))
+    share = best.share.astype(plan.fxp.dtype) << plan.fxp.dtype.type(plan.coarse.drop)
     if party.role == "A":
-        share = share + how.fxp.dtype.type(how.coarse.offset)
-    return Additive(share, how.fxp)
+        share = share + plan.fxp.dtype.type(plan.coarse.offset)
+    return Additive(share, plan.fxp)
 
 
-def distance(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Additive]:
+def distance(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[Additive]:
     """max - x in 2-of-2 shares, never negative."""
     value = from_rss(party, x)
-    if how.bound is not None:
-        best = constant(party, np.full(x.shape[1:], how.bound, how.fxp.dtype), how.fxp)
+    if plan.bound is not None:
+        best = constant(party, np.full(x.shape[1:], plan.bound, plan.fxp.dtype), plan.fxp)
     else:
-        best = yield from _row_maximum(party.at("maximum"), value, keep, how)
+        best = yield from _row_maximum(party.at("maximum"), value, keep, plan)
     return Additive(best.share - value.share, value.fxp)
 
 
 def exponentials(
-    party: Party, x: Rss, keep: Array | None, how: Plan
+    party: Party, x: Rss, keep: Array | None, plan: Plan
 ) -> Protocol[tuple[Additive, Additive | None]]:
     """(numerators, row sums) in 2-of-2 shares; what the public mask leaves out is 0, an empty row is all 1.
 
     Row sums are taken before numerators are rounded, where their format admits it, else they are None.
     """
-    assert how.window is not None
-    apart = yield from distance(party, x, keep, how)
-    product = yield from exp_products(party.at("exp"), apart, how.window)
+    assert plan.window is not None
+    apart = yield from distance(party, x, keep, plan)
+    product = yield from exp_products(party.at("exp"), apart, plan.window)
     if keep is not None:
         one = np.int64(1 << product.fxp.fraction_bits)
         product = choose(party, keep, product, np.where(keep.any(axis=0), np.int64(0), one))
-    values = rounded(party, product, how.window.out)
-    if how.summed is None:
+    values = rounded(party, product, plan.window.out)
+    if plan.summed is None:
         return values, None
     sums = Additive(product.share.sum(axis=0, dtype=np.int64), product.fxp)
-    return values, rounded(party, sums, how.summed)
+    return values, rounded(party, sums, plan.summed)
 
 
 def replicated(party: Party, x: Additive, ring: int) -> Protocol[Rss]:

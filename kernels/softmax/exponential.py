@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
+from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.sharing.casts import convert
-from ditto_kernels.softmax.negative_exponential import Window, exp_negative, window
+from ditto_kernels.softmax.negative_exponential import Window, exp_negative, fit_window, range_variant
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -25,12 +26,14 @@ def _plan(fxp: Fxp, out: Fxp, lo: float, hi: float) -> tuple[Window, int]:
     gain = top * fxp.ulp
     finest = Fxp(32, max(0, 29 - math.ceil(gain * _LOG2_E)))
     if out.ring_bits == _WIDE:
-        return window(fxp, 1.0, Fxp(32, min(out.fraction_bits, finest.fraction_bits)), gain, gain - lo), top
-    how = window(fxp, 1.0, out, gain, gain - lo)
-    if how.error > _COARSE and (out.ring_bits, out.fraction_bits) < (32, finest.fraction_bits):
+        return fit_window(
+            fxp, 1.0, Fxp(32, min(out.fraction_bits, finest.fraction_bits)), gain, gain - lo
+        ), top
+    window = fit_window(fxp, 1.0, out, gain, gain - lo)
+    if window.error > _COARSE and (out.ring_bits, out.fraction_bits) < (32, finest.fraction_bits):
         # Factors have the bits that the result leaves them: more of those, and a cast, serve a wide range.
-        how = window(fxp, 1.0, finest, gain, gain - lo)
-    return how, top
+        window = fit_window(fxp, 1.0, finest, gain, gain - lo)
+    return window, top
 
 
 def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Protocol[Rss]:
@@ -39,20 +42,25 @@ def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> P
     Error: about 2^-13 of e^hi plus rounding to `out` (see `error`): declare the least hi that holds. Cost,
     security: see `exp_negative`. e^hi must fit `out` with one bit to spare.
     """
-    how, top = _plan(x.fxp, out, lo, hi)
+    window, top = _plan(x.fxp, out, lo, hi)
     value = from_rss(party, x)
     share = np.asarray(top if party.role == "A" else 0).astype(x.fxp.dtype) - value.share
-    result = yield from exp_negative(party, Additive(share, x.fxp), how)
+    result = yield from exp_negative(party, Additive(share, x.fxp), window)
     joined = yield from to_rss(party, result)
     return (yield from convert(party.at("cast"), joined, out))
 
 
 def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> float:
     assert x.fxp is not None
-    how, top = _plan(x.fxp, out, lo, hi)
-    cut = math.exp(top * x.fxp.ulp) * 2.0**-how.reach
-    dropped = 1.5 * out.ulp if how.out.fraction_bits > out.fraction_bits else 0.0
-    return how.error + dropped + (cut if how.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
+    window, top = _plan(x.fxp, out, lo, hi)
+    cut = math.exp(top * x.fxp.ulp) * 2.0**-window.reach
+    dropped = 1.5 * out.ulp if window.out.fraction_bits > out.fraction_bits else 0.0
+    return window.error + dropped + (cut if window.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
+
+
+def _variant(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> str:
+    assert x.fxp is not None
+    return range_variant(_plan(x.fxp, out, lo, hi)[0], x.fxp.ring_bits, elements(x.shape))
 
 
 def _reference(x: Array, **_: float) -> Array:
@@ -66,4 +74,5 @@ EXPONENTIAL = Kernel(
     _error,
     "own: multiplicative masking of e^(c - r)",
     elementwise=True,
+    variant=_variant,
 )

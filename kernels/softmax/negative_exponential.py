@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.bits import one_hot_digits
 from ditto_kernels.bits.bit_planes import (
     DIGIT_BITS,
     FAN_IN,
@@ -27,18 +27,17 @@ from ditto_kernels.bits.bit_planes import (
 from ditto_kernels.bits.bit_products import Outputs, evaluate
 from ditto_kernels.bits.one_hot_digits import onehot, onehot_item, packed_truth, parities, serves
 from ditto_kernels.bits.select import open_bits
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 from ditto_kernels.sharing.casts import narrow
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, Fxp, unsigned
+from ditto_kernels.values.formats import Array, Fxp, Rows, unsigned
 
 _LOG2_E = math.log2(math.e)
 _WIDE = 64  # ring of the dealt factors
 _ONE_ROUND = 5  # digits whose products one round evaluates
-_FEW = 1 << 12  # elements: up to so many numpy is faster than a call of XLA
-_TABLE_BITS = 16  # factors of windows up to this size are looked up, larger ones computed
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Window:
         return self.factor_error + self.out.ulp
 
 
-def window(
+def fit_window(
     fxp: Fxp, scale: float, out: Fxp, gain: float = 0.0, span: float = math.inf, terms: int = 1
 ) -> Window:
     """The window with the least error for e^(gain - scale * T), T >= 0 in `fxp`, 0 <= scale * T <= span.
@@ -136,12 +135,12 @@ def _steps(high: int) -> list[Outputs]:
     return steps
 
 
-def _digits(how: Window, ring: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+def _digits(window: Window, ring: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
     """The digit that shows a wrap of the low bits, and the digits above the window."""
-    return digits_of(how.digit, how.bits), digits_of(how.bits, ring)
+    return digits_of(window.digit, window.bits), digits_of(window.bits, ring)
 
 
-def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
+def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
     """Shares of a0 = [T in the window, c_low >= r_low] and a1 = [T in the window, c_low < r_low].
 
     Comparing the highest digit of c_low and r_low is enough. If the low bits wrap, c_low = r_low + T - 2^bits
@@ -149,9 +148,9 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     0. If they do not, no digit is less.
     """
     ring = x.fxp.ring_bits
-    low, high = _digits(how, ring)
-    if serves(x.size, ring - how.digit):
-        return (yield from _few_range_bits(party, x, how))
+    low, high = _digits(window, ring)
+    if serves(x.size, ring - window.digit):
+        return (yield from _few_range_bits(party, x, window))
     split, words, dtype = unary_planes(low), word_count(x.size, ring), unsigned(ring)
     items = [Deal("digits", (split + unary_planes(high), words), dtype, xor=True)]
     (shares,) = yield from deal(
@@ -159,14 +158,19 @@ def _range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
     )
     leader, c = party.role == "A", x.c.reshape(-1)
     planes = to_planes(c, ring)
-    before = to_planes(c - np.asarray(1 << how.bits).astype(c.dtype), ring)
+    before = to_planes(c - np.asarray(1 << window.bits).astype(c.dtype), ring)
     less = compare_digits(planes, shares[:split], low, leader)[0]
     same = compare_digits(planes, shares[split:], high, leader)[1]
     following = compare_digits(before, shares[split:], high, leader)[1]
-    inputs: Sequence[Array] = [*less, *same, *following]
+    inputs: Rows = [*less, *same, *following]
     for level, outputs in enumerate(_steps(len(high))):
         inputs = yield from evaluate(party.at(f"level{level}"), inputs, outputs)
-    return Bits(np.stack(inputs), ring)
+    return Bits(np.stack([*inputs]), ring)
+
+
+def range_variant(plan: Window, ring: int, count: int) -> str:
+    """How the range bits of so many elements are found, if by the way for few."""
+    return one_hot_digits.variant(count, ring - plan.digit)
 
 
 @lru_cache(maxsize=8)
@@ -179,51 +183,51 @@ def _truth(high: int, digit: int) -> NDArray[np.uint64]:
     return packed_truth(np.stack([(above[:, None] == above) & ~less, before & less]))
 
 
-def _few_range_bits(party: Party, x: Opened, how: Window) -> Protocol[Bits]:
+def _few_range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
     """`_range_bits` without a round: all bits that it reads are one digit."""
-    bits = x.fxp.ring_bits - how.digit
+    bits = x.fxp.ring_bits - window.digit
     item = onehot_item(x.size, bits)
-    (shares,) = yield from deal(party, [item], lambda: [onehot(_index(x.mask, how), bits)])
-    return Bits(pack(_range_shares(x.c, shares, how), x.fxp.ring_bits), x.fxp.ring_bits)
+    (shares,) = yield from deal(party, [item], lambda: [onehot(_index(x.mask, window), bits)])
+    return Bits(pack(_range_shares(x.c, shares, window), x.fxp.ring_bits), x.fxp.ring_bits)
 
 
-def _index(values: Array, how: Window) -> Array:
+def _index(values: Array, window: Window) -> Array:
     """The bits that tell where a value lies."""
     word = values.reshape(-1).view(unsigned(8 * values.dtype.itemsize))
-    return (word >> how.digit).astype(np.intp)
+    return (word >> window.digit).astype(np.intp)
 
 
 @local_step(lambda c, *_: absent((2, c.size), np.dtype(np.uint8)))
-def _range_shares(c: Array, shares: Array, how: Window) -> Array:
+def _range_shares(c: Array, shares: Array, window: Window) -> Array:
     ring = 8 * c.dtype.itemsize
-    truth = _truth(ring - how.bits, how.bits - how.digit)
-    return parities(shares, np.take(truth, _index(c, how), axis=2))
+    truth = _truth(ring - window.bits, window.bits - window.digit)
+    return parities(shares, np.take(truth, _index(c, window), axis=2))
 
 
 @lru_cache(maxsize=32)
-def _table(how: Window, sign: float, offset: float, bits: int) -> NDArray[np.int64]:
+def _table(window: Window, sign: float, offset: float, bits: int) -> NDArray[np.int64]:
     """`_factors` of every position."""
-    exponents = sign * how.rate * np.arange(1 << how.bits) + (offset + bits)
+    exponents = sign * window.rate * np.arange(1 << window.bits) + (offset + bits)
     return np.rint(np.exp2(exponents)).astype(np.int64)
 
 
 @local_step(lambda positions, *_: absent(positions.shape, np.dtype(np.int64)))
-def _factors(positions: Array, how: Window, sign: float, offset: float, bits: int) -> Array:
+def _factors(positions: Array, window: Window, sign: float, offset: float, bits: int) -> Array:
     """round(2^(bits + offset + sign * rate * position)) as int64, position = an element's low bits."""
     word = positions.view(unsigned(8 * positions.dtype.itemsize))
-    low = word & word.dtype.type((1 << how.bits) - 1)
-    if how.bits <= _TABLE_BITS:
-        return np.take(_table(how, sign, offset, bits), low.astype(np.intp))
-    return np.rint(np.exp2(sign * how.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
+    low = word & word.dtype.type((1 << window.bits) - 1)
+    if window.bits <= tuning.FACTOR_TABLE_BITS:
+        return np.take(_table(window, sign, offset, bits), low.astype(np.intp))
+    return np.rint(np.exp2(sign * window.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
 
 
-def _dealer_terms(mask: Array, sigma: Array, how: Window, word_bits: int) -> tuple[Array, Array, Array]:
+def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> tuple[Array, Array, Array]:
     """The selected value for opened bits (0, 0), and what each opened bit adds."""
     size = mask.size
     flat = mask.reshape(-1)
     chosen, chosen_wrapped = unpack(sigma, size, word_bits).astype(np.int64)
-    plain = _factors(flat, how, 1.0, 0.0, how.dealt_bits)
-    wrapped = _factors(flat, how, 1.0, -how.length, how.dealt_bits)
+    plain = _factors(flat, window, 1.0, 0.0, window.dealt_bits)
+    wrapped = _factors(flat, window, 1.0, -window.length, window.dealt_bits)
     chosen *= plain
     chosen_wrapped *= wrapped
     plain -= 2 * chosen
@@ -241,30 +245,30 @@ _sum_at_once = jax.jit(_sum)  # one pass over memory, for as much as a call of X
 
 
 @local_step(lambda bits, base, *_: absent(base.shape, base.dtype))
-def _chosen(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
+def chosen_product(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
     """A share of the product: the dealt terms that the opened bits choose, times the public factor."""
     return np.asarray(_sum_at_once(bits, base, same, wrap, factor))
 
 
-_chosen.for_few(lambda bits, base, *_: base.size <= _FEW)(_sum)
+chosen_product.for_few(lambda bits, base, *_: base.size <= tuning.NUMPY_PRODUCT_ELEMENTS)(_sum)
 
 
-def exp_products(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
+def exp_products(party: Party, x: Additive, window: Window) -> Protocol[Additive]:
     """e^(gain - s T) for T >= 0 in ring 64, with the fraction bits of both factors; 0 beyond the window.
 
     Range, error, cost and security: see `exp_negative`, which rounds these.
     """
     opened = yield from open_masked(party.at("open"), x)
-    inside = yield from _range_bits(party.at("range"), opened, how)
+    inside = yield from _range_bits(party.at("range"), opened, window)
     alpha, _, shares = yield from open_bits(
         party.at("bits"),
         inside,
         [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")],
-        lambda sigma: _dealer_terms(opened.mask, sigma, how, inside.word_bits),
+        lambda sigma: _dealer_terms(opened.mask, sigma, window, inside.word_bits),
     )
-    factor = _factors(opened.c.reshape(-1), how, -1.0, how.gain, how.public_bits)
-    product = _chosen(unpack(alpha, x.size, inside.word_bits), *shares, factor)
-    return Additive(product.reshape(x.shape), how.product)
+    factor = _factors(opened.c.reshape(-1), window, -1.0, window.gain, window.public_bits)
+    product = chosen_product(unpack(alpha, x.size, inside.word_bits), *shares, factor)
+    return Additive(product.reshape(x.shape), window.product)
 
 
 def rounded(party: Party, x: Additive, out: Fxp) -> Additive:
@@ -274,7 +278,7 @@ def rounded(party: Party, x: Additive, out: Fxp) -> Additive:
     return Additive(narrow(x.share, drop, out.ring_bits, bias), out)
 
 
-def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
+def exp_negative(party: Party, x: Additive, window: Window) -> Protocol[Additive]:
     """e^(gain - s T) for T >= 0: additive shares in the format of the window.
 
     Range: 0 <= T < 2^k - 2^digit ulp; a T up to 2^digit below 0 is right or yields 0. T beyond the window
@@ -282,5 +286,5 @@ def exp_negative(party: Party, x: Additive, how: Window) -> Protocol[Additive]:
     rounds (3 or 4 for ring 32, 5 for ring 64). Security: c is masked full-width, the range bits one-time;
     factors are dealt as additive shares in Z_2^64.
     """
-    product = yield from exp_products(party, x, how)
-    return rounded(party, product, how.out)
+    product = yield from exp_products(party, x, window)
+    return rounded(party, product, window.out)

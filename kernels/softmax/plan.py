@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from ditto_kernels.inverse.by_thresholds import Table, table
+from ditto_kernels.inverse.by_thresholds import Table, fit_table
 from ditto_kernels.maximum.maximum import dropped
 from ditto_kernels.products.multiply import finish_kind
-from ditto_kernels.softmax.negative_exponential import Window, window
+from ditto_kernels.softmax.negative_exponential import Window, fit_window
 from ditto_kernels.values.formats import Fxp
 
 Approximation = Literal["exact", "bounded", "puma", "2quad", "2relu"]
@@ -131,7 +131,7 @@ def finish_kind_fits(ring: int, dropped_bits: int, landing: Fxp) -> bool:
 
 
 @lru_cache(maxsize=64)
-def plan(
+def plan_softmax(
     shape: tuple[int, ...],
     fxp: Fxp,
     out: Fxp,
@@ -173,7 +173,7 @@ def plan(
         chosen = Fxp(chosen.ring_bits, bits)
         farthest = math.inf if range is None or secret_mask else 2 * (range + _MARGIN * fxp.ulp)
         span = abs(scale) * farthest + 2 * slack
-        exponential = window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length)
+        exponential = fit_window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length)
         reach = min(span, abs(scale) * fxp.limit) * _LOG2_E
         lost = length * 2.0**-exponential.reach if exponential.reach < reach else 0.0
     # 64-bit shares leave room for a sum in ring 32, if rounding them drops enough and n numerators fit it
@@ -188,7 +188,7 @@ def plan(
             f"softmax over {length} elements from {chosen} to {out} leaves {bits} bits for 1 / sum"
         )
     inverted = Fxp(chosen.ring_bits, bits)
-    reciprocal = table("reciprocal", summed or chosen, lowest, highest * 1.02, inverted)
+    reciprocal = fit_table("reciprocal", summed or chosen, lowest, highest * 1.02, inverted)
     return Plan(
         approx, length, rows, scale, fxp, chosen, bound, coarse, exponential, summed, reciprocal, inverted,
         landing, epsilon, secret_mask, lowest, lost,
@@ -206,6 +206,6 @@ def largest_score(
     """The largest admissible |x|: scores differ by less than half the ring, masked ones stay out of reach."""
     limit = 2.0 ** (fxp.ring_bits - 2)
     if secret_mask and approx in ("exact", "puma"):
-        how = plan((length,), fxp, out, scale=scale, secret_mask=True, approx=approx)
-        limit -= 2.0**how.window.bits if how.window is not None else 14 / abs(scale) / fxp.ulp + 1
+        plan = plan_softmax((length,), fxp, out, scale=scale, secret_mask=True, approx=approx)
+        limit -= 2.0**plan.window.bits if plan.window is not None else 14 / abs(scale) / fxp.ulp + 1
     return (limit - 1) * fxp.ulp

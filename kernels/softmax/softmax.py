@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import inverse
+from ditto_kernels.maximum import tournament
 from ditto_kernels.products.multiply import multiply
 from ditto_kernels.protocol.cost import elements
-from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.kernel import Kernel, Spec, listed
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.casts import convert, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
@@ -25,7 +26,8 @@ from ditto_kernels.softmax.exact import (
     exponentials,
     replicated,
 )
-from ditto_kernels.softmax.plan import Plan, plan
+from ditto_kernels.softmax.negative_exponential import range_variant
+from ditto_kernels.softmax.plan import Plan, plan_softmax
 from ditto_kernels.values.absent import contiguous
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -47,22 +49,22 @@ def _choose(party: Party, keep: Array, x: Rss, otherwise: int) -> Rss:
     return Rss(mine, following, x.fxp)
 
 
-def _numerators(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[Rss]:
+def _numerators(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[Rss]:
     """Numerators of the approximations in the inner format, masked ones not yet removed."""
-    if how.approx == "2quad":
-        return (yield from two_quad(party, x, how.scale, how.inner))
-    if how.approx == "2relu":
-        return (yield from two_relu(party, x, how.scale, how.inner))
-    apart = yield from distance(party, x, keep, how)
-    return (yield from puma(party.at("puma"), apart, abs(how.scale), how.inner))
+    if plan.approx == "2quad":
+        return (yield from two_quad(party, x, plan.scale, plan.inner))
+    if plan.approx == "2relu":
+        return (yield from two_relu(party, x, plan.scale, plan.inner))
+    apart = yield from distance(party, x, keep, plan)
+    return (yield from puma(party.at("puma"), apart, abs(plan.scale), plan.inner))
 
 
-def _apply_secret_mask(party: Party, x: Rss, mask: Rss, how: Plan) -> Protocol[Rss]:
+def _apply_secret_mask(party: Party, x: Rss, mask: Rss, plan: Plan) -> Protocol[Rss]:
     """m (x + lift): kept scores far above 0, masked ones 0; a row without kept scores becomes uniform."""
-    bits = Fxp(how.fxp.ring_bits, 0)
+    bits = Fxp(plan.fxp.ring_bits, 0)
     keep = Rss(mask.mine.astype(bits.dtype), mask.next.astype(bits.dtype), bits)
-    sign = -1 if how.scale < 0 else 1
-    return (yield from multiply(party, plus_constant(party, x, sign * how.lift), keep, how.fxp))
+    sign = -1 if plan.scale < 0 else 1
+    return (yield from multiply(party, plus_constant(party, x, sign * plan.lift), keep, plan.fxp))
 
 
 def _run(
@@ -79,56 +81,58 @@ def _run(
     exactly 0. Error: see `error`. Security: as of the parts; masks and shapes only are public.
     """
     secret = isinstance(mask, Rss)
-    how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
+    plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
     value = _moved(x, dim, 0)
     keep = None
     if isinstance(mask, Rss):
         mask = _moved(mask, dim, 0)
-        if how.approx in _BY_DISTANCE:
-            value = yield from _apply_secret_mask(party.at("mask"), value, mask, how)
+        if plan.approx in _BY_DISTANCE:
+            value = yield from _apply_secret_mask(party.at("mask"), value, mask, plan)
     elif mask is not None:
         keep = np.moveaxis(np.broadcast_to(mask.astype(bool), x.shape), dim, 0)
-    if how.scale < 0 and how.approx in _BY_DISTANCE:
+    if plan.scale < 0 and plan.approx in _BY_DISTANCE:
         value = plus_constant(party, value, 0, -1)
-    if how.window is not None:
-        numerators, reciprocals = yield from _exact(party, value, keep, how)
+    if plan.window is not None:
+        numerators, reciprocals = yield from _exact(party, value, keep, plan)
     else:
-        numerators = yield from _approximate(party, value, mask, keep, how)
-        reciprocals = yield from inverse(party.at("inverse"), _sums(numerators), how.inverse, how.inverted)
-    result = yield from _quotient(party, numerators, reciprocals, how, out)
+        numerators = yield from _approximate(party, value, mask, keep, plan)
+        reciprocals = yield from inverse(party.at("inverse"), _sums(numerators), plan.inverse, plan.inverted)
+    result = yield from _quotient(party, numerators, reciprocals, plan, out)
     if keep is not None:
         result = _choose(party, keep | ~keep.any(axis=0), result, 0)
     return _moved(result, 0, dim)
 
 
-def _exact(party: Party, x: Rss, keep: Array | None, how: Plan) -> Protocol[list[Rss]]:
+def _exact(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[list[Rss]]:
     """(numerators, reciprocals of their sums), masks applied."""
-    values, sums = yield from exponentials(party.at("numerators"), x, keep, how)
-    replication = replicated(party.at("replicate"), values, how.inner.ring_bits)
-    if sums is not None and values.fxp.ring_bits == how.inner.ring_bits:
-        inversion = inverse(party.at("inverse"), sums, how.inverse, how.inverted)
+    values, sums = yield from exponentials(party.at("numerators"), x, keep, plan)
+    replication = replicated(party.at("replicate"), values, plan.inner.ring_bits)
+    if sums is not None and values.fxp.ring_bits == plan.inner.ring_bits:
+        inversion = inverse(party.at("inverse"), sums, plan.inverse, plan.inverted)
         return (yield from parallel(replication, inversion))
     numerators = yield from replication
     sums_of = _sums(numerators) if sums is None else sums
     return [
         numerators,
-        (yield from inverse(party.at("inverse"), sums_of, how.inverse, how.inverted)),
+        (yield from inverse(party.at("inverse"), sums_of, plan.inverse, plan.inverted)),
     ]
 
 
 def _approximate(
-    party: Party, x: Rss, mask: Rss | Array | None, keep: Array | None, how: Plan
+    party: Party, x: Rss, mask: Rss | Array | None, keep: Array | None, plan: Plan
 ) -> Protocol[Rss]:
     """Numerators of the approximations, masks and floor applied."""
-    numerators = yield from _numerators(party.at("numerators"), x, keep, how)
-    if isinstance(mask, Rss) and how.approx in ("2quad", "2relu"):
+    numerators = yield from _numerators(party.at("numerators"), x, keep, plan)
+    if isinstance(mask, Rss) and plan.approx in ("2quad", "2relu"):
         wide = yield from _integer_mask(party.at("widen_mask"), mask)
-        numerators = yield from multiply(party.at("mask"), numerators, wide, how.inner)
-    if how.floor:
-        numerators = plus_constant(party, numerators, max(1, round(how.floor * 2.0**how.inner.fraction_bits)))
+        numerators = yield from multiply(party.at("mask"), numerators, wide, plan.inner)
+    if plan.floor:
+        numerators = plus_constant(
+            party, numerators, max(1, round(plan.floor * 2.0**plan.inner.fraction_bits))
+        )
     if keep is not None:
         numerators = _choose(party, keep, numerators, 0)
-        numerators = _choose(party, keep.any(axis=0), numerators, 1 << how.inner.fraction_bits)
+        numerators = _choose(party, keep.any(axis=0), numerators, 1 << plan.inner.fraction_bits)
     return numerators
 
 
@@ -145,22 +149,34 @@ def _integer_mask(party: Party, mask: Rss) -> Protocol[Rss]:
     return (yield from upcast(party, mask.retagged(Fxp(mask.fxp.ring_bits, 0)), 64))
 
 
-def _landed(how: Plan, out: Fxp) -> tuple[Fxp, tuple[float, float] | None]:
+def _landed(plan: Plan, out: Fxp) -> tuple[Fxp, tuple[float, float] | None]:
     """(format of the last product, its range if that lets it be lifted straight to `out`)."""
-    small = how.landing
-    if small.ring_bits < out.ring_bits == how.inner.ring_bits and small.fraction_bits == out.fraction_bits:
+    small = plan.landing
+    if small.ring_bits < out.ring_bits == plan.inner.ring_bits and small.fraction_bits == out.fraction_bits:
         return out, (-4 * out.ulp, 1.05)  # probabilities, but for rounding
     return small, None
 
 
-def _quotient(party: Party, numerators: Rss, reciprocals: Rss, how: Plan, out: Fxp) -> Protocol[Rss]:
-    """Probabilities: the last product where `how.landing` says, then a cast to the output's format."""
-    landing, values = _landed(how, out)
+def _quotient(party: Party, numerators: Rss, reciprocals: Rss, plan: Plan, out: Fxp) -> Protocol[Rss]:
+    """Probabilities: the last product where `plan.landing` says, then a cast to the output's format."""
+    landing, values = _landed(plan, out)
     product = yield from multiply(party.at("divide"), numerators, reciprocals, landing, values)
     if landing.ring_bits < out.ring_bits and landing.fraction_bits == out.fraction_bits:
         # positive but for rounding, and 1.0 may lie beyond what the default bias admits
         return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=4))
     return (yield from convert(party.at("cast"), product, out))
+
+
+def _variant(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> str:
+    assert x.fxp is not None
+    secret = mask is not None and mask.fxp is not None
+    plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
+    rows, taken = elements(plan.rows), plan.approx in ("exact", "puma")
+    return listed(
+        tournament.variant(plan.length, rows) if taken else "",
+        range_variant(plan.window, plan.fxp.ring_bits, elements(x.shape)) if plan.window is not None else "",
+        plan.inverse.variant(rows),
+    )
 
 
 def _reference(
@@ -190,27 +206,27 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
     """Of the numerators, of their sum, of the reciprocal, and of the last rounding."""
     assert x.fxp is not None
     secret = mask is not None and mask.fxp is not None
-    how = plan(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
-    last = 1.5 * (how.landing.ulp + (out.ulp if how.landing.fraction_bits > out.fraction_bits else 0))
-    last += how.inverse.error_of(elements(how.rows)) + 1.5 * how.inverted.ulp * how.length
-    step = how.inner.ulp
-    if how.window is not None:
+    plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
+    last = 1.5 * (plan.landing.ulp + (out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0))
+    last += plan.inverse.error_of(elements(plan.rows)) + 1.5 * plan.inverted.ulp * plan.length
+    step = plan.inner.ulp
+    if plan.window is not None:
         # Rounding is centred and independent. Masks are uniform over the window, and a factor's error halves
         # with every unit of base 2: six standard deviations of a sum are 3 sqrt(n / window) of the largest.
-        sums = 3 * math.sqrt(how.length / max(1.0, how.window.length)) * how.window.factor_error
-        sums += step if how.summed is not None else 3 * math.sqrt(how.length) * how.window.out.ulp
-        return min(1.0, (how.window.error + sums + how.lost) * 0.9 / how.lowest + last)
-    if how.approx == "puma":
-        return min(1.0, 96 * step * (1 + how.length) * 0.9 / how.lowest + last)
+        sums = 3 * math.sqrt(plan.length / max(1.0, plan.window.length)) * plan.window.factor_error
+        sums += step if plan.summed is not None else 3 * math.sqrt(plan.length) * plan.window.out.ulp
+        return min(1.0, (plan.window.error + sums + plan.lost) * 0.9 / plan.lowest + last)
+    if plan.approx == "puma":
+        return min(1.0, 96 * step * (1 + plan.length) * 0.9 / plan.lowest + last)
     operand = 1.5 * step + 2.0**-14
-    if how.approx == "2quad":
-        numerators = 4 * operand * math.sqrt(how.length / how.lowest)
+    if plan.approx == "2quad":
+        numerators = 4 * operand * math.sqrt(plan.length / plan.lowest)
     else:
-        numerators = operand * (1 + how.length) / how.lowest
-    if how.secret_mask:
-        numerators += how.floor * how.length / how.lowest
-    return min(1.0, numerators + 2 * step * how.length / how.lowest + last)
+        numerators = operand * (1 + plan.length) / plan.lowest
+    if plan.secret_mask:
+        numerators += plan.floor * plan.length / plan.lowest
+    return min(1.0, numerators + 2 * step * plan.length / plan.lowest + last)
 
 
 _PAPER = "own; approximations of PUMA (arXiv 2307.12533) and MPCFormer (arXiv 2211.01452)"
-SOFTMAX = Kernel("softmax", _run, _reference, _error, _PAPER, along="dim")
+SOFTMAX = Kernel("softmax", _run, _reference, _error, _PAPER, along="dim", variant=_variant)

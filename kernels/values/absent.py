@@ -108,6 +108,8 @@ class Absent(NDArrayOperatorsMixin):
         return _reduced(np.logical_or, self, axis, None, keepdims)
 
     def __getitem__(self, key: Any) -> Absent:
+        if type(key) is int and self.shape and -self.shape[0] <= key < self.shape[0]:
+            return Absent(self.shape[1:], self.dtype)
         return Absent(_stand_in(self.shape)[_places(key)].shape, self.dtype)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -118,10 +120,10 @@ class Absent(NDArrayOperatorsMixin):
         targets = options.pop("out", None)
         if method == "__call__" and ufunc.signature is None and not options:
             shape = _broadcast(tuple([_shape(each) for each in inputs]))
-            kinds = _call_types(ufunc, inputs)
+            kinds = _call_types(ufunc, *map(_kind, inputs))
         elif method == "outer":
             shape = _shape(inputs[0]) + _shape(inputs[1])
-            kinds = _call_types(ufunc, inputs)
+            kinds = _call_types(ufunc, *map(_kind, inputs))
         elif method == "reduce" and type(inputs[0]) is Absent:
             axis, dtype = options.get("axis", 0), options.get("dtype")
             return _reduced(ufunc, inputs[0], axis, dtype, options.get("keepdims", False))
@@ -181,33 +183,25 @@ def _places(key: Any) -> Any:
     return np.zeros(key.shape, np.intp)
 
 
-@lru_cache(maxsize=256)
-def _sample(dtype: np.dtype[Any], scalar: bool) -> NDArray[Any]:
-    return np.ones(() if scalar else 1, dtype)
-
-
-def _typed(value: Any) -> Any:
-    """What numpy's promotion sees: a number as it is, an array by its type and whether it has dimensions."""
+def _kind(value: Any) -> Any:
+    """All that numpy's promotion sees of an operand: a number, or a type with or without dimensions."""
     if not hasattr(value, "dtype"):
-        return value
-    return _sample(value.dtype, not value.shape)
+        return type(value), value
+    return value.dtype if value.shape else (value.dtype, 1)
 
 
-def _call_types(ufunc: np.ufunc, inputs: Sequence[Any]) -> tuple[np.dtype[Any], ...]:
-    if all(hasattr(each, "dtype") and each.shape != () for each in inputs):
-        return _array_types(ufunc, tuple([each.dtype for each in inputs]))
-    return _resulting(ufunc, [_typed(each) for each in inputs])
+def _sample(kind: Any) -> Any:
+    """An operand of that kind."""
+    if type(kind) is not tuple:
+        return np.ones(1, kind)
+    return kind[1] if isinstance(kind[0], type) else np.ones((), kind[0])
 
 
-@lru_cache(maxsize=1 << 10)
-def _array_types(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> tuple[np.dtype[Any], ...]:
-    return _resulting(ufunc, [_sample(each, False) for each in dtypes])
-
-
-def _resulting(function: Callable[..., Any], samples: Sequence[Any]) -> tuple[np.dtype[Any], ...]:
-    """Types as numpy has them, values of Python's numbers included."""
+@lru_cache(maxsize=1 << 12)
+def _call_types(function: Any, *kinds: Any) -> tuple[np.dtype[Any], ...]:
+    """The types of a function's results, as numpy has them."""
     with np.errstate(all="ignore"):
-        results = function(*samples)
+        results = function(*map(_sample, kinds))
     return tuple(each.dtype for each in (results if type(results) is tuple else (results,)))
 
 
@@ -216,7 +210,7 @@ def _reduced(ufunc: np.ufunc, array: Absent, axis: Any, dtype: Any, keepdims: bo
     gone = {each % array.ndim for each in axes}
     kept = [1 if place in gone else size for place, size in enumerate(array.shape)]
     shape = [size for place, size in enumerate(kept) if keepdims or place not in gone]
-    kind = np.dtype(dtype) if dtype else ufunc.reduce(_sample(array.dtype, False)).dtype
+    kind = np.dtype(dtype) if dtype else ufunc.reduce(np.ones(1, array.dtype)).dtype
     return Absent(tuple(shape), kind)
 
 
@@ -242,8 +236,11 @@ def _stack(arrays: Sequence[Any], axis: int = 0) -> Absent:
 
 def _where(condition: Any, x: Any, y: Any) -> Absent:
     shape = _broadcast((_shape(condition), _shape(x), _shape(y)))
-    (kind,) = _resulting(lambda *pair: np.where(True, *pair), [_typed(x), _typed(y)])
-    return Absent(shape, kind)
+    return Absent(shape, *_call_types(_chosen, _kind(x), _kind(y)))
+
+
+def _chosen(x: Any, y: Any) -> NDArray[Any]:
+    return np.where(True, x, y)
 
 
 def _take(array: Any, indices: Any, axis: int) -> Absent:
@@ -259,13 +256,14 @@ def _moveaxis(array: Any, source: int, target: int) -> Absent:
 
 
 # Literal on purpose: the functions that protocols call on shares. Others belong in local steps.
-_RULES: dict[Any, Callable[..., Absent]] = {
+_RULES: dict[Any, Callable[..., Any]] = {
     np.broadcast_to: lambda array, shape: Absent(_broadcast((array.shape, tuple(shape))), array.dtype),
     np.concatenate: _concatenate,
     np.copy: lambda array, **_: array,
     np.full_like: _full_like,
     np.moveaxis: _moveaxis,
     np.ones_like: _like,
+    np.shape: lambda array: array.shape,
     np.stack: _stack,
     np.take: _take,
     np.transpose: lambda array, axes=(): array.transpose(*axes),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ditto_kernels.values.absent import absent, is_absent
 
 RINGS = (8, 16, 32, 64)
 _FORMAT = re.compile(r"fxp(\d+)\.(\d+)")
 
-Array = Any  # numpy or jax array: kernels accept both and never care which
+Array = NDArray[Any]  # of ring elements, bits or real numbers; perhaps absent
+Rows = Array | Sequence[Array]  # arrays of one shape and type
 
 
 @dataclass(frozen=True, order=True)
@@ -81,10 +83,10 @@ def container_bits(bits: int) -> int:
     return next(ring for ring in RINGS if ring >= bits)
 
 
-def encode(values: Array, fxp: Fxp) -> NDArray[Any]:
+def encode(values: ArrayLike, fxp: Fxp) -> NDArray[Any]:
     """Round to the grid of `fxp` (ties to even). ValueError for NaN, infinity and values out of range."""
     if is_absent(values):
-        return absent(values.shape, fxp.dtype)
+        return absent(np.shape(values), fxp.dtype)
     real = np.asarray(values, dtype=np.float64)
     scaled = np.asarray(real * 2.0**fxp.fraction_bits)
     np.rint(scaled, out=scaled)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ditto_kernels.inverse.by_thresholds import table
+from ditto_kernels.inverse.by_thresholds import fit_table
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp
@@ -39,7 +39,7 @@ def test_relative_error(mpc, kernel, source, target, lo, hi, count):
 def test_few_elements_are_right_everywhere_in_the_range(mpc, kernel):
     """The thresholds' own neighbourhoods included, which may be read as either piece."""
     fxp, out, lo, hi = Fxp(32, 14), Fxp(32, 16), 0.33, 40.0
-    how = table("reciprocal" if kernel is RECIPROCAL else "rsqrt", fxp, lo, hi, out).few
+    how = fit_table("reciprocal" if kernel is RECIPROCAL else "rsqrt", fxp, lo, hi, out).few
     edges = np.asarray(how.edges)[:, None] + np.array([-(1 << how.low), -100, -1, 0, 1, 100])
     x = np.concatenate([edges.reshape(-1) * fxp.ulp, np.geomspace(lo + fxp.ulp, hi, 4)])
     x = np.rint(x / fxp.ulp) * fxp.ulp
@@ -85,5 +85,5 @@ def test_quotients(mpc, source, target, signed):
     ],
 )
 def test_few_thresholds_serve_a_wide_range(power, fxp, lo, hi, out, thresholds):
-    how = table(power, Fxp.parse(fxp), lo, hi, Fxp.parse(out))
+    how = fit_table(power, Fxp.parse(fxp), lo, hi, Fxp.parse(out))
     assert len(how.edges) == thresholds and how.error < 1.2e-4

@@ -5,19 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ditto_kernels.norm.five_rounds_plan import FEW_ROWS
-from ditto_kernels.norm.layer_norm import LAYER_NORM, VARIANCE
-from ditto_kernels.norm.layer_norm import plan as layer_norm_plan
+from ditto_kernels.norm.layer_norm import LAYER_NORM, VARIANCE, plan_norm
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE, RMS_NORM
 from ditto_kernels.norm.root_by_tables import (
     choose,
     deal_choice,
     deal_tables,
     evaluate,
+    fit_windows,
     window_shares,
-    windows,
 )
 from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.tuning import FIVE_ROUND_ROWS
 from ditto_kernels.sharing.lift_opened import Lift, dealers_part, mask_part, open_part
 from ditto_kernels.values.formats import Fxp, signed
 
@@ -89,7 +88,7 @@ RANGES = [
 
 @pytest.mark.parametrize(("scale", "lo", "hi", "bits"), RANGES)
 def test_roots_at_the_edges_of_windows_and_between(scale, lo, hi, bits):
-    how, rng = windows(scale, lo, hi, bits), np.random.default_rng(0)
+    how, rng = fit_windows(scale, lo, hi, bits), np.random.default_rng(0)
     steps = 2.0 ** (how.low + how.shift + 4 * np.arange(how.count))[:, None] * EDGES
     edges = (steps[..., None] + np.array([-2, -1, 0, 1, 2])).reshape(-1)
     spread = np.exp(rng.uniform(np.log(lo * scale), np.log(hi * scale), 500))
@@ -103,7 +102,7 @@ def test_roots_at_the_edges_of_windows_and_between(scale, lo, hi, bits):
 
 @pytest.mark.parametrize(("scale", "lo", "hi", "bits"), RANGES)
 def test_a_root_below_the_range_is_bounded(scale, lo, hi, bits):
-    how, rng = windows(scale, lo, hi, bits), np.random.default_rng(0)
+    how, rng = fit_windows(scale, lo, hi, bits), np.random.default_rng(0)
     number = np.unique(np.concatenate([np.arange(100), np.linspace(0, lo * scale, 300)]).astype(np.uint64))
     found = roots(rng, how, number)
     assert np.all(found > 0) and np.max(found) <= how.unit**-0.5 + 1.5 * 2.0**-bits
@@ -112,9 +111,9 @@ def test_a_root_below_the_range_is_bounded(scale, lo, hi, bits):
 
 
 def test_ranges_without_room_take_another_way():
-    assert windows(1.0, 2.0, 100.0, 20) is None  # too few bits of the number
-    assert windows(2.0**56, 1.0, 2.0**8, 20) is None  # too many
-    assert windows(2.0**20, 2.0**-15, 2.0**40, 20) is None  # too many windows
+    assert fit_windows(1.0, 2.0, 100.0, 20) is None  # too few bits of the number
+    assert fit_windows(2.0**56, 1.0, 2.0**8, 20) is None  # too many
+    assert fit_windows(2.0**20, 2.0**-15, 2.0**40, 20) is None  # too many windows
 
 
 def _on(values, fxp):
@@ -214,10 +213,10 @@ def test_what_takes_the_way_of_many_rows():
     weight, out = F("fxp64.14"), F("fxp32.11")
 
     def few(shape, source, **attributes):
-        return layer_norm_plan(shape, F(source), weight, out, **attributes).few
+        return plan_norm(shape, F(source), weight, out, **attributes).few
 
-    assert few((FEW_ROWS, 768), "fxp32.14") and few((2, FEW_ROWS // 2, 768), "fxp32.14")
-    assert few((FEW_ROWS + 1, 768), "fxp32.14") is None
+    assert few((FIVE_ROUND_ROWS, 768), "fxp32.14") and few((2, FIVE_ROUND_ROWS // 2, 768), "fxp32.14")
+    assert few((FIVE_ROUND_ROWS + 1, 768), "fxp32.14") is None
     assert few((1, 64), "fxp16.7", variance=(2.0**-4, 2.0**8)) is None  # wraps of ring 16 would count twice
     assert few((1, 1 << 14), "fxp32.14") is None  # sums of squares without room
 

@@ -6,7 +6,7 @@ import pytest
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.sharing.additive import from_rss, to_rss
 from ditto_kernels.softmax.exponential import EXPONENTIAL
-from ditto_kernels.softmax.negative_exponential import exp_negative, window
+from ditto_kernels.softmax.negative_exponential import exp_negative, fit_window
 from ditto_kernels.values.formats import Fxp
 
 CASES = [
@@ -37,7 +37,7 @@ def test_error_stays_within_the_bound(mpc, source, target, lo, hi, count):
 @pytest.mark.parametrize("scale", [0.125, 1.0])
 def test_every_distance_of_ring_16(mpc, scale):
     fxp = Fxp(16, 6)
-    how = window(fxp, scale, Fxp(32, 14))
+    how = fit_window(fxp, scale, Fxp(32, 14))
     steps = np.arange((1 << 16) - (1 << how.digit))
     distance = steps.astype(np.int16) * fxp.ulp  # distances are unsigned
 
@@ -61,4 +61,4 @@ def test_far_values_are_exactly_zero(mpc):
 
 def test_no_window_is_an_error():
     with pytest.raises(ValueError, match="no window"):
-        window(Fxp(16, 0), 100.0, Fxp(32, 4))
+        fit_window(Fxp(16, 0), 100.0, Fxp(32, 4))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ditto_kernels.protocol.kernel import Spec
-from ditto_kernels.softmax.plan import largest_score, plan
+from ditto_kernels.softmax.plan import largest_score, plan_softmax
 from ditto_kernels.softmax.softmax import SOFTMAX
 from ditto_kernels.values.formats import Fxp
 
@@ -85,7 +85,7 @@ _COARSE = [
 def test_a_coarse_maximum_leaves_no_distance_negative(mpc, source, reach, scale, ring, widens):
     fxp, out = F(source), F("fxp32.14")
     attributes = {"scale": scale, "range": reach, "inner": F("fxp32.14")}
-    coarse = plan((96, 40), fxp, out, **attributes).coarse
+    coarse = plan_softmax((96, 40), fxp, out, **attributes).coarse
     assert (coarse and coarse.ring, coarse and coarse.widens) == (ring, widens)
     rng = np.random.default_rng(4)
     x = rng.uniform(-1, 1, (96, 40)) * np.exp(rng.uniform(np.log(0.01), 0, (96, 1))) * reach
