@@ -1,0 +1,64 @@
+"""A simulated call whose values leave a range that its plan relies on is an error, never a wrong result."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ditto_spu as ditto
+from ditto_spu.errors import RangeError
+
+F = np.float32
+X = np.array([3.0, 2.0, 120.0], F)
+W = np.array([10.0, 15.0, 2.5], F)
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "message"),
+    [
+        (lambda x: x + x, (F(6e5),), r"add at .*: result reached 1.2e\+06"),
+        (lambda x: jnp.sum(x * x), (np.full(200, 1e2, F),), "add at .*: result reached"),
+        (lambda x, w: x @ w + 50, (X, W), "matmul at .*: (product|result) reached"),
+        (lambda x: jax.nn.softmax(x), (np.array([500.0, 0.0, -500.0], F),), "softmax at .*: operand reached"),
+        (lambda x, w: jax.nn.gelu(x * w), (X, -X), "(gelu|multiply) at .*: (operand|result) reached"),
+    ],
+    ids=["sum", "sum of squares", "product", "scores", "gelu"],
+)
+def test_a_value_that_leaves_a_range_is_refused_with_the_line(fn, args, message):
+    with pytest.raises(RangeError, match=message) as refused:
+        ditto.secure(fn)(*args)
+    assert f"{__name__.rpartition('.')[2]}.py:" in str(refused.value)
+
+
+def test_values_within_their_ranges_are_right():
+    secure = ditto.secure(lambda x, w: jnp.tanh(x @ w * 0.01))
+    np.testing.assert_allclose(secure(X / 60, W), np.tanh(X / 60 @ W * 0.01), atol=0.01)
+
+
+def test_every_call_is_checked_also_after_arrays_changed_in_place():
+    secure, x = ditto.secure(lambda x: x + x), np.ones(3, F)
+    assert np.allclose(secure(x), 2)
+    x[1] = 6e5
+    with pytest.raises(RangeError, match="result reached"):
+        secure(x)
+
+
+def test_held_arguments_are_checked_too():
+    secure = ditto.secure(lambda w, x: w * x).hold(w=np.array([3e5, 1.0], F))
+    with pytest.raises(RangeError, match="multiply at"):
+        secure(x=np.array([4.0, 1.0], F))
+
+
+def test_without_the_check_the_caller_has_to_know():
+    assert ditto.secure(lambda x: x + x, check=False)(F(6e5)) < 0
+
+
+def test_an_input_beyond_its_format_is_named_first():
+    with pytest.raises(RangeError, match="secret argument 'x': magnitude 1e\\+09 does not fit"):
+        ditto.secure(lambda x: x * 0.5)(F(1e9))
+
+
+def test_handles_of_kept_outputs_have_no_values_to_check():
+    secure = ditto.secure(lambda x: (x + 1, x))
+    kept = secure.run(F(2.0), keep=(0,)).outputs[0]
+    assert np.allclose(ditto.secure(lambda x: x * 2)(kept), 6, atol=0.01)
