@@ -1,4 +1,4 @@
-"""Tables of the polynomial forms: fitted by docs/fit_polynomials.py, or published."""
+"""The tables of the polynomial forms were fitted by docs/fit_polynomials.py or published."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.chebyshev import poly2cheb
 
-Polynomial = tuple[float, ...]  # coefficients of T_0(t), T_1(t), ...
+Polynomial = tuple[float, ...]  # the coefficients of T_0(t), T_1(t), ...
 Level = tuple[tuple[int, int], ...]  # (m, n) for each T_(m + n), which needs T_m, T_n and T_(m - n)
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Polynomials of t = x / 2^scale_bits, one between each two bounds.
+    """Polynomials of t = x / 2^scale_bits, one between each two neighbouring bounds.
 
-    Outside the bounds the function is 0 and x; if it saturates, it is what it is at the bounds.
+    Outside the bounds the function is 0 and x. If it saturates, it keeps the values that it has at the
+    bounds.
     """
 
     bounds: tuple[float, ...]
@@ -26,8 +27,8 @@ class Pieces:
     levels: tuple[Level, ...]
     saturates: bool
     minimum: float  # a lower bound of every result, errors included: upcasts rely on it
-    maximum: float  # of the polynomials
-    error: float  # largest of the method, tails included
+    maximum: float  # the largest value of the polynomials
+    error: float  # the largest error of the method, tails included
 
     @property
     def narrow_bits(self) -> int:

@@ -1,4 +1,4 @@
-"""Tables of the trigonometric series, fitted by docs/fit_series.py."""
+"""The coefficients of the trigonometric series were fitted by docs/fit_series.py."""
 
 from __future__ import annotations
 
