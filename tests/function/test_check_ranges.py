@@ -19,10 +19,12 @@ W = np.array([10.0, 15.0, 2.5], F)
         (lambda x: x + x, (F(6e5),), r"add at .*: result reached 1.2e\+06"),
         (lambda x: jnp.sum(x * x), (np.full(200, 1e2, F),), "add at .*: result reached"),
         (lambda x, w: x @ w + 50, (X, W), "matmul at .*: (product|result) reached"),
+        (jnp.sqrt, (F(1.4e5),), r"spu at .*: operand of stablehlo.sqrt reached 1.4e\+05"),
+        (lambda x: jnp.sin(x), (F(1e5),), "spu at .*: operand of stablehlo.sine reached"),
         (lambda x: jax.nn.softmax(x), (np.array([500.0, 0.0, -500.0], F),), "softmax at .*: operand reached"),
         (lambda x, w: jax.nn.gelu(x * w), (X, -X), "(gelu|multiply) at .*: (operand|result) reached"),
     ],
-    ids=["sum", "sum of squares", "product", "scores", "gelu"],
+    ids=["sum", "sum of squares", "product", "root", "sine", "scores", "gelu"],
 )
 def test_a_value_that_leaves_a_range_is_refused_with_the_line(fn, args, message):
     with pytest.raises(RangeError, match=message) as refused:
@@ -62,3 +64,10 @@ def test_handles_of_kept_outputs_have_no_values_to_check():
     secure = ditto.secure(lambda x: (x + 1, x))
     kept = secure.run(F(2.0), keep=(0,)).outputs[0]
     assert np.allclose(ditto.secure(lambda x: x * 2)(kept), 6, atol=0.01)
+
+
+def test_a_mean_over_many_values_keeps_the_digits_of_one_over_n():
+    x = np.full((2, 20_000), 100.0, F) + np.random.default_rng(3).normal(size=(2, 20_000)).astype(F)
+    np.testing.assert_allclose(
+        ditto.secure(lambda x: jnp.mean(x, axis=1), config="uniform64")(x), x.mean(axis=1), rtol=1e-3
+    )
