@@ -56,7 +56,7 @@ def transpose_bits(planes: Array) -> None:
     word, width = planes.dtype.type, 8 * planes.dtype.itemsize
     step = bits // 2
     while step:
-        mask = word(((1 << width) - 1) // ((1 << step) + 1))  # bits j with j & step == 0
+        mask = word(((1 << width) - 1) // ((1 << step) + 1))  # It has the bits j with j & step == 0.
         blocks = planes.reshape(bits // (2 * step), 2, step, *planes.shape[1:])
         upper, lower = blocks[:, 0], blocks[:, 1]
         swap = upper >> word(step)

@@ -1,7 +1,4 @@
-"""Shared bits are multiplied by values after they are opened under masks known to the dealer.
-
-The dealer deals arithmetic shares of these masks.
-"""
+"""Multiply shared bits by values, with the bits opened under masks whose shares the dealer deals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs of masked values: A and B know c = x + r, and the dealer deals r's digits in unary.
+"""Find signs of masked values: A and B know c = x + r, and the dealer deals r's digits in unary.
 
 x = c - r, so msb(x) = msb(c) ^ msb(r) ^ [c_low < r_low]. The comparison of a public c with a dealt r is
 linear inside a digit of four bits. Digits combine four at a time, with one round per level (a radix-4 tree of

@@ -43,7 +43,7 @@ class Octaves:
     low: int  # the bits of x that the comparison leaves out
     width: int  # the bits that it reads
     wave_bits: int  # fraction bits of dealt and of public factors
-    error: float  # relative
+    error: float  # the relative error
 
     @property
     def harmonics(self) -> int:

@@ -57,7 +57,7 @@ class Table:
     width: int  # the ring of the comparison
     series: tuple[float, ...]  # constant, then cosine and sine of every harmonic
     wave_bits: int  # fraction bits of dealt and of public factors
-    many_error: float  # relative
+    many_error: float  # the relative error of many elements
     few: Octaves | None  # another form with fewer rounds, where elements are few
 
     @property

@@ -1,4 +1,4 @@
-"""A party's view of a protocol: its role, the parties with which it shares randomness, and drivers.
+"""A party of a protocol has a role, streams in common with the others, and functions that drive it.
 
 Protocols are generators. They yield a `Round`, which says what to send and what to receive, and are resumed
 with the received tensors. So the same code runs alone, or merged with others into shared rounds by
