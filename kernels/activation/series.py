@@ -95,7 +95,7 @@ def dealt_waves(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
 
 def _angle(value: Array, shift: int, bits: int) -> Array:
     word = value.view(unsigned(8 * value.dtype.itemsize))
-    return (word >> shift).astype(np.int32) & ((1 << bits) - 1)
+    return (word >> word.dtype.type(shift)).astype(np.int32) & ((1 << bits) - 1)
 
 
 @lru_cache(maxsize=32)
