@@ -10,6 +10,7 @@ from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.errors import InputError
 from ditto_spu.function.options import ConfigSource, Options
 from ditto_spu.function.secure_function import Call, Result, SecureFunction
+from ditto_spu.rules.load import DEFAULT
 
 __all__ = ["Call", "ConfigSource", "Result", "SecureFunction", "calibrate", "secure", "secured"]
 
@@ -18,7 +19,8 @@ __all__ = ["Call", "ConfigSource", "Result", "SecureFunction", "calibrate", "sec
 def secure(
     fn: Callable[..., Any],
     *,
-    config: ConfigSource = ...,
+    config: a configuration's name, path, dictionary or Config. The default "auto" is right without any
+        knowledge of ranges. Where ranges are known, others are several times cheaper.
     public: Sequence[str] = ...,
     owner: Mapping[str, str] | None = ...,
     static_argnums: int | Sequence[int] = ...,
@@ -53,7 +55,7 @@ def secure(
 def secure(
     fn: Callable[..., Any] | None = None,
     *,
-    config: ConfigSource = "ditto",
+    config: ConfigSource = DEFAULT,
     public: Sequence[str] = (),
     owner: Mapping[str, str] | None = None,
     static_argnums: int | Sequence[int] = (),
