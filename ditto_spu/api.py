@@ -19,8 +19,7 @@ __all__ = ["Call", "ConfigSource", "Result", "SecureFunction", "calibrate", "sec
 def secure(
     fn: Callable[..., Any],
     *,
-    config: a configuration's name, path, dictionary or Config. The default "auto" is right without any
-        knowledge of ranges. Where ranges are known, others are several times cheaper.
+    config: ConfigSource = ...,
     public: Sequence[str] = ...,
     owner: Mapping[str, str] | None = ...,
     static_argnums: int | Sequence[int] = ...,
@@ -73,6 +72,8 @@ def secure(
     arrays and numbers.
 
     config: a configuration as its name (`ditto configs`), the path of a TOML file, a dictionary or a Config.
+        The default "auto" is right without any knowledge of ranges. Where ranges are known, others are several
+        times cheaper.
     public: names of parameters whose values all parties and owners may know, such as masks and positions. A
         public mask reveals lengths.
     owner: who has which argument alone, such as {"params": "server", "ids": "client"}. An owner computes in
