@@ -72,8 +72,8 @@ def secure(
     arrays and numbers.
 
     config: a configuration as its name (`ditto configs`), the path of a TOML file, a dictionary or a Config.
-        The default "auto" is right without any knowledge of ranges. Where ranges are known, others are several
-        times cheaper.
+        The default "auto" is right without any knowledge of ranges. Where ranges are known, others are
+        several times cheaper.
     public: names of parameters whose values all parties and owners may know, such as masks and positions. A
         public mask reveals lengths.
     owner: who has which argument alone, such as {"params": "server", "ids": "client"}. An owner computes in
