@@ -121,7 +121,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
 
 def relies_on(call: Call) -> Iterator[Relied]:
     """List the kernel's ranges of variances and means, and the range of normalised values."""
-    assert call.operand is not None
+    if call.operand is None:
+        return
     mean = 2.0 ** (27 - call.operand.fraction_bits)
     top = min(NORMALISED_TOP, call.decision.out.limit)
     yield Relied("variance", *VARIANCE, fact="variance")

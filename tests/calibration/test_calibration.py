@@ -162,6 +162,7 @@ def scoped(fn):
 
 
 P = np.abs(X) + 1
+WINDOW = {"default": "fxp32.12", "rule": [{"op": ["rsqrt", "divide"], "approx": "window", "optional": True}]}
 # By name: function, arguments, factor that drives values over the range, configuration, exceeded range.
 OVERFLOWS = {
     "matmul result": (jnp.matmul, (X, W), (50, 1), {"default": "fxp16.10"}, "result|product|operand"),
@@ -189,9 +190,14 @@ OVERFLOWS = {
     "maximum": (jnp.maximum, (X, -X), (60, 60), NARROW, "operand|difference|result"),
     "reduce_max": (lambda x: jnp.max(x, -1), (X,), (60,), NARROW, "operand|difference|result"),
     "exp": (jnp.exp, (X,), (10,), {"default": "fxp32.12"}, "exponent|result"),
-    "rsqrt": (jax.lax.rsqrt, (P,), (300,), {"default": "fxp32.12"}, "argument"),
-    "divide": (lambda x, y: x / y, (X, P), (1, 2000), {"default": "fxp32.12"}, "divisor"),
-    "divide by little": (lambda x, y: x / y, (X, P), (1, 0.01), {"default": "fxp32.12"}, "divisor"),
+    "rsqrt": (jax.lax.rsqrt, (P,), (1e11,), {"default": "fxp32.12"}, "argument"),
+    "rsqrt, window": (jax.lax.rsqrt, (P,), (300,), WINDOW, "argument"),
+    "sqrt": (jnp.sqrt, (P,), (1e11,), {"default": "fxp32.12"}, "argument"),
+    "divide": (lambda x, y: x / y, (X, P), (1, 1e8), {"default": "fxp32.12"}, "size of the divisor"),
+    "divide by little": (jnp.divide, (X, P), (1, 1e-6), {"default": "fxp32.12"}, "size of the divisor"),
+    "divide, public": (lambda y: 1 / y, (P,), (1e-6,), {"default": "fxp32.12"}, "size of the divisor"),
+    "divide, window": (lambda x, y: x / y, (X, P), (1, 2000), WINDOW, "divisor"),
+    "divide by little, window": (lambda x, y: x / y, (X, P), (1, 0.01), WINDOW, "divisor"),
     "declared": (
         jnp.matmul,
         (X, W),

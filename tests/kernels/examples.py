@@ -69,6 +69,18 @@ EXAMPLES = [
         "fxp32.12",
         {"lo": 0.5, "hi": 100.0},
     ),
+    Example(
+        "divide",
+        ((-9, 9, (9, 5), "fxp32.12"), (-90, -0.1, (5,), "fxp32.12")),
+        "fxp32.12",
+        {"approx": "whole", "range": 90.0},
+    ),
+    Example(
+        "divide", ((-9, 9, (45,)), (0.1, 900, (45,), "fxp64.22")), "fxp64.18", {"approx": "whole", "lo": 0.1}
+    ),
+    Example("rsqrt", ((0.01, 9000, (45,), "fxp32.14"),), "fxp32.14", {"approx": "whole"}),
+    Example("sqrt", ((0, 9000, (45,), "fxp32.14"),), "fxp32.14"),
+    Example("sqrt", ((0, 9000, (45,), "fxp64.28"),), "fxp64.18"),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"),), "fxp32.14", {"dim": 2}),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}),
     Example(
