@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from jax import Array
 
-from ditto_kernels.inverse.reciprocal_rsqrt_divide import WHOLE, WINDOW
-from ditto_kernels.inverse.whole_range import fit_quotient
+from ditto_kernels.inverse.whole_range import WHOLE, WINDOW, fit_quotient
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import observed

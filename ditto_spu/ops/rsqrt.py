@@ -6,7 +6,7 @@ inside a normalisation belongs to the composite of the normalisation.
 
 from collections.abc import Iterator
 
-from ditto_kernels.inverse.reciprocal_rsqrt_divide import WHOLE, WINDOW
+from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import observed

@@ -12,6 +12,9 @@ from ditto_kernels.bits.signs import signs
 from ditto_kernels.inverse.by_octaves import Power
 from ditto_kernels.inverse.by_thresholds import Table, fit_table, inverse
 from ditto_kernels.inverse.whole_range import (
+    WHOLE,
+    WHOLE_RANGE,
+    WINDOW,
     divide_whole,
     fit_quotient,
     fit_root,
@@ -31,8 +34,6 @@ from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
 _WAVE_BITS = 16  # with less the series' rounding exceeds its fit
-WHOLE = "whole"  # the form that serves values of any size
-WINDOW = "window"  # the form for a declared range
 
 
 def _table_for(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp) -> tuple[Table, Fxp]:
@@ -94,7 +95,7 @@ def _reciprocal_variant(x: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0) 
 
 def _rsqrt_variant(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW) -> str:
     if approx == WHOLE:
-        return _WHOLE_RANGE
+        return WHOLE_RANGE
     return _variant("rsqrt", x, out, lo, hi)
 
 
@@ -106,7 +107,6 @@ def _rsqrt_reference(x: Array, **_: Any) -> Array:
     return 1 / np.sqrt(x)
 
 
-_WHOLE_RANGE = "whole range"
 _PAPER = "own: all thresholds on one opening, then a dealt series of the guess's error"
 RECIPROCAL = Kernel(
     "reciprocal",
@@ -208,7 +208,7 @@ def _divide_variant(
     **_: Any,
 ) -> str:
     if approx == WHOLE:
-        return _WHOLE_RANGE
+        return WHOLE_RANGE
     assert x.fxp is not None
     return _variant("reciprocal", y, _quotient(x.fxp, out, lo, range)[0], lo, hi)
 

@@ -25,9 +25,12 @@ from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
 
 Root = Literal["rsqrt", "sqrt"]
+WHOLE = "whole"  # the form of a kernel that serves values of any size
+WINDOW = "window"  # the form for a declared range
+WHOLE_RANGE = "whole range"  # the name of the first in a printed plan
 EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5, "sqrt": 0.5}
 _WIDE = 64
-_INTEGER = Fxp(_WIDE, 0)
+INTEGER = Fxp(_WIDE, 0)
 _HARMONICS = 5
 _DIVISOR_BITS = 44  # divisors stay below 2^44 ulp, which leaves quotients up to 2^18 room in ring 64
 _FACTOR_BITS = 20  # fraction bits of the normalised reciprocal when it meets the dividend
@@ -80,7 +83,7 @@ def fit_whole(exponent: float, bits: int, wave_bits: int, scale: float = 1.0) ->
     return Whole(exponent, bits // 2, series, wave_bits, error + noise(series, wave_bits) / least)
 
 
-def _chosen(
+def chosen(
     party: Party, x: Additive, edges: Sequence[int], levels: Sequence[Sequence[int]]
 ) -> Protocol[list[Rss]]:
     """For each list of levels the one that belongs to x, as an integer in ring 64.
@@ -90,14 +93,14 @@ def _chosen(
     """
     opened = yield from open_masked(party.at("open"), x.reshape((x.size,)))
     below = yield from signs(party.at("signs"), opened, [-edge for edge in edges])
-    bits = yield from to_arithmetic(party.at("bits"), below, x.size, _INTEGER)
+    bits = yield from to_arithmetic(party.at("bits"), below, x.size, INTEGER)
     sums = []
     for level in levels:
         steps = np.asarray([a - b for a, b in pairwise(level)], np.int64)
         share = (bits.share * steps[:, None]).sum(axis=0, dtype=np.int64)
         if party.role == "A":
             share = share + np.int64(level[-1])
-        sums.append(Additive(share.reshape(x.shape), _INTEGER))
+        sums.append(Additive(share.reshape(x.shape), INTEGER))
     return (yield from parallel(*(to_rss(party.at(f"level{at}"), each) for at, each in enumerate(sums))))
 
 
@@ -105,7 +108,7 @@ def _widened(party: Party, x: Rss) -> Protocol[Rss]:
     """x as an integer in ring 64."""
     if x.fxp.ring_bits < _WIDE:
         x = yield from upcast(party, x, _WIDE)
-    return x.retagged(_INTEGER)
+    return x.retagged(INTEGER)
 
 
 def _angles(positions: Array, period: int) -> Array:
@@ -133,13 +136,20 @@ def _series_share(c: Array, waves: Array, plan: Whole, leader: bool) -> Array:
     return total
 
 
-def _series(party: Party, x: Rss, scale: Rss, plan: Whole) -> Protocol[Additive]:
-    """The series of u = x * scale, with two times `wave_bits` fraction bits."""
-    u = yield from multiply(party.at("scaled"), x, scale, _INTEGER)
+def series_of(party: Party, u: Rss, plan: Whole) -> Protocol[Additive]:
+    """The series of a scaled value u, with two times `wave_bits` fraction bits.
+
+    Security: u is opened under a full-width mask; waves of the mask are dealt.
+    """
     opened = yield from open_masked(party.at("open"), from_rss(party, u))
     item = Deal("waves", (2 * _HARMONICS, *u.shape), np.dtype(np.int64))
     (waves,) = yield from deal(party, [item], lambda: [_waves(opened.mask, plan)])
     return Additive(_series_share(opened.c, waves, plan, party.role == "A"), Fxp(_WIDE, 2 * plan.wave_bits))
+
+
+def _series(party: Party, x: Rss, scale: Rss, plan: Whole) -> Protocol[Additive]:
+    u = yield from multiply(party.at("scaled"), x, scale, INTEGER)
+    return (yield from series_of(party, u, plan))
 
 
 # Quotients.
@@ -191,7 +201,7 @@ def divide_whole(party: Party, x: Rss | Array, y: Rss, out: Fxp) -> Protocol[Rss
     edges = [*(1 - edge for edge in reversed(plan.edges)), 0, *plan.edges]
     levels = [*(-scale for scale in reversed(plan.scales)), *plan.scales]
     (scale,), divisor, dividend = yield from parallel(
-        _chosen(party.at("scale"), from_rss(party, y), edges, [levels]),
+        chosen(party.at("scale"), from_rss(party, y), edges, [levels]),
         _widened(party.at("divisor"), y),
         _dividend(party.at("dividend"), x, how),
     )
@@ -284,7 +294,7 @@ def root_whole(party: Party, x: Rss, root: Root, out: Fxp) -> Protocol[Rss]:
     if root == "sqrt":
         edges, scales, levels = [1, *edges], [0, *scales], [0, *levels]
     (scale, level), wide = yield from parallel(
-        _chosen(party.at("scale"), from_rss(party, x), edges, [scales, levels]),
+        chosen(party.at("scale"), from_rss(party, x), edges, [scales, levels]),
         _widened(party.at("widen"), x),
     )
     series = yield from _series(party.at("series"), wide, scale, how.plan)

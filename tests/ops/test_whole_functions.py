@@ -12,6 +12,15 @@ from ditto_spu.errors import RangeError
 ULP = 2.0**-11  # of results in the default configuration
 EIGHT = np.arange(1, 9, dtype=np.float32)
 
+
+def layer_norm(x):
+    return (x - x.mean(-1, keepdims=True)) * lax.rsqrt(x.var(-1, keepdims=True) + 1e-12)
+
+
+def rms_norm(x):
+    return x * lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6)
+
+
 CASES = {
     "1/-1": (lambda x: 1 / x, -1.0),
     "1/0.1": (lambda x: 1 / x, 0.1),
@@ -23,6 +32,10 @@ CASES = {
     "rsqrt of 0.0001": (lax.rsqrt, 1e-4),
     "sqrt of 140000": (jnp.sqrt, 1.4e5),
     "sqrt of little": (jnp.sqrt, [0.0, 1e-4, 0.01]),
+    "layer norm of small rows": (layer_norm, (EIGHT - 1) * 1e-3),
+    "layer norm of large rows": (layer_norm, (EIGHT - 1) * 1e3),
+    "layer norm of rows of all sizes": (layer_norm, EIGHT * np.logspace(-3, 4, 6)[:, None]),
+    "rms norm of rows of all sizes": (rms_norm, EIGHT * np.logspace(-3, 4, 6)[:, None]),
     "a vector by its length": (lambda x: x / jnp.sqrt((x * x).sum()), 30 * EIGHT),
 }
 
