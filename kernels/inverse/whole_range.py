@@ -31,7 +31,7 @@ WHOLE_RANGE = "whole range"  # the name of the first in a printed plan
 EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5, "sqrt": 0.5}
 _WIDE = 64
 INTEGER = Fxp(_WIDE, 0)
-_HARMONICS = 5
+HARMONICS = 5
 _DIVISOR_BITS = 44  # divisors stay below 2^44 ulp, which leaves quotients up to 2^18 room in ring 64
 _FACTOR_BITS = 20  # fraction bits of the normalised reciprocal when it meets the dividend
 _WAVE_BITS = 24
@@ -40,19 +40,30 @@ _NUMERATOR_BITS = 24  # most fraction bits of a public dividend
 
 
 @dataclass(frozen=True)
-class Whole:
-    """Everything public about one evaluation.
+class Series:
+    """A trigonometric series of a masked value, of the period 2^period ulp."""
 
-    A magnitude of 4^j to 4^(j+1) ulp is piece j of `pieces`. It is multiplied by 4^(pieces - 1 - j), so that
-    u lies from 2^top to 2^(top + 2) whatever the piece. A trigonometric series of the period 2^(top + 3)
-    then gives (u / 2^top)^exponent.
-    """
-
-    exponent: float
-    pieces: int
-    series: tuple[float, ...]  # constant, then cosine and sine of every harmonic
+    period: int
+    coefficients: tuple[float, ...]  # constant, then cosine and sine of every harmonic
     wave_bits: int  # fraction bits of dealt and of public factors
     error: float  # relative
+
+
+@dataclass(frozen=True)
+class Whole:
+    """How magnitudes of any size come to two octaves.
+
+    A magnitude of 4^j to 4^(j+1) ulp is piece j of `pieces`. It is multiplied by 4^(pieces - 1 - j), so that
+    u lies from 2^top to 2^(top + 2) whatever the piece. A series then gives (u / 2^top)^exponent.
+    """
+
+    pieces: int
+    series: Series
+
+    @property
+    def error(self) -> float:
+        """Relative error of the series."""
+        return self.series.error
 
     @property
     def top(self) -> int:
@@ -77,10 +88,11 @@ class Whole:
 @lru_cache(maxsize=64)
 def fit_whole(exponent: float, bits: int, wave_bits: int, scale: float = 1.0) -> Whole:
     """Public numbers for scale * x^exponent of magnitudes below 2^bits ulp."""
-    series, error = fit(exponent, 0.5, 2.0, _HARMONICS)
-    series = tuple(each * 0.5**-exponent * scale for each in series)
-    least = scale * min(1.0, 4.0**exponent)
-    return Whole(exponent, bits // 2, series, wave_bits, error + noise(series, wave_bits) / least)
+    pieces = bits // 2
+    found, error = fit(exponent, 0.5, 2.0, HARMONICS)
+    coefficients = tuple(each * 0.5**-exponent * scale for each in found)
+    error += noise(coefficients, wave_bits) / (scale * min(1.0, 4.0**exponent))
+    return Whole(pieces, Series(2 * pieces + 1, coefficients, wave_bits, error))
 
 
 def chosen(
@@ -104,7 +116,7 @@ def chosen(
     return (yield from parallel(*(to_rss(party.at(f"level{at}"), each) for at, each in enumerate(sums))))
 
 
-def _widened(party: Party, x: Rss) -> Protocol[Rss]:
+def widened(party: Party, x: Rss) -> Protocol[Rss]:
     """x as an integer in ring 64."""
     if x.fxp.ring_bits < _WIDE:
         x = yield from upcast(party, x, _WIDE)
@@ -116,40 +128,41 @@ def _angles(positions: Array, period: int) -> Array:
     return low.astype(np.float64) * (2 * math.pi * 2.0**-period)
 
 
-def _waves(mask: Array, plan: Whole) -> Array:
+def _waves(mask: Array, series: Series) -> Array:
     """The dealer's cosines and sines of the mask."""
-    angles, places = _angles(mask, plan.top + 3), range(1, _HARMONICS + 1)
+    angles, places = _angles(mask, series.period), range(1, HARMONICS + 1)
     waves = np.stack([wave(angles * place) for place in places for wave in (np.cos, np.sin)])
-    return np.rint(waves * 2.0**plan.wave_bits).astype(np.int64)
+    return np.rint(waves * 2.0**series.wave_bits).astype(np.int64)
 
 
 @local_step(lambda c, waves, *_: absent(c.shape, waves.dtype))
-def _series_share(c: Array, waves: Array, plan: Whole, leader: bool) -> Array:
+def _series_share(c: Array, waves: Array, series: Series, leader: bool) -> Array:
     """A share of the series at c - r, from those of the waves of r."""
-    angles, scale = _angles(c, plan.top + 3), 2.0**plan.wave_bits
-    total = np.full(c.shape, round(plan.series[0] * scale * scale) if leader else 0, np.int64)
-    for place in range(_HARMONICS):
-        even, odd = plan.series[1 + 2 * place : 3 + 2 * place]
+    angles, scale = _angles(c, series.period), 2.0**series.wave_bits
+    total = np.full(c.shape, round(series.coefficients[0] * scale * scale) if leader else 0, np.int64)
+    for place in range(HARMONICS):
+        even, odd = series.coefficients[1 + 2 * place : 3 + 2 * place]
         cosine, sine = np.cos(angles * (place + 1)), np.sin(angles * (place + 1))
         total += np.rint((even * cosine + odd * sine) * scale).astype(np.int64) * waves[2 * place]
         total += np.rint((even * sine - odd * cosine) * scale).astype(np.int64) * waves[2 * place + 1]
     return total
 
 
-def series_of(party: Party, u: Rss, plan: Whole) -> Protocol[Additive]:
-    """The series of a scaled value u, with two times `wave_bits` fraction bits.
+def series_of(party: Party, u: Rss, series: Series) -> Protocol[Additive]:
+    """The series of a value u in ring 64, with two times `wave_bits` fraction bits.
 
     Security: u is opened under a full-width mask; waves of the mask are dealt.
     """
     opened = yield from open_masked(party.at("open"), from_rss(party, u))
-    item = Deal("waves", (2 * _HARMONICS, *u.shape), np.dtype(np.int64))
-    (waves,) = yield from deal(party, [item], lambda: [_waves(opened.mask, plan)])
-    return Additive(_series_share(opened.c, waves, plan, party.role == "A"), Fxp(_WIDE, 2 * plan.wave_bits))
+    item = Deal("waves", (2 * HARMONICS, *u.shape), np.dtype(np.int64))
+    (waves,) = yield from deal(party, [item], lambda: [_waves(opened.mask, series)])
+    share = _series_share(opened.c, waves, series, party.role == "A")
+    return Additive(share, Fxp(_WIDE, 2 * series.wave_bits))
 
 
 def _series(party: Party, x: Rss, scale: Rss, plan: Whole) -> Protocol[Additive]:
     u = yield from multiply(party.at("scaled"), x, scale, INTEGER)
-    return (yield from series_of(party, u, plan))
+    return (yield from series_of(party, u, plan.series))
 
 
 # Quotients.
@@ -202,7 +215,7 @@ def divide_whole(party: Party, x: Rss | Array, y: Rss, out: Fxp) -> Protocol[Rss
     levels = [*(-scale for scale in reversed(plan.scales)), *plan.scales]
     (scale,), divisor, dividend = yield from parallel(
         chosen(party.at("scale"), from_rss(party, y), edges, [levels]),
-        _widened(party.at("divisor"), y),
+        widened(party.at("divisor"), y),
         _dividend(party.at("dividend"), x, how),
     )
     scaled, factor = yield from parallel(
@@ -218,7 +231,7 @@ def _dividend(party: Party, x: Rss | Array, how: Quotient) -> Protocol[Rss | Arr
     if not isinstance(x, Rss):
         return encode(x, Fxp(_WIDE, how.dividend))
     rise = np.int64(how.dividend - x.fxp.fraction_bits)
-    wide = yield from _widened(party, x)
+    wide = yield from widened(party, x)
     return Rss(wide.mine << rise, wide.next << rise, wide.fxp) if rise else wide
 
 
@@ -295,7 +308,7 @@ def root_whole(party: Party, x: Rss, root: Root, out: Fxp) -> Protocol[Rss]:
         edges, scales, levels = [1, *edges], [0, *scales], [0, *levels]
     (scale, level), wide = yield from parallel(
         chosen(party.at("scale"), from_rss(party, x), edges, [scales, levels]),
-        _widened(party.at("widen"), x),
+        widened(party.at("widen"), x),
     )
     series = yield from _series(party.at("series"), wide, scale, how.plan)
     factor = yield from to_rss(party.at("factor"), series)

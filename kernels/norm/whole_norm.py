@@ -163,7 +163,7 @@ def _weights(party: Party, gamma: Rss | Array, how: WholeNorm) -> Protocol[Rss |
 
 
 def _root(party: Party, u: Rss, how: WholeNorm) -> Protocol[Rss]:
-    series = yield from series_of(party.at("series"), u, how.plan)
+    series = yield from series_of(party.at("series"), u, how.plan.series)
     return (yield from finish_additive(party.at("result"), series, how.root))
 
 

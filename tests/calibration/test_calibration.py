@@ -236,12 +236,22 @@ def layer_norm(x, gamma, beta):
 @pytest.mark.parametrize("factor", [100.0, 0.001])
 def test_variances_that_layer_norm_cannot_invert_are_caught(factor):
     args = X, np.ones(8, np.float32), np.zeros(8, np.float32)
-    function = ditto.secure(layer_norm, config={"default": "fxp32.11"})
+    rules = [{"op": "layer_norm", "approx": "window"}]
+    function = ditto.secure(layer_norm, config={"default": "fxp32.11", "rule": rules})
     function.with_calibration(function.calibrate([args])).lower(*args)
     over = function.calibrate([args, (np.float32(factor) * X, *args[1:])])
     with pytest.raises(
         RangeError, match=r"layer_norm at 'deep' .*: variance reached .* admits 0.0004883 to 256"
     ):
+        function.with_calibration(over).lower(*args)
+
+
+@pytest.mark.parametrize("factor", [1e7, 1e-6])
+def test_rows_that_no_form_of_layer_norm_serves_are_caught(factor):
+    args = X, np.ones(8, np.float32), np.zeros(8, np.float32)
+    function = ditto.secure(layer_norm, config={"default": "fxp32.11"})
+    over = function.calibrate([args, (np.float32(factor) * X, *args[1:])])
+    with pytest.raises(RangeError, match=r"layer_norm at 'deep' .*: variance reached|input at|operand"):
         function.with_calibration(over).lower(*args)
 
 

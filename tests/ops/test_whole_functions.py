@@ -36,6 +36,8 @@ CASES = {
     "layer norm of large rows": (layer_norm, (EIGHT - 1) * 1e3),
     "layer norm of rows of all sizes": (layer_norm, EIGHT * np.logspace(-3, 4, 6)[:, None]),
     "rms norm of rows of all sizes": (rms_norm, EIGHT * np.logspace(-3, 4, 6)[:, None]),
+    "exp of 9": (jnp.exp, 9.0),
+    "exp of everything": (jnp.exp, np.linspace(-40, 13, 12)),
     "a vector by its length": (lambda x: x / jnp.sqrt((x * x).sum()), 30 * EIGHT),
 }
 
@@ -63,6 +65,7 @@ def test_secret_quotients_are_right(x, y):
         (lax.rsqrt, 1e-9),
         (lax.rsqrt, -1.0),
         (jnp.sqrt, -1.0),
+        (jnp.exp, 14.0),
     ],
 )
 def test_what_no_format_holds_is_refused(fn, value):
