@@ -3,6 +3,7 @@
 from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
+from ditto_kernels.inverse.whole_range import SQRT
 from ditto_kernels.maximum.argmax import ARGMAX
 from ditto_kernels.maximum.maximum import MAXIMUM, REDUCE_MAX
 from ditto_kernels.norm.layer_norm import LAYER_NORM
@@ -37,6 +38,7 @@ KERNELS: dict[str, Kernel] = {
     "sigmoid": SIGMOID_KERNEL,
     "silu": SILU_KERNEL,
     "softmax": SOFTMAX,
+    "sqrt": SQRT,
     "tanh": TANH_KERNEL,
 }
 

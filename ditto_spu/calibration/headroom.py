@@ -161,7 +161,7 @@ def _span(span: Span) -> str:
 def _remedy(row: Range) -> str:
     if row.what == "declared range":
         return "raise the declared range, and give the format room for it"
-    if row.what in ("variance", "mean", "mean square", "divisor"):
+    if row.what in ("variance", "mean", "mean square", "divisor", "size of the divisor"):
         return "scale what it reads"
     if row.what == "product":
         return f'give its operands fewer fraction bits (rule `operand`, op "{WEIGHT}") or a wider ring'
@@ -256,7 +256,8 @@ def _of(call: Call) -> Iterator[Range]:
         fxp = operands[index] if index < len(operands) else None
         if fxp is not None and not (index and record.integers) and ir.is_float(op.operands[index]):
             yield row(what, fxp, record.room(call, fxp), what)
-    if call.operand is not None:
+    formats = [fxp for fxp in operands if fxp is not None]  # a dividend may be public
+    if formats:
         for each in record.relies_on(call):
-            format_ = out if not each.fact else call.operand
+            format_ = out if not each.fact else formats[0]
             yield row(each.quantity, format_, each.high, each.fact, each.low)

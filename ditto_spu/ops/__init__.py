@@ -20,6 +20,7 @@ from ditto_spu.ops.rsqrt import RSQRT
 from ditto_spu.ops.sigmoid import SIGMOID
 from ditto_spu.ops.silu import SILU
 from ditto_spu.ops.softmax import SOFTMAX
+from ditto_spu.ops.sqrt import SQRT
 from ditto_spu.ops.tanh import TANH
 
 __all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "record_of", "subject"]
@@ -41,6 +42,7 @@ OPS: dict[str, Op] = {
         SIGMOID,
         EXPONENTIAL,
         RSQRT,
+        SQRT,
         DIVIDE,
         MAXIMUM,
         ARGMAX,

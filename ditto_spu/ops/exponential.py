@@ -7,26 +7,31 @@ softmax belongs to the composite of the softmax.
 import math
 from collections.abc import Iterator
 
+from ditto_kernels.inverse.whole_range import WHOLE
+from ditto_kernels.softmax.whole_exponential import fit_exponential
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import first_operand
 from ditto_spu.ops.op import Call, Op, Relied, Sample
 from ditto_spu.plan.plan import Attributes
 
-# The largest exponent that the kernel serves where no rule declares the range of its result.
-TOP = 8.0
-
 
 def extra(call: Call) -> Attributes:
-    """Return the bound on the exponent that a declared range of the result implies."""
+    """Return the bound on the exponent that a declared range of the result implies.
+
+    Without one, the kernel takes the form that serves any exponent.
+    """
     declared = call.decision.range
-    return () if declared is None else (("hi", math.log(declared)),)
+    return (("approx", WHOLE),) if declared is None else (("hi", math.log(declared)),)
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
     """List the largest exponent. Far below it results are exactly zero."""
     declared = call.decision.range
-    yield Relied("exponent", -math.inf, math.log(declared) if declared else TOP, fact="operand")
+    if declared is None:
+        assert call.operand is not None
+        declared = fit_exponential(call.operand, call.decision.out).largest
+    yield Relied("exponent", -math.inf, math.log(declared), fact="operand")
 
 
 EXPONENTIAL = Op(

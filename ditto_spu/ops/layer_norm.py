@@ -11,30 +11,38 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
+from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
 from ditto_kernels.norm.layer_norm import VARIANCE
+from ditto_kernels.norm.whole_norm import fit_norm, serves
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, binary, kind, peel, splat, whole
 from ditto_spu.ops import puma_formulas
-from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.decision import Decision, Kind
 from ditto_spu.ops.kernel_formats import operands_of
 from ditto_spu.ops.match import Match, factors, is_vector, lies_as
 from ditto_spu.ops.observed import Operands, first
 from ditto_spu.ops.op import (
+    Approximation,
     Call,
     Choice,
     Chooser,
     Formats,
+    KernelCall,
     Op,
     Pattern,
     Relied,
     Sample,
     Span,
     Tries,
+    composite_attributes,
+    options,
     span,
 )
 from ditto_spu.ops.row_statistics import centred, deviation, is_variance
 
+OPERAND = Fxp(64, 20)  # the format of an operand that is open, for rows of any size
+COARSE = 32  # rows of a deviation of fewer ulp would be rounded by more than 2 % of it
 NORMALISED_TOP = 2.0**9  # the largest normalised value that the kernels promise to hold
 
 
@@ -109,23 +117,61 @@ def _normalised(value: ir.Value) -> _Normalised | None:
     return _Normalised(x, vectors[0] if vectors else None, eps) if is_variance(variance, x) else None
 
 
+def windowed(op: ir.Op, decision: Choice | Decision, centred: bool) -> bool:
+    """Tell whether the kernel serves a window of variances.
+
+    A rule asks for it by `approx`, or by `inner`, which is about that form alone. Long rows take it too.
+    """
+    asked = decision.approx == WINDOW or (decision.approx is None and decision.inner is not None)
+    return asked or not serves(ir.shape(op.operands[0])[-1], centred)
+
+
+def settle_rows(chooser: Chooser, op: ir.Op, choice: Choice, centred: bool) -> None:
+    """Give rows whose format is open the bits that small ones need, where the kernel serves any size."""
+    rows = op.operands[0]
+    if chooser.is_secret(rows) and choice.operand is None and not windowed(op, choice, centred):
+        wide = choice.format.ring_bits == OPERAND.ring_bits
+        chooser.settle(rows, choice.format if wide else OPERAND)
+
+
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
     """Give vectors whose format is open the kernel's ring.
 
     They are short, and need no upcast there.
     """
+    settle_rows(chooser, op, choice, centred=True)
     vectors = Fxp(64, chooser.default_format.fraction_bits)
     formats = operands_of(chooser, op, choice, main=1, wishes={1: vectors, 2: vectors}, shared_public=False)
     return Formats(formats, default)
 
 
+def norm_call(call: Call, kernel: str, centred: bool) -> KernelCall:
+    """Return the call of a kernel that normalises, in one of its two forms."""
+    window = windowed(call.op, call.decision, centred)
+    chosen = options(call, ("inner",)) if window else (("approx", WHOLE),)
+    return KernelCall(kernel, (*chosen, *composite_attributes(call)), tuple(call.op.operands))
+
+
+def sizes(call: Call, centred: bool) -> Span:
+    """Return the range of variances, or of mean squares, that a kernel serves without a window."""
+    assert call.operand is not None and call.decision.operands is not None
+    length, eps = ir.shape(call.op.operands[0])[-1], float(str(dict(composite_attributes(call))["eps"]))
+    how = fit_norm(length, call.operand, call.decision.operands[1], call.decision.out, eps, centred)
+    least = (COARSE * call.operand.ulp) ** 2
+    return 0.0 if eps >= least else least, how.largest
+
+
 def relies_on(call: Call) -> Iterator[Relied]:
     """List the kernel's ranges of variances and means, and the range of normalised values."""
-    assert call.operand is not None
-    mean = 2.0 ** (27 - call.operand.fraction_bits)
+    if call.operand is None:
+        return
     top = min(NORMALISED_TOP, call.decision.out.limit)
-    yield Relied("variance", *VARIANCE, fact="variance")
-    yield Relied("mean", -mean, mean, fact="mean")
+    if windowed(call.op, call.decision, centred=True):
+        mean = 2.0 ** (27 - call.operand.fraction_bits)
+        yield Relied("variance", *VARIANCE, fact="variance")
+        yield Relied("mean", -mean, mean, fact="mean")
+    else:
+        yield Relied("variance", *sizes(call, centred=True), fact="variance")
     yield Relied("normalised", -top, top)
 
 
@@ -145,7 +191,9 @@ LAYER_NORM = Op(
         ("stablehlo.add", "stablehlo.multiply", "stablehlo.divide"), match_layer_norm, layer_norm
     ),
     formats=choose_formats,
-    options=("inner",),
+    options=("approx", "inner"),
+    approximations={WHOLE: Approximation(), WINDOW: Approximation()},
+    call=lambda call: norm_call(call, "layer_norm", centred=True),
     puma=puma_formulas.layer_norm,
     relies_on=relies_on,
     facts=observe,

@@ -40,7 +40,8 @@ def kernel_call(call: Call) -> KernelCall:
 
 def relies_on(call: Call) -> Iterator[Relied]:
     """List the range of differences. Comparisons subtract, and the difference must not wrap."""
-    assert call.operand is not None
+    if call.operand is None:
+        return
     yield Relied("difference", -call.operand.limit, call.operand.limit, fact="difference")
 
 

@@ -247,6 +247,7 @@ class Op:
         composite, sorted by name.
     call: makes the kernel call, where options and `extra` do not say everything.
     linear: its meaning as linear operations, for a public second operand.
+    wish: gives the format in which its operands are wanted, from what the rules choose. None stands for any.
     puma: the function by which the PUMA baseline computes it.
     puma_public: the same for a public second operand.
     integers: whether its operands may be integers or booleans.
@@ -272,6 +273,7 @@ class Op:
     extra: Callable[[Call], Attributes] = composite_attributes
     call: Callable[[Call], KernelCall] | None = None
     linear: Callable[..., Array] | None = None
+    wish: Callable[[Choice], Fxp | None] = lambda choice: choice.operand
     puma: Callable[..., Array] | None = None
     puma_public: Callable[..., Array] | None = None
     integers: bool = False

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
@@ -17,10 +18,22 @@ from ditto_spu.ir.arithmetic import Seen, peel, row_mean, splat, squared, whole
 from ditto_spu.ops import puma_formulas
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import operands_of
-from ditto_spu.ops.layer_norm import NORMALISED_TOP
+from ditto_spu.ops.layer_norm import NORMALISED_TOP, norm_call, settle_rows, sizes, windowed
 from ditto_spu.ops.match import Match, factors, is_vector, lies_as, through_converts
 from ditto_spu.ops.observed import Operands, first
-from ditto_spu.ops.op import Call, Choice, Chooser, Formats, Op, Pattern, Relied, Sample, Span, span
+from ditto_spu.ops.op import (
+    Approximation,
+    Call,
+    Choice,
+    Chooser,
+    Formats,
+    Op,
+    Pattern,
+    Relied,
+    Sample,
+    Span,
+    span,
+)
 from ditto_spu.ops.row_statistics import deviation
 
 WEIGHTS = Fxp(64, 10)  # the format of the weights in the kernel; a data owner rounds to it once
@@ -81,13 +94,17 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
 
     Public weights stay public.
     """
+    settle_rows(chooser, op, choice, centred=False)
     formats = operands_of(chooser, op, choice, main=1, wishes={1: WEIGHTS}, shared_public=False)
     return Formats(formats, default)
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
     """List the kernel's range of mean squares, and the range of normalised values."""
-    yield Relied("mean square", *MEAN_SQUARE, fact="mean square")
+    if call.operand is None:
+        return
+    window = windowed(call.op, call.decision, centred=False)
+    yield Relied("mean square", *(MEAN_SQUARE if window else sizes(call, centred=False)), fact="mean square")
     top = min(NORMALISED_TOP, call.decision.out.limit)
     yield Relied("normalised", -top, top)
 
@@ -106,7 +123,9 @@ RMS_NORM = Op(
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.multiply", "stablehlo.divide"), match_rms_norm, rms_norm),
     formats=choose_formats,
-    options=("inner",),
+    options=("approx", "inner"),
+    approximations={WHOLE: Approximation(), WINDOW: Approximation()},
+    call=lambda call: norm_call(call, "rms_norm", centred=False),
     puma=puma_formulas.rms_norm,
     relies_on=relies_on,
     facts=observe,

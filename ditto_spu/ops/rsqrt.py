@@ -6,18 +6,59 @@ inside a normalisation belongs to the composite of the normalisation.
 
 from collections.abc import Iterator
 
+from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.divide import COARSE
 from ditto_spu.ops.kernel_formats import first_operand
-from ditto_spu.ops.op import Call, Op, Relied, Sample
+from ditto_spu.ops.op import (
+    Approximation,
+    Call,
+    Choice,
+    Chooser,
+    Formats,
+    KernelCall,
+    Op,
+    Relied,
+    Sample,
+)
 
-ARGUMENTS = (2.0**-9, 256.0)  # the range of arguments that the kernel serves
+ARGUMENTS = (2.0**-9, 256.0)  # the arguments that the kernel serves in its window
+OPERAND = Fxp(64, 28)  # the format of an operand that is open, for arguments of any size
+
+
+def root_wish(choice: Choice) -> Fxp | None:
+    """Return the format in which the operand of a root is wanted."""
+    if choice.operand is not None or choice.approx == WINDOW:
+        return choice.operand
+    return choice.format if choice.format.ring_bits == OPERAND.ring_bits else OPERAND
+
+
+def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Give an operand whose format is open the bits that small arguments need."""
+    if choice.approx == WINDOW:
+        return first_operand(chooser, op, choice, default)
+    (operand,) = op.operands
+    wanted = root_wish(choice)
+    assert wanted is not None
+    settled = chooser.settle(operand, wanted)
+    return Formats({operand: choice.operand or settled}, default)
+
+
+def kernel_call(call: Call) -> KernelCall:
+    """Return the kernel call, with the form that serves any argument unless a rule asks for the window."""
+    attributes = () if call.decision.approx == WINDOW else (("approx", WHOLE),)
+    return KernelCall("rsqrt", attributes, tuple(call.op.operands))
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
     """List the range of arguments."""
-    del call
-    yield Relied("argument", *ARGUMENTS, fact="operand")
+    assert call.operand is not None
+    whole = (COARSE * call.operand.ulp, call.operand.limit / 2)
+    low, high = ARGUMENTS if call.decision.approx == WINDOW else whole
+    yield Relied("argument", low, high, fact="operand")
 
 
 RSQRT = Op(
@@ -25,8 +66,11 @@ RSQRT = Op(
     summary="the inverse square root, 1/sqrt(x)",
     kernels={"stablehlo.rsqrt": "rsqrt"},
     kind=Kind.KERNEL,
-    formats=first_operand,
-    extra=lambda call: (),
+    formats=choose_formats,
+    options=("approx",),
+    approximations={WHOLE: Approximation(), WINDOW: Approximation()},
+    call=kernel_call,
+    wish=root_wish,
     relies_on=relies_on,
     facts=observed.operand,
     sample=Sample(positive={0: 0.01}),

@@ -1,4 +1,4 @@
-"""The kernels for 1/x, 1/sqrt(x) and x/y serve declared positive ranges."""
+"""The kernels for 1/x, 1/sqrt(x) and x/y serve declared positive ranges, and values of any size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from ditto_kernels.bits.select import to_arithmetic
 from ditto_kernels.bits.signs import signs
 from ditto_kernels.inverse.by_octaves import Power
 from ditto_kernels.inverse.by_thresholds import Table, fit_table, inverse
+from ditto_kernels.inverse.whole_range import (
+    WHOLE,
+    WHOLE_RANGE,
+    WINDOW,
+    divide_whole,
+    fit_quotient,
+    fit_root,
+    quotient_error,
+    root_error,
+    root_whole,
+)
 from ditto_kernels.products.multiply import multiply
 from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
@@ -58,8 +69,12 @@ def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float =
     return (yield from _run("reciprocal", party, x, out, lo, hi))
 
 
-def _run_rsqrt(party: Party, x: Rss, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> Protocol[Rss]:
-    """Compute 1/sqrt(x) for positive x in the declared [lo, hi]. See `inverse`."""
+def _run_rsqrt(
+    party: Party, x: Rss, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW
+) -> Protocol[Rss]:
+    """Compute 1/sqrt(x) for positive x, in the declared [lo, hi] by `inverse`, or of any size by `root_whole`."""
+    if approx == WHOLE:
+        return (yield from root_whole(party.at("whole"), x, "rsqrt", out))
     return (yield from _run("rsqrt", party, x, out, lo, hi))
 
 
@@ -67,7 +82,10 @@ def _reciprocal_error(x: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0) ->
     return _error("reciprocal", x, out, lo, hi)
 
 
-def _rsqrt_error(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> float:
+def _rsqrt_error(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW) -> float:
+    if approx == WHOLE:
+        assert x.fxp is not None
+        return root_error(fit_root("rsqrt", x.fxp, out), out, lo**-0.5)
     return _error("rsqrt", x, out, lo, hi)
 
 
@@ -75,7 +93,9 @@ def _reciprocal_variant(x: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0) 
     return _variant("reciprocal", x, out, lo, hi)
 
 
-def _rsqrt_variant(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0) -> str:
+def _rsqrt_variant(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW) -> str:
+    if approx == WHOLE:
+        return WHOLE_RANGE
     return _variant("rsqrt", x, out, lo, hi)
 
 
@@ -113,20 +133,27 @@ def _quotient(x: Fxp, out: Fxp, lo: float, range: float) -> tuple[Fxp, Fxp]:
 
 def _run_divide(
     party: Party,
-    x: Rss,
+    x: Rss | Array,
     y: Rss,
     out: Fxp,
     lo: float = 0.5,
     hi: float = 1024.0,
     signed: bool = False,
     range: float = 256.0,
+    approx: str = WINDOW,
 ) -> Protocol[Rss]:
     """Compute x / y for lo <= y <= hi, or lo <= |y| <= hi if `signed`. y broadcasts to x.
 
     Range: |x / y| <= `range`, which is declared, and which `out` holds. Error: relative 1e-4 of x / y, and
     1.5 ulp of `out`. Cost: `inverse` on y, a widening of x and one product. A sign takes 3 or 4 more rounds.
     Security: that of the parts.
+
+    With approx = "whole" any y is served, by `divide_whole`. Raises ValueError for a public x otherwise.
     """
+    if approx == WHOLE:
+        return (yield from divide_whole(party.at("whole"), x, y, out))
+    if not isinstance(x, Rss):
+        raise ValueError("a public dividend takes the division of any size")
     wide = yield from convert(party.at("widen"), x, Fxp(_WIDE, x.fxp.fraction_bits))
     sign = None
     if signed:
@@ -162,17 +189,31 @@ def _divide_error(
     hi: float = 1024.0,
     signed: bool = False,
     range: float = 256.0,
+    approx: str = WINDOW,
 ) -> float:
     """Bound the error for results that `out` holds."""
-    assert x.fxp is not None and y.fxp is not None
+    assert y.fxp is not None
+    if approx == WHOLE:
+        how = fit_quotient(x.fxp, y.fxp, out)
+        return quotient_error(how, out, range) + (2.0 ** -(how.dividend + 1) / lo if x.fxp is None else 0.0)
+    assert x.fxp is not None
     inverted, _ = _quotient(x.fxp, out, lo, range)
     table, _ = _table_for("reciprocal", y.fxp, lo, hi, inverted)
     return (table.error_of(elements(y.shape)) + 3 * inverted.ulp * hi) * range + 3 * out.ulp
 
 
 def _divide_variant(
-    x: Spec, y: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0, range: float = 256.0, **_: Any
+    x: Spec,
+    y: Spec,
+    out: Fxp,
+    lo: float = 0.5,
+    hi: float = 1024.0,
+    range: float = 256.0,
+    approx: str = WINDOW,
+    **_: Any,
 ) -> str:
+    if approx == WHOLE:
+        return WHOLE_RANGE
     assert x.fxp is not None
     return _variant("reciprocal", y, _quotient(x.fxp, out, lo, range)[0], lo, hi)
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import Table, fit_table, inverse
+from ditto_kernels.inverse.whole_range import WHOLE, WHOLE_RANGE
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import Few, few, few_error
+from ditto_kernels.norm.whole_norm import WholeNorm, fit_norm, normalise_whole, whole_error
 from ditto_kernels.products.multiply import finish, finish_kind, local_product, multiply
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -184,6 +186,18 @@ def scaled_error(plan: Plan, gamma: Fxp | None, variance: tuple[float, float], s
     )
 
 
+def whole_of(
+    x: Spec | Rss, gamma: Fxp | None, out: Fxp, attributes: dict[str, Any], centred: bool
+) -> WholeNorm | None:
+    """The plan for rows of any size where the attributes ask for it, which leaves them without that word."""
+    assert x.fxp is not None
+    if attributes.pop("approx", None) != WHOLE:
+        return None
+    if attributes.get("dim", -1) % len(x.shape) != len(x.shape) - 1:
+        raise ValueError("normalisation works over the last dimension")
+    return fit_norm(x.shape[-1], x.fxp, gamma, out, attributes.get("eps", 1e-12), centred)
+
+
 def nothing() -> Protocol[None]:
     return None
     yield
@@ -205,8 +219,14 @@ def _run(
     `five_rounds`. They take 5 rounds instead of 14, with a smaller error and more bytes.
 
     Security: sums are local, and every product leaves under a zero share or a full-width mask.
+
+    All of this holds for the windowed form. With approx = "whole" rows of any size are served, by
+    `normalise_whole`.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
+    whole = whole_of(x, gamma_fxp, out, attributes, centred=True)
+    if whole is not None:
+        return (yield from normalise_whole(party.at("whole"), x, gamma, beta, out, whole))
     plan = plan_norm(x.shape, x.fxp, gamma_fxp, out, **attributes)
     if plan.few is not None:
         return (yield from normalise(party, plan.few, x, gamma, beta, out))
@@ -228,6 +248,8 @@ def _run(
 
 def _variant(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> str:
     assert x.fxp is not None
+    if whole_of(x, gamma.fxp, out, attributes, centred=True) is not None:
+        return WHOLE_RANGE
     few = plan_norm(x.shape, x.fxp, gamma.fxp, out, **attributes).few
     return few.name if few is not None else ""
 
@@ -242,6 +264,9 @@ def _reference(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-12, **_: 
 def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> float:
     """Bound the error for |gamma| <= 4 and |mean| <= 8. Rows of the least variance decide."""
     assert x.fxp is not None
+    whole = whole_of(x, gamma.fxp, out, attributes, centred=True)
+    if whole is not None:
+        return whole_error(whole, gamma.fxp, out)
     plan = plan_norm(x.shape, x.fxp, gamma.fxp, out, **attributes)
     if plan.few is not None:
         return few_error(plan.few, x.fxp, gamma.fxp, attributes.get("variance", VARIANCE), out)

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ditto_kernels.inverse.whole_range import WHOLE_RANGE
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import few_error
-from ditto_kernels.norm.layer_norm import Plan, nothing, plan_norm, scaled, scaled_error
+from ditto_kernels.norm.layer_norm import Plan, nothing, plan_norm, scaled, scaled_error, whole_of
+from ditto_kernels.norm.whole_norm import normalise_whole, whole_error
 from ditto_kernels.products.multiply import finish
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -52,8 +54,14 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
     are normalised in five rounds, as layer norms are.
 
     Security: as for layer normalisation.
+
+    All of this holds for the windowed form. With approx = "whole" rows of any size are served, by
+    `normalise_whole`.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
+    whole = whole_of(x, gamma_fxp, out, attributes, centred=False)
+    if whole is not None:
+        return (yield from normalise_whole(party.at("whole"), x, gamma, None, out, whole))
     plan = _plan(x, gamma_fxp, out, **attributes)
     if plan.few is not None:
         return (yield from normalise(party, plan.few, x, gamma, None, out))
@@ -67,6 +75,8 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
 
 
 def _variant(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> str:
+    if whole_of(x, gamma.fxp, out, attributes, centred=False) is not None:
+        return WHOLE_RANGE
     few = _plan(x, gamma.fxp, out, **attributes).few
     return few.name if few is not None else ""
 
@@ -78,6 +88,9 @@ def _reference(x: Array, gamma: Array, *, eps: float = 1e-12, **_: Any) -> Array
 
 def _error(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> float:
     """Bound the error for |gamma| <= 4. Rows of the least mean square decide."""
+    whole = whole_of(x, gamma.fxp, out, attributes, centred=False)
+    if whole is not None:
+        return whole_error(whole, gamma.fxp, out)
     plan = _plan(x, gamma.fxp, out, **attributes)
     if plan.few is not None:
         assert x.fxp is not None

@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 
+from ditto_kernels.inverse.whole_range import WHOLE, WHOLE_RANGE, WINDOW
 from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.sharing.casts import convert
 from ditto_kernels.softmax.negative_exponential import Window, exp_negative, fit_window, range_variant
+from ditto_kernels.softmax.whole_exponential import exponential_error, exponential_whole
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -36,13 +38,18 @@ def _plan(fxp: Fxp, out: Fxp, lo: float, hi: float) -> tuple[Window, int]:
     return window, top
 
 
-def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Protocol[Rss]:
+def _run(
+    party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW
+) -> Protocol[Rss]:
     """Compute e^x for x in the declared range [lo, hi].
 
     Below the range the result falls to 0, and above it the result is wrong (0). Error: about 2^-13 of e^hi
     plus the rounding to `out` (see `_error`), so declare the least hi that holds. e^hi must fit `out` with
-    one bit to spare. Cost and security: see `exp_negative`.
+    one bit to spare. Cost and security: see `exp_negative`. approx = "whole" serves any x, with a relative
+    error, by `exponential_whole`.
     """
+    if approx == WHOLE:
+        return (yield from exponential_whole(party.at("whole"), x, out))
     window, top = _plan(x.fxp, out, lo, hi)
     value = from_rss(party, x)
     share = np.asarray(top if party.role == "A" else 0).astype(x.fxp.dtype) - value.share
@@ -51,20 +58,24 @@ def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> P
     return (yield from convert(party.at("cast"), joined, out))
 
 
-def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> float:
+def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW) -> float:
     assert x.fxp is not None
+    if approx == WHOLE:
+        return exponential_error(x.fxp, out, hi)
     window, top = _plan(x.fxp, out, lo, hi)
     cut = math.exp(top * x.fxp.ulp) * 2.0**-window.reach
     dropped = 1.5 * out.ulp if window.out.fraction_bits > out.fraction_bits else 0.0
     return window.error + dropped + (cut if window.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
 
 
-def _variant(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> str:
+def _variant(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW) -> str:
     assert x.fxp is not None
+    if approx == WHOLE:
+        return WHOLE_RANGE
     return range_variant(_plan(x.fxp, out, lo, hi)[0], x.fxp.ring_bits, elements(x.shape))
 
 
-def _reference(x: Array, **_: float) -> Array:
+def _reference(x: Array, **_: object) -> Array:
     return np.exp(x)
 
 

@@ -162,6 +162,7 @@ def scoped(fn):
 
 
 P = np.abs(X) + 1
+WINDOW = {"default": "fxp32.12", "rule": [{"op": ["rsqrt", "divide"], "approx": "window", "optional": True}]}
 # By name: function, arguments, factor that drives values over the range, configuration, exceeded range.
 OVERFLOWS = {
     "matmul result": (jnp.matmul, (X, W), (50, 1), {"default": "fxp16.10"}, "result|product|operand"),
@@ -189,9 +190,14 @@ OVERFLOWS = {
     "maximum": (jnp.maximum, (X, -X), (60, 60), NARROW, "operand|difference|result"),
     "reduce_max": (lambda x: jnp.max(x, -1), (X,), (60,), NARROW, "operand|difference|result"),
     "exp": (jnp.exp, (X,), (10,), {"default": "fxp32.12"}, "exponent|result"),
-    "rsqrt": (jax.lax.rsqrt, (P,), (300,), {"default": "fxp32.12"}, "argument"),
-    "divide": (lambda x, y: x / y, (X, P), (1, 2000), {"default": "fxp32.12"}, "divisor"),
-    "divide by little": (lambda x, y: x / y, (X, P), (1, 0.01), {"default": "fxp32.12"}, "divisor"),
+    "rsqrt": (jax.lax.rsqrt, (P,), (1e11,), {"default": "fxp32.12"}, "argument"),
+    "rsqrt, window": (jax.lax.rsqrt, (P,), (300,), WINDOW, "argument"),
+    "sqrt": (jnp.sqrt, (P,), (1e11,), {"default": "fxp32.12"}, "argument"),
+    "divide": (lambda x, y: x / y, (X, P), (1, 1e8), {"default": "fxp32.12"}, "size of the divisor"),
+    "divide by little": (jnp.divide, (X, P), (1, 1e-6), {"default": "fxp32.12"}, "size of the divisor"),
+    "divide, public": (lambda y: 1 / y, (P,), (1e-6,), {"default": "fxp32.12"}, "size of the divisor"),
+    "divide, window": (lambda x, y: x / y, (X, P), (1, 2000), WINDOW, "divisor"),
+    "divide by little, window": (lambda x, y: x / y, (X, P), (1, 0.01), WINDOW, "divisor"),
     "declared": (
         jnp.matmul,
         (X, W),
@@ -230,12 +236,22 @@ def layer_norm(x, gamma, beta):
 @pytest.mark.parametrize("factor", [100.0, 0.001])
 def test_variances_that_layer_norm_cannot_invert_are_caught(factor):
     args = X, np.ones(8, np.float32), np.zeros(8, np.float32)
-    function = ditto.secure(layer_norm, config={"default": "fxp32.11"})
+    rules = [{"op": "layer_norm", "approx": "window"}]
+    function = ditto.secure(layer_norm, config={"default": "fxp32.11", "rule": rules})
     function.with_calibration(function.calibrate([args])).lower(*args)
     over = function.calibrate([args, (np.float32(factor) * X, *args[1:])])
     with pytest.raises(
         RangeError, match=r"layer_norm at 'deep' .*: variance reached .* admits 0.0004883 to 256"
     ):
+        function.with_calibration(over).lower(*args)
+
+
+@pytest.mark.parametrize("factor", [1e7, 1e-6])
+def test_rows_that_no_form_of_layer_norm_serves_are_caught(factor):
+    args = X, np.ones(8, np.float32), np.zeros(8, np.float32)
+    function = ditto.secure(layer_norm, config={"default": "fxp32.11"})
+    over = function.calibrate([args, (np.float32(factor) * X, *args[1:])])
+    with pytest.raises(RangeError, match=r"layer_norm at 'deep' .*: variance reached|input at|operand"):
         function.with_calibration(over).lower(*args)
 
 

@@ -64,6 +64,8 @@ EXAMPLES = [
     Example("argmax", ((-3, 3, (9, 21), "fxp16.8"),), "fxp32.0", {"dim": 1}),
     Example("argmax", ((-3, 3, (90, 2), "fxp32.12"),), "fxp32.12", {"dim": 0}),
     Example("exponential", ((-6, 0, (9, 5), "fxp32.12"),), "fxp32.14", {"hi": 0.0}),
+    Example("exponential", ((-9, 9, (45,), "fxp32.11"),), "fxp32.11", {"approx": "whole", "hi": 9.0}),
+    Example("exponential", ((-9, 9, (45,), "fxp64.18"),), "fxp64.18", {"approx": "whole", "hi": 9.0}),
     Example("reciprocal", ((1, 100, (45,), "fxp32.12"),), "fxp32.18"),
     Example("rsqrt", ((0.5, 100, (45,), "fxp32.14"),), "fxp32.14"),
     Example(
@@ -72,6 +74,18 @@ EXAMPLES = [
         "fxp32.12",
         {"lo": 0.5, "hi": 100.0},
     ),
+    Example(
+        "divide",
+        ((-9, 9, (9, 5), "fxp32.12"), (-90, -0.1, (5,), "fxp32.12")),
+        "fxp32.12",
+        {"approx": "whole", "range": 90.0},
+    ),
+    Example(
+        "divide", ((-9, 9, (45,)), (0.1, 900, (45,), "fxp64.22")), "fxp64.18", {"approx": "whole", "lo": 0.1}
+    ),
+    Example("rsqrt", ((0.01, 9000, (45,), "fxp32.14"),), "fxp32.14", {"approx": "whole"}),
+    Example("sqrt", ((0, 9000, (45,), "fxp32.14"),), "fxp32.14"),
+    Example("sqrt", ((0, 9000, (45,), "fxp64.28"),), "fxp64.18"),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"),), "fxp32.14", {"dim": 2}),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}),
     Example(
@@ -101,6 +115,18 @@ EXAMPLES = [
     ),
     Example("layer_norm", ((-3, 3, (1, 96), "fxp64.18"), (0.5, 2, (96,)), (-1, 1, (96,))), "fxp64.18"),
     Example("rms_norm", ((-3, 3, (3, 96), "fxp32.14"), (0.5, 2, (96,), "fxp64.10")), "fxp32.11"),
+    Example(
+        "layer_norm",
+        ((-900, 900, (5, 96), "fxp32.12"), (0.5, 2, (96,), "fxp32.12"), (-1, 1, (96,), "fxp32.12")),
+        "fxp32.12",
+        {"dim": 1, "approx": "whole"},
+    ),
+    Example(
+        "rms_norm",
+        ((-0.003, 0.003, (5, 96), "fxp64.20"), (0.5, 2, (96,))),
+        "fxp64.18",
+        {"dim": 1, "approx": "whole"},
+    ),
     Example("tanh", ((-6, 6, (45,), "fxp16.9"),), "fxp32.12"),
     Example("sigmoid", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),
     Example("silu", ((-9, 9, (45,), "fxp16.9"),), "fxp32.12"),

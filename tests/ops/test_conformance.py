@@ -42,6 +42,7 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sigmoid": (lambda x, w: jax.nn.sigmoid(x @ w), (X, X.T)),
     "exp": (lambda x, w: jnp.exp(x @ w), (X, X.T)),
     "rsqrt": (lambda x, w: lax.rsqrt(x @ w), (P, P.T)),
+    "sqrt": (lambda x, w: jnp.sqrt(x @ w), (P, P.T)),
     "divide": (lambda x, w: x / w, (X, P)),
     "maximum": (lambda x, w: jnp.maximum(x, w), (X, P)),
     "argmax": (lambda x, w: jax.nn.one_hot(jnp.argmax(x @ w, 1), 4), (X, X.T)),

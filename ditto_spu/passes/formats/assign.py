@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.ops import record_of
 from ditto_spu.ops.decision import Kind, read_entry, write, write_formats
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.visibility import visibility
@@ -102,7 +103,9 @@ def _want(state: State, op: ir.Op) -> None:
     elif kind is Kind.SCALE:
         wanted = None
     else:
-        wanted = state.choice_of(op).operand
+        record = record_of(op, kind)
+        assert record is not None
+        wanted = record.wish(state.choice_of(op))
     for operand in op.operands:
         if state.secret[operand] and ir.is_float(operand):
             known = state.wants.get(operand, wanted)
