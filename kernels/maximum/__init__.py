@@ -1,1 +1,1 @@
-"""The largest of secret values, and its place."""
+"""The largest of secret values and its place, comparisons, magnitude, clamping and rounding."""
