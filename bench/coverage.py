@@ -85,7 +85,10 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
     "compare": (Example(lambda x, y: x < y, (X, -X)),),
     "concatenate": (Example(lambda x, y: jnp.concatenate([x, y]), (X, P)),),
     "constant": (Example(lambda x: x + np.float32(0.3)),),
-    "convert": (Example(lambda n: n.astype(jnp.float32), (N,)),),
+    "convert": (
+        Example(lambda n: n.astype(jnp.float32), (N,)),
+        Example(lambda x: x.astype(jnp.int32)),
+    ),
     "convolution": (Example(_conv, (X, X[:2, :2])),),
     "cosine": (Example(jnp.cos),),
     "divide": (Example(lambda x, y: x / y, (X, P)), Example(lambda x, y: x / y, (X, P), ("y",))),

@@ -4,10 +4,15 @@ from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
 from ditto_kernels.inverse.whole_range import SQRT
+from ditto_kernels.maximum.absolute import ABS, SIGN
 from ditto_kernels.maximum.argmax import ARGMAX
-from ditto_kernels.maximum.maximum import MAXIMUM, REDUCE_MAX
+from ditto_kernels.maximum.clamp import CLAMP
+from ditto_kernels.maximum.compare import COMPARE
+from ditto_kernels.maximum.maximum import MAXIMUM, MINIMUM, REDUCE_MAX, REDUCE_MIN
+from ditto_kernels.maximum.rounding import ROUND
 from ditto_kernels.norm.layer_norm import LAYER_NORM
 from ditto_kernels.norm.rms_norm import RMS_NORM
+from ditto_kernels.products.choose import LOGIC, SELECT
 from ditto_kernels.products.embedding import EMBEDDING_KERNEL
 from ditto_kernels.products.matmul import MATMUL
 from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, MATMUL_PUBLIC
@@ -19,23 +24,32 @@ from ditto_kernels.softmax.softmax import SOFTMAX
 
 # This list is literal on purpose: it shows in one place everything that the compiler may call.
 KERNELS: dict[str, Kernel] = {
+    "abs": ABS,
     "argmax": ARGMAX,
     "cast": CAST,
+    "clamp": CLAMP,
+    "compare": COMPARE,
     "divide": DIVIDE,
     "embedding": EMBEDDING_KERNEL,
     "exponential": EXPONENTIAL,
     "gelu": GELU_KERNEL,
     "layer_norm": LAYER_NORM,
+    "logic": LOGIC,
     "matmul": MATMUL,
     "matmul_adapted": MATMUL_ADAPTED,
     "matmul_public": MATMUL_PUBLIC,
     "maximum": MAXIMUM,
+    "minimum": MINIMUM,
     "multiply": MULTIPLY,
     "reciprocal": RECIPROCAL,
     "reduce_max": REDUCE_MAX,
+    "reduce_min": REDUCE_MIN,
     "rms_norm": RMS_NORM,
+    "round": ROUND,
     "rsqrt": RSQRT,
+    "select": SELECT,
     "sigmoid": SIGMOID_KERNEL,
+    "sign": SIGN,
     "silu": SILU_KERNEL,
     "softmax": SOFTMAX,
     "sqrt": SQRT,

@@ -205,12 +205,18 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
     operations = [op for op in ir.ops(ir.body(ir.main(module)))[:-1] if not is_cast(op)]
     for number, op in enumerate(operations):
         decision = read(op)
-        if decision is None or not ir.is_float(op.results[0]):
+        if decision is None or not _has_ranges(op, decision.kind):
             continue
         line = ir.source_of(op)
         rows = _on_spu if decision.kind is Kind.SPU else _of
         for row in rows(Call(op, decision, secret.__getitem__)):
             yield number, replace(row, line="" if line == UNKNOWN_LINE else line)
+
+
+def _has_ranges(op: ir.Op, kind: Kind) -> bool:
+    """Tell whether a result is fixed-point, or whether a kernel reads fixed-point values for another one."""
+    reads = kind is Kind.KERNEL and any(ir.is_float(each) for each in op.operands)
+    return reads or ir.is_float(op.results[0])
 
 
 def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
@@ -245,7 +251,8 @@ def _of(call: Call) -> Iterator[Range]:
         low = -high if low is None else low
         return Range(decision.path, record.name, what, str(fxp), low, high, None, about, fact)
 
-    yield row("result", out, result_room(op, decision))
+    if ir.is_float(op.results[0]):
+        yield row("result", out, result_room(op, decision))
     if declared is not None:
         yield row("declared range", out, declared)
     if natural is not None:

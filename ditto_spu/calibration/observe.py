@@ -123,9 +123,10 @@ class Observer:
         self._probes: list[_Probe] = []
         self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
         for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
-            if kind is Kind.PUBLIC or len(op.results) != 1 or not ir.is_float(op.results[0]):
-                continue
             special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY, Kind.SPU)
+            floats = [*op.results, *(op.operands if kind is Kind.KERNEL else ())]
+            if kind is Kind.PUBLIC or len(op.results) != 1 or not any(map(ir.is_float, floats)):
+                continue
             operands = tuple(self._output(each) for each in op.operands) if special else ()
             place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
             self._probes.append(_Probe(number, place, op, record, self._output(op.results[0]), operands))

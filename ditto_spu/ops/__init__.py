@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 
 from ditto_spu import ir
+from ditto_spu.ops.abs import ABS
 from ditto_spu.ops.argmax import ARGMAX
+from ditto_spu.ops.clamp import CLAMP
+from ditto_spu.ops.compare import COMPARE
+from ditto_spu.ops.convert import CONVERT
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.divide import DIVIDE
 from ditto_spu.ops.embedding import EMBEDDING
@@ -11,13 +15,17 @@ from ditto_spu.ops.exponential import EXPONENTIAL
 from ditto_spu.ops.gelu import GELU
 from ditto_spu.ops.layer_norm import LAYER_NORM
 from ditto_spu.ops.linear import LINEAR
+from ditto_spu.ops.logic import LOGIC
 from ditto_spu.ops.matmul import MATMUL
 from ditto_spu.ops.maximum import MAXIMUM
 from ditto_spu.ops.multiply import MULTIPLY
 from ditto_spu.ops.op import Op, name_of
 from ditto_spu.ops.rms_norm import RMS_NORM
+from ditto_spu.ops.round import ROUND
 from ditto_spu.ops.rsqrt import RSQRT
+from ditto_spu.ops.select import SELECT
 from ditto_spu.ops.sigmoid import SIGMOID
+from ditto_spu.ops.sign import SIGN
 from ditto_spu.ops.silu import SILU
 from ditto_spu.ops.softmax import SOFTMAX
 from ditto_spu.ops.sqrt import SQRT
@@ -47,6 +55,14 @@ OPS: dict[str, Op] = {
         MAXIMUM,
         ARGMAX,
         EMBEDDING,
+        COMPARE,
+        SELECT,
+        ABS,
+        SIGN,
+        CLAMP,
+        ROUND,
+        CONVERT,
+        LOGIC,
     )
 }
 

@@ -1,7 +1,7 @@
-"""Take the maximum of two values, or the maximum along a dimension.
+"""Take the maximum or the minimum of two values, or along a dimension.
 
-JAX writes `jnp.maximum(x, y)`, `jax.nn.relu(x)` or `x.max(axis)`. They become `stablehlo.maximum`, or a
-`stablehlo.reduce` that repeats it, so no pattern is needed.
+JAX writes `jnp.maximum(x, y)`, `jax.nn.relu(x)` or `x.min(axis)`. They become `stablehlo.maximum`,
+`stablehlo.minimum`, or a `stablehlo.reduce` that repeats one of them, so no pattern is needed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,12 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
 from ditto_spu.ops.observed import Operands, first
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied, Span, span
+from ditto_spu.plan.plan import INTEGER
 
+LEAST = "stablehlo.minimum"
 ALONG = "stablehlo.reduce"  # along a dimension; its second operand is the least value
+
+_KERNELS = {"stablehlo.maximum": "maximum", LEAST: "minimum", ALONG: "reduce_max"}
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
@@ -25,6 +29,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     formats = operands_of(chooser, op, choice, main=1 if along else 2)
     if along:
         formats.pop(op.operands[1], None)
+    if not ir.is_float(op.results[0]):
+        return Formats(formats, INTEGER)
     meet = meeting(formats)
     return Formats(dict.fromkeys(formats, meet), meet)
 
@@ -34,8 +40,9 @@ def kernel_call(call: Call) -> KernelCall:
     operands = tuple(call.op.operands)
     if call.op.name == ALONG:
         (dim,) = ir.attribute(call.op, "dimensions")
-        return KernelCall("reduce_max", (("dim", dim),), operands[:1])
-    return KernelCall("maximum", (), operands)
+        repeated = ir.ops(call.op.regions[0].blocks[0])[0].name
+        return KernelCall("reduce_min" if repeated == LEAST else "reduce_max", (("dim", dim),), operands[:1])
+    return KernelCall(_KERNELS[call.op.name], (), operands)
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
@@ -60,12 +67,13 @@ def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
 
 MAXIMUM = Op(
     name="maximum",
-    summary="the maximum of two values, or along a dimension",
-    kernels={"stablehlo.maximum": "maximum", ALONG: "reduce_max"},
+    summary="the maximum or minimum of two values, or along a dimension",
+    kernels=_KERNELS,
     kind=Kind.KERNEL,
     formats=choose_formats,
     ignores=("format",),  # the result has the format of the operands
     call=kernel_call,
+    mixed=lambda op: op.name != ALONG,
     relies_on=relies_on,
     facts=observe,
 )

@@ -64,6 +64,8 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
         bits = FACTOR_BITS[64] - lead
     bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
     factor, natural = Fxp(current.ring_bits, bits), Fxp(current.ring_bits, current.fraction_bits + bits)
+    if not current.fraction_bits:  # a whole number times a fraction: the factor's bits count
+        target = Fxp(target.ring_bits, min(natural.fraction_bits, default.fraction_bits))
     return Formats({value: current}, target, natural, factor)
 
 

@@ -251,6 +251,8 @@ class Op:
     puma: the function by which the PUMA baseline computes it.
     puma_public: the same for a public second operand.
     integers: whether its operands may be integers or booleans.
+    mixed: tells whether its kernel computes an operation that reads or returns integers or booleans. SPU
+        computes the others, and those whose secret operands all come from SPU. None: no such operation.
     window: the curve that it follows. The ends of the curve bound the operands that it may read.
     operand_limit: gives the largest magnitude of its first operand, where neither window nor approximation
         does.
@@ -277,6 +279,7 @@ class Op:
     puma: Callable[..., Array] | None = None
     puma_public: Callable[..., Array] | None = None
     integers: bool = False
+    mixed: Callable[[ir.Op], bool] | None = None
     window: Fits | None = None
     operand_limit: Callable[[Call, Fxp], float] | None = None
     relies_on: Callable[[Call], Iterable[Relied]] = lambda call: ()

@@ -30,7 +30,8 @@ from ditto_spu.plan.plan import (
 )
 
 USES = ("share", "affine", "factor", "plain")
-# The operations that a step's program may have. None of them calls out, communicates or may run for ever.
+# The operations that a step's program may have. None of them calls out, communicates or may run for ever. A
+# composite runs as its decomposition, which is a function of the same program.
 OPERATIONS = frozenset(
     "stablehlo." + name
     for name in (
@@ -43,7 +44,7 @@ OPERATIONS = frozenset(
         *("shift_right_arithmetic", "shift_right_logical", "sign", "sine", "slice", "sort", "sqrt"),
         *("subtract", "tan", "tanh", "transpose", "xor"),
     )
-) | {"func.func", "func.return", "func.call", "builtin.module"}
+) | {"func.func", "func.return", "func.call", "builtin.module", "stablehlo.composite"}
 
 
 def check_plan(plan: Plan, max_bytes: int) -> None:

@@ -107,7 +107,8 @@ def moves(group: Group, config: Config, module: ir.Module, calibration: Calibrat
     decision = decided(ir.ops(ir.body(ir.main(module)))[group.places[0]])
     record, path = OPS[group.op], group.paths[0]
     choice, kinds = config.lookup(group.op, path), (group.op,)
-    for fxp in (*_near(decision.out), *_narrow(decision.out, group, calibration)):
+    results = (*_near(decision.out), *_narrow(decision.out, group, calibration))
+    for fxp in results if "format" in record.takes else ():
         yield Move(group, Rule(path=group.path, op=kinds, format=fxp))
     if record.search.products:
         tight = float(f"{SAFETY * largest(group, calibration):.3g}")

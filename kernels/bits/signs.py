@@ -62,6 +62,11 @@ def combine(party: Party, less: Rows, equal: Rows) -> Protocol[Array]:
     return less[0]
 
 
+def complement(party: Party, bits: Bits) -> Bits:
+    """The negated bits: local."""
+    return Bits(~bits.words, bits.word_bits) if party.role == "A" else bits
+
+
 def _slice_planes(values: Array, low: int, width: int) -> Array:
     """Return the planes of bits low .. low + width - 1."""
     word = values.view(unsigned(8 * values.dtype.itemsize))
@@ -149,3 +154,43 @@ def _few_signs(party: Party, x: Opened, offsets: Sequence[int], low: int, width:
     steps = np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype)
     c = x.c.reshape(-1) + steps[:, None]
     return Bits(pack(sign_shares(c, shares, low, width, party.role == "A"), word_bits), word_bits)
+
+
+def zeros(party: Party, x: Opened) -> Protocol[Bits]:
+    """Shared bits [x = 0]: XOR shares at A and B, words (1, w).
+
+    x = c - r is zero where every digit of c equals that of r. Formats: x in any ring. Range: any x. Error:
+    none. Cost at ring 32: 20 bits online, 142 offline; ceil(log4 of digits) rounds.
+    Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
+    """
+    ring = x.fxp.ring_bits
+    digits = digits_of(0, ring)
+    items = [Deal("digits", (unary_planes(digits), word_count(x.size, ring)), unsigned(ring), xor=True)]
+    dealt = yield from deal(party, items, lambda: [unary(_slice_planes(x.mask.reshape(-1), 0, ring), digits)])
+    planes = _slice_planes(x.c.reshape(1, -1), 0, ring)
+    _, equal = compare_digits(planes, dealt[0], digits, party.role == "A")
+    level = 0
+    while (count := len(equal)) > 1:
+        groups = [tuple(range(start, min(start + FAN_IN, count))) for start in range(0, count, FAN_IN)]
+        outputs = tuple((group,) for group in groups)
+        equal = yield from evaluate(party.at(f"level{level}"), [*equal], outputs)
+        level += 1
+    return Bits(equal[0], ring)
+
+
+def borrows(party: Party, x: Opened, offsets: Sequence[int], width: int) -> Protocol[Bits]:
+    """Shared bits [the low bits of c + offset < those of r]: XOR shares at A and B, words (offsets, w).
+
+    They tell whether subtracting r borrows from the bits above the lowest `width` ones. Formats: x in any
+    ring; words have as many bits as the ring. Range: any x. Error: none. Rounds and security: as of `signs`.
+    """
+    ring, digits = x.fxp.ring_bits, digits_of(0, width)
+
+    def planes(values: Array) -> Array:
+        return to_planes(values.view(unsigned(ring)), ring)[:width]
+
+    items = [Deal("digits", (unary_planes(digits), word_count(x.size, ring)), unsigned(ring), xor=True)]
+    dealt = yield from deal(party, items, lambda: [unary(planes(x.mask.reshape(-1)), digits)])
+    steps = np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype)[:, None]
+    less, equal = compare_digits(planes(x.c.reshape(1, -1) + steps), dealt[0], digits, party.role == "A")
+    return Bits((yield from combine(party, less, equal)), ring)

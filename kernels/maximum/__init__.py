@@ -1,1 +1,1 @@
-"""This folder has the maximum along a dimension and its place."""
+"""The largest of secret values and its place, comparisons, magnitude, clamping and rounding."""

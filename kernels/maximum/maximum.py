@@ -1,4 +1,4 @@
-"""Maxima are kernels of two kinds: the elementwise maximum, and the maximum along a dimension."""
+"""Maxima and minima are kernels of two kinds: elementwise, and along a dimension."""
 
 from __future__ import annotations
 
@@ -7,23 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from ditto_kernels.maximum.operands import joint_format, operand
 from ditto_kernels.maximum.tournament import larger, tournament, variant
 from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.sharing.casts import convert
-from ditto_kernels.values.absent import absent, contiguous
-from ditto_kernels.values.formats import Array, Fxp, encode
+from ditto_kernels.values.absent import contiguous
+from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
-
-
-def constant(party: Party, ring_elements: Array, fxp: Fxp) -> Additive:
-    """Return a public value as a sharing: A holds the value, and B holds zero."""
-    value = ring_elements.astype(fxp.dtype)
-    if party.role == "D":
-        return Additive(absent(value.shape, value.dtype), fxp)
-    return Additive(value if party.role == "A" else np.zeros_like(value), fxp)
 
 
 def choose(party: Party, keep: Array, x: Additive, otherwise: int | Array) -> Additive:
@@ -40,25 +33,36 @@ def axis_first(x: Additive, dim: int) -> Additive:
     return Additive(contiguous(np.moveaxis(x.share, dim, 0)), x.fxp)
 
 
-def _operand(party: Party, value: Rss | Array, fxp: Fxp, shape: tuple[int, ...]) -> Additive:
-    own = from_rss(party, value) if isinstance(value, Rss) else constant(party, encode(value, fxp), fxp)
-    return Additive(np.broadcast_to(own.share, shape), fxp)
-
-
 def _run_maximum(party: Party, x: Rss | Array, y: Rss | Array, out: Fxp) -> Protocol[Rss]:
     """Compute the elementwise maximum of two shared values of one format, or of a shared and a public one.
 
     Range: |x - y| < 2^(k-1) ulp. Error: none but that of the cast to `out`. Raises ValueError if no operand
     is shared or if the formats of shared operands differ. Security: see `signs` and `multiply_bits`.
     """
-    shared = [value for value in (x, y) if isinstance(value, Rss)]
-    if not shared or any(value.fxp != shared[0].fxp for value in shared):
-        raise ValueError("maximum takes at least one shared operand, and shared operands of one format")
-    fxp, shape = shared[0].fxp, np.broadcast_shapes(x.shape, y.shape)
-    left, right = (_operand(party, value, fxp, shape) for value in (x, y))
+    fxp, shape = joint_format(x, y), np.broadcast_shapes(x.shape, y.shape)
+    left, right = (operand(party, value, fxp, shape) for value in (x, y))
     best = yield from larger(party.at("larger"), left, right)
     joined = yield from to_rss(party, best)
     return (yield from convert(party.at("cast"), joined, out))
+
+
+def _run_minimum(party: Party, x: Rss | Array, y: Rss | Array, out: Fxp) -> Protocol[Rss]:
+    """Elementwise minimum: x + y less the maximum. Range, error and security: as of `maximum`."""
+    fxp, shape = joint_format(x, y), np.broadcast_shapes(x.shape, y.shape)
+    left, right = (operand(party, value, fxp, shape) for value in (x, y))
+    best = yield from larger(party.at("larger"), left, right)
+    least = Additive(left.share + right.share - best.share, fxp)
+    joined = yield from to_rss(party, least)
+    return (yield from convert(party.at("cast"), joined, out))
+
+
+def _run_reduce_min(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
+    """Minimum over one dimension, which is dropped: the negated maximum of -x.
+
+    Range, error and security: as of `reduce_max`.
+    """
+    lowest = yield from _run_reduce(party, Rss(-x.mine, -x.next, x.fxp), out, dim)
+    return Rss(-lowest.mine, -lowest.next, out)
 
 
 def _run_reduce(party: Party, x: Rss, out: Fxp, dim: int = -1, mask: Array | None = None) -> Protocol[Rss]:
@@ -85,6 +89,10 @@ def _reduce_reference(x: Array, dim: int = -1, mask: Array | None = None) -> Arr
     return np.max(np.asarray(x) if mask is None else np.where(mask, x, -np.inf), axis=dim)
 
 
+def _reduce_min_reference(x: Array, dim: int = -1) -> Array:
+    return np.min(np.asarray(x), axis=dim)
+
+
 def cast_error(source: Fxp | None, out: Fxp) -> float:
     """Bound the error of the last cast."""
     return 1.5 * out.ulp if source is None or source.fraction_bits > out.fraction_bits else 0.0
@@ -106,6 +114,15 @@ def _reduce_variant(x: Spec, out: Fxp, dim: int = -1, **_: Any) -> str:
 
 _PAPER = "PUMA, arXiv 2307.12533 (tournament); masked comparison as in Rabbit, ePrint 2021/119"
 MAXIMUM = Kernel("maximum", _run_maximum, np.maximum, _maximum_error, _PAPER)
+MINIMUM = Kernel("minimum", _run_minimum, np.minimum, _maximum_error, _PAPER, elementwise=True)
+REDUCE_MIN = Kernel(
+    "reduce_min",
+    _run_reduce_min,
+    _reduce_min_reference,
+    _reduce_error,
+    _PAPER,
+    variant=_reduce_variant,
+)
 REDUCE_MAX = Kernel(
     "reduce_max", _run_reduce, _reduce_reference, _reduce_error, _PAPER, variant=_reduce_variant
 )

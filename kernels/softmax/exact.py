@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ditto_kernels.maximum.maximum import choose, constant
+from ditto_kernels.maximum.maximum import choose
+from ditto_kernels.maximum.operands import constant
 from ditto_kernels.maximum.tournament import tournament
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss

@@ -46,12 +46,33 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "divide": (lambda x, w: x / w, (X, P)),
     "maximum": (lambda x, w: jnp.maximum(x, w), (X, P)),
     "argmax": (lambda x, w: jax.nn.one_hot(jnp.argmax(x @ w, 1), 4), (X, X.T)),
+    "compare": (lambda x, w: x < w, (X, P)),
+    "select": (lambda x, w: jnp.where(x < w, x, w), (X, P)),
+    "abs": (lambda x, w: jnp.abs(x - w), (X, P)),
+    "sign": (lambda x, w: jnp.sign(x - w), (X, P)),
+    "clamp": (lambda x, w: lax.clamp(-w, x, w), (X, P)),
+    "round": (lambda x, w: jnp.floor(x + w), (X, P)),
+    "convert": (lambda x, w: (x < w).astype(jnp.float32), (X, P)),
+    "logic": (lambda x, w: (x < w) & (x < 1), (X, P)),
     "embedding": (lambda x, w: jnp.take(x, w, axis=0, mode="clip"), (X, IDS)),
     "input": (lambda x, w: x * w, (X, P)),
     "weight": (lambda x, w: x @ w, (X, X.T)),
 }
 VALUES = {"format": "fxp32.10", "operand": "fxp32.14", "range": 40.0, "inner": "fxp64.17", "error": 0.05}
 SCORES = {"op": "matmul", "path": ".*", "range": 5.0, "optional": True}  # "bounded" needs a range
+EXACT = (
+    "maximum",
+    "argmax",
+    "embedding",
+    "compare",
+    "select",
+    "abs",
+    "sign",
+    "clamp",
+    "logic",
+    "round",
+    "convert",
+)
 
 
 def plan(name: str, **values: Any) -> str:
@@ -85,7 +106,7 @@ def test_a_record_is_complete(name):
     assert len(op.approximations) != 1  # one alone is no choice
     if op.approximations:
         assert not next(iter(op.approximations.values())).needs_training
-    exact = op.kind is not Kind.KERNEL or name in ("maximum", "argmax", "embedding")
+    exact = op.kind is not Kind.KERNEL or name in EXACT
     assert (op.sample is None) == exact
 
 
@@ -134,12 +155,18 @@ def test_a_decision_is_read_as_it_was_written():
 
 
 # StableHLO gives these names to arithmetic. Passes that rewrite arithmetic read them off operations.
-ARITHMETIC = {"add", "multiply", "divide", "maximum", "tanh"}
+ARITHMETIC = {"add", "multiply", "divide", "maximum", "tanh", "compare", "select", "convert"}
 
 
 @pytest.mark.parametrize("room", ["passes", "calibration", "search"])
 def test_no_pass_quotes_the_name_of_an_operation(room):
-    structural = ("stablehlo.multiply", "stablehlo.dot_general", "stablehlo.reduce")
+    structural = (
+        "stablehlo.multiply",
+        "stablehlo.dot_general",
+        "stablehlo.reduce",
+        "stablehlo.select",
+        "stablehlo.convert",
+    )
     names = set(OPS) - ARITHMETIC | set(BY_NAME) - set(structural) | {f"ditto.{name}" for name in OPS}
     quoted = [
         f"{file.relative_to(ROOT)}:{node.lineno} {node.value}"

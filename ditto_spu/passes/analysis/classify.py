@@ -34,7 +34,8 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
     """Return how the parties compute an operation, before any format is chosen.
 
     secret: tells whether a value is secret.
-    from_spu: tells whether an SPU operation computed a value. Local work on such values alone stays on SPU.
+    from_spu: tells whether an SPU operation computed a value. Local work on such values alone stays on SPU,
+        and so do comparisons, choices and integer work.
     """
     operands = list(op.operands)
     hidden = [i for i, each in enumerate(operands) if secret(each)]
@@ -54,7 +55,8 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
         chooses_booleans = name == "stablehlo.select" and ir.element(op.results[0]) == "i1"
         return Kind.SPU if chooses_booleans else local
     if not floats:
-        return Kind.SPU
+        serves = record is not None and record.mixed is not None and record.mixed(op)
+        return record.kind if record is not None and serves and local is Kind.LOCAL else Kind.SPU
     if name in LINEAR:
         return local
     if name == "stablehlo.reduce_window":
