@@ -13,20 +13,24 @@ from ditto_spu import ir
 from ditto_spu.calibration.headroom import Ranges, relied_on
 from ditto_spu.calibration.observe import Observer
 from ditto_spu.compiler import Lowered
+from ditto_spu.function.check_fills import FillCheck
 
 
 class RangeCheck:
     """The ranges of one compiled call, and the plaintext program that observes its values."""
 
     def __init__(self, lowered: Lowered) -> None:
+        self._fills = FillCheck(lowered.traced)
         self._observer = Observer(lowered.traced, lowered.config)
         module = ir.parse(lowered.as_text("formats"))
         self._rows = list(relied_on(module, lowered.program.public))
 
-    def require(self, values: Sequence[Any]) -> None:
+    def require(self, values: Sequence[Any], arrays: Sequence[Any]) -> None:
         """Raise RangeError, with path, line, value and remedy, for the value that leaves its range furthest.
 
         values: one array for each input of the plan.
+        arrays: the arrays of the call, from which owners may have prepared `values`.
         """
+        self._fills.require(arrays)
         seen = self._observer.extremes(values)
         Ranges(tuple(row.seen(seen.get(number)) for number, row in self._rows)).refuse()

@@ -146,12 +146,14 @@ class Relied:
     quantity: the name of the quantity, such as "variance".
     low, high: the ends of the range.
     fact: the name under which observers note the quantity. The empty string stands for the result itself.
+    exact: whether every value within the range is as good as any other, as with indices.
     """
 
     quantity: str
     low: float
     high: float
     fact: str = ""
+    exact: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 This is the first pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ditto_spu import ir
@@ -33,7 +33,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     refuse(fused, public)
     flatten(fused, public)
     ir.run_passes(fused, "canonicalize,cse")
-    simplify(fused)
+    simplify(fused, fills=False)  # the pattern of look-ups reads them
     ir.run_passes(fused, "canonicalize,cse")
     rewrite_convolutions(fused, public)
     _replace_patterns(fused, public)
@@ -54,14 +54,16 @@ def _replace_patterns(module: ir.Module, public: Sequence[bool]) -> None:
         if not ir.is_effect(op) and not any(ir.users(each) for each in op.results):
             op.erase()
         elif len(op.results) == 1 and secret[op.results[0]]:
-            _replace_first(module, op)
+            _replace_first(module, op, secret)
 
 
-def _replace_first(module: ir.Module, op: ir.Op) -> None:
+def _replace_first(module: ir.Module, op: ir.Op, secret: Mapping[ir.Value, bool]) -> None:
     for record in OPS.values():
         pattern = record.pattern
         match = pattern.match(op) if pattern is not None and op.name in pattern.roots else None
         if pattern is not None and match is not None:
+            if match.public is not None and not any(secret.get(each, True) for each in match.values[1:]):
+                match = match.public
             operands = ir.emit(match.prepare, match.values, op, op.location)
             meaning = partial(pattern.meaning, **match.attributes)
             new = ir.composite(module, record.composite, meaning, operands, match.attributes, op, op.location)
