@@ -255,7 +255,7 @@ def _of(call: Call) -> Iterator[Range]:
         if fxp is not None and not (index and record.integers) and ir.is_float(op.operands[index]):
             yield row(what, fxp, record.room(call, fxp), what)
     for each in record.relies_on(call):
-        format_ = call.operand if each.fact and not each.exact else out
-        if call.operand is not None or each.exact:
+        format_ = out if not each.fact or each.exact else call.operand
+        if format_ is not None and (call.operand is not None or each.exact):
             found = row(each.quantity, format_, each.high, each.fact, each.low)
             yield replace(found, exact=each.exact)

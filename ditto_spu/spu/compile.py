@@ -68,6 +68,7 @@ def _to_pphlo(text: str, public: tuple[bool, ...]) -> str:
     options = libspu.CompilerOptions()
     options.disable_div_sqrt_rewrite = True
     options.enable_optimize_denominator_with_broadcast = True
+    options.disable_partial_sort_optimization = True  # it opens comparisons of shuffled values
     visibility = [spu.Visibility.VIS_PUBLIC if each else spu.Visibility.VIS_SECRET for each in public]
     if "chlo." in text:
         # SPU's StableHLO reader has no chlo dialect. XLA expands it on the way to HLO.
@@ -119,6 +120,8 @@ def _refuse_reveals(code: str) -> None:
     """Raise UnsupportedOpError for a program that SPU would run by opening a secret, or not at all."""
     in_condition = False
     for line in code.splitlines():
+        if re.search(r"topk|partial_sort", line):
+            raise UnsupportedOpError("SPU's top_k opens comparisons of shuffled values: sort instead")
         if line.lstrip().startswith("cond {"):
             in_condition = True
         elif in_condition and "pphlo.return" in line:

@@ -29,7 +29,6 @@ from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, encode
 from ditto_kernels.values.replicated import PARTIES, Rss
 
-
 TABLE_BITS = 20  # the most fraction bits of a public table
 
 

@@ -9,13 +9,14 @@ from functools import partial
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.arithmetic import kind
-from ditto_spu.ir.expand_chlo import EXPANSIONS, ON_SPU
+from ditto_spu.ir.expand_chlo import EXPANSIONS
 from ditto_spu.ops import OPS
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
 from ditto_spu.passes.fuse.simplify import simplify
 from ditto_spu.passes.fuse.softmax_masks_and_scales import rewrite_scores
+from ditto_spu.passes.fuse.stable_sorts import stabilise
 from ditto_spu.passes.fuse.unroll_control_flow import flatten
 
 
@@ -36,6 +37,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     simplify(fused, fills=False)  # the pattern of look-ups reads them
     ir.run_passes(fused, "canonicalize,cse")
     rewrite_convolutions(fused, public)
+    stabilise(fused, visibility(fused, public))
     _replace_patterns(fused, public)
     rewrite_scores(fused, public)
     _expand(fused, public)
@@ -77,8 +79,6 @@ def _expand(module: ir.Module, public: Sequence[bool]) -> None:
     secret = visibility(module, public)
     for op in list(ir.walk(ir.main(module))):
         if not op.name.startswith("chlo.") or not any(secret[each] for each in op.results):
-            continue
-        if op.name in ON_SPU:
             continue
         if op.name not in EXPANSIONS:
             path = ir.path_of(op)
