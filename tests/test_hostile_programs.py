@@ -49,7 +49,13 @@ def grouped(x: Any, kernel: Any) -> Any:
 
 def dilated(x: Any, kernel: Any) -> Any:
     return lax.conv_general_dilated(
-        x, kernel, (2, 1), "SAME", lhs_dilation=(1, 2), rhs_dilation=(2, 1), dimension_numbers=LAYOUT
+        x,
+        kernel,
+        (2, 1),
+        ((1, 1), (2, 0)),
+        lhs_dilation=(1, 2),
+        rhs_dilation=(2, 1),
+        dimension_numbers=LAYOUT,
     )
 
 
@@ -135,7 +141,7 @@ PROGRAMS: dict[str, Odd] = {
     "gradient of a convolution": Odd(jax.grad(squares(dilated), argnums=(0, 1)), (IMAGE, PLAIN), atol=0.05),
     "gradient of a grouped one": Odd(jax.grad(squares(grouped), argnums=(0, 1)), (IMAGE, KERNEL), atol=0.05),
     "max pooling": Odd(pool, (IMAGE,)),
-    "gradient of max pooling": Odd(jax.grad(squares(pool)), (IMAGE,)),
+    "gradient of max pooling": Odd(jax.grad(squares(pool)), (IMAGE,), refused="does not fit"),
     "gradient of a product": Odd(jax.grad(lambda x: (jnp.tanh(x @ x.T) ** 2).sum()), atol=0.05),
     "jacobian": Odd(jax.jacobian(lambda x: jnp.tanh(x[0]) * x[1])),
     "second derivative": Odd(jax.grad(lambda v: jax.grad(jnp.tanh)(v)), (np.float32(0.5),)),
@@ -163,9 +169,11 @@ PROGRAMS: dict[str, Odd] = {
     "print": Odd(lambda x: (jax.debug.print("{}", x), x)[1], refused="callbacks"),
     "fft": Odd(lambda x: jnp.fft.fft(x).real, refused="complex"),
     "complex": Odd(lambda x: jnp.abs(x + 1j * x), refused="complex"),
-    "random": Odd(lambda k: jax.random.normal(k, (3,)), (np.array([0, 1], np.uint32),)),
+    "random": Odd(lambda k: jax.random.normal(k, (3,)), (np.array([0, 1], np.uint32),), refused="bits of"),
     "bits of a float": Odd(lambda x: lax.bitcast_convert_type(x, jnp.int32), refused="bits of f32"),
-    "nan": Odd(lambda x: jnp.where(x > 0, x, jnp.nan), refused="does not fit"),
+    "nan": Odd(lambda x: jnp.where(x > 0, x, jnp.nan), refused="NaN or infinity"),
+    "logarithm of zero": Odd(lambda x: jnp.log(x * 0), refused="NaN or infinity"),
+    "nan that nothing chooses": Odd(lambda x: jnp.where(x > 5, jnp.nan, x)),
     # linear algebra
     "inverse": Odd(lambda x: jnp.linalg.inv(x[:, :3] @ x[:, :3].T + 3 * jnp.eye(3)), refused="LAPACK"),
     "cholesky": Odd(lambda x: jnp.linalg.cholesky(x @ x.T + 3 * jnp.eye(3)), refused="LAPACK"),

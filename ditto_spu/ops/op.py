@@ -335,8 +335,10 @@ class Op:
 def span(value: NDArray[Any]) -> Span:
     """Return the least and the largest element of an array.
 
-    NaN counts as infinite, because no format holds it.
+    NaN counts as infinite, because no format holds it. An array without elements spans nothing.
     """
+    if not value.size:
+        return 0.0, 0.0
     if np.isnan(value).any():
         return float("-inf"), float("inf")
     return float(np.min(value)), float(np.max(value))

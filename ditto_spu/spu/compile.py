@@ -28,7 +28,21 @@ _EXPANSIONS = {
     "stablehlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
     "stablehlo.cbrt": lambda x: jnp.sign(x) * jnp.exp(jnp.log(jnp.abs(x)) / 3),
 }
-_ACCURATE = {"stablehlo.tanh": lambda x: 2 / (1 + jnp.exp(-2 * x)) - 1}
+
+
+def _remainder(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return the remainder of a division that rounds to zero, for quotients up to about a thousand.
+
+    SPU's own truncates the quotient, whose error then counts as a whole divisor. A remainder below 2^-12 is
+    zero here, so that multiples of the divisor leave none.
+    """
+    left = x - jnp.round(x / y) * y
+    left = jnp.where(jnp.abs(left) < 2**-12, 0.0, left)
+    size = jnp.abs(y)
+    return jnp.where((left < 0) & (x > 0), left + size, jnp.where((left > 0) & (x < 0), left - size, left))
+
+
+_ACCURATE = {"stablehlo.tanh": lambda x: 2 / (1 + jnp.exp(-2 * x)) - 1, "stablehlo.remainder": _remainder}
 _compiling = threading.Lock()
 
 
@@ -89,9 +103,9 @@ def reason(error: RuntimeError) -> str:
     return " ".join(re.split(r"[Ss]tack ?trace", str(error))[0].removeprefix("what:").split())
 
 
-def _expand(module: ir.Module, expansions: Mapping[str, Callable[[jax.Array], jax.Array]]) -> None:
+def _expand(module: ir.Module, expansions: Mapping[str, Callable[..., jax.Array]]) -> None:
     for op in list(ir.walk(module.operation)):
-        if op.name in expansions:
+        if op.name in expansions and ir.is_float(op.results[0]):
             (value,) = ir.emit(expansions[op.name], list(op.operands), op, op.location)
             ir.replace_all_uses(op.results[0], value)
             op.erase()
