@@ -175,8 +175,8 @@ PROGRAMS: dict[str, Odd] = {
     "logarithm of zero": Odd(lambda x: jnp.log(x * 0), refused="NaN or infinity"),
     "nan that nothing chooses": Odd(lambda x: jnp.where(x > 5, jnp.nan, x)),
     # linear algebra
-    "inverse": Odd(lambda x: jnp.linalg.inv(x[:, :3] @ x[:, :3].T + 3 * jnp.eye(3)), refused="LAPACK"),
-    "cholesky": Odd(lambda x: jnp.linalg.cholesky(x @ x.T + 3 * jnp.eye(3)), refused="LAPACK"),
+    "inverse": Odd(lambda x: jnp.linalg.inv(x[:, :3] @ x[:, :3].T + 3 * jnp.eye(3)), refused="cho_solve"),
+    "cholesky": Odd(lambda x: jnp.linalg.cholesky(x @ x.T + 3 * jnp.eye(3))),
     "determinant": Odd(lambda x: jnp.linalg.det(x[:, :3]), atol=0.05),
     "eigenvalues": Odd(lambda x: jnp.linalg.eigvalsh(x @ x.T), refused="LAPACK"),
     "norms": Odd(lambda x: (jnp.linalg.norm(x), jnp.linalg.norm(x, axis=1)), atol=0.05),

@@ -105,11 +105,32 @@ def trace(
     outputs = tuple(
         jax.ShapeDtypeStruct(each.shape, each.dtype) for each in jax.tree_util.tree_leaves(traced.out_info)
     )
-    module = ir.parse(lowered.compiler_ir("stablehlo").operation.get_asm(enable_debug_info=True))
+    module = _module(lowered)
+    if any(_is_lapack(op) for op in ir.walk(module.operation)):
+        module = _portable(traced) or module
     ir.drop_foreign_attributes(module)
     return Traced(
         ir.text(module, debug_info=True), lowered.in_tree, lowered.out_tree, tuple(arguments), outputs
     )
+
+
+def _module(lowered: Any) -> ir.Module:
+    return ir.parse(lowered.compiler_ir("stablehlo").operation.get_asm(enable_debug_info=True))
+
+
+def _portable(traced: Any) -> ir.Module | None:
+    """Return the program as JAX lowers it for a platform of which it knows nothing, or None if it cannot.
+
+    Linear algebra is no call of LAPACK there.
+    """
+    try:
+        return _module(traced.lower(lowering_platforms=("interpreter",)))
+    except (NotImplementedError, ValueError):  # eigenvalues, callbacks
+        return None
+
+
+def _is_lapack(op: ir.Op) -> bool:
+    return ir.attribute(op, "call_target_name", "").startswith(("lapack_", "blas_"))
 
 
 def check_held(fn: Callable[..., Any], held: Mapping[str, Any]) -> None:

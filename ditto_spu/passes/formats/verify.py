@@ -5,6 +5,7 @@ It also refuses what SPU would compute by opening a secret, with the user's line
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ UPDATES: Mapping[str, Callable[[int], slice]] = {
     "stablehlo.scatter": lambda results: slice(results, results + 1),
     "stablehlo.dynamic_update_slice": lambda results: slice(2, None),
 }
+_SOLVERS = re.compile(r"\bjit\((?:solve|inv|slogdet|det|lu\w*|_lu\w*)\)")
 AFFINE = ("stablehlo.add", "stablehlo.subtract", "stablehlo.concatenate", "stablehlo.pad", "stablehlo.select")
 
 
@@ -51,9 +53,14 @@ def _openings(op: ir.Op, secret: Mapping[ir.Value, bool]) -> None:
     if op.name in UPDATES:
         first = UPDATES[op.name](len(op.results))
         if any(secret.get(each, True) for each in list(op.operands)[first]):
+            remedy = "write jnp.where(jnp.arange(n) == index, new, old) instead"
+            if _SOLVERS.search(ir.name_of(op)):
+                remedy = (
+                    "solvers swap rows of the matrix in this way; factor a positive definite one with "
+                    "jax.scipy.linalg.cho_factor and cho_solve"
+                )
             raise UnsupportedOpError(
-                f"{_place(op)}: an update or scatter at a secret index would open the index: write "
-                "jnp.where(jnp.arange(n) == index, new, old) instead"
+                f"{_place(op)}: an update or scatter at a secret index would open the index: {remedy}"
             )
     if op.name == "stablehlo.while" and secret.get(ir.ops(op.regions[0].blocks[0])[-1].operands[0], True):
         raise UnsupportedOpError(
