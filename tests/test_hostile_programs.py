@@ -103,6 +103,10 @@ PROGRAMS: dict[str, Odd] = {
     "int32 wraps": Odd(lambda n: n * 3, (np.array([2**30, -(2**31)], np.int32),)),
     "integer division": Odd(lambda n: n // 4, (N,)),
     "integer remainder": Odd(lambda n: n % 7, (N,)),
+    "remainders of floats": Odd(
+        lambda a, b: (jnp.remainder(a, b), jnp.fmod(a, b), jnp.divmod(a, b)[1]),
+        (np.array([-1, -4, 5.5, -5.5, 7.25, 0], np.float32), np.array([1, 2, 2, 2, -2, 3], np.float32)),
+    ),
     "truncation": Odd(lambda x: x.astype(jnp.int32)),
     "boolean sums": Odd(lambda b: (b.sum(), b.sum(axis=0), b.mean(), b.any(), b.all(axis=1)), (B,)),
     "boolean arithmetic": Odd(lambda b: (b + b, b * 2, b * 0.5, ~b ^ b), (B,)),

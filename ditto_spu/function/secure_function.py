@@ -113,7 +113,10 @@ class SecureFunction:
 
     def _check_ranges(self, lowered: Lowered, values: list[Any], arrays: list[Any]) -> None:
         """Hold the inputs against the plan's ranges. Handles of kept outputs have no values to hold."""
-        if not self._options.check or any(map(is_kept, (*values, *arrays))):
+        given = (*values, *arrays)
+        if not self._options.check or any(
+            is_kept(each) or isinstance(each, jax.ShapeDtypeStruct) for each in given
+        ):
             return
         if id(lowered) not in self._checks:
             self._checks[id(lowered)] = RangeCheck(lowered)

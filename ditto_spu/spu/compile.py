@@ -23,7 +23,7 @@ from ditto_spu.ir.supported import unsupported
 from ditto_spu.spu.values import kind_of
 
 # These ops are rewritten with other ops before SPU sees them.
-_EXPANSIONS = {
+_EXPANSIONS: dict[str, Callable[..., jax.Array]] = {
     "chlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
     "stablehlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
     "stablehlo.cbrt": lambda x: jnp.sign(x) * jnp.exp(jnp.log(jnp.abs(x)) / 3),
@@ -42,7 +42,10 @@ def _remainder(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.where((left < 0) & (x > 0), left + size, jnp.where((left > 0) & (x < 0), left - size, left))
 
 
-_ACCURATE = {"stablehlo.tanh": lambda x: 2 / (1 + jnp.exp(-2 * x)) - 1, "stablehlo.remainder": _remainder}
+_ACCURATE: dict[str, Callable[..., jax.Array]] = {
+    "stablehlo.tanh": lambda x: 2 / (1 + jnp.exp(-2 * x)) - 1,
+    "stablehlo.remainder": _remainder,
+}
 _compiling = threading.Lock()
 
 

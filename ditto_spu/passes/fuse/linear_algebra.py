@@ -5,7 +5,7 @@ This is a part of fuse. Kernels then serve what is inside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax.numpy as jnp
@@ -34,29 +34,29 @@ def expand_linear_algebra(module: ir.Module, secret: Mapping[ir.Value, bool]) ->
                 f"{ir.path_of(op) or 'the program'} ({ir.source_of(op)}): {kind(op)} of {rows} rows on "
                 f"secret values, where at most {MOST} are written out: work on blocks"
             )
-        meaning = _cholesky if kind(op) == "cholesky" else _triangular
-        (new,) = ir.emit(partial(meaning, **_options(op)), list(op.operands), op, op.location)
+        (new,) = ir.emit(_meaning(op), list(op.operands), op, op.location)
         ir.replace_all_uses(op.results[0], new)
         op.erase()
 
 
-def _options(op: ir.Op) -> dict[str, bool]:
+def _meaning(op: ir.Op) -> Callable[..., Array]:
     lower = bool(ir.attribute(op, "lower", False))
     if kind(op) == "cholesky":
-        return {"lower": lower}
-    return {
-        "lower": lower,
-        "left": bool(ir.attribute(op, "left_side")),
-        "unit": bool(ir.attribute(op, "unit_diagonal")),
-        "turned": "NO_TRANSPOSE" not in str(op.attributes["transpose_a"]),
-    }
+        return partial(_cholesky, lower=lower)
+    return partial(
+        _triangular,
+        lower=lower,
+        left=bool(ir.attribute(op, "left_side")),
+        unit=bool(ir.attribute(op, "unit_diagonal")),
+        turned="NO_TRANSPOSE" not in str(op.attributes["transpose_a"]),
+    )
 
 
 def _cholesky(a: Array, lower: bool) -> Array:
     """Return the triangular factor, column by column. The other triangle of `a` is not read."""
     a = a if lower else jnp.swapaxes(a, -1, -2)
-    size, columns = a.shape[-1], []
-    for j in range(size):
+    columns: list[Array] = []
+    for j in range(a.shape[-1]):
         rest = a[..., j:, j]
         for column in columns:
             rest = rest - column[..., j:] * column[..., j : j + 1]
