@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.linalg as jsl
 import numpy as np
 from jax import lax
 
@@ -24,6 +25,7 @@ P = np.abs(X) + 0.5
 N = np.array([[3, 5, 6], [9, 12, 20]], np.int32)
 M = np.array([[1, 2, 4], [8, 3, 7]], np.int32)
 B = X > 0
+S = X @ X.T + 2 * np.eye(3, dtype=np.float32)
 I = np.array([2, 0], np.int32)  # noqa: E741  public indices
 
 
@@ -81,6 +83,7 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
     ),
     "cbrt": (Example(jnp.cbrt),),
     "ceil": (Example(jnp.ceil),),
+    "cholesky": (Example(jnp.linalg.cholesky, (S,)),),
     "clamp": (Example(lambda x: lax.clamp(-1.0, x, 1.0)),),
     "compare": (Example(lambda x, y: x < y, (X, -X)),),
     "concatenate": (Example(lambda x, y: jnp.concatenate([x, y]), (X, P)),),
@@ -160,6 +163,7 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
     "tan": (Example(lambda x: jnp.tan(0.5 * x)),),
     "tanh": (Example(jnp.tanh),),
     "transpose": (Example(lambda x: x.T),),
+    "triangular_solve": (Example(lambda s, x: jsl.solve_triangular(s, x, lower=True), (S, X)),),
     "while": (
         Example(_scan),
         Example(_while, (X, np.int32(3)), ("turns",)),
@@ -172,7 +176,7 @@ REFUSED: dict[str, Example] = {
     "bitcast_convert": Example(lambda x: lax.bitcast_convert_type(x, jnp.int32)),
     "complex": Example(lambda x: lax.abs(lax.complex(x, x))),
     "count_leading_zeros": Example(lax.clz, (N,)),
-    "custom_call": Example(lambda x: jnp.linalg.cholesky(x @ x.T + jnp.eye(3))),
+    "custom_call": Example(lambda x: jnp.linalg.eigvalsh(x @ x.T)),
     "fft": Example(lambda x: jnp.fft.rfft(x).real),
     "reduce_precision": Example(lambda x: lax.reduce_precision(x, 8, 7)),
     "select_and_scatter": Example(_pool_gradient),
@@ -189,8 +193,8 @@ UNWRITTEN: dict[str, str] = {
     "shapes are static": """dynamic_broadcast_in_dim dynamic_conv dynamic_gather dynamic_iota dynamic_pad
     dynamic_reshape get_dimension_size real_dynamic_slice set_dimension_size""",
     "JAX writes it with other operations": """batch_norm_grad batch_norm_inference batch_norm_training
-    broadcast cholesky dot einsum get_tuple_element if logistic map rng torch_index_select
-    triangular_solve tuple unary_einsum""",
+    broadcast dot einsum get_tuple_element if logistic map rng torch_index_select
+    tuple unary_einsum""",
     "part of complex numbers": "imag real",
     "quantised types cannot be shared": "uniform_dequantize uniform_quantize",
     "part of regions, or of this compiler": "composite return",

@@ -43,6 +43,7 @@ class Range:
     declared: the range that the configuration declares for the op, if any.
     fact: the name under which observers note the quantity; '' for the result itself.
     line: file and line of the user's code.
+    exact: whether every value within the range is as good as any other.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Range:
     declared: float | None = None
     fact: str = ""
     line: str = ""
+    exact: bool = False
 
     def seen(self, values: Observed | None) -> Range:
         """Return the range with the observed values of its quantity."""
@@ -72,6 +74,8 @@ class Range:
         if self.observed is None:
             return None
         low, high = self.observed
+        if self.exact:
+            return math.inf if self.low <= low and high <= self.high else -math.inf
         room = [_bits(self.high, max(high, 0.0))]
         if self.low > 0:
             room.append(_bits(max(low, 0.0), self.low))
@@ -117,10 +121,15 @@ class Ranges:
             assert worst.observed is not None
             more = len(outside) - 1
             line = f" ({worst.line})" if worst.line else ""
+            admits = _span((worst.low, worst.high))
+            admits = (
+                f"admitted are {admits}"
+                if worst.exact
+                else f"{worst.format} admits {admits} (headroom {_headroom(worst):.2f} bits)"
+            )
             raise RangeError(
                 f"{worst.op} at '{worst.path}'{line}: {worst.what} reached "
-                f"{_span(worst.observed)}, but {worst.format} admits {_span((worst.low, worst.high))} "
-                f"(headroom {_headroom(worst):.2f} bits): {_remedy(worst)}"
+                f"{_span(worst.observed)}, but {admits}: {_remedy(worst)}"
                 + (f"; {more} more ranges are too small" if more else "")
             )
 
@@ -161,6 +170,8 @@ def _span(span: Span) -> str:
 def _remedy(row: Range) -> str:
     if row.what == "declared range":
         return "raise the declared range, and give the format room for it"
+    if row.exact:
+        return "give ids of rows of the table, or bring the others there with jnp.clip"
     if row.what in ("variance", "mean", "mean square", "divisor", "size of the divisor"):
         return "scale what it reads"
     if row.what == "product":
@@ -264,7 +275,8 @@ def _of(call: Call) -> Iterator[Range]:
         if fxp is not None and not (index and record.integers) and ir.is_float(op.operands[index]):
             yield row(what, fxp, record.room(call, fxp), what)
     formats = [fxp for fxp in operands if fxp is not None]  # a dividend may be public
-    if formats:
-        for each in record.relies_on(call):
-            format_ = out if not each.fact else formats[0]
-            yield row(each.quantity, format_, each.high, each.fact, each.low)
+    for each in record.relies_on(call):
+        format_ = out if not each.fact or each.exact or not formats else formats[0]
+        if formats or each.exact:
+            found = row(each.quantity, format_, each.high, each.fact, each.low)
+            yield replace(found, exact=each.exact)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu import ir
+from ditto_spu.errors import RangeError
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.ops import observed, record_of, subject
 from ditto_spu.ops.decision import Kind
@@ -130,6 +131,11 @@ class Observer:
             operands = tuple(self._output(each) for each in op.operands) if special else ()
             place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
             self._probes.append(_Probe(number, place, op, record, self._output(op.results[0]), operands))
+        self._returned = [
+            (number, self._outputs[each])
+            for number, each in enumerate(ir.ops(ir.body(ir.main(module)))[-1].operands)
+            if each in self._outputs
+        ]
         self._module = module  # the probes' operations live as long as the module
         self._text = ir.extract(operations, ir.arguments(module), list(self._outputs), "observed")
 
@@ -161,9 +167,15 @@ class Observer:
         """Run the program in plaintext, and return least and largest values by the operation's number.
 
         values: one array for each argument of the program that the parties run.
-        The results have no histogram.
+        The results have no histogram. Raises RangeError if the program returns NaN or infinity.
         """
         outputs = ir.evaluate(self._text, values)
+        for number, place in self._returned:
+            if not np.isfinite(np.asarray(outputs[place], np.float64)).all():
+                raise RangeError(
+                    f"output {number} of the plaintext program holds NaN or infinity, which shares "
+                    "cannot hold: choose a finite number there with jnp.where"
+                )
         found = {}
         for probe in self._probes:
             result = outputs[probe.result]

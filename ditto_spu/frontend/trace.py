@@ -12,6 +12,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.frontend.owners import PUBLIC, SHARED, claims, levels_of
+from ditto_spu.frontend.program_errors import program_errors
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def trace(
     public, owner: as in `secure`.
     held: the parameters given to `hold`.
     Raises InputError for an argument that cannot be shared, and for names that match no parameter.
+    Raises UnsupportedOpError where Python needs a value that only a run has, as in an `if` on an array.
     """
     kwargs = dict(kwargs or {})
     nums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
@@ -96,16 +98,39 @@ def trace(
         kind, whose = jax.dtypes.result_type(leaf), "" if level in (PUBLIC, SHARED) else level
         argument = Argument(path, tuple(np.shape(leaf)), str(kind), level == PUBLIC, whose)
         arguments.append(replace(argument, held=argument.parameter in held))
-    traced = jax.jit(fn, keep_unused=True, static_argnums=nums, static_argnames=names).trace(*args, **kwargs)
-    lowered = traced.lower()
+    with program_errors():
+        jitted = jax.jit(fn, keep_unused=True, static_argnums=nums, static_argnames=names)
+        traced = jitted.trace(*args, **kwargs)
+        lowered = traced.lower()
     outputs = tuple(
         jax.ShapeDtypeStruct(each.shape, each.dtype) for each in jax.tree_util.tree_leaves(traced.out_info)
     )
-    module = ir.parse(lowered.compiler_ir("stablehlo").operation.get_asm(enable_debug_info=True))
+    module = _module(lowered)
+    if any(_is_lapack(op) for op in ir.walk(module.operation)):
+        module = _portable(traced) or module
     ir.drop_foreign_attributes(module)
     return Traced(
         ir.text(module, debug_info=True), lowered.in_tree, lowered.out_tree, tuple(arguments), outputs
     )
+
+
+def _module(lowered: Any) -> ir.Module:
+    return ir.parse(lowered.compiler_ir("stablehlo").operation.get_asm(enable_debug_info=True))
+
+
+def _portable(traced: Any) -> ir.Module | None:
+    """Return the program as JAX lowers it for a platform of which it knows nothing, or None if it cannot.
+
+    Linear algebra is no call of LAPACK there.
+    """
+    try:
+        return _module(traced.lower(lowering_platforms=("interpreter",)))
+    except (NotImplementedError, ValueError):  # eigenvalues, callbacks
+        return None
+
+
+def _is_lapack(op: ir.Op) -> bool:
+    return ir.attribute(op, "call_target_name", "").startswith(("lapack_", "blas_"))
 
 
 def check_held(fn: Callable[..., Any], held: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ class SecureFunction:
         fit its format.
         """
         lowered, values = self._ready(args, kwargs)
-        self._check_ranges(lowered, values)
+        self._check_ranges(lowered, values, self._options.signature.leaves(*self._whole(args, kwargs)))
         plan = self._turned(lowered.plan, material)
         done = simulate(
             plan,
@@ -111,13 +111,16 @@ class SecureFunction:
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, replace(done.report, hoisted=lowered.program.hoisted))
 
-    def _check_ranges(self, lowered: Lowered, values: list[Any]) -> None:
+    def _check_ranges(self, lowered: Lowered, values: list[Any], arrays: list[Any]) -> None:
         """Hold the inputs against the plan's ranges. Handles of kept outputs have no values to hold."""
-        if not self._options.check or any(map(is_kept, values)):
+        given = (*values, *arrays)
+        if not self._options.check or any(
+            is_kept(each) or isinstance(each, jax.ShapeDtypeStruct) for each in given
+        ):
             return
         if id(lowered) not in self._checks:
             self._checks[id(lowered)] = RangeCheck(lowered)
-        self._checks[id(lowered)].require(values)
+        self._checks[id(lowered)].require(values, arrays)
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
         """Run the offline phase of one request, before its inputs exist.

@@ -3,6 +3,7 @@
 from ditto_spu.ir.bindings import Block, Location, Module, Op, Value
 from ditto_spu.ir.build import composite, copy, emit, inline_calls, set_string, splice, unary
 from ditto_spu.ir.cut_out import extract, retype
+from ditto_spu.ir.integer_bounds import bounds
 from ditto_spu.ir.locations import at_path, name_of, path_of, source_of
 from ditto_spu.ir.module import (
     arguments,
@@ -52,6 +53,7 @@ __all__ = [
     "at_path",
     "attribute",
     "body",
+    "bounds",
     "buffer",
     "captured",
     "clone",

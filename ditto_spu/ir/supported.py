@@ -17,7 +17,7 @@ sort transpose"""
 _CONTROL = "case composite if optimization_barrier return while"
 # XLA lowers chlo ops on the way to HLO.
 _CHLO = """acos acosh asin asinh atan atanh cosh digamma erf erf_inv erfc lgamma next_after polygamma sinh
-square top_k zeta broadcast_add broadcast_subtract broadcast_multiply broadcast_divide"""
+square zeta broadcast_add broadcast_subtract broadcast_multiply broadcast_divide"""
 
 SUPPORTED = frozenset(
     {"func.func", "func.call", "func.return"}
@@ -28,6 +28,7 @@ _REMEDY = {
     "stablehlo.custom_call": "callbacks and LAPACK cannot run on shares; use jax functions of ordinary ops",
     "stablehlo.fft": "multiply by the matrix of the discrete Fourier transform",
     "stablehlo.rng_bit_generator": "draw random numbers outside of the secure function",
+    "chlo.top_k": "SPU's top_k opens comparisons; sort instead",
     "stablehlo.reduce_precision": "leave the rounding out: the fixed-point format decides the precision",
 }
 # `ditto_spu/spu/compile.py` writes these in other operations.

@@ -84,10 +84,20 @@ def _counts_along(value: ir.Value, dim: int) -> bool:
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Choose no fraction bits for zeros and ones, unless a rule or all consumers want some."""
+    """Choose no fraction bits for zeros and ones, unless a rule or all consumers want some.
+
+    The operand keeps all its fraction bits, whatever a rule says. A cast that drops some rounds by chance,
+    and equal elements would no longer be equal. An argument takes the format of the rule, because encoding
+    rounds equal elements alike.
+    """
     if not chooser.ruled_format(ARGMAX.name, ir.path_of(op)):
         default = chooser.wanted(op.results[0]) or INDICATOR
-    return Formats(operands_of(chooser, op, choice, main=1), default)
+    operand, asked = op.operands[0], choice.operand
+    if not chooser.is_secret(operand):
+        return Formats(operands_of(chooser, op, choice, main=1), default)
+    own = chooser.settle(operand, asked or chooser.default_format)
+    exact = asked is not None and asked.fraction_bits >= own.fraction_bits
+    return Formats({operand: asked if exact and asked is not None else own}, default)
 
 
 ARGMAX = Op(

@@ -1,5 +1,7 @@
 """Hold the result of matching a pattern, and read factors and operands for patterns."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +16,13 @@ class Match:
     """The operands and attributes of a matched pattern.
 
     `prepare` is a JAX function that makes the operands of the composite out of `values`.
+    `public` is the match to take instead where all operands but the first are public.
     """
 
     values: tuple[ir.Value, ...]
     attributes: Mapping[str, int | float | str] = field(default_factory=dict)
     prepare: Callable[..., tuple[Any, ...]] = lambda *values: values
+    public: Match | None = None
 
 
 def factors(seen: Seen, depth: int = 6) -> list[tuple[Seen, bool]]:

@@ -146,12 +146,14 @@ class Relied:
     quantity: the name of the quantity, such as "variance".
     low, high: the ends of the range.
     fact: the name under which observers note the quantity. The empty string stands for the result itself.
+    exact: whether every value within the range is as good as any other, as with indices.
     """
 
     quantity: str
     low: float
     high: float
     fact: str = ""
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -338,8 +340,10 @@ class Op:
 def span(value: NDArray[Any]) -> Span:
     """Return the least and the largest element of an array.
 
-    NaN counts as infinite, because no format holds it.
+    NaN counts as infinite, because no format holds it. An array without elements spans nothing.
     """
+    if not value.size:
+        return 0.0, 0.0
     if np.isnan(value).any():
         return float("-inf"), float("inf")
     return float(np.min(value)), float(np.max(value))

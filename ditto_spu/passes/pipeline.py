@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ditto_spu import ir
+from ditto_spu.errors import CompileError, DittoError
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.passes.formats.assign import assign
@@ -123,5 +124,18 @@ def advance(work: Work, to: str) -> Work:
     """Run the passes that come after the last one of `work`, up to the pass named `to`."""
     first = _PLACES[work.done] + 1 if work.done else 0
     for each in PIPELINE[first : _PLACES[to] + 1]:
-        work = replace(each.run(work), done=each.name)
+        work = replace(_run(each, work), done=each.name)
     return work
+
+
+def _run(each: Pass, work: Work) -> Work:
+    """Run a pass. Raises CompileError where it fails in a way that it does not foresee."""
+    try:
+        return each.run(work)
+    except DittoError:
+        raise
+    except Exception as error:
+        raise CompileError(
+            f"the pass '{each.name}' failed on this program ({type(error).__name__}: {error}), which is a "
+            "defect of the compiler: report it with the program, and try the parts of the program alone"
+        ) from error

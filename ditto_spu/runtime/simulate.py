@@ -19,7 +19,7 @@ from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_kernels.values.formats import decode, encode
 from ditto_kernels.values.replicated import Rss, reconstruct
-from ditto_spu.errors import InputError
+from ditto_spu.errors import InputError, RangeError
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.kept import Kept
 from ditto_spu.plan.plan import Plan, Step
@@ -162,5 +162,11 @@ def _plain_inputs(plan: Plan, values: Sequence[Any]) -> dict[int, NDArray[Any]]:
             plain[entry.var] = decode(reconstruct(value.parts()), value.fxp)
             continue
         shared = fxp is not None and fxp.fraction_bits > 0
-        plain[entry.var] = decode(encode(value, fxp), fxp) if fxp and shared else np.asarray(value)
+        try:
+            plain[entry.var] = decode(encode(value, fxp), fxp) if fxp and shared else np.asarray(value)
+        except ValueError as error:
+            raise RangeError(
+                f"secret argument '{entry.path}': {error}; scale it, or choose a wider format by a rule for "
+                "its path"
+            ) from None
     return plain

@@ -23,12 +23,29 @@ from ditto_spu.ir.supported import unsupported
 from ditto_spu.spu.values import kind_of
 
 # These ops are rewritten with other ops before SPU sees them.
-_EXPANSIONS = {
+_EXPANSIONS: dict[str, Callable[..., jax.Array]] = {
     "chlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
     "stablehlo.tan": lambda x: jnp.sin(x) / jnp.cos(x),
     "stablehlo.cbrt": lambda x: jnp.sign(x) * jnp.exp(jnp.log(jnp.abs(x)) / 3),
 }
-_ACCURATE = {"stablehlo.tanh": lambda x: 2 / (1 + jnp.exp(-2 * x)) - 1}
+
+
+def _remainder(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return the remainder of a division that rounds to zero, for quotients up to about a thousand.
+
+    SPU's own truncates the quotient, whose error then counts as a whole divisor. A remainder below 2^-12 is
+    zero here, so that multiples of the divisor leave none.
+    """
+    left = x - jnp.round(x / y) * y
+    left = jnp.where(jnp.abs(left) < 2**-12, 0.0, left)
+    size = jnp.abs(y)
+    return jnp.where((left < 0) & (x > 0), left + size, jnp.where((left > 0) & (x < 0), left - size, left))
+
+
+_ACCURATE: dict[str, Callable[..., jax.Array]] = {
+    "stablehlo.tanh": lambda x: 2 / (1 + jnp.exp(-2 * x)) - 1,
+    "stablehlo.remainder": _remainder,
+}
 _compiling = threading.Lock()
 
 
@@ -68,6 +85,7 @@ def _to_pphlo(text: str, public: tuple[bool, ...]) -> str:
     options = libspu.CompilerOptions()
     options.disable_div_sqrt_rewrite = True
     options.enable_optimize_denominator_with_broadcast = True
+    options.disable_partial_sort_optimization = True  # it opens comparisons of shuffled values
     visibility = [spu.Visibility.VIS_PUBLIC if each else spu.Visibility.VIS_SECRET for each in public]
     if "chlo." in text:
         # SPU's StableHLO reader has no chlo dialect. XLA expands it on the way to HLO.
@@ -88,9 +106,9 @@ def reason(error: RuntimeError) -> str:
     return " ".join(re.split(r"[Ss]tack ?trace", str(error))[0].removeprefix("what:").split())
 
 
-def _expand(module: ir.Module, expansions: Mapping[str, Callable[[jax.Array], jax.Array]]) -> None:
+def _expand(module: ir.Module, expansions: Mapping[str, Callable[..., jax.Array]]) -> None:
     for op in list(ir.walk(module.operation)):
-        if op.name in expansions:
+        if op.name in expansions and ir.is_float(op.results[0]):
             (value,) = ir.emit(expansions[op.name], list(op.operands), op, op.location)
             ir.replace_all_uses(op.results[0], value)
             op.erase()
@@ -119,6 +137,8 @@ def _refuse_reveals(code: str) -> None:
     """Raise UnsupportedOpError for a program that SPU would run by opening a secret, or not at all."""
     in_condition = False
     for line in code.splitlines():
+        if re.search(r"topk|partial_sort", line):
+            raise UnsupportedOpError("SPU's top_k opens comparisons of shuffled values: sort instead")
         if line.lstrip().startswith("cond {"):
             in_condition = True
         elif in_condition and "pphlo.return" in line:

@@ -72,7 +72,7 @@ def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float =
 def _run_rsqrt(
     party: Party, x: Rss, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW
 ) -> Protocol[Rss]:
-    """Compute 1/sqrt(x) for positive x, in the declared [lo, hi] by `inverse`, or of any size by `root_whole`."""
+    """Compute 1/sqrt(x) for positive x: in the declared [lo, hi] by `inverse`, or any by `root_whole`."""
     if approx == WHOLE:
         return (yield from root_whole(party.at("whole"), x, "rsqrt", out))
     return (yield from _run("rsqrt", party, x, out, lo, hi))

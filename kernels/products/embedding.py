@@ -8,6 +8,7 @@ the sum over the components is reshared.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,10 @@ from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
 from ditto_kernels.sharing.additive import from_rss, open_masked
 from ditto_kernels.sharing.casts import convert, downcast
 from ditto_kernels.values.absent import absent, is_absent
-from ditto_kernels.values.formats import Array, Fxp, container_bits
+from ditto_kernels.values.formats import Array, Fxp, container_bits, encode
 from ditto_kernels.values.replicated import PARTIES, Rss
+
+TABLE_BITS = 20  # the most fraction bits of a public table
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,20 @@ def _index_ring(rows: int, ids: Fxp) -> Fxp:
     return Fxp(min(ids.ring_bits, max(16, container_bits(bits))), 0)
 
 
-def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
-    """Return table[ids] for a table (rows, width) in a ring up to 32 and integer ids of any shape.
+def _known_table(party: Party, table: Array, out: Fxp) -> Rss:
+    """A public table as shares: component 0 is the table, the others are zero."""
+    fxp = out if out.ring_bits <= 32 else Fxp(32, min(out.fraction_bits, TABLE_BITS))
+    if is_absent(table):
+        return Rss(absent(table.shape, fxp.dtype), absent(table.shape, fxp.dtype), fxp)
+    elements = encode(np.asarray(table), fxp)
+    nothing = np.zeros_like(elements)
+    return Rss(elements if party.rank == 0 else nothing, elements if party.rank == 2 else nothing, fxp)
+
+
+def embedding(party: Party, table: Rss | Array, ids: Rss, out: Fxp) -> Protocol[Rss]:
+    """Return table[ids] for a table (rows, ...) in a ring up to 32 and integer ids of any shape.
+
+    A public table is taken in the format of the result, with 20 fraction bits at most.
 
     Range: 0 <= id < rows. Only id mod 2^address_bits is read. Where that number is not below `rows`, the row
     is zero. Error: none but that of a conversion to `out`. Rounds: 2, and those of the conversion. Raises
@@ -140,14 +155,18 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
 
     Source: Boyle, Gilboa, Ishai (CCS 2016) for private retrieval with point functions, ABY3 for the sharing.
     """
+    if not isinstance(table, Rss):
+        table = _known_table(party, table, out)
     if table.fxp.ring_bits > 32:
         raise ValueError(
             f"a table in {table.fxp}: products run in ring 32, give it a ring of 32 bits or less"
         )
-    rows, width = table.shape
+    rows, *row = table.shape
+    if len(row) != 1:
+        table = table.reshape((rows, math.prod(row)))
     ring = _index_ring(rows, ids.fxp)
     index = ids if ring == ids.fxp else downcast(party, ids, ring)
-    shape = (*ids.shape, width)
+    shape = (*ids.shape, *row)
     ahead = party.phase == "ahead"  # Then a party deals only its own part and looks up no row.
     keys = yield from parallel(
         *(
@@ -167,7 +186,9 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
 
 
 def embedding_error(table: Spec, ids: Spec, out: Fxp) -> float:
-    """Return 0, or the error of dropping fraction bits."""
+    """Return 0, or the error of dropping fraction bits, or that of encoding a public table."""
+    if table.fxp is None:
+        return 0.5 * 2.0 ** -min(out.fraction_bits, TABLE_BITS)
     assert table.fxp is not None
     return 1.5 * out.ulp if out.fraction_bits < table.fxp.fraction_bits else 0.0
 
@@ -177,7 +198,8 @@ def reference(table: Array, ids: Array, **attributes: Any) -> NDArray[Any]:
     rows = np.asarray(table)
     index = np.asarray(ids).astype(np.int64)
     inside = (index >= 0) & (index < len(rows))
-    return np.where(inside[..., None], rows[np.where(inside, index, 0)], 0)
+    looked = rows[np.where(inside, index, 0)]
+    return np.where(inside.reshape((*inside.shape, *(1,) * (rows.ndim - 1))), looked, 0)
 
 
 EMBEDDING_KERNEL = Kernel(

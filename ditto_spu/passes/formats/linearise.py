@@ -23,6 +23,7 @@ def linearise(module: ir.Module, public: Sequence[bool]) -> ir.Module:
         if secret[op.operands[1]] or not ir.is_float(op.results[0]):
             continue
         (result,) = ir.emit(record.linear, list(op.operands), op, op.location)
+        secret[result] = True
         ir.replace_all_uses(op.results[0], result)
         op.erase()
     ir.run_passes(module, "cse,symbol-dce")

@@ -1,17 +1,18 @@
 """Refuse a program whose declared ranges, constants and formats do not fit together.
 
-This pass changes nothing.
+It also refuses what SPU would compute by opening a secret, with the user's line. This pass changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.errors import RangeError
+from ditto_spu.errors import RangeError, UnsupportedOpError
 from ditto_spu.ops import find
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Decision, Kind, read
@@ -19,6 +20,12 @@ from ditto_spu.ops.public_operands import constant
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.rules.rule import WEIGHT
 
+# The operands that are indices, by the number of results.
+UPDATES: Mapping[str, Callable[[int], slice]] = {
+    "stablehlo.scatter": lambda results: slice(results, results + 1),
+    "stablehlo.dynamic_update_slice": lambda results: slice(2, None),
+}
+_SOLVERS = re.compile(r"\bjit\((?:solve|inv|slogdet|det|lu\w*|_lu\w*)\)")
 AFFINE = ("stablehlo.add", "stablehlo.subtract", "stablehlo.concatenate", "stablehlo.pad", "stablehlo.select")
 
 
@@ -30,6 +37,8 @@ def verify(module: ir.Module, public: Sequence[bool]) -> None:
     """
     ir.verify(module)
     secret = visibility(module, public)
+    for op in ir.walk(ir.main(module)):
+        _openings(op, secret)
     for op in ir.ops(ir.body(ir.main(module)))[:-1]:
         decision = read(op)
         if decision is None:
@@ -37,6 +46,27 @@ def verify(module: ir.Module, public: Sequence[bool]) -> None:
         _declared_range(op, decision)
         if op.name in AFFINE and decision.kind is Kind.LOCAL and any(secret[each] for each in op.operands):
             _constants(op, decision)
+
+
+def _openings(op: ir.Op, secret: Mapping[ir.Value, bool]) -> None:
+    """Raise UnsupportedOpError for an update at a secret index, and for a loop with a secret condition."""
+    if op.name in UPDATES:
+        first = UPDATES[op.name](len(op.results))
+        if any(secret.get(each, True) for each in list(op.operands)[first]):
+            remedy = "write jnp.where(jnp.arange(n) == index, new, old) instead"
+            if _SOLVERS.search(ir.name_of(op)):
+                remedy = (
+                    "solvers swap rows of the matrix in this way; factor a positive definite one with "
+                    "jax.scipy.linalg.cho_factor and cho_solve"
+                )
+            raise UnsupportedOpError(
+                f"{_place(op)}: an update or scatter at a secret index would open the index: {remedy}"
+            )
+    if op.name == "stablehlo.while" and secret.get(ir.ops(op.regions[0].blocks[0])[-1].operands[0], True):
+        raise UnsupportedOpError(
+            f"{_place(op)}: a while loop has a secret condition: loop a public number of times and select "
+            "results"
+        )
 
 
 def _declared_range(op: ir.Op, decision: Decision) -> None:

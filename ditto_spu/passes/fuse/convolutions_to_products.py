@@ -23,14 +23,14 @@ def rewrite_convolutions(module: ir.Module, public: Sequence[bool]) -> None:
     """Rewrite every convolution of @main that reads a secret value, in place.
 
     Only the product costs anything. Windows are gathered locally, and windows that do not overlap (stride =
-    size, as in ViT's patches) are only reshaped. Batch groups, which only gradients use, are left to SPU.
+    size, as in ViT's patches) are only reshaped. Convolutions of integers are left to SPU.
     public: whether each argument of @main is public.
     """
     secret = visibility(module, public)
     for op in list(ir.walk(ir.main(module))):
         if kind(op) != "convolution" or not any(secret.get(each, True) for each in op.operands):
             continue
-        if ir.attribute(op, "batch_group_count", 1) == 1 and ir.is_float(op.results[0]):
+        if ir.is_float(op.results[0]):
             new = ir.emit(partial(_product, numbers=_read(op)), list(op.operands), op, op.location)[0]
             ir.replace_all_uses(op.results[0], new)
             op.erase()
@@ -57,6 +57,7 @@ def _read(op: ir.Op) -> dict[str, Any]:
         "stretch": tuple(ir.attribute(op, "lhs_dilation", (1,) * rank)),
         "spread": tuple(ir.attribute(op, "rhs_dilation", (1,) * rank)),
         "groups": ir.attribute(op, "feature_group_count", 1),
+        "batch_groups": ir.attribute(op, "batch_group_count", 1),
         "reversed": tuple(ir.attribute(op, "window_reversal", (False,) * rank)),
     }
 
@@ -70,6 +71,12 @@ def _product(x: Array, w: Array, numbers: dict[str, Any]) -> Array:
     (terms,), (features,), sizes_at = numbers["kernel"]
     x = jnp.transpose(x, (batch, *spatial, feature))
     w = jnp.transpose(w, (*sizes_at, terms, features))
+    groups, batch_groups = numbers["groups"], numbers["batch_groups"]
+    if batch_groups > 1:
+        # A group of images, which only gradients have, is a group of features of fewer images.
+        x = jnp.reshape(x, (batch_groups, x.shape[0] // batch_groups, *x.shape[1:]))
+        x = jnp.moveaxis(x, 0, -2)
+        x, groups = jnp.reshape(x, (*x.shape[:-2], -1)), batch_groups
     if any(numbers["reversed"]):
         w = jnp.flip(w, [axis for axis, turned in enumerate(numbers["reversed"]) if turned])
     margins = [
@@ -78,7 +85,7 @@ def _product(x: Array, w: Array, numbers: dict[str, Any]) -> Array:
     ]
     if any(margin != (0, 0, 0) for margin in margins):
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
-    sizes, groups = w.shape[: len(spatial)], numbers["groups"]
+    sizes = w.shape[: len(spatial)]
     windows, places = _windows(x, sizes, numbers["strides"], numbers["spread"])
     each = w.shape[-1] // groups
     if groups == 1:

@@ -3,19 +3,21 @@
 This is the first pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.arithmetic import kind
-from ditto_spu.ir.expand_chlo import EXPANSIONS, ON_SPU
+from ditto_spu.ir.expand_chlo import EXPANSIONS
 from ditto_spu.ops import OPS
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
+from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.refuse_impossible import refuse
 from ditto_spu.passes.fuse.simplify import simplify
 from ditto_spu.passes.fuse.softmax_masks_and_scales import rewrite_scores
+from ditto_spu.passes.fuse.stable_sorts import stabilise
 from ditto_spu.passes.fuse.unroll_control_flow import flatten
 
 
@@ -30,12 +32,14 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     """
     fused = ir.clone(module)
     ir.inline_calls(fused)
+    expand_linear_algebra(fused, visibility(fused, public))
     refuse(fused, public)
     flatten(fused, public)
     ir.run_passes(fused, "canonicalize,cse")
-    simplify(fused)
+    simplify(fused, fills=False)  # the pattern of look-ups reads them
     ir.run_passes(fused, "canonicalize,cse")
     rewrite_convolutions(fused, public)
+    stabilise(fused, visibility(fused, public))
     _replace_patterns(fused, public)
     rewrite_scores(fused, public)
     _expand(fused, public)
@@ -54,14 +58,16 @@ def _replace_patterns(module: ir.Module, public: Sequence[bool]) -> None:
         if not ir.is_effect(op) and not any(ir.users(each) for each in op.results):
             op.erase()
         elif len(op.results) == 1 and secret[op.results[0]]:
-            _replace_first(module, op)
+            _replace_first(module, op, secret)
 
 
-def _replace_first(module: ir.Module, op: ir.Op) -> None:
+def _replace_first(module: ir.Module, op: ir.Op, secret: Mapping[ir.Value, bool]) -> None:
     for record in OPS.values():
         pattern = record.pattern
         match = pattern.match(op) if pattern is not None and op.name in pattern.roots else None
         if pattern is not None and match is not None:
+            if match.public is not None and not any(secret.get(each, True) for each in match.values[1:]):
+                match = match.public
             operands = ir.emit(match.prepare, match.values, op, op.location)
             meaning = partial(pattern.meaning, **match.attributes)
             new = ir.composite(module, record.composite, meaning, operands, match.attributes, op, op.location)
@@ -75,8 +81,6 @@ def _expand(module: ir.Module, public: Sequence[bool]) -> None:
     secret = visibility(module, public)
     for op in list(ir.walk(ir.main(module))):
         if not op.name.startswith("chlo.") or not any(secret[each] for each in op.results):
-            continue
-        if op.name in ON_SPU:
             continue
         if op.name not in EXPANSIONS:
             path = ir.path_of(op)

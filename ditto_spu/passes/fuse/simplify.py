@@ -11,8 +11,10 @@ from ditto_spu.passes.fuse.drop_transposes import untransposed
 LOWEST = -3e38  # a number at or below this is -infinity, or the least finite one
 
 
-def simplify(module: ir.Module) -> None:
+def simplify(module: ir.Module, fills: bool = True) -> None:
     """Rewrite arithmetic of @main in place.
+
+    fills: whether to leave out the selection of NaN for an index out of range.
 
     These forms become simpler: times 1, plus 0, maximum with −∞, boolean → number → boolean, the logistic
         function in several operations, and products of transposed operands.
@@ -20,7 +22,7 @@ def simplify(module: ir.Module) -> None:
     for op in list(ir.walk(ir.main(module))):
         if len(op.results) != 1:
             continue
-        new = _replacement(op)
+        new = op.operands[1] if fills and is_filled_gather(op) else _replacement(op)
         if new is not None and new.type == op.results[0].type:
             ir.replace_all_uses(op.results[0], new)
     ir.erase_dead(ir.body(ir.main(module)))
@@ -44,8 +46,6 @@ def _replacement(op: ir.Op) -> ir.Value | None:
         return _logistic(op) if name == "divide" else None
     if name == "select":
         chosen = splat(op.operands[0])
-        if chosen is None and _is_filled_gather(op):
-            return op.operands[1]
         return None if chosen is None else op.operands[1 if chosen else 2]
     if name == "compare":
         return _truth(op)
@@ -79,11 +79,13 @@ def _logistic(op: ir.Op) -> ir.Value | None:
     return None
 
 
-def _is_filled_gather(op: ir.Op) -> bool:
+def is_filled_gather(op: ir.Op) -> bool:
     """Tell whether a select takes NaN in place of rows where JAX finds an index out of range.
 
     The nearest row is taken then.
     """
+    if kind(op) != "select":
+        return False
     rows, fill = ir.define(op.operands[1]), splat(op.operands[2])
     return kind(rows) == "gather" and fill is not None and fill != fill
 

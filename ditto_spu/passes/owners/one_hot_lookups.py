@@ -31,7 +31,11 @@ def own_lookups(module: ir.Module, levels: Callable[[], Callable[[ir.Value], str
 
 
 def _product(table: jax.Array, ids: jax.Array) -> jax.Array:
-    """Return table[ids]. Ids outside the table take the nearest row, as in the composite's decomposition."""
-    rows = jnp.clip(ids, 0, table.shape[0] - 1)[..., None]
-    one_hot = (rows == jnp.arange(table.shape[0], dtype=rows.dtype)).astype(table.dtype)
+    """Return table[ids]. Negative ids count from the end, and others outside the table take the nearest row.
+
+    The pattern of look-ups has left out this arithmetic where JAX gives NaN for an id out of range.
+    """
+    count = table.shape[0]
+    rows = jnp.clip(jnp.where(ids < 0, ids + count, ids), 0, count - 1)[..., None]
+    one_hot = (rows == jnp.arange(count, dtype=rows.dtype)).astype(table.dtype)
     return jnp.tensordot(one_hot, table, axes=1)

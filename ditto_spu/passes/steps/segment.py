@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.errors import DittoError, UnsupportedOpError
 from ditto_spu.ops import record_of
 from ditto_spu.ops.cast import ENCODED, LIFTED, is_cast, read_cast
 from ditto_spu.ops.decision import Kind, decided, read, read_entry
 from ditto_spu.ops.op import Call
 from ditto_spu.passes.analysis.classify import LAYOUT
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.steps.schedule import balance, schedule
+from ditto_spu.passes.steps.schedule import balance, schedule, step_cost
 from ditto_spu.plan.plan import (
     INTEGER,
     SPU_FORMAT,
@@ -169,6 +170,25 @@ def _kernel(builder: _Builder, op: ir.Op) -> None:
     result, fxp = (op.results[0], decision.computed) if cast is None else (cast, decision.out)
     var = builder.declare(result, fxp, decision.path, decision.range)
     _add_kernel(builder, decision.path, call.kernel, inputs, var, call.attributes)
+    _require_kernel(builder, op)
+
+
+def _require_kernel(builder: _Builder, op: ir.Op) -> None:
+    """Raise UnsupportedOpError, with path and line, if the last kernel cannot take its operands."""
+    step = builder.steps[-1]
+    assert isinstance(step, KernelStep)
+    try:
+        step_cost(step, builder.vars)
+    except DittoError:
+        raise
+    except Exception as error:
+        formats = ", ".join(str(builder.vars[var].fxp or "public") for var in step.inputs)
+        why = str(error) if isinstance(error, ValueError) else "it takes no public operand there"
+        raise UnsupportedOpError(
+            f"{step.path or 'the program'} ({ir.source_of(op)}): the kernel '{step.kernel}' cannot take "
+            f"operands in {formats}: {why}; choose other formats for this path, make the "
+            "operands secret arguments, or write it with other operations"
+        ) from error
 
 
 def _add_kernel(

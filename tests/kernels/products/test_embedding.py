@@ -50,6 +50,16 @@ def test_rows(mpc, rng, dealer, rows, width, shape, table, ids, out):
     check(mpc, rng, rows, width, shape, table, ids, out, dealer)
 
 
+@pytest.mark.parametrize("row", [(), (3,), (2, 1, 2)])
+@pytest.mark.parametrize("known", [False, True])
+def test_public_tables_and_rows_of_every_rank(mpc, rng, row, known):
+    table_fxp, ids_fxp, out = Fxp(32, 12), Fxp(64, 0), Fxp(32, 12)
+    table = decode(encode(rng.uniform(-3, 3, (9, *row)), table_fxp), table_fxp)
+    ids = np.array([[0, 8], [5, 5]])
+    outcome = mpc(EMBEDDING_KERNEL.run, table if known else (table, table_fxp), (ids, ids_fxp), out=out)
+    assert np.array_equal(outcome.value, table[ids])
+
+
 def test_more_tokens_than_a_tile(mpc, rng):
     check(mpc, rng, 30522, 2, (70,), "fxp32.12", "fxp64.0", "fxp32.12", 2)
 

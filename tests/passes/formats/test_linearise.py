@@ -39,9 +39,18 @@ def test_a_division_by_a_public_value_is_a_product_with_its_inverse(compile_to):
     np.testing.assert_allclose(ir.evaluate(program.module, [X, np.float32(3)])[0], X / 3, rtol=1e-6)
 
 
+def test_a_quotient_may_feed_another_division(compile_to):
+    def fn(x, y):
+        return x / ((y / 3.0) / 5.0)
+
+    program = compile_to(fn, X, X + 5, to="linear")
+    assert len(program.ops("stablehlo.multiply")) == 2
+    np.testing.assert_allclose(ir.evaluate(program.module, [X, X + 5])[0], X / ((X + 5) / 15), rtol=1e-5)
+
+
 def test_a_look_up_by_public_ids_is_a_gather_that_takes_the_nearest_row(compile_to):
     def look_up(table, ids):
-        return jnp.take(table, ids, axis=0)
+        return jnp.take(table, ids, axis=0)  # an id out of range is NaN in JAX, and refused when it occurs
 
     program = compile_to(look_up, TABLE, IDS, to="linear", public=("ids",))
     assert not program.ops("ditto.embedding")

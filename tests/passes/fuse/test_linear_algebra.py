@@ -1,0 +1,69 @@
+"""Cholesky decompositions and triangular systems are written out; what swaps rows is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+import numpy as np
+import pytest
+
+import ditto_spu as ditto
+from ditto_spu.errors import UnsupportedOpError
+
+A = np.array([[4.0, 1.0, -0.5], [1.0, 3.0, 0.75], [-0.5, 0.75, 2.5]], np.float32)
+B = np.array([[1.0, -2.0], [0.5, 1.5], [2.0, 0.25]], np.float32)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_cholesky(upper: bool) -> None:
+    factor = np.linalg.cholesky(np.float64(A))
+    got = ditto.secure(lambda a: jnp.linalg.cholesky(a, upper=upper))(A)
+    np.testing.assert_allclose(got, factor.T if upper else factor, atol=5e-3)
+
+
+def test_a_batch_of_matrices() -> None:
+    got = ditto.secure(lambda a: jnp.linalg.cholesky(jnp.stack([a, a * 2])))(A)
+    np.testing.assert_allclose(got[1], np.linalg.cholesky(2 * np.float64(A)), atol=5e-3)
+
+
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("unit", [False, True])
+def test_triangular_systems(lower: bool, turned: bool, unit: bool) -> None:
+    def solve(a: Any, b: Any) -> Any:
+        return jsl.solve_triangular(a, b, trans=int(turned), lower=lower, unit_diagonal=unit)
+
+    part = np.tril(np.float64(A)) if lower else np.triu(np.float64(A))
+    if unit:
+        np.fill_diagonal(part, 1.0)
+    expected = np.linalg.solve(part.T if turned else part, np.float64(B))
+    np.testing.assert_allclose(ditto.secure(solve)(A, B), expected, atol=1e-2)
+    np.testing.assert_allclose(ditto.secure(solve)(A, B[:, 0]), expected[:, 0], atol=1e-2)
+
+
+@pytest.mark.parametrize("config", ["ditto", "uniform64"])
+def test_positive_definite_systems(config: str) -> None:
+    got = ditto.secure(lambda a, b: jsl.cho_solve(jsl.cho_factor(a), b), config=config)(A, B)
+    np.testing.assert_allclose(got, np.linalg.solve(np.float64(A), np.float64(B)), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("fn", "remedy"),
+    [
+        (jnp.linalg.inv, "cho_solve"),
+        (lambda a: jnp.linalg.solve(a, a), "cho_solve"),
+        (jnp.linalg.qr, "LAPACK"),
+        (jnp.linalg.eigh, "LAPACK"),
+    ],
+)
+def test_the_others_are_refused(fn: Callable[..., Any], remedy: str) -> None:
+    with pytest.raises(UnsupportedOpError, match=remedy):
+        ditto.secure(lambda a: fn(a))(A)
+
+
+def test_a_large_matrix_is_refused() -> None:
+    with pytest.raises(UnsupportedOpError, match=r"test_linear_algebra\.py:\d+.*100 rows"):
+        ditto.secure(lambda a: jnp.linalg.cholesky(a)).lower(np.eye(100, dtype=np.float32))
