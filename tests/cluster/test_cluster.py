@@ -170,7 +170,7 @@ def test_mistakes_of_the_caller_are_found_before_anything_is_sent(alice):
     with pytest.raises(InputError, match="holds no arguments"):
         alice.upload(layer, W, X, name="w")
     with pytest.raises(RangeError, match="secret argument 'x'"):
-        alice.run(layer, W, X * 1e9)
+        alice.run(layer, W, X * 1e15)
     assert alice.run(layer, W, X).outputs["y"] == pytest.approx(expected(), abs=0.01)
 
 

@@ -27,7 +27,7 @@ def test_plain_function(run):
     values, printed = run("plain_function")
     np.testing.assert_allclose(values["expected"], [0.3875, 0.4407, 0.4220], atol=1e-4)
     np.testing.assert_allclose(values["outputs"], values["expected"], atol=0.003)
-    assert "public float32[3]  scale" in values["plan"] and "fxp32.11[3,3]  records" in values["plan"]
+    assert "public float32[3]  scale" in values["plan"] and "fxp64.18[3,3]  records" in values["plan"]
     assert values["report"].rounds > 0 and min(values["report"].bytes_sent_per_party) > 0
     assert "0.3875 in plaintext" in printed and values["plan"] in printed
 

@@ -19,12 +19,11 @@ W = np.array([10.0, 15.0, 2.5], F)
         (lambda x: x + x, (F(6e5),), r"add at .*: result reached 1.2e\+06"),
         (lambda x: jnp.sum(x * x), (np.full(200, 1e2, F),), "add at .*: result reached"),
         (lambda x, w: x @ w + 50, (X, W), "matmul at .*: (product|result) reached"),
-        (lambda x: jnp.sqrt(x), (F(1.4e5),), r"spu at .*: operand of stablehlo.sqrt reached 1.4e\+05"),
         (lambda x: jnp.sin(x), (F(1e5),), "spu at .*: operand of stablehlo.sine reached"),
         (lambda x: jax.nn.softmax(x), (np.array([500.0, 0.0, -500.0], F),), "softmax at .*: operand reached"),
         (lambda x, w: jax.nn.gelu(x * w), (X, -X), "(gelu|multiply) at .*: (operand|result) reached"),
     ],
-    ids=["sum", "sum of squares", "product", "root", "sine", "scores", "gelu"],
+    ids=["sum", "sum of squares", "product", "sine", "scores", "gelu"],
 )
 def test_a_value_that_leaves_a_range_is_refused_with_the_line(fn, args, message):
     with pytest.raises(RangeError, match=message) as refused:
