@@ -38,7 +38,7 @@ def generate(
         int | None, typer.Option(help="Seed of the client's draw. No share depends on it.")
     ] = None,
     stop: Annotated[str, typer.Option(help="Token ids that end the text, such as '50256'.")] = "",
-    config: OneConfig = "ditto",
+    config: OneConfig = "auto",
     as_json: Json = False,
 ) -> None:
     """Generate tokens under MPC: the prompt runs once, then each token is a step over a cache in shares."""

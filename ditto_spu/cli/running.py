@@ -19,7 +19,7 @@ from ditto_spu.runtime.material import load as load_material
 
 def run(
     model: Model,
-    config: OneConfig = "ditto",
+    config: OneConfig = "auto",
     checked: Annotated[
         bool, typer.Option("--checked", help="Verify every declared range during the run.")
     ] = False,
@@ -91,7 +91,7 @@ def run(
 def precompute(
     model: Model,
     folder: Annotated[Path, typer.Argument(help="New folder for the material.", show_default=False)],
-    config: OneConfig = "ditto",
+    config: OneConfig = "auto",
     masked: Masked = False,
     weights: Weights = None,
 ) -> None:
