@@ -14,6 +14,7 @@ from ditto_spu.calibration.headroom import Ranges, relied_on
 from ditto_spu.calibration.observe import Observer
 from ditto_spu.compiler import Lowered
 from ditto_spu.function.check_fills import FillCheck
+from ditto_spu.runtime.client import check_input
 
 
 class RangeCheck:
@@ -21,6 +22,7 @@ class RangeCheck:
 
     def __init__(self, lowered: Lowered) -> None:
         self._fills = FillCheck(lowered.traced)
+        self._plan = lowered.plan
         self._observer = Observer(lowered.traced, lowered.config)
         module = ir.parse(lowered.as_text("formats"))
         self._rows = list(relied_on(module, lowered.program.public))
@@ -28,9 +30,13 @@ class RangeCheck:
     def require(self, values: Sequence[Any], arrays: Sequence[Any]) -> None:
         """Raise RangeError, with path, line, value and remedy, for the value that leaves its range furthest.
 
+        Inputs that cannot be shared raise the errors of sharing.
+
         values: one array for each input of the plan.
         arrays: the arrays of the call, from which owners may have prepared `values`.
         """
+        for entry, value in zip(self._plan.inputs, values, strict=True):
+            check_input(self._plan, entry, value)
         self._fills.require(arrays)
         seen = self._observer.extremes(values)
         Ranges(tuple(row.seen(seen.get(number)) for number, row in self._rows)).refuse()

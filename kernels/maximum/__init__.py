@@ -1,1 +1,1 @@
-"""The largest of secret values, and its place."""
+"""This folder has the maximum along a dimension and its place."""
