@@ -1,8 +1,9 @@
-"""The cost tables of the page on protocols; `python -m bench.protocol_costs` writes them anew."""
+"""The cost tables of docs/protocols/ from the code; `python -m bench.protocol_costs` writes them anew."""
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols" / "README.md"
+FOLDER = Path(__file__).parent.parent / "docs" / "protocols"
+_MARKED = re.compile(r"(?<=<!-- costs -->\n).*?(?=<!-- end -->)", re.DOTALL)
 ELEMENTS = 1 << 14
 _MODULES = (additive, casts, multiply, one_hot_digits, party, select, series, signs, table_lookup, tournament)
 
@@ -52,13 +54,24 @@ _NAMES: dict[str, Any] = {
 _Row = dict[str, str]
 
 
-def rows(document: str, heading: str) -> list[_Row]:
-    """The rows of the table whose first column has that heading, by column."""
-    lines = document.splitlines()
-    start = next(place for place, line in enumerate(lines) if line.startswith(f"| {heading} |"))
-    stop = next(place for place in range(start, len(lines)) if not lines[place].startswith("|"))
-    table = [_cells(line) for line in lines[start:stop]]
-    return [dict(zip(table[0], row, strict=True)) for row in table[2:]]
+def pages() -> dict[str, str]:
+    """Return the text of every page on protocols, by name."""
+    return {file.name: file.read_text() for file in sorted(FOLDER.glob("*.md"))}
+
+
+def marked(page: str) -> list[str]:
+    """Return the parts of a page that hold its cost tables, each between two comments."""
+    return _MARKED.findall(page)
+
+
+def rows(text: str, heading: str) -> list[_Row]:
+    """Return the rows, by column, of all tables whose first column has that heading."""
+    tables = re.findall(rf"^\| {heading} \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    found = []
+    for table in tables:
+        columns, _, *lines = [_cells(line) for line in table.splitlines()]
+        found += [dict(zip(columns, line, strict=True)) for line in lines]
+    return found
 
 
 def _cells(line: str) -> list[str]:
@@ -107,14 +120,18 @@ def _rounded_up(bound: float) -> str:
     return f"{math.ceil(bound / step - 1e-9) * step:.2g}"
 
 
-def rewritten(document: str) -> str:
-    """The document with the numbers of both tables as the code has them."""
+def rewritten(page: str) -> str:
+    """Return the page with the numbers of its cost tables as the code has them."""
+    return _MARKED.sub(lambda part: _with_figures(part[0]), page)
+
+
+def _with_figures(tables: str) -> str:
     for heading, figures in (("block", block_figures), ("kernel", kernel_figures)):
-        for row in rows(document, heading):
+        for row in rows(tables, heading):
             before = "| " + " | ".join(row.values()) + " |"
             after = "| " + " | ".join((row | figures(row)).values()) + " |"
-            document = document.replace(_tight(before), _tight(after))
-    return document
+            tables = tables.replace(_tight(before), _tight(after))
+    return tables
 
 
 def _tight(line: str) -> str:
@@ -123,4 +140,5 @@ def _tight(line: str) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(rewritten(DOCUMENT.read_text()))
+    for name, page in pages().items():
+        (FOLDER / name).write_text(rewritten(page))

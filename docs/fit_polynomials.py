@@ -1,6 +1,7 @@
-"""Fit the polynomials of kernels/pieces.py: smallest maximal error, bounded sum of coefficients.
+"""Fit the polynomials of kernels/activation/polynomial_tables.py by linear programming.
 
-Run `python docs/fit_polynomials.py` to print the tables: coefficients of powers of t = x / scale.
+A fit has the smallest maximal error for which the sum of coefficients stays bounded. Run `python
+docs/fit_polynomials.py` to print the tables: the coefficients of powers of t = x / scale.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ Real = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Fit:
-    """A function, less the powers given, over [0, bound]: even and odd functions say no more beyond."""
+    """A function to fit over [0, bound], by the given powers of x / scale.
+
+    An even or odd function is determined by this half of its window.
+    """
 
     function: Callable[[Any], Any]
     bound: float
     scale: float
     powers: tuple[int, ...]
-    limit: float  # of the sum of coefficients
+    limit: float  # bounds the sum of the coefficients' magnitudes
 
 
 def fit(case: Fit) -> tuple[float, dict[int, float]]:
-    """(largest error, coefficient of every power)."""
+    """Return (largest error, coefficient of every power)."""
     x = np.linspace(0, case.bound, 2001)
     basis = (x[:, None] / case.scale) ** np.asarray(case.powers)
     count, target, column = len(case.powers), case.function(x), np.ones((len(x), 1))
@@ -50,7 +54,7 @@ def fit(case: Fit) -> tuple[float, dict[int, float]]:
     return float(solution[count]), dict(zip(case.powers, solution[:count], strict=True))
 
 
-FITS = {  # the even functions are GeLU and SiLU less x/2; sigmoid is (1 + tanh(x/2)) / 2
+FITS = {  # The even functions are GeLU and SiLU less x/2. Sigmoid is (1 + tanh(x/2)) / 2.
     "GELU even": Fit(lambda x: 0.5 * x * erf(x / np.sqrt(2)), 3.125, 4, (2, 4, 6, 8), 1000.0),
     "SILU even": Fit(lambda x: x * (expit(x) - 0.5), 7.0, 8, (2, 4, 6, 8, 10, 12), 10000.0),
     "TANH odd": Fit(np.tanh, 3.0, 4, (1, 3, 5, 7, 9), 1000.0),

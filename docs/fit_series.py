@@ -1,8 +1,8 @@
-"""Fit the trigonometric series of kernels/curves.py: smallest maximal error, bounded sum of coefficients.
+"""Fit the trigonometric series of kernels/activation/series_tables.py by linear programming.
 
-Run `python docs/fit_series.py` to print the tables. A linear program over a dense grid: minimise e subject to
-|series - f| <= e inside the window (times `edge` near its ends), and sum |coefficient| <= limit so that
-rounding is not amplified.
+Run `python docs/fit_series.py` to print the tables. The linear program works on a dense grid. It minimises e
+subject to |series - f| <= e inside the window (times `edge` near its ends), and to sum |coefficient| <=
+limit, so that rounding is not amplified.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Real = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Fit:
-    """What to fit: a function, less x/2 if `half`, over [-outer, outer]."""
+    """A function to fit, less x/2 if `half`, over [-outer, outer]."""
 
     function: Callable[[Any], Any]
     outer: float
     period_bits: int
     harmonics: tuple[int, ...]
-    limit: float  # of the sum of coefficients
+    limit: float  # bounds the sum of the coefficients' magnitudes, the constant left out
     half: bool = False
-    edge: float = 1.0  # how much larger errors may be beyond 0.6 of the window, where operands are rare
+    edge: float = 1.0  # factor of the errors allowed beyond 0.6 of the window, where operands are rare
 
 
 def fit(case: Fit) -> tuple[float, Real]:
-    """(largest error, coefficients: constant, cosines, sines)."""
+    """Return (largest error, coefficients), the coefficients in the order constant, cosines, sines."""
     x = np.linspace(-case.outer, case.outer, 1601)
     angle = np.multiply.outer(x, np.asarray(case.harmonics)) * (2 * np.pi / 2.0**case.period_bits)
     basis = np.hstack([np.ones((len(x), 1)), np.cos(angle), np.sin(angle)])

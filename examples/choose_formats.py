@@ -67,8 +67,8 @@ def main() -> dict[str, Any]:
     expected = np.asarray(block(params, x))
     print(f"in checked mode every value kept its range; error {np.abs(outputs - expected).max():.5f}")
 
-    # An input that is four times as large breaks the promise. Without checked mode its result may be wrong,
-    # and nothing would say so.
+    # An input that is four times as large breaks the promise. The simulator holds the caller's own values
+    # against every range, in checked mode and out of it, so it is an error and not a wrong result.
     try:
         checked(params, 4 * x)
         refused = ""

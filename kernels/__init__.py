@@ -1,4 +1,4 @@
-"""Share-level three-party kernels: ABY3 replicated sharing, free of SPU and of the compiler."""
+"""These three-party kernels work on ABY3 replicated shares and need neither SPU nor the compiler."""
 
 from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
@@ -21,7 +21,7 @@ from ditto_kernels.sharing.casts import CAST
 from ditto_kernels.softmax.exponential import EXPONENTIAL
 from ditto_kernels.softmax.softmax import SOFTMAX
 
-# Literal on purpose: the whole list of what the compiler may call, in one place.
+# This list is literal on purpose: it shows in one place everything that the compiler may call.
 KERNELS: dict[str, Kernel] = {
     "abs": ABS,
     "argmax": ARGMAX,

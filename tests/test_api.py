@@ -142,9 +142,12 @@ def test_checked_mode_names_the_path_of_an_overflow():
 
 def test_a_declared_range_that_is_exceeded_is_caught():
     config = {"default": "fxp32.12", "rule": [{"op": "multiply", "range": 10.0}]}
-    secure = ditto.secure(lambda x: x * x, config=config, checked=True)
-    with pytest.raises(RangeError, match="declared range 10"):
-        secure(np.full(3, 4.0, np.float32))
+    for options, message in (
+        ({"checked": True, "check": False}, "declared range 10"),
+        ({}, r"multiply at '' \(.*test_api.py:\d+\): declared range reached 16 to 16"),
+    ):
+        with pytest.raises(RangeError, match=message):
+            ditto.secure(lambda x: x * x, config=config, **options)(np.full(3, 4.0, np.float32))
 
 
 def test_a_value_outside_its_format_is_refused():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.frontend.trace import Traced
-from ditto_spu.ops import record_of, subject
+from ditto_spu.ops import observed, record_of, subject
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.op import Op, Span, span
 from ditto_spu.passes.analysis.classify import kinds
@@ -97,9 +97,12 @@ class _Probe:
 
     def facts(self, outputs: Sequence[NDArray[Any]]) -> Mapping[str, Span]:
         """Return what the ranges of the operation's kernel are about."""
-        if self.record is None or self.record.facts is None or not self.operands:
+        operands = [outputs[each] for each in self.operands]
+        if not operands:
             return {}
-        return self.record.facts(self.op, [outputs[each] for each in self.operands])
+        if self.record is None:
+            return observed.operand(self.op, operands)
+        return {} if self.record.facts is None else self.record.facts(self.op, operands)
 
 
 class Observer:
@@ -120,7 +123,7 @@ class Observer:
         self._probes: list[_Probe] = []
         self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
         for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
-            special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY)
+            special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY, Kind.SPU)
             floats = [*op.results, *(op.operands if kind is Kind.KERNEL else ())]
             if kind is Kind.PUBLIC or len(op.results) != 1 or not any(map(ir.is_float, floats)):
                 continue

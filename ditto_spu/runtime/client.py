@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.values.formats import decode, encode
+from ditto_kernels.values.formats import Fxp, decode, encode
 from ditto_kernels.values.replicated import Known, Rss, share
 from ditto_spu.errors import InputError, RangeError
 from ditto_spu.plan.kept import Kept
@@ -55,23 +55,45 @@ def share_input(
     Raises InputError if the value is a mere shape, or if its shape, or the format of a handle, is not that of
     the plan. Raises RangeError if a secret value does not fit its format.
     """
+    var, dealer = plan.vars[entry.var], plan.mask_dealer or 0
+    if isinstance(value, Kept):
+        return _kept(plan, entry, value)
+    array = _shaped(plan, entry, value)
+    if var.fxp is None:
+        return [array] * 3
+    if not _is_fixed_point(var):
+        return share(array.astype(np.int64), var.fxp, source, dealer)
+    return share(_encoded(entry, array, var.fxp), var.fxp, source, dealer)
+
+
+def check_input(plan: Plan, entry: Input, value: Any) -> None:
+    """Raise the errors of `share_input` for an array, without sharing it."""
+    var, array = plan.vars[entry.var], _shaped(plan, entry, value)
+    if var.fxp is not None and _is_fixed_point(var) and array.size:
+        _encoded(entry, np.stack([array.min(), array.max()]), var.fxp)
+
+
+def _shaped(plan: Plan, entry: Input, value: Any) -> NDArray[Any]:
     if isinstance(value, jax.ShapeDtypeStruct):
         raise InputError(
             f"'{entry.path}' cannot be shared: of it, or of what it is made of, only the shape is given; "
             "pass arrays, or hold the arguments that parties have already"
         )
-    var, dealer = plan.vars[entry.var], plan.mask_dealer or 0
-    if isinstance(value, Kept):
-        return _kept(plan, entry, value)
-    array = np.asarray(value)
-    if tuple(array.shape) != var.shape:
-        raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {var.shape}")
-    if var.fxp is None:
-        return [array] * 3
-    if var.fxp.fraction_bits == 0 and not np.issubdtype(np.dtype(var.dtype), np.floating):
-        return share(array.astype(np.int64), var.fxp, source, dealer)
+    array, shape = np.asarray(value), plan.vars[entry.var].shape
+    if tuple(array.shape) != shape:
+        raise InputError(f"argument '{entry.path}' has shape {array.shape}, but was compiled for {shape}")
+    return array
+
+
+def _is_fixed_point(var: Var) -> bool:
+    """Tell whether a shared variable holds real numbers. Integers and booleans are shared as they are."""
+    assert var.fxp is not None
+    return var.fxp.fraction_bits > 0 or np.issubdtype(np.dtype(var.dtype), np.floating)
+
+
+def _encoded(entry: Input, array: NDArray[Any], fxp: Fxp) -> NDArray[Any]:
     try:
-        return share(encode(array, var.fxp), var.fxp, source, dealer)
+        return encode(array, fxp)
     except ValueError as error:
         raise RangeError(
             f"secret argument '{entry.path}': {error}; scale it, or choose a wider format by a rule for its "

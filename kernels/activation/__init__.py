@@ -1,1 +1,1 @@
-"""Functions of one secret value: GeLU, tanh, sigmoid, SiLU and the forms that approximate them."""
+"""This folder has functions of one secret value (GeLU, tanh, sigmoid, SiLU) and their approximations."""

@@ -1,4 +1,4 @@
-"""A function inside a window, by a series or a table, and its tails outside, chosen by two bits."""
+"""Evaluate a function by a series or a table inside a window and by tails outside; two bits choose."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ from ditto_kernels.values.replicated import Rss
 
 
 def middle_bits(curve: Curve, x: Fxp, out: Fxp) -> int:
-    """Fraction bits of the window's value."""
+    """Return the fraction bits of the window's value."""
     if curve.above is not None:
         return min(out.fraction_bits, curve.narrow_bits)
     return x.fraction_bits if x.ring_bits == NARROW else min(x.fraction_bits, curve.narrow_bits)
 
 
 def _window(curve: Curve, x: Fxp) -> tuple[tuple[int, int], int]:
-    """(offsets, low) of the two comparisons of x: not above the window, below it.
+    """Return (offsets, low) of the two comparisons of x: "not above the window" and "below it".
 
-    Bits below `low` are left out where the curve lets a band of 2^low ulp be read either way.
+    The comparisons leave out the bits below `low` where the curve allows either answer within a band of 2^low
+    ulp.
     """
     low = max(0, x.fraction_bits + math.floor(math.log2(curve.outer - curve.bound)))
     bound, outer = (round(each * 2.0**x.fraction_bits) for each in (curve.bound, curve.outer))
@@ -48,13 +49,13 @@ def _window(curve: Curve, x: Fxp) -> tuple[tuple[int, int], int]:
 
 
 def row(bits: Bits, first: int, second: int | None = None) -> Bits:
-    """One row of bits, or the exclusive or of two."""
+    """Return one row of bits, or the exclusive or of two rows."""
     words = bits.words[first] if second is None else bits.words[first] ^ bits.words[second]
     return Bits(words, bits.word_bits)
 
 
 def total_of(*terms: tuple[int, Additive]) -> Additive:
-    """Shares times 1 or -1, added; terms of one format, the first one's sign is 1."""
+    """Add shares, each times 1 or -1. All terms have one format, and the sign of the first term is 1."""
     total = terms[0][1].share
     for sign, term in terms[1:]:
         total = total + term.share if sign > 0 else total - term.share
@@ -62,7 +63,7 @@ def total_of(*terms: tuple[int, Additive]) -> Additive:
 
 
 def minus(x: Opened, constant: float) -> Opened:
-    """The opened value minus a public one."""
+    """Subtract a public value from an opened one."""
     if not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
@@ -70,7 +71,7 @@ def minus(x: Opened, constant: float) -> Opened:
 
 
 def plus(party: Party, x: Additive, constant: float) -> Additive:
-    """Shares of a value plus a public one."""
+    """Add a public value to shares of another one."""
     if party.role != "A" or not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
@@ -80,7 +81,7 @@ def plus(party: Party, x: Additive, constant: float) -> Additive:
 def _open_value(
     party: Party, x: Opened, curve: Curve, middle: int, function: Function | None
 ) -> Protocol[Opened]:
-    """The window's value, opened."""
+    """Compute the window's value and open it."""
     if function is None:
         value = yield from series(party.at("series"), x, curve, middle)
     else:
@@ -89,13 +90,17 @@ def _open_value(
 
 
 def clipped(party: Party, x: Rss, curve: Curve, out: Fxp, function: Function | None = None) -> Protocol[Rss]:
-    """`curve` at every element of x, in `out`; inside the window by its series or, if given, by a table of
+    """Evaluate `curve` at every element of x and return the result in format `out`.
+
+    Inside the window the value comes from the series of `curve` or, if `function` is given, from a table of
     `function`.
 
     Range: |x| + outer < half of x's ring, so that neither comparison wraps. If x itself is the upper tail,
-    `out` must hold x, and an upcast from ring 16 wants x < limit - 0.5. Error: `clipped_error`. Rounds:
-    open; compare, and open the value (2 with a table); choose; reshare (4 in all) or upcast (5); one more for
-    each doubling of the ring.
+    `out` must hold x, and an upcast from ring 16 needs x < limit - 0.5. Error: `clipped_error`.
+
+    Rounds: open x; compare, and open the value beside it (two rounds with a table); choose; reshare. That is
+    4 in all, or 5 with an upcast in place of the reshare. Each doubling of the ring adds one.
+
     Security: x, the value and the choosing bits are opened to A and B under full-width one-time masks.
     """
     middle = middle_bits(curve, x.fxp, out)
@@ -122,7 +127,10 @@ def clipped(party: Party, x: Rss, curve: Curve, out: Fxp, function: Function | N
 def joined(
     party: Party, own: Additive, kept: Additive, inside: Additive, out: Fxp, minimum: float
 ) -> Protocol[Rss]:
-    """inside + x - kept: the window's value from ring 16, and x above the window. Range, error: `release`."""
+    """Return inside + x - kept: the window's value, which comes from ring 16, and x above the window.
+
+    Range and error: as for `release`.
+    """
     if own.fxp.ring_bits == NARROW:
         return (
             yield from release(party.at("out"), total_of((1, inside), (1, own), (-1, kept)), out, minimum)
@@ -136,13 +144,13 @@ def joined(
 
 
 def clipped_variant(x: Spec, curve: Curve) -> str:
-    """How the signs of few elements are found."""
+    """Name the way in which the signs of few elements are computed."""
     assert x.fxp is not None
     return one_hot_digits.variant(elements(x.shape), x.fxp.ring_bits - _window(curve, x.fxp)[1] - 1)
 
 
 def clipped_error(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> float:
-    """Bound of the error of `clipped`: that of the window's value or of the tails, and the conversion."""
+    """Bound the error of `clipped`: that of the window's value or of the tails, plus the conversion."""
     assert x.fxp is not None
     fraction, middle = x.fxp.fraction_bits, middle_bits(curve, x.fxp, out)
     if function is None:

@@ -1,4 +1,4 @@
-"""GeLU: a clipped trigonometric series by default, a table, and the polynomial forms of other work."""
+"""GeLU is a clipped trigonometric series by default, or a table, or polynomials of other work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ditto_kernels.values.replicated import Rss
 
 
 def reference(x: Array, approximate: str = "erf", approx: str = "fourier") -> NDArray[np.float64]:
-    """The exact function, its usual form by tanh, or the quadratic if that was asked for."""
+    """Return the exact function, its usual form by tanh, or the quadratic if `approx` asks for it."""
     require(FORMS, approx)
     require(REFERENCES, approximate)
     real = np.asarray(x, dtype=np.float64)
@@ -36,12 +36,15 @@ REFERENCES = ("erf", "tanh")
 
 
 def gelu(party: Party, x: Rss, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> Protocol[Rss]:
-    """GeLU of every element, by one of FORMS.
+    """Compute GeLU of every element, by the form in FORMS that `approx` names.
 
-    fourier, table: `clipped.clipped`; even, puma: `polynomial.piecewise`; quad: `quadratic.quadratic`, which
-    is another function and needs a model trained for it. `approximate` ("erf" or "tanh") names the
-    reference: the protocols are the same, for the two differ by less than 0.0005. Cheapest operand: fxp16.9
-    or fxp16.10.
+    "fourier" and "table" run `clipped.clipped`, "even" and "puma" run `polynomial.piecewise`, and "quad" runs
+    `quad.quadratic`, which is another function and needs a model that was trained for it. Each of these
+    states its range, error, rounds and security.
+
+    `approximate` ("erf" or "tanh") names the reference. The protocols are the same, because the two
+    references differ by less than 0.0005. The cheapest operands are fxp16.9 and fxp16.10. Raises ValueError
+    for an `approx` that is not in FORMS.
     """
     require(FORMS, approx)
     if approx == "quad":
@@ -50,7 +53,7 @@ def gelu(party: Party, x: Rss, out: Fxp, approximate: str = "erf", approx: str =
 
 
 def gelu_error(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> float:
-    """Bound of the error against the reference, for operands in range."""
+    """Bound the error against the reference, for operands in range."""
     require(FORMS, approx)
     if approx == "quad":
         return 1.5 * out.ulp

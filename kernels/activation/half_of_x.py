@@ -1,8 +1,9 @@
-"""x/2 from the opening of x, as additive shares in ring 32: the linear part of a series.
+"""Compute x/2 from the opening of x, as additive shares in ring 32, for the linear part of a series.
 
-x = c - r_A - r_B + 2^k w over the integers, w in {0, 1, 2}. Halved with `lift` bits more, 2^k w counts modulo
-2^32 alone: not at all in rings 32 and 64, by its parity in ring 16. With a bias that makes x + bias positive,
-w = carry(r_A + r_B) + (1 - msb c) msb(r), and the dealer deals both bits by XOR.
+Over the integers, x = c - r_A - r_B + 2^k w with w in {0, 1, 2}. The half has `lift` more bits, so that 2^k w
+counts only modulo 2^32. In rings 32 and 64 it does not count at all, and in ring 16 only its parity counts.
+With a bias that makes x + bias positive, w = carry(r_A + r_B) + (1 - msb c) msb(r). The dealer deals both
+bits by XOR.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ def _bytes(size: int) -> int:
 
 
 def wrap_items(x: Opened) -> list[Deal]:
-    """What the dealer deals for it: two packed bits an element in ring 16, else nothing."""
+    """Return the items that the dealer deals: two packed bits per element in ring 16, else none."""
     if x.fxp.ring_bits >= _RING:
         return []
     return [Deal("wraps", (2, _bytes(x.size)), unsigned(8), xor=True)]
 
 
 def wrap_values(x: Opened) -> list[Array]:
-    """The dealer's values of `wrap_items`: carry of r_A + r_B, msb of r."""
+    """Return the dealer's values of `wrap_items`: the carry of r_A + r_B, and msb of r."""
     if x.fxp.ring_bits >= _RING:
         return []
     assert x.first is not None
@@ -44,12 +45,15 @@ def wrap_values(x: Opened) -> list[Array]:
 
 
 def half(party: Party, x: Opened, wraps: Sequence[Array], scale: int) -> Array:
-    """A share of x/2 in ring 32, with `scale` fraction bits; `wraps`: the shares of `wrap_items`.
+    """Return a share of x/2 in ring 32, with `scale` fraction bits. `wraps` are the shares of `wrap_items`.
 
-    Range: in ring 16, |x| < 2^14 ulp (a quarter of the ring), and scale = fraction bits + 16. Error: none, or
-    2 ulp of the result if it has fewer fraction bits than x/2. Cost: 2 bits offline in ring 16; no round.
-    Security: local but for two dealt bits, which depend on r alone.
-    Source: own; the wrap is that of `truncate.reshared_wrap`.
+    Range: in ring 16, |x| < 2^14 ulp (a quarter of the ring), and scale = fraction bits + 16. Raises
+    ValueError for another scale in ring 16. Error: none, or 2 ulp of the result if it has fewer fraction bits
+    than x/2. Cost: 2 bits offline in ring 16, and no round.
+
+    Security: the computation is local. It uses only two dealt bits, which depend on r alone.
+
+    Source: own. The wrap is that of `casts.reshared_wrap`.
     """
     lift = scale - x.fxp.fraction_bits - 1
     if wraps and x.fxp.ring_bits + lift != _RING - 1:

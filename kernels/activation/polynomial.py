@@ -1,4 +1,4 @@
-"""Functions by polynomials inside a window, evaluated in Chebyshev's basis, with tails outside."""
+"""Evaluate functions by polynomials inside a window, in Chebyshev's basis, and by tails outside."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ditto_kernels.sharing.release import release
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
-POWER = Fxp(32, 14)  # of T_n(t), |t| <= 1
-DOUBLED = Fxp(32, 13)  # the same ring elements, read as twice the value
+POWER = Fxp(32, 14)  # the format of T_n(t), where |t| <= 1
+DOUBLED = Fxp(32, 13)  # reads the same ring elements as twice the value
 
 
 def _middle(pieces: Pieces, x: Fxp, out: Fxp) -> Fxp:
-    """The polynomial's value: its sum in ring 32 leaves 16 bits to drop."""
+    """Return the format of the polynomial's value: its sum in ring 32 leaves 16 bits to drop."""
     if pieces.saturates:
         return Fxp(NARROW, min(out.fraction_bits, pieces.narrow_bits))
     return Fxp(NARROW, x.fraction_bits if x.ring_bits == NARROW else min(x.fraction_bits, pieces.narrow_bits))
 
 
 def _clipped_format(pieces: Pieces) -> Fxp:
-    """The clipped operand: the same ring elements as t = y / scale."""
+    """Return the format of the clipped operand y. The same ring elements are read as t = y / scale."""
     return Fxp(POWER.ring_bits, POWER.fraction_bits - pieces.scale_bits)
 
 
@@ -40,7 +40,10 @@ def _coefficient_bits(middle: Fxp) -> int:
 
 
 def _evaluate(party: Party, polynomial: Polynomial, values: Mapping[int, Rss], middle: Fxp) -> Additive:
-    """2-of-2 shares of the polynomial, truncated into ring 16, locally. Error: 1 ulp, coefficients."""
+    """Return 2-of-2 shares of the polynomial, truncated into ring 16. All of it is local.
+
+    Error: 1 ulp, and the rounding of the coefficients.
+    """
     bits = _coefficient_bits(middle)
     total = np.full(values[1].shape, 1 << (NARROW - 1), np.int32)
     for degree, coefficient in enumerate(polynomial):
@@ -53,12 +56,12 @@ def _evaluate(party: Party, polynomial: Polynomial, values: Mapping[int, Rss], m
 
 
 def _product(party: Party, left: int, right: int, values: Mapping[int, Rss]) -> Protocol[Rss]:
-    """T_(m + n) = 2 T_m T_n - T_(m - n): bounded by 1, so that no rounding is amplified."""
+    """Return T_(m + n) = 2 T_m T_n - T_(m - n). It is bounded by 1, so that no rounding is amplified."""
     twice = yield from multiply(party, values[left].retagged(DOUBLED), values[right], POWER)
     if left != right:
         other = values[left - right]
         return Rss(twice.mine - other.mine, twice.next - other.next, POWER)
-    one = POWER.dtype.type(1 << POWER.fraction_bits)  # T_0, taken off component 0
+    one = POWER.dtype.type(1 << POWER.fraction_bits)  # T_0, which is subtracted from component 0
     return Rss(
         twice.mine - one if party.rank == 0 else twice.mine,
         twice.next - one if party.rank == 2 else twice.next,
@@ -75,11 +78,16 @@ def _chebyshev(party: Party, y: Rss, pieces: Pieces) -> Protocol[dict[int, Rss]]
 
 
 def piecewise(party: Party, x: Rss, out: Fxp, pieces: Pieces) -> Protocol[Rss]:
-    """Clip x to the window, T_n of it in fxp32.14; outside 0 and x, or what the clipped operand gives.
+    """Clip x to the window and evaluate polynomials of it there. The tails hold outside.
 
-    Range: |x| + largest bound < half of x's ring. Error: `piecewise_error`. Rounds from and to ring 16: 4
-    and 2 a level, 2 more with several pieces, up to 2 more where x is a tail.
-    Security: openings under full-width masks; products leave as `multiply` says.
+    The clipped operand gives T_n in fxp32.14. Outside the window the function is 0 and x or, if it saturates,
+    the value of the polynomial at the clipped operand.
+
+    Range: |x| + largest bound < half of x's ring. Error: `piecewise_error`. Rounds from and to ring 16: 4,
+    and 2 per level of products; 2 more with several pieces; up to 2 more where x is a tail.
+
+    Security: x and the pieces' values are opened under full-width masks. Products leave a party as `multiply`
+    says.
     """
     bounds, middle = pieces.bounds, _middle(pieces, x.fxp, out)
     own = from_rss(party, x)
@@ -122,7 +130,7 @@ def _piece(party: Party, value: Additive, bit: Bits) -> Protocol[Additive]:
 
 
 def piecewise_error(x: Fxp, out: Fxp, pieces: Pieces) -> float:
-    """Bound of the error against the exact function: method, powers, coefficients, and truncations."""
+    """Bound the error against the exact function: method, powers, coefficients and truncations."""
     middle = _middle(pieces, x, out)
     step = 1.5 * POWER.ulp
     wrong = {0: 0.0, 1: step if x.fraction_bits > _clipped_format(pieces).fraction_bits else 0.0}

@@ -1,4 +1,4 @@
-"""Tables of the polynomial forms: fitted by docs/fit_polynomials.py, or published."""
+"""The tables of the polynomial forms were fitted by docs/fit_polynomials.py or published."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.chebyshev import poly2cheb
 
-Polynomial = tuple[float, ...]  # coefficients of T_0(t), T_1(t), ...
+Polynomial = tuple[float, ...]  # the coefficients of T_0(t), T_1(t), ...
 Level = tuple[tuple[int, int], ...]  # (m, n) for each T_(m + n), which needs T_m, T_n and T_(m - n)
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Polynomials of t = x / 2^scale_bits, one between each two bounds.
+    """Polynomials of t = x / 2^scale_bits, one between each two neighbouring bounds.
 
-    Outside the bounds the function is 0 and x; if it saturates, it is what it is at the bounds.
+    Outside the bounds the function is 0 and x. If it saturates, it keeps the values that it has at the
+    bounds.
     """
 
     bounds: tuple[float, ...]
@@ -26,17 +27,17 @@ class Pieces:
     levels: tuple[Level, ...]
     saturates: bool
     minimum: float  # a lower bound of every result, errors included: upcasts rely on it
-    maximum: float  # of the polynomials
-    error: float  # largest of the method, tails included
+    maximum: float  # the largest value of the polynomials
+    error: float  # the largest error of the method, tails included
 
     @property
     def narrow_bits(self) -> int:
-        """Most fraction bits with which the values fit ring 16, and its upcast."""
+        """The most fraction bits with which the values fit ring 16 and the upcast from it."""
         return math.floor(math.log2((2**15 - 1) / (self.maximum - self.minimum + 0.25)))
 
 
 def of_powers(coefficients: Mapping[int, float], scale: float = 1.0) -> Polynomial:
-    """In Chebyshev's basis, from coefficients of powers of `scale` t."""
+    """Return coefficients in Chebyshev's basis from coefficients of powers of `scale` t."""
     powers = np.zeros(max(coefficients) + 1)
     for power, value in coefficients.items():
         powers[power] = value * scale**power
@@ -58,7 +59,7 @@ GELU_EVEN = Pieces(
     error=0.0029,
 )
 
-# PUMA (arXiv 2307.12533), section 4.1, in powers of x = 4 t.
+# These polynomials are from PUMA (arXiv 2307.12533), section 4.1, in powers of x = 4 t.
 GELU_PUMA = Pieces(
     bounds=(-4.0, -1.95, 3.0),
     scale_bits=2,

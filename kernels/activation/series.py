@@ -1,10 +1,10 @@
-"""Smooth saturating functions by a trigonometric series: one masked opening, then only local products.
+"""Evaluate smooth saturating functions by a series: one masked opening, and then local products.
 
-Inside a window f(x) = a_0 + sum a_j cos(w_j x) + b_j sin(w_j x), perhaps + x/2 (`half.py`); outside it f is a
-constant or x itself. With c = x + r open, cos(w (c - r)) = cos(w c) cos(w r) + sin(w c) sin(w r): the dealer
-deals cos(w r) and sin(w r) as additive shares, A and B multiply them by public numbers. The period is a power
-of two, so the series does not see where c wraps. It runs beside the two comparisons, and the bits then choose
-between series and tails.
+Inside a window f(x) = a_0 + sum a_j cos(w_j x) + b_j sin(w_j x), perhaps + x/2 (`half_of_x.py`). Outside it f
+is a constant or x itself. Once c = x + r is open, cos(w (c - r)) = cos(w c) cos(w r) + sin(w c) sin(w r). The
+dealer deals cos(w r) and sin(w r) as additive shares, and A and B multiply them by public numbers. The period
+is a power of two, so that a wrap of c does not change the series. The series runs beside the two comparisons,
+whose bits then choose between series and tails.
 """
 
 from __future__ import annotations
@@ -25,28 +25,29 @@ from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 
-INDEX_BITS = 16  # an angle has at most so many bits: tables of 2^16 rows
+INDEX_BITS = 16  # An angle has at most this many bits, so that tables have at most 2^16 rows.
 
 
 def index_bits(curve: Curve, fraction_bits: int) -> int:
-    """Bits of an angle."""
+    """Return the number of bits of an angle."""
     return min(INDEX_BITS, curve.period_bits + fraction_bits)
 
 
 def index_shift(curve: Curve, fraction_bits: int) -> int:
-    """Low bits of c and r that the angle leaves out."""
+    """Return the number of low bits of c and r that the angle leaves out."""
     return curve.period_bits + fraction_bits - index_bits(curve, fraction_bits)
 
 
 def scale_bits(middle: int) -> int:
-    """Fraction bits of a factor times a wave: 16 more than the result."""
+    """Return the fraction bits of a factor times a wave: 16 more than those of the result."""
     return 32 - NARROW + middle
 
 
 def public_bits(curve: Curve, middle: int) -> tuple[int, ...]:
-    """Fraction bits of each harmonic's factors, which fill 16 bits at most; its waves have the rest.
+    """Return the fraction bits of each harmonic's factors. Factors fill 16 bits at most.
 
-    With amplitude A, rounding costs 2^-p for the factor and A 2^-(scale - p) for the wave: least if equal.
+    Its waves have the remaining fraction bits. With amplitude A, rounding costs 2^-p for the factor and A
+    2^-(scale - p) for the wave. The sum is least if both are equal.
     """
     level = np.log2(curve.amplitudes)
     best = np.minimum(np.rint((scale_bits(middle) - level) / 2), np.floor(np.log2(2**15 - 1) - level))
@@ -54,19 +55,19 @@ def public_bits(curve: Curve, middle: int) -> tuple[int, ...]:
 
 
 def dealt_bits(curve: Curve, middle: int) -> tuple[int, ...]:
-    """Fraction bits of each harmonic's dealt waves."""
+    """Return the fraction bits of each harmonic's dealt waves."""
     return tuple(scale_bits(middle) - bits for bits in public_bits(curve, middle))
 
 
 def _waves(harmonics: tuple[int, ...], bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """cos and sin of every angle, shape (harmonics, 2^bits)."""
+    """Return the cosine and the sine of every angle, each of shape (harmonics, 2^bits)."""
     turns = np.multiply.outer(np.asarray(harmonics), np.arange(1 << bits)) % (1 << bits)
     angle = turns * (2 * np.pi / (1 << bits))
     return np.cos(angle), np.sin(angle)
 
 
 def _factors(curve: Curve, bits: int) -> NDArray[np.float64]:
-    """What each dealt wave is multiplied by, for each angle of c: (2 harmonics, 2^bits)."""
+    """Return the factor of each dealt wave for each angle of c, in shape (2 harmonics, 2^bits)."""
     cosine, sine = _waves(curve.harmonics, bits)
     a, b = np.asarray(curve.cosine)[:, None], np.asarray(curve.sine)[:, None]
     return np.concatenate([a * cosine + b * sine, a * sine - b * cosine])
@@ -78,31 +79,37 @@ def _rounded(real: NDArray[np.float64], fraction_bits: tuple[int, ...]) -> NDArr
 
 @lru_cache(maxsize=32)
 def public_factors(curve: Curve, bits: int, middle: int) -> NDArray[np.int16]:
-    """The factors for each angle of c, (2 harmonics, 2^bits): a table, so equal at A and B."""
+    """Return the integer factors for each angle of c, in shape (2 harmonics, 2^bits).
+
+    They come from a table, so that A and B have the same ones.
+    """
     return _rounded(_factors(curve, bits), public_bits(curve, middle)).astype(np.int16)
 
 
 @lru_cache(maxsize=32)
 def dealt_waves(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
-    """What the dealer looks up for every angle of r: cosines, then sines, (2 harmonics, 2^bits)."""
+    """Return the dealer's waves for every angle of r: cosines, then sines, in shape (2 harmonics, 2^bits)."""
     waves = np.concatenate(_waves(curve.harmonics, bits))
     return _rounded(waves, dealt_bits(curve, middle)).astype(np.int32)
 
 
 def _angle(value: Array, shift: int, bits: int) -> Array:
     word = value.view(unsigned(8 * value.dtype.itemsize))
-    return (word >> shift).astype(np.int32) & ((1 << bits) - 1)
+    return (word >> word.dtype.type(shift)).astype(np.int32) & ((1 << bits) - 1)
 
 
 @lru_cache(maxsize=32)
 def _public_rows(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
-    """`public_factors` by angle, (2^bits, 2 harmonics): few elements find a row in one line of the cache."""
+    """Return `public_factors` by angle, in shape (2^bits, 2 harmonics).
+
+    For few elements each row lies in one line of the cache.
+    """
     return np.ascontiguousarray(public_factors(curve, bits, middle).T.astype(np.int32))
 
 
 @lru_cache(maxsize=32)
 def _dealt_rows(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
-    """`dealt_waves` by angle."""
+    """Return `dealt_waves` by angle."""
     return np.ascontiguousarray(dealt_waves(curve, bits, middle).T)
 
 
@@ -116,7 +123,7 @@ def _look_up(table: Array, value: Array, shift: int, bits: int) -> list[Array]:
 def _inner_product(
     table: Array, value: Array, shares: list[Array], constant: Array, shift: int, bits: int, drop: int
 ) -> Array:
-    """One share of the series, truncated into ring 16."""
+    """Return one share of the series, truncated into ring 16."""
     index = _angle(value, shift, bits)
     total = constant
     for row, share in zip(table, shares, strict=True):
@@ -125,11 +132,12 @@ def _inner_product(
 
 
 def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Additive]:
-    """The series at any x (mod the period), in fxp16.`middle`.
+    """Evaluate the series at any x (modulo the period), in format fxp16.`middle`.
 
-    Error: fit inside the window, 1 ulp of the result, and `noise`. Cost: 64 bits a harmonic offline; no
-    round.
-    Security: dealt values are full-width additive shares in ring 32 that depend on r alone.
+    Error: the fit inside the window, 1 ulp of the result, and `noise`. Cost: 64 bits per harmonic offline,
+    and no round.
+
+    Security: the dealt values are full-width additive shares in ring 32 that depend on r alone.
     """
     fraction, count = x.fxp.fraction_bits, 2 * len(curve.harmonics)
     few = x.size <= tuning.SERIES_ROWS_ELEMENTS
@@ -153,7 +161,7 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
     scale = scale_bits(middle)
     drop = scale - middle
     constant = round(curve.constant * 2.0**scale) if party.role == "A" else 0
-    constant += 1 << (drop - 1)  # two floors lose half a unit each
+    constant += 1 << (drop - 1)  # The shifts of A and B are floors and lose half a unit each.
     start: Array = np.asarray(constant).astype(np.int32)
     if curve.half:
         start = start + half(party, x, dealt[waves:], scale)
@@ -165,7 +173,7 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
 def _products_of_rows(
     c: Array, shares: list[Array], start: Array, curve: Curve, bits: int, shift: int, middle: int
 ) -> Array:
-    """A share of the series, for few elements, whose waves lie side by side."""
+    """Return a share of the series for few elements. The waves of an element lie side by side."""
     factors = np.take(_public_rows(curve, bits, middle), _angle(c, shift, bits), axis=0)
     total = start + np.einsum("...k,...k->...", factors, shares[0])
     return np.asarray(total >> np.int32(scale_bits(middle) - middle)).astype(np.int16)
@@ -175,13 +183,13 @@ def _products_of_rows(
 def _products_of_columns(
     c: Array, shares: list[Array], start: Array, curve: Curve, bits: int, shift: int, middle: int
 ) -> Array:
-    """A share of the series, for many elements, each wave in an array of its own."""
+    """Return a share of the series for many elements. Each wave is an array of its own."""
     table, drop = public_factors(curve, bits, middle), scale_bits(middle) - middle
     return np.asarray(_inner_product(table, c, shares, start, shift, bits, drop))
 
 
 def noise(curve: Curve, bits: int, middle: int) -> float:
-    """Bound of what rounding factors and waves to integers adds to the series."""
+    """Bound the error that the rounding of factors and waves to integers adds to the series."""
     count = len(curve.harmonics)
     factors, waves = _factors(curve, bits), np.concatenate(_waves(curve.harmonics, bits))
     public = np.exp2(-np.tile(public_bits(curve, middle), 2).astype(np.float64))[:, None]
@@ -190,11 +198,15 @@ def noise(curve: Curve, bits: int, middle: int) -> float:
     lost = waves - dealt_waves(curve, bits, middle) * dealt
     public_part = np.hypot(wrong[:count], wrong[count:]).sum(axis=0).max()
     dealt_part = np.hypot(lost[:count], lost[count:]).max(axis=1) @ curve.amplitudes
-    return float(public_part + dealt_part * (1 + 2.0**-8))  # factors are rounded too: below 2^-8 of them
+    # The waves' errors meet rounded factors, and that rounding is below 2^-8 of the factors.
+    return float(public_part + dealt_part * (1 + 2.0**-8))
 
 
 def series_error(curve: Curve, fraction_bits: int, middle: int) -> float:
-    """Bound of the error of `series` within `outer`: fit, factors and waves, truncation, the angle's grid."""
+    """Bound the error of `series` within `outer`.
+
+    It consists of the fit, the rounding of factors and waves, the truncation, and the angle's grid.
+    """
     total = curve.fit_error + noise(curve, index_bits(curve, fraction_bits), middle) + 2.0**-middle
     shift = index_shift(curve, fraction_bits)
     return total + (curve.slope * 2.0 ** (shift - fraction_bits) if shift else 0.0)

@@ -1,10 +1,10 @@
-"""Tables of the trigonometric series, fitted by docs/fit_series.py."""
+"""The coefficients of the trigonometric series were fitted by docs/fit_series.py."""
 
 from __future__ import annotations
 
 from ditto_kernels.activation.curve import Curve, Fits
 
-# The two forms of GeLU differ by less than 0.0005: one table serves both.
+# The two forms of GeLU differ by less than 0.0005, so that one table serves both.
 GELU = Fits(
     short=Curve(
         bound=3.0,

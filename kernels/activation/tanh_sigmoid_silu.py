@@ -1,4 +1,7 @@
-"""tanh, sigmoid and SiLU: clipped series by default, tables, or polynomials; and how GeLU shares them."""
+"""Tanh, sigmoid and SiLU are clipped series by default, or tables, or polynomials.
+
+`Activation` is the frame that they share with GeLU.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from ditto_kernels.values.replicated import Rss
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """A function that saturates, by `fourier` (the default), `table`, or one of its polynomials."""
+    """A saturating function in several forms: `fourier` (the default), `table`, and its polynomials."""
 
     function: Function
     fits: Fits
@@ -40,19 +43,19 @@ class Activation:
         return self.fits.at(x), None
 
     def run(self, party: Party, x: Rss, out: Fxp, approx: str = "fourier") -> Protocol[Rss]:
-        """The function of every element: `clipped.clipped` or `polynomial.piecewise`."""
+        """Compute the function of every element, by `clipped.clipped` or `polynomial.piecewise`."""
         if approx in self.polynomials:
             return (yield from piecewise(party, x, out, self.polynomials[approx]))
         curve, function = self._window(x.fxp, approx)
         return (yield from clipped(party, x, curve, out, function))
 
     def variant(self, x: Spec, out: Fxp, approx: str = "fourier") -> str:
-        """How few elements are compared with the window's bounds."""
+        """Name the way in which few elements are compared with the window's bounds."""
         assert x.fxp is not None
         return "" if approx in self.polynomials else clipped_variant(x, self._window(x.fxp, approx)[0])
 
     def error(self, x: Spec, out: Fxp, approx: str = "fourier") -> float:
-        """Bound of the error of `run` against the exact function."""
+        """Bound the error of `run` against the exact function."""
         assert x.fxp is not None
         if approx in self.polynomials:
             return piecewise_error(x.fxp, out, self.polynomials[approx])
@@ -61,7 +64,7 @@ class Activation:
 
 
 def require(known: Sequence[str], approx: str) -> None:
-    """Refuse an approximation that the kernel does not have."""
+    """Raise ValueError for an approximation that the kernel does not have."""
     if approx not in known:
         raise ValueError(f"no approximation '{approx}' here: choose {' or '.join(known)}")
 

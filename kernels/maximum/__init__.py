@@ -1,1 +1,1 @@
-"""The largest of secret values and its place, comparisons, magnitude, clamping and rounding."""
+"""This folder has maxima and their places, comparisons, magnitude, clamping and rounding."""

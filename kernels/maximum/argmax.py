@@ -1,7 +1,8 @@
-"""Where the maximum along an axis is, as a one-hot vector: a tournament whose decisions are multiplied down.
+"""Argmax gives the place of a maximum as a one-hot vector, from the decisions of a tournament.
 
 Each comparison of the tournament leaves a shared bit per contender. An entry is the largest if it won all the
-comparisons on its way to the top: one product of as many bits as there are levels, four to a round.
+comparisons on its way to the top. That is one product of as many bits as there are levels, and one round
+multiplies four of them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _BYTE = np.dtype(np.uint8)
 
 @dataclass(frozen=True)
 class _Level:
-    """`groups` groups of `size` neighbouring entries, and `left` entries behind them that pass."""
+    """A level has `groups` groups of `size` neighbouring entries. `left` entries behind them pass."""
 
     size: int
     groups: int
@@ -52,7 +53,10 @@ class _Level:
 
     @property
     def above(self) -> NDArray[np.intp]:
-        """The entry of the next level that each belongs to. Order is kept: of equals the first wins."""
+        """The entry of the next level to which each entry belongs.
+
+        The order is kept, so that the first of equal entries wins.
+        """
         grouped = np.repeat(np.arange(self.groups), self.size)
         return np.concatenate([grouped, self.groups + np.arange(self.left)])
 
@@ -68,7 +72,7 @@ def _levels(length: int, rows: int) -> tuple[_Level, ...]:
 
 
 def _members(x: Additive, level: _Level) -> tuple[Array, Array]:
-    """(entries of all groups, the place in a group first; what is left over)."""
+    """Return (the entries of all groups, with the place in a group first; the entries that are left over)."""
     grouped = level.size * level.groups
     inside = x.share[:grouped].reshape(level.groups, level.size, *x.shape[1:])
     return contiguous(np.moveaxis(inside, 1, 0)), x.share[grouped:]
@@ -77,7 +81,10 @@ def _members(x: Additive, level: _Level) -> tuple[Array, Array]:
 def _decide(
     party: Party, x: Additive, level: _Level, last: bool
 ) -> Protocol[tuple[NDArray[np.uint8], Additive]]:
-    """(this level's decisions as shared bits (entries, rows), the winners); the last winner is not needed."""
+    """Return (this level's decisions as shared bits (entries, rows); the winners).
+
+    The winner of the last level is not needed.
+    """
     members, rest = _members(x, level)
     if level.size == 2:
         bits, opened = yield from smaller(party, *(Additive(each, x.fxp) for each in members))
@@ -91,7 +98,10 @@ def _decide(
 
 
 def _winners(members: Array, excess: Array) -> Array:
-    """Share of the largest of each group: the first of two less its excess, or the last plus that over it."""
+    """Return a share of the largest entry of each group.
+
+    It is the first of two entries less its excess, or the last entry plus the excess over it.
+    """
     if len(members) == 2:
         return members[0] - excess
     total = excess.sum(axis=1, dtype=members.dtype).reshape(-1)[: math.prod(members.shape[1:])]
@@ -100,11 +110,14 @@ def _winners(members: Array, excess: Array) -> Array:
 
 @local_step(lambda words, level, rows, *_: absent((level.entries, rows), _BYTE))
 def _won(words: Array, level: _Level, rows: int, word_bits: int, leader: bool) -> NDArray[np.uint8]:
-    """XOR shares of [entry wins its group], (entries, rows); who is left over wins for all to see."""
+    """Return XOR shares of [entry wins its group], in shape (entries, rows).
+
+    An entry that is left over wins publicly.
+    """
     count = level.groups * rows
     planes = unpack(words.reshape(level.size - 1, -1), count, word_bits).astype(np.uint8)
     others = np.bitwise_xor.reduce(planes, axis=0) ^ np.uint8(leader)
-    # Of two, the bit says that the second wins; of four, that one of the first three does.
+    # In a group of two the bit says that the second wins. In one of four, that one of the first three does.
     won = np.stack([others, planes[0]]) if level.size == 2 else np.concatenate([planes, others[None]])
     grouped = won.reshape(level.size, level.groups, rows).swapaxes(0, 1).reshape(-1, rows)
     return np.concatenate([grouped, np.full((level.left, rows), leader, np.uint8)])
@@ -112,7 +125,7 @@ def _won(words: Array, level: _Level, rows: int, word_bits: int, leader: bool) -
 
 @local_step(lambda bits: absent((word_count(bits.size, _WORD),), _BYTE))
 def _packed(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bits as words of eight, as `boolean.unpack` reads them."""
+    """Pack bits into words of eight, as `bit_planes.unpack` reads them."""
     flat = bits.reshape(-1)
     words = word_count(flat.size, _WORD)
     full = np.pad(flat, (0, _WORD * words - flat.size)).reshape(_WORD, -1)
@@ -120,7 +133,7 @@ def _packed(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _product(party: Party, factors: list[NDArray[np.uint8]]) -> Protocol[NDArray[np.uint8]]:
-    """Shared product of shared bits, for each of (entries, rows)."""
+    """Return the shared product of shared bits, for each of (entries, rows)."""
     if len(factors) == 1:
         return factors[0]
     made = yield from evaluate(party, [_packed(each) for each in factors], ((tuple(range(len(factors))),),))
@@ -131,7 +144,10 @@ def _product(party: Party, factors: list[NDArray[np.uint8]]) -> Protocol[NDArray
 def _multiplied_down(
     party: Party, decisions: list[NDArray[np.uint8]], levels: tuple[_Level, ...]
 ) -> Protocol[NDArray[np.uint8]]:
-    """[entry is the largest]: products over chunks of levels, then over chunks of these."""
+    """Return shared bits [entry is the largest].
+
+    They are products over chunks of levels, then over chunks of these products.
+    """
     depth = 0
     above = [level.above for level in levels]
     entries = [level.entries for level in levels]
@@ -160,12 +176,14 @@ def _joined(steps: list[NDArray[np.intp]]) -> NDArray[np.intp]:
 
 
 def _run(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
-    """1 where x is largest along `dim`, at the first of equals, 0 elsewhere: x's shape, in format `out`.
+    """Return 1 where x is largest along `dim`, at the first of equals, and 0 elsewhere.
 
-    Range: pairwise differences < 2^(k-1) ulp of x. Error: none. Rounds: 3 a level of pairs, 4 a level of
-    fours (up to ring 16, else one more), 1 for every power of four levels, 2 at the end. Security:
-    comparisons as in `tournament`; decisions are opened under one-time masks (`evaluate`, `to_arithmetic`),
-    fresh ones each time; nothing says which entry won.
+    The result has x's shape and format `out`. Range: pairwise differences < 2^(k-1) ulp of x. Error: none.
+    Rounds: 3 per level of pairs, 4 per level of fours (up to ring 16, else one more), 1 for every power of
+    four levels, and 2 at the end.
+
+    Security: comparisons are those of `tournament`. Decisions are opened under one-time masks (`evaluate`,
+    `to_arithmetic`), which are fresh each time. Nothing reveals which entry won.
     """
     value = axis_first(from_rss(party, x), dim)
     (length, *tail), rows = value.shape, math.prod(value.shape[1:])

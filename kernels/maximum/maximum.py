@@ -1,4 +1,4 @@
-"""Maxima and minima as kernels: elementwise, and along an axis."""
+"""Maxima and minima are kernels of two kinds: elementwise, and along a dimension."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ditto_kernels.values.replicated import Rss
 
 
 def choose(party: Party, keep: Array, x: Additive, otherwise: int | Array) -> Additive:
-    """x where the PUBLIC mask says so, else public ring elements: local."""
+    """Keep x where the PUBLIC mask is true and take public ring elements elsewhere. It is local."""
     fill = otherwise if party.role == "A" else 0
     if isinstance(fill, int):
         fill = x.fxp.dtype.type(fill)
@@ -28,16 +28,16 @@ def choose(party: Party, keep: Array, x: Additive, otherwise: int | Array) -> Ad
 
 
 def axis_first(x: Additive, dim: int) -> Additive:
-    """The reduced axis in front, where the halves of a level are contiguous."""
+    """Move the reduced axis to the front, where the halves of a level are contiguous."""
     dim %= len(x.shape)
     return Additive(contiguous(np.moveaxis(x.share, dim, 0)), x.fxp)
 
 
 def _run_maximum(party: Party, x: Rss | Array, y: Rss | Array, out: Fxp) -> Protocol[Rss]:
-    """Elementwise maximum of two shared values of one format, or of a shared and a public one.
+    """Compute the elementwise maximum of two shared values of one format, or of a shared and a public one.
 
-    Range: |x - y| < 2^(k-1) ulp. Error: none, but that of the cast to `out`. Security: see `signs`,
-    `multiply_bits`.
+    Range: |x - y| < 2^(k-1) ulp. Error: none but that of the cast to `out`. Raises ValueError if no operand
+    is shared or if the formats of shared operands differ. Security: see `signs` and `multiply_bits`.
     """
     fxp, shape = joint_format(x, y), np.broadcast_shapes(x.shape, y.shape)
     left, right = (operand(party, value, fxp, shape) for value in (x, y))
@@ -66,9 +66,10 @@ def _run_reduce_min(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[R
 
 
 def _run_reduce(party: Party, x: Rss, out: Fxp, dim: int = -1, mask: Array | None = None) -> Protocol[Rss]:
-    """Maximum over one dimension, which is dropped. What the public `mask` excludes counts as lowest.
+    """Compute the maximum over one dimension, which is dropped from the shape.
 
-    Range: |x| < 2^(k-2) ulp. Error: none, but that of the cast to `out`.
+    Entries that the public `mask` excludes count as the lowest value. Range: |x| < 2^(k-2) ulp. Error: none
+    but that of the cast to `out`. Security: that of `tournament`.
     """
     value = from_rss(party, x)
     if mask is not None:
@@ -79,7 +80,7 @@ def _run_reduce(party: Party, x: Rss, out: Fxp, dim: int = -1, mask: Array | Non
 
 
 def dropped(shape: Sequence[int], dim: int) -> tuple[int, ...]:
-    """The shape without one dimension."""
+    """Return the shape without one dimension."""
     dim %= len(shape)
     return (*shape[:dim], *shape[dim + 1 :])
 
@@ -93,7 +94,7 @@ def _reduce_min_reference(x: Array, dim: int = -1) -> Array:
 
 
 def cast_error(source: Fxp | None, out: Fxp) -> float:
-    """Error bound of the last cast."""
+    """Bound the error of the last cast."""
     return 1.5 * out.ulp if source is None or source.fraction_bits > out.fraction_bits else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The maximum along an axis by a tournament that stays in 2-of-2 shares between A and B."""
+"""A tournament finds the maximum along an axis and stays in 2-of-2 shares between A and B."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from ditto_kernels.values.formats import Array
 
 
 def smaller(party: Party, a: Additive, b: Additive) -> Protocol[tuple[Bits, Opened]]:
-    """([a < b], a - b as it was opened). Range: |a - b| < 2^(k-1) ulp. 2 rounds up to ring 16, else 3."""
+    """Return [a < b], and a - b as it was opened.
+
+    Range: |a - b| < 2^(k-1) ulp. Rounds: 2 up to ring 16, else 3.
+    """
     opened = yield from open_masked(party, Additive(a.share - b.share, a.fxp))
     below = yield from signs(party.at("sign"), opened)
     return below, opened
 
 
 def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
-    """max(a, b) = a - [a < b] (a - b). Range: as of `smaller`. One round more."""
+    """Return max(a, b) = a - [a < b] (a - b). Range: as for `smaller`. It takes one more round."""
     below, opened = yield from smaller(party, a, b)
     part = yield from multiply_bits(party.at("select"), below, opened)
     return Additive(a.share - part.share[0], a.fxp)
@@ -38,9 +41,10 @@ def larger(party: Party, a: Additive, b: Additive) -> Protocol[Additive]:
 
 @lru_cache(maxsize=8)
 def _winners(size: int) -> Outputs:
-    """[i is the first of the largest], i < size - 1, from inputs b_ij = [x_i < x_j], i < j, in that order.
+    """Return the outputs [i is the first of the largest] for i < size - 1.
 
-    It is the product of b_ji over earlier j and of 1 + b_ij over later ones.
+    Inputs are b_ij = [x_i < x_j] for i < j, in that order. An output is the product of b_ji over earlier j
+    and of 1 + b_ij over later j.
     """
     place = {pair: index for index, pair in enumerate(combinations(range(size), 2))}
     return tuple(
@@ -50,7 +54,10 @@ def _winners(size: int) -> Outputs:
 
 
 def _laid_out(array: Array, ring: int, words: int) -> Array:
-    """(rows, n) -> (ring, rows, words), padded: in bit planes of all, every row has words of its own."""
+    """Lay (rows, n) out as (ring, rows, words), padded.
+
+    In the bit planes of the whole array every row then has words of its own.
+    """
     rows, count = array.shape
     if count == ring * words:
         return array.reshape(rows, ring, words).swapaxes(0, 1).copy()
@@ -61,13 +68,13 @@ def _laid_out(array: Array, ring: int, words: int) -> Array:
 
 @lru_cache(maxsize=8)
 def _pairs(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The first and the second entries of all pairs, in order."""
+    """Return the first and the second entries of all pairs, in order."""
     first, second = np.triu_indices(size, 1)
     return first, second
 
 
 def _differences(x: Opened, words: int) -> Opened:
-    """x_i - x_j for all pairs i < j: linear in what was opened and in its masks."""
+    """Return x_i - x_j for all pairs i < j. They are linear in the openings and in their masks."""
     ring = x.fxp.ring_bits
     return Opened(_apart(x.c, ring, words), _apart(x.mask, ring, words), x.fxp)
 
@@ -81,7 +88,7 @@ def _apart(entries: Array, ring: int, words: int) -> Array:
 
 
 def _above_last(x: Opened, words: int) -> Opened:
-    """x_i - x_last for all i before the last."""
+    """Return x_i - x_last for all i before the last."""
     ring = x.fxp.ring_bits
     return Opened(_excess(x.c, ring, words), _excess(x.mask, ring, words), x.fxp)
 
@@ -92,12 +99,14 @@ def _excess(entries: Array, ring: int, words: int) -> Array:
 
 
 def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
-    """([entry is the first of the largest], entry - last) along a short axis 0, for all entries but the last.
+    """Return [entry is the first of the largest] and entry - last, for all entries but the last.
 
-    Every entry has words of its own: planes (1, entries * words). By all pairs at once. Range: pairwise
-    differences < 2^(k-1) ulp. Error: none. Rounds: 3 up to ring 16, else 4. Security: every entry is opened
-    under its own full-width mask; differences of entries have differences of masks, whose digits the dealer
-    deals; see `signs` and `evaluate`.
+    The entries lie along a short axis 0, and all pairs are compared at once. Every entry has words of its
+    own: the planes have shape (1, entries * words). Range: pairwise differences < 2^(k-1) ulp. Error: none.
+    Rounds: 3 up to ring 16, else 4.
+
+    Security: every entry is opened under its own full-width mask. A difference of entries has the difference
+    of their masks as its mask, and the dealer deals the digits of that. See `signs` and `evaluate`.
     """
     size, tail, ring = x.shape[0], x.shape[1:], x.fxp.ring_bits
     count, words = math.prod(tail), word_count(math.prod(tail), ring)
@@ -108,9 +117,10 @@ def first_largest(party: Party, x: Additive) -> Protocol[tuple[Bits, Opened]]:
 
 
 def largest(party: Party, x: Additive) -> Protocol[Additive]:
-    """Maximum along a short axis 0: the last entry plus the excess of the first of the largest over it.
+    """Return the maximum along a short axis 0.
 
-    Range, error and security: as of `first_largest`; see also `multiply_bits`. One round more.
+    It is the last entry plus the excess of the first of the largest over it. Range, error and security: as
+    for `first_largest`, and see `multiply_bits`. It takes one more round.
     """
     bits, above_last = yield from first_largest(party, x)
     part = yield from multiply_bits(party.at("select"), bits, above_last)
@@ -120,7 +130,7 @@ def largest(party: Party, x: Additive) -> Protocol[Additive]:
 
 
 def _depth(length: int) -> int:
-    """Levels down to one entry, in groups of at most `tuning.LARGE_GROUP`."""
+    """Return the levels down to one entry, in groups of at most `tuning.LARGE_GROUP`."""
     depth = 0
     while tuning.LARGE_GROUP**depth < length:
         depth += 1
@@ -128,7 +138,7 @@ def _depth(length: int) -> int:
 
 
 def _group(length: int, rows: int) -> int:
-    """Entries of a group: of few entries, the fewest that save a level."""
+    """Return the entries of a group. Among few entries it is the smallest group that saves a level."""
     if length * rows > tuning.TOURNAMENT_ENTRIES:
         return min(tuning.LATE_GROUP, length) if length <= tuning.LATE_ENTRIES else 2
     depth = _depth(length)
@@ -136,7 +146,7 @@ def _group(length: int, rows: int) -> int:
 
 
 def _levels(length: int, rows: int) -> Iterator[tuple[int, int, int]]:
-    """(entries of a group, groups, left over) of every level of a tournament."""
+    """Yield (entries of a group, groups, entries left over) for every level of a tournament."""
     while length > 1:
         size = _group(length, rows)
         yield size, length // size, length % size
@@ -144,18 +154,22 @@ def _levels(length: int, rows: int) -> Iterator[tuple[int, int, int]]:
 
 
 def variant(length: int, rows: int) -> str:
-    """The groups of a tournament over few entries."""
+    """Name the groups of a tournament over few entries."""
     if length * rows > tuning.TOURNAMENT_ENTRIES or length < 2:
         return ""
     return f"groups of {'·'.join(str(size) for size, _, _ in _levels(length, rows))}"
 
 
 def tournament(party: Party, x: Additive) -> Protocol[Additive]:
-    """Maximum along axis 0, which is dropped. Nothing is reshared between the levels; exact.
+    """Compute the maximum along axis 0, which is dropped. Nothing is reshared between the levels.
 
-    Range: all pairwise differences < 2^(k-1) ulp. Rounds up to ring 16: 3 a level of pairs, 4 a level of
-    fours; 17 for 128 entries. Source: tournament as in PUMA (arXiv 2307.12533), on masked comparison; levels
-    of fours own.
+    Range: all pairwise differences < 2^(k-1) ulp. Error: none. Rounds up to ring 16: 3 per level of pairs and
+    4 per level of fours, which is 17 for 128 entries.
+
+    Security: that of `larger` and `largest`: openings under full-width masks, and bits under one-time masks.
+
+    Source: the tournament is that of PUMA (arXiv 2307.12533), on masked comparison. Levels of fours are our
+    own.
     """
     for level, (size, groups, left) in enumerate(_levels(x.shape[0], math.prod(x.shape[1:]))):
         tail, scope = x.shape[1:], party.at(f"level{level}")

@@ -1,1 +1,1 @@
-"""Products of secret tensors with secret and with public ones."""
+"""This folder has products of secret tensors with secret and with public ones."""

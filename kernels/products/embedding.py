@@ -1,9 +1,9 @@
-"""Embedding: rows of a secret table at secret indices, retrieved from the holders of each component.
+"""An embedding retrieves rows of a secret table at secret indices from the holders of each component.
 
-Every component of the table is known to two parties. Those two open c = id + r under a mask of the third,
-who has dealt them a point function at -r; rotated by c it is a sharing of the one-hot vector of id, and one
-product with the component gives additive shares of its row. Each party deals once; the sum over the
-components is reshared.
+Every component of the table is known to two parties. These two open c = id + r under a mask of the third
+party, which has dealt them a point function at -r. Rotated by c, it is a sharing of the one-hot vector of id.
+One product of it with the component gives additive shares of the component's row. Each party deals once, and
+the sum over the components is reshared.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ditto_kernels.values.replicated import PARTIES, Rss
 
 @dataclass(frozen=True)
 class _Key:
-    """What A or B needs to expand its share of n one-hot vectors."""
+    """The data that A or B needs to expand its share of n one-hot vectors."""
 
     c: NDArray[np.int64]
     seeds: Blocks
@@ -42,12 +42,12 @@ class _Key:
 
 
 def address_bits(rows: int) -> int:
-    """Bits of an index; three at least, so that a point function has a level."""
+    """Return the bits of an index. There are at least three, so that a point function has a level."""
     return max(LEAF_BITS + 1, (rows - 1).bit_length())
 
 
 def _unmade(count: int, depth: int) -> tuple[Array, Array, Array]:
-    """What `generate` returns for so many points, absent."""
+    """Return absent arrays in place of those that `generate` returns for so many points."""
     return (
         absent((depth, count, 2), np.dtype(np.uint64)),
         absent((depth, count), np.dtype(np.uint8)),
@@ -59,7 +59,10 @@ _corrections = local_step(lambda points, depth, *_: _unmade(len(points), depth))
 
 
 def _retrieve(party: Party, ids: Rss, bits: int) -> Protocol[_Key | None]:
-    """Keys for A and B at the id, none at the dealer. One round; the dealer sends keys ahead of time."""
+    """Return keys for A and B at the id, and none at the dealer.
+
+    It takes one round. The dealer sends keys in the offline phase.
+    """
     count, depth, word = ids.size, bits - LEAF_BITS, np.dtype(np.uint64)
     opened = yield from open_masked(party.at("index"), from_rss(party, ids))
     parts = [
@@ -92,7 +95,7 @@ def _dot(onehot: jax.Array, table: jax.Array) -> jax.Array:
 
 
 def _rows(key: _Key, component: Array) -> NDArray[np.int32]:
-    """This party's share of the component's rows, tile by tile."""
+    """Return this party's share of the component's rows, computed tile by tile."""
     if is_absent(key.c) or is_absent(component):
         return absent((len(key.c), component.shape[1]), np.dtype(np.int32))
     rows = component.shape[0]
@@ -125,13 +128,17 @@ def _index_ring(rows: int, ids: Fxp) -> Fxp:
 
 
 def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
-    """table[ids] for a table (rows, width) in a ring up to 32 and integer ids of any shape.
+    """Return table[ids] for a table (rows, width) in a ring up to 32 and integer ids of any shape.
 
-    Range: 0 <= id < rows. Only id mod 2^address_bits is read; where that is not below `rows` the row is
-    zero.
-    Error: none, but that of a conversion to `out`. Rounds: 2, and those of the conversion.
-    Security: each index is opened three times, to two parties under a full-width mask that the third knows;
-    keys of a point function hide the mask computationally; the sum leaves under a zero share.
+    Range: 0 <= id < rows. Only id mod 2^address_bits is read. Where that number is not below `rows`, the row
+    is zero. Error: none but that of a conversion to `out`. Rounds: 2, and those of the conversion. Raises
+    ValueError for a table in ring 64, and for indices with fraction bits or in a ring that cannot address the
+    rows.
+
+    Security: each index is opened three times, to two parties each under a full-width mask that the third one
+    knows. The keys of a point function hide the mask computationally. The sum leaves under a zero share.
+
+    Source: Boyle, Gilboa, Ishai (CCS 2016) for private retrieval with point functions, ABY3 for the sharing.
     """
     if table.fxp.ring_bits > 32:
         raise ValueError(
@@ -141,7 +148,7 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
     ring = _index_ring(rows, ids.fxp)
     index = ids if ring == ids.fxp else downcast(party, ids, ring)
     shape = (*ids.shape, width)
-    ahead = party.phase == "ahead"  # then only one's own part is dealt, and no row is looked up
+    ahead = party.phase == "ahead"  # Then a party deals only its own part and looks up no row.
     keys = yield from parallel(
         *(
             _retrieve(party.at(f"dealer{dealer}").with_dealer(dealer), index, address_bits(rows))
@@ -160,13 +167,13 @@ def embedding(party: Party, table: Rss, ids: Rss, out: Fxp) -> Protocol[Rss]:
 
 
 def embedding_error(table: Spec, ids: Spec, out: Fxp) -> float:
-    """None, or that of dropping fraction bits."""
+    """Return 0, or the error of dropping fraction bits."""
     assert table.fxp is not None
     return 1.5 * out.ulp if out.fraction_bits < table.fxp.fraction_bits else 0.0
 
 
 def reference(table: Array, ids: Array, **attributes: Any) -> NDArray[Any]:
-    """Rows of the table; zeros where an index is out of range."""
+    """Return rows of the table, and zeros where an index is out of range."""
     rows = np.asarray(table)
     index = np.asarray(ids).astype(np.int64)
     inside = (index >= 0) & (index < len(rows))

@@ -1,9 +1,9 @@
-"""Products with public integers of few bits, exact in float64: its products of matrices are the fast ones.
+"""Products with public integers of few bits are exact in float64, whose matrix products are fast.
 
 An element of Z_2^k is a signed number of at most 2^(k-1), so that no partial sum of products with a column
-exceeds 2^(k-1) times the sum of the column's magnitudes. Up to 2^53 each is an integer that float64 holds, in
-whatever order they are added. Columns of a model's public weights have sums near 2^16; where they are larger,
-or k is 64, the elements are cut in limbs, or multiplied as integers.
+exceeds 2^(k-1) times the sum of the column's magnitudes. Up to 2^53 each partial sum is an integer that
+float64 holds, in whatever order the terms are added. Columns of a model's public weights have sums near 2^16.
+Where they are larger, or k is 64, the elements are cut into limbs or multiplied as integers.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from ditto_kernels.products.matmul import Dimensions, as_batches, dot64, result_
 from ditto_kernels.protocol import tuning
 from ditto_kernels.values.formats import Array
 
-EXACT_BITS = 53  # integers up to 2^53 are float64 numbers
+EXACT_BITS = 53  # Every integer up to 2^53 is a float64 number.
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A public operand of a dot_general, as ring elements; `left`: it is the left one.
+    """A public operand of a dot_general, as ring elements. `left` says that it is the left one.
 
-    real: [batch, summed, free], or [batch, free, summed] of a left operand; None where `integers` serve,
-    which lie as the operand does. limb_bits: the width of the limbs of what it is multiplied by.
+    `real` has shape [batch, summed, free], or [batch, free, summed] for a left operand. It is None where
+    `integers` serve, which have the operand's own layout. `limb_bits` is the width of the limbs of the other
+    operand.
     """
 
     shape: tuple[int, ...]
@@ -39,11 +40,11 @@ class Factor:
     left: bool
     limb_bits: int
     real: NDArray[np.float64] | None
-    integers: Any = None  # of numpy in ring 64, else of jax
+    integers: Any = None  # a numpy array in ring 64, else a jax array
 
     @property
     def limbs(self) -> int:
-        """How many products of matrices one product takes."""
+        """The number of matrix products that one product takes."""
         return math.ceil(self.ring_bits / self.limb_bits)
 
 
@@ -52,7 +53,8 @@ def factor(elements: NDArray[Any], ring_bits: int, dims: Dimensions, left: bool 
     summed, batch = (group[0 if left else 1] for group in dims)
     real = as_batches(elements, summed, batch, last=left).astype(np.float64, order="C")
     largest = np.abs(real).sum(axis=2 if left else 1).max(initial=1.0)
-    limb_bits = EXACT_BITS + 1 - (math.ceil(largest) - 1).bit_length()  # of at most 2^(limb_bits - 1) each
+    # A limb is a signed number of at most 2^(limb_bits - 1).
+    limb_bits = EXACT_BITS + 1 - (math.ceil(largest) - 1).bit_length()
     made = Factor(elements.shape, ring_bits, dims, left, min(ring_bits, max(1, limb_bits)), real)
     if made.limbs <= tuning.FLOAT_LIMBS[ring_bits]:
         return made
@@ -60,7 +62,7 @@ def factor(elements: NDArray[Any], ring_bits: int, dims: Dimensions, left: bool 
 
 
 def times(x: Array, by: Factor) -> NDArray[Any]:
-    """dot_general of ring elements and the factor, exact modulo 2^ring_bits."""
+    """Return the dot_general of ring elements and the factor, exact modulo 2^ring_bits."""
     if by.real is None:
         assert by.integers is not None
         left, right = (by.integers, x) if by.left else (x, by.integers)
@@ -87,7 +89,7 @@ def _product(limb: NDArray[Any], by: Factor) -> NDArray[np.int64]:
 
 
 def _split(values: NDArray[Any], bits: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(the lowest bits as a signed number, the rest)."""
+    """Return (the lowest bits as a signed number, the remaining ones)."""
     half, mask = values.dtype.type(1 << (bits - 1)), values.dtype.type((1 << bits) - 1)
     low = ((values + half) & mask) - half
     return low, (values - low) >> values.dtype.type(bits)

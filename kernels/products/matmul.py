@@ -1,4 +1,7 @@
-"""Matrix products of shares: int32 dots up to ring 32, float64 limbs for ring 64, truncation fused in."""
+"""Matrix products of shares use int32 up to ring 32 and float64 limbs for ring 64.
+
+The truncation is part of the way back to replicated shares.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ from ditto_kernels.values.replicated import Rss
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 LIMB_BITS = 22
-MAX_CONTRACTION = 2048  # 2 * 21 bits a limb product and 11 bits of terms stay exact in float64's 53 bits
+MAX_CONTRACTION = 2048  # 2 * 21 bits of a limb product and 11 bits of terms fit float64's 53 exact bits.
 
 
 def result_shape(left: tuple[int, ...], right: tuple[int, ...], dims: Dimensions) -> tuple[int, ...]:
-    """Shape of a dot_general: batch, left free, right free."""
+    """Return the shape of a dot_general: batch, left free and right free dimensions."""
     (left_sum, right_sum), (left_batch, right_batch) = dims
     batch = [left[i] for i in left_batch]
     left_free = [size for i, size in enumerate(left) if i not in (*left_sum, *left_batch)]
@@ -39,17 +42,20 @@ def result_shape(left: tuple[int, ...], right: tuple[int, ...], dims: Dimensions
 
 
 def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
-    """Number of terms a result element sums."""
+    """Return the number of terms that an element of the result sums."""
     return math.prod([left[i] for i in dims[0][0]])
 
 
 def _left(x: Any, x_next: Any, role: str, double: bool) -> tuple[Any, ...]:
-    """Left factors of this party's products of matrices; `_right` has the right ones.
+    """Return the left factors of this party's matrix products. `_right` returns the right ones.
 
-    The nine products of components take five products of matrices, one at a party D and two at A = D + 1 and
-    B = D + 2. Doubled, they take three: with x_A for component D + 1 and x_B for D + 2,
-    2xw = (2 x_D + x_A)(2 w_D + w_A) + (x_A + 2 x_B)(w_A + 2 w_B) - 2 (x_B - x_D)(w_B - w_D).
-    Any party may be D, whoever deals; it is party 0 always, so that prepared weights serve every product.
+    The nine products of components take five matrix products: one at a party D, and two each at A = D + 1 and
+    B = D + 2. Doubled, they take three. With x_A for component D + 1 and x_B for component D + 2,
+
+        2xw = (2 x_D + x_A)(2 w_D + w_A) + (x_A + 2 x_B)(w_A + 2 w_B) - 2 (x_B - x_D)(w_B - w_D).
+
+    Any party may be D here, whoever deals. It is always party 0, so that prepared weights serve every
+    product.
     """
     if double:
         return ({"D": 2 * x + x_next, "A": x + 2 * x_next, "B": -2 * (x - x_next)}[role],)
@@ -71,13 +77,13 @@ def _int_right(w: jax.Array, w_next: jax.Array, role: str, double: bool) -> tupl
 def _int_products(
     x: jax.Array, x_next: jax.Array, right: tuple[jax.Array, ...], dims: Dimensions, role: str, double: bool
 ) -> Any:
-    """In rings up to 32: XLA's fast integer dot is the int32 one."""
+    """Multiply in int32, the fast integer type of XLA's dot, for rings up to 32."""
     left = _left(x.astype(jnp.int32), x_next.astype(jnp.int32), role, double)
     return sum(jax.lax.dot_general(a, b, dims) for a, b in zip(left, right, strict=True))
 
 
 def _prepared(w: Rss, role: str, double: bool) -> tuple[Any, ...]:
-    """Right factors, kept with weights that serve many calls."""
+    """Return the right factors. They are kept with weights that serve many calls."""
     if w.prepared is not None and double in w.prepared:
         kept: tuple[Any, ...] = w.prepared[double]
         return kept
@@ -91,7 +97,7 @@ def _prepared(w: Rss, role: str, double: bool) -> tuple[Any, ...]:
 def as_batches(
     value: NDArray[Any], summed: tuple[int, ...], batch: tuple[int, ...], last: bool
 ) -> NDArray[Any]:
-    """(batch, free, summed) or, for the right operand, (batch, summed, free)."""
+    """Return (batch, free, summed) or, for the right operand, (batch, summed, free)."""
     free = [i for i in range(value.ndim) if i not in (*summed, *batch)]
     order = [*batch, *free, *summed] if last else [*batch, *summed, *free]
     sizes = [math.prod([value.shape[i] for i in group]) for group in (batch, free, summed)]
@@ -100,7 +106,7 @@ def as_batches(
 
 
 def _limbs(value: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-    """Three signed limbs of 22 bits, exactly representable in float64."""
+    """Return three signed limbs of 22 bits, which float64 represents exactly."""
     limbs, half = [], np.int64(1 << (LIMB_BITS - 1))
     for _ in range(3):
         low = ((value + half) & np.int64((1 << LIMB_BITS) - 1)) - half
@@ -110,7 +116,7 @@ def _limbs(value: NDArray[np.int64]) -> list[NDArray[np.float64]]:
 
 
 def dot64(x: Array, w: Array, dims: Dimensions) -> NDArray[np.int64]:
-    """dot_general in Z_2^64 by six float64 products of limbs."""
+    """Compute dot_general in Z_2^64 by six float64 products of limbs."""
     (x_sum, w_sum), (x_batch, w_batch) = dims
     left = as_batches(x, x_sum, x_batch, last=True)
     right = as_batches(w, w_sum, w_batch, last=False)
@@ -126,14 +132,15 @@ def dot64(x: Array, w: Array, dims: Dimensions) -> NDArray[np.int64]:
 
 
 def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float] | None) -> bool:
-    """Whether 2xw, with one fraction bit more, fits: then each party multiplies matrices once, not twice.
+    """Return whether 2xw, which has one more fraction bit, fits the way to the result.
 
-    A result with one fraction bit more than the product is nothing else. A narrow or lifted one needs the
-    bits that its ring and the dropped ones fill; a truncated one twice the declared range below 2^(k-2).
-    Without a declared range there is no promise, so no.
+    If it does, each party multiplies matrices once and not twice. If the result has one more fraction bit
+    than the product, the doubled product is the result. A narrow or lifted result needs room for the bits of
+    its ring and the dropped ones. A truncated result needs twice the declared range to lie below 2^(k-2).
+    Without a declared range nothing is promised, so the answer is no.
     """
     if fraction_bits + 1 == out.fraction_bits and ring == out.ring_bits:
-        return True  # asked for: 2xw is the result, with nothing dropped
+        return True  # The caller asks for 2xw itself, and no bit is dropped.
     plan = how_to_finish(ring, fraction_bits, out, values)
     if plan.kind == "narrow":
         return out.ring_bits <= ring - plan.dropped - 1
@@ -147,7 +154,7 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
 
 
 def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) -> Array:
-    """In numpy, which is slow at products of integers but needs no call of XLA."""
+    """Multiply in numpy, which is slow at products of integers but needs no call of XLA."""
     (x_sum, w_sum), (x_batch, w_batch) = dims
     left = _left(x.mine, x.next, role, double)
     right = _right(w.mine, w.next, role, double)
@@ -160,7 +167,10 @@ def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) ->
 
 
 def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = False) -> Array:
-    """One's own 3-of-3 share of xw or 2xw, without its zero share: must not leave the party like this."""
+    """Return a party's own 3-of-3 share of xw or 2xw, without its zero share.
+
+    It must not leave the party like this. Raises ValueError if the operands are in different rings.
+    """
     if x.fxp.ring_bits != w.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {w.fxp}")
     if is_absent(x.mine) or is_absent(w.mine):
@@ -180,12 +190,15 @@ def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = F
 def matmul(
     party: Party, x: Rss, w: Rss, out: Fxp, dims: Dimensions, range: float | None = None
 ) -> Protocol[Rss]:
-    """dot_general of two shared tensors, truncated to `out` on the way back to replicated shares.
+    """Compute a dot_general of two shared tensors, truncated to `out` on the way back to replicated shares.
 
-    Formats: x and w in one ring; out in that ring or a smaller one. `range`: declared |result|, which may
-    make it cheaper (`doubles`, `finish`). Range, error, cost and security: `multiply.finish`.
-    Source: ABY3 section 5.1 for replicated products; one product a party: own, a local conversion to shares
-    of another linear scheme (Cramer, Damgard, Ishai, TCC 2005) whose reconstruction divides by two.
+    Formats: x and w are in one ring, and `out` is in that ring or a smaller one. `range` is a declared bound
+    of |result|, which may make the product cheaper (`doubles`, `finish`). Range, error, cost and security:
+    those of `multiply.finish`.
+
+    Source: ABY3 section 5.1 for replicated products. One matrix product per party is our own: a local
+    conversion to shares of another linear scheme (Cramer, Damgard, Ishai, TCC 2005) whose reconstruction
+    divides by two.
     """
     fraction_bits, values = x.fxp.fraction_bits + w.fxp.fraction_bits, symmetric(range)
     double = doubles(x.fxp.ring_bits, fraction_bits, out, values)

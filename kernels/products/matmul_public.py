@@ -1,4 +1,4 @@
-"""Matrix products of a shared and a public tensor, alone and with a product of two shared ones added."""
+"""Multiply a shared and a public matrix, alone or together with a product of two shared ones."""
 
 from __future__ import annotations
 
@@ -38,11 +38,14 @@ def matmul_public(
     public_left: bool = False,
     range: float | None = None,
 ) -> Protocol[Rss]:
-    """dot_general of a shared and a public real tensor, truncated to `out`.
+    """Compute a dot_general of a shared and a public real tensor, truncated to `out`.
 
-    A and B multiply their 2-of-2 sharing of x, one product of matrices each; the dealer multiplies nothing.
-    `range`: declared |result|, which may make it cheaper. Range, error, cost: `multiply.finish_additive`,
-    and the rounding of the public tensor. Security: nothing is sent before the product is masked.
+    A and B multiply their 2-of-2 sharing of x, with one matrix product each. The dealer multiplies nothing.
+    `w` is rounded to `weight_fraction_bits`, and `public_left` says that it is the left operand. `range` is a
+    declared bound of |result|, which may make the product cheaper. Range, error and cost: those of
+    `multiply.finish_additive`, and the rounding of the public tensor.
+
+    Security: nothing is sent before the product is masked. Source: ABY3 section 5.1.
     """
     fxp = _product(x, weight_fraction_bits)
     share = _local(from_rss(party, x), w, dims, weight_fraction_bits, public_left)
@@ -64,16 +67,17 @@ def matmul_adapted(
     public_left: bool = False,
     range: float | None = None,
 ) -> Protocol[Rss]:
-    """x w + t b, of which w alone is public, truncated to `out` once: a public layer with a secret adapter.
+    """Compute x w + t b, of which w alone is public, and truncate it to `out` once.
 
-    The 2-of-2 sharing of x w is added to the 3-of-3 sharing of t b: no message and no rounding more than for
-    one product. x, t and b in one ring; public_left: w and b are left operands; products of different
-    precision meet in the finer one. Range, error, cost and security: `multiply.finish`, and w's rounding.
+    This is a public layer with a secret adapter. The 2-of-2 sharing of x w is added to the 3-of-3 sharing of
+    t b. It therefore takes the messages and the rounding of one product. x, t and b are in one ring.
+    `public_left` says that w and b are left operands. Products of different precision meet in the finer one.
+    Range, error, cost and security: those of `multiply.finish`, and the rounding of w.
     """
     bits, adapter_bits = x.fxp.fraction_bits + weight_fraction_bits, t.fxp.fraction_bits + b.fxp.fraction_bits
     pair = (b, t) if public_left else (t, b)
     z = _raised(local_products(party.rank, *pair, adapter_dims), bits - adapter_bits)
-    if party.role != "D":  # A and B have the 2-of-2 sharing
+    if party.role != "D":  # A and B have the 2-of-2 sharing.
         share = _local(from_rss(party, x), w, dims, weight_fraction_bits, public_left)
         z = z + _raised(share, adapter_bits - bits)
     return (yield from finish(party, z, max(bits, adapter_bits), out, symmetric(range)))
@@ -86,14 +90,14 @@ def _raised(share: Array, bits: int) -> Array:
 def _local(
     x: Additive, w: Array | Known, dims: Dimensions, weight_fraction_bits: int, public_left: bool
 ) -> Array:
-    """A's or B's share of the product, absent at the dealer."""
+    """Return A's or B's share of the product. It is absent at the dealer."""
     if is_absent(x.share):
         return absent(_shape(x, w, dims, public_left), x.fxp.dtype)
     return times(x.share, _factor(w, Fxp(x.fxp.ring_bits, weight_fraction_bits), dims, public_left))
 
 
 def _factor(w: Array | Known, fxp: Fxp, dims: Dimensions, public_left: bool) -> Factor:
-    """A public operand ready for products, kept if it serves many calls."""
+    """Return a public operand ready for products. It is kept if it serves many calls."""
     if not isinstance(w, Known):
         return factor(encode(w, fxp), fxp.ring_bits, dims, public_left)
     form = (fxp, dims, public_left)
@@ -108,12 +112,15 @@ def _shape(x: Any, w: Any, dims: Dimensions, public_left: bool) -> tuple[int, ..
 
 
 def _product(x: Any, weight_fraction_bits: int) -> Fxp:
-    """Format of the product before it is finished."""
+    """Return the format of the product before it is finished."""
     return Fxp(x.fxp.ring_bits, x.fxp.fraction_bits + weight_fraction_bits)
 
 
 def _landing(product: Fxp, out: Fxp) -> Fxp:
-    """Where the product is finished: `out`, or what comes nearest in the ring of the product."""
+    """Return the format in which the product is finished.
+
+    It is `out`, or the nearest format in the ring of the product.
+    """
     if out.ring_bits <= product.ring_bits and out.fraction_bits <= product.fraction_bits:
         dropped = product.fraction_bits - out.fraction_bits
         if out.ring_bits == product.ring_bits or out.ring_bits <= product.ring_bits - dropped:
@@ -133,7 +140,10 @@ def _public_reference(x: Array, w: Array, dims: Dimensions, **attributes: Any) -
 
 
 def _public_error(x: Spec, w: Spec, *_: Spec, out: Fxp, **attributes: Any) -> float:
-    """On top comes the rounding of the public operand: half an ulp of it a term, for |x| <= 1."""
+    """Bound the error, including the rounding of the public operand.
+
+    That rounding adds half an ulp of the operand per term, for |x| <= 1.
+    """
     dims = attributes["dims"]
     terms = contraction(w.shape if attributes.get("public_left") else x.shape, dims)
     return 1.5 * out.ulp + terms * 2.0 ** -(attributes["weight_fraction_bits"] + 1)

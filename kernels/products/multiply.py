@@ -1,4 +1,7 @@
-"""Products of shared values: local 3-of-3 products, then the cheapest way back to replicated shares."""
+"""Multiply shared values locally and take the cheapest way back to replicated shares.
+
+The local products are 3-of-3 shares.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, signed
 from ditto_kernels.values.replicated import Rss
 
-_LIFTED = 16  # ring of the opening that a lift starts from
+_LIFTED = 16  # the ring of the opening from which a lift starts
 
 
 def zero_share(party: Party, name: str, shape: tuple[int, ...], ring: int) -> Array:
-    """A fresh 3-of-3 share of zero: F_i - F_{i+1}."""
+    """Return a fresh 3-of-3 share of zero: F_i - F_{i+1}."""
     dtype = signed(ring)
     share = party.draw(party.rank, name, shape, dtype)
     share -= party.draw(party.rank + 1, name, shape, dtype)
@@ -37,7 +40,10 @@ def zero_share(party: Party, name: str, shape: tuple[int, ...], ring: int) -> Ar
 
 
 def finish_kind(ring: int, dropped: int, out: Fxp) -> str:
-    """What serves without a declared range: 'plain', 'narrow' (free truncation) or 'truncate'."""
+    """Return the kind that needs no declared range: 'plain', 'narrow' (a free truncation) or 'truncate'.
+
+    Raises ValueError if `out` has a larger ring than the product, or more fraction bits.
+    """
     if out.ring_bits > ring:
         raise ValueError(f"a product in ring {ring} cannot be widened to {out} in one step")
     if dropped < 0:
@@ -49,17 +55,20 @@ def finish_kind(ring: int, dropped: int, out: Fxp) -> str:
 
 @dataclass(frozen=True)
 class Finish:
-    """How a 3-of-3 product share becomes replicated shares in `out`: see `finish`."""
+    """The way in which a 3-of-3 product share becomes replicated shares in `out`: see `finish`."""
 
     ring: int
-    dropped: int  # fraction bits
+    dropped: int  # the number of fraction bits to drop
     out: Fxp
     kind: str
-    bias: int = 0  # of a lift, in ulp of `out`: makes the value positive
+    bias: int = 0  # makes the value of a lift positive, in ulp of `out`
 
 
 def lift_bias(out: Fxp, least: float, most: float) -> int | None:
-    """What makes a value in [least, most], and its rounding, positive and below 2^15 ulp; None: nothing."""
+    """Return the bias for a lift of a value in [least, most], or None if no bias serves.
+
+    The bias makes the value and its rounding positive and below 2^15 ulp.
+    """
     bias = max(0, math.ceil(-least / out.ulp + 2))
     return bias if most / out.ulp + 2 + bias < 2 ** (_LIFTED - 1) else None
 
@@ -67,7 +76,10 @@ def lift_bias(out: Fxp, least: float, most: float) -> int | None:
 def how_to_finish(
     ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float] | None = None
 ) -> Finish:
-    """The cheapest way to `out` for a product with so many fraction bits; `values`: its declared range."""
+    """Return the cheapest way to `out` for a product with so many fraction bits.
+
+    `values` is the declared range of the product. Raises ValueError if no way leads to `out`.
+    """
     dropped = fraction_bits - out.fraction_bits
     kind = finish_kind(ring, dropped, out)
     if kind != "truncate":
@@ -86,16 +98,18 @@ def how_to_finish(
 def finish(
     party: Party, z: Array, fraction_bits: int, out: Fxp, values: tuple[float, float] | None = None
 ) -> Protocol[Rss]:
-    """From one's own 3-of-3 product share with `fraction_bits` to replicated shares in `out`.
+    """Turn a party's 3-of-3 product share with `fraction_bits` into replicated shares in `out`.
 
-    plain:    same ring, nothing dropped: 3k bits, 1 round, exact.
-    narrow:   into a ring of l <= k - dropped bits: 3l bits, 1 round, |e| <= 1.5 ulp, mean 0. Range |x| <
-              2^(l-1) in `out`.
-    lift:     shares are shifted into ring 16, whose opening is lifted to ring 32: 128 bits, 2 rounds, |e| <=
-              1.5 ulp, mean 0. Range: the declared `values`, which fit 2^15 ulp.
-    truncate: in the same ring: 4k + 4w bits, 2 rounds, |e| < 1.5 ulp, mean 0. Range |z| < 2^(k-2).
-    Every share leaves under a fresh zero share; what is opened to A and B is masked full-width. With masked
-    shares the dealer's share is dealt ahead, and A and B go on with a 2-of-2 sharing.
+    - plain: the same ring, and nothing is dropped. 3k bits, 1 round, exact.
+    - narrow: into a ring of l <= k - dropped bits. 3l bits, 1 round, |e| <= 1.5 ulp with mean 0. Range: |x| <
+      2^(l-1) in `out`.
+    - lift: shares are shifted into ring 16, whose opening is lifted to ring 32. 128 bits, 2 rounds, |e| <=
+      1.5 ulp with mean 0. Range: the declared `values`, which fit 2^15 ulp.
+    - truncate: in the same ring. 4k + 4w bits, 2 rounds, |e| < 1.5 ulp with mean 0. Range: |z| < 2^(k-2).
+
+    Security: every share leaves under a fresh zero share, and A and B open values under full-width masks.
+    With masked shares the dealer deals its share in the offline phase, and A and B go on with a 2-of-2
+    sharing.
     """
     plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
     if party.masked:
@@ -119,7 +133,10 @@ def finish(
 
 
 def _finish_masked(party: Party, z: Array, plan: Finish) -> Protocol[Rss]:
-    """The dealer's share depends on no input: it is dealt, and the rest is done on a 2-of-2 sharing."""
+    """Finish with masked shares: deal the dealer's share and go on with a 2-of-2 sharing.
+
+    The dealer's share depends on no input.
+    """
     (dealt,) = yield from deal(party, [Deal("product", z.shape, z.dtype)], lambda: [z])
     product = Additive(z + dealt, Fxp(plan.ring, plan.out.fraction_bits + plan.dropped))
     return (yield from _finish_additive(party, product, plan))
@@ -128,9 +145,10 @@ def _finish_masked(party: Party, z: Array, plan: Finish) -> Protocol[Rss]:
 def finish_additive(
     party: Party, z: Additive, out: Fxp, values: tuple[float, float] | None = None
 ) -> Protocol[Rss]:
-    """`finish` of a product that only A and B have, as a 2-of-2 sharing: the same forms, ranges and errors.
+    """Do `finish` for a product of which A and B alone hold a 2-of-2 sharing.
 
-    Cost: plain and narrow 2l bits, 1 round; lift 96 bits, truncate 2k + 4w bits, 2 rounds.
+    The forms, ranges and errors are the same. Cost: plain and narrow 2l bits and 1 round; lift 96 bits and
+    truncate 2k + 4w bits, both in 2 rounds.
     """
     plan = how_to_finish(z.fxp.ring_bits, z.fxp.fraction_bits, out, values)
     return (yield from _finish_additive(party, z, plan))
@@ -148,7 +166,10 @@ def _finish_additive(party: Party, z: Additive, plan: Finish) -> Protocol[Rss]:
 
 
 def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array, Masks]]:
-    """c = z + bias + r at A and B in one round: the dealer adds r to its own share and sends it to both."""
+    """Open c = z + bias + r to A and B in one round.
+
+    The dealer adds r to its own share and sends the sum to both.
+    """
     shape, dtype = tuple(share.shape), share.dtype
     if party.role == "D":
         masks = party.draw_both("mask", shape, dtype)
@@ -167,7 +188,7 @@ def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array
 
 
 def local_product(x: Rss, y: Rss) -> Array:
-    """One's own 3-of-3 share of the elementwise product, without its zero share."""
+    """Return a party's own 3-of-3 share of the elementwise product, without its zero share."""
     product = (x.mine + x.next) * y.mine
     product += x.mine * y.next
     return product
@@ -176,10 +197,11 @@ def local_product(x: Rss, y: Rss) -> Array:
 def multiply(
     party: Party, x: Rss, y: Rss, out: Fxp, values: tuple[float, float] | None = None
 ) -> Protocol[Rss]:
-    """Elementwise x * y with numpy broadcasting, truncated to `out`; `values`: declared range of the result.
+    """Compute x * y elementwise with numpy broadcasting, truncated to `out`.
 
-    Formats: x and y in one ring k; out in ring k or smaller (`finish` chooses). Source: ABY3 section 5.1 for
-    the local product; truncation as in `truncate`.
+    `values` is the declared range of the result. Formats: x and y are in one ring k, and `out` is in ring k
+    or a smaller one (`finish` chooses the way). Raises ValueError if the rings differ. Range, error, cost and
+    security: those of `finish`. Source: ABY3 section 5.1 for the local product; truncation as in `truncate`.
     """
     if x.fxp.ring_bits != y.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {y.fxp}")
@@ -188,12 +210,12 @@ def multiply(
 
 
 def symmetric(range: float | None) -> tuple[float, float] | None:
-    """A declared magnitude as a range of values."""
+    """Return a declared magnitude as a range of values."""
     return None if range is None else (-range, range)
 
 
 def _run(party: Party, x: Rss, y: Rss, out: Fxp, range: float | None = None) -> Protocol[Rss]:
-    """`multiply`; `range`: declared |result|."""
+    """Run `multiply`, where `range` is a declared bound of |result|."""
     return (yield from multiply(party, x, y, out, symmetric(range)))
 
 

@@ -1,1 +1,1 @@
-"""Conversions between sharings and between fixed-point formats."""
+"""This folder converts between kinds of sharings and between fixed-point formats."""

@@ -1,4 +1,4 @@
-"""2-of-2 additive shares between A and B: free from replicated shares, resharing back costs one exchange."""
+"""2-of-2 additive shares between A and B come free from replicated shares; resharing takes one round."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ditto_kernels.values.replicated import Rss
 
 @dataclass(frozen=True)
 class Additive:
-    """x = share at A + share at B (mod 2^k). The dealer's share is absent."""
+    """A 2-of-2 sharing: x = share at A + share at B (mod 2^k). The dealer's share is absent."""
 
     share: Array
     fxp: Fxp
@@ -33,9 +33,9 @@ class Additive:
 
 @dataclass(frozen=True)
 class Opened:
-    """c = x + r, known to A and B, absent at the dealer.
+    """An opening c = x + r, which A and B know and which is absent at the dealer.
 
-    `mask` is A's or B's share of r; at the dealer it is r itself, and `first` is A's share of r.
+    `mask` is A's or B's share of r. At the dealer it is r itself, and `first` is A's share of r.
     """
 
     c: Array
@@ -53,7 +53,10 @@ class Opened:
 
 
 def from_rss(party: Party, x: Rss) -> Additive:
-    """A adds its two components, B keeps the one A lacks. Cost: nothing."""
+    """Turn replicated shares into a 2-of-2 sharing, at no cost.
+
+    A adds its two components, and B takes the one that A lacks.
+    """
     role = party.role
     if role == "D":
         return Additive(absent(x.shape, x.fxp.dtype), x.fxp)
@@ -61,10 +64,10 @@ def from_rss(party: Party, x: Rss) -> Additive:
 
 
 def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
-    """Replicate a 2-of-2 sharing.
+    """Reshare a 2-of-2 sharing as replicated shares with fresh components.
 
-    Cost: 2k bits, 1 round (A and B one message each). Security: components D + 1 and D are fresh pads that
-    the dealer draws too; the exchanged values are one-time-padded.
+    Cost: 2k bits in 1 round (A and B send one message each). Error: none. Security: components D + 1 and D
+    are fresh pads that the dealer draws too, so that both messages are one-time-padded.
     """
     if party.role == "D":
         first, second = party.draw_both(name, x.shape, x.fxp.dtype)
@@ -78,9 +81,10 @@ def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
 
 
 def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) -> Protocol[Opened]:
-    """A and B learn c = x + bias + r for a full-width uniform r that only the dealer knows whole.
+    """Open c = x + bias + r to A and B, for a uniform r over the whole ring that only the dealer knows.
 
-    Cost: 2k bits, 1 round. Security: each of A and B lacks the other's half of r; the dealer never sees c.
+    Cost: 2k bits in 1 round. Error: none. Security: A and B each lack the other's half of r, and the dealer
+    never sees c.
     """
     dtype = x.fxp.dtype
     if party.role == "D":

@@ -1,7 +1,7 @@
-"""Casts between formats: truncation without catastrophic error, masked upcasts, local downcasts.
+"""Casts change formats: truncation without catastrophic error, masked upcasts and local downcasts.
 
-Numpy, not XLA, as in most protocols: a few passes over memory cost what XLA's calls do, and XLA would compile
-every shape for a tenth of a second.
+They use numpy and not XLA, as most protocols do. A few passes over memory cost as much as XLA's calls, and
+XLA would compile for a tenth of a second per shape.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.values.replicated import Rss
 
-Masks = tuple[Array, Array]  # of an opening: A's half and B's; the half that a party lacks is absent
+Masks = tuple[Array, Array]  # A's and B's half of an opening's mask. The half that a party lacks is absent.
 
 
 def _logical(value: Array, bits: int) -> Array:
@@ -29,14 +29,14 @@ def _logical(value: Array, bits: int) -> Array:
 
 
 def carry_and_top(r1: Array, r3: Array, ring: int, width: int) -> tuple[Array, Array]:
-    """carry of r1 + r3 and msb(r1 + r3 mod 2^k), in the container ring of the wrap correction."""
+    """Return the carry of r1 + r3 and msb(r1 + r3 mod 2^k), in the container of the wrap correction."""
     total = r1 + r3
     carry = (total.view(unsigned(ring)) < r1.view(unsigned(ring))).astype(signed(width))
     return carry, (total < 0).astype(signed(width))
 
 
 def _wrap_share(c: Array, carry: Array, top: Array, pad: Array) -> Array:
-    """carry + (1 - msb c) msb(r), less the pad that goes to the dealer's copy."""
+    """Return carry + (1 - msb c) msb(r), less the pad that the dealer takes as its component."""
     share = (c >= 0).astype(carry.dtype)
     share *= top
     share += carry
@@ -47,9 +47,13 @@ def _wrap_share(c: Array, carry: Array, top: Array, pad: Array) -> Array:
 def reshared_wrap(
     party: Party, c: Array, ring: int, width: int, masks: Masks
 ) -> Protocol[tuple[Array, Array]]:
-    """Components (mine, next) of v = [c + r wraps], c opened to A and B with c - r in [0, 2^(k-1)).
+    """Return components (mine, next) of v, the number of wraps: c - r = c - r_A - r_B + 2^k v.
 
-    Sent in a container ring of `width` bits: pads always fill it. Cost: 2w bits online, 2w offline; 1 round.
+    A and B know the opening c, and c - r lies in [0, 2^(k-1)). v = carry(r_A + r_B) + (1 - msb c) msb(r) is
+    sent in a container ring of `width` bits, which pads always fill. Cost: 2w bits online and 2w bits
+    offline, in 1 round. Error: none.
+
+    Security: carry and msb(r) are dealt, and v leaves under pads that are shared with the dealer.
     """
     shape, dtype = c.shape, signed(width)
     items = [Deal("carry", shape, dtype), Deal("top", shape, dtype)]
@@ -67,7 +71,7 @@ def reshared_wrap(
 
 
 def truncation_bias(ring: int, bits: int) -> int:
-    """Added before masking: makes x + bias positive, and centres the rounding error."""
+    """Return the number to add before masking. It makes x + bias positive and centres the rounding error."""
     return (1 << (ring - 2)) - (1 << (bits - 1))
 
 
@@ -87,7 +91,7 @@ def _shifted_opening(c: Array, wrap: Array, ring: int, bits: int) -> Array:
 
 
 def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -> Protocol[Rss]:
-    """Second half of every truncation: from c = x + bias + r to shares of x / 2^bits.
+    """Do the second half of every truncation: from c = x + bias + r to shares of x / 2^bits.
 
     See `truncate` for range and error.
     """
@@ -106,7 +110,11 @@ def _components(
     of_mask: Callable[[Array, Array], Array],
     of_opening: Callable[[Array, Array], Array],
 ) -> tuple[Array, Array]:
-    """(mine, next) of x = c - r: D + 1 and D are of A's and B's masks, D + 2, which A and B hold, of c."""
+    """Return the components (mine, next) of x = c - r.
+
+    Components D + 1 and D are made from the masks of A and B. Component D + 2, which A and B hold, is made
+    from c.
+    """
     mine, following = wraps
     if party.role == "A":
         return of_mask(masks[0], mine), of_opening(c, following)
@@ -116,11 +124,14 @@ def _components(
 
 
 def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
-    """x / 2^bits in the same ring: fraction bits drop by `bits`.
+    """Compute x / 2^bits in the same ring, which drops `bits` fraction bits.
 
-    Range: |x| < 2^(k-2) as ring element; outside it the result is wrong. Error: e in (-1.5, 1.5) ulp of the
-    result, mean 0 (floor + {0, 1, 2} with probability 1/6, 2/3, 1/6 after centring). No catastrophic failure.
-    Cost: 2k + 4w bits, w = 8 or 16 (32 for bits > 16); 2 rounds. Security: c is masked full-width.
+    Range: |x| < 2^(k-2) as ring element. Outside of it the result is wrong. Error: e in (-1.5, 1.5) ulp of
+    the result, with mean 0 (floor + {0, 1, 2} with probability 1/6, 2/3, 1/6 after centring). There is no
+    catastrophic failure. Raises ValueError if x has no such bits to drop.
+
+    Cost: 2k + 4w bits with w = 8 or 16 (32 for more than 16 bits), in 2 rounds. Security: c is masked over
+    the full ring. Source: truncation pairs in the style of SecureML. The correction of the wrap is our own.
     """
     ring = x.fxp.ring_bits
     if not 0 < bits <= ring - 2:
@@ -131,7 +142,7 @@ def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
 
 
 def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
-    """`truncate` of a 2-of-2 sharing."""
+    """Truncate a 2-of-2 sharing, as `truncate` does."""
     ring = x.fxp.ring_bits
     fxp = Fxp(ring, x.fxp.fraction_bits - bits)
     c, masks = yield from _open_biased(party, x, truncation_bias(ring, bits))
@@ -139,7 +150,7 @@ def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
 
 
 def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, Masks]]:
-    """(c = x + bias + r, known to A and B; the masks)."""
+    """Return (c = x + bias + r, which A and B know; the masks)."""
     dtype = x.fxp.dtype
     if party.role == "D":
         masks = party.draw_both("mask", x.shape, dtype)
@@ -154,7 +165,7 @@ def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, 
 
 
 def own_half(party: Party, mask: Array) -> Masks:
-    """The halves as A or B knows them."""
+    """Return the halves of a mask as A or B knows them."""
     lacking = absent(mask.shape, mask.dtype)
     return (mask, lacking) if party.role == "A" else (lacking, mask)
 
@@ -175,11 +186,12 @@ def _lifted_opening(c: Array, wrap: Array, ring: int, target: int, bias: int) ->
 
 
 def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) -> Protocol[Rss]:
-    """The same value in a larger ring.
+    """Bring a value into a larger ring.
 
-    Range: 0 <= x + bias < 2^(k-1) as ring element; the default bias 2^(k-2) serves |x| < 2^(k-2), and a value
-    known to be positive may take bias 0. Error: none. Cost: 2k + 4w bits with w the container of (target - k)
-    bits; 2 rounds.
+    Range: 0 <= x + bias < 2^(k-1) as ring element. The default bias 2^(k-2) serves |x| < 2^(k-2), and a value
+    that is never negative may take bias 0. Error: none. Raises ValueError if the ring is not larger. Cost: 2k
+    + 4w bits, with w the container of (target - k) bits, in 2 rounds. Security: c is masked over the full
+    ring.
     """
     source = x.fxp.ring_bits
     if ring <= source:
@@ -191,9 +203,9 @@ def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) 
 
 
 def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bias: int) -> Protocol[Rss]:
-    """Second half of every upcast: from c = x + bias + r in `source` to shares of x in the larger ring.
+    """Do the second half of every upcast: from c = x + bias + r in `source` to x in the larger ring.
 
-    Range and error as for `upcast`.
+    Range and error are those of `upcast`.
     """
     fxp, width = Fxp(ring, source.fraction_bits), container_bits(ring - source.ring_bits)
     wraps = yield from reshared_wrap(party, c, source.ring_bits, width, masks)
@@ -203,21 +215,24 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
 
 
 def narrowing_bias(bits: int, shares: int = 3) -> int:
-    """Added to one share before all are shifted: each floor loses half a unit on average."""
+    """Return the number to add to one share before all are shifted.
+
+    It makes up for the floors, each of which loses half a unit on average.
+    """
     return shares * ((1 << bits) - 1) // 2
 
 
 @local_step(lambda component, bits, ring, bias: absent(component.shape, signed(ring)))
 def narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
-    """A component plus the bias, shifted right as an unsigned number, in a smaller ring."""
+    """Add the bias to a component and shift it right, as an unsigned number, into a smaller ring."""
     return _logical(component + component.dtype.type(bias), bits).astype(signed(ring))
 
 
 def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:
-    """Into a smaller ring, dropping fraction bits on the way: local.
+    """Bring a value into a smaller ring and drop fraction bits on the way. It is local.
 
     Range: |x| < 2^(l-1) in the new ring, and l <= k - dropped bits (else ValueError). Error: |e| <= 1.5 ulp
-    of the result, mean 0; none if no bit is dropped. Cost: nothing.
+    of the result, with mean 0, and none if no bit is dropped. Cost: nothing.
     """
     bits = x.fxp.fraction_bits - fxp.fraction_bits
     if bits < 0 or fxp.ring_bits > x.fxp.ring_bits - bits:
@@ -229,10 +244,10 @@ def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:
 
 
 def convert(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
-    """Any cast: the cheapest sequence of local shifts, a downcast, a truncation or an upcast.
+    """Cast to any format by the cheapest sequence of local shifts, a downcast, a truncation or an upcast.
 
     Range: the value fits both formats with one bit to spare (`upcast`, `truncate`). Error: 1.5 ulp of `out`
-    if fraction bits are dropped, else none.
+    if fraction bits are dropped, else none. Cost and security: those of its parts.
     """
     if x.fxp == out:
         return x

@@ -1,4 +1,4 @@
-"""What a dealer makes before any input exists: its side of a protocol, driven without the others."""
+"""In the offline phase a dealer drives its side of a protocol alone, before any input exists."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ T = TypeVar("T")
 
 
 def deal_ahead(protocol: Protocol[T]) -> tuple[T, list[Send]]:
-    """Drive one party's side of a protocol alone; returns its result and the dealt tensors.
+    """Drive one party's side of a protocol alone and return its result and the dealt tensors.
 
-    Whatever it would receive is absent, and its online messages are dropped: dealt tensors depend on neither.
+    All that it would receive is absent, and its online messages are dropped: dealt tensors depend on neither.
     The result has numbers only with masked shares, where the dealer's components are masks.
     """
     dealt: list[Send] = []
     received: list[Any] | None = None
     while True:
         try:
-            with np.errstate(over="ignore"):  # rings wrap, which numpy reports for scalars
+            with np.errstate(over="ignore"):  # Rings wrap, and numpy reports that for scalars.
                 step = next(protocol) if received is None else protocol.send(received)
         except StopIteration as stop:
             return stop.value, dealt
@@ -35,26 +35,26 @@ def deal_ahead(protocol: Protocol[T]) -> tuple[T, list[Send]]:
 
 
 def nothing(shape: tuple[int, ...], fxp: Fxp) -> Rss:
-    """Stands for an operand while its kernel is dealt for: a shape and a format, no numbers."""
+    """Return an operand with a shape and a format but no numbers, for a kernel in the offline phase."""
     component = absent(shape, fxp.dtype)
     return Rss(component, component, fxp)
 
 
 def remask(party: Party, x: Rss, name: str = "remask") -> Protocol[Rss]:
-    """The same value with fresh masks as the dealer's components.
+    """Reshare a value with fresh masks as the dealer's components.
 
-    After protocols in which all three parties take part alike, so that masked shares can go on. Cost: 2k
-    bits, 1 round. Security: that of `to_rss`.
+    It follows protocols in which all three parties take part alike, so that masked shares can go on. Cost: 2k
+    bits in 1 round. Security: that of `to_rss`.
     """
     return (yield from to_rss(party, from_rss(party, x), name))
 
 
 def dealers_part(party: Party, shape: tuple[int, ...], fxp: Fxp, name: str = "remask") -> Rss:
-    """The dealer's components of what `remask` will return: they are masks, and known beforehand."""
+    """Return the dealer's components of the result of `remask`, which are masks and need no input."""
     first, second = party.draw_both(name, shape, fxp.dtype)
     return Rss(second, first, fxp)
 
 
 def in_phase(party: Party, phase: Any) -> Party:
-    """The same party, dealing ahead or online."""
+    """Return the same party in another phase, "ahead" or "online"."""
     return party._replace(phase=phase)

@@ -1,12 +1,14 @@
-"""What was opened under a mask, as a value in ring 64 with fewer fraction bits, without a further round.
+"""An opened value is read in ring 64 with fewer fraction bits, without a further round.
 
-c = x + bias + r in ring k, 0 <= x + bias < 2^(k-1), r = r_A + r_B. With top = msb(r) and s = [msb(c) = 0],
-which A and B see, c wraps s top times beyond the carry of r_A + r_B. So the integer x >> d is u + m with
+Let c = x + bias + r in ring k, with 0 <= x + bias < 2^(k-1) and r = r_A + r_B. With top = msb(r) and s =
+[msb(c) = 0], which A and B see, c wraps s top times beyond the carry of r_A + r_B. So the integer x >> d is u
++ m with
 
     u = (c >> d) - (bias >> d),    m = 2^(k-d) s top - R,    R = (r_A >> d) + (r_B >> d) - 2^(k-d) carry.
 
-u is open, R and top are the dealer's. Products with other openings are local if products of masks with R and
-with top are dealt; `truncate.reshared_wrap` joins the two for a round. Range and error: as of a truncation.
+A and B know u, and the dealer knows R and top. Products with other openings are local if products of masks
+with R and with top are dealt. `casts.reshared_wrap` joins R and top for the price of a round. Range and
+error: those of a truncation.
 """
 
 from __future__ import annotations
@@ -24,14 +26,17 @@ _WIDE = 64
 
 @dataclass(frozen=True)
 class Lift:
-    """From a ring, with so many bits dropped."""
+    """A lift from a ring of `ring` bits, with `dropped` fraction bits dropped."""
 
     ring: int
     dropped: int = 0
 
     @property
     def wraps_at(self) -> int:
-        """The power of two at which it wraps; at 64 wraps do not matter, and none are dealt."""
+        """The exponent of the power of two at which the value wraps.
+
+        At 64 wraps do not matter, and none are dealt.
+        """
         return self.ring - self.dropped
 
     @property
@@ -49,11 +54,11 @@ class Lift:
 
     @property
     def bias(self) -> int:
-        """Added before masking; it centres the rounding."""
+        """The number that is added before masking. It also centres the rounding error."""
         return (1 << (self.ring - 2)) - ((1 << self.dropped) >> 1)
 
     def wrapped(self, multiples: Array) -> Array:
-        """Multiples of 2^wraps_at in ring 64."""
+        """Return multiples of 2^wraps_at in ring 64."""
         return multiples.astype(np.int64) << np.int64(self.wraps_at)
 
 
@@ -63,21 +68,24 @@ def _shifted(value: Array, bits: int) -> Array:
 
 
 def open_part(c: Array, lift: Lift) -> Array:
-    """u, in ring 64."""
+    """Return u, in ring 64."""
     part = _shifted(c, lift.dropped)
     part -= np.int64((1 << (lift.ring - 2)) >> lift.dropped)
     return part
 
 
 def mask_part(mask: Array, lift: Lift, wraps: Array) -> Array:
-    """A's or B's share of m, from its half of r and its share of carry + s top (which may not count)."""
+    """Return A's or B's share of m.
+
+    It comes from the party's half of r and its share of carry + s top, which matters only if the lift wraps.
+    """
     part = lift.wrapped(wraps) if lift.wraps else np.zeros(mask.shape, np.int64)
     part -= _shifted(mask, lift.dropped)
     return part
 
 
 def dealers_part(first: Array, second: Array, lift: Lift) -> tuple[Array, Array, Array]:
-    """The dealer's (R in ring 64, carry, top), from A's and B's halves of r."""
+    """Return the dealer's (R in ring 64, carry, top), from A's and B's halves of r."""
     carry, top = carry_and_top(first, second, lift.ring, lift.container_bits)
     inner = _shifted(first, lift.dropped)
     inner += _shifted(second, lift.dropped)

@@ -1,4 +1,4 @@
-"""Arithmetic on shares that needs no message: constants added, values scaled by public factors."""
+"""Arithmetic with public numbers needs no message: constants are added and values are scaled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ditto_kernels.values.replicated import Rss
 
 
 def plus_constant(party: Party, x: Rss, value: int, factor: int = 1) -> Rss:
-    """factor * x + value with public ring elements: local; component 0 takes the constant."""
+    """Return factor * x + value for public ring elements. It is local: component 0 takes the constant."""
     dtype = x.fxp.dtype.type
     mine, following = x.mine * dtype(factor), x.next * dtype(factor)
     if party.rank == 0:

@@ -1,4 +1,4 @@
-"""An opening, and values that the dealer derives from its mask: one draw, and both messages in one turn."""
+"""One turn opens a value and deals values that the dealer derives from the mask of that opening."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from ditto_kernels.values.formats import Array
 def open_and_deal(
     party: Party, name: str, mine: Array, items: Sequence[Deal], make: Callable[[Array], Sequence[Array]]
 ) -> Protocol[tuple[Array, Array, list[Array]]]:
-    """(x ^ m known to A and B, own XOR share of m or the dealer's whole mask, shares of what is dealt).
+    """Open x ^ m and deal values that depend on m, in one turn.
 
-    mine: own XOR share of x. `make` maps the whole mask to the values of `items`; it runs at the dealer
-    alone, unless all was dealt ahead. Cost: that of an exchange and of `deal`; 1 round.
-    Security: A's mask and its shares of what is dealt are different bytes of a stream it has with the dealer,
-    B's mask is its own stream with it; each lacks the other's half of m, and B receives padded values.
+    Returns (x ^ m, which A and B know; the party's XOR share of m, or the whole mask at the dealer; the
+    shares of the dealt values). `mine` is the party's XOR share of x. `make` maps the whole mask to the
+    values of `items`. It runs at the dealer alone, unless the offline phase has dealt everything. Cost: that
+    of an exchange and of `deal`, in 1 round.
+
+    Security: A's mask and its shares of the dealt values are different bytes of a stream that it has with the
+    dealer. B's mask is a stream of its own with the dealer. Each lacks the other's half of m, and B receives
+    padded values.
     """
     role, shape, dtype = party.role, mine.shape, mine.dtype
     if role == "B":

@@ -1,4 +1,7 @@
-"""2-of-2 shares to replicated ones in any format: a larger ring costs no separate reshare."""
+"""Releasing turns 2-of-2 shares into replicated ones in any format.
+
+A larger ring costs no separate reshare.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ def _shifted(x: Additive, bits: int) -> Additive:
 
 
 def release(party: Party, x: Additive, out: Fxp, minimum: float) -> Protocol[Rss]:
-    """2-of-2 shares to replicated ones in `out`; a larger ring costs no separate reshare.
+    """Turn 2-of-2 shares into replicated ones in `out`. A larger ring costs no separate reshare.
 
-    Range: minimum <= x, and x - minimum < half of x's ring. Error: 1.5 ulp of `out` if fraction bits drop.
+    Range: minimum <= x, and x - minimum < half of x's ring. Error: 1.5 ulp of `out` if fraction bits are
+    dropped, else none. Security: that of `to_rss` and `upcast`.
     """
     source = x.fxp
     if out.ring_bits > source.ring_bits:

@@ -1,1 +1,1 @@
-"""Softmax, the exponential function and the plans that choose their form."""
+"""This folder has softmax, the exponential function and the plans that choose their form."""

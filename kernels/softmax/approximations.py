@@ -1,4 +1,4 @@
-"""Numerators of softmax as earlier work computes them: PUMA's clipped power, MPCFormer's 2Quad and 2ReLU."""
+"""Earlier work has other numerators of softmax: PUMA's clipped power, MPCFormer's 2Quad and 2ReLU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SQUARINGS = 5
 
 
 def _scaled(party: Party, x: Rss, factor: float, bits: int) -> Protocol[Rss]:
-    """factor * x with `bits` fraction bits, in x's ring."""
+    """Return factor * x with `bits` fraction bits, in x's ring."""
     drop = x.fxp.fraction_bits + _SCALE_BITS - bits
     shift = _SCALE_BITS + max(0, -drop)
     whole = plus_constant(party, x, 0, round(factor * 2.0**shift)).retagged(
@@ -40,14 +40,16 @@ def _wide(party: Party, x: Rss | Additive) -> Protocol[Rss]:
 
 
 def clip_threshold(fxp: Fxp, scale: float) -> int:
-    """max - x, in ulp, from which PUMA's exponential is 0."""
+    """Return the distance max - x, in ulp, from which PUMA's exponential is 0."""
     return max(1, math.ceil(_CLIP / (scale * fxp.ulp)))
 
 
 def puma(party: Party, distance: Additive, scale: float, inner: Fxp) -> Protocol[Rss]:
-    """(1 - s T / 32)^32 where s T < 14, else 0; T = max - x in 2-of-2. Source: PUMA, arXiv 2307.12533.
+    """Compute (1 - s T / 32)^32 where s T < 14, else 0. T = max - x is a 2-of-2 sharing.
 
-    Range: T < 2^(k-2) ulp. Error: 0.0086 by the approximation, 32 ulp of `inner` by rounding.
+    Range: T < 2^(k-2) ulp. Error: 0.0086 by the approximation, and 32 ulp of `inner` by rounding. Security: T
+    is opened under a full-width mask, and the rest is made of `signs`, `to_arithmetic` and `multiply`.
+    Source: PUMA, arXiv 2307.12533.
     """
     opened = yield from open_masked(party.at("open"), distance)
     below = yield from signs(party.at("sign"), opened, [-clip_threshold(distance.fxp, scale)])
@@ -62,7 +64,7 @@ def puma(party: Party, distance: Additive, scale: float, inner: Fxp) -> Protocol
 
 
 def two_quad(party: Party, x: Rss, scale: float, inner: Fxp) -> Protocol[Rss]:
-    """(s x + 5)^2. Range: |s x + 5| < 2^10. Source: MPCFormer, arXiv 2211.01452."""
+    """Compute (s x + 5)^2. Range: |s x + 5| < 2^10. Source: MPCFormer, arXiv 2211.01452."""
     wide = yield from _wide(party.at("widen"), x)
     root = yield from _scaled(party.at("scale"), wide, scale, inner.fraction_bits)
     root = plus_constant(party, root, 5 << inner.fraction_bits)
@@ -70,7 +72,7 @@ def two_quad(party: Party, x: Rss, scale: float, inner: Fxp) -> Protocol[Rss]:
 
 
 def two_relu(party: Party, x: Rss, scale: float, inner: Fxp) -> Protocol[Rss]:
-    """relu(s x). Range: |x| < 2^(k-2) ulp. Source: MPCFormer, arXiv 2211.01452."""
+    """Compute relu(s x). Range: |x| < 2^(k-2) ulp. Source: MPCFormer, arXiv 2211.01452."""
     value = from_rss(party, x)
     opened = yield from open_masked(party.at("open"), value)
     negative = yield from signs(party.at("sign"), opened)
@@ -81,7 +83,7 @@ def two_relu(party: Party, x: Rss, scale: float, inner: Fxp) -> Protocol[Rss]:
 
 
 def numerator_reference(approx: str, distance: Array, scores: Array) -> Array:
-    """Plaintext numerators from scaled max - x and scaled scores."""
+    """Compute plaintext numerators from the scaled distance max - x and from scaled scores."""
     if approx == "puma":
         return np.where(distance < _CLIP, (1 - distance / 2**_SQUARINGS) ** 2**_SQUARINGS, 0.0)
     if approx == "2quad":

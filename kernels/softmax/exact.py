@@ -1,4 +1,4 @@
-"""Exact softmax up to the division: the row maximum, distances from it, their exponentials and row sums."""
+"""Compute exact softmax up to the division: row maxima, distances, exponentials and row sums."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from ditto_kernels.values.replicated import Rss
 
 
 def _row_maximum(party: Party, x: Additive, keep: Array | None, plan: Plan) -> Protocol[Additive]:
-    """The largest kept score of each row, in x's format; with the coarse offset no score exceeds it."""
+    """Return the largest kept score of each row, in x's format.
+
+    With the coarse offset no score exceeds it.
+    """
     value = x
     if plan.coarse is not None:
         grid = Additive(x.share, Fxp(x.fxp.ring_bits, plan.coarse.drop))
@@ -36,7 +39,7 @@ def _row_maximum(party: Party, x: Additive, keep: Array | None, plan: Plan) -> P
 
 
 def distance(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[Additive]:
-    """max - x in 2-of-2 shares, never negative."""
+    """Return max - x in 2-of-2 shares. It is never negative."""
     value = from_rss(party, x)
     if plan.bound is not None:
         best = constant(party, np.full(x.shape[1:], plan.bound, plan.fxp.dtype), plan.fxp)
@@ -48,9 +51,10 @@ def distance(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[A
 def exponentials(
     party: Party, x: Rss, keep: Array | None, plan: Plan
 ) -> Protocol[tuple[Additive, Additive | None]]:
-    """(numerators, row sums) in 2-of-2 shares; what the public mask leaves out is 0, an empty row is all 1.
+    """Return (numerators, row sums) in 2-of-2 shares.
 
-    Row sums are taken before numerators are rounded, where their format admits it, else they are None.
+    Numerators are 0 where the public mask excludes them. In a row that it excludes altogether they are all 1.
+    Row sums are taken before numerators are rounded, where their format admits it. Otherwise they are None.
     """
     assert plan.window is not None
     apart = yield from distance(party, x, keep, plan)
@@ -66,7 +70,7 @@ def exponentials(
 
 
 def replicated(party: Party, x: Additive, ring: int) -> Protocol[Rss]:
-    """Numerators as replicated shares in that ring."""
+    """Return numerators as replicated shares in that ring."""
     if x.fxp.ring_bits == ring:
         return (yield from to_rss(party, x))
-    return (yield from upcast(party, x, ring, bias=2))  # positive but for rounding
+    return (yield from upcast(party, x, ring, bias=2))  # Only rounding can make a numerator negative.

@@ -1,4 +1,4 @@
-"""The exponential as a kernel, for a declared range: e^hi e^-(hi - x)."""
+"""Compute the exponential of values in a declared range, as e^hi e^-(hi - x)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ditto_kernels.values.replicated import Rss
 
 _LOG2_E = math.log2(math.e)
 _WIDE = 64
-_COARSE = 1e-3  # an error beyond that is worth a cast
+_COARSE = 1e-3  # A larger error than this is worth a cast.
 
 
 def _plan(fxp: Fxp, out: Fxp, lo: float, hi: float) -> tuple[Window, int]:
-    """(window, hi in ulp) of the exponential of values in [lo, hi]."""
+    """Return (window, hi in ulp) for the exponential of values in [lo, hi]."""
     top = math.ceil(hi / fxp.ulp)
     gain = top * fxp.ulp
     finest = Fxp(32, max(0, 29 - math.ceil(gain * _LOG2_E)))
@@ -31,16 +31,17 @@ def _plan(fxp: Fxp, out: Fxp, lo: float, hi: float) -> tuple[Window, int]:
         ), top
     window = fit_window(fxp, 1.0, out, gain, gain - lo)
     if window.error > _COARSE and (out.ring_bits, out.fraction_bits) < (32, finest.fraction_bits):
-        # Factors have the bits that the result leaves them: more of those, and a cast, serve a wide range.
+        # Factors get the bits that the result's format leaves. A finer result and a cast serve a wide range.
         window = fit_window(fxp, 1.0, finest, gain, gain - lo)
     return window, top
 
 
 def _run(party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0) -> Protocol[Rss]:
-    """e^x for x in the declared range [lo, hi]; below it the result falls to 0, above it is wrong (0).
+    """Compute e^x for x in the declared range [lo, hi].
 
-    Error: about 2^-13 of e^hi plus rounding to `out` (see `error`): declare the least hi that holds. Cost,
-    security: see `exp_negative`. e^hi must fit `out` with one bit to spare.
+    Below the range the result falls to 0, and above it the result is wrong (0). Error: about 2^-13 of e^hi
+    plus the rounding to `out` (see `_error`), so declare the least hi that holds. e^hi must fit `out` with
+    one bit to spare. Cost and security: see `exp_negative`.
     """
     window, top = _plan(x.fxp, out, lo, hi)
     value = from_rss(party, x)

@@ -1,4 +1,8 @@
-"""e^(-s T) for T >= 0 by a multiplicative mask: e^(-s c) e^(s r), c = T + r opened; no polynomial."""
+"""Exponentials e^(-s T) for T >= 0 come from multiplicative masks instead of a polynomial.
+
+A and B open c = T + r. Then e^(-s T) = e^(-s c) e^(s r): the first factor is public to A and B, and the
+dealer deals the second.
+"""
 
 from __future__ import annotations
 
@@ -36,20 +40,20 @@ from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, Rows, unsigned
 
 _LOG2_E = math.log2(math.e)
-_WIDE = 64  # ring of the dealt factors
-_ONE_ROUND = 5  # digits whose products one round evaluates
+_WIDE = 64  # the ring of the dealt factors
+_ONE_ROUND = 5  # From this many high digits on, one more round joins them in groups first.
 
 
 @dataclass(frozen=True)
 class Window:
-    """How e^(gain - s T) is represented: the low `bits` of T count, everything beyond is exactly 0.
+    """A window is the range of T for which e^(gain - s T) is represented.
 
-    In the last sixteenth of the window a value may be 0 too: the wrap of the low bits shows in their highest
-    digit unless T lies there.
+    The low `bits` of T count, and beyond them the result is exactly 0. In the last sixteenth of the window a
+    value may be 0 too: a wrap of the low bits shows in their highest digit unless T lies there.
     """
 
     bits: int
-    rate: float  # s in base 2 per unit in the last place of T
+    rate: float  # s in base 2 per ulp of T
     gain: float  # in base 2
     dealt_bits: int  # fraction bits of the dealt factors 2^(rate r)
     public_bits: int  # fraction bits of the public factor 2^(gain - rate c)
@@ -57,43 +61,44 @@ class Window:
 
     @property
     def length(self) -> float:
-        """The window in units of base 2."""
+        """The length of the window in units of base 2."""
         return self.rate * 2.0**self.bits
 
     @property
     def digit(self) -> int:
-        """Where the highest digit of the low bits starts, the only one that is compared."""
+        """The place where the highest digit of the low bits starts, the only digit that is compared."""
         return max(0, self.bits - DIGIT_BITS)
 
     @property
     def reach(self) -> float:
-        """What certainly does not vanish, in units of base 2."""
+        """The exponent, in units of base 2, up to which values certainly do not vanish."""
         return self.rate * (2.0**self.bits - (2.0**self.digit if self.digit else 0.0))
 
     @property
     def product(self) -> Fxp:
-        """Format of the product of both factors."""
+        """The format of the product of both factors."""
         return Fxp(_WIDE, self.dealt_bits + self.public_bits)
 
     @property
     def factor_error(self) -> float:
-        """Error of a product within the window, by the rounding of its factors."""
+        """The error of a product within the window, by the rounding of its factors."""
         top = 2.0**self.gain
         return top * 2.0 ** -(self.dealt_bits + 1) + 2.0 ** (self.length - self.public_bits - 1)
 
     @property
     def error(self) -> float:
-        """Error of a value within the window."""
+        """The error of a value within the window."""
         return self.factor_error + self.out.ulp
 
 
 def fit_window(
     fxp: Fxp, scale: float, out: Fxp, gain: float = 0.0, span: float = math.inf, terms: int = 1
 ) -> Window:
-    """The window with the least error for e^(gain - scale * T), T >= 0 in `fxp`, 0 <= scale * T <= span.
+    """Return the window with the least error for e^(gain - scale * T).
 
-    A long window leaves fewer bits for the factors, a short one drops values below 2^-length; `terms` of them
-    may be summed. Raises ValueError if no window serves.
+    T >= 0 is in format `fxp`, and 0 <= scale * T <= span. A long window leaves fewer bits for the factors,
+    and a short one drops values below 2^-length. Up to `terms` such values may be summed. Raises ValueError
+    if no window serves.
     """
     rate, top = scale * fxp.ulp * _LOG2_E, gain * _LOG2_E
     budget = min(62, _WIDE - out.ring_bits + out.fraction_bits + math.floor(top))
@@ -119,10 +124,10 @@ def fit_window(
 
 
 def _steps(high: int) -> list[Outputs]:
-    """The outputs of every round from digits to the bits a0, a1.
+    """Return the outputs of every round from digits to the bits a0, a1.
 
-    Inputs of a round: [c < r] of the low bits' highest digit, then [c == r] and [c - 1 == r] of the high
-    digits.
+    The inputs of a round are [c < r] of the low bits' highest digit, then [c == r] and [c - 1 == r] of the
+    high digits.
     """
     steps: list[Outputs] = []
     while high >= _ONE_ROUND:
@@ -136,16 +141,16 @@ def _steps(high: int) -> list[Outputs]:
 
 
 def _digits(window: Window, ring: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
-    """The digit that shows a wrap of the low bits, and the digits above the window."""
+    """Return the digit that shows a wrap of the low bits, and the digits above the window."""
     return digits_of(window.digit, window.bits), digits_of(window.bits, ring)
 
 
 def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
-    """Shares of a0 = [T in the window, c_low >= r_low] and a1 = [T in the window, c_low < r_low].
+    """Return shares of a0 = [T in window, c_low >= r_low] and a1 = [T in window, c_low < r_low].
 
-    Comparing the highest digit of c_low and r_low is enough. If the low bits wrap, c_low = r_low + T - 2^bits
-    is less by a digit's unit at least, unless T is within one unit of the window's end; then both bits may be
-    0. If they do not, no digit is less.
+    It is enough to compare the highest digit of c_low and r_low. If the low bits wrap, c_low = r_low + T -
+    2^bits is less than r_low by at least one unit of that digit, unless T lies within one unit of the
+    window's end. Then both bits may be 0. If the low bits do not wrap, no digit is less.
     """
     ring = x.fxp.ring_bits
     low, high = _digits(window, ring)
@@ -169,13 +174,16 @@ def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
 
 
 def range_variant(plan: Window, ring: int, count: int) -> str:
-    """How the range bits of so many elements are found, if by the way for few."""
+    """Name the way in which range bits are computed, if there are few elements."""
     return one_hot_digits.variant(count, ring - plan.digit)
 
 
 @lru_cache(maxsize=8)
 def _truth(high: int, digit: int) -> NDArray[np.uint64]:
-    """Masks of r for a0 and a1, for each c: (words, 2, c); both of `digit` low and `high` more bits."""
+    """Return masks of r for a0 and a1, for each c, in shape (words, 2, c).
+
+    Both r and c have `digit` low bits and `high` more.
+    """
     values = np.arange(1 << (high + digit))
     above, inside = np.divmod(values, 1 << digit)
     less = inside[:, None] < inside
@@ -184,7 +192,7 @@ def _truth(high: int, digit: int) -> NDArray[np.uint64]:
 
 
 def _few_range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
-    """`_range_bits` without a round: all bits that it reads are one digit."""
+    """Compute `_range_bits` without a round: all bits that it reads form one digit."""
     bits = x.fxp.ring_bits - window.digit
     item = onehot_item(x.size, bits)
     (shares,) = yield from deal(party, [item], lambda: [onehot(_index(x.mask, window), bits)])
@@ -192,7 +200,7 @@ def _few_range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
 
 
 def _index(values: Array, window: Window) -> Array:
-    """The bits that tell where a value lies."""
+    """Return the bits of each value from the window's highest digit upwards."""
     word = values.reshape(-1).view(unsigned(8 * values.dtype.itemsize))
     return (word >> window.digit).astype(np.intp)
 
@@ -206,14 +214,17 @@ def _range_shares(c: Array, shares: Array, window: Window) -> Array:
 
 @lru_cache(maxsize=32)
 def _table(window: Window, sign: float, offset: float, bits: int) -> NDArray[np.int64]:
-    """`_factors` of every position."""
+    """Return `_factors` of every position."""
     exponents = sign * window.rate * np.arange(1 << window.bits) + (offset + bits)
     return np.rint(np.exp2(exponents)).astype(np.int64)
 
 
 @local_step(lambda positions, *_: absent(positions.shape, np.dtype(np.int64)))
 def _factors(positions: Array, window: Window, sign: float, offset: float, bits: int) -> Array:
-    """round(2^(bits + offset + sign * rate * position)) as int64, position = an element's low bits."""
+    """Return round(2^(bits + offset + sign * rate * position)) as int64.
+
+    The position consists of an element's low bits.
+    """
     word = positions.view(unsigned(8 * positions.dtype.itemsize))
     low = word & word.dtype.type((1 << window.bits) - 1)
     if window.bits <= tuning.FACTOR_TABLE_BITS:
@@ -222,7 +233,7 @@ def _factors(positions: Array, window: Window, sign: float, offset: float, bits:
 
 
 def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> tuple[Array, Array, Array]:
-    """The selected value for opened bits (0, 0), and what each opened bit adds."""
+    """Return the selected value for opened bits (0, 0), and the terms that each opened bit adds."""
     size = mask.size
     flat = mask.reshape(-1)
     chosen, chosen_wrapped = unpack(sigma, size, word_bits).astype(np.int64)
@@ -241,12 +252,12 @@ def _sum(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> A
     return (base + ring[0] * same + ring[1] * wrap) * factor
 
 
-_sum_at_once = jax.jit(_sum)  # one pass over memory, for as much as a call of XLA takes
+_sum_at_once = jax.jit(_sum)  # It makes one pass over memory, at the price of a call of XLA.
 
 
 @local_step(lambda bits, base, *_: absent(base.shape, base.dtype))
 def chosen_product(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
-    """A share of the product: the dealt terms that the opened bits choose, times the public factor."""
+    """Return a share of the product: the dealt terms that the opened bits choose, times the public factor."""
     return np.asarray(_sum_at_once(bits, base, same, wrap, factor))
 
 
@@ -254,9 +265,10 @@ chosen_product.for_few(lambda bits, base, *_: base.size <= tuning.NUMPY_PRODUCT_
 
 
 def exp_products(party: Party, x: Additive, window: Window) -> Protocol[Additive]:
-    """e^(gain - s T) for T >= 0 in ring 64, with the fraction bits of both factors; 0 beyond the window.
+    """Compute e^(gain - s T) for T >= 0 in ring 64, with the fraction bits of both factors.
 
-    Range, error, cost and security: see `exp_negative`, which rounds these.
+    The result is 0 beyond the window. Range, error, cost and security: see `exp_negative`, which rounds these
+    products.
     """
     opened = yield from open_masked(party.at("open"), x)
     inside = yield from _range_bits(party.at("range"), opened, window)
@@ -272,19 +284,26 @@ def exp_products(party: Party, x: Additive, window: Window) -> Protocol[Additive
 
 
 def rounded(party: Party, x: Additive, out: Fxp) -> Additive:
-    """x in a smaller ring, by two local shifts: less than 1 ulp off. A rounds up, B down: zero stays zero."""
+    """Bring x into a smaller ring by two local shifts. Error: less than 1 ulp.
+
+    A rounds up and B rounds down, so that zero stays zero.
+    """
     drop = x.fxp.fraction_bits - out.fraction_bits
     bias = (1 << drop) - 1 if party.role == "A" else 0
     return Additive(narrow(x.share, drop, out.ring_bits, bias), out)
 
 
 def exp_negative(party: Party, x: Additive, window: Window) -> Protocol[Additive]:
-    """e^(gain - s T) for T >= 0: additive shares in the format of the window.
+    """Compute e^(gain - s T) for T >= 0, as additive shares in the format of the window.
 
-    Range: 0 <= T < 2^k - 2^digit ulp; a T up to 2^digit below 0 is right or yields 0. T beyond the window
-    yields exactly 0. Error: `Window.error`. Cost at ring 16: 42 bits online and 216 offline an element; 3
-    rounds (3 or 4 for ring 32, 5 for ring 64). Security: c is masked full-width, the range bits one-time;
-    factors are dealt as additive shares in Z_2^64.
+    Range: 0 <= T < 2^k - 2^digit ulp. A T up to 2^digit ulp below 0 gives the right value or 0. A T beyond
+    the window gives exactly 0. Error: `Window.error`. Cost at ring 16: 42 bits online and 216 bits offline
+    per element, in 3 rounds (3 or 4 for ring 32, and 5 for ring 64).
+
+    Security: c is masked over the full ring, and the range bits are masked once each. Factors are dealt as
+    additive shares in Z_2^64.
+
+    Source: own.
     """
     product = yield from exp_products(party, x, window)
     return rounded(party, product, window.out)

@@ -1,4 +1,7 @@
-"""The public decisions of one softmax: formats, window, thresholds, from shapes and attributes alone."""
+"""A plan holds the public decisions of one softmax, made from shapes and attributes alone.
+
+They are formats, a window and thresholds.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ INNER = {
     "2relu": Fxp(64, 18),
 }
 _LOG2_E = math.log2(math.e)
-_PRECISION = {32: 9, 64: 13}  # bits wanted of the reciprocal where it is smallest
-_MARGIN = 2  # ulp by which scores may pass a declared range, by the rounding of a cast
-_DEEPEST = 12.0  # nats below its bound at which a row of many scores is still right to 0.003
-_SLACK = 1.0  # a coarse maximum may shrink the numerators of a row by e^-1
+_PRECISION = {32: 9, 64: 13}  # The bits that the smallest reciprocal should have, by ring.
+_MARGIN = 2  # Scores may pass a declared range by so many ulp, because a cast rounds.
+_DEEPEST = 12.0  # A row of many scores so many nats below its bound is still right to 0.003.
+_SLACK = 1.0  # A coarse maximum may shrink the numerators of a row by e^-1.
 
 
 @dataclass(frozen=True)
@@ -38,51 +41,57 @@ class Coarse:
 
     ring: int
     drop: int
-    widens: bool  # its shares times 2^drop are not already shares in x's ring
+    widens: bool  # whether an upcast is needed, as its shares times 2^drop are not yet shares in x's ring
 
     @property
     def offset(self) -> int:
-        """Added to max - x, in ulp: nothing is negative, and the largest score gets 0 to twice as much."""
+        """The number of ulp that is added to max - x.
+
+        With it nothing is negative, and the distance of the largest score is between 0 and twice the offset.
+        """
         return (1 << self.drop) - 1
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the protocol and its cost follow."""
+    """The decisions that the protocol and its cost follow."""
 
     approx: Approximation
     length: int
     rows: tuple[int, ...]
     scale: float
     fxp: Fxp
-    inner: Fxp  # numerators
-    bound: int | None  # in ulp: stands for the maximum of every row
-    coarse: Coarse | None  # of the tournament, if its ring is smaller than x's
+    inner: Fxp  # the format of numerators
+    bound: int | None  # stands for the maximum of every row, in ulp
+    coarse: Coarse | None  # the grid of the tournament, if its ring is smaller than x's
     window: Window | None
-    summed: Fxp | None  # of row sums taken before the numerators are rounded
+    summed: Fxp | None  # the format of row sums, if they are taken before the numerators are rounded
     inverse: Table
-    inverted: Fxp  # reciprocal row sums
-    landing: Fxp  # last product, before the cast to the output format
-    epsilon: float  # 2relu's
+    inverted: Fxp  # the format of reciprocal row sums
+    landing: Fxp  # the format of the last product, before the cast to the output format
+    epsilon: float  # used by 2relu
     secret_mask: bool
-    lowest: float  # least sum of numerators
-    lost: float  # sum of numerators beyond the window, at most
+    lowest: float  # the least sum of numerators
+    lost: float  # bounds the sum of numerators beyond the window
 
     @property
     def lift(self) -> int:
-        """Added to kept scores under a secret mask, where masked ones become 0."""
+        """The number that is added to kept scores under a secret mask, which makes masked scores 0."""
         return 1 << (self.fxp.ring_bits - 2)
 
     @property
     def floor(self) -> float:
-        """Added to every numerator: 2relu's epsilon, and what makes a secretly emptied row uniform."""
+        """The number that is added to every numerator.
+
+        It is 2relu's epsilon, or makes a row uniform that a secret mask empties.
+        """
         if self.approx == "2relu":
             return self.epsilon / self.length
         return 1.2 * self.lowest / self.length if self.approx == "2quad" and self.secret_mask else 0.0
 
 
 def _coarse(fxp: Fxp, scale: float, reach: float | None) -> Coarse | None:
-    """The smallest ring for the tournament whose grid costs a row little, for |x| <= reach."""
+    """Return the grid in the smallest ring for the tournament that costs a row little, for |x| <= reach."""
     for ring in (8, 16):
         if reach is None or ring >= fxp.ring_bits:
             break
@@ -95,7 +104,11 @@ def _coarse(fxp: Fxp, scale: float, reach: float | None) -> Coarse | None:
 
 
 def _bound(fxp: Fxp, scale: float, reach: float | None, secret_mask: bool) -> tuple[int, float]:
-    """(what stands for the maximum, in ulp, least sum of numerators) for |x| <= reach."""
+    """Return (the number that stands for the maximum, in ulp; the least sum of numerators).
+
+    It holds for |x| <= reach. Raises ValueError without a declared range, with a secret mask, and for a range
+    whose lowest rows would be lost.
+    """
     if reach is None or secret_mask:
         raise ValueError("softmax 'bounded' needs the declared `range` of its scores, and no secret mask")
     if 2 * scale * reach > _DEEPEST:
@@ -108,7 +121,7 @@ def _bound(fxp: Fxp, scale: float, reach: float | None, secret_mask: bool) -> tu
 
 
 def _landing(inner: Fxp, out: Fxp, needed: int) -> tuple[Fxp, int]:
-    """(format of the last product, fraction bits of the reciprocal). A probability of 1 must fit."""
+    """Return (format of the last product, fraction bits of the reciprocal). A probability of 1 must fit."""
     ring = inner.ring_bits
     choices = []
     if out.ring_bits < ring and out.fraction_bits <= out.ring_bits - 2:
@@ -124,7 +137,7 @@ def _landing(inner: Fxp, out: Fxp, needed: int) -> tuple[Fxp, int]:
 
 
 def finish_kind_fits(ring: int, dropped_bits: int, landing: Fxp) -> bool:
-    """Whether a product that drops so many bits reaches `landing` in one step."""
+    """Return whether a product that drops so many bits reaches `landing` in one step."""
     if dropped_bits < 0:
         return False
     return landing.ring_bits == ring or finish_kind(ring, dropped_bits, landing) == "narrow"
@@ -145,7 +158,7 @@ def plan_softmax(
     epsilon: float = 0.01,
     secret_mask: bool = False,
 ) -> Plan:
-    """Choose everything public. Raises ValueError for attributes that no plan serves."""
+    """Make every public decision. Raises ValueError for attributes that no plan serves."""
     if approx not in INNER or scale == 0:
         raise ValueError(
             f"softmax: approx '{approx}' at scale {scale:g}; choose one of {', '.join(INNER)}, scale not 0"
@@ -176,7 +189,7 @@ def plan_softmax(
         exponential = fit_window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length)
         reach = min(span, abs(scale) * fxp.limit) * _LOG2_E
         lost = length * 2.0**-exponential.reach if exponential.reach < reach else 0.0
-    # 64-bit shares leave room for a sum in ring 32, if rounding them drops enough and n numerators fit it
+    # Shares of 64 bits leave room for a sum in ring 32, if rounding drops enough bits and n numerators fit.
     exact_sums = exponential is not None and exponential.out.fraction_bits + digits <= 30
     summed = Fxp(32, exponential.out.fraction_bits) if exponential is not None and exact_sums else None
     wanted = math.ceil(math.log2(highest))
@@ -203,7 +216,10 @@ def largest_score(
     secret_mask: bool = False,
     approx: Approximation = "exact",
 ) -> float:
-    """The largest admissible |x|: scores differ by less than half the ring, masked ones stay out of reach."""
+    """Return the largest admissible |x|.
+
+    Scores then differ by less than half the ring, and masked scores stay out of reach.
+    """
     limit = 2.0 ** (fxp.ring_bits - 2)
     if secret_mask and approx in ("exact", "puma"):
         plan = plan_softmax((length,), fxp, out, scale=scale, secret_mask=True, approx=approx)

@@ -1,4 +1,4 @@
-"""Softmax over one dimension: maximum, exponential, one reciprocal a row; masks public or secret."""
+"""Softmax takes a maximum, exponentials and one reciprocal per row, with a public or a secret mask."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from ditto_kernels.values.absent import contiguous
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
-_BY_DISTANCE = ("exact", "bounded", "puma")  # numerators depend on max - x
+_BY_DISTANCE = ("exact", "bounded", "puma")  # Here numerators depend on max - x.
 
 
 def _moved(x: Rss, source: int, target: int) -> Rss:
-    """One dimension moved to another place."""
+    """Move one dimension to another place."""
     mine, following = (contiguous(np.moveaxis(part, source, target)) for part in (x.mine, x.next))
     return Rss(mine, following, x.fxp)
 
 
 def _choose(party: Party, keep: Array, x: Rss, otherwise: int) -> Rss:
-    """x where the PUBLIC mask says so, else a public ring element: local."""
+    """Keep x where the PUBLIC mask is true and take a public ring element elsewhere. It is local."""
     dtype = x.fxp.dtype.type
     mine = np.where(keep, x.mine, dtype(otherwise if party.rank == 0 else 0))
     following = np.where(keep, x.next, dtype(otherwise if party.rank == 2 else 0))
@@ -50,7 +50,7 @@ def _choose(party: Party, keep: Array, x: Rss, otherwise: int) -> Rss:
 
 
 def _numerators(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[Rss]:
-    """Numerators of the approximations in the inner format, masked ones not yet removed."""
+    """Return numerators of the approximations in the inner format. Masks are not applied yet."""
     if plan.approx == "2quad":
         return (yield from two_quad(party, x, plan.scale, plan.inner))
     if plan.approx == "2relu":
@@ -60,7 +60,10 @@ def _numerators(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protoco
 
 
 def _apply_secret_mask(party: Party, x: Rss, mask: Rss, plan: Plan) -> Protocol[Rss]:
-    """m (x + lift): kept scores far above 0, masked ones 0; a row without kept scores becomes uniform."""
+    """Compute m (x + lift), with which kept scores lie far above 0 and masked ones are 0.
+
+    A row without kept scores becomes uniform.
+    """
     bits = Fxp(plan.fxp.ring_bits, 0)
     keep = Rss(mask.mine.astype(bits.dtype), mask.next.astype(bits.dtype), bits)
     sign = -1 if plan.scale < 0 else 1
@@ -70,15 +73,22 @@ def _apply_secret_mask(party: Party, x: Rss, mask: Rss, plan: Plan) -> Protocol[
 def _run(
     party: Party, x: Rss, mask: Rss | Array | None = None, *, out: Fxp, dim: int = -1, **attributes: Any
 ) -> Protocol[Rss]:
-    """softmax(scale * x) over `dim`; the attributes after `dim` are those of `plan`.
+    """Compute softmax(scale * x) over `dim`. The attributes after `dim` are those of `plan_softmax`.
 
-    mask: None, a public boolean array (broadcast to x), or an Rss of 0/1 integers of x's shape; entries that
-    are 0 get probability 0, a row without any 1 gets 1/n everywhere. scale: public factor. approx: "exact",
-    "bounded" (no maximum: `range` stands for it), "puma", "2quad", "2relu". inner: format of numerators and
-    row sums (default fxp64.22; fxp32.14 is cheaper and coarser; fxp64.18 is Ditto's). range: declared |x|,
-    which lets the maximum be taken in a smaller ring. denominator, epsilon: of 2quad and 2relu. Range: |x| <=
-    `largest_score`; a score further than the window (about 16 base-2 units) below the row's maximum becomes
-    exactly 0. Error: see `error`. Security: as of the parts; masks and shapes only are public.
+    - mask: None, a public boolean array (broadcast to x), or an Rss of 0/1 integers of x's shape. Entries
+      that are 0 get probability 0. A row without any 1 gets 1/n everywhere.
+    - scale: a public factor.
+    - approx: "exact", "bounded" (no maximum is taken, because `range` stands for it), "puma", "2quad" or
+      "2relu".
+    - inner: the format of numerators and row sums. The default is fxp64.22; fxp32.14 is cheaper and coarser,
+      and fxp64.18 is Ditto's.
+    - range: a declared bound of |x|, with which the maximum can be taken in a smaller ring.
+    - denominator, epsilon: attributes of 2quad and 2relu.
+
+    Range: |x| <= `largest_score`. A score that is further below the row's maximum than the window (some 21
+    units of base 2) becomes exactly 0. Error: see `_error`.
+
+    Security: that of the parts. Only shapes and public masks are public.
     """
     secret = isinstance(mask, Rss)
     plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
@@ -104,7 +114,7 @@ def _run(
 
 
 def _exact(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[list[Rss]]:
-    """(numerators, reciprocals of their sums), masks applied."""
+    """Return (numerators, reciprocals of their sums), with masks applied."""
     values, sums = yield from exponentials(party.at("numerators"), x, keep, plan)
     replication = replicated(party.at("replicate"), values, plan.inner.ring_bits)
     if sums is not None and values.fxp.ring_bits == plan.inner.ring_bits:
@@ -121,7 +131,7 @@ def _exact(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[lis
 def _approximate(
     party: Party, x: Rss, mask: Rss | Array | None, keep: Array | None, plan: Plan
 ) -> Protocol[Rss]:
-    """Numerators of the approximations, masks and floor applied."""
+    """Return numerators of the approximations, with masks and floor applied."""
     numerators = yield from _numerators(party.at("numerators"), x, keep, plan)
     if isinstance(mask, Rss) and plan.approx in ("2quad", "2relu"):
         wide = yield from _integer_mask(party.at("widen_mask"), mask)
@@ -150,19 +160,19 @@ def _integer_mask(party: Party, mask: Rss) -> Protocol[Rss]:
 
 
 def _landed(plan: Plan, out: Fxp) -> tuple[Fxp, tuple[float, float] | None]:
-    """(format of the last product, its range if that lets it be lifted straight to `out`)."""
+    """Return (format of the last product, its range if that lets it be lifted straight to `out`)."""
     small = plan.landing
     if small.ring_bits < out.ring_bits == plan.inner.ring_bits and small.fraction_bits == out.fraction_bits:
-        return out, (-4 * out.ulp, 1.05)  # probabilities, but for rounding
+        return out, (-4 * out.ulp, 1.05)  # Probabilities leave [0, 1] by rounding alone.
     return small, None
 
 
 def _quotient(party: Party, numerators: Rss, reciprocals: Rss, plan: Plan, out: Fxp) -> Protocol[Rss]:
-    """Probabilities: the last product where `plan.landing` says, then a cast to the output's format."""
+    """Return probabilities: the last product in the format of `plan.landing`, cast to the output's format."""
     landing, values = _landed(plan, out)
     product = yield from multiply(party.at("divide"), numerators, reciprocals, landing, values)
     if landing.ring_bits < out.ring_bits and landing.fraction_bits == out.fraction_bits:
-        # positive but for rounding, and 1.0 may lie beyond what the default bias admits
+        # Only rounding can make it negative, and 1.0 may lie beyond the range of the default bias.
         return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=4))
     return (yield from convert(party.at("cast"), product, out))
 
@@ -203,7 +213,7 @@ def _reference(
 
 
 def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> float:
-    """Of the numerators, of their sum, of the reciprocal, and of the last rounding."""
+    """Add up the errors of the numerators, of their sum, of the reciprocal, and of the last rounding."""
     assert x.fxp is not None
     secret = mask is not None and mask.fxp is not None
     plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
@@ -211,8 +221,9 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
     last += plan.inverse.error_of(elements(plan.rows)) + 1.5 * plan.inverted.ulp * plan.length
     step = plan.inner.ulp
     if plan.window is not None:
-        # Rounding is centred and independent. Masks are uniform over the window, and a factor's error halves
-        # with every unit of base 2: six standard deviations of a sum are 3 sqrt(n / window) of the largest.
+        # Rounding errors are centred and independent. Masks are uniform over the window, and a factor's error
+        # halves with every unit of base 2. So six standard deviations of a sum are 3 sqrt(n / window) times
+        # the largest error.
         sums = 3 * math.sqrt(plan.length / max(1.0, plan.window.length)) * plan.window.factor_error
         sums += step if plan.summed is not None else 3 * math.sqrt(plan.length) * plan.window.out.ulp
         return min(1.0, (plan.window.error + sums + plan.lost) * 0.9 / plan.lowest + last)

@@ -1,1 +1,1 @@
-"""Fixed-point formats and replicated shares."""
+"""This folder has number formats, replicated shares, and arrays without numbers."""

@@ -1,8 +1,9 @@
-"""An array with a shape and a type but no numbers: the value of which a party holds no share.
+"""An absent array has a shape and a type but no numbers: the party holds no share of the value.
 
-A dealer's share of an additive sharing is absent, and so is every operand while a cost is derived or a kernel
-is dealt for before its inputs exist. Arithmetic and layout pass through; whatever would need a number raises
-TypeError. So a protocol that runs on absent operands sends messages that depend on shapes alone.
+A dealer's share of an additive sharing is absent. So is every operand while a cost is derived, and while a
+kernel is dealt for before its inputs exist. Arithmetic and layout pass through. An operation that would need
+a number raises TypeError. So a protocol that runs on absent operands sends messages that depend on shapes
+alone.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ _BYTE = bytes(1)
 
 
 def absent(shape: Shape, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An absent array. To the type checker it is any array."""
+    """Return an absent array. To the type checker it is any array."""
     return cast("NDArray[Any]", Absent(shape, dtype))
 
 
 def is_absent(value: object) -> bool:
-    """Whether an array has no numbers."""
+    """Return whether an array has no numbers."""
     return type(value) is Absent
 
 
 def contiguous(array: NDArray[Any]) -> NDArray[Any]:
-    """`np.ascontiguousarray`, which numpy does not dispatch."""
+    """Do `np.ascontiguousarray`, which numpy does not dispatch to absent arrays."""
     return array if is_absent(array) else np.ascontiguousarray(array)
 
 
 class Absent(NDArrayOperatorsMixin):
-    """An array of that shape and type, without numbers. `absent` makes one."""
+    """An array of a shape and a type, without numbers. `absent` makes one."""
 
     __slots__ = ("dtype", "shape")
-    __hash__ = None  # type: ignore[assignment]  # == compares elements, as arrays do
+    __hash__ = None  # type: ignore[assignment]  # The operator == compares elements, as it does for arrays.
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any]) -> None:
         self.shape = shape
@@ -168,12 +169,12 @@ def _reshaped(shape: Shape, wanted: Shape) -> Shape:
 
 
 def _stand_in(shape: Shape) -> NDArray[Any]:
-    """An array of that shape on a single byte."""
+    """Return an array of that shape on a single byte."""
     return np.ndarray(shape, bool, _BYTE, strides=(0,) * len(shape))
 
 
 def _places(key: Any) -> Any:
-    """A key with zeros in the place of absent indices."""
+    """Return a key with zeros in the place of absent indices."""
     if type(key) is tuple:
         return tuple(map(_places, key))
     if type(key) is not Absent:
@@ -184,14 +185,17 @@ def _places(key: Any) -> Any:
 
 
 def _kind(value: Any) -> Any:
-    """All that numpy's promotion sees of an operand: a number, or a type with or without dimensions."""
+    """Return all that numpy's promotion uses of an operand.
+
+    It is a number, or a type with or without dimensions.
+    """
     if not hasattr(value, "dtype"):
         return type(value), value
     return value.dtype if value.shape else (value.dtype, 1)
 
 
 def _sample(kind: Any) -> Any:
-    """An operand of that kind."""
+    """Return an operand of that kind."""
     if type(kind) is not tuple:
         return np.ones(1, kind)
     return kind[1] if isinstance(kind[0], type) else np.ones((), kind[0])
@@ -199,7 +203,7 @@ def _sample(kind: Any) -> Any:
 
 @lru_cache(maxsize=1 << 12)
 def _call_types(function: Any, *kinds: Any) -> tuple[np.dtype[Any], ...]:
-    """The types of a function's results, as numpy has them."""
+    """Return the types of a function's results, as numpy has them."""
     with np.errstate(all="ignore"):
         results = function(*map(_sample, kinds))
     return tuple(each.dtype for each in (results if type(results) is tuple else (results,)))
@@ -255,7 +259,7 @@ def _moveaxis(array: Any, source: int, target: int) -> Absent:
     return Absent(tuple(shape), array.dtype)
 
 
-# Literal on purpose: the functions that protocols call on shares. Others belong in local steps.
+# This list is literal on purpose: protocols call these functions on shares. Others belong in local steps.
 _RULES: dict[Any, Callable[..., Any]] = {
     np.broadcast_to: lambda array, shape: Absent(_broadcast((array.shape, tuple(shape))), array.dtype),
     np.concatenate: _concatenate,

@@ -1,4 +1,4 @@
-"""Fixed-point formats over the rings Z_2^k: encoding, decoding and the format that travels with a value."""
+"""Fixed-point formats over the rings Z_2^k say how reals are encoded as ring elements and decoded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from ditto_kernels.values.absent import absent, is_absent
 RINGS = (8, 16, 32, 64)
 _FORMAT = re.compile(r"fxp(\d+)\.(\d+)")
 
-Array = NDArray[Any]  # of ring elements, bits or real numbers; perhaps absent
-Rows = Array | Sequence[Array]  # arrays of one shape and type
+Array = NDArray[Any]  # It holds ring elements, bits or real numbers, or is absent.
+Rows = Array | Sequence[Array]  # The arrays of a sequence have one shape and type.
 
 
 @dataclass(frozen=True, order=True)
 class Fxp:
-    """A fixed-point format: a value v is the integer round(v * 2^fraction_bits) in Z_2^ring_bits."""
+    """A fixed-point format: a value v is the integer round(v * 2^fraction_bits) in Z_2^ring_bits.
+
+    Raises ValueError for a ring that is not in RINGS, and for fraction bits that do not fit the ring.
+    """
 
     ring_bits: int
     fraction_bits: int
@@ -38,7 +41,7 @@ class Fxp:
 
     @classmethod
     def parse(cls, text: str) -> Fxp:
-        """Read `fxp32.12`."""
+        """Read a format such as `fxp32.12`. Raises ValueError for any other text."""
         match = _FORMAT.fullmatch(text.strip())
         if match is None:
             raise ValueError(
@@ -56,7 +59,7 @@ class Fxp:
 
     @property
     def limit(self) -> float:
-        """Magnitudes below this are representable."""
+        """The bound below which magnitudes are representable."""
         return 2.0 ** (self.ring_bits - 1 - self.fraction_bits)
 
     @property
@@ -67,31 +70,34 @@ class Fxp:
 
 @cache
 def signed(bits: int) -> np.dtype[Any]:
-    """The numpy type of signed integers of so many bits."""
+    """Return the numpy type of signed integers of so many bits."""
     return np.dtype(f"int{bits}")
 
 
 @cache
 def unsigned(bits: int) -> np.dtype[Any]:
-    """The numpy type of unsigned integers of so many bits."""
+    """Return the numpy type of unsigned integers of so many bits."""
     return np.dtype(f"uint{bits}")
 
 
 @cache
 def container_bits(bits: int) -> int:
-    """The smallest ring that holds so many bits; masks always fill the whole container."""
+    """Return the smallest ring that holds so many bits. Masks always fill the whole container."""
     return next(ring for ring in RINGS if ring >= bits)
 
 
 def encode(values: ArrayLike, fxp: Fxp) -> NDArray[Any]:
-    """Round to the grid of `fxp` (ties to even). ValueError for NaN, infinity and values out of range."""
+    """Round values to the grid of `fxp` (ties to even) and return ring elements.
+
+    Raises ValueError for NaN, infinity and values out of range.
+    """
     if is_absent(values):
         return absent(np.shape(values), fxp.dtype)
     real = np.asarray(values, dtype=np.float64)
     scaled = np.asarray(real * 2.0**fxp.fraction_bits)
     np.rint(scaled, out=scaled)
     bound = 2.0 ** (fxp.ring_bits - 1)
-    if scaled.size and not (scaled.max() < bound and scaled.min() >= -bound):  # NaN fails both
+    if scaled.size and not (scaled.max() < bound and scaled.min() >= -bound):  # NaN fails both tests.
         if not np.all(np.isfinite(real)):
             raise ValueError("NaN or infinity cannot be encoded in fixed point")
         worst = float(np.max(np.abs(real)))
@@ -100,5 +106,5 @@ def encode(values: ArrayLike, fxp: Fxp) -> NDArray[Any]:
 
 
 def decode(elements: Array, fxp: Fxp) -> NDArray[np.float64]:
-    """The real values of ring elements."""
+    """Return the real values of ring elements."""
     return np.asarray(elements).astype(np.float64) * 2.0**-fxp.fraction_bits

@@ -1,4 +1,4 @@
-"""Replicated secret sharing over Z_2^k: x = x_0 + x_1 + x_2, and party i holds (x_i, x_{i+1})."""
+"""In replicated sharing over Z_2^k, x = x_0 + x_1 + x_2, and party i holds (x_i, x_{i+1})."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ PARTIES = 3
 
 @dataclass(frozen=True)
 class Rss:
-    """One party's part of a shared tensor: `mine` is component i, `next` is component i + 1 (mod 3).
+    """One party's shares of a tensor: `mine` is component i, and `next` is component i + 1 (mod 3).
 
-    `prepared`: what kernels keep of a tensor that serves many calls, such as weights; None: nothing.
+    `prepared` has the forms that kernels keep of a tensor that serves many calls, such as weights. If it is
+    None, they keep nothing.
     """
 
     mine: Array
@@ -39,19 +40,22 @@ class Rss:
         return Rss(self.mine.reshape(shape), self.next.reshape(shape), self.fxp)
 
     def retagged(self, fxp: Fxp) -> Rss:
-        """The same ring elements read with other fraction bits: a free multiplication by a power of two."""
+        """Read the same ring elements with other fraction bits: a free multiplication by a power of two.
+
+        Raises ValueError if the ring would change.
+        """
         if fxp.ring_bits != self.fxp.ring_bits:
             raise ValueError(f"retagging {self.fxp} as {fxp} would change the ring; use a cast")
         return Rss(self.mine, self.next, fxp)
 
     def kept(self) -> Rss:
-        """The same part, of which kernels may keep prepared forms."""
+        """Return the same shares with a place where kernels may keep prepared forms."""
         return replace(self, prepared={})
 
 
 @dataclass(frozen=True)
 class Known:
-    """A public tensor that serves many calls, such as public weights; kernels keep prepared forms of it."""
+    """A public tensor that serves many calls, such as public weights. Kernels keep prepared forms of it."""
 
     value: Array
     prepared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -73,9 +77,10 @@ class Known:
 
 
 def share(elements: NDArray[Any], fxp: Fxp, random_bytes: Any, dealer: int = 0) -> tuple[Rss, Rss, Rss]:
-    """Split ring elements into three parts (client side). `random_bytes(n)` is a cryptographic source.
+    """Split ring elements into the shares of three parties. The client does this.
 
-    The two components of `dealer` are drawn, whatever the elements are: masks, where shares are to be masked.
+    `random_bytes(n)` is a cryptographic source. The two components of `dealer` are drawn, whatever the
+    elements are. They are therefore masks, as masked shares need them.
     """
     value = np.asarray(elements, dtype=fxp.dtype, order="C")
     first, second = (
@@ -87,11 +92,14 @@ def share(elements: NDArray[Any], fxp: Fxp, random_bytes: Any, dealer: int = 0) 
 
 
 def reconstruct(parts: Sequence[Rss]) -> NDArray[Any]:
-    """Join three parts (client side). Parts whose replicated components differ raise ValueError."""
+    """Join the shares of three parties. The client does this.
+
+    Raises ValueError if the two holders of a component have different ones.
+    """
     for rank in range(PARTIES):
         if not np.array_equal(parts[rank].next, parts[(rank + 1) % PARTIES].mine):
             raise ValueError(
                 f"component {(rank + 1) % PARTIES} differs between its two holders: corrupted shares"
             )
-    # Stacked: numpy would widen the sum of scalars instead of wrapping it.
+    # The parts are stacked, because numpy would widen the sum of scalars instead of wrapping it.
     return np.asarray(np.sum(np.stack([part.mine for part in parts]), axis=0, dtype=parts[0].fxp.dtype))

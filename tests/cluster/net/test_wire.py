@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.net.wire import MAX_HEADER, PREFIX_BYTES, pack, read_header, read_prefix
+from ditto_spu.cluster.net.wire import MAX_HEADER, PREFIX_BYTES, VERSION, pack, read_header, read_prefix
 
 TENSORS = [("a", np.arange(6, dtype=np.int64).reshape(2, 3)), ("b", np.zeros((), np.uint8))]
 LIMIT = 1 << 20
@@ -23,7 +23,7 @@ def read(data: bytes, sequence: int = 3):
 
 def with_header(header: object, body: int = 0) -> bytes:
     data = header if isinstance(header, bytes) else json.dumps(header).encode()
-    prefix = struct.pack("<4sBBQIQI", b"DTTO", 1, 0, 3, len(data), body, zlib.crc32(data))
+    prefix = struct.pack("<4sBBQIQI", b"DTTO", VERSION, 0, 3, len(data), body, zlib.crc32(data))
     return prefix + struct.pack("<I", zlib.crc32(prefix)) + data
 
 
