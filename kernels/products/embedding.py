@@ -189,7 +189,6 @@ def embedding_error(table: Spec, ids: Spec, out: Fxp) -> float:
     """Return 0, or the error of dropping fraction bits, or that of encoding a public table."""
     if table.fxp is None:
         return 0.5 * 2.0 ** -min(out.fraction_bits, TABLE_BITS)
-    assert table.fxp is not None
     return 1.5 * out.ulp if out.fraction_bits < table.fxp.fraction_bits else 0.0
 
 
