@@ -10,6 +10,7 @@ from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.errors import InputError
 from ditto_spu.function.options import ConfigSource, Options
 from ditto_spu.function.secure_function import Call, Result, SecureFunction
+from ditto_spu.rules.load import DEFAULT
 
 __all__ = ["Call", "ConfigSource", "Result", "SecureFunction", "calibrate", "secure", "secured"]
 
@@ -53,7 +54,7 @@ def secure(
 def secure(
     fn: Callable[..., Any] | None = None,
     *,
-    config: ConfigSource = "ditto",
+    config: ConfigSource = DEFAULT,
     public: Sequence[str] = (),
     owner: Mapping[str, str] | None = None,
     static_argnums: int | Sequence[int] = (),
@@ -71,6 +72,8 @@ def secure(
     arrays and numbers.
 
     config: a configuration as its name (`ditto configs`), the path of a TOML file, a dictionary or a Config.
+        The default "auto" is right without any knowledge of ranges. Where ranges are known, others are
+        several times cheaper.
     public: names of parameters whose values all parties and owners may know, such as masks and positions. A
         public mask reveals lengths.
     owner: who has which argument alone, such as {"params": "server", "ids": "client"}. An owner computes in

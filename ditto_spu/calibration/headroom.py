@@ -17,14 +17,16 @@ from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.observe import Observed
 from ditto_spu.errors import RangeError, RangeWarning
 from ditto_spu.ir.locations import UNKNOWN_LINE
-from ditto_spu.ops import record_of
+from ditto_spu.ops import record_of, subject
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Kind, read, read_entry
-from ditto_spu.ops.op import Call, Span
+from ditto_spu.ops.op import Call, Span, name_of
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room, result_room
+from ditto_spu.plan.plan import SPU_FORMAT
 from ditto_spu.plan.printed import printed
 from ditto_spu.rules.rule import INPUT, WEIGHT
+from ditto_spu.spu import limits
 
 OPERANDS = ("operand", "second")
 THIN = 0.25  # less headroom than this, in bits, is worth a warning
@@ -203,10 +205,11 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
     operations = [op for op in ir.ops(ir.body(ir.main(module)))[:-1] if not is_cast(op)]
     for number, op in enumerate(operations):
         decision = read(op)
-        if decision is None or decision.kind is Kind.SPU or not ir.is_float(op.results[0]):
+        if decision is None or not ir.is_float(op.results[0]):
             continue
         line = ir.source_of(op)
-        for row in _of(Call(op, decision, secret.__getitem__)):
+        rows = _on_spu if decision.kind is Kind.SPU else _of
+        for row in rows(Call(op, decision, secret.__getitem__)):
             yield number, replace(row, line="" if line == UNKNOWN_LINE else line)
 
 
@@ -218,6 +221,16 @@ def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
         if key not in kept or row.high < kept[key].high:
             kept[key] = row
     return tuple(kept.values())
+
+
+def _on_spu(call: Call) -> Iterator[Range]:
+    """Yield the ranges on which an operation in a step of SPU relies."""
+    path, op, format_ = call.decision.path, subject(call.op, Kind.SPU), str(SPU_FORMAT)
+    yield Range(path, op, "result", format_, -limits.RESULT, limits.RESULT)
+    name = name_of(call.op)
+    if name in limits.OPERAND:
+        largest = limits.OPERAND[name]
+        yield Range(path, op, f"operand of {name}", format_, -largest, largest, fact="operand")
 
 
 def _of(call: Call) -> Iterator[Range]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.frontend.trace import Traced
-from ditto_spu.ops import record_of, subject
+from ditto_spu.ops import observed, record_of, subject
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.op import Op, Span, span
 from ditto_spu.passes.analysis.classify import kinds
@@ -97,9 +97,12 @@ class _Probe:
 
     def facts(self, outputs: Sequence[NDArray[Any]]) -> Mapping[str, Span]:
         """Return what the ranges of the operation's kernel are about."""
-        if self.record is None or self.record.facts is None or not self.operands:
+        operands = [outputs[each] for each in self.operands]
+        if not operands:
             return {}
-        return self.record.facts(self.op, [outputs[each] for each in self.operands])
+        if self.record is None:
+            return observed.operand(self.op, operands)
+        return {} if self.record.facts is None else self.record.facts(self.op, operands)
 
 
 class Observer:
@@ -122,7 +125,7 @@ class Observer:
         for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
             if kind is Kind.PUBLIC or len(op.results) != 1 or not ir.is_float(op.results[0]):
                 continue
-            special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY)
+            special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY, Kind.SPU)
             operands = tuple(self._output(each) for each in op.operands) if special else ()
             place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
             self._probes.append(_Probe(number, place, op, record, self._output(op.results[0]), operands))

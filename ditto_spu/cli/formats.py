@@ -30,14 +30,16 @@ class Stage(str, Enum):
 def calibrate(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.", show_default=False)],
-    calls: Annotated[int, typer.Option(help="Use at most this many of the model's example calls.")] = 32,
+    calls: Annotated[
+        int, typer.Option(min=1, help="Use at most this many of the model's example calls.")
+    ] = 32,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     """Record the ranges of a model's values on example calls, for `secure(calibration=...)`."""
     program, function = load_program(model, "ditto", weights)
     with progress_console().status(f"{model}: up to {calls} calls in plaintext"):
-        calibration = function.calibrate(program.calls[: max(1, calls)])
+        calibration = function.calibrate(program.calls[:calls])
     calibration.save(out)
     print_result(calibration, as_json)
 
@@ -62,7 +64,9 @@ def search(
         ),
     ] = "LAN",
     config: OneConfig = "ditto",
-    calls: Annotated[int, typer.Option(help="Use at most this many of the model's example calls.")] = 4,
+    calls: Annotated[
+        int, typer.Option(min=1, help="Use at most this many of the model's example calls.")
+    ] = 4,
     seconds: Annotated[float, typer.Option(help="Try no further formats after this many seconds.")] = 200.0,
     plot: Annotated[
         Path | None, typer.Option(help="Picture to write, which shows cost against error.")
@@ -91,7 +95,7 @@ def search(
     with progress_console().status(f"{model}") as status:
         found = find(
             function,
-            program.calls[: max(1, calls)],
+            program.calls[:calls],
             budget,
             network=network,
             start=config,

@@ -66,7 +66,7 @@ class Evaluation:
         for name, value in self.accuracy.items():
             table.add_row(f"accuracy, {name}", f"{100 * value:.2f} %")
         for name, number in asdict(self).items():
-            if name not in ("config", "accuracy") and number:
+            if name not in ("config", "accuracy") and number is not None and (number or "count" not in name):
                 table.add_row(name.replace("_", " "), f"{number:.4g}")
         return table
 
@@ -97,6 +97,8 @@ def evaluate(
     """
     if data.labels is None:
         raise InputError("an evaluation needs labels: give Examples(inputs, labels)")
+    if bounds > secure:
+        raise InputError(f"bounds are computed for secure examples: {bounds} of {secure} is not possible")
     say = progress or (lambda what, done, of: None)
     function = secured(fn, config=config, calibration=calibration, **options)
     weights = dict(params)

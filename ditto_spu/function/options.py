@@ -9,7 +9,7 @@ from typing import Any
 
 from ditto_spu.calibration.calibration import Calibration, load_calibration
 from ditto_spu.frontend.static_arguments import Signature
-from ditto_spu.rules.load import load_config
+from ditto_spu.rules.load import DEFAULT, load_config
 from ditto_spu.rules.rule import Config
 
 ConfigSource = str | Path | Mapping[str, Any] | Config
@@ -34,7 +34,7 @@ class Options:
     def of(
         cls,
         *,
-        config: ConfigSource = "ditto",
+        config: ConfigSource = DEFAULT,
         public: Sequence[str] = (),
         owner: Mapping[str, str] | None = None,
         static_argnums: int | Sequence[int] = (),

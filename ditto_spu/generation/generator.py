@@ -23,6 +23,7 @@ from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
 from ditto_spu.generation.sampling import GREEDY, Sampling
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.printed import printed
+from ditto_spu.rules.load import DEFAULT
 
 NEXT_TOKEN = ("client", "secret")
 
@@ -102,7 +103,7 @@ class Generator:
         *,
         length: int,
         next_token: str = "client",
-        config: ConfigSource = "ditto",
+        config: ConfigSource = DEFAULT,
         calibration: Calibration | str | Path | None = None,
         masked: bool = False,
         checked: bool = False,
@@ -191,7 +192,7 @@ def generate(
     stop: Collection[int] = (),
     length: int | None = None,
     next_token: str = "client",
-    config: ConfigSource = "ditto",
+    config: ConfigSource = DEFAULT,
     calibration: Calibration | str | Path | None = None,
     masked: bool = False,
     checked: bool = False,

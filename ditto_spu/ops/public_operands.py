@@ -52,6 +52,10 @@ def largest(value: ir.Value, depth: int = 32) -> float | None:
         return size if math.isfinite(size) else None
     if name in _BOUNDED:
         return 1.0
+    if name == "divide":  # 1/n of a mean, which would lose its digits if nothing were known of it
+        divisor, top = constant(op.operands[1]), largest(op.operands[0], depth - 1)
+        least = 0.0 if divisor is None else float(np.min(np.abs(divisor), initial=math.inf))
+        return top / least if top is not None and 0 < least < math.inf else None
     places = range(len(op.operands)) if name == "concatenate" else _REARRANGED.get(name, ())
     sizes = [largest(op.operands[place], depth - 1) for place in places]
     known = [size for size in sizes if size is not None]

@@ -20,7 +20,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Config", "Rule", "configurations", "load_config"]
+__all__ = ["DEFAULT", "Config", "Rule", "configurations", "load_config"]
+
+DEFAULT = "auto"  # of functions that are secured without a configuration
 
 
 def configurations() -> tuple[str, ...]:

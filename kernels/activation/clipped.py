@@ -1,4 +1,4 @@
-"""A function is a series or a table inside a window and a tail outside, and two bits choose."""
+"""Evaluate a function by a series or a table inside a window and by tails outside; two bits choose."""
 
 from __future__ import annotations
 

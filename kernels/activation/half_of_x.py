@@ -1,4 +1,4 @@
-"""Half of x is computed from the opening of x, as additive shares in ring 32, to complete a series.
+"""Compute x/2 from the opening of x, as additive shares in ring 32, for the linear part of a series.
 
 Over the integers, x = c - r_A - r_B + 2^k w with w in {0, 1, 2}. The half has `lift` more bits, so that 2^k w
 counts only modulo 2^32. In rings 32 and 64 it does not count at all, and in ring 16 only its parity counts.

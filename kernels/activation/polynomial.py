@@ -1,4 +1,4 @@
-"""Functions are polynomials inside a window, evaluated in Chebyshev's basis, with tails outside."""
+"""Evaluate functions by polynomials inside a window, in Chebyshev's basis, and by tails outside."""
 
 from __future__ import annotations
 

@@ -32,12 +32,12 @@ class Pieces:
 
     @property
     def narrow_bits(self) -> int:
-        """Most fraction bits with which the values fit ring 16, and its upcast."""
+        """The most fraction bits with which the values fit ring 16 and the upcast from it."""
         return math.floor(math.log2((2**15 - 1) / (self.maximum - self.minimum + 0.25)))
 
 
 def of_powers(coefficients: Mapping[int, float], scale: float = 1.0) -> Polynomial:
-    """In Chebyshev's basis, from coefficients of powers of `scale` t."""
+    """Return coefficients in Chebyshev's basis from coefficients of powers of `scale` t."""
     powers = np.zeros(max(coefficients) + 1)
     for power, value in coefficients.items():
         powers[power] = value * scale**power
@@ -59,7 +59,7 @@ GELU_EVEN = Pieces(
     error=0.0029,
 )
 
-# PUMA (arXiv 2307.12533), section 4.1, in powers of x = 4 t.
+# These polynomials are from PUMA (arXiv 2307.12533), section 4.1, in powers of x = 4 t.
 GELU_PUMA = Pieces(
     bounds=(-4.0, -1.95, 3.0),
     scale_bits=2,

@@ -1,4 +1,4 @@
-"""A series gives smooth saturating functions by one masked opening and local products.
+"""Evaluate smooth saturating functions by a series: one masked opening, and then local products.
 
 Inside a window f(x) = a_0 + sum a_j cos(w_j x) + b_j sin(w_j x), perhaps + x/2 (`half_of_x.py`). Outside it f
 is a constant or x itself. Once c = x + r is open, cos(w (c - r)) = cos(w c) cos(w r) + sin(w c) sin(w r). The
@@ -95,7 +95,7 @@ def dealt_waves(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
 
 def _angle(value: Array, shift: int, bits: int) -> Array:
     word = value.view(unsigned(8 * value.dtype.itemsize))
-    return (word >> shift).astype(np.int32) & ((1 << bits) - 1)
+    return (word >> word.dtype.type(shift)).astype(np.int32) & ((1 << bits) - 1)
 
 
 @lru_cache(maxsize=32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ditto_kernels.activation.curve import Curve, Fits
 
-# The two forms of GeLU differ by less than 0.0005: one table serves both.
+# The two forms of GeLU differ by less than 0.0005, so that one table serves both.
 GELU = Fits(
     short=Curve(
         bound=3.0,

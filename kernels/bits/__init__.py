@@ -1,1 +1,1 @@
-"""Protocols on shared bits: signs, selection, one-hot digits, tables and point functions."""
+"""This folder has protocols on shared bits: signs, selection, one-hot digits, tables, point functions."""

@@ -1,9 +1,10 @@
-"""Bit-sliced XOR sharing between A and B: bit planes, unary digits, comparisons with public digits.
+"""Bit planes hold XOR-shared bits, so that one word operation handles many elements.
 
-Elements live in planes: n ring elements of k bits become k words-of-k-bits planes (a k x k bit transposition
-of blocks), so that one word operation handles k elements. Numpy, not XLA: these are hundreds of tiny word
-operations whose compilation would take a second a shape, and numpy's run time is within a few milliseconds of
-XLA's at the largest layer.
+The file has planes, unary digits and comparisons with public digits. In n ring elements of k bits, a plane
+has the same bit of every element, in words of k bits. Blocks of k elements are transposed as k x k matrices
+of bits, so that one word operation handles k elements. The code uses numpy and not XLA: it consists of
+hundreds of tiny word operations whose compilation would take a second per shape. The run time of numpy is
+within a few milliseconds of XLA's at the largest layer.
 """
 
 from __future__ import annotations
@@ -25,31 +26,37 @@ DIGIT_BITS = 4
 
 @dataclass(frozen=True)
 class Bits:
-    """XOR shares of bits at A and B, absent at the dealer: words of k bits, of shape (..., words)."""
+    """XOR shares of bits at A and B, absent at the dealer.
+
+    They lie in words of k bits, of shape (..., words).
+    """
 
     words: Array
     word_bits: int
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the words."""
+        """The shape of the words."""
         return self.words.shape
 
 
 def word_count(size: int, word_bits: int) -> int:
-    """Words that hold so many bits."""
+    """Return the number of words that hold so many bits."""
     return -(-size // word_bits)
 
 
 def transpose_bits(planes: Array) -> None:
-    """k rows of k-bit words -> k planes, in place: bit b of plane j is bit j of row b. By delta swaps."""
+    """Turn k rows of k-bit words into k planes in place, by delta swaps.
+
+    Bit b of plane j is bit j of row b.
+    """
     bits = planes.shape[0]
     if planes.shape[-1] * planes.dtype.itemsize % 8 == 0:
-        planes = planes.view(np.uint64)  # several words at once: the masks drop what crosses between them
+        planes = planes.view(np.uint64)  # This takes several words at once. Masks drop bits that cross words.
     word, width = planes.dtype.type, 8 * planes.dtype.itemsize
     step = bits // 2
     while step:
-        mask = word(((1 << width) - 1) // ((1 << step) + 1))  # bits j with j & step == 0
+        mask = word(((1 << width) - 1) // ((1 << step) + 1))  # It has the bits j with j & step == 0.
         blocks = planes.reshape(bits // (2 * step), 2, step, *planes.shape[1:])
         upper, lower = blocks[:, 0], blocks[:, 1]
         swap = upper >> word(step)
@@ -62,7 +69,7 @@ def transpose_bits(planes: Array) -> None:
 
 
 def _rows(elements: Array, bits: int) -> Array:
-    """Ring elements (..., n) in words of that many bits, padded with zeros: (..., bits, words)."""
+    """Put ring elements (..., n) into words of that many bits, padded with zeros: (..., bits, words)."""
     lead, size = elements.shape[:-1], elements.shape[-1]
     words = word_count(size, bits)
     rows = np.zeros((*lead, bits * words), unsigned(bits))
@@ -76,7 +83,7 @@ def _rows(elements: Array, bits: int) -> Array:
     )
 )
 def to_planes(elements: Array, bits: int) -> Array:
-    """Ring elements (..., n) -> planes of shape (bits, ..., words). Padding elements are zero."""
+    """Turn ring elements (..., n) into planes (bits, ..., words). Padding elements are zero."""
     planes = np.ascontiguousarray(np.moveaxis(_rows(elements, bits), -2, 0))
     transpose_bits(planes)
     return planes
@@ -89,7 +96,7 @@ def to_planes(elements: Array, bits: int) -> Array:
     )
 )
 def _few_planes(elements: Array, bits: int) -> Array:
-    """`to_planes` through a byte a bit: a few calls whatever the width."""
+    """Do `to_planes` through one byte per bit, which takes a few calls whatever the width."""
     padded = _rows(elements, bits)
     rows = padded.reshape(-1, *padded.shape[-2:])
     apart = np.unpackbits(rows.view(np.uint8), axis=-1, bitorder="little")
@@ -100,7 +107,7 @@ def _few_planes(elements: Array, bits: int) -> Array:
 
 @local_step(lambda words, size, word_bits: absent((*words.shape[:-1], size), np.dtype(bool)))
 def unpack(words: Array, size: int, word_bits: int) -> Array:
-    """One plane (..., words) -> its bits (..., size) as booleans."""
+    """Turn one plane (..., words) into its bits (..., size) as booleans."""
     places = np.left_shift(1, np.arange(word_bits, dtype=words.dtype), dtype=words.dtype)
     bits = (words[..., None, :] & places[:, None]) != 0
     return bits.reshape(*words.shape[:-1], -1)[..., :size]
@@ -108,7 +115,7 @@ def unpack(words: Array, size: int, word_bits: int) -> Array:
 
 @unpack.for_few(lambda words, size, word_bits: words.nbytes <= tuning.FEW_PLANE_BYTES)
 def _unpack_few(words: Array, size: int, word_bits: int) -> Array:
-    """`unpack` by numpy's own bits."""
+    """Do `unpack` by numpy's own bits."""
     apart = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1, bitorder="little")
     bits = apart.reshape(*words.shape, word_bits).swapaxes(-1, -2).view(bool)
     return bits.reshape(*words.shape[:-1], -1)[..., :size]
@@ -120,7 +127,7 @@ def _unpack_few(words: Array, size: int, word_bits: int) -> Array:
     )
 )
 def pack(bits: Array, word_bits: int) -> Array:
-    """The inverse of `unpack`: bits (..., size) of 0 or 1 as bytes -> one plane (..., words)."""
+    """Do the inverse of `unpack`: bits (..., size) of 0 or 1 as bytes become one plane (..., words)."""
     lead, size = bits.shape[:-1], bits.shape[-1]
     words = word_count(size, word_bits)
     full = np.zeros((*lead, word_bits * words), np.uint8)
@@ -130,22 +137,28 @@ def pack(bits: Array, word_bits: int) -> Array:
 
 
 def digits_of(low: int, high: int) -> tuple[tuple[int, int], ...]:
-    """Bits low..high-1 cut into digits (first bit, width) of at most four bits, least significant first."""
+    """Cut bits low..high-1 into digits (first bit, width) of at most four bits.
+
+    The least significant digit comes first.
+    """
     return tuple((start, min(DIGIT_BITS, high - start)) for start in range(low, high, DIGIT_BITS))
 
 
 def unary_planes(digits: Sequence[tuple[int, int]]) -> int:
-    """Dealt planes for unary digits."""
+    """Return the number of dealt planes for unary digits."""
     return sum((1 << width) - 1 for _, width in digits)
 
 
 def unary(planes: Array, digits: Sequence[tuple[int, int]]) -> Array:
-    """The dealer's digits of r in unary, [digit >= v] for v = 1, 2, ...: shape (unary_planes, words)."""
+    """Return the dealer's digits of r in unary: [digit >= v] for v = 1, 2, ...
+
+    The shape is (unary_planes, words).
+    """
     result = np.empty((unary_planes(digits), *planes.shape[1:]), planes.dtype)
     offset = 0
     for start, width in digits:
         for place, bit in enumerate(planes[start : start + width]):
-            known = (1 << place) - 1  # of the lower bits, v = 1 .. known
+            known = (1 << place) - 1  # The lower bits have entries for v = 1 .. known.
             lower, upper = result[offset : offset + known], result[offset + known + 1 :][:known]
             np.bitwise_and(lower, bit, out=upper)
             lower |= bit
@@ -155,7 +168,10 @@ def unary(planes: Array, digits: Sequence[tuple[int, int]]) -> Array:
 
 
 def look_up(terms: Array, planes: Array) -> Array:
-    """terms[:, v] for a public v of few bits, its planes least significant first: halves the terms a bit."""
+    """Return terms[:, v] for a public v of few bits, whose planes come least significant first.
+
+    Each bit halves the terms.
+    """
     for bit in planes:
         even, odd = terms[:, 0::2], terms[:, 1::2]
         chosen = (even ^ odd) & bit
@@ -175,13 +191,14 @@ def _compared(
 def compare_digits(
     planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
 ) -> tuple[Array, Array]:
-    """Shares of [c_j < r_j] and [c_j == r_j] for every digit j, c in planes (bits, ..., words).
+    """Return shares of [c_j < r_j] and [c_j == r_j] for every digit j, with c in planes (bits, ..., words).
 
-    Entries of the shared unary digits of r: [r_j >= c_j + 1], and [r_j >= c_j] without it.
+    They are entries of the shared unary digits of r. "Less" is [r_j >= c_j + 1], and "equal" is the exclusive
+    or of that and [r_j >= c_j].
     """
     shape = (len(digits), *planes.shape[1:])
     less, equal = np.empty(shape, planes.dtype), np.empty(shape, planes.dtype)
-    middle = (1,) * (planes.ndim - 2)  # the offsets, which c has and r has not
+    middle = (1,) * (planes.ndim - 2)  # the dimensions of offsets, which c has and r lacks
     one = np.iinfo(planes.dtype).max if leader else 0
     block = max(
         tuning.COMPARED_WORDS,
@@ -207,7 +224,7 @@ def compare_digits(
 def _compare_few(
     planes: Array, shares: Array, digits: Sequence[tuple[int, int]], leader: bool
 ) -> tuple[Array, Array]:
-    """`compare_digits` of all digits at once, short ones padded by a zero bit."""
+    """Do `compare_digits` for all digits at once. Short digits are padded by a zero bit."""
     middle = (1,) * (planes.ndim - 2)
     terms = np.zeros((2, 1 << DIGIT_BITS, len(digits), *middle, planes.shape[-1]), planes.dtype)
     bits = np.zeros((DIGIT_BITS, len(digits), *planes.shape[1:]), planes.dtype)

@@ -1,4 +1,4 @@
-"""XOR of products of shared bits, any number of factors, negated or not, in one round."""
+"""The XOR of products of shared bits takes one round for any number of factors, negated or not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ditto_kernels.sharing.open_and_deal import open_and_deal
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Rows
 
-Monomial = tuple[int, ...]  # places of factors; ~place means the negated one
+Monomial = tuple[int, ...]  # the places of factors, where ~place means the negated one
 Outputs = tuple[tuple[Monomial, ...], ...]
 
 
@@ -29,7 +29,10 @@ def _place(factor: int) -> int:
 
 @lru_cache(maxsize=128)
 def subsets(outputs: Outputs) -> tuple[Monomial, ...]:
-    """The products of masks the dealer must deal: every subset of two or more inputs of a monomial."""
+    """Return the products of masks that the dealer deals.
+
+    They are the products over every subset of two or more inputs of a monomial.
+    """
     needed = {
         subset
         for monomials in outputs
@@ -42,7 +45,7 @@ def subsets(outputs: Outputs) -> tuple[Monomial, ...]:
 
 @lru_cache(maxsize=128)
 def opened_inputs(outputs: Outputs) -> tuple[int, ...]:
-    """Inputs that occur in a product, and so must be opened under a mask."""
+    """Return the inputs that occur in a product. These must be opened under a mask."""
     return tuple(
         sorted({_place(each) for monomials in outputs for m in monomials if len(m) > 1 for each in m})
     )
@@ -50,15 +53,15 @@ def opened_inputs(outputs: Outputs) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class _Table:
-    """Which rows the few calls over all monomials take, all padded to the longest; see `_expand_few`."""
+    """The rows that a few calls over all monomials take, all padded to the longest: see `_expand_few`."""
 
     products: tuple[
         tuple[NDArray[np.intp], NDArray[np.intp]], ...
-    ]  # two rows of (masks, products), by length
-    factors: NDArray[np.intp]  # of every monomial: rows of (opened, negated opened, ones)
-    shares: NDArray[np.intp]  # of every monomial's products of masks: rows of (0, 1, masks, dealt, alone)
-    starts: NDArray[np.intp] | None  # of the outputs' monomials; None: one each
-    alone: tuple[int, ...]  # inputs that are monomials
+    ]  # the two rows of (masks, products) that are multiplied, by length
+    factors: NDArray[np.intp]  # rows of (opened, negated opened, ones) for every monomial
+    shares: NDArray[np.intp]  # rows of (0, 1, masks, dealt, alone) for every monomial's products of masks
+    starts: NDArray[np.intp] | None  # the start of each output's monomials, or None if each has one
+    alone: tuple[int, ...]  # the inputs that are monomials
 
 
 @lru_cache(maxsize=128)
@@ -107,18 +110,18 @@ def _are_few(inputs: Array) -> bool:
 
 @local_step(_product_of_masks)
 def mask_products(masks: Array, outputs: Outputs) -> Array:
-    """The products of masks that the dealer deals, in the order of `subsets`."""
+    """Return the products of masks that the dealer deals, in the order of `subsets`."""
     needed, opened = subsets(outputs), opened_inputs(outputs)
     products = np.empty((len(needed), *masks.shape[1:]), masks.dtype)
     known: dict[Monomial, Array] = {(index,): mask for index, mask in zip(opened, masks, strict=True)}
-    for subset, product in zip(needed, products, strict=True):  # shorter ones come first
+    for subset, product in zip(needed, products, strict=True):  # Shorter subsets come first.
         known[subset] = np.bitwise_and(known[subset[:-1]], known[subset[-1:]], out=product)
     return products
 
 
 @mask_products.for_few(lambda masks, outputs: _are_few(masks))
 def _mask_products_few(masks: Array, outputs: Outputs) -> Array:
-    """`mask_products` of a length at once."""
+    """Do `mask_products` for all products of one length at once."""
     made = masks
     for shorter, last in _table(outputs).products:
         made = np.concatenate([made, made[shorter] & masks[last]])
@@ -127,7 +130,7 @@ def _mask_products_few(masks: Array, outputs: Outputs) -> Array:
 
 @local_step(lambda inputs, outputs: absent((len(opened_inputs(outputs)), *inputs[0].shape), inputs[0].dtype))
 def _to_open(inputs: Rows, outputs: Outputs) -> Array:
-    """The inputs that occur in a product."""
+    """Return the inputs that occur in a product."""
     opened = opened_inputs(outputs)
     mine = np.empty((len(opened), *inputs[0].shape), inputs[0].dtype)
     for place, index in enumerate(opened):
@@ -136,9 +139,10 @@ def _to_open(inputs: Rows, outputs: Outputs) -> Array:
 
 
 def _share_of_product(opened: Sequence[Array], masks: Sequence[Array]) -> Array:
-    """Share of prod (X_i ^ m_i): `masks` holds the shares of prod m_i of all subsets of i, in binary order.
+    """Return a share of prod (X_i ^ m_i), where `masks` has shares of prod m_i over all subsets of i.
 
-    A factor after the other, the last first: X_i times what lacks m_i, plus what has it.
+    The subsets are in binary order. The factors follow one after the other, the last one first. Each step
+    multiplies the terms without m_i by X_i and adds those with m_i.
     """
     for public in reversed(opened):
         half = len(masks) // 2
@@ -154,7 +158,7 @@ def _expanded(
 
 @local_step(_expanded)
 def expand(inputs: Rows, opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool) -> Rows:
-    """Shares of the outputs from the opened inputs and from shares of all products of their masks."""
+    """Return shares of the outputs from the opened inputs and from shares of all products of their masks."""
     factors: dict[int, Array] = {}
     one = masks.dtype.type(np.iinfo(masks.dtype).max if leader else 0)
     known: dict[Monomial, Array] = {(): one}
@@ -179,7 +183,7 @@ def expand(inputs: Rows, opened: Array, masks: Array, dealt: Array, outputs: Out
 def _expand_few(
     inputs: Rows, opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool
 ) -> Array:
-    """`expand` of all monomials at once: a factor after the other, the last first."""
+    """Do `expand` for all monomials at once, one factor after the other, the last one first."""
     table, ones = _table(outputs), _ones(masks)
     zeros = np.zeros_like(ones)
     alone = [inputs[index][None] for index in table.alone]
@@ -197,7 +201,10 @@ def _expand_few(
 
 @lru_cache(maxsize=256)
 def _binary_order(monomial: Monomial) -> tuple[Monomial, ...]:
-    """All subsets of a monomial's inputs; bit j of a subset's number tells whether it holds the j-th."""
+    """Return all subsets of a monomial's inputs.
+
+    Bit j of a subset's number tells whether the subset has the j-th input.
+    """
     places = sorted(map(_place, monomial))
     return tuple(
         tuple(each for place, each in enumerate(places) if number >> place & 1)
@@ -206,12 +213,15 @@ def _binary_order(monomial: Monomial) -> tuple[Monomial, ...]:
 
 
 def evaluate(party: Party, inputs: Rows, outputs: Outputs) -> Protocol[Rows]:
-    """XOR of products of shared bits, any number of them, in one round.
+    """Evaluate XORs of products of shared bits, any number of them, in one round.
 
-    inputs: words of one shape and type. Each input in a product is opened under a mask the dealer knows; the
-    products of masks are dealt. Formula: prod (X_i ^ m_i) = XOR_S prod_{i not in S} X_i * prod_{i in S} m_i;
-    a negated factor is a negated X_i.
-    Cost: 2 bits an opened input and element online, 1 bit a dealt product offline; 1 round.
+    `inputs` are words of one shape and type. Each input in a product is opened under a mask that the dealer
+    knows, and the products of masks are dealt. Formula: prod (X_i ^ m_i) = XOR_S prod_{i not in S} X_i *
+    prod_{i in S} m_i. A negated factor is a negated X_i.
+
+    Cost: online 2 bits per opened input and element, offline 1 bit per dealt product, in 1 round. Error:
+    none. Security: openings are one-time-padded, because A and B each lack the other's half of a mask. The
+    dealer receives nothing. Source: masked multi-input gates as in ABY2.0 (ePrint 2020/1225).
     """
     item = Deal("products", (len(subsets(outputs)), *inputs[0].shape), inputs[0].dtype, xor=True)
     known, masks, dealt = yield from open_and_deal(

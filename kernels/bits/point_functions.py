@@ -1,9 +1,9 @@
-"""Distributed point functions: short keys for A and B that expand to additive shares of a one-hot vector.
+"""Distributed point functions expand short keys of A and B to additive shares of a one-hot vector.
 
-Boyle, Gilboa, Ishai, "Function Secret Sharing: Improvements and Extensions" (CCS 2016), section 3.2.1,
-stopped early: a leaf of 128 bits is four elements of Z_2^32. The generator is fixed-key AES in
-Matyas-Meyer-Oseas mode (AES as ideal cipher); children carry their control bit in the lowest bit, and seeds
-keep that bit zero.
+Source: Boyle, Gilboa, Ishai, "Function Secret Sharing: Improvements and Extensions" (CCS 2016), section
+3.2.1. The trees stop early: a leaf of 128 bits is four elements of Z_2^32. The generator is AES with fixed
+keys in Matyas-Meyer-Oseas mode, with AES as ideal cipher. Children carry their control bit in the lowest bit,
+and seeds keep that bit zero.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-LEAF_BITS = 2  # four ring elements a leaf
+LEAF_BITS = 2  # A leaf has four ring elements.
 _LEFT, _RIGHT, _LEAF = (
     hashlib.blake2b(each, digest_size=16).digest() for each in (b"left", b"right", b"leaf")
 )
-_SEED = np.array([~np.uint64(1), ~np.uint64(0)])  # a seed's lowest bit is its control bit's place
+_SEED = np.array([~np.uint64(1), ~np.uint64(0)])  # The lowest bit of a seed is the place of its control bit.
 
 Blocks = NDArray[np.uint64]  # (..., 2)
 Bytes = NDArray[np.uint8]
 
 
 def _hash(key: bytes, blocks: Blocks) -> Blocks:
-    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # fixed key: a public permutation
+    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # A fixed key is a public permutation.
     encrypted = np.frombuffer(encryptor.update(np.ascontiguousarray(blocks).data.cast("B")), dtype=np.uint64)
     return encrypted.reshape(blocks.shape) ^ blocks
 
 
 def _children(seeds: Blocks) -> tuple[Blocks, Bytes]:
-    """(seeds, control bits) of both children: shapes (..., 2, 2) and (..., 2)."""
+    """Return (seeds, control bits) of both children, in shapes (..., 2, 2) and (..., 2)."""
     pair = np.stack([_hash(_LEFT, seeds), _hash(_RIGHT, seeds)], axis=-2)
     control = (pair[..., 0] & np.uint64(1)).astype(np.uint8)
     pair &= _SEED
@@ -45,9 +45,9 @@ def _leaf(seeds: Blocks) -> NDArray[np.int32]:
 def generate(
     points: NDArray[np.int64], depth: int, first: Blocks, second: Blocks
 ) -> tuple[Blocks, Bytes, NDArray[np.int32]]:
-    """Corrections for n points in [0, 2^(depth + 2)) from A's and B's root seeds (n, 2).
+    """Return corrections for n points in [0, 2^(depth + 2)) from A's and B's root seeds (n, 2).
 
-    Returns seed corrections (depth, n, 2), control corrections (depth, n) with bit 0 for left and bit 1 for
+    They are seed corrections (depth, n, 2), control corrections (depth, n) with bit 0 for left and bit 1 for
     right, and leaf corrections (n, 4). They are the same for A and B, and look random beside one root seed.
     """
     count = len(points)
@@ -75,9 +75,10 @@ def generate(
 def evaluate(
     seeds: Blocks, corrections: Blocks, flips: Bytes, final: NDArray[np.int32], first: bool
 ) -> NDArray[np.int32]:
-    """One party's share of the one-hot vectors: (n, 2^(depth + 2)).
+    """Return one party's share of the one-hot vectors: (n, 2^(depth + 2)).
 
-    Nodes lead and points follow, so that numpy's inner loops run over points, on the strided words of blocks.
+    Nodes are the first dimension and points follow, so that numpy's inner loops run over points, on the
+    strided words of blocks.
     """
     count = len(seeds)
     nodes = (seeds & _SEED)[None]
@@ -97,10 +98,10 @@ def evaluate(
                 )
         nodes, control = pair.reshape(-1, count, 2), following.reshape(-1, count)
     shares = _leaf(nodes)
-    chosen = control.astype(np.int32)  # truncates all ones to -1
+    chosen = control.astype(np.int32)  # All ones become -1.
     for place in range(4):
         shares[..., place] += final[:, place] & chosen
     if not first:
         np.negative(shares, out=shares)
-    blocks = shares.view(np.complex128)[..., 0]  # moved as wholes of 16 bytes
+    blocks = shares.view(np.complex128)[..., 0]  # Blocks of 16 bytes move as wholes.
     return np.ascontiguousarray(blocks.T).view(np.int32).reshape(count, -1)

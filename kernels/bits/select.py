@@ -1,4 +1,4 @@
-"""Shared bits times values: bits are opened under masks whose arithmetic shares the dealer deals."""
+"""Multiply shared bits by values, with the bits opened under masks whose shares the dealer deals."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ditto_kernels.values.formats import Array, Fxp
 
 @local_step(lambda beta, rho, leader: absent(rho.shape, rho.dtype))
 def bits_to_ring(beta: Array, rho: Array, leader: bool) -> Array:
-    """Share of b = beta + (1 - 2 beta) rho."""
+    """Return a share of b = beta + (1 - 2 beta) rho."""
     one = rho.dtype.type(1 if leader else 0)
     return rho + beta * (one - rho - rho)
 
 
 @local_step(lambda beta, c, mask, rho, *_: absent(rho.shape, rho.dtype))
 def bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, leader: bool) -> Array:
-    """Share of b (c - r) = beta (c - r) + (1 - 2 beta)(c rho - rho r)."""
+    """Return a share of b (c - r) = beta (c - r) + (1 - 2 beta)(c rho - rho r)."""
     value: Array = c - mask if leader else -mask
     other: Array = c * rho
     other -= rho_r
@@ -39,18 +39,19 @@ def bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, lea
 def open_bits(
     party: Party, bits: Bits, items: Sequence[Deal], make: Callable[[Array], Sequence[Array]]
 ) -> Protocol[tuple[Array, Array, list[Array]]]:
-    """(beta = b ^ rho known to A and B, own share of rho, shares of what `make` makes of the whole rho).
+    """Open beta = b ^ rho and deal the values that `make` returns for the whole rho.
 
-    The dealer gets its whole mask. 2 bits, 1 round.
+    Returns (beta, which A and B know; the party's share of rho; the shares of the dealt values). The dealer
+    gets its whole mask. Cost: 2 bits in 1 round. Security: that of `open_and_deal`.
     """
     return (yield from open_and_deal(party, "beta", bits.words, items, make))
 
 
 def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Additive]:
-    """Bits as additive 0 or 1 in the ring of `fxp` (an integer: fraction bits 0 are implied).
+    """Turn bits into additive shares of 0 or 1 in the ring of `fxp`.
 
-    Shapes: (..., size). Cost: 2 bits online, k bits offline an element; 1 round. Security: beta is
-    one-time-masked.
+    The result is an integer, without fraction bits, of shape (..., size). Cost per element: 2 bits online and
+    k bits offline, in 1 round. Error: none. Security: beta is masked once. Source: daBits.
     """
     opened, _, dealt = yield from open_bits(
         party,
@@ -63,20 +64,21 @@ def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Add
 
 
 def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
-    """b * x for bits of shape (j, words) and one opened x: additive shares of shape (j, *x.shape).
+    """Return b * x for bits of shape (j, words) and one opened x: additive shares of shape (j, *x.shape).
 
-    Formats: result in x's format. Cost: 2 bits online, 2k offline an element and bit; 1 round. Error: none.
-    Security: beta is one-time-masked; c = x + r was opened under a mask the dealer alone knows whole.
-    Source: daBit selection with dealt [rho], [rho r].
+    The result is in x's format. Cost per element and bit: 2 bits online and 2k bits offline, in 1 round.
+    Error: none. Security: beta is masked once, and c = x + r was opened under a mask that only the dealer
+    knows. Source: selection by daBits, with dealt [rho] and [rho r].
     """
     share = yield from _multiply(party, bits, x.c.reshape(-1), x.mask.reshape(-1), x.size)
     return Additive(share.reshape((*bits.shape[:-1], *x.shape)), x.fxp)
 
 
 def multiply_each(party: Party, *pairs: tuple[Bits, Opened]) -> Protocol[list[Additive]]:
-    """b * x of every pair, bits of shape (words,), all x of one shape: `multiply_bits` in one round.
+    """Return b * x for every pair, in the one round of `multiply_bits`.
 
-    Few elements of one format share an opening and what is dealt.
+    Bits have shape (words,), and all x have one shape. Few elements of one format share an opening and the
+    dealt values.
     """
     bits, xs = [each for each, _ in pairs], [each for _, each in pairs]
     fxp, shape, size = xs[0].fxp, xs[0].shape, xs[0].size

@@ -1,8 +1,8 @@
-"""Signs of masked values: c = x + r is known to A and B, the dealer deals r's digits in unary.
+"""Find signs of masked values: A and B know c = x + r, and the dealer deals r's digits in unary.
 
 x = c - r, so msb(x) = msb(c) ^ msb(r) ^ [c_low < r_low]. The comparison of a public c with a dealt r is
-linear inside a digit of four bits; digits combine four at a time, one round a level (a radix-4 tree of masked
-products).
+linear inside a digit of four bits. Digits combine four at a time, with one round per level (a radix-4 tree of
+masked products).
 """
 
 from __future__ import annotations
@@ -32,22 +32,28 @@ from ditto_kernels.values.formats import Array, Rows, container_bits, unsigned
 
 
 def less_monomials(less: Sequence[int], equal: Sequence[int]) -> tuple[Monomial, ...]:
-    """[c < r] of joined digits (least significant first): the highest digit that differs decides."""
+    """Return [c < r] of joined digits, least significant first: the highest digit that differs decides."""
     return tuple(tuple(sorted((*equal[place + 1 :], less[place]))) for place in range(len(less)))
 
 
 def _level(count: int) -> tuple[tuple[Monomial, ...], ...]:
-    """What one level computes from `count` digits (all less, then all equal): less, then equal of groups."""
+    """Return the outputs of one level for `count` digits, whose inputs are all less, then all equal.
+
+    The outputs are less, then equal, of groups.
+    """
     groups = [range(start, min(start + FAN_IN, count)) for start in range(0, count, FAN_IN)]
     less = [less_monomials(group, [count + place for place in group]) for group in groups]
     equal = [
         (tuple(count + place for place in group),) for group in groups[1:]
-    ]  # the lowest group's decides nothing
+    ]  # The "equal" of the lowest group decides nothing.
     return (*less, *equal)
 
 
 def combine(party: Party, less: Rows, equal: Rows) -> Protocol[Array]:
-    """[c < r] from the digits' shared comparisons, least significant first. ceil(log4 of digits) rounds."""
+    """Return [c < r] from the digits' shared comparisons, least significant first.
+
+    It takes ceil(log4 of digits) rounds.
+    """
     level = 0
     while (count := len(less)) > 1:
         result = yield from evaluate(party.at(f"level{level}"), [*less, *equal], _level(count))
@@ -57,7 +63,7 @@ def combine(party: Party, less: Rows, equal: Rows) -> Protocol[Array]:
 
 
 def _slice_planes(values: Array, low: int, width: int) -> Array:
-    """Planes of bits low .. low + width - 1."""
+    """Return the planes of bits low .. low + width - 1."""
     word = values.view(unsigned(8 * values.dtype.itemsize))
     return to_planes(word >> word.dtype.type(low) if low else word, container_bits(width))[:width]
 
@@ -91,7 +97,7 @@ def _leaves(
     digits: tuple[tuple[int, int], ...],
     leader: bool,
 ) -> tuple[Array, Array, Array]:
-    """([c < r] and [c == r] of every digit, msb(c) ^ msb(r)), shares for every offset."""
+    """Return shares of ([c < r] and [c == r] of every digit, msb(c) ^ msb(r)) for every offset."""
     planes = _slice_planes(c[None, :] + offsets[:, None], low, width)
     less, equal = compare_digits(planes, dealt[:-1], digits, leader)
     top = np.broadcast_to(dealt[-1], less.shape[1:])
@@ -101,15 +107,20 @@ def _leaves(
 def signs(
     party: Party, x: Opened, offsets: Sequence[int] = (0,), low: int = 0, width: int | None = None
 ) -> Protocol[Bits]:
-    """Shared bits [x + offset < 0] for several public offsets: XOR shares at A and B, words (offsets, w).
+    """Return shared bits [x + offset < 0] for several public offsets.
 
-    Formats: x in any ring; the comparison reads bits low .. low + width - 1 of it (default: all from `low`).
-    With low > 0 the lower bits and their carry are left out: -2^low < x + offset < 0 may read as not
-    negative, by chance of the mask, and no other value is wrong. Range: -2^(low + width - 1) <= x + offset
-    <= 2^(low + width - 1) - 2^low.
-    Cost at width 16: 12 bits an offset online, 53 + 15 an offset offline; ceil(log4 of digits) rounds. Few
-    elements by up to 12 bits (`onehot.serves`): no round and nothing online, 2^(width - 1) bits offline.
-    Security: digits of r are dealt as XOR shares, opened bits carry one-time masks; the dealer sees nothing.
+    They are XOR shares at A and B, in words (offsets, w). x is in any ring. The comparison reads bits low ..
+    low + width - 1 of it (by default all from `low`). With low > 0 it leaves out the lower bits and their
+    carry. Then -2^low < x + offset < 0 may read as not negative, by chance of the mask, and no other value is
+    wrong. Range: -2^(low + width - 1) <= x + offset <= 2^(low + width - 1) - 2^low. Error: none but that of
+    `low`.
+
+    Cost at width 16: 12 bits per offset online and 53 + 15 per offset offline, in ceil(log4 of digits)
+    rounds. Few elements with up to 12 bits (`one_hot_digits.serves`) take no round and nothing online, and
+    2^(width - 1) bits offline.
+
+    Security: digits of r are dealt as XOR shares, and opened bits carry one-time masks. The dealer sees
+    nothing. Source: masked comparison as in Rabbit (ePrint 2021/119). The unary digits are our own.
     """
     width = x.fxp.ring_bits - low if width is None else width
     if serves(x.size, width - 1):
@@ -132,7 +143,7 @@ def signs(
 
 
 def _few_signs(party: Party, x: Opened, offsets: Sequence[int], low: int, width: int) -> Protocol[Bits]:
-    """`signs` without a round: by one digit of all bits but the highest."""
+    """Do `signs` without a round, by one digit of all bits but the highest."""
     item, word_bits = onehot_item(x.size, width - 1), container_bits(width)
     (shares,) = yield from deal(party, [item], lambda: [dealt_sign(x.mask.reshape(-1), low, width)])
     steps = np.asarray(offsets, dtype=np.int64).astype(x.fxp.dtype)

@@ -1,7 +1,8 @@
-"""Tables at a secret index, from the opening c = x + r of the index: the dealer deals r one-hot.
+"""Tables are read at a secret index from the opening c = x + r of the index, with r dealt one-hot.
 
 The one-hot vector of x is that of r turned by the public c, so that each bit of the entry is an inner product
-of public bits with dealt ones: local. Only the bits of the entry are opened under masks, to turn arithmetic.
+of public bits with dealt ones. That is local. Only the bits of the entry are opened under masks, to become
+arithmetic.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, unsigned
 
 _WORD = 64
-_ENTRY = 16  # bits of an entry at most
+_ENTRY = 16  # An entry has at most this many bits.
 
 Entries = tuple[int, ...]
 
@@ -31,13 +32,16 @@ def _words(entries: int) -> int:
 
 
 def entry_bits(entries: Entries) -> int:
-    """Bits of an entry, counted from the least one."""
+    """Return the bits of an entry, counted from the least entry."""
     return max(1, (max(entries) - min(entries)).bit_length())
 
 
 @lru_cache(maxsize=8)
 def _turned(entries: Entries) -> NDArray[np.uint64]:
-    """For each entry bit and c the mask of those r whose entry c - r has that bit: (bits, words, c)."""
+    """Return the mask of those r whose entry c - r has a bit, for each entry bit and c.
+
+    The shape is (bits, words, c).
+    """
     count = len(entries)
     places = np.arange(count)
     turned = (np.asarray(entries) - min(entries))[(places[:, None] - places) % count]
@@ -64,7 +68,7 @@ def _onehot(index: Array, words: int) -> NDArray[np.uint64]:
 
 @local_step(lambda c, shares, *_: absent((c.size,), np.dtype(np.uint16)))
 def _entry(c: Array, shares: Array, entries: Entries, low: int) -> NDArray[np.uint16]:
-    """XOR shares of the entries: the parity of each mask of an entry bit with the dealt vector."""
+    """Return XOR shares of the entries: the parity of each mask of an entry bit with the dealt vector."""
     masks, index = _turned(entries), _index(c, low, len(entries))
     result, term = np.zeros(len(index), np.uint16), np.empty(tuning.LOOKED_UP_ELEMENTS, np.uint64)
     for first in range(0, len(index), tuning.LOOKED_UP_ELEMENTS):
@@ -73,7 +77,7 @@ def _entry(c: Array, shares: Array, entries: Entries, low: int) -> NDArray[np.ui
         for bit, rows in enumerate(masks):
             total = np.zeros(len(chosen), np.uint64)
             for row, word in zip(rows, share, strict=True):
-                np.take(row, chosen, out=term[: len(chosen)], mode="clip")  # in range: clip is fast
+                np.take(row, chosen, out=term[: len(chosen)], mode="clip")  # The fast mode: all are in range.
                 term[: len(chosen)] &= word
                 total ^= term[: len(chosen)]
             for step in (32, 16, 8, 4, 2, 1):
@@ -83,13 +87,15 @@ def _entry(c: Array, shares: Array, entries: Entries, low: int) -> NDArray[np.ui
 
 
 def look_up(party: Party, x: Opened, entries: Entries, low: int, ring: int) -> Protocol[Additive]:
-    """entries[i] as integers in any ring, i = bits low, low + 1, ... of x, as many as number the entries.
+    """Return entries[i] as integers in any ring, where i consists of bits low, low + 1, ... of x.
 
-    Range: any x (mod their number, a power of two); entries span less than 2^16. Error: none if low = 0; else
-    i + 1 may be read where x has bits below `low`, by chance of the mask: with probability x_low / 2^low.
-    Cost: 2^m bits offline for m bits of index; 2 bits online, k offline for each bit of an entry; 1 round.
-    Security: r is dealt one-hot by XOR, the entry's bits are opened under one-time masks (`to_arithmetic`).
-    Source: one-time truth tables (TinyTable, ePrint 2016/695), turned by the masked index.
+    i has as many bits as the number of entries needs. Range: any x (modulo that number, a power of two).
+    Entries span less than 2^16, else ValueError. Error: none if low = 0. Otherwise entry i + 1 may be read
+    where x has bits below `low`, by chance of the mask: with probability x_low / 2^low. Cost: offline 2^m
+    bits for an index of m bits; for each bit of an entry 2 bits online and k bits offline; 1 round.
+
+    Security: r is dealt one-hot by XOR, and the entry's bits are opened under one-time masks
+    (`to_arithmetic`). Source: one-time truth tables (TinyTable, ePrint 2016/695), turned by the masked index.
     """
     bits, words = entry_bits(entries), _words(len(entries))
     if bits > _ENTRY:

@@ -1,1 +1,1 @@
-"""Reciprocals, inverse square roots and quotients of secret values."""
+"""This folder has reciprocals, inverse square roots and quotients of secret values."""

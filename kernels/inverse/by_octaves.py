@@ -1,4 +1,7 @@
-"""1/x and 1/sqrt(x) by a series an octave, chosen by threshold bits: the fewest rounds, for few elements."""
+"""Inverses of few elements take the fewest rounds by one series per octave, chosen by threshold bits.
+
+The functions are 1/x and 1/sqrt(x).
+"""
 
 from __future__ import annotations
 
@@ -24,39 +27,39 @@ from ditto_kernels.values.replicated import Rss
 
 Power = Literal["reciprocal", "rsqrt"]
 EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5}
-OCTAVES = {"reciprocal": 1.0, "rsqrt": 2.0}  # between thresholds: the series is off by less than 5e-5
-HARMONICS = {"reciprocal": 3, "rsqrt": 4}  # of a period of four units
+OCTAVES = {"reciprocal": 1.0, "rsqrt": 2.0}  # So far apart are thresholds. The series errs by less than 5e-5.
+HARMONICS = {"reciprocal": 3, "rsqrt": 4}  # The period has four units.
 _WIDE = 64
-_LOW = 3  # the comparison leaves out bits below the least bound's 2^-3
+_LOW = 3  # The comparison leaves out bits below 2^-3 of the least bound.
 
 
 @dataclass(frozen=True)
 class Octaves:
-    """An x in [edge_(j-1), edge_j) has the trigonometric series of piece j, of period 2^period_j ulp."""
+    """Public numbers: an x in [edge_(j-1), edge_j) has the series of piece j, of period 2^period_j ulp."""
 
-    edges: tuple[int, ...]  # in ulp of x, ascending, without lowest and highest
+    edges: tuple[int, ...]  # in ulp of x, ascending, without the lowest and the highest
     periods: tuple[int, ...]
     series: tuple[tuple[float, ...], ...]  # of the result: constant, then cosine and sine of every harmonic
-    low: int  # bits of x the comparison leaves out
-    width: int  # bits it reads
+    low: int  # the bits of x that the comparison leaves out
+    width: int  # the bits that it reads
     wave_bits: int  # fraction bits of dealt and of public factors
-    error: float  # relative
+    error: float  # the relative error
 
     @property
     def harmonics(self) -> int:
         return len(self.series[0]) // 2
 
     def dealt_bytes(self, count: int) -> int:
-        """What choosing between the series of so many elements takes."""
+        """Return the dealt bytes for choosing between the series of so many elements."""
         return count * len(self.periods) * (4 * self.harmonics + 1) * _WIDE // 8
 
     def serve(self, count: int) -> bool:
-        """Whether so many elements are few."""
+        """Return whether so many elements are few."""
         return self.dealt_bytes(count) <= tuning.OCTAVES_BYTES
 
 
 def fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tuple[float, ...], float]:
-    """A series of u^exponent on an interval, u = 4 a period; the relative error."""
+    """Return a series of u^exponent on an interval, where u = 4 is a period, and its relative error."""
 
     def waves(u: Array) -> Array:
         turns = [harmonic * u * (math.pi / 2) for harmonic in range(1, harmonics + 1)]
@@ -71,13 +74,16 @@ def fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tup
 
 
 def noise(series: Sequence[float], wave_bits: int) -> float:
-    """Rounding of dealt and of public factors."""
+    """Bound the rounding of dealt and of public factors."""
     amplitudes = sum(math.hypot(*series[place : place + 2]) for place in range(1, len(series), 2))
     return math.sqrt(2) * (amplitudes + len(series) // 2) * 2.0 ** -(wave_bits + 1)
 
 
 def octaves(power: Power, fxp: Fxp, bounds: Sequence[float], out: Fxp, divisor: int = 1) -> Octaves | None:
-    """Public numbers for (x / divisor)^-1 or ^-1/2 in `out`, with those bounds of pieces; None: no room."""
+    """Return public numbers for (x / divisor)^-1 or ^-1/2 in `out`, with those bounds of pieces.
+
+    Returns None if there is no room for them.
+    """
     exponent, ulps = EXPONENT[power], 2.0**fxp.fraction_bits * divisor
     top, least = math.ceil(math.log2(bounds[-1] * ulps)), math.log2(bounds[0] * ulps)
     width = min(top + 1, top + 1 - math.floor(least) + _LOW)
@@ -97,7 +103,7 @@ def octaves(power: Power, fxp: Fxp, bounds: Sequence[float], out: Fxp, divisor: 
 def _piece(
     exponent: float, ends: tuple[float, float], ulps: float, harmonics: int, wave_bits: int, ring: int
 ) -> tuple[float, int, tuple[float, ...]]:
-    """(relative error, period, series) of the best period."""
+    """Return (relative error, period, series) of the best period."""
     candidates = []
     shortest = math.ceil(math.log2(ends[1]))
     for period in range(shortest, min(shortest + 3, ring + 1)):
@@ -111,20 +117,20 @@ def _piece(
 
 
 def _turns(positions: Array, plan: Octaves) -> Array:
-    """The angle of every harmonic of every piece: (pieces, harmonics, n)."""
+    """Return the angle of every harmonic of every piece: (pieces, harmonics, n)."""
     low = np.stack([positions & positions.dtype.type((1 << period) - 1) for period in plan.periods])
     unit = 2 * math.pi * np.exp2(-np.asarray(plan.periods, np.float64))
     return (low * unit[:, None])[:, None] * np.arange(1, plan.harmonics + 1)[:, None]
 
 
 def _chosen(below: Array, leader: bool) -> Array:
-    """Shares of [x is in piece j] from those of [x < edge_j]."""
+    """Turn shares of [x < edge_j] into shares of [x is in piece j]."""
     last = ~below[-1:] if leader else below[-1:]
     return np.concatenate([below[:1], below[1:] ^ below[:-1], last])
 
 
 def _dealt(mask: Array, rho: Array, size: int, plan: Octaves, word_bits: int) -> tuple[Array, Array, Array]:
-    """Waves of the mask, the choosing bits, their products."""
+    """Return the waves of the mask, the masks of the choosing bits, and their products."""
     turns, scale = _turns(mask, plan), 2.0**plan.wave_bits
     waves = np.rint(np.concatenate([np.cos(turns), np.sin(turns)], axis=1) * scale).astype(np.int64)
     bits = unpack(rho, size, word_bits).astype(np.int64)
@@ -132,7 +138,7 @@ def _dealt(mask: Array, rho: Array, size: int, plan: Octaves, word_bits: int) ->
 
 
 def _public(c: Array, plan: Octaves) -> tuple[Array, Array]:
-    """(constants (pieces, 1), factors of the waves (pieces, 2 harmonics, n))."""
+    """Return (constants (pieces, 1), factors of the waves (pieces, 2 harmonics, n))."""
     turns, scale = _turns(c, plan), 2.0**plan.wave_bits
     series = np.asarray(plan.series)
     even, odd = series[:, 1::2, None], series[:, 2::2, None]
@@ -146,7 +152,10 @@ def _public(c: Array, plan: Octaves) -> tuple[Array, Array]:
 def _chosen_series(
     c: Array, bits: Array, waves: Array, rho: Array, products: Array, plan: Octaves, leader: bool
 ) -> Array:
-    """A share of the series of the piece that the opened bits and the shares of their masks choose."""
+    """Return a share of the series of the chosen piece.
+
+    The opened bits and the shares of their masks choose it.
+    """
     flags = bits.astype(np.int64)
     constants, factors = _public(c, plan)
     sign = 1 - 2 * flags
@@ -156,12 +165,14 @@ def _chosen_series(
 
 
 def by_octaves(party: Party, x: Additive, plan: Octaves, out: Fxp) -> Protocol[Rss]:
-    """(x / divisor)^-1 or ^-1/2 for positive x.
+    """Compute (x / divisor)^-1 or ^-1/2 for positive x.
 
-    Range: x within the bounds; outside the result is wrong. Error: relative `Octaves.error`, 1.5 ulp of
-    `out`. Rounds: open, signs (1 or 2), bits, and a reshare, or a truncation in ring 64.
-    Cost: `Octaves.dealt_bytes` offline. Security: x is opened under a full-width mask, choosing bits under
-    one-time masks; waves of masks and their products with bits' masks are dealt. Source: own.
+    Range: x within the bounds. Outside of them the result is wrong. Error: relative `Octaves.error`, and 1.5
+    ulp of `out`. Rounds: open, signs (1 or 2), bits, and a reshare, or a truncation in ring 64. Cost:
+    `Octaves.dealt_bytes` offline.
+
+    Security: x is opened under a full-width mask, and choosing bits under one-time masks. Waves of masks and
+    their products with the masks of bits are dealt. Source: own.
     """
     flat = x.reshape((x.size,))
     pieces, word_bits = len(plan.periods), container_bits(plan.width)

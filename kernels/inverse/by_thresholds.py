@@ -1,4 +1,7 @@
-"""1/x and 1/sqrt(x) for few elements (one a row): a guess from thresholds, corrected by a dealt series."""
+"""Inverses take a guess from thresholds and correct it by a dealt series.
+
+The functions are 1/x and 1/sqrt(x), for few elements (one per row).
+"""
 
 from __future__ import annotations
 
@@ -33,46 +36,46 @@ from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
-_GUESS_BITS = 6  # of the least guess
-_DRIFT = 2.0**-15  # between a guess and its multiplier; else x grows into ring 64
+_GUESS_BITS = 6  # The least guess has this many bits.
+_DRIFT = 2.0**-15  # A guess and its multiplier may differ by this much, else x grows into ring 64.
 
 
 @dataclass(frozen=True)
 class Table:
-    """Everything public about one evaluation.
+    """All public numbers of one evaluation.
 
-    An x in [edge_j, edge_(j+1)) is multiplied by m_j, so that u = x m_j is about 1 (2^(k-2) in the ring), and
-    the result is guess_j f(u); f(u) is u^-1 or u^-1/2 up to a constant, as a trigonometric series.
+    An x in [edge_j, edge_(j+1)) is multiplied by m_j, so that u = x m_j is about 1 (2^(k-2) in the ring). The
+    result is guess_j f(u), where f(u) is u^-1 or u^-1/2 up to a constant, as a trigonometric series.
     """
 
-    ring: int  # of x * m_j
+    ring: int  # the ring of x * m_j
     edges: tuple[int, ...]  # in ulp of x, ascending, without the lowest
     multipliers: tuple[int, ...]
     guesses: tuple[int, ...]
     guess_bits: int
-    low: int  # bits of x the comparison leaves out
-    width: int  # ring of the comparison
+    low: int  # the bits of x that the comparison leaves out
+    width: int  # the ring of the comparison
     series: tuple[float, ...]  # constant, then cosine and sine of every harmonic
     wave_bits: int  # fraction bits of dealt and of public factors
-    many_error: float  # relative
-    few: Octaves | None  # another way with fewer rounds, where elements are few
+    many_error: float  # the relative error of many elements
+    few: Octaves | None  # another form with fewer rounds, where elements are few
 
     @property
     def error(self) -> float:
-        """Relative error of few or of many elements."""
+        """The relative error of few or of many elements."""
         return max(self.many_error, 0.0 if self.few is None else self.few.error)
 
     def error_of(self, count: int) -> float:
-        """Relative error of so many elements."""
+        """Return the relative error of so many elements."""
         few = self.few_of(count)
         return self.many_error if few is None else few.error
 
     def variant(self, count: int) -> str:
-        """The name of the other way, if it serves so many elements."""
+        """Return the name of the other form, if it serves so many elements."""
         return "by octaves" if self.few_of(count) is not None else ""
 
     def few_of(self, count: int) -> Octaves | None:
-        """The other way, if it serves so many elements."""
+        """Return the other form, if it serves so many elements."""
         return self.few if self.few is not None and self.few.serve(count) else None
 
     @property
@@ -81,13 +84,16 @@ class Table:
 
     @property
     def result_bits(self) -> int:
-        """Fraction bits of guess times series."""
+        """The fraction bits of guess times series."""
         return self.guess_bits + 2 * self.wave_bits
 
 
 @lru_cache(maxsize=64)
 def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int = 1) -> Table:
-    """Public numbers for (x / divisor)^-1 or ^-1/2 in `out`, where lo <= x / divisor <= hi."""
+    """Return public numbers for (x / divisor)^-1 or ^-1/2 in `out`, where lo <= x / divisor <= hi.
+
+    Raises ValueError if the range is empty, too wide, or does not fit the formats.
+    """
     if not 0 < lo < hi:
         raise ValueError(f"{power}: the range must satisfy 0 < lo < hi, not {lo:g} to {hi:g}")
     exponent, ulps = EXPONENT[power], 2.0**fxp.fraction_bits * divisor
@@ -134,18 +140,24 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
 
 
 def _wave_bits(largest: float, guess_bits: int, out: Fxp) -> int:
-    """So many that the last product fits ring 64 and reaches a smaller ring by a free truncation."""
+    """Return the most bits for which the last product fits.
+
+    It must fit ring 64 and reach a smaller ring by a free truncation.
+    """
     wanted = out.fraction_bits + (_WIDE - out.ring_bits if out.ring_bits < _WIDE else 40)
     return min(24, (min(60 - math.ceil(math.log2(largest)), wanted) - guess_bits) // 2)
 
 
 def _angles(positions: Array, ring: int) -> Array:
-    """Angles of ring elements: the ring is one period."""
+    """Return the angles of ring elements. The ring is one period."""
     return positions.astype(np.float64) * (2 * math.pi / 2.0**ring)
 
 
 def _guess(party: Party, x: Additive, table: Table) -> Protocol[tuple[Additive, Additive]]:
-    """Additive (guess in ring 64, u = x * multiplier in x's ring): one opening, all thresholds at once."""
+    """Return additive shares of (guess in ring 64, u = x * multiplier in x's ring).
+
+    It takes one opening and all thresholds at once.
+    """
     dtype = x.fxp.dtype.type
     leader = party.role == "A"
     scaled = x.share * dtype(table.multipliers[-1])
@@ -174,13 +186,13 @@ def _bit_products(mask: Array, size: int, bits: Bits, rho: Array) -> tuple[Array
 
 
 def _combined(values: Array, levels: tuple[int, ...]) -> Array:
-    """Sum of the steps between levels, each where its bit [x < edge] is set."""
+    """Add up the steps between levels, each where its bit [x < edge] is set."""
     steps = np.asarray([a - b for a, b in pairwise(levels)], dtype=values.dtype)
     return (values * steps[:, None]).sum(axis=0, dtype=values.dtype)
 
 
 def _waves(mask: Array, table: Table) -> Array:
-    """The dealer's cosines and sines of the mask."""
+    """Return the dealer's cosines and sines of the mask."""
     angles = _angles(mask, 8 * mask.dtype.itemsize)
     turns = [angles * harmonic for harmonic in range(1, table.harmonics + 1)]
     waves = np.stack([wave(turn) for turn in turns for wave in (np.cos, np.sin)])
@@ -188,7 +200,10 @@ def _waves(mask: Array, table: Table) -> Array:
 
 
 def _series(party: Party, u: Additive, table: Table) -> Protocol[Additive]:
-    """f(u) with two times `wave_bits` fraction bits: cos j(c - r) = cos jc cos jr + sin jc sin jr."""
+    """Return f(u) with two times `wave_bits` fraction bits.
+
+    It follows from cos j(c - r) = cos jc cos jr + sin jc sin jr.
+    """
     opened = yield from open_masked(party.at("open"), u)
     item = Deal("waves", (2 * table.harmonics, *u.shape), np.dtype(np.int64))
     (shares,) = yield from deal(party, [item], lambda: [_waves(opened.mask, table)])
@@ -199,7 +214,7 @@ def _series(party: Party, u: Additive, table: Table) -> Protocol[Additive]:
 
 @local_step(lambda c, shares, *_: absent(c.shape, shares.dtype))
 def _inner_product(c: Array, shares: Array, table: Table, leader: bool) -> Array:
-    """A share of the series at c - r, from those of the waves of r."""
+    """Return a share of the series at c - r, from those of the waves of r."""
     angles, scale = _angles(c, 8 * c.dtype.itemsize), 2.0**table.wave_bits
     constant = round(table.series[0] * scale * scale) if leader else 0
     total = np.full(c.shape, constant, dtype=np.int64)
@@ -212,21 +227,22 @@ def _inner_product(c: Array, shares: Array, table: Table, leader: bool) -> Array
 
 
 def inverse(party: Party, x: Rss | Additive, table: Table, out: Fxp) -> Protocol[Rss]:
-    """(x / divisor)^-1 or ^-1/2 for positive x by a public `table`.
+    """Compute (x / divisor)^-1 or ^-1/2 for positive x by a public `table`.
 
-    Range: x within the table's; outside it the result is wrong. Error: relative `Table.error`, 1.5 ulp of
-    `out`. Rounds: open, signs (1 to 3), bits, open u, reshare, and 1 or 2 of the product; 2 more if x grows
-    into the table's ring.
-    Security: x and u are opened under full-width masks, threshold bits under one-time masks; products of bits
-    and masks and waves of masks are dealt; one product under a zero share. Source: threshold guess and
-    trigonometric correction, own.
+    Range: x within the range of the table. Outside of it the result is wrong. Error: relative `Table.error`,
+    and 1.5 ulp of `out`. Rounds: open, signs (1 to 3), bits, open u, reshare, and 1 or 2 of the product; 2
+    more if x grows into the table's ring. Few elements take `by_octaves`.
+
+    Security: x and u are opened under full-width masks, and threshold bits under one-time masks. Products of
+    bits and masks, and waves of masks, are dealt. One product leaves under a zero share. Source: own, by
+    threshold guess and trigonometric correction.
     """
     few = table.few_of(x.size)
     if few is not None:
         own = from_rss(party, x) if isinstance(x, Rss) else x
         return (yield from by_octaves(party.at("octaves"), own, few, out))
     if x.fxp.ring_bits < table.ring:
-        x = yield from upcast(party.at("widen"), x, table.ring, bias=2)  # positive but for rounding
+        x = yield from upcast(party.at("widen"), x, table.ring, bias=2)  # Only rounding can make x negative.
     additive = from_rss(party, x) if isinstance(x, Rss) else x
     guess, scaled = yield from _guess(party.at("guess"), additive, table)
     replicated, series = yield from parallel(

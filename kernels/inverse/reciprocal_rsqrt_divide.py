@@ -1,4 +1,4 @@
-"""1/x, 1/sqrt(x) and x/y as kernels: in declared ranges, and of values of any size."""
+"""The kernels for 1/x, 1/sqrt(x) and x/y serve declared ranges, and values of any size."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
-_WAVE_BITS = 16  # with less the series' rounding exceeds its fit
+_WAVE_BITS = 16  # With fewer, the rounding of the series exceeds the error of its fit.
 
 
 def _table_for(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp) -> tuple[Table, Fxp]:
-    """(table, where the last product lands): `out` itself if that leaves the series bits enough."""
+    """Return (table, format of the last product): `out` itself if that leaves the series bits enough."""
     if out.ring_bits < _WIDE:
         table = fit_table(power, fxp, lo, hi, out)
         if table.wave_bits >= _WAVE_BITS and table.result_bits >= out.fraction_bits:
@@ -65,14 +65,14 @@ def _variant(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> str:
 
 
 def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> Protocol[Rss]:
-    """1/x for positive x in the declared [lo, hi]. See `inverse`."""
+    """Compute 1/x for positive x in the declared [lo, hi]. See `inverse`."""
     return (yield from _run("reciprocal", party, x, out, lo, hi))
 
 
 def _run_rsqrt(
     party: Party, x: Rss, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW
 ) -> Protocol[Rss]:
-    """1/sqrt(x) for positive x in the declared [lo, hi] by `inverse`, or for any by `root_whole`."""
+    """Compute 1/sqrt(x) for positive x in the declared [lo, hi] by `inverse`, or for any by `root_whole`."""
     if approx == WHOLE:
         return (yield from root_whole(party.at("whole"), x, "rsqrt", out))
     return (yield from _run("rsqrt", party, x, out, lo, hi))
@@ -120,7 +120,10 @@ RSQRT = Kernel("rsqrt", _run_rsqrt, _rsqrt_reference, _rsqrt_error, _PAPER, vari
 
 
 def _quotient(x: Fxp, out: Fxp, lo: float, range: float) -> tuple[Fxp, Fxp]:
-    """(format of 1/y, landing of x * (1/y)): a free truncation where it leaves 1/y enough bits."""
+    """Return (format of 1/y, format of x * (1/y)).
+
+    The product takes a free truncation where that leaves 1/y enough bits.
+    """
     most = min(61 - x.fraction_bits - math.ceil(math.log2(range)), 60 - max(0, math.ceil(-math.log2(lo))))
     free = _WIDE - out.ring_bits + out.fraction_bits - x.fraction_bits
     if out.ring_bits < _WIDE and min(free, most) >= 20:
@@ -139,11 +142,14 @@ def _run_divide(
     range: float = 256.0,
     approx: str = WINDOW,
 ) -> Protocol[Rss]:
-    """x / y for lo <= y <= hi, or lo <= |y| <= hi if `signed`; y broadcasts to x. Any y by `divide_whole`.
+    """Compute x / y for lo <= y <= hi, or lo <= |y| <= hi if `signed`. y broadcasts to x.
 
-    Range: |x / y| <= `range`, declared, which `out` holds. Error: relative 1e-4 of x / y, 1.5 ulp of
-    `out`. Cost: of `inverse` on y, a widening of x, one product; a sign takes 3 or 4 rounds more. ValueError
-    for a public x with a declared range of y.
+    Range: |x / y| <= `range`, which is declared, and which `out` holds. Error: relative 1e-4 of x / y, and
+    1.5 ulp of `out`. Cost: `inverse` on y, a widening of x and one product. A sign takes 3 or 4 more rounds.
+    Security: that of the parts.
+
+    With approx = "whole", `divide_whole` serves any y, and x may be public. Raises ValueError for a public x
+    otherwise.
     """
     if approx == WHOLE:
         return (yield from divide_whole(party.at("whole"), x, y, out))
@@ -164,7 +170,7 @@ def _run_divide(
 
 
 def _sign_and_magnitude(party: Party, y: Rss) -> Protocol[tuple[Rss, Rss]]:
-    """(1 or -1 in ring 64, |y|)."""
+    """Return (1 or -1 in ring 64, |y|)."""
     opened = yield from open_masked(party.at("open"), from_rss(party, y))
     below = yield from signs(party.at("below"), opened)
     bits = yield from to_arithmetic(party.at("bits"), below, y.size, Fxp(_WIDE, 0))
@@ -186,7 +192,7 @@ def _divide_error(
     range: float = 256.0,
     approx: str = WINDOW,
 ) -> float:
-    """For results that `out` holds."""
+    """Bound the error for results that `out` holds."""
     assert y.fxp is not None
     if approx == WHOLE:
         how = fit_quotient(x.fxp, y.fxp, out)

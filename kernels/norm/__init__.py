@@ -1,1 +1,1 @@
-"""Layer normalisation and root-mean-square normalisation of secret rows."""
+"""This folder has layer normalisation and root-mean-square normalisation of secret rows."""

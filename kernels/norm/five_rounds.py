@@ -1,8 +1,8 @@
-"""Normalisation of few rows in five rounds: all that is not linear comes from openings and dealt products.
+"""Few rows are normalised in five rounds, with openings and dealt products for all that is not linear.
 
-A and B open x; sums of squares are then local, as products of masks are dealt. They open the windows of the
-inverse root (`root_of_few`) with the weights and the row's sum, the windows' values with the weighted centred
-elements, and the root. The last product is local again and is reshared.
+A and B open x. Sums of squares are then local, because products of masks are dealt. Next they open the
+windows of the inverse root (`root_by_tables`) with the weights and the row's sum. Then they open the windows'
+values with the weighted centred elements, and then the root. The last product is local again and is reshared.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Tensors = Mapping[str, Array]
 
 
 def _masks(party: Party, plan: Few, component: int) -> Tensors:
-    """A's masks (component D + 1) or B's (component D), all of one stream."""
+    """Draw A's masks (component D + 1) or B's (component D), all from one stream."""
     tensors = draw_together(party, component, "masks", plan.masks)
     return {mask.name: tensor for mask, tensor in zip(plan.masks, tensors, strict=True)}
 
 
 def _material(plan: Few, first: Tensors, second: Tensors) -> list[Array]:
-    """The dealer's values of `Few.dealt`, from A's and B's masks."""
+    """Return the dealer's values of `Few.dealt`, from A's and B's masks."""
     inner, carry, top = dealers_part(first["x"], second["x"], plan.x)
     spread = plan.factor * inner - inner.sum(axis=-1, keepdims=True) if plan.centres else inner
     values = {"squares": (spread * inner).sum(axis=-1, keepdims=True)}
@@ -56,7 +56,7 @@ def _material(plan: Few, first: Tensors, second: Tensors) -> list[Array]:
 
 
 def _deal(party: Party, plan: Few) -> Protocol[None]:
-    """The dealer's side: all is dealt at once."""
+    """Do the dealer's side, which deals everything at once."""
 
     def make() -> list[Array]:
         return _material(plan, _masks(party, plan, party.a), _masks(party, plan, party.dealer))
@@ -67,7 +67,7 @@ def _deal(party: Party, plan: Few) -> Protocol[None]:
 
 
 def _open(party: Party, items: Sequence[Deal], masks: Tensors, shares: Tensors) -> Protocol[Tensors]:
-    """A and B swap masked shares and add them up: one round."""
+    """Let A and B swap masked shares and add them up, in one round."""
     other = party.b if party.role == "A" else party.a
     mine = {item.name: shares[item.name] + masks[item.name] for item in items}
     received = yield Round(
@@ -79,27 +79,33 @@ def _open(party: Party, items: Sequence[Deal], masks: Tensors, shares: Tensors) 
 
 @dataclass(frozen=True)
 class _Lifted:
-    """A vector in ring 64 as A or B knows it: `part` is open, `mask` its share of the rest (see `lifted`)."""
+    """A vector in ring 64 as A or B knows it.
+
+    `part` is open, and `mask` is the party's share of the rest (see `lift_opened`).
+    """
 
     part: Array
     mask: Array
-    sees: Array  # whether a wrap of the mask counts
+    sees: Array  # says where a wrap of the mask counts
     lift: Lift
 
     def wrapped(self, products: Array) -> Array:
-        """Shares of dealt products of top bits, where they count."""
+        """Return shares of dealt products of top bits, where they count."""
         return self.lift.wrapped(products * self.sees)
 
 
 def _lifted(lift: Lift, c: Array, mask: Array, given: Tensors, name: str) -> _Lifted:
-    """From an opening c; `given` has the shares of its wraps under that name, where they matter."""
+    """Lift an opening c. `given` has the shares of its wraps under `name`, where wraps matter."""
     sees: Array = c >= 0
     wraps = given[name][0] + given[name][1] * sees if lift.wraps else sees
     return _Lifted(open_part(c, lift), mask_part(mask, lift, wraps), sees, lift)
 
 
 def _compute(party: Party, plan: Few, x: Array, weight: Array) -> Protocol[Array]:
-    """A's and B's side, from shares of x and of gamma (or gamma, encoded): shares of the last product."""
+    """Do A's or B's side and return the party's share of the last product.
+
+    It starts from shares of x and of gamma, or from gamma itself, encoded.
+    """
     leader, rounds = party.role == "A", plan.rounds
     bias = 1 if leader else 0
     masks = _masks(party, plan, party.a if leader else party.dealer)
@@ -136,7 +142,10 @@ def _compute(party: Party, plan: Few, x: Array, weight: Array) -> Protocol[Array
 
 
 def _squares(plan: Few, values: _Lifted, share: Array, given: Tensors) -> Array:
-    """Shares of factor sum(x^2) - sum(x)^2, or of sum(x^2): of x = u + m the dealer deals that of m."""
+    """Return shares of factor sum(x^2) - sum(x)^2, or of sum(x^2).
+
+    With x = u + m, the dealer deals the part that depends on m alone.
+    """
     part = values.part
     spread = plan.factor * part - part.sum(axis=-1, keepdims=True) if plan.centres else part
     total = (spread * (share + values.mask)).sum(axis=-1, keepdims=True) + given["squares"]
@@ -148,7 +157,7 @@ def _squares(plan: Few, values: _Lifted, share: Array, given: Tensors) -> Array:
 def _weighted(
     plan: Few, values: _Lifted, centred: Array, opened: Tensors, mask: Array, given: Tensors
 ) -> Array:
-    """Shares of centred x times gamma, both known by their openings."""
+    """Return shares of centred x times gamma. Both factors were opened under masks."""
     part = plan.factor * values.part - opened["total"] if plan.centres else values.part
     product = opened["weight"] * centred - mask * part + given["weighted"]
     if plan.x.wraps:
@@ -159,12 +168,15 @@ def _weighted(
 def normalise(
     party: Party, plan: Few, x: Rss, gamma: Rss | Array, beta: Rss | Array | None, out: Fxp
 ) -> Protocol[Rss]:
-    """Few rows of x over the root of their squares, centred if the plan says so, times gamma plus beta.
+    """Divide few rows of x by the root of their squares, times gamma plus beta.
 
-    Range: that of the kernel. Error: `five_rounds_plan.few_error`. Rounds: open x, windows,
-    values, root, reshare: 5; one more into ring 64, two more for gamma or beta in a smaller ring. Security:
-    whatever A and B open is under a fresh mask that fills its container; what is dealt depends on masks
-    alone, with ordinary shares too. Source: own, with one-time truth tables (TinyTable, ePrint 2016/695).
+    Rows are centred first if the plan says so. Range: that of the kernel. Error:
+    `five_rounds_plan.few_error`. Rounds: open x, windows, values, root, reshare: 5. There is one more into
+    ring 64, and two more for gamma or beta in a smaller ring.
+
+    Security: all that A and B open is under a fresh mask that fills its container. The dealt values depend on
+    masks alone, with ordinary shares too. Source: own, with one-time truth tables (TinyTable, ePrint
+    2016/695).
     """
     fxp = Fxp(64, plan.product_bits)
     shift = plan.shift(beta.fxp) if isinstance(beta, Rss) else fxp

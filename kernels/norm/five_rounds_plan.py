@@ -1,4 +1,4 @@
-"""Normalisation of few rows in five rounds: public decisions, and how far off the result may be."""
+"""A plan has the public decisions for few rows in five rounds, and the bound of their error."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from ditto_kernels.sharing.lift_opened import Lift
 from ditto_kernels.values.formats import Fxp, signed
 
 _WIDE = 64
-_ROOM = _WIDE - 3  # bits of sums and products, without sign and bias
-_TOP_BITS = 9  # the result stays below 2^9
-_ROOT_BITS = 16  # of the root where it is smallest
-_WEIGHT_BITS = 14  # of public weights
-_MOST_WEIGHT_BITS = 18  # of shared ones
-_GAMMA_LIMIT = 4.0  # of the error bound
+_ROOM = _WIDE - 3  # the bits of sums and products, without sign and bias
+_TOP_BITS = 9  # The result stays below 2^9.
+_ROOT_BITS = 16  # the bits of the root where it is smallest
+_WEIGHT_BITS = 14  # the fraction bits of public weights
+_MOST_WEIGHT_BITS = 18  # the most fraction bits of shared weights
+_GAMMA_LIMIT = 4.0  # The error bound holds for |gamma| up to this.
 
 
 @dataclass(frozen=True)
 class Few:
-    """The public decisions. Rows are centred times `factor`, their length; 1 where no mean is taken."""
+    """The public decisions.
+
+    Rows are centred and multiplied by `factor`, their length. It is 1 where no mean is taken.
+    """
 
     rows: int
     length: int
     factor: int
     x: Lift
     weight: Fxp
-    shared: bool  # whether the weights are
+    shared: bool  # whether the weights are shared
     eps: int  # on the grid of the sums of squares
     windows: Windows
     weighted: Lift
@@ -45,12 +48,12 @@ class Few:
 
     @property
     def shrunk(self) -> float:
-        """What centred values are multiplied by: `factor` and a power of two."""
+        """The number by which centred values are multiplied: `factor` and a power of two."""
         return self.factor / 2.0 ** _digits(self.factor)
 
     @cached_property
     def rounds(self) -> tuple[tuple[Deal, ...], ...]:
-        """What A and B open in each round, as the masks they draw."""
+        """The values that A and B open in each round, as the masks that they draw."""
         vectors, count, wide = (self.rows, self.length), self.windows.count, signed(_WIDE)
         weight = (Deal("weight", (self.length,), wide),) if self.shared else ()
         total = (Deal("total", (self.rows, 1), wide),) if self.shared and self.centres else ()
@@ -64,12 +67,12 @@ class Few:
 
     @cached_property
     def masks(self) -> tuple[Deal, ...]:
-        """All of them."""
+        """The masks of all rounds."""
         return tuple(mask for opened in self.rounds for mask in opened)
 
     @cached_property
     def dealt(self) -> tuple[Deal, ...]:
-        """What is dealt, before anything is opened."""
+        """The items that are dealt before anything is opened."""
         rows, vectors, count, wide = self.rows, (self.rows, self.length), self.windows.count, signed(_WIDE)
         items = [
             Deal("squares", (rows, 1), wide),
@@ -87,7 +90,7 @@ class Few:
         return tuple(items)
 
     def shift(self, beta: Fxp) -> Fxp:
-        """The format in which a shared beta is added."""
+        """Return the format in which a shared beta is added."""
         return Fxp(_WIDE, min(beta.fraction_bits, self.product_bits))
 
 
@@ -105,9 +108,10 @@ def few(
     least: int,
     centred: bool,
 ) -> Few | None:
-    """How to normalise rows whose variances, or mean squares, lie in `span`; None: not this way.
+    """Return the plan for rows whose variances, or mean squares, lie in `span`.
 
-    weight: format of gamma, None if it is public. least: fraction bits of the weighted values at least.
+    Returns None if this form does not serve. `weight` is the format of gamma, or None if gamma is public.
+    `least` is the least number of fraction bits of the weighted values.
     """
     length, rows, (lo, hi) = shape[-1], math.prod(shape[:-1]), span
     if not 1 <= rows <= tuning.FIVE_ROUND_ROWS or length < 2 or x.ring_bits < 32:
@@ -133,12 +137,12 @@ def few(
 
 
 def size(items: Sequence[Deal]) -> int:
-    """Bytes of all of them."""
+    """Return the bytes of all items together."""
     return sum(math.prod(item.shape) * item.dtype.itemsize for item in items)
 
 
 def few_error(plan: Few, x: Fxp, gamma: Fxp | None, span: tuple[float, float], out: Fxp) -> float:
-    """Error bound of `normalise` for |gamma| <= 4; rows of the least variance decide."""
+    """Bound the error of `normalise` for |gamma| <= 4. Rows of the least variance decide."""
     (lo, hi), largest = span, math.sqrt(plan.length)
     grid = 1.5 * x.ulp * 2.0**plan.x.dropped if plan.x.dropped else 0.0
     relative = plan.windows.error + 1.5 * 2.0**-plan.windows.root_bits * math.sqrt(hi) + grid / math.sqrt(lo)

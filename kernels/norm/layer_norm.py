@@ -1,6 +1,6 @@
-"""Layer normalisation: centred in ring 64, one inverse root a row, gamma and beta inside the last product.
+"""Layer normalisation centres rows in ring 64 and takes one inverse root per row.
 
-Few rows take the fewest rounds instead (`norm_of_few`).
+Gamma and beta are part of the last product. Few rows take the fewest rounds instead (`five_rounds`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
-VARIANCE = (2.0**-11, 2.0**8)  # of rows: real models have 0.002 and 129 side by side
-_MEAN_BITS = 30  # fraction bits of the public 1/n
-_ROOT_BITS = 14  # bits of the reciprocal standard deviation where it is smallest
-_SQUARES_BITS = 46  # of the sum of a row's squares
-_TOP_BITS = 9  # the result stays below 2^9
-_GAMMA_LIMIT = 4.0  # of the error bound
+VARIANCE = (2.0**-11, 2.0**8)  # Real models have rows with variances of 0.002 and 129 side by side.
+_MEAN_BITS = 30  # the fraction bits of the public 1/n
+_ROOT_BITS = 14  # the bits of the reciprocal standard deviation where it is smallest
+_SQUARES_BITS = 46  # the bits of the sum of a row's squares
+_TOP_BITS = 9  # The result stays below 2^9.
+_GAMMA_LIMIT = 4.0  # The error bound holds for |gamma| up to this.
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Plan:
     """The public decisions of one layer normalisation."""
 
     shape: tuple[int, ...]
-    centred: Fxp  # x - mean
+    centred: Fxp  # the format of x - mean
     gamma: Fxp
-    squares: Fxp  # row sums of the centred squares
+    squares: Fxp  # the format of the row sums of centred squares
     eps: int  # n * eps on the grid of the squares
     inverse: Table
-    root: Fxp  # reciprocal standard deviation
+    root: Fxp  # the format of the reciprocal standard deviation
     landing: Fxp
-    few: Few | None = None  # how few rows are normalised
+    few: Few | None = None  # the plan for few rows, if they are few
 
     @property
     def length(self) -> int:
@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def product_bits(self) -> int:
-        """Fraction bits of the last product."""
+        """The fraction bits of the last product."""
         return self.centred.fraction_bits + self.gamma.fraction_bits + self.root.fraction_bits
 
 
@@ -74,13 +74,14 @@ def plan_norm(
     inner: Fxp | None = None,
     variance: tuple[float, float] = VARIANCE,
     root_bits: int = _ROOT_BITS,
-    weights: tuple[tuple[int, int], ...] = ((14, 2), (12, 0), (11, 0)),  # the mean matters more
+    weights: tuple[tuple[int, int], ...] = ((14, 2), (12, 0), (11, 0)),  # The mean matters more than gamma.
     centred: bool = True,
 ) -> Plan:
-    """Choose formats so that no product passes its ring for the declared variances. ValueError if none do.
+    """Choose formats so that no product leaves its ring for the declared variances.
 
-    root_bits: of the inverse root where it is smallest. weights: fraction bits of gamma, and what the centred
-    values must have beyond those of x, as many as fit. centred: whether the mean is taken.
+    `root_bits` are the bits of the inverse root where it is smallest. `weights` pairs the fraction bits of
+    gamma with the bits that centred values must have beyond those of x, and the first pair that fits is
+    taken. `centred` says whether the mean is taken. Raises ValueError if no formats serve.
     """
     if dim % len(shape) != len(shape) - 1:
         raise ValueError(f"normalisation works over the last dimension, not over dimension {dim}")
@@ -90,7 +91,7 @@ def plan_norm(
     least = max(fxp.fraction_bits, inner.fraction_bits if inner is not None else 0)
     root = root_bits + max(0, math.ceil(math.log2(hi) / 2))
     free, total = _WIDE - out.ring_bits + out.fraction_bits, _WIDE - 3 - _TOP_BITS
-    squared = (_WIDE - 2 - math.ceil(math.log2(hi * length))) // 2  # bits whose squares the ring can sum
+    squared = (_WIDE - 2 - math.ceil(math.log2(hi * length))) // 2  # The ring can sum squares of these bits.
     for budget, landing in ((min(free, total), out), (total, Fxp(_WIDE, out.fraction_bits))):
         if landing is out and out.ring_bits == _WIDE:
             continue
@@ -118,7 +119,7 @@ def _complete(
     hi: float,
     length: int,
 ) -> Plan:
-    # The inverse root wants multipliers of 16 bits at least: sums of squares stay below 2^45.
+    # The inverse root needs multipliers of at least 16 bits, so sums of squares stay below 2^45.
     room = _SQUARES_BITS - math.ceil(math.log2(hi * length))
     squares = Fxp(_WIDE, min(2 * centred if centred <= 14 else 26, room))
     plan = fit_table("rsqrt", squares, lo, hi, Fxp(_WIDE, root), length)
@@ -129,7 +130,10 @@ def _complete(
 
 
 def _centre(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
-    """x - mean in ring 64: the row sum is local, 1/n public, one truncation a row."""
+    """Return x - mean in ring 64.
+
+    The row sum is local, 1/n is public, and there is one truncation per row.
+    """
     wide = x if x.fxp.ring_bits == _WIDE else (yield from upcast(party.at("widen"), x, _WIDE))
     fine = plus_constant(party, wide, 0, 1 << (plan.centred.fraction_bits - x.fxp.fraction_bits))
     share_of_row = round(2.0**_MEAN_BITS / plan.length)
@@ -143,10 +147,10 @@ def _centre(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
 
 
 def scaled(party: Party, plan: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
-    """One's own 3-of-3 share of centred * gamma / sqrt(mean square + eps): rows by the root of their squares.
+    """Return a party's own 3-of-3 share of centred * gamma / sqrt(mean square + eps).
 
-    gamma: Rss in `plan.gamma`, or a public array. The result has `plan.product_bits` fraction bits, and no
-    zero share yet.
+    Rows are divided by the root of their squares. `gamma` is an Rss in `plan.gamma`, or a public array. The
+    result has `plan.product_bits` fraction bits and no zero share yet.
     """
     squares = local_product(centred, centred).sum(axis=-1, keepdims=True, dtype=np.int64)
     bits = plan.centred.fraction_bits
@@ -166,7 +170,10 @@ def scaled(party: Party, plan: Plan, centred: Rss, gamma: Rss | Array) -> Protoc
 
 
 def scaled_error(plan: Plan, gamma: Fxp | None, variance: tuple[float, float], shift: float) -> float:
-    """Error bound of `scaled` with its truncation, for |gamma| <= 4 and centred values off by `shift`."""
+    """Bound the error of `scaled` with its truncation.
+
+    It holds for |gamma| <= 4 and centred values that are off by `shift`.
+    """
     lo, hi = variance
     relative = plan.inverse.error + 1.5 * plan.root.ulp * math.sqrt(hi) + shift**2 / lo
     relative += 2 * plan.squares.ulp / (plan.length * lo)
@@ -199,16 +206,21 @@ def nothing() -> Protocol[None]:
 def _run(
     party: Party, x: Rss, gamma: Rss | Array, beta: Rss | Array, *, out: Fxp, **attributes: Any
 ) -> Protocol[Rss]:
-    """(x - mean) / sqrt(variance + eps) * gamma + beta over the last dimension.
+    """Compute (x - mean) / sqrt(variance + eps) * gamma + beta over the last dimension.
 
-    gamma, beta: Rss vectors (ring 32 or 64) or public arrays. variance: declared range of each row's variance
-    (default 2^-11 to 2^8; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner:
-    least fraction bits. Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error:
-    relative 2e-4 in 1/sigma, 1.5 ulp of the centred format in the mean, 1.5 ulp of `out`. Security: sums are
-    local, every product leaves under a zero share or a full-width mask. Cost at ring 32 in and out: 60 bytes
-    an element, 36 if gamma is public. Up to `tuning.FIVE_ROUND_ROWS` rows are normalised by `five_rounds`:
-    5 rounds instead of 14, a smaller error, more bytes. All of this
-    holds for the windowed form; approx = "whole" serves rows of any size by `normalise_whole`.
+    - gamma, beta: Rss vectors (ring 32 or 64) or public arrays.
+    - variance: the declared range of each row's variance. The default is 2^-11 to 2^8, and rows may differ. A
+      smaller variance gives a bounded result, and a larger one a wrong result.
+    - inner: the least number of fraction bits.
+
+    Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error: relative 2e-4 in
+    1/sigma, 1.5 ulp of the centred format in the mean, and 1.5 ulp of `out`. Cost with ring 32 in and out: 60
+    bytes per element, or 36 if gamma is public. Up to `tuning.FIVE_ROUND_ROWS` rows are normalised by
+    `five_rounds`. They take 5 rounds instead of 14, with a smaller error and more bytes.
+
+    Security: sums are local, and every product leaves under a zero share or a full-width mask.
+
+    All of this holds for the windowed form. With approx = "whole", `normalise_whole` serves rows of any size.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     whole = whole_of(x, gamma_fxp, out, attributes, centred=True)
@@ -249,7 +261,7 @@ def _reference(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-12, **_: 
 
 
 def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> float:
-    """For |gamma| <= 4 and |mean| <= 8; rows of the least variance decide."""
+    """Bound the error for |gamma| <= 4 and |mean| <= 8. Rows of the least variance decide."""
     assert x.fxp is not None
     whole = whole_of(x, gamma.fxp, out, attributes, centred=True)
     if whole is not None:

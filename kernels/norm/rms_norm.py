@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation: layer normalisation without a mean and without beta."""
+"""Root-mean-square normalisation is layer normalisation without a mean and without beta."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
-# Mean squares of rows: embeddings start near 0.02^2, the residual stream of a deep decoder passes 100^2.
+# Mean squares of embeddings start near 0.02^2, and the residual stream of a deep decoder passes 100^2.
 MEAN_SQUARE = (2.0**-13, 2.0**14)
-_ROOT_BITS = 12  # the range is wide: more would cost the last product its free truncation
-_WEIGHTS = ((14, 0), (12, 0), (10, 0))  # no mean is taken: x needs no bits beyond its own
+_ROOT_BITS = 12  # The range is wide, so that more bits would cost the last product its free truncation.
+_WEIGHTS = ((14, 0), (12, 0), (10, 0))  # No mean is taken, so that x needs no bits beyond its own.
 
 
 def _plan(x: Spec | Rss, gamma: Fxp | None, out: Fxp, **attributes: Any) -> Plan:
@@ -41,15 +41,21 @@ def _widen(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
 
 
 def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: Any) -> Protocol[Rss]:
-    """x / sqrt(mean(x^2) + eps) * gamma over the last dimension.
+    """Compute x / sqrt(mean(x^2) + eps) * gamma over the last dimension.
 
-    gamma: an Rss vector (ring 32 or 64) or a public array. variance: declared range of each row's mean square
-    (default 2^-13 to 2^14; rows may differ); a smaller one gives a bounded, larger result a wrong one. inner:
-    least fraction bits. Range: |x| < 2^(k-2) ulp, |result| < 2^9 and within `out`. Error: relative 4e-4 in
-    the root where it is smallest, half an ulp of x, half an ulp of gamma's format (10 to 14 bits), 1.5 ulp of
-    `out`. Security: as layer_norm. Cost at ring 32 in and out: 60 bytes an element, 36 if gamma is public.
-    Up to `tuning.FIVE_ROUND_ROWS` rows are normalised in five rounds, as layer norms are. All of this
-    holds for the windowed form; approx = "whole" serves rows of any size by `normalise_whole`.
+    - gamma: an Rss vector (ring 32 or 64) or a public array.
+    - variance: the declared range of each row's mean square. The default is 2^-13 to 2^14, and rows may
+      differ. A smaller mean square gives a bounded result, and a larger one a wrong result.
+    - inner: the least number of fraction bits.
+
+    Range: |x| < 2^(k-2) ulp, |result| < 2^9 and within `out`. Error: relative 4e-4 in the root where it is
+    smallest, half an ulp of x, half an ulp of gamma's format (10 to 14 bits), and 1.5 ulp of `out`. Cost with
+    ring 32 in and out: 60 bytes per element, or 36 if gamma is public. Up to `tuning.FIVE_ROUND_ROWS` rows
+    are normalised in five rounds, as layer norms are.
+
+    Security: as for layer normalisation.
+
+    All of this holds for the windowed form. With approx = "whole", `normalise_whole` serves rows of any size.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     whole = whole_of(x, gamma_fxp, out, attributes, centred=False)
@@ -80,7 +86,7 @@ def _reference(x: Array, gamma: Array, *, eps: float = 1e-12, **_: Any) -> Array
 
 
 def _error(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> float:
-    """For |gamma| <= 4; rows of the least mean square decide."""
+    """Bound the error for |gamma| <= 4. Rows of the least mean square decide."""
     whole = whole_of(x, gamma.fxp, out, attributes, centred=False)
     if whole is not None:
         return whole_error(whole, gamma.fxp, out)

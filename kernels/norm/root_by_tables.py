@@ -1,9 +1,10 @@
-"""1/sqrt(v) of few numbers with a wide range, by dealt tables: three rounds and no comparison of bits.
+"""Inverse roots of few numbers with a wide range come from dealt tables, without comparing bits.
 
-The range is cut into windows of four octaves. Window k reads 20 bits of v; the upper eight of them choose a
-polynomial of degree 2 in the others. All windows are opened at once; the dealer deals the polynomials turned
-by the mask, so that A and B look up and evaluate locally. A window that v exceeds reads v modulo 2^20, which
-is garbage, but the highest window whose index reaches `_LEAST` is right, and those below it do not count.
+1/sqrt(v) takes three rounds. The range is cut into windows of four octaves. Window k reads 20 bits of v. The
+upper eight of these choose a polynomial of degree 2 in the others. All windows are opened at once. The dealer
+deals the polynomials turned by the mask, so that A and B look up and evaluate locally. A window that v
+exceeds reads v modulo 2^20, which is garbage. But the highest window whose index reaches `_LEAST` is right,
+and those below it do not count.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from ditto_kernels.sharing.lift_opened import Lift, dealers_part, open_part
 from ditto_kernels.values.formats import Array
 
 _WIDE = 64
-_OCTAVES = 4  # of a window
+_OCTAVES = 4  # A window has this many octaves.
 _INDEX_BITS = 8
 ENTRIES = 1 << _INDEX_BITS
-_LEAST = 15  # index from which a window serves: below 16, so that the lower one still serves there
-_LOW_BITS = 12  # of v below the index: half a unit of v is then 1e-5 of it
-NUMBER_BITS = 63.98  # of v, which is never negative: all of the ring that the last window may cover
-_MOST_WINDOWS = 8  # their bits fit a byte
-TERMS = 3  # of a polynomial
+_LEAST = 15  # A window serves from this index on. Below 16 the lower window still serves there.
+_LOW_BITS = 12  # the bits of v below the index: half a unit of v is then 1e-5 of it
+NUMBER_BITS = 63.98  # the bits of v, which is never negative: the last window may cover all of the ring
+_MOST_WINDOWS = 8  # The bits of so many windows fit a byte.
+TERMS = 3  # the terms of a polynomial
 
 
 @dataclass(frozen=True)
@@ -35,45 +36,49 @@ class Windows:
 
     count: int
     shift: int
-    low: int  # bits of v below the index
-    unit: float  # what v stands for at index 1 of window 0
-    value_bits: int  # fraction bits of the polynomials' values
-    root_bits: int  # of the result
-    error: float  # relative; 1.5 ulp of the result come on top
+    low: int  # the bits of v below the index
+    unit: float  # the number that v represents at index 1 of window 0
+    value_bits: int  # the fraction bits of the polynomials' values
+    root_bits: int  # the fraction bits of the result
+    error: float  # relative, to which 1.5 ulp of the result are added
 
     @property
     def patterns(self) -> int:
-        """Of the windows' bits; the lowest window needs none."""
+        """The number of patterns of the windows' bits. The lowest window needs no bit."""
         return 1 << (self.count - 1)
 
     @property
     def lift(self) -> Lift:
-        """Of the opened values."""
+        """The lift of the opened values."""
         return Lift(_WIDE, self.value_bits - self.root_bits)
 
     @cached_property
     def tables(self) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-        """What the dealer turns: (polynomials, bits), every turn of each window's as a view.
+        """The tables that the dealer turns, (polynomials, bits), with every turn of each window's as a view.
 
-        polynomials: (terms, windows, turns, entries); bits: (windows but the lowest, turns, entries).
+        `polynomials` has shape (terms, windows, turns, entries), and `bits` has shape (windows but the
+        lowest, turns, entries).
         """
         heights = self.unit**-0.5 * 2.0 ** (-_OCTAVES / 2 * np.arange(self.count))
         steps = 2.0 ** (-self.low * np.arange(TERMS)) * 2.0**self.value_bits
         polynomials = np.rint(_fits()[:, None] * heights[:, None] * steps[:, None, None]).astype(np.int64)
-        polynomials[:, 1:, :_LEAST] = 0  # where those windows do not serve
+        polynomials[:, 1:, :_LEAST] = 0  # These windows do not serve there.
         serves = (np.arange(ENTRIES) >= _LEAST).astype(np.int8)
         bits = serves << np.arange(self.count - 1, dtype=np.int8)[:, None]
         return _turns(polynomials), _turns(bits)
 
     @cached_property
     def shifts(self) -> NDArray[np.uint64]:
-        """How far down each window begins."""
+        """The place where each window begins, in bits from the lowest one."""
         return (self.shift + _OCTAVES * np.arange(self.count)).astype(np.uint64)
 
 
 @lru_cache(maxsize=64)
 def fit_windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows | None:
-    """For lo <= v / scale <= hi and roots with `root_bits`; None if ring 64 has no room for them."""
+    """Return windows for lo <= v / scale <= hi and roots with `root_bits` fraction bits.
+
+    Returns None if ring 64 has no room for them.
+    """
     least, most = lo * scale, hi * scale
     low = min(_LOW_BITS, math.floor(math.log2(least / _LEAST)))
     shift = 0 if low < _LOW_BITS else math.floor(math.log2(least / _LEAST)) - low
@@ -81,10 +86,10 @@ def fit_windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows |
         return None
     top = math.log2(most / ((ENTRIES - 2) * 2.0 ** (low + shift)))
     count = 1 + max(0, math.ceil(top / _OCTAVES))
-    # Shares that are shifted have no bits beyond the ring: the last window must end there.
+    # Shifted shares have no bits beyond the ring, so the last window must end there.
     shift = min(shift, _WIDE - _INDEX_BITS - low - _OCTAVES * (count - 1))
     unit = 2.0 ** (low + shift) / scale
-    value_bits = root_bits + 2 * low + 1  # the quadratic coefficient rounds to half an ulp of the result
+    value_bits = root_bits + 2 * low + 1  # The quadratic coefficient rounds to half an ulp of the result.
     if count > _MOST_WINDOWS or shift < 0 or value_bits - 0.5 * math.log2(unit) > _WIDE - 3:
         return None
     fitted = _fit_error() + 0.5 / (_LEAST - 1) * 2.0**-low
@@ -94,9 +99,10 @@ def fit_windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows |
 
 @lru_cache(maxsize=1)
 def _fits() -> NDArray[np.float64]:
-    """Coefficients in steps of the index, (terms, entries), of the quadratics of s^-1/2 about every index j.
+    """Return coefficients (terms, entries) of the quadratics of s^-1/2 about every index j.
 
-    They serve from j - 1 to j + 1, since the index is off by a borrow; below 2 they are constants.
+    They are in steps of the index. They serve from j - 1 to j + 1, because the index is off by a borrow.
+    Below 2 they are constants.
     """
     index = np.arange(ENTRIES, dtype=np.float64)[:, None]
     nodes = np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
@@ -108,7 +114,7 @@ def _fits() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _fit_error() -> float:
-    """Relative, from the least index on."""
+    """Return the relative error of the fits, from the least index on."""
     steps = np.linspace(-1, 1, 65)
     index = np.arange(_LEAST, ENTRIES)[:, None]
     values = np.vander(steps, TERMS, increasing=True) @ _fits()[:, _LEAST:]
@@ -121,24 +127,31 @@ def _turns(table: Array) -> Array:
 
 
 def window_shares(windows: Windows, share: Array, leader: bool) -> Array:
-    """From a share (rows, 1) of v in ring 64 to one of every window's number (rows, windows) in ring 32."""
+    """Turn a share (rows, 1) of v in ring 64 into shares of the windows' numbers.
+
+    They have shape (rows, windows) and lie in ring 32.
+    """
     part = (share.view(np.uint64) >> windows.shifts).astype(np.int32)
-    return part + np.int32(1) if leader else part  # two floors lose one at most: never below zero
+    return part + np.int32(1) if leader else part  # Two floors lose at most one, so nothing is below zero.
 
 
 def _split(windows: Windows, value: Array) -> tuple[Array, Array]:
-    """(index, bits below it) of an opening or of a mask."""
+    """Return (index, bits below it) of an opening or of a mask."""
     low = (value & np.int32((1 << windows.low) - 1)).astype(np.int64)
     return value >> np.int32(windows.low) & np.int32(ENTRIES - 1), low
 
 
 def deal_tables(windows: Windows, mask: Array) -> tuple[Array, Array]:
-    """The dealer's tables, (terms, rows, windows, entries) and (rows, windows - 1, entries), turned by r."""
+    """Return the dealer's tables, turned by r.
+
+    They have shapes (terms, rows, windows, entries) and (rows, windows - 1, entries).
+    """
     turn, low = _split(windows, mask)
     start, place = ENTRIES - turn, np.arange(windows.count)
     polynomials, bits = windows.tables
     turned, low = polynomials[:, place, start], low[..., None]
-    constant, linear, quadratic = turned  # in c_low - r_low; expanded, in place, in powers of c_low
+    # The polynomials are in c_low - r_low and are expanded, in place, in powers of c_low.
+    constant, linear, quadratic = turned
     term = quadratic * low
     linear -= term
     constant -= linear * low
@@ -147,7 +160,7 @@ def deal_tables(windows: Windows, mask: Array) -> tuple[Array, Array]:
 
 
 def evaluate(windows: Windows, opened: Array, polynomials: Array, bits: Array) -> tuple[Array, Array]:
-    """Shares of every window's value (rows, windows) in ring 64, and of the windows' bits (rows,)."""
+    """Return shares of every window's value (rows, windows) in ring 64, and of the windows' bits (rows,)."""
     index, low = _split(windows, opened)
     row, place = np.arange(len(opened))[:, None], np.arange(windows.count)
     constant, linear, quadratic = polynomials[:, row, place, index]
@@ -157,14 +170,15 @@ def evaluate(windows: Windows, opened: Array, polynomials: Array, bits: Array) -
 
 @lru_cache(maxsize=8)
 def _highest(count: int) -> NDArray[np.int64]:
-    """By pattern of bits: the highest window that serves, one-hot."""
+    """Return the highest window that serves, one-hot, for each pattern of bits."""
     return np.eye(count, dtype=np.int64)[[pattern.bit_length() for pattern in range(1 << (count - 1))]]
 
 
 def deal_choice(windows: Windows, pattern: Array, first: Array, second: Array) -> Array:
-    """The dealer's (rows, patterns, 2 windows + 1), by opened pattern, from the masks of pattern and values.
+    """Return the dealer's choice (rows, patterns, 2 windows + 1) for each opened pattern.
 
-    A row has the chosen window one-hot, the same times the top bit of the value's mask, and that mask.
+    It is made from the masks of pattern and values. A row has the chosen window one-hot, the same times the
+    top bit of the value's mask, and that mask.
     """
     inner, _, top = dealers_part(first, second, windows.lift)
     places = np.arange(windows.patterns) - pattern[:, None].astype(np.int64)
@@ -174,7 +188,7 @@ def deal_choice(windows: Windows, pattern: Array, first: Array, second: Array) -
 
 
 def choose(windows: Windows, pattern: Array, values: Array, choice: Array) -> Array:
-    """A share (rows, 1) of the root in ring 64 from the openings of pattern and values."""
+    """Return a share (rows, 1) of the root in ring 64 from the openings of pattern and values."""
     row = choice[np.arange(len(choice)), pattern.astype(np.int64) & (windows.patterns - 1)]
     chosen, wrapped = row[:, : windows.count], row[:, windows.count : -1]
     root = (chosen * open_part(values, windows.lift)).sum(axis=-1, keepdims=True) - row[:, -1:]

@@ -77,7 +77,7 @@ def _int_right(w: jax.Array, w_next: jax.Array, role: str, double: bool) -> tupl
 def _int_products(
     x: jax.Array, x_next: jax.Array, right: tuple[jax.Array, ...], dims: Dimensions, role: str, double: bool
 ) -> Any:
-    """In rings up to 32: XLA's fast integer dot is the int32 one."""
+    """Multiply in int32, the fast integer type of XLA's dot, for rings up to 32."""
     left = _left(x.astype(jnp.int32), x_next.astype(jnp.int32), role, double)
     return sum(jax.lax.dot_general(a, b, dims) for a, b in zip(left, right, strict=True))
 

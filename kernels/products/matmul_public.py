@@ -1,4 +1,4 @@
-"""Matrix products of a shared and a public tensor, alone or added to a product of two shared ones."""
+"""Multiply a shared and a public matrix, alone or together with a product of two shared ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Products of shared values are local 3-of-3 products and the cheapest way back to replicated shares."""
+"""Multiply shared values locally and take the cheapest way back to replicated shares.
+
+The local products are 3-of-3 shares.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class Finish:
     """The way in which a 3-of-3 product share becomes replicated shares in `out`: see `finish`."""
 
     ring: int
-    dropped: int  # fraction bits
+    dropped: int  # the number of fraction bits to drop
     out: Fxp
     kind: str
     bias: int = 0  # makes the value of a lift positive, in ulp of `out`

@@ -1,1 +1,1 @@
-"""What every protocol is written with: parties, links, randomness, costs, drivers."""
+"""This folder has what every protocol is written with: parties, links, randomness, costs, drivers."""

@@ -1,4 +1,4 @@
-"""The cost of a protocol: bytes by role, online and offline apart, and rounds."""
+"""A cost has the bytes of each role, online and offline, and the rounds of a protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ Sent = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes sent by A, B and the dealer D, and rounds. `a + b` is the cost of one after the other."""
+    """Bytes sent by A, B and the dealer D, and rounds.
+
+    `a + b` is the cost of running one after the other.
+    """
 
     online: Sent = (0, 0, 0)
     offline: Sent = (0, 0, 0)
@@ -22,7 +25,7 @@ class Cost:
         return Cost(online, offline, self.rounds + other.rounds)
 
     def by_rank(self, dealer: int) -> tuple[Sent, Sent]:
-        """(online, offline) bytes sent by parties 0, 1, 2 when `dealer` deals."""
+        """Return (online, offline) bytes sent by parties 0, 1 and 2 when party `dealer` deals."""
         place = ["DAB"[(rank - dealer) % 3] for rank in range(3)]
         online = tuple(self.online[ROLES.index(role)] for role in place)
         offline = tuple(self.offline[ROLES.index(role)] for role in place)
@@ -38,5 +41,5 @@ def _sum(left: Sent, right: Sent) -> Sent:
 
 
 def elements(shape: tuple[int, ...]) -> int:
-    """Number of elements of a shape."""
+    """Return the number of elements of a shape."""
     return math.prod(shape)

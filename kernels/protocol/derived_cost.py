@@ -1,4 +1,4 @@
-"""The cost of a protocol, derived: it runs on absent operands, and the messages are counted."""
+"""The cost of a protocol is derived: it runs on absent operands, and its messages are counted."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import PARTIES, Rss
 
-_DEALER = 2  # so that parties 0, 1, 2 are A, B, D
+_DEALER = 2  # With this dealer, parties 0, 1 and 2 are A, B and D.
 _PUBLIC = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
 class Spec:
-    """An operand as the compiler knows it: its shape, and its format if it is shared (None: public array)."""
+    """An operand as the compiler describes it: its shape, and its format if it is shared.
+
+    A public array has the format None.
+    """
 
     shape: tuple[int, ...]
     fxp: Fxp | None = None
 
 
 class _AbsentStreams:
-    """Stands for `Randomness`: its streams have no bytes."""
+    """Streams without bytes, in place of `Randomness`."""
 
     def draw(self, component: int, label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
         return absent(tuple(shape), dtype)
@@ -41,11 +44,12 @@ _STREAMS: Any = _AbsentStreams()
 def cost_of(
     protocol: Callable[..., Protocol[Any]], *operands: Any, masked: bool = False, **attributes: Any
 ) -> Cost:
-    """Bytes and rounds of `protocol(party, *operands, **attributes)`, exactly as links count them.
+    """Return bytes and rounds of `protocol(party, *operands, **attributes)`, as links count them.
 
-    An operand is a `Spec`, or whatever the protocol takes, with absent arrays in it. masked: with masked
-    shares (`Party.masked`). Costs are kept where protocol, operands and attributes are hashable. ValueError
-    as the protocol raises it. TypeError if a message of the protocol depends on data.
+    An operand is a `Spec`, or any argument that the protocol takes, with absent arrays in it. `masked` asks
+    for the cost with masked shares (`Party.masked`). Costs are cached where protocol, operands and attributes
+    are hashable. Raises ValueError as the protocol raises it, TypeError if a message of the protocol depends
+    on data, and LinkError if all parties wait or a message differs from the expected one.
     """
     call = (protocol, operands, masked, tuple(attributes.items()))
     return _kept(*call) if _hashable(call) else _counted(*call)
@@ -87,7 +91,7 @@ _kept = lru_cache(maxsize=1 << 12)(_counted)
 
 
 def _operand(spec: Any) -> Any:
-    """What a party holds of an operand."""
+    """Return a party's absent shares of an operand."""
     if not isinstance(spec, Spec):
         return spec
     if spec.fxp is None:
@@ -98,7 +102,7 @@ def _operand(spec: Any) -> Any:
 
 @dataclass(eq=False)
 class _Turn:
-    """Where one party stands, and what it has sent."""
+    """The state of one party: the exchange for which it waits, and the bytes that it has sent."""
 
     protocol: Protocol[Any]
     waits: Round | None = None
@@ -109,7 +113,7 @@ class _Turn:
 
 
 def _goes_on(turn: _Turn, rank: int, boxes: list[dict[tuple[int, str], tuple[Array, int]]]) -> bool:
-    """Whether the party could take the step that it waits for."""
+    """Take a party's next step and return True, or return False if its messages are not there yet."""
     box, arrays = boxes[rank], []
     expected = turn.waits.receives if turn.waits is not None else ()
     for item in expected:

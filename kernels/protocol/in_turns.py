@@ -1,7 +1,8 @@
-"""Three parties of one process that take turns in one thread: no wait, no switch between threads a round.
+"""Three parties of one process take turns in one thread, which saves waiting and switching threads.
 
-A small protocol is hundreds of rounds of microseconds each; threads that wake each other take ten times as
-long as the work. Heavy turns run side by side, those that begin together once all who can have come so far.
+A small protocol consists of hundreds of rounds of microseconds each. Threads that wake each other take ten
+times as long as the work. Heavy turns run side by side. Those that begin together do so once every party that
+can come has come so far.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from ditto_kernels.values.replicated import PARTIES
 
 @dataclass(eq=False)
 class _Turn:
-    """Where one party stands."""
+    """The state of one party."""
 
     protocol: Protocol[Any]
     link: MemLink
-    waits: Round | None = None  # None: not begun
+    waits: Round | None = None  # None until the protocol begins
     done: bool = False
     result: Any = None
 
@@ -39,7 +40,7 @@ class _Turn:
         return self.waits is None or self.link.arrived(self.waits.receives)
 
     def take(self) -> None:
-        """Go on to the next exchange. What it sends is delivered at once."""
+        """Go on to the next exchange. Its messages are delivered at once."""
         try:
             if self.waits is None:
                 step = next(self.protocol)
@@ -59,9 +60,10 @@ def run_in_turns(
     keys: Keys | None = None,
     dealt: Sequence[dict[tuple[int, str], NDArray[Any]]] = ({}, {}, {}),
 ) -> tuple[list[Any], list[Traffic]]:
-    """Run `program(party, link)`, a protocol, at three parties; arguments and results as of `run_three`.
+    """Run the protocol `program(party, link)` at three parties.
 
-    LinkError if no party can go on: each waits for what nobody has sent.
+    Arguments and results are those of `run_three`. Raises LinkError if no party can go on, because each waits
+    for a message that nobody has sent.
     """
     links = memory_links(0.0, dealt, Tray)
     keys = fresh_keys(seed) if keys is None else keys

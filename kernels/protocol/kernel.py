@@ -1,4 +1,4 @@
-"""The record that describes one kernel: its protocol, its meaning in plaintext and its error."""
+"""A kernel is a record of a protocol, its meaning in plaintext, its error bound and its source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _usual(*_: Spec, **__: Any) -> str:
 
 
 def listed(*variants: str) -> str:
-    """Several choices as one variant."""
+    """Join several choices as one variant."""
     return ", ".join(filter(None, variants))
 
 
@@ -27,14 +27,18 @@ def listed(*variants: str) -> str:
 class Kernel:
     """A share-level operation.
 
-    run(party, *operands, out, **attributes) is a protocol that returns an Rss in format `out`; shared
-    operands are Rss, public ones numpy arrays. reference(*arrays, **attributes) is its plaintext meaning.
-    error(*specs, out=, **attributes) bounds |result - reference| for inputs on the grid and within range.
-    `elementwise`: elements do not interact. `along`: the attribute that names the one dimension along which
-    they do. `all_deal`: all three parties take part alike, so that the result is no masked sharing before
-    `deal_ahead.remask`. `keeps_public`: a public operand may be `Known`, of which prepared forms are kept.
-    variant(*specs, out=, **attributes) names what the kernel's plan chose for few elements or rows, such as
-    "five rounds"; it is '' where the usual protocol serves.
+    - run(party, *operands, out, **attributes) is a protocol that returns an Rss in format `out`. Shared
+      operands are Rss, and public ones are numpy arrays.
+    - reference(*arrays, **attributes) is its plaintext meaning.
+    - error(*specs, out=, **attributes) bounds |result - reference| for inputs on the grid and within range.
+    - paper is its source.
+    - elementwise says that elements do not interact.
+    - along is the attribute that names the one dimension along which elements interact.
+    - all_deal says that all three parties take part alike. Its result is no masked sharing before
+      `deal_ahead.remask`.
+    - keeps_public says that a public operand may be `Known`, of which prepared forms are kept.
+    - variant(*specs, out=, **attributes) names the choice of the kernel's plan for few elements or rows, such
+      as "five rounds". It is '' where the usual protocol serves.
     """
 
     name: str
@@ -49,8 +53,9 @@ class Kernel:
     variant: Callable[..., str] = _usual
 
     def cost(self, *specs: Spec, out: Fxp, masked: bool = False, **attributes: Any) -> Cost:
-        """Bytes and rounds, derived from the protocol, as links count them. ValueError as `run` raises it.
+        """Return bytes and rounds, derived from the protocol, as links count them.
 
-        masked: with masked shares. A kernel in which all deal takes ordinary ones there too.
+        `masked` asks for the cost with masked shares. A kernel in which all parties deal takes ordinary
+        shares there too. Raises ValueError as `run` raises it.
         """
         return cost_of(self.run, *specs, masked=masked and not self.all_deal, out=out, **attributes)

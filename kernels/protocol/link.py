@@ -1,4 +1,4 @@
-"""Channels between parties. Every link counts bytes, messages and rounds, always."""
+"""Links are channels between parties, and every link always counts bytes, messages and rounds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from ditto_kernels.values.formats import Array
 
 
 class LinkError(RuntimeError):
-    """A peer is gone, silent for too long, or sent something else than the protocol expects."""
+    """A peer is gone, is silent for too long, or sent something that the protocol does not expect."""
 
 
 class Send(NamedTuple):
-    """One tensor for one peer. `offline` marks dealt material: independent of inputs, sent ahead of time."""
+    """A tensor for one peer.
+
+    `offline` marks dealt material, which does not depend on inputs and may be sent in the offline phase.
+    """
 
     to: int
     tag: str
@@ -27,7 +30,7 @@ class Send(NamedTuple):
 
 
 class Receive(NamedTuple):
-    """One tensor expected from one peer; shape and dtype are known from public shapes alone."""
+    """A tensor that is expected from one peer. Shape and dtype follow from public shapes alone."""
 
     source: int
     tag: str
@@ -37,7 +40,10 @@ class Receive(NamedTuple):
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one party sent. `rounds`: the longest chain of dependent online messages since `start_clock`."""
+    """The counts of one party's messages.
+
+    `rounds` is the longest chain of dependent online messages since `start_clock`.
+    """
 
     bytes_sent: int = 0
     messages: int = 0
@@ -46,7 +52,7 @@ class Traffic:
     rounds: int = 0
 
     def since(self, earlier: Traffic) -> Traffic:
-        """What was sent since an earlier reading; rounds count from the last `start_clock` anyway."""
+        """Return the counts since an earlier reading. Rounds count from the last `start_clock` anyway."""
         return Traffic(
             self.bytes_sent - earlier.bytes_sent,
             self.messages - earlier.messages,
@@ -57,33 +63,33 @@ class Traffic:
 
 
 class Link(Protocol):
-    """What protocols need of a channel."""
+    """The methods of a channel that protocols need."""
 
     rank: int
 
     def send(self, messages: Sequence[Send]) -> None:
-        """Send; tensors for one peer travel as one message."""
+        """Send tensors. Those for one peer travel as one message."""
 
     def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
-        """Wait for the tensors, in the order asked for."""
+        """Wait for the tensors and return them in the order in which they are asked for."""
 
     def start_clock(self) -> None:
-        """Count rounds from here: steps of a plan follow each other, so their rounds add up."""
+        """Count rounds from here. Steps of a plan follow each other, so their rounds add up."""
 
     def traffic(self) -> Traffic:
-        """Everything counted so far."""
+        """Return all counts so far."""
 
 
 @dataclass
 class Mailbox:
-    """Tensors that arrived at one party, by (source, tag), each with the sender's clock."""
+    """The tensors that arrived at one party, by (source, tag), each with the sender's clock."""
 
     condition: threading.Condition = field(default_factory=threading.Condition)
     arrived: dict[tuple[int, str], tuple[NDArray[Any], int]] = field(default_factory=dict)
     failure: BaseException | None = None
 
     def put(self, source: int, tag: str, array: NDArray[Any], clock: int) -> None:
-        """Keep a tensor until it is taken. LinkError if one of that address still lies here."""
+        """Keep a tensor until it is taken. Raises LinkError if one with that address still lies here."""
         with self.condition:
             if (source, tag) in self.arrived:
                 raise LinkError(f"party {source} sent '{tag}' twice")
@@ -91,7 +97,10 @@ class Mailbox:
             self.condition.notify_all()
 
     def take(self, rank: int, source: int, tag: str, timeout: float) -> tuple[NDArray[Any], int]:
-        """Wait for a tensor on behalf of party `rank`. LinkError after `timeout` s, or if a party failed."""
+        """Wait for a tensor on behalf of party `rank`.
+
+        Raises LinkError after `timeout` seconds, or if a party failed.
+        """
         address = (source, tag)
         with self.condition:
             self.condition.wait_for(lambda: address in self.arrived or self.failure is not None, timeout)
@@ -102,14 +111,14 @@ class Mailbox:
             raise LinkError(f"party {rank} waited {timeout:g} s for '{tag}' from party {source}")
 
     def fail(self, failure: BaseException) -> None:
-        """Wake whoever waits: a party has failed. The first failure is kept."""
+        """Wake all who wait, because a party has failed. The first failure is kept."""
         with self.condition:
             self.failure = self.failure or failure
             self.condition.notify_all()
 
 
 def checked(item: Receive, array: NDArray[Any]) -> NDArray[Any]:
-    """The tensor, if it is of the expected shape and dtype; LinkError otherwise."""
+    """Return the tensor if it has the expected shape and dtype. Raises LinkError otherwise."""
     if array.shape != tuple(item.shape) or array.dtype != item.dtype:
         raise LinkError(
             f"party {item.source} sent '{item.tag}' as {array.dtype}{list(array.shape)}, "
@@ -119,7 +128,7 @@ def checked(item: Receive, array: NDArray[Any]) -> NDArray[Any]:
 
 
 class Tray(Mailbox):
-    """A mailbox among parties that take turns: nobody waits, so nothing is locked."""
+    """A mailbox for parties that take turns. Nobody waits, so nothing is locked."""
 
     def put(self, source: int, tag: str, array: NDArray[Any], clock: int) -> None:
         if self.arrived.setdefault((source, tag), entry := (array, clock)) is not entry:
@@ -130,7 +139,7 @@ class Tray(Mailbox):
 
 
 class MemLink:
-    """A link between threads of one process. Rounds are counted by a Lamport clock carried on messages."""
+    """A link between threads of one process. A Lamport clock on the messages counts rounds."""
 
     def __init__(self, rank: int, mailboxes: Sequence[Mailbox], timeout: float) -> None:
         self.rank = rank
@@ -163,7 +172,7 @@ class MemLink:
         return taken
 
     def arrived(self, expected: Sequence[Receive]) -> bool:
-        """Whether `receive` would not wait."""
+        """Return whether `receive` would not wait."""
         lying = self._mailboxes[self.rank].arrived
         return all((item.source, item.tag) in lying for item in expected)
 
@@ -171,7 +180,7 @@ class MemLink:
         self._clock = 0
 
     def abort(self, failure: BaseException) -> None:
-        """Wake every party that waits: one of them has failed."""
+        """Wake every party that waits, because one of them has failed."""
         for box in self._mailboxes:
             box.fail(failure)
 
@@ -180,7 +189,7 @@ class MemLink:
         return Traffic(sent, messages, offline_sent, offline_messages, self._clock)
 
 
-Dealt = dict[tuple[int, str], NDArray[Any]]  # tensors dealt ahead to one party, by (source, tag)
+Dealt = dict[tuple[int, str], NDArray[Any]]  # A party's tensors from the offline phase, by (source, tag).
 
 
 def memory_links(
@@ -188,6 +197,9 @@ def memory_links(
     dealt: Sequence[Dealt] = ({}, {}, {}),
     mailbox: type[Mailbox] = Mailbox,
 ) -> tuple[MemLink, MemLink, MemLink]:
-    """Three connected links for three threads, or turns; `dealt`: what each party received ahead."""
+    """Return three connected links for three threads, or for three parties that take turns.
+
+    `dealt` has the tensors that each party received in the offline phase.
+    """
     boxes = [mailbox(arrived={key: (array, 0) for key, array in each.items()}) for each in dealt]
     return (MemLink(0, boxes, timeout), MemLink(1, boxes, timeout), MemLink(2, boxes, timeout))

@@ -1,4 +1,7 @@
-"""The one dispatcher of local computations: absent operands, and other instructions for few elements."""
+"""A local step is the one dispatcher of local computations.
+
+It handles absent operands, and it chooses other instructions for few elements.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ Function = Callable[..., Any]
 class LocalStep:
     """A function of arrays that a party computes without a message.
 
-    Called with an absent operand, or a list of operands of which some are absent, it returns what `result`
-    says: absent arrays of the shape and type that the function would return. `few` is the same function in
-    other instructions, taken where `serves` says so; both give the same bits.
+    If an operand is absent, or is a list with an absent array, the step returns the value of `result`
+    instead. That is absent arrays of the shapes and types that the function would return. `few` is the same
+    function in other instructions. It runs where `serves` returns true. Both give the same bits.
     """
 
     def __init__(self, function: Function, result: Function) -> None:
@@ -35,7 +38,7 @@ class LocalStep:
         return self.many(*operands)
 
     def for_few(self, serves: Function) -> Callable[[Function], Function]:
-        """Decorate the instructions for the operands of which `serves` is true."""
+        """Decorate the instructions for the operands for which `serves` returns true."""
 
         def take(function: Function) -> Function:
             self.few, self.serves = function, serves
@@ -49,5 +52,5 @@ def _holds_absent(operands: tuple[Any, ...]) -> bool:
 
 
 def local_step(result: Function) -> Callable[[Function], LocalStep]:
-    """Decorate a function of arrays; `result` maps its operands to absent results."""
+    """Decorate a function of arrays. `result` maps its operands to absent results."""
     return lambda function: LocalStep(function, result)

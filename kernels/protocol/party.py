@@ -1,7 +1,8 @@
-"""One party's view of a protocol: who it is, whom it shares randomness with, and how protocols are driven.
+"""A party of a protocol has a role, streams in common with the others, and functions that drive it.
 
-Protocols are generators. They yield a `Round` (what to send, what to receive) and are resumed with the
-received tensors, so that the same code runs alone, or merged with others into shared rounds by `parallel`.
+Protocols are generators. They yield a `Round`, which says what to send and what to receive, and are resumed
+with the received tensors. So the same code runs alone, or merged with others into shared rounds by
+`parallel`.
 """
 
 from __future__ import annotations
@@ -25,33 +26,33 @@ Phase = Literal["whole", "ahead", "online"]
 
 
 class Round(NamedTuple):
-    """One exchange: everything sent before anything is awaited."""
+    """An exchange: all messages are sent before the party waits for any."""
 
     sends: tuple[Send, ...] = ()
     receives: tuple[Receive, ...] = ()
 
 
 class Heavy(Round):
-    """A round before much work: parties of one process better do that side by side."""
+    """A round before much work, which parties of one process should do side by side."""
 
 
 class Together(Heavy):
-    """A heavy round that all come to: who is there first better waits for the others."""
+    """A heavy round that all parties reach. The first to arrive should wait for the others."""
 
 
 Protocol = Generator[Round, list[NDArray[Any]], T]
 
 
 class Party(NamedTuple):
-    """First argument of every protocol.
+    """The first argument of every protocol.
 
-    For one kernel the roles are fixed: the `dealer` D deals input-independent material to A = D + 1 and B = D
-    + 2 (mod 3), who alone open masked values. A holds (x_{D+1}, x_{D+2}), B holds (x_{D+2}, x_D), so A's sum
-    x_{D+1} + x_{D+2} and B's x_D are a 2-of-2 sharing without any message.
+    For one kernel the roles are fixed. The dealer D deals material that does not depend on inputs to A = D +
+    1 and B = D + 2 (mod 3), and only these two open masked values. A holds (x_{D+1}, x_{D+2}), and B holds
+    (x_{D+2}, x_D). A's sum x_{D+1} + x_{D+2} and B's x_D are therefore a 2-of-2 sharing without a message.
 
-    masked: D's two components of every value are masks that depend on no input (one dealer for a whole
-    request), so that all D sends can be made ahead. phase: "ahead" makes what is dealt and nothing else,
-    "online" presumes that this was done, "whole" does both at once.
+    `masked` says that D's two components of every value are masks that depend on no input, with one dealer
+    for a whole request. All messages of D can then be made in the offline phase. `phase` is "ahead" to make
+    the dealt material and nothing else, "online" if that was done before, and "whole" to do both at once.
     """
 
     rank: int
@@ -63,7 +64,7 @@ class Party(NamedTuple):
 
     @property
     def role(self) -> str:
-        """'A', 'B' or 'D'."""
+        """The role of the party: 'A', 'B' or 'D'."""
         return "DAB"[(self.rank - self.dealer) % 3]
 
     @property
@@ -75,7 +76,10 @@ class Party(NamedTuple):
         return (self.dealer + 2) % 3
 
     def at(self, name: str) -> Party:
-        """The same party inside a named part of a protocol: names address random streams and messages."""
+        """Return the same party inside a named part of a protocol.
+
+        The names address random streams and messages.
+        """
         scope = f"{self.scope}/{name}"
         return Party(self.rank, self.randomness, self.dealer, scope, self.masked, self.phase)
 
@@ -83,22 +87,28 @@ class Party(NamedTuple):
         return Party(self.rank, self.randomness, dealer % 3, self.scope, self.masked, self.phase)
 
     def draw(self, component: int, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Uniform elements known to the two holders of `component`."""
+        """Draw uniform elements that the two holders of `component` have in common."""
         return self.randomness.draw(component % 3, f"{self.scope}:{name}", shape, dtype)
 
     def draw_with_dealer(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """A's or B's mask that the dealer knows too (component D + 1 for A, D for B); not for D itself."""
+        """Draw A's or B's mask, which the dealer knows too (component D + 1 for A, D for B).
+
+        It is not for D itself.
+        """
         return self.draw(self.dealer + 1 if self.role == "A" else self.dealer, name, shape, dtype)
 
     def draw_both(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """The dealer's view: (A's mask, B's mask) of that name."""
+        """Draw (A's mask, B's mask) of that name, as the dealer knows them."""
         return (
             self.draw(self.dealer + 1, name, shape, dtype),
             self.draw(self.dealer, name, shape, dtype),
         )
 
     def draw_to_deal(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """`draw_both` for masks from which the dealer only deals: absent, once all is dealt."""
+        """Do `draw_both` for masks that the dealer only deals from.
+
+        The masks are absent if the offline phase has dealt everything.
+        """
         if self.phase == "online":
             nothing = absent(tuple(shape), dtype)
             return nothing, nothing
@@ -112,11 +122,11 @@ class Party(NamedTuple):
 
 
 def run(link: Link, protocol: Protocol[T]) -> T:
-    """Drive one protocol over a link to its result."""
+    """Drive one protocol over a link and return its result."""
     received: list[NDArray[Any]] | None = None
     while True:
         try:
-            with np.errstate(over="ignore"):  # rings wrap, which numpy reports for scalars
+            with np.errstate(over="ignore"):  # Rings wrap, and numpy reports that for scalars.
                 step = next(protocol) if received is None else protocol.send(received)
         except StopIteration as stop:
             return stop.value
@@ -125,7 +135,7 @@ def run(link: Link, protocol: Protocol[T]) -> T:
 
 
 def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
-    """Run independent protocols at once: their messages of the same turn share a round."""
+    """Run independent protocols at once. Their messages of the same turn share a round."""
     if len(protocols) == 1:
         return [(yield from protocols[0])]
     results: list[Any] = [None] * len(protocols)
@@ -151,7 +161,10 @@ def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
 
 
 def exchange(party: Party, name: str, array: Array) -> Protocol[Array]:
-    """A and B swap one tensor each; returns the other's, absent at the dealer, who takes no part."""
+    """Let A and B swap one tensor each, and return the other's.
+
+    It is absent at the dealer, who takes no part.
+    """
     role = party.role
     if role == "D":
         yield Round()
@@ -165,7 +178,7 @@ def exchange(party: Party, name: str, array: Array) -> Protocol[Array]:
 
 @dataclass(frozen=True)
 class Deal:
-    """A tensor to deal: the dealer's value is split between A and B, additively or by XOR."""
+    """A tensor to deal. The dealer's value is split between A and B, additively or by XOR."""
 
     name: str
     shape: tuple[int, ...]
@@ -174,11 +187,12 @@ class Deal:
 
 
 def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]]) -> Protocol[list[Any]]:
-    """Deal tensors: A's share is drawn from the stream it has with the dealer, B receives the difference.
+    """Deal tensors from the dealer to A and B.
 
-    `make` runs at the dealer alone, unless all was dealt ahead, and returns the values in the order of
-    `items`. A and B get their shares, the dealer's are absent. Security: A sees uniform bytes, B a
-    one-time-padded value; both are independent of inputs.
+    A draws its share from the stream that it has with the dealer, and B receives the difference. `make` runs
+    at the dealer alone, unless the offline phase has dealt everything, and returns the values in the order of
+    `items`. A and B get their shares, and the dealer's are absent. Rounds: none, since nothing depends on an
+    input. Security: A sees uniform bytes, and B a one-time-padded value. Both are independent of inputs.
     """
     if party.role == "A":
         yield Round()
@@ -193,16 +207,17 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
 
 
 def unshared(items: Sequence[Deal]) -> list[Array]:
-    """The dealer's shares of what it deals: none."""
+    """Return the dealer's shares of the tensors that it deals, which are absent."""
     return [absent(item.shape, item.dtype) for item in items]
 
 
 def padded(
     party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]], pads: Sequence[Array]
 ) -> tuple[Send, ...]:
-    """The dealer's messages to B: the values that `make` returns less A's shares, which are overwritten.
+    """Return the dealer's messages to B: the values that `make` returns, less A's shares.
 
-    Nothing is made of absent streams: the messages are then absent too.
+    A's shares are overwritten. If the streams are absent, no values are made, and the messages are absent
+    too.
     """
     values = pads if not pads or is_absent(pads[0]) else make()
     sends = []
@@ -213,7 +228,10 @@ def padded(
 
 
 def draw_together(party: Party, component: int, name: str, items: Sequence[Deal]) -> list[NDArray[Any]]:
-    """Uniform tensors of one stream, in their order; the widest type lies first, which keeps them aligned."""
+    """Draw uniform tensors from one stream and return them in the order of `items`.
+
+    The widest type comes first in the stream, which keeps the tensors aligned.
+    """
     sizes = [math.prod(item.shape) * item.dtype.itemsize for item in items]
     stream = party.draw(component, name, (sum(sizes),), _BYTE)
     tensors: list[Any] = [None] * len(items)
@@ -226,5 +244,5 @@ def draw_together(party: Party, component: int, name: str, items: Sequence[Deal]
 
 
 def _pads(party: Party, items: Sequence[Deal]) -> list[NDArray[Any]]:
-    """A's shares, which the dealer draws too."""
+    """Return A's shares, which the dealer draws too."""
     return draw_together(party, party.dealer + 1, f"deal {items[0].name}", items) if items else []

@@ -1,4 +1,7 @@
-"""Pseudo-random streams from pairwise keys: AES-128 in counter mode, addressed by name, not in sequence."""
+"""Pseudo-random streams come from pairwise keys by AES-128 in counter mode, addressed by name.
+
+Their order does not matter.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,24 @@ from numpy.typing import NDArray
 from ditto_kernels.protocol import tuning
 
 KEY_BYTES = 16
-_NONCE_BYTES = 12  # the other four bytes of the counter block count blocks: 64 GiB a stream
+_NONCE_BYTES = 12  # The other four bytes of the counter block count blocks, up to 64 GiB per stream.
 _BLOCK = 16
 _FIRST_BLOCK = bytes(_BLOCK - _NONCE_BYTES)
 _ZEROS = memoryview(bytes(tuning.STREAM_BLOCK_BYTES))
-_SPARE = 15  # update_into wants room for a block less one byte
+_SPARE = 15  # The function update_into needs room for a block less one byte.
 
 
 class StreamReuseError(RuntimeError):
-    """A stream was addressed twice: its bytes would mask two values."""
+    """A stream was addressed twice, so that its bytes would mask two values."""
 
 
 @dataclass(frozen=True)
 class PairKeys:
-    """Key j belongs to the two holders of component j: party i knows keys i (`mine`) and i + 1 (`next`)."""
+    """Key j belongs to the two holders of component j.
+
+    Party i knows keys i (`mine`) and i + 1 (`next`). Raises ValueError for a key of another length than
+    KEY_BYTES.
+    """
 
     rank: int
     mine: bytes = field(repr=False)
@@ -50,7 +57,8 @@ class Randomness:
     """The streams of one party for one request.
 
     A stream is addressed by (component key, session, request, label). The label names step and purpose, so
-    repeating, merging or reordering steps cannot shift it. Addressing one twice raises StreamReuseError.
+    that repeating, merging or reordering steps cannot shift it. Addressing a stream twice raises
+    StreamReuseError.
     """
 
     def __init__(self, keys: PairKeys, session: str = "", request: str = "") -> None:
@@ -63,7 +71,7 @@ class Randomness:
         }
 
     def draw(self, component: int, label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Uniform ring elements that both holders of `component` draw alike."""
+        """Draw uniform ring elements, the same at both holders of `component`."""
         address = (component, label)
         if address in self._spent:
             raise StreamReuseError(
@@ -72,7 +80,7 @@ class Randomness:
         self._spent.add(address)
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
         cipher = self._ciphers[self._keys.key(component)]
-        cipher.reset_nonce(nonce + _FIRST_BLOCK)  # making a cipher would take longer than most draws
+        cipher.reset_nonce(nonce + _FIRST_BLOCK)  # A new cipher would take longer than most draws.
         size = math.prod(shape) * dtype.itemsize
         if 0 < size <= tuning.COPIED_STREAM_BYTES:
             return np.frombuffer(bytearray(cipher.update(_ZEROS[:size])), dtype).reshape(shape)

@@ -1,4 +1,4 @@
-"""One kernel on parts of its operands, each part with another dealer: levels what the parties send."""
+"""A kernel runs on parts of its operands, each with another dealer, which levels the parties' traffic."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
-_BLOCK = 64  # parts of a flat operand are whole words of bit planes
+_BLOCK = 64  # Parts of a flat operand are whole words of bit planes.
 Cuts = tuple[int, ...]
 
 
 def cut(
     kernel: Kernel, shapes: Sequence[tuple[int, ...]], parts: int, **attributes: Any
 ) -> tuple[int | None, Cuts] | None:
-    """(axis to cut along, where), axis None for the flat operand; None if it cannot be cut or is too small.
+    """Return (the axis to cut along, the places of the cuts), with axis None for the flat operand.
 
-    A kernel along one dimension is cut along the largest other one; all operands must have one shape.
+    Returns None if the kernel cannot be cut or the operand is too small. A kernel along one dimension is cut
+    along the largest other one. All operands must have one shape.
     """
     shape = shapes[0]
     if any(each != shape for each in shapes):
@@ -51,7 +52,10 @@ def spread(
     dealers: Sequence[int],
     **attributes: Any,
 ) -> Protocol[Rss]:
-    """The kernel on every part; they share rounds, and nothing but reshared results leaves a part."""
+    """Run the kernel on every part.
+
+    The parts share rounds, and only reshared results leave a part.
+    """
     shape = tuple(operands[0].shape)
     axis, _ = _found(kernel, operands, len(dealers), **attributes)
     results = yield from parallel(*parts(kernel, party, operands, out, dealers, **attributes))
@@ -70,7 +74,7 @@ def parts(
     dealers: Sequence[int],
     **attributes: Any,
 ) -> list[Protocol[Rss]]:
-    """The kernel's protocol on every part, in the order of their dealers."""
+    """Return the kernel's protocol on every part, in the order of their dealers."""
     axis, cuts = _found(kernel, operands, len(dealers), **attributes)
     return [
         kernel.run(
@@ -104,13 +108,13 @@ def _slice(array: Array, axis: int | None, start: int, stop: int) -> Array:
 def spread_costs(
     kernel: Kernel, specs: Sequence[Spec], out: Fxp, count: int, **attributes: Any
 ) -> list[Cost]:
-    """Cost of every part: bytes add up, rounds are shared."""
+    """Return the cost of every part. Bytes add up, and rounds are shared."""
     parts_of = part_specs(kernel, specs, count, **attributes)
     return [kernel.cost(*each, out=out, **attributes) for each in parts_of]
 
 
 def part_specs(kernel: Kernel, specs: Sequence[Spec], count: int, **attributes: Any) -> list[list[Spec]]:
-    """The operands of every part."""
+    """Return the operands of every part."""
     axis, cuts = _found(kernel, specs, count, **attributes)
     sizes = [cuts[place + 1] - cuts[place] for place in range(count)]
     return [

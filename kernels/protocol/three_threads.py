@@ -1,4 +1,4 @@
-"""Three parties as threads of one process: for tests, simulation and measurement."""
+"""Three parties run as threads of one process, for tests, simulation and measurement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Keys = tuple[PairKeys, PairKeys, PairKeys]
 
 
 def fresh_keys(seed: bytes | None = None) -> Keys:
-    """Pairwise keys, from the system. A seed makes the run reproducible and INSECURE."""
+    """Return pairwise keys from the system. A seed makes the run reproducible and INSECURE."""
     if seed is None:
         keys = [secrets.token_bytes(KEY_BYTES) for _ in range(3)]
     else:
@@ -42,9 +42,10 @@ def run_three(
     timeout: float = 60.0,
     observer: Callable[[int, Any], None] | None = None,
 ) -> tuple[list[Any], list[Traffic]]:
-    """Run `program(party, link)` at three threads. The first exception of any party reaches the caller.
+    """Run `program(party, link)` in three threads and return the results and each party's traffic.
 
-    keys: of a request for which `dealt` was made ahead; fresh ones otherwise.
+    The first exception of any party reaches the caller. `keys` are those of the request for which the offline
+    phase made `dealt`. Without them fresh keys are used.
     """
     links = memory_links(timeout, dealt)
     keys = fresh_keys(seed) if keys is None else keys
@@ -53,7 +54,7 @@ def run_three(
         links[rank].observer = observer
         return program(Party(rank, Randomness(keys[rank])), links[rank])
 
-    # Every failure, also KeyboardInterrupt, must stop the other two.
+    # Every failure must stop the other two parties, KeyboardInterrupt included.
     results = at_three_threads(work, lambda rank, failure: links[rank].abort(failure))
     return results, [link.traffic() for link in links]
 
@@ -61,9 +62,10 @@ def run_three(
 def at_three_threads(
     work: Callable[[int], T], failed: Callable[[int, BaseException], None] = lambda *_: None
 ) -> list[T]:
-    """`work(rank)` at a thread each, with 64-bit types; the first exception of any reaches the caller.
+    """Run `work(rank)` in a thread per party, with 64-bit types, and return the results.
 
-    `failed` is told of each exception, once the first is known.
+    The first exception of any party reaches the caller. `failed` is called with each exception, after the
+    first one is recorded.
     """
     results: dict[int, T] = {}
     failures: list[BaseException] = []
@@ -72,7 +74,7 @@ def at_three_threads(
         try:
             with enable_x64():
                 results[rank] = work(rank)
-        except BaseException as failure:  # raised below
+        except BaseException as failure:  # It is raised below.
             failures.append(failure)
             failed(rank, failure)
 

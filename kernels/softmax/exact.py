@@ -1,4 +1,4 @@
-"""Exact softmax up to the division: row maxima, distances from them, exponentials and row sums."""
+"""Compute exact softmax up to the division: row maxima, distances, exponentials and row sums."""
 
 from __future__ import annotations
 

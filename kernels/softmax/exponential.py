@@ -1,4 +1,4 @@
-"""The exponential of a declared range is a kernel: e^hi e^-(hi - x)."""
+"""Compute the exponential of values in a declared range, as e^hi e^-(hi - x)."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _run(
     - range: a declared bound of |x|, with which the maximum can be taken in a smaller ring.
     - denominator, epsilon: attributes of 2quad and 2relu.
 
-    Range: |x| <= `largest_score`. A score that is further below the row's maximum than the window (about 16
+    Range: |x| <= `largest_score`. A score that is further below the row's maximum than the window (some 21
     units of base 2) becomes exactly 0. Error: see `_error`.
 
     Security: that of the parts. Only shapes and public masks are public.

@@ -1,4 +1,4 @@
-"""Replicated sharing over Z_2^k: x = x_0 + x_1 + x_2, and party i holds (x_i, x_{i+1})."""
+"""In replicated sharing over Z_2^k, x = x_0 + x_1 + x_2, and party i holds (x_i, x_{i+1})."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for share-level tests: run a protocol at three threads and join its result."""
+"""Fixtures for share-level tests run a protocol in three threads and join its result."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from ditto_kernels.values.replicated import Rss, reconstruct, share
 
 @dataclass(frozen=True)
 class Outcome:
-    """A joined result, what each party sent, and every message that was sent."""
+    """The joined result of a run, the parts and the traffic of each party, and every message."""
 
     value: Any
     parts: list[Any]
@@ -39,7 +39,10 @@ def _mpc(
     masked: bool = False,
     **attributes: Any,
 ) -> Outcome:
-    """`protocol(party, *operands, **attributes)`; an operand is (array, Fxp) to share, or a public array."""
+    """Run `protocol(party, *operands, **attributes)` at three parties.
+
+    An operand is (array, Fxp) if it is to be shared, or a public array.
+    """
     shared = [
         share(encode(value[0], value[1]), value[1], os.urandom) if _is_shared(value) else (value,) * 3
         for value in operands

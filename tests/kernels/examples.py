@@ -1,4 +1,4 @@
-"""One or more calls of every kernel, for the tests that hold for all of them."""
+"""Examples have at least one call of every kernel, for the tests that hold for all kernels."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,10 @@ DOT = (((1,), (0,)), ((), ()))
 
 @dataclass(frozen=True)
 class Example:
-    """Operands as (low, high, shape, format), or (low, high, shape) for a public one, drawn uniformly."""
+    """A call with operands (low, high, shape, format), or (low, high, shape) for a public one.
+
+    Their values are drawn uniformly.
+    """
 
     kernel: str
     operands: tuple[tuple[Any, ...], ...]

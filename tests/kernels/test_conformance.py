@@ -1,4 +1,4 @@
-"""Every kernel: right within its bound, exact cost, replicated, reproducible, sizes from shapes alone."""
+"""Every kernel stays within its bound at its exact cost, and its messages depend on shapes and seeds."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ import pytest
 from ditto_kernels import KERNELS
 from tests.kernels.examples import EXAMPLES, F, draw, on_grid, specs
 
-# Keys of point functions: one bit of a seed is always zero, control bits fill two bits of a byte.
+# In keys of point functions one bit of a seed is always zero, and control bits fill two bits of a byte.
 BITS_APART = (":corrections", ":flips")
 
 
 def _assert_uniform_bits(data: Any, kind: Any) -> None:
-    """Every bit position of a 16-byte block is either never set or a fair coin."""
+    """Assert that every bit position of a 16-byte block is either never set or a fair coin."""
     bits = np.unpackbits(data[: data.size // 16 * 16].reshape(-1, 16), axis=1)
     means = bits.mean(axis=0)
     free = means > 0
@@ -31,7 +31,7 @@ def test_right_within_the_bound_at_the_stated_cost(mpc, rng, example, dealer):
     operands = [draw(each, rng) for each in example.operands]
     outcome = mpc(
         kernel.run, *operands, dealer=dealer, out=out, **example.attributes
-    )  # joins: replicas must agree
+    )  # The fixture joins the shares, so that replicas must agree.
     expected = np.asarray(kernel.reference(*map(on_grid, operands), **example.attributes))
     assert outcome.parts[0].fxp == out
     assert outcome.value.shape == expected.shape
@@ -42,7 +42,10 @@ def test_right_within_the_bound_at_the_stated_cost(mpc, rng, example, dealer):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_messages_depend_on_shapes_and_seeds_alone(mpc, rng, example):
-    """Other inputs: the same sizes and tags. The same seed: the same masks. Fresh seeds: other messages."""
+    """Other inputs give the same sizes and tags.
+
+    The same seed gives the same masks, and fresh seeds give other messages.
+    """
     kernel, out = KERNELS[example.kernel], F(example.out)
     runs = []
     for seed in (b"one", b"one", None):
@@ -52,12 +55,12 @@ def test_messages_depend_on_shapes_and_seeds_alone(mpc, rng, example):
     shapes = [{key: (sent.array.shape, str(sent.array.dtype)) for key, sent in run.items()} for run in runs]
     assert shapes[0] == shapes[1] == shapes[2]
     for key, sent in runs[0].items():
-        if sent.offline and np.asarray(sent.array).size > 8:  # dealt material depends on the seed alone
+        if sent.offline and np.asarray(sent.array).size > 8:  # Dealt material depends on the seed alone.
             assert np.array_equal(sent.array, runs[1][key].array)
             assert not np.array_equal(sent.array, runs[2][key].array)
 
 
-# What all three parties take alike runs with ordinary shares, and is masked anew.
+# Kernels in which all three parties take part alike run with ordinary shares. Their results get new masks.
 CASES = [
     (each, masked)
     for each in EXAMPLES
@@ -68,7 +71,10 @@ CASES = [
 
 @pytest.mark.parametrize(("example", "masked"), CASES, ids=str)
 def test_every_message_is_uniform(mpc, example, masked):
-    """Chi-square of the bytes of every kind of message over constant inputs: no value shows through."""
+    """The bytes of every kind of message over constant inputs are uniform by chi-square tests.
+
+    So no value shows through.
+    """
     kernel, out = KERNELS[example.kernel], F(example.out)
     constant = np.random.default_rng(3)
     operands = [draw(each, constant) for each in example.operands]
@@ -92,5 +98,6 @@ def test_every_message_is_uniform(mpc, example, masked):
         for observed in (counts, low):
             expected = data.size / 16
             statistic = np.sum((observed - expected) ** 2) / expected
-            # 15 degrees of freedom: above 60 has probability 2e-7, and a few thousand kinds are tested.
+            # With 15 degrees of freedom a value above 60 has probability 2e-7, and the test runs on a few
+            # thousand kinds.
             assert statistic < 60 or data.size < 80, f"{kind}: {statistic:.0f} over {data.size} bytes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -214,6 +215,6 @@ def _numbers(table: Any, of: type, where: str) -> dict[str, Any]:
     known: dict[str, Any] = {each.name: type(each.default) for each in fields(of)}
     _known(table, tuple(known), where)
     for name, value in table.items():
-        if type(value) not in (int, known[name]) or value <= 0:
+        if type(value) not in (int, known[name]) or not 0 < value < math.inf:
             raise ConfigError(f"{where}: {name} is a positive number, not {value!r}")
     return {name: known[name](value) for name, value in table.items()}

@@ -66,8 +66,11 @@ class Store:
     def check_owner(self, name: str, client: str) -> None:
         """Raise ClusterError if the name belongs to another client."""
         with self._lock:
-            if name in self._weights and self._weights[name].owner != client:
-                raise ClusterError(f"weights '{name}' belong to another client")
+            self._require_owner(name, client)
+
+    def _require_owner(self, name: str, client: str) -> None:
+        if name in self._weights and self._weights[name].owner != client:
+            raise ClusterError(f"weights '{name}' belong to another client")
 
     @property
     def nbytes(self) -> int:
@@ -78,14 +81,22 @@ class Store:
     def check_room(self, name: str, nbytes: int) -> None:
         """Raise ClusterError if `nbytes` of weights do not fit. They may replace those of that name."""
         with self._lock:
-            others = sum(each.nbytes for key, each in self._weights.items() if key != name)
+            self._require_room(name, nbytes)
+
+    def _require_room(self, name: str, nbytes: int) -> None:
+        others = sum(each.nbytes for key, each in self._weights.items() if key != name)
         if others + nbytes > self._max_bytes:
             raise ClusterError(f"weights '{name}' exceed the {self._max_bytes} bytes that a party holds")
 
     def add_weights(self, name: str, weights: Weights) -> None:
-        """Keep weights, or replace those of that name. Raises ClusterError if they do not fit."""
-        self.check_room(name, weights.nbytes)
+        """Keep weights, or replace their owner's earlier ones of that name.
+
+        Owner and room are checked again in the same step: another upload may have ended since agreement.
+        Raises ClusterError if the name belongs to another client, or if the weights do not fit.
+        """
         with self._lock:
+            self._require_owner(name, weights.owner)
+            self._require_room(name, weights.nbytes)
             self._weights[name] = weights
 
     def weights(self, name: Any, client: str, plan: str) -> Weights:

@@ -1,4 +1,4 @@
-"""Every form of every activation at every operand of 16-bit formats, and at operands of wider ones."""
+"""Every form of every activation is tested at every operand of 16-bit formats, and with wider ones."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ditto_kernels.values.formats import Fxp, decode, encode
 
 FORMS = [
     ("gelu", approx, 4.25) for approx in ("fourier", "table", "even", "puma")
-] + [  # and what must be left to half of the ring
+] + [  # The third entry is the room that must be left to half of the ring.
     *(("silu", approx, 8.5) for approx in ("fourier", "table", "even")),
     *(("tanh", approx, 4.25) for approx in ("fourier", "table", "odd")),
     *(("sigmoid", approx, 7.5) for approx in ("fourier", "table", "odd")),
@@ -28,7 +28,7 @@ def check(mpc, name, x, source, target, dealer, **attributes):
 
 
 def every(source, room):
-    """Every operand of a 16-bit format that leaves so much room, twice: under two masks."""
+    """Return every operand of a 16-bit format that leaves so much room, twice: under two masks."""
     step = Fxp.parse(source).ulp
     edge = 2**15 - int(room / step)
     return np.tile(np.arange(-edge, edge) * step, 2)

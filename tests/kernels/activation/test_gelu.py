@@ -1,4 +1,7 @@
-"""GeLU alone: its accuracy in 16 bits, joints of its pieces, the quadratic; `test_forms` has the rest."""
+"""GeLU is tested for its accuracy in 16 bits, the joints of its pieces and the quadratic.
+
+`test_every_form` has the other tests.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ def check(mpc, x, source, target, dealer=2, **attributes):
 
 
 def grid(fxp, bound):
-    """Every value of the format that stays in range."""
+    """Return every value of the format that stays in range."""
     return np.arange(-(2**15) + int(bound / fxp.ulp), 2**15 - int(bound / fxp.ulp)) * fxp.ulp
 
 

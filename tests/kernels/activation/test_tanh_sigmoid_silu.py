@@ -1,4 +1,4 @@
-"""The series' tables, what their rounding can add, and which operands and messages there may be."""
+"""The tables of the series state their figures, and kernels refuse operands that they cannot take."""
 
 import numpy as np
 import pytest

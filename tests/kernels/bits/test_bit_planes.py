@@ -1,4 +1,4 @@
-"""Bit planes and products of shared bits."""
+"""Bit planes and products of shared bits are exact, whatever the number of words."""
 
 import itertools
 
@@ -80,7 +80,7 @@ def test_packed_bits_unpack(bits, size, rng):
 
 
 @pytest.mark.parametrize("dealer", [0, 1, 2])
-@pytest.mark.parametrize("words", [1, 9, 600, 5000])  # few and many
+@pytest.mark.parametrize("words", [1, 9, 600, 5000])  # These are few and many.
 def test_products_of_negated_and_of_many_factors(mpc, rng, dealer, words):
     outputs = (((0, ~1, 2, 3, ~4, 5, 6),), ((~3,), (2, ~4), (~0, ~1, ~6)), ((5,), (~2,)))
     values, share = (rng.integers(0, 2**16, (7, words), dtype=np.uint16) for _ in range(2))

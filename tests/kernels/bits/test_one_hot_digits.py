@@ -1,4 +1,4 @@
-"""Whole digits dealt one-hot: every pair of public and masked bits, in words of any number."""
+"""Whole digits are right for every pair of public and masked bits, in words of any number."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Signs of masked values, and what is chosen by them."""
+"""Signs of masked values are right, and so are the values that they select."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_every_value_of_ring_16_against_several_thresholds(mpc):
 
 @pytest.mark.parametrize("low", [1, 3, 7, 8, 11])
 def test_every_value_of_ring_16_without_its_low_bits(mpc, low):
-    """Only -2^low < x + offset < 0 may read either way, whatever the mask; and does."""
+    """Only -2^low < x + offset < 0 may read either way, whatever the mask, and it does read both ways."""
     offsets, step = (0, 1664, -1536, 77, -1), 1 << low
     x = np.arange(-(2**15), 2**15)
     y = x + np.asarray(offsets)[:, None]
@@ -74,7 +74,7 @@ def test_every_value_of_ring_16_without_its_low_bits(mpc, low):
 
 
 def test_the_chance_of_the_other_reading_grows_with_the_low_bits(mpc):
-    """x + offset = -2^low + t reads as not negative with probability t / 2^low."""
+    """The value x + offset = -2^low + t reads as not negative with probability t / 2^low."""
     low, t = 6, np.repeat([0, 1, 16, 32, 63], 4000)
     outcome = mpc(signs_of, (t - 64, Fxp(16, 0)), offsets=(0,), width=None, low=low)
     shares = (outcome.value[0] == 0).reshape(5, -1).mean(axis=1)

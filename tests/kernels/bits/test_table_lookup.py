@@ -1,4 +1,4 @@
-"""Tables at a secret index, and x/2 from an opening."""
+"""Tables at a secret index give their entries, and an opening gives x/2."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""1/x, 1/sqrt(x) and x/y: relative error over the declared range, exact costs."""
+"""Inverses and quotients have their relative error over the declared range, at exact costs."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("count", [7, 500])  # few, by a series an octave, and many
+@pytest.mark.parametrize("count", [7, 500])  # The few are computed by one series per octave.
 @pytest.mark.parametrize(("kernel", "source", "target", "lo", "hi"), CASES)
 def test_relative_error(mpc, kernel, source, target, lo, hi, count):
     fxp, out = Fxp.parse(source), Fxp.parse(target)
@@ -37,7 +37,7 @@ def test_relative_error(mpc, kernel, source, target, lo, hi, count):
 
 @pytest.mark.parametrize("kernel", [RECIPROCAL, RSQRT])
 def test_few_elements_are_right_everywhere_in_the_range(mpc, kernel):
-    """The thresholds' own neighbourhoods included, which may be read as either piece."""
+    """The range includes the neighbourhoods of thresholds, which may be read as either piece."""
     fxp, out, lo, hi = Fxp(32, 14), Fxp(32, 16), 0.33, 40.0
     how = fit_table("reciprocal" if kernel is RECIPROCAL else "rsqrt", fxp, lo, hi, out).few
     edges = np.asarray(how.edges)[:, None] + np.array([-(1 << how.low), -100, -1, 0, 1, 100])

@@ -1,4 +1,4 @@
-"""One-hot argmax: exact for every length and at the ends of its range, the first of equals, exact costs."""
+"""Argmax is exact for every length and at the ends of its range, and takes the first of equal entries."""
 
 import numpy as np
 import pytest

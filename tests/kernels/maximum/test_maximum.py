@@ -1,4 +1,4 @@
-"""Maxima: exact at the ends of their range, any length, public masks, exact costs."""
+"""Maxima are exact at the ends of their range, for any length and public masks, at exact costs."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,10 @@ def test_reduce_max_is_exact_for_every_length(mpc, fxp, shape):
 
 @pytest.mark.parametrize(("ring", "rounds"), [(8, 6), (16, 8), (32, 10)])
 def test_few_entries_take_few_rounds(mpc, ring, rounds):
-    """Two levels of groups of six and seven; comparing few in ring 8 takes none. The last one reshares."""
+    """Few entries take two levels of groups, of six and of seven.
+
+    Comparing few in ring 8 takes no round, and the last round reshares.
+    """
     fxp, shape = Fxp(ring, 2), (12, 37)
     x = _values(shape, fxp, 5)
     outcome = mpc(REDUCE_MAX.run, (x, fxp), out=fxp)

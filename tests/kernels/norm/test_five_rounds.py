@@ -1,4 +1,4 @@
-"""Normalisation of few rows: lifts and windows by themselves, then both norms over their whole range."""
+"""Few rows are normalised: lifts and windows by themselves, then both norms over their whole range."""
 
 import numpy as np
 import pytest
@@ -25,13 +25,13 @@ WIDE = np.dtype(np.int64)
 
 
 def drawn(rng, shape, dtype):
-    """Uniform over the whole type."""
+    """Draw numbers that are uniform over the whole type."""
     dtype = np.dtype(dtype)
     return np.frombuffer(rng.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
 
 
 def split(rng, value):
-    """A sharing between A and B."""
+    """Split a value into shares of A and B."""
     first = drawn(rng, value.shape, value.dtype)
     return first, value - first
 
@@ -55,11 +55,14 @@ def test_a_lift_is_exact_but_for_the_rounding(lift, seed):
     error = open_part(c, lift) + masks[0] + masks[1] - (x >> lift.dropped)
     assert error.min() >= (-1 if lift.dropped else 0) and error.max() <= (2 if lift.dropped else 0)
     counted = lift.wrapped(top * (c >= 0)) if lift.wraps else 0
-    assert np.array_equal(masks[0] + masks[1], counted - inner)  # what products are dealt of
+    assert np.array_equal(masks[0] + masks[1], counted - inner)  # Products are dealt of these.
 
 
 def roots(rng, how, number):
-    """What A and B get for shares of `number`: a row each; the masks and shares of three parties in one."""
+    """Return the roots that A and B compute from shares of `number`, which has one row per entry.
+
+    The masks and shares of three parties are drawn in one process.
+    """
     shape, patterns = (len(number), how.count), (len(number),)
     shares = split(rng, number.view(WIDE)[:, None])
     index = sum(window_shares(how, share, place == 0) for place, share in enumerate(shares))
@@ -75,12 +78,12 @@ def roots(rng, how, number):
     return root[:, 0] * 2.0**-how.root_bits
 
 
-EDGES = np.array([1, 2, *range(13, 19), 31, 128, *range(238, 243), 253, 254, 255])  # of the index
+EDGES = np.array([1, 2, *range(13, 19), 31, 128, *range(238, 243), 253, 254, 255])  # edges of the index
 RANGES = [
     (768.0**2 * 4.0**14, *VARIANCE, 20),
     (768.0 * 4.0**14, *MEAN_SQUARE, 23),
     (96.0**2 * 4.0**8, 2.0**-6, 2.0**3, 18),  # few bits below the index
-    (64.0 * 4.0**18, 0.9, 1.1, 16),  # one window
+    (64.0 * 4.0**18, 0.9, 1.1, 16),  # a single window
     (1.0, 2.0**5, 2.0**30, 31),
     (2.0**55.9, 2.0**-10.5, 2.0**8, 20),  # up to the end of the ring
 ]
@@ -111,16 +114,17 @@ def test_a_root_below_the_range_is_bounded(scale, lo, hi, bits):
 
 
 def test_ranges_without_room_take_another_way():
-    assert fit_windows(1.0, 2.0, 100.0, 20) is None  # too few bits of the number
-    assert fit_windows(2.0**56, 1.0, 2.0**8, 20) is None  # too many
-    assert fit_windows(2.0**20, 2.0**-15, 2.0**40, 20) is None  # too many windows
+    assert fit_windows(1.0, 2.0, 100.0, 20) is None  # The number has too few bits.
+    assert fit_windows(2.0**56, 1.0, 2.0**8, 20) is None  # The number has too many bits.
+    assert fit_windows(2.0**20, 2.0**-15, 2.0**40, 20) is None  # There would be too many windows.
 
 
 def _on(values, fxp):
     return np.rint(values / fxp.ulp) * fxp.ulp
 
 
-# x, weights (None: public), result, rows, length, attributes, rounds
+# Each case has the formats of x, of weights (None if they are public) and of the result, then rows, length,
+# attributes and rounds.
 CASES = [
     ("fxp32.14", "fxp64.14", "fxp32.11", 1, 768, {"inner": F("fxp64.14"), "eps": 1e-5}, 5),
     ("fxp32.11", "fxp64.14", "fxp32.11", 4, 768, {}, 5),
@@ -140,7 +144,7 @@ CASES = [
 def test_norms_at_the_edges_of_every_window(
     mpc, kernel, source, weights, target, rows, length, attributes, rounds
 ):
-    """Rows of every variance in turn, an octave apart, from one end of the range to the other."""
+    """Rows have every variance in turn, an octave apart, from one end of the range to the other."""
     rng, centred = np.random.default_rng(length), kernel is LAYER_NORM
     fxp, weight, out = F(source), F(weights) if weights else None, F(target)
     lo, hi = attributes.get("variance", VARIANCE if centred else MEAN_SQUARE)
@@ -188,7 +192,7 @@ def test_any_mean_any_variance_and_outliers(mpc, seed, mean, log, outlier, secre
 
 def test_the_largest_elements_and_the_largest_result(mpc):
     fxp, out = F("fxp32.12"), F("fxp32.12")
-    x = np.full((2, 96), 2.0**17 - 40)  # just within a quarter of the ring
+    x = np.full((2, 96), 2.0**17 - 40)  # This is just within a quarter of the ring.
     x[0, ::2] += 9.0
     x[1] = -x[0]
     gamma, beta = np.full(96, 500.0), np.full(96, 7.0)
@@ -217,8 +221,8 @@ def test_what_takes_the_way_of_many_rows():
 
     assert few((FIVE_ROUND_ROWS, 768), "fxp32.14") and few((2, FIVE_ROUND_ROWS // 2, 768), "fxp32.14")
     assert few((FIVE_ROUND_ROWS + 1, 768), "fxp32.14") is None
-    assert few((1, 64), "fxp16.7", variance=(2.0**-4, 2.0**8)) is None  # wraps of ring 16 would count twice
-    assert few((1, 1 << 14), "fxp32.14") is None  # sums of squares without room
+    assert few((1, 64), "fxp16.7", variance=(2.0**-4, 2.0**8)) is None  # Wraps of ring 16 would count twice.
+    assert few((1, 1 << 14), "fxp32.14") is None  # Sums of squares have no room.
 
 
 def test_dealt_tables_do_not_grow_with_the_row(mpc):

@@ -1,4 +1,4 @@
-"""Layer and RMS normalisation: all variances in one call, shared and public weights, exact costs."""
+"""Both norms hold for all variances in one call, with shared and public weights, at exact costs."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_error_over_all_variances(mpc, source, weights, target, shape, attribute
         assert np.max(error) <= LAYER_NORM.error(*specs, out=out, **attributes)
         if min(fxp.fraction_bits, out.fraction_bits) >= 10:
             assert np.max(error) < 0.02
-            assert np.sqrt(np.mean(error**2)) < 6e-3  # 1.5 ulp of a mean, at the least variance
+            assert np.sqrt(np.mean(error**2)) < 6e-3  # This is 1.5 ulp of a mean at the least variance.
         outcome.assert_cost(LAYER_NORM.cost(*specs, out=out, **attributes), dealer)
 
 

@@ -1,4 +1,4 @@
-"""Point functions, and rows of secret tables at secret indices."""
+"""Point functions and embeddings give rows of secret tables at secret indices."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_two_keys_share_a_one_hot_vector(rng, depth):
     keys = generate(points, depth, roots[0], roots[1])
     first, second = evaluate(roots[0], *keys, first=True), evaluate(roots[1], *keys, first=False)
     assert np.array_equal(first + second, np.eye(size, dtype=np.int32)[points])
-    assert np.unique(first).size > 0.9 * first.size  # a share alone shows no point
+    assert np.unique(first).size > 0.9 * first.size  # A share alone does not show the point.
 
 
 def check(mpc, rng, rows, width, shape, table_format, ids_format, out_format, dealer):

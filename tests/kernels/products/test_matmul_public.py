@@ -1,4 +1,4 @@
-"""Products with public tensors: exact in the ring at every extreme, and added to a secret product."""
+"""Products with public tensors are exact in the ring at every extreme, also added to a secret one."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ F = Fxp.parse
 
 
 def exact(left, right, dims, ring):
-    """dot_general without batches, of integers of any size, read in Z_2^ring."""
+    """Return the dot_general of integers of any size, without batches, read in Z_2^ring."""
     product = np.tensordot(left.astype(object), right.astype(object), axes=dims[0])
     return np.asarray((product + 2 ** (ring - 1)) % 2**ring - 2 ** (ring - 1)).astype(signed(ring))
 
 
 def column(total, terms, rng):
-    """Integers whose magnitudes add up to `total`, with random signs."""
+    """Return integers with random signs whose magnitudes add up to `total`."""
     sizes = np.full(terms, total // terms, np.int64)
     sizes[0] += total - sizes.sum()
     return np.where(rng.random(terms) < 0.5, -sizes, sizes)
@@ -33,7 +33,7 @@ def column(total, terms, rng):
     [
         (16, 2**38, 1, True),
         (32, 2**22, 1, True),
-        (32, 2**22 + 1, 2, False),  # two float64 products cost more than the one of integers
+        (32, 2**22 + 1, 2, False),  # Two float64 products cost more than one of integers.
         (64, 2**22, 2, True),
         (64, 2**43, 6, True),
         (64, 2**44, 7, False),
@@ -47,7 +47,7 @@ def test_products_are_exact_up_to_the_bound_and_beyond(rng, ring, total, limbs, 
     if total // terms > high:
         weights = weights % 2**15
     weights = weights.astype(dtype)
-    worst = np.where(weights[:, 0] > 0, low, -high)  # every term has the same sign: the largest sum there is
+    worst = np.where(weights[:, 0] > 0, low, -high)  # Every term has the same sign, so the sum is largest.
     x = np.stack([worst, -(worst + 1), np.full(terms, low), rng.integers(low, high, terms)]).astype(dtype)
     made = factor(weights, ring, DOT)
     if total // terms <= high:
@@ -101,8 +101,8 @@ def test_a_public_operand_is_prepared_once_for_each_use(mpc, rng):
     [
         (("fxp32.11",) * 3, "fxp32.11", None),
         (("fxp32.11",) * 3, "fxp32.10", 12.0),
-        (("fxp32.11", "fxp32.9", "fxp32.10"), "fxp16.8", None),  # the public product has more bits
-        (("fxp32.9", "fxp32.12", "fxp32.12"), "fxp32.8", None),  # the secret one has
+        (("fxp32.11", "fxp32.9", "fxp32.10"), "fxp16.8", None),  # The public product has more bits.
+        (("fxp32.9", "fxp32.12", "fxp32.12"), "fxp32.8", None),  # The secret product has more bits.
         (("fxp64.18",) * 3, "fxp64.18", None),
     ],
 )

@@ -1,4 +1,4 @@
-"""Derived costs: what links count, in every mode; protocols that depend on data have none."""
+"""Derived costs equal the counts of links in every mode, and protocols that depend on data have none."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sharing, streams, links and the driving of protocols."""
+"""Sharing, streams, links and drivers of protocols do what they promise and refuse misuse."""
 
 import os
 import threading
@@ -78,7 +78,7 @@ def test_a_link_counts_bytes_messages_and_rounds():
     links[1].send([Send(2, "t", array)])
     links[2].receive([_receive(1)])
     assert links[0].traffic().bytes_sent == 16
-    assert links[0].traffic().messages == 1  # one peer, one turn: one message
+    assert links[0].traffic().messages == 1  # Tensors for one peer in one turn are one message.
     assert (links[0].traffic().offline_bytes, links[0].traffic().offline_messages) == (8, 1)
     assert [link.traffic().rounds for link in links] == [0, 1, 2]
 

@@ -1,4 +1,4 @@
-"""Parties that take turns in one thread: results and counts as of threads, no silence, no swallowed error."""
+"""Parties that take turns in one thread give the results and counts of threads, and raise errors."""
 
 import os
 
@@ -52,7 +52,7 @@ def test_parties_that_begin_together_wait_for_who_can_still_come():
     order = []
 
     def comes(party, link):
-        for _ in range(party.rank):  # later than those before it
+        for _ in range(party.rank):  # Each party comes later than those before it.
             yield Round()
         order.append(("there", party.rank))
         yield Together()
@@ -111,6 +111,6 @@ def test_short_and_long_draws_are_the_same_stream():
         for size in (0, 1, 3, 4, 5, 1023, 1024, 1025):
             short = Randomness(keys).draw(component, "s", (size,), np.dtype(np.int32))
             assert np.array_equal(short, long[:size])
-            short += 1  # writable
+            short += 1  # The drawn array is writable.
     with pytest.raises(ValueError, match="does not hold the key of component 2"):
         Randomness(keys).draw(2, "s", (1,), np.dtype(np.int32))

@@ -1,4 +1,4 @@
-"""Variants: what kernels' plans choose for few elements has a name, and the usual protocol has none."""
+"""The choice of a kernel's plan for few elements has a name, and the usual protocol has none."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Local steps: other instructions for few elements give the same bits, absent operands absent results."""
+"""Local steps give the same bits by other instructions, and absent results for absent operands."""
 
 import importlib
 import pkgutil
@@ -19,7 +19,7 @@ OUTPUTS = (((0, ~1, 2, 3),), ((~3,), (2, ~4), (~0, ~1)), ((4,), (~2,)))
 
 @pytest.fixture(autouse=True)
 def wide_types():
-    """As in every party's thread."""
+    """Switch on 64-bit types, as in every party's thread."""
     with enable_x64():
         yield
 

@@ -1,4 +1,4 @@
-"""Kernels on parts with a dealer each: same result, level traffic, shared rounds."""
+"""Kernels on parts with a dealer each give the same result, level the traffic and share rounds."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Casts and products: exact support of the error, exact cost, every dealer."""
+"""Casts and products have errors of the proven support and exact costs, with every dealer."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,10 @@ def test_a_cast_keeps_the_value_and_costs_what_it_says(mpc, rng, source, target,
 
 
 def test_the_error_of_a_truncation_has_its_proven_support_and_frequencies(mpc):
-    """Integers divisible by 2^d, so that floor(x / 2^d) is exact: the error is one of three values."""
+    """The error is one of three values.
+
+    The integers are divisible by 2^d, so that floor(x / 2^d) is exact.
+    """
     source, bits = Fxp(32, 20), 8
     values = np.arange(-30000, 30000) * 2.0**-12
     error = (mpc(truncate, (values, source), bits=bits).value - values) * 2**12
@@ -135,7 +138,7 @@ def test_ring_64_products_are_exact_beyond_one_block_of_terms(rng):
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("format_", ["fxp16.0", "fxp32.0", "fxp64.0"])
 def test_shares_of_products_add_up_exactly_in_the_ring(rng, format_, double):
-    """Every role's local product, over the whole ring: their sum is xw, or 2xw from half the products."""
+    """The local products of all roles add up to xw, or to 2xw from half the products, over the whole ring."""
     fxp, dims = F(format_), (((1,), (0,)), ((), ()))
     low, high = np.iinfo(fxp.dtype).min, np.iinfo(fxp.dtype).max
     x, w = (rng.integers(low, high, shape, fxp.dtype, endpoint=True) for shape in ((5, 9), (9, 4)))
@@ -152,7 +155,7 @@ def test_shares_of_products_add_up_exactly_in_the_ring(rng, format_, double):
         (32, 25, "fxp32.11", 15, "truncate", True),  # 2 * 15 * 2^25 < 2^30
         (32, 25, "fxp32.11", 16, "truncate", False),
         (32, 25, "fxp32.11", 7.9, "lift", True),
-        (32, 27, "fxp32.11", 3.9, "lift", False),  # a bit more to drop than ring 16 leaves room for
+        (32, 27, "fxp32.11", 3.9, "lift", False),  # Ring 16 lacks room for one of the dropped bits.
         (32, 25, "fxp16.9", None, "narrow", False),
         (32, 24, "fxp16.9", None, "narrow", True),
         (64, 36, "fxp64.18", None, "truncate", False),
@@ -168,7 +171,7 @@ def test_a_declared_range_chooses_the_cheapest_form(ring, bits, out, range_, kin
 
 
 def test_a_lift_serves_what_fits_15_bits_after_its_bias():
-    assert lift_bias(F("fxp32.14"), 0.0, 1.0) == 2  # a probability
+    assert lift_bias(F("fxp32.14"), 0.0, 1.0) == 2  # The range is that of a probability.
     assert lift_bias(F("fxp32.11"), -7.9, 7.9) is not None
     assert lift_bias(F("fxp32.11"), -8.0, 8.0) is None
 

@@ -1,4 +1,4 @@
-"""Dealing ahead: every kernel, with ordinary and with masked shares, gives the same from stored material."""
+"""Every kernel gives the same from stored material, with ordinary and with masked shares."""
 
 import os
 
@@ -17,7 +17,7 @@ from tests.kernels.examples import EXAMPLES, F, draw, on_grid, specs
 
 
 def parts_of(operands, random_bytes=os.urandom):
-    """Each operand's part for each party; public ones as they are."""
+    """Return each operand's shares for each party. Public operands stay as they are."""
     return [
         share(encode(*each), each[1], random_bytes) if isinstance(each, tuple) else (each,) * 3
         for each in operands
@@ -25,7 +25,7 @@ def parts_of(operands, random_bytes=os.urandom):
 
 
 def online(keys, dealt, program):
-    """Three threads in the phase online; nothing may be dealt any more."""
+    """Run three threads in the online phase, in which nothing may be dealt any more."""
     results, traffic = run_three(
         lambda party, link: run(link, program(in_phase(party, "online"))), keys=keys, dealt=dealt, timeout=30
     )
@@ -34,7 +34,7 @@ def online(keys, dealt, program):
 
 
 def delivered(sent):
-    """What each party finds in its mailbox."""
+    """Return the tensors that each party finds in its mailbox."""
     boxes = ({}, {}, {})
     for rank, sends in enumerate(sent):
         for each in sends:
@@ -74,7 +74,10 @@ def test_what_was_dealt_ahead_serves_an_online_run(rng, example, dealer):
 
 
 def test_material_is_the_same_whenever_it_is_dealt(rng):
-    """It depends on keys and names alone: repeating it gives the same tensors, other keys others."""
+    """Material depends on keys and names alone.
+
+    Repeating the offline phase gives the same tensors, and other keys give others.
+    """
     kernel, fxp = KERNELS["gelu"], F("fxp16.9")
 
     def dealt(keys):
@@ -92,7 +95,7 @@ MASKED = [example for example in EXAMPLES if not KERNELS[example.kernel].all_dea
 
 @pytest.mark.parametrize("example", MASKED, ids=str)
 def test_with_masked_shares_the_dealer_works_ahead_and_sees_nothing_online(rng, example):
-    """Rank 0 holds the two components that are masks; its part of the result is known before the inputs."""
+    """Rank 0 holds the two components that are masks, so that its part of the result precedes the inputs."""
     kernel, out = KERNELS[example.kernel], F(example.out)
     operands, keys = [draw(each, rng) for each in example.operands], fresh_keys()
     parts = parts_of(operands)
@@ -129,7 +132,7 @@ def test_with_masked_shares_the_dealers_part_does_not_depend_on_inputs(rng, exam
             draw(each, rng) if isinstance(fixed, tuple) else fixed
             for each, fixed in zip(example.operands, public, strict=True)
         ]
-        parts = parts_of(operands, np.random.default_rng(7).bytes)  # the same masks, other values
+        parts = parts_of(operands, np.random.default_rng(7).bytes)  # The masks are the same, values differ.
         dealer = Party(0, Randomness(fresh_keys(b"same")[0]), dealer=0, masked=True, phase="ahead")
         known, sends = deal_ahead(
             kernel.run(dealer, *[each[0] for each in parts], out=out, **example.attributes)

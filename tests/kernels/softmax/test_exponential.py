@@ -1,4 +1,4 @@
-"""Exponentials: within their bound over the whole range, exactly 0 far below it, exact costs."""
+"""Exponentials stay within their bound, are exactly 0 far below their range, and have exact costs."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("count", [400, 4000])  # few, whose range bits take no round, and many
+@pytest.mark.parametrize("count", [400, 4000])  # The range bits of 400 elements take no round.
 @pytest.mark.parametrize(("source", "target", "lo", "hi"), CASES)
 def test_error_stays_within_the_bound(mpc, source, target, lo, hi, count):
     fxp, out = Fxp.parse(source), Fxp.parse(target)
@@ -39,7 +39,7 @@ def test_every_distance_of_ring_16(mpc, scale):
     fxp = Fxp(16, 6)
     how = fit_window(fxp, scale, Fxp(32, 14))
     steps = np.arange((1 << 16) - (1 << how.digit))
-    distance = steps.astype(np.int16) * fxp.ulp  # distances are unsigned
+    distance = steps.astype(np.int16) * fxp.ulp  # Distances are unsigned.
 
     def protocol(party, x):
         return (yield from to_rss(party, (yield from exp_negative(party.at("exp"), from_rss(party, x), how))))

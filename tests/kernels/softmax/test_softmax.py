@@ -1,4 +1,4 @@
-"""Softmax: accuracy, row sums, far scores, masks of both kinds, every approximation, exact costs."""
+"""Softmax is tested for accuracy, row sums, far scores, masks of both kinds, approximations and costs."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Absent arrays: shapes and types as numpy has them, and never a number."""
+"""Absent arrays have the shapes and types that numpy gives, and never a number."""
 
 import operator
 

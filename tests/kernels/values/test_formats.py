@@ -1,4 +1,4 @@
-"""Formats: parsing, printing, encoding, and their error messages."""
+"""Formats are parsed, printed and used to encode, and their error messages say what is wrong."""
 
 import numpy as np
 import pytest
