@@ -97,10 +97,7 @@ def pooled(model: Any) -> Callable[..., Any]:
         states = _call(model, params, ids, mask).last_hidden_state
         words = mask[..., None].astype(states.dtype)
         mean = jnp.sum(states * words, axis=-2) / jnp.sum(words, axis=-2)
-        square = jnp.sum(mean * mean, axis=-1, keepdims=True)
-        with jax.named_scope("length"):
-            root = jax.lax.rsqrt(square)
-        return mean * root
+        return mean * jax.lax.rsqrt(jnp.sum(mean * mean, axis=-1, keepdims=True))
 
     return embed
 

@@ -107,9 +107,6 @@ def embedder(module: Any) -> Any:
         words = mask[..., None].astype(hidden.dtype)
         mean = jnp.sum(hidden * words, axis=-2) / jnp.sum(words, axis=-2)
         # One rsqrt of a secret value replaces a root and a division.
-        square = jnp.sum(mean * mean, axis=-1, keepdims=True)
-        with jax.named_scope("length"):
-            root = jax.lax.rsqrt(square)
-        return mean * root
+        return mean * jax.lax.rsqrt(jnp.sum(mean * mean, axis=-1, keepdims=True))
 
     return embed

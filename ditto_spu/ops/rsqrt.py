@@ -28,12 +28,16 @@ from ditto_spu.ops.op import (
 ARGUMENTS = (2.0**-9, 256.0)  # the arguments that the kernel serves in its window
 OPERAND = Fxp(64, 28)  # the format of an operand that is open, for arguments of any size
 
+WIDE_BITS = 22  # its fraction bits where values have ring 64 anyway, and products of it need room
+
 
 def root_wish(choice: Choice) -> Fxp | None:
     """Return the format in which the operand of a root is wanted."""
     if choice.operand is not None or choice.approx == WINDOW:
         return choice.operand
-    return choice.format if choice.format.ring_bits == OPERAND.ring_bits else OPERAND
+    if choice.format.ring_bits < OPERAND.ring_bits:
+        return OPERAND
+    return Fxp(OPERAND.ring_bits, max(choice.format.fraction_bits, WIDE_BITS))
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:

@@ -1,4 +1,4 @@
-"""The kernels for 1/x, 1/sqrt(x) and x/y serve declared positive ranges, and values of any size."""
+"""The kernels for 1/x, 1/sqrt(x) and x/y serve declared ranges, and values of any size."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float =
 def _run_rsqrt(
     party: Party, x: Rss, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW
 ) -> Protocol[Rss]:
-    """Compute 1/sqrt(x) for positive x: in the declared [lo, hi] by `inverse`, or any by `root_whole`."""
+    """Compute 1/sqrt(x) for positive x in the declared [lo, hi] by `inverse`, or for any by `root_whole`."""
     if approx == WHOLE:
         return (yield from root_whole(party.at("whole"), x, "rsqrt", out))
     return (yield from _run("rsqrt", party, x, out, lo, hi))
@@ -148,7 +148,8 @@ def _run_divide(
     1.5 ulp of `out`. Cost: `inverse` on y, a widening of x and one product. A sign takes 3 or 4 more rounds.
     Security: that of the parts.
 
-    With approx = "whole" any y is served, by `divide_whole`. Raises ValueError for a public x otherwise.
+    With approx = "whole", `divide_whole` serves any y, and x may be public. Raises ValueError for a public x
+    otherwise.
     """
     if approx == WHOLE:
         return (yield from divide_whole(party.at("whole"), x, y, out))

@@ -220,8 +220,7 @@ def _run(
 
     Security: sums are local, and every product leaves under a zero share or a full-width mask.
 
-    All of this holds for the windowed form. With approx = "whole" rows of any size are served, by
-    `normalise_whole`.
+    All of this holds for the windowed form. With approx = "whole", `normalise_whole` serves rows of any size.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     whole = whole_of(x, gamma_fxp, out, attributes, centred=True)

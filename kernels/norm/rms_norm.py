@@ -55,8 +55,7 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
 
     Security: as for layer normalisation.
 
-    All of this holds for the windowed form. With approx = "whole" rows of any size are served, by
-    `normalise_whole`.
+    All of this holds for the windowed form. With approx = "whole", `normalise_whole` serves rows of any size.
     """
     gamma_fxp = gamma.fxp if isinstance(gamma, Rss) else None
     whole = whole_of(x, gamma_fxp, out, attributes, centred=False)
