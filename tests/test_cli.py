@@ -116,7 +116,7 @@ def test_run_from_material(calls: list[Any], tmp_path: Path) -> None:
 def test_precompute(calls: list[Any], tmp_path: Path) -> None:
     result = ditto("precompute", "gelu", str(tmp_path / "one"), "--masked")
     assert "2.5 MB dealt in 0.25 s" in result.stdout
-    assert calls == [("gelu", "ditto", (), {"masked": True})]
+    assert calls == [("gelu", "auto", (), {"masked": True})]
 
 
 def test_compare(calls: list[Any]) -> None:

@@ -9,7 +9,8 @@ from jax import lax
 from ditto_spu import secure
 from ditto_spu.errors import RangeError
 
-ULP = 2.0**-11  # of results in `ditto`
+CONFIGS = {"narrow": {"default": "fxp32.11"}, "auto": "auto"}
+ULP = 2.0**-11  # of results in `narrow`
 EIGHT = np.arange(1, 9, dtype=np.float32)
 
 
@@ -47,14 +48,14 @@ BELOW_AUTO = ("auto", "rsqrt of 0.0001")  # an operand of 26 steps of fxp64.18 h
 
 @pytest.mark.parametrize(
     ("config", "name"),
-    [(config, name) for config in ("ditto", "auto") for name in CASES if (config, name) != BELOW_AUTO],
+    [(config, name) for config in CONFIGS for name in CASES if (config, name) != BELOW_AUTO],
 )
 def test_values_are_right(config, name):
     fn, value = CASES[name]
     value = np.asarray(value, np.float32)
     expected = np.asarray(jax.jit(fn)(value))
     assert np.all(
-        np.abs(np.asarray(secure(fn, config=config)(value)) - expected)
+        np.abs(np.asarray(secure(fn, config=CONFIGS[config])(value)) - expected)
         <= 2.0**-10 * np.abs(expected) + 2 * ULP
     )
 
@@ -79,7 +80,7 @@ def test_secret_quotients_are_right(x, y):
 )
 def test_what_no_format_holds_is_refused(fn, value):
     with pytest.raises(RangeError):
-        secure(fn, config="ditto")(np.float32(value))
+        secure(fn, config=CONFIGS["narrow"])(np.float32(value))
 
 
 def test_a_rule_chooses_the_window_and_its_range():
