@@ -30,7 +30,7 @@ class Ours:
         config, mode = split_side(side)
         self._program, self._ahead = program, mode != "whole"
         options = {**program.options, "masked": mode == "masked"}
-        function = secure(program.fn, config=config, **options)
+        function = secure(program.fn, config=config, check=False, **options)
         self._secure = function.hold(**program.held)
         self._turns = PARTIES if mode == "masked" else 1  # requests that differ in their dealer
         self._reports: list[CostReport] = []

@@ -48,7 +48,9 @@ def main() -> None:
         rows, embeddings = [row], {}
         for name, note in CONFIGS.items():
             with stage(f"{name}, {len(texts)} sentences under MPC") as show:
-                result = secure(embed, config=name, public=("mask",)).run(params, ids, mask, progress=show)
+                # The table shows the error beside plaintext, so a configuration that does not fit may run.
+                function = secure(embed, config=name, public=("mask",), check=False)
+                result = function.run(params, ids, mask, progress=show)
             embeddings[name] = np.asarray(result.outputs)
             rows.append(_row(name, result.report, embeddings[name], expected, note))
         with stage("PUMA on stock SPU, one sentence"):

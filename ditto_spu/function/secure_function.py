@@ -293,7 +293,8 @@ class SecureFunction:
         expected, row = plaintext_row(jax.jit(self._fn, **self._options.signature.options), whole, named)
         rows = [row]
         for each in (self._options.config,) if configs is None else configs:
-            function = self.with_config(each)
+            options = replace(self._options.with_config(each), check=False)  # errors are in the table
+            function = SecureFunction(self._fn, options, self._held)
             if emulated:
                 lowered = function._lower(whole, named)
                 rows.append(emulated_row(lowered, function._options.signature.leaves(whole, named), expected))
@@ -301,8 +302,8 @@ class SecureFunction:
             result = function.run(*args, **kwargs)
             rows.append(measured_row(function._options.config.name, result.report, result.outputs, expected))
         if puma:
-            options = {"public": self._options.public, **self._options.signature.options}
-            rows.append(puma_row(self._fn, whole, named, options, expected))
+            baseline = {"public": self._options.public, **self._options.signature.options}
+            rows.append(puma_row(self._fn, whole, named, baseline, expected))
         return Comparison(tuple(rows))
 
 

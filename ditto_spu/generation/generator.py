@@ -89,7 +89,7 @@ class Generator:
     next_token: "client" opens the logits to the client, who chooses the token (greedy or top-k). "secret"
         chooses the likeliest token in MPC, so that the logits stay secret and the client learns the ids
         alone. The parties learn neither logits nor ids.
-    config, calibration, checked, seed: as in `secure`.
+    config, calibration, checked, check, seed: as in `secure`.
 
     Two programs are compiled, one for the prompt and one for a further token, each at its first use. Raises
     InputError for options that do not fit; `masked` is one of them, because the cache stays in shares between
@@ -107,6 +107,7 @@ class Generator:
         calibration: Calibration | str | Path | None = None,
         masked: bool = False,
         checked: bool = False,
+        check: bool = True,
         seed: int | None = None,
     ) -> None:
         if next_token not in NEXT_TOKEN:
@@ -121,6 +122,7 @@ class Generator:
             "config": config,
             "calibration": calibration,
             "checked": checked,
+            "check": check,
             "seed": seed,
         }
         self._prefill = secure(prefill, static_argnames=("length",), **options).hold(params=params)
@@ -196,6 +198,7 @@ def generate(
     calibration: Calibration | str | Path | None = None,
     masked: bool = False,
     checked: bool = False,
+    check: bool = True,
     seed: int | None = None,
 ) -> Generation:
     """Generate `steps` tokens after the prompts `ids` [batch, prompt].
@@ -213,6 +216,7 @@ def generate(
         calibration=calibration,
         masked=masked,
         checked=checked,
+        check=check,
         seed=seed,
     )
     return generator.generate(prompt, steps, sampling, stop)
