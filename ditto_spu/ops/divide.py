@@ -31,6 +31,7 @@ from ditto_spu.ops.op import (
 )
 
 DIVISORS = (0.5, 1024.0)  # the divisors that the kernel serves in its window
+QUOTIENT = 256.0  # the largest quotient that it serves there
 OPERANDS = Fxp(64, 22)  # the format of operands that is open, for divisors of any size
 COARSE = 64  # a divisor of fewer ulp would be rounded by more than 1 %
 
@@ -69,6 +70,7 @@ def relies_on(call: Call) -> Iterator[Relied]:
     """List the range of divisors, and that of quotients."""
     if call.decision.approx == WINDOW:
         yield Relied("divisor", *DIVISORS, fact="second")
+        yield Relied("quotient", -QUOTIENT, QUOTIENT)
         return
     assert call.decision.operands is not None
     x, y = call.decision.operands

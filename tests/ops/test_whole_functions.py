@@ -94,3 +94,8 @@ def test_a_rule_chooses_the_window_and_its_range():
     assert "whole range" not in plan and "fxp64.22" not in plan
     with pytest.raises(RangeError, match="divisor"):
         narrow(np.float32(1e4), np.float32(2000))
+
+
+def test_a_quotient_beyond_the_window_is_refused():
+    with pytest.raises(RangeError, match="quotient reached"):
+        secure(lambda x, y: x / y, config="uniform64")(np.float32(1e5), np.float32(20))
