@@ -118,9 +118,12 @@ class SecureFunction:
             is_kept(each) or isinstance(each, jax.ShapeDtypeStruct) for each in given
         ):
             return
-        if id(lowered) not in self._checks:
-            self._checks[id(lowered)] = RangeCheck(lowered)
-        self._checks[id(lowered)].require(values, arrays)
+        check = self._checks.get(id(lowered))
+        if check is None:
+            check = RangeCheck(lowered)
+            if any(each is lowered for each in self._compiled.values()):  # ids of freed ones come again
+                self._checks[id(lowered)] = check
+        check.require(values, arrays)
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
         """Run the offline phase of one request, before its inputs exist.

@@ -68,3 +68,13 @@ def test_handles_of_kept_outputs_have_no_values_to_check():
 def test_a_mean_over_many_values_keeps_the_digits_of_one_over_n():
     x = np.full((2, 20_000), 100.0, F) + np.random.default_rng(3).normal(size=(2, 20_000)).astype(F)
     np.testing.assert_allclose(ditto.secure(lambda x: jnp.mean(x, axis=1))(x), x.mean(axis=1), rtol=1e-3)
+
+
+def test_a_check_lives_no_longer_than_its_compilation():
+    secure = ditto.secure(lambda x: x + x, config="ditto")
+    lowered = secure.lower(F(1.0))
+    secure._check_ranges(lowered, [F(1.0)], [F(1.0)])
+    assert list(secure._checks) == [id(lowered)]
+    other = ditto.secure(lambda x: x - x, config="ditto")
+    other._check_ranges(lowered, [F(1.0)], [F(1.0)])  # a compilation that the function does not keep
+    assert not other._checks
