@@ -21,6 +21,7 @@ from ditto_kernels.protocol.kernel import Kernel
 from ditto_kernels.sharing.casts import CAST
 from ditto_kernels.softmax.exponential import EXPONENTIAL
 from ditto_kernels.softmax.softmax import SOFTMAX
+from ditto_kernels.softmax.whole_logarithm import LOG
 
 # This list is literal on purpose: it shows in one place everything that the compiler may call.
 KERNELS: dict[str, Kernel] = {
@@ -34,6 +35,7 @@ KERNELS: dict[str, Kernel] = {
     "exponential": EXPONENTIAL,
     "gelu": GELU_KERNEL,
     "layer_norm": LAYER_NORM,
+    "log": LOG,
     "logic": LOGIC,
     "matmul": MATMUL,
     "matmul_adapted": MATMUL_ADAPTED,

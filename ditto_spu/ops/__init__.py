@@ -15,6 +15,7 @@ from ditto_spu.ops.exponential import EXPONENTIAL
 from ditto_spu.ops.gelu import GELU
 from ditto_spu.ops.layer_norm import LAYER_NORM
 from ditto_spu.ops.linear import LINEAR
+from ditto_spu.ops.logarithm import LOGARITHM
 from ditto_spu.ops.logic import LOGIC
 from ditto_spu.ops.matmul import MATMUL
 from ditto_spu.ops.maximum import MAXIMUM
@@ -49,6 +50,7 @@ OPS: dict[str, Op] = {
         TANH,
         SIGMOID,
         EXPONENTIAL,
+        LOGARITHM,
         RSQRT,
         SQRT,
         DIVIDE,

@@ -48,6 +48,11 @@ class Series:
     wave_bits: int  # fraction bits of dealt and of public factors
     error: float  # relative
 
+    @property
+    def harmonics(self) -> int:
+        """Cosines and sines of so many multiples of the angle."""
+        return len(self.coefficients) // 2
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -130,7 +135,7 @@ def _angles(positions: Array, period: int) -> Array:
 
 def _waves(mask: Array, series: Series) -> Array:
     """The dealer's cosines and sines of the mask."""
-    angles, places = _angles(mask, series.period), range(1, HARMONICS + 1)
+    angles, places = _angles(mask, series.period), range(1, series.harmonics + 1)
     waves = np.stack([wave(angles * place) for place in places for wave in (np.cos, np.sin)])
     return np.rint(waves * 2.0**series.wave_bits).astype(np.int64)
 
@@ -140,7 +145,7 @@ def _series_share(c: Array, waves: Array, series: Series, leader: bool) -> Array
     """A share of the series at c - r, from those of the waves of r."""
     angles, scale = _angles(c, series.period), 2.0**series.wave_bits
     total = np.full(c.shape, round(series.coefficients[0] * scale * scale) if leader else 0, np.int64)
-    for place in range(HARMONICS):
+    for place in range(series.harmonics):
         even, odd = series.coefficients[1 + 2 * place : 3 + 2 * place]
         cosine, sine = np.cos(angles * (place + 1)), np.sin(angles * (place + 1))
         total += np.rint((even * cosine + odd * sine) * scale).astype(np.int64) * waves[2 * place]
@@ -154,7 +159,7 @@ def series_of(party: Party, u: Rss, series: Series) -> Protocol[Additive]:
     Security: u is opened under a full-width mask; waves of the mask are dealt.
     """
     opened = yield from open_masked(party.at("open"), from_rss(party, u))
-    item = Deal("waves", (2 * HARMONICS, *u.shape), np.dtype(np.int64))
+    item = Deal("waves", (2 * series.harmonics, *u.shape), np.dtype(np.int64))
     (waves,) = yield from deal(party, [item], lambda: [_waves(opened.mask, series)])
     share = _series_share(opened.c, waves, series, party.role == "A")
     return Additive(share, Fxp(_WIDE, 2 * series.wave_bits))

@@ -123,6 +123,9 @@ EXAMPLES = [
     Example("rsqrt", ((0.01, 9000, (45,), "fxp32.14"),), "fxp32.14", {"approx": "whole"}),
     Example("sqrt", ((0, 9000, (45,), "fxp32.14"),), "fxp32.14"),
     Example("sqrt", ((0, 9000, (45,), "fxp64.28"),), "fxp64.18"),
+    Example("log", ((0.01, 9000, (45,), "fxp32.14"),), "fxp32.14"),
+    Example("log", ((0.01, 9000, (45,), "fxp64.28"),), "fxp64.18"),
+    Example("log", ((-0.9, 9, (45,), "fxp64.22"),), "fxp64.18", {"plus": 1}),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"),), "fxp32.14", {"dim": 2}),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}),
     Example(

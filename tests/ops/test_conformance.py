@@ -41,6 +41,7 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tanh": (lambda x, w: jnp.tanh(x @ w), (X, X.T)),
     "sigmoid": (lambda x, w: jax.nn.sigmoid(x @ w), (X, X.T)),
     "exp": (lambda x, w: jnp.exp(x @ w), (X, X.T)),
+    "logarithm": (lambda x, w: jnp.log(x @ w), (P, P.T)),
     "rsqrt": (lambda x, w: lax.rsqrt(x @ w), (P, P.T)),
     "sqrt": (lambda x, w: jnp.sqrt(x @ w), (P, P.T)),
     "divide": (lambda x, w: x / w, (X, P)),
