@@ -1,6 +1,7 @@
 """Compute the exponential function elementwise.
 
-JAX writes `jnp.exp(x)`, which is `stablehlo.exponential`, so no pattern is needed. An exponential inside a
+JAX writes `jnp.exp(x)` and `jnp.expm1(x)`, which are `stablehlo.exponential` and
+`stablehlo.exponential_minus_one`, so no pattern is needed. An exponential inside a
 softmax belongs to the composite of the softmax.
 """
 
@@ -12,8 +13,10 @@ from ditto_kernels.softmax.whole_exponential import fit_exponential
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import first_operand
-from ditto_spu.ops.op import Call, Op, Relied, Sample
+from ditto_spu.ops.op import Call, Op, Relied, Sample, name_of
 from ditto_spu.plan.plan import Attributes
+
+MINUS_ONE = "stablehlo.exponential_minus_one"
 
 
 def extra(call: Call) -> Attributes:
@@ -22,7 +25,10 @@ def extra(call: Call) -> Attributes:
     Without one, the kernel takes the form that serves any exponent.
     """
     declared = call.decision.range
-    return (("approx", WHOLE),) if declared is None else (("hi", math.log(declared)),)
+    minus = (("minus", 1),) if name_of(call.op) == MINUS_ONE else ()
+    if declared is None:
+        return (("approx", WHOLE), *minus)
+    return (("hi", math.log(declared + len(minus))), *minus)
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
@@ -31,13 +37,15 @@ def relies_on(call: Call) -> Iterator[Relied]:
     if declared is None:
         assert call.operand is not None
         declared = fit_exponential(call.operand, call.decision.out).largest
+    elif name_of(call.op) == MINUS_ONE:
+        declared += 1
     yield Relied("exponent", -math.inf, math.log(declared), fact="operand")
 
 
 EXPONENTIAL = Op(
     name="exp",
-    summary="the exponential function",
-    kernels={"stablehlo.exponential": "exponential"},
+    summary="the exponential function, and the same less 1",
+    kernels={"stablehlo.exponential": "exponential", MINUS_ONE: "exponential"},
     kind=Kind.KERNEL,
     formats=first_operand,
     extra=extra,

@@ -12,6 +12,7 @@ from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.sharing.casts import convert
+from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.softmax.negative_exponential import Window, exp_negative, fit_window, range_variant
 from ditto_kernels.softmax.whole_exponential import exponential_error, exponential_whole
 from ditto_kernels.values.formats import Array, Fxp
@@ -39,9 +40,15 @@ def _plan(fxp: Fxp, out: Fxp, lo: float, hi: float) -> tuple[Window, int]:
 
 
 def _run(
-    party: Party, x: Rss, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW
+    party: Party,
+    x: Rss,
+    out: Fxp,
+    lo: float = -8.0,
+    hi: float = 8.0,
+    approx: str = WINDOW,
+    minus: int = 0,
 ) -> Protocol[Rss]:
-    """Compute e^x for x in the declared range [lo, hi].
+    """Compute e^x - minus for x in the declared range [lo, hi], where minus is 0 or 1.
 
     Below the range the result falls to 0, and above it the result is wrong (0). Error: about 2^-13 of e^hi
     plus the rounding to `out` (see `_error`), so declare the least hi that holds. e^hi must fit `out` with
@@ -49,16 +56,21 @@ def _run(
     error, by `exponential_whole`.
     """
     if approx == WHOLE:
-        return (yield from exponential_whole(party.at("whole"), x, out))
+        whole = yield from exponential_whole(party.at("whole"), x, out)
+        return plus_constant(party, whole, -minus << out.fraction_bits)
     window, top = _plan(x.fxp, out, lo, hi)
     value = from_rss(party, x)
     share = np.asarray(top if party.role == "A" else 0).astype(x.fxp.dtype) - value.share
     result = yield from exp_negative(party, Additive(share, x.fxp), window)
     joined = yield from to_rss(party, result)
-    return (yield from convert(party.at("cast"), joined, out))
+    cast = yield from convert(party.at("cast"), joined, out)
+    return plus_constant(party, cast, -minus << out.fraction_bits)
 
 
-def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW) -> float:
+def _error(
+    x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW, minus: int = 0
+) -> float:
+    del minus
     assert x.fxp is not None
     if approx == WHOLE:
         return exponential_error(x.fxp, out, hi)
@@ -68,15 +80,18 @@ def _error(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = W
     return window.error + dropped + (cut if window.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
 
 
-def _variant(x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW) -> str:
+def _variant(
+    x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW, minus: int = 0
+) -> str:
+    del minus
     assert x.fxp is not None
     if approx == WHOLE:
         return WHOLE_RANGE
     return range_variant(_plan(x.fxp, out, lo, hi)[0], x.fxp.ring_bits, elements(x.shape))
 
 
-def _reference(x: Array, **_: object) -> Array:
-    return np.exp(x)
+def _reference(x: Array, minus: int = 0, **_: object) -> Array:
+    return np.exp(x) - minus
 
 
 EXPONENTIAL = Kernel(

@@ -103,6 +103,10 @@ EXAMPLES = [
     Example("exponential", ((-6, 0, (9, 5), "fxp32.12"),), "fxp32.14", {"hi": 0.0}),
     Example("exponential", ((-9, 9, (45,), "fxp32.11"),), "fxp32.11", {"approx": "whole", "hi": 9.0}),
     Example("exponential", ((-9, 9, (45,), "fxp64.18"),), "fxp64.18", {"approx": "whole", "hi": 9.0}),
+    Example(
+        "exponential", ((-9, 9, (45,), "fxp64.18"),), "fxp64.18", {"approx": "whole", "hi": 9.0, "minus": 1}
+    ),
+    Example("exponential", ((-6, 0, (45,), "fxp32.12"),), "fxp32.14", {"hi": 0.0, "minus": 1}),
     Example("reciprocal", ((1, 100, (45,), "fxp32.12"),), "fxp32.18"),
     Example("rsqrt", ((0.5, 100, (45,), "fxp32.14"),), "fxp32.14"),
     Example(

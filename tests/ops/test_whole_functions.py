@@ -40,6 +40,7 @@ CASES = {
     "log of all sizes": (jnp.log, np.logspace(-2, 5, 12)),
     "log near one": (jnp.log, 1 + np.linspace(-1e-2, 1e-2, 9)),
     "log1p": (jnp.log1p, [-0.9, -0.01, -1e-4, 0.0, 1e-4, 0.01, 1.0, 1e4]),
+    "expm1": (jnp.expm1, [-40, -3, -0.1, -1e-3, -1e-5, 0, 1e-5, 1e-3, 0.1, 3, 12]),
     "exp of 9": (jnp.exp, 9.0),
     "exp of everything": (jnp.exp, np.linspace(-40, 13, 12)),
     "a vector by its length": (lambda x: x / jnp.sqrt((x * x).sum()), 30 * EIGHT),
