@@ -36,6 +36,7 @@ _DIVISOR_BITS = 44  # divisors stay below 2^44 ulp, which leaves quotients up to
 _FACTOR_BITS = 20  # fraction bits of the normalised reciprocal when it meets the dividend
 _WAVE_BITS = 24
 _SPARE = 2  # fraction bits of the scaled dividend beyond those of the result
+_NARROW_SPARE = 4  # the same for results of less than 64 bits
 _NUMERATOR_BITS = 24  # most fraction bits of a public dividend
 
 
@@ -188,7 +189,7 @@ class Quotient:
 def fit_quotient(x: Fxp | None, y: Fxp, out: Fxp) -> Quotient:
     """How x / y of any divisor is computed; x: None for a public dividend. ValueError for too many bits."""
     plan = fit_whole(-1.0, min(y.ring_bits - 2, _DIVISOR_BITS), _WAVE_BITS)
-    fraction = out.fraction_bits + _SPARE
+    fraction = out.fraction_bits + (_SPARE if out.ring_bits == _WIDE else _NARROW_SPARE)
     most = min(out.ring_bits - 1 - out.fraction_bits, 60 - fraction - _FACTOR_BITS)
     dividend = min(_NUMERATOR_BITS, 60 - most - plan.top + y.fraction_bits) if x is None else x.fraction_bits
     dividend = max(dividend, y.fraction_bits - plan.top)

@@ -23,6 +23,7 @@ _WAVE_BITS = 24
 _FACTOR_BITS = 15  # least fraction bits of the exponential within an interval
 _MOST_FACTOR_BITS = 20
 _LEVEL_BITS = 3  # fraction bits of the power that an interval starts with, beyond those of the result
+_NARROW_LEVEL_BITS = 5  # the same for results of less than 64 bits, which leave the product room
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class WholeExponential:
 @lru_cache(maxsize=64)
 def fit_exponential(x: Fxp, out: Fxp) -> WholeExponential:
     """How e^x of any x is computed. ValueError where the result has too many fraction bits."""
-    room = _WIDE - 4 - _FACTOR_BITS - _LEVEL_BITS - out.fraction_bits  # bits of the largest result
+    spare = _LEVEL_BITS if out.ring_bits == _WIDE else _NARROW_LEVEL_BITS
+    room = _WIDE - 4 - _FACTOR_BITS - spare - out.fraction_bits  # bits of the largest result
     top = min(out.ring_bits - 2 - out.fraction_bits, room)
-    level_bits = out.fraction_bits + _LEVEL_BITS
+    level_bits = out.fraction_bits + spare
     if top < 0:
         raise ValueError(f"exponential into {out}: too many fraction bits; declare the range of the result")
     factor = Fxp(_WIDE, min(_MOST_FACTOR_BITS, _WIDE - 4 - top - level_bits))

@@ -106,3 +106,13 @@ def test_a_rule_chooses_the_window_and_its_range():
 def test_a_quotient_beyond_the_window_is_refused():
     with pytest.raises(RangeError, match="quotient reached"):
         secure(lambda x, y: x / y, config="uniform64")(np.float32(1e5), np.float32(20))
+
+
+def test_attention_in_float64_masks_with_what_no_format_holds():
+    x = np.random.default_rng(0).normal(size=(1, 4, 2, 8))
+
+    def attention(x):
+        return jax.nn.dot_product_attention(x, x, x, is_causal=True)
+
+    with jax.experimental.enable_x64():
+        assert np.allclose(secure(attention)(x), attention(x), atol=1e-4)

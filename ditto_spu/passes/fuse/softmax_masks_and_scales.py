@@ -81,6 +81,8 @@ def _stripped(scores: Scores, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Sco
         return _without_scale(scores, op)
     if name == "select":
         return _without_select(scores, op, at)
+    if name == "convert":
+        return _below_convert(scores, op, at, secret)
     if name not in ("add", "subtract"):
         return None
     return _without_bias(scores, op, at, secret) or _regrouped(scores, op, at, secret)
@@ -108,6 +110,20 @@ def _without_select(scores: Scores, op: ir.Op, at: ir.Op) -> Scores | None:
             mask = _spread(whole(op.operands[0]), scores.x, data == 1, at)
             return replace(scores, x=op.operands[data], masks=(*scores.masks, mask))
     return None
+
+
+def _below_convert(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
+    """Take a mask out of x where its scores have another float type, as attention in float64 has."""
+    (inner,) = op.operands
+    select = ir.define(inner)
+    if select is None or kind(select) != "select" or not ir.is_float(inner):
+        return None
+    dtype = ir.dtype(scores.x)
+    found = _without_select(replace(scores, x=inner), select, at)
+    if found is None:
+        return None
+    x = ir.emit(lambda b: b.astype(dtype), [found.x], at, at.location)[0]
+    return replace(found, x=x)
 
 
 def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
