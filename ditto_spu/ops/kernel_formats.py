@@ -9,7 +9,7 @@ import numpy as np
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.op import Choice, Chooser, Formats
-from ditto_spu.ops.public_operands import constant
+from ditto_spu.ops.public_operands import constant, source
 from ditto_spu.plan.plan import INTEGER
 
 
@@ -64,11 +64,12 @@ def table_format(fxp: Fxp) -> Fxp:
 
 
 # Operations that choose formats of their own for whole numbers, or need none.
-_TAKE_WHOLE = ("func.return", "stablehlo.return", "stablehlo.dot_general", "stablehlo.convert")
+_TAKE_WHOLE = ("func.return", "stablehlo.return", "stablehlo.convert")
+_PRODUCTS = ("stablehlo.multiply", "stablehlo.dot_general")
 # Operations whose results are whole if their operands are.
 _KEEP_WHOLE = (
     *("stablehlo.add", "stablehlo.subtract", "stablehlo.negate", "stablehlo.reduce", "stablehlo.reshape"),
-    "stablehlo.multiply",
+    *_PRODUCTS,
     *("stablehlo.broadcast_in_dim", "stablehlo.transpose", "stablehlo.slice", "stablehlo.concatenate"),
     *("stablehlo.select", "stablehlo.compare"),
 )
@@ -93,7 +94,7 @@ def whole_format(chooser: Chooser, value: ir.Value, ring_bits: int) -> Fxp:
 def _only_whole(chooser: Chooser, value: ir.Value) -> bool:
     """Tell whether all that becomes of whole numbers is whole, up to products and results."""
     for user in ir.users(value):
-        if user.name in _TAKE_WHOLE or (user.name == "stablehlo.multiply" and not _multiplies_whole(user)):
+        if user.name in _TAKE_WHOLE or (user.name in _PRODUCTS and not _multiplies_whole(user)):
             continue
         beside = [each for each in user.operands if ir.is_float(each) and not chooser.is_secret(each)]
         if user.name not in _KEEP_WHOLE or not all(map(_is_whole, beside)):
@@ -104,8 +105,8 @@ def _only_whole(chooser: Chooser, value: ir.Value) -> bool:
 
 
 def _multiplies_whole(op: ir.Op) -> bool:
-    """Tell whether both factors come straight from operations that make whole numbers."""
-    makers = [ir.define(each) for each in op.operands]
+    """Tell whether both factors, perhaps rearranged, come from operations that make whole numbers."""
+    makers = [source(each) for each in op.operands]
     return all(
         maker is not None
         and (

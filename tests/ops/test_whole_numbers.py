@@ -23,6 +23,8 @@ X = np.array([-1.8, 0.35, 2.7, 0.61], np.float32)
         lambda x: jnp.where(x > 0, jnp.floor(x), 0.25),
         lambda x: jnp.cumsum(jnp.ceil(x)) - 0.125,
         lambda x: jnp.sign(x) * jnp.floor(x) + 0.5,
+        lambda x: jnp.sign(x) @ jnp.floor(x) + 0.5,
+        lambda x: jnp.log((x > 0).astype(jnp.float32) @ jnp.ceil(x) + 0.1),
         lambda x: (jnp.sign(x) - jnp.sign(x).mean()) / jnp.sqrt(jnp.sign(x).var() + 1e-3),
     ],
 )
