@@ -14,7 +14,7 @@ from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, kind, peel, splat, whole
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import operands_of
+from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.match import Match
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op, Pattern
 
@@ -84,14 +84,14 @@ def _counts_along(value: ir.Value, dim: int) -> bool:
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Choose no fraction bits for zeros and ones, unless a rule or all consumers want some.
+    """Choose no fraction bits for zeros and ones, unless a rule or a consumer wants some.
 
     The operand keeps all its fraction bits, whatever a rule says. A cast that drops some rounds by chance,
     and equal elements would no longer be equal. An argument takes the format of the rule, because encoding
     rounds equal elements alike.
     """
     if not chooser.ruled_format(ARGMAX.name, ir.path_of(op)):
-        default = chooser.wanted(op.results[0]) or INDICATOR
+        default = chooser.wanted(op.results[0]) or whole_format(chooser, op.results[0], INDICATOR.ring_bits)
     operand, asked = op.operands[0], choice.operand
     if not chooser.is_secret(operand):
         return Formats(operands_of(chooser, op, choice, main=1), default)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import operands_of
+from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.observed import operand
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
 from ditto_spu.plan.plan import INTEGER
@@ -30,13 +30,13 @@ _WIDER = {
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Choose no fraction bits for converted integers, unless a rule or all consumers want some."""
+    """Choose no fraction bits for converted integers, unless a rule or a consumer wants some."""
     formats = operands_of(chooser, op, choice, main=0)
     if not ir.is_float(op.results[0]):
         return Formats(formats, INTEGER)
     if not chooser.ruled_format(CONVERT.name, ir.path_of(op)):
         whole = INDICATOR if ir.element(op.operands[0]) == BOOLEAN else WHOLE
-        default = chooser.wanted(op.results[0]) or whole
+        default = chooser.wanted(op.results[0]) or whole_format(chooser, op.results[0], whole.ring_bits)
     return Formats(formats, default)
 
 

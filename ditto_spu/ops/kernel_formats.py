@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.ops.op import Choice, Chooser, Formats
+from ditto_spu.ops.op import Choice, Chooser, Formats, name_of
+from ditto_spu.ops.public_operands import constant, source
 from ditto_spu.plan.plan import INTEGER
 
 
@@ -58,6 +61,69 @@ def table_format(fxp: Fxp) -> Fxp:
     The product is computed in ring 32 at most.
     """
     return fxp if fxp.ring_bits <= 32 else Fxp(32, min(fxp.fraction_bits, 20))
+
+
+# Operations that choose formats of their own for whole numbers, or need none.
+_TAKE_WHOLE = ("func.return", "stablehlo.return", "stablehlo.convert")
+_PRODUCTS = ("stablehlo.multiply", "stablehlo.dot_general")
+# Operations whose results are whole if their operands are.
+_KEEP_WHOLE = (
+    *("stablehlo.add", "stablehlo.subtract", "stablehlo.negate", "stablehlo.reduce", "stablehlo.reshape"),
+    *_PRODUCTS,
+    *("stablehlo.broadcast_in_dim", "stablehlo.transpose", "stablehlo.slice", "stablehlo.concatenate"),
+    *("stablehlo.select", "stablehlo.compare"),
+)
+
+_MAKE_WHOLE = (
+    *("stablehlo.floor", "stablehlo.ceil", "stablehlo.round_nearest_even", "stablehlo.round_nearest_afz"),
+    *("stablehlo.sign", "ditto.argmax"),
+)
+
+
+def whole_format(chooser: Chooser, value: ir.Value, ring_bits: int) -> Fxp:
+    """Return the format of whole numbers, which has fraction bits where a consumer needs some.
+
+    A sum of whole numbers and 0.5, or a function of them, would be rounded in a format without fraction bits.
+    """
+    if _only_whole(chooser, value):
+        return Fxp(ring_bits, 0)
+    default = chooser.default_format
+    return Fxp(max(ring_bits, default.ring_bits), default.fraction_bits)
+
+
+def _only_whole(chooser: Chooser, value: ir.Value) -> bool:
+    """Tell whether all that becomes of whole numbers is whole, up to products and results."""
+    for user in ir.users(value):
+        if user.name in _TAKE_WHOLE or (user.name in _PRODUCTS and not _multiplies_whole(user)):
+            continue
+        beside = [each for each in user.operands if ir.is_float(each) and not chooser.is_secret(each)]
+        if user.name not in _KEEP_WHOLE or not all(map(_is_whole, beside)):
+            return False
+        if any(not _only_whole(chooser, each) for each in user.results if ir.is_float(each)):
+            return False
+    return True
+
+
+def _multiplies_whole(op: ir.Op) -> bool:
+    """Tell whether both factors may be whole numbers in a format without fraction bits."""
+    return all(map(_may_be_whole, op.operands))
+
+
+def _may_be_whole(value: ir.Value) -> bool:
+    """Tell whether a value may come from operations on whole numbers alone."""
+    maker = source(value)
+    if maker is None:
+        return False
+    if maker.name == "stablehlo.convert":
+        return not ir.is_float(maker.operands[0]) or _may_be_whole(maker.operands[0])
+    if maker.name in _KEEP_WHOLE:
+        return all(_may_be_whole(each) or _is_whole(each) for each in maker.operands if ir.is_float(each))
+    return name_of(maker) in _MAKE_WHOLE
+
+
+def _is_whole(value: ir.Value) -> bool:
+    known = constant(value)
+    return known is not None and bool(np.all(known == np.round(np.asarray(known, np.float64))))
 
 
 # The operand formats that a search tries for functions with a window.

@@ -7,7 +7,7 @@ needed.
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import operands_of
+from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.observed import operand
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
 
@@ -20,11 +20,11 @@ _MODES = {
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Choose no fraction bits for the result, unless a rule or all consumers want some."""
+    """Choose no fraction bits for the result, unless a rule or a consumer wants some."""
     formats = operands_of(chooser, op, choice, main=1)
     if not chooser.ruled_format(ROUND.name, ir.path_of(op)):
-        whole = Fxp(max(32, formats[op.operands[0]].ring_bits), 0)
-        default = chooser.wanted(op.results[0]) or whole
+        ring_bits = max(32, formats[op.operands[0]].ring_bits)
+        default = chooser.wanted(op.results[0]) or whole_format(chooser, op.results[0], ring_bits)
     return Formats(formats, default)
 
 

@@ -6,21 +6,21 @@ JAX writes `jnp.sign(x)`, which is `stablehlo.sign`, so no pattern is needed.
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import operands_of
+from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.observed import operand
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op
 from ditto_spu.plan.plan import INTEGER
 
-WHOLE = Fxp(32, 0)  # the format of 1, 0 and -1
+RING = 32  # the bits of the ring of 1, 0 and -1
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
-    """Choose no fraction bits for the result, unless a rule or all consumers want some."""
+    """Choose no fraction bits for the result, unless a rule or a consumer wants some."""
     formats = operands_of(chooser, op, choice, main=1)
     if not ir.is_float(op.results[0]):
         return Formats(formats, INTEGER)
     if not chooser.ruled_format(SIGN.name, ir.path_of(op)):
-        default = chooser.wanted(op.results[0]) or WHOLE
+        default = chooser.wanted(op.results[0]) or whole_format(chooser, op.results[0], RING)
     return Formats(formats, default)
 
 
