@@ -95,6 +95,7 @@ def trace(
     arguments = []
     for (_, path, leaf), level in zip(leaves, levels, strict=True):
         _check_leaf(path, leaf, level != SHARED)
+        level = PUBLIC if 0 in np.shape(leaf) else level  # an empty array has nothing to hide
         kind, whose = jax.dtypes.result_type(leaf), "" if level in (PUBLIC, SHARED) else level
         argument = Argument(path, tuple(np.shape(leaf)), str(kind), level == PUBLIC, whose)
         arguments.append(replace(argument, held=argument.parameter in held))
@@ -295,9 +296,6 @@ def _check_leaf(path: str, leaf: Any, plain: bool) -> None:
         raise InputError(
             f"argument '{path}' has dtype {kind}, which cannot be shared: use a float, integer or bool"
         )
-    shape: tuple[int, ...] = np.shape(leaf)  # type: ignore[arg-type]
-    if 0 in shape:
-        raise InputError(f"argument '{path}' is empty (shape {shape}): leave it out of the call")
     if plain or isinstance(leaf, jax.ShapeDtypeStruct) or not jax.dtypes.issubdtype(kind, np.floating):
         return
     finite = np.isfinite(np.asarray(leaf, np.float64))

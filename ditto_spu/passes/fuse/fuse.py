@@ -13,6 +13,7 @@ from ditto_spu.ir.expand_chlo import EXPANSIONS
 from ditto_spu.ops import OPS
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
+from ditto_spu.passes.fuse.empty_values import drop_empty_values
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.refuse_impossible import refuse
 from ditto_spu.passes.fuse.simplify import simplify
@@ -32,6 +33,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     """
     fused = ir.clone(module)
     ir.inline_calls(fused)
+    drop_empty_values(fused)
     expand_linear_algebra(fused, visibility(fused, public))
     refuse(fused, public)
     flatten(fused, public)

@@ -1,0 +1,60 @@
+"""Take values without elements out of a program: they hold nothing that could be secret.
+
+JAX allows arrays with an extent of 0. A result without elements becomes a constant. An operation that reads such
+a value and has elements, such as a sum or a concatenation, is written without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from ditto_spu import ir
+
+
+def drop_empty_values(module: ir.Module) -> None:
+    """Rewrite a module without calls in place, so that no operation on secret values reads an empty one."""
+    for op in list(ir.ops(ir.body(ir.main(module))))[:-1]:
+        if not op.results or any(op.regions) and op.name in ("stablehlo.while", "stablehlo.case"):
+            continue
+        for result in op.results:
+            if 0 in ir.shape(result):
+                ir.replace_all_uses(result, _filled(op, result, [], 0))
+        if any(0 in ir.shape(each) for each in op.operands) and 0 not in ir.shape(op.results[0]):
+            _without(op)
+
+
+def _without(op: ir.Op) -> None:
+    """Replace an operation that has elements by what it computes without its empty operands."""
+    filled = [each for each in op.operands if 0 not in ir.shape(each)]
+    name = op.name.removeprefix("stablehlo.")
+    if name == "concatenate":
+        if len(filled) == 1:
+            ir.replace_all_uses(op.results[0], filled[0])
+        else:
+            axis = ir.attribute(op, "dimension")
+            joined = ir.emit(lambda *parts: lax.concatenate(parts, axis), filled, op, op.location)
+            ir.replace_all_uses(op.results[0], joined[0])
+    elif name == "reduce":  # the initial values, one for each result
+        half = len(op.operands) // 2
+        for result, initial in zip(op.results, list(op.operands)[half:], strict=True):
+            ir.replace_all_uses(result, _filled(op, result, [initial], None))
+    elif name == "pad":
+        ir.replace_all_uses(op.results[0], _filled(op, op.results[0], [op.operands[1]], None))
+    elif name == "dot_general":
+        ir.replace_all_uses(op.results[0], _filled(op, op.results[0], [], 0))
+    elif name in ("scatter", "dynamic_update_slice"):  # nothing is written
+        ir.replace_all_uses(op.results[0], op.operands[0])
+
+
+def _filled(op: ir.Op, result: ir.Value, operands: list[ir.Value], number: int | None) -> ir.Value:
+    """Return an array like `result`, filled with a number or with the only operand."""
+    shape, dtype = ir.shape(result), np.dtype(ir.dtype(result))
+
+    def fill(*values: Any) -> Array:
+        return jnp.broadcast_to(values[0], shape) if values else jnp.full(shape, number, dtype)
+
+    return ir.emit(fill, operands, op, op.location)[0]
