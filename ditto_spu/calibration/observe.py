@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu import ir
+from ditto_spu.calibration.needed import Ways, is_elementwise, mask, predicates, ways
 from ditto_spu.errors import RangeError
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.ops import observed, record_of, subject
@@ -87,6 +88,7 @@ class _Probe:
     """One operation of the observed program, with its number.
 
     result, operands: the outputs of the observing program that hold its result and its operands.
+    ways: the ways by which elements of its result reach an output, or None where all may.
     """
 
     number: int
@@ -95,10 +97,10 @@ class _Probe:
     record: Op | None
     result: int
     operands: tuple[int, ...]
+    ways: Ways
 
-    def facts(self, outputs: Sequence[NDArray[Any]]) -> Mapping[str, Span]:
+    def facts(self, operands: Sequence[NDArray[Any]]) -> Mapping[str, Span]:
         """Return what the ranges of the operation's kernel are about."""
-        operands = [outputs[each] for each in self.operands]
         if not operands:
             return {}
         if self.record is None:
@@ -122,6 +124,7 @@ class Observer:
         operations = ir.ops(ir.body(ir.main(module)))[:-1]
         self._outputs: dict[ir.Value, int] = {}
         self._probes: list[_Probe] = []
+        known: dict[ir.Value, Ways] = {}
         self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
         for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
             special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY, Kind.SPU)
@@ -130,7 +133,12 @@ class Observer:
                 continue
             operands = tuple(self._output(each) for each in op.operands) if special else ()
             place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
-            self._probes.append(_Probe(number, place, op, record, self._output(op.results[0]), operands))
+            needed = ways(op.results[0], known)
+            for each in predicates(needed):
+                self._output(each)
+            self._probes.append(
+                _Probe(number, place, op, record, self._output(op.results[0]), operands, needed)
+            )
         self._returned = [
             (number, self._outputs[each])
             for number, each in enumerate(ir.ops(ir.body(ir.main(module)))[-1].operands)
@@ -142,6 +150,19 @@ class Observer:
     def _output(self, value: ir.Value) -> int:
         """Return the number of the output that holds a value."""
         return self._outputs.setdefault(value, len(self._outputs))
+
+    def _seen_at(
+        self, probe: _Probe, outputs: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[Any], Mapping[str, Span]]:
+        """Return the elements of a result that can reach an output, and the facts about their operands."""
+        result, operands = outputs[probe.result], [outputs[each] for each in probe.operands]
+        if probe.ways is not None:
+            needed = mask(probe.ways, result.shape, lambda value: outputs[self._outputs[value]])
+            if not needed.all():
+                result = result[needed]
+                if is_elementwise(probe.op):
+                    operands = [each[needed] for each in operands]
+        return result, probe.facts(operands)
 
     def __call__(self, arrays: Sequence[Any]) -> dict[Place, Observed]:
         """Run one call and return the values observed in it, by place.
@@ -160,7 +181,7 @@ class Observer:
                 self._seen[argument.path] = value
         outputs = ir.evaluate(self._text, values)
         for probe in self._probes:
-            _join(found, probe.place, summary(outputs[probe.result], probe.facts(outputs)))
+            _join(found, probe.place, summary(*self._seen_at(probe, outputs)))
         return found
 
     def extremes(self, values: Sequence[Any]) -> dict[int, Observed]:
@@ -178,8 +199,8 @@ class Observer:
                 )
         found = {}
         for probe in self._probes:
-            result = outputs[probe.result]
-            found[probe.number] = Observed(*span(result), result.size, {}, probe.facts(outputs))
+            result, facts = self._seen_at(probe, outputs)
+            found[probe.number] = Observed(*span(result), result.size, {}, facts)
         return found
 
 

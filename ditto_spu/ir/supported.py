@@ -11,6 +11,8 @@ _ELEMENTWISE = """abs add and atan2 bitcast_convert ceil clamp compare convert c
 exponential_minus_one floor is_finite log log_plus_one logistic maximum minimum multiply negate not or popcnt
 power remainder round_nearest_afz round_nearest_even rsqrt select shift_left shift_right_arithmetic
 shift_right_logical sign sine sqrt subtract tanh xor"""
+# Each element of the result depends only on the elements of the operands at its place.
+ELEMENTWISE = frozenset(f"stablehlo.{name}" for name in _ELEMENTWISE.split())
 _SHAPES = """broadcast_in_dim concatenate constant convolution dot dot_general dynamic_slice
 dynamic_update_slice gather iota pad reduce reduce_window reshape reverse scatter select_and_scatter slice
 sort transpose"""

@@ -45,9 +45,13 @@ def serves(op: ir.Op) -> bool:
 
 
 def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Return the least and the largest element of the first branch."""
+    """Return the least and the largest element that is taken from the first branch.
+
+    The others may be anything: the difference of the branches wraps without harm.
+    """
     del op
-    return {"second": span(np.asarray(operands[1], np.float64))}
+    taken = np.broadcast_to(np.asarray(operands[0], np.bool_), operands[1].shape)
+    return {"second": span(np.asarray(operands[1], np.float64)[taken])}
 
 
 SELECT = Op(

@@ -1,7 +1,7 @@
 """Take values without elements out of a program: they hold nothing that could be secret.
 
-JAX allows arrays with an extent of 0. A result without elements becomes a constant. An operation that reads such
-a value and has elements, such as a sum or a concatenation, is written without it.
+JAX allows arrays with an extent of 0. A result without elements becomes a constant. An operation that reads
+such a value and has elements, such as a sum or a concatenation, is written without it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ditto_spu import ir
 def drop_empty_values(module: ir.Module) -> None:
     """Rewrite a module without calls in place, so that no operation on secret values reads an empty one."""
     for op in list(ir.ops(ir.body(ir.main(module))))[:-1]:
-        if not op.results or any(op.regions) and op.name in ("stablehlo.while", "stablehlo.case"):
+        if not op.results or op.name in ("stablehlo.while", "stablehlo.case"):
             continue
         for result in op.results:
             if 0 in ir.shape(result):
-                ir.replace_all_uses(result, _filled(op, result, [], 0))
+                ir.replace_all_uses(result, _filled(op, result))
         if any(0 in ir.shape(each) for each in op.operands) and 0 not in ir.shape(op.results[0]):
             _without(op)
 
@@ -41,20 +41,20 @@ def _without(op: ir.Op) -> None:
     elif name == "reduce":  # the initial values, one for each result
         half = len(op.operands) // 2
         for result, initial in zip(op.results, list(op.operands)[half:], strict=True):
-            ir.replace_all_uses(result, _filled(op, result, [initial], None))
+            ir.replace_all_uses(result, _filled(op, result, initial))
     elif name == "pad":
-        ir.replace_all_uses(op.results[0], _filled(op, op.results[0], [op.operands[1]], None))
+        ir.replace_all_uses(op.results[0], _filled(op, op.results[0], op.operands[1]))
     elif name == "dot_general":
-        ir.replace_all_uses(op.results[0], _filled(op, op.results[0], [], 0))
+        ir.replace_all_uses(op.results[0], _filled(op, op.results[0]))
     elif name in ("scatter", "dynamic_update_slice"):  # nothing is written
         ir.replace_all_uses(op.results[0], op.operands[0])
 
 
-def _filled(op: ir.Op, result: ir.Value, operands: list[ir.Value], number: int | None) -> ir.Value:
-    """Return an array like `result`, filled with a number or with the only operand."""
+def _filled(op: ir.Op, result: ir.Value, scalar: ir.Value | None = None) -> ir.Value:
+    """Return an array like `result`, filled with a scalar, or with zeros."""
     shape, dtype = ir.shape(result), np.dtype(ir.dtype(result))
 
-    def fill(*values: Any) -> Array:
-        return jnp.broadcast_to(values[0], shape) if values else jnp.full(shape, number, dtype)
+    def fill(*scalars: Any) -> Array:
+        return jnp.broadcast_to(scalars[0], shape) if scalars else jnp.zeros(shape, dtype)
 
-    return ir.emit(fill, operands, op, op.location)[0]
+    return ir.emit(fill, [] if scalar is None else [scalar], op, op.location)[0]
