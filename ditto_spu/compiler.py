@@ -113,8 +113,10 @@ def compile_program(
         assigned = advance(replace(linear, config=config), "assign")
     checked = advance(assigned, "verify")
     program = checked.parts
+    used = ranges(checked.module, program.public, program.paths, calibration)
+    used.refuse_impossible()
     if calibration is not None:
-        ranges(checked.module, program.public, program.paths, calibration).require()
+        used.require()
     plan = advance(checked, "segment").plan
     assert plan is not None
     if p_error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,10 +15,11 @@ from rich.table import Table
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
+from ditto_spu.calibration.needed import Ways, ways
 from ditto_spu.calibration.observe import Observed
 from ditto_spu.errors import RangeError, RangeWarning
 from ditto_spu.ir.locations import UNKNOWN_LINE
-from ditto_spu.ops import record_of, subject
+from ditto_spu.ops import find, record_of, subject
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Kind, read, read_entry
 from ditto_spu.ops.op import Call, Span, name_of
@@ -29,6 +31,7 @@ from ditto_spu.rules.rule import INPUT, WEIGHT
 from ditto_spu.spu import limits
 
 OPERANDS = ("operand", "second")
+GROUNDS = ("proven", "calibrated", "declared", "unknown")
 THIN = 0.25  # less headroom than this, in bits, is worth a warning
 
 
@@ -44,6 +47,7 @@ class Range:
     fact: the name under which observers note the quantity; '' for the result itself.
     line: file and line of the user's code.
     exact: whether every value within the range is as good as any other.
+    proven: an interval that holds every value of the quantity, whatever the inputs are.
     """
 
     path: str
@@ -57,6 +61,20 @@ class Range:
     fact: str = ""
     line: str = ""
     exact: bool = False
+    proven: Span | None = None
+
+    @property
+    def ground(self) -> str:
+        """Return why the values stay in the range: "proven", "calibrated", "declared" or "unknown".
+
+        A calibrated range holds for values like those of the calibration, and a declared one for those that
+        keep the promise of a rule. Values of an unknown one may leave it, which a simulated run checks.
+        """
+        if self.proven is not None and self.low <= self.proven[0] and self.proven[1] <= self.high:
+            return "proven"
+        if self.observed is not None:
+            return "calibrated"
+        return "unknown" if self.declared is None else "declared"
 
     def seen(self, values: Observed | None) -> Range:
         """Return the range with the observed values of its quantity."""
@@ -133,25 +151,39 @@ class Ranges:
                 + (f"; {more} more ranges are too small" if more else "")
             )
 
+    def refuse_impossible(self) -> None:
+        """Raise RangeError for a range that no value can be in, whatever the inputs are."""
+        for row in self.rows:
+            if row.proven is not None and (row.proven[0] > row.high or row.proven[1] < row.low):
+                line = f" ({row.line})" if row.line else ""
+                raise RangeError(
+                    f"{row.op} at '{row.path}'{line}: {row.what} is {_span(row.proven)} for every input, but "
+                    f"{row.format} admits {_span((row.low, row.high))}: {_remedy(row)}"
+                )
+
     def as_dicts(self) -> list[dict[str, Any]]:
         """Return plain data for JSON, one entry per range."""
-        return [asdict(row) | {"headroom": row.headroom} for row in self.rows]
+        return [asdict(row) | {"ground": row.ground, "headroom": row.headroom} for row in self.rows]
 
     def __rich__(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for title in ("path", "op", "what", "observed", "declared", "format", "admits", "headroom bits"):
+        titles = ("path", "op", "what", "ground", "observed", "declared", "format", "admits", "headroom bits")
+        for title in titles:
             table.add_column(title, justify="right" if title == "headroom bits" else "left")
         for row in self.rows:
             table.add_row(
                 row.path,
                 row.op,
                 row.what,
+                row.ground,
                 "-" if row.observed is None else _span(row.observed),
                 "-" if row.declared is None else f"{row.declared:g}",
                 row.format,
                 _span((row.low, row.high)),
                 "-" if row.headroom is None else f"{row.headroom:.2f}",
             )
+        grounds = Counter(row.ground for row in self.rows)
+        table.caption = "grounds: " + ", ".join(f"{grounds[each]} {each}" for each in GROUNDS)
         return table
 
     def __str__(self) -> str:
@@ -213,6 +245,7 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
     Each comes with the number of its operation among those that are no casts.
     """
     secret = visibility(module, public)
+    known, taken = ir.intervals(module, _given, is_cast), dict[ir.Value, Ways]()
     operations = [op for op in ir.ops(ir.body(ir.main(module)))[:-1] if not is_cast(op)]
     for number, op in enumerate(operations):
         decision = read(op)
@@ -220,8 +253,32 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
             continue
         line = ir.source_of(op)
         rows = _on_spu if decision.kind is Kind.SPU else _of
+        whole = ways(op.results[0], taken) is None
         for row in rows(Call(op, decision, secret.__getitem__)):
-            yield number, replace(row, line="" if line == UNKNOWN_LINE else line)
+            about = _subject(op, row.fact) if whole else None
+            proven = None if about is None else known.get(about)
+            yield (
+                number,
+                replace(
+                    row,
+                    line="" if line == UNKNOWN_LINE else line,
+                    proven=None if proven == ir.EVERYTHING else proven,
+                ),
+            )
+
+
+def _given(op: ir.Op) -> ir.Interval | None:
+    """Return the interval of an operation that says its own, or None."""
+    record = find(op)
+    return None if record is None else record.bounds
+
+
+def _subject(op: ir.Op, fact: str) -> ir.Value | None:
+    """Return the value that a fact is about, or None where it is about something else."""
+    places = {each: place for place, each in enumerate(OPERANDS)}
+    if not fact:
+        return op.results[0]
+    return op.operands[places[fact]] if fact in places and places[fact] < len(op.operands) else None
 
 
 def _has_ranges(op: ir.Op, kind: Kind) -> bool:
@@ -231,11 +288,15 @@ def _has_ranges(op: ir.Op, kind: Kind) -> bool:
 
 
 def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
-    """Return the narrowest of the ranges that bound the same quantity at the same place."""
+    """Return the narrowest of the ranges that bound the same quantity at the same place.
+
+    Of equal ones it is one that is not proven, if there is any.
+    """
     kept: dict[tuple[str, str, str], Range] = {}
     for row in rows:
         key = (row.path, row.op, row.what)
-        if key not in kept or row.high < kept[key].high:
+        other = kept.get(key)
+        if other is None or row.high < other.high or (row.high == other.high and other.ground == "proven"):
             kept[key] = row
     return tuple(kept.values())
 

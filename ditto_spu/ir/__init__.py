@@ -4,6 +4,7 @@ from ditto_spu.ir.bindings import Block, Location, Module, Op, Value
 from ditto_spu.ir.build import composite, copy, emit, inline_calls, set_string, splice, unary
 from ditto_spu.ir.cut_out import extract, retype
 from ditto_spu.ir.integer_bounds import bounds
+from ditto_spu.ir.intervals import EVERYTHING, Interval, intervals
 from ditto_spu.ir.locations import at_path, name_of, path_of, source_of
 from ditto_spu.ir.module import (
     arguments,
@@ -44,7 +45,9 @@ from ditto_spu.ir.values import (
 
 __all__ = [
     "DTYPES",
+    "EVERYTHING",
     "Block",
+    "Interval",
     "Location",
     "Module",
     "Op",
@@ -74,6 +77,7 @@ __all__ = [
     "extract",
     "functions",
     "inline_calls",
+    "intervals",
     "is_effect",
     "is_float",
     "is_known",

@@ -104,6 +104,7 @@ ARGMAX = Op(
     name="argmax",
     summary="a one-hot vector of the place of the largest element",
     kernels={"ditto.argmax": "argmax"},
+    bounds=(0.0, 1.0),
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.convert",), match_argmax, argmax),
     formats=choose_formats,

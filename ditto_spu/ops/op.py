@@ -260,6 +260,7 @@ class Op:
         does.
     relies_on: lists the ranges that its kernel relies on.
     facts: gives the quantities that observers note for these ranges, from the values of the operands.
+    bounds: the interval of its result, whatever its operands are.
     search: the changes that a search may try.
     sample: the operands on which its error is measured, or None if it is exact.
     """
@@ -286,6 +287,7 @@ class Op:
     operand_limit: Callable[[Call, Fxp], float] | None = None
     relies_on: Callable[[Call], Iterable[Relied]] = lambda call: ()
     facts: Callable[[ir.Op, Sequence[NDArray[Any]]], Mapping[str, Span]] | None = None
+    bounds: Span | None = None
     search: Tries = Tries()
     sample: Sample | None = None
 

@@ -16,6 +16,7 @@ SIGMOID = Op(
     name="sigmoid",
     summary="the logistic function",
     kernels={LOGISTIC: "sigmoid"},
+    bounds=(0.0, 1.0),
     kind=Kind.KERNEL,
     formats=first_operand,
     options=("approx",),

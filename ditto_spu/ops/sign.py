@@ -28,6 +28,7 @@ SIGN = Op(
     name="sign",
     summary="the sign: 1, 0 or -1",
     kernels={"stablehlo.sign": "sign"},
+    bounds=(-1.0, 1.0),
     kind=Kind.KERNEL,
     formats=choose_formats,
     mixed=lambda op: True,

@@ -157,6 +157,7 @@ SOFTMAX = Op(
     name="softmax",
     summary="softmax along a dimension, with or without a mask",
     kernels={"ditto.softmax": "softmax"},
+    bounds=(0.0, 1.0),
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.divide",), match_softmax, softmax),
     formats=first_operand,

@@ -14,6 +14,7 @@ TANH = Op(
     name="tanh",
     summary="the hyperbolic tangent",
     kernels={"stablehlo.tanh": "tanh"},
+    bounds=(-1.0, 1.0),
     kind=Kind.KERNEL,
     formats=first_operand,
     options=("approx",),
