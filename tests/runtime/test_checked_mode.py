@@ -154,5 +154,5 @@ def test_a_failure_while_dealing_reaches_the_caller(monkeypatch):
 def test_a_step_of_generation_that_leaves_its_range_ends_all_parties():
     """Kept outputs have no plaintext, so checked mode alone sees them."""
     step = ditto.secure(lambda x: jnp.sin(x) / x, config=WINDOW, checked=True)
-    kept = ditto.secure(lambda x: -x, config={"default": "fxp32.12"}).run(ONE, keep=(0,)).outputs
+    (kept,) = ditto.secure(lambda x: (-x,), config={"default": "fxp32.12"}).run(ONE, keep=(0,)).outputs
     assert isinstance(within(60, lambda: step(kept)), RangeError)
