@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels import KERNELS
 from ditto_kernels.products.multiply import zero_share
-from ditto_kernels.protocol.link import Link, Traffic
+from ditto_kernels.protocol.link import Link, LinkError, Traffic
 from ditto_kernels.protocol.party import Heavy, Party, Round, Together, parallel, run
 from ditto_kernels.protocol.party import Protocol as ShareProtocol
 from ditto_kernels.protocol.split_dealers import spread
@@ -25,7 +25,7 @@ from ditto_kernels.sharing.deal_ahead import remask
 from ditto_kernels.values.formats import encode
 from ditto_kernels.values.replicated import Known, Rss
 from ditto_spu import ir
-from ditto_spu.errors import PartyError, RangeError
+from ditto_spu.errors import DittoError, PartyError, RangeError
 from ditto_spu.plan.plan import (
     KernelStep,
     LocalInput,
@@ -138,14 +138,14 @@ def executing(
         before, started = link.traffic(), time.perf_counter()
         active = tuple(number for number in stage if not away or joint(plan.steps[number]))
         try:
-            results, sent = (
-                (yield from _stage(active, plan, plan.work[place], parties, link, envs, spu))
-                if active
-                else ([], [])
-            )
-        except (ValueError, FloatingPointError) as error:
+            run_stage = _stage(active, plan, plan.work[place], parties, link, envs, spu)
+            results, sent = (yield from run_stage) if active else ([], [])
+        except (DittoError, LinkError):
+            raise
+        except Exception as error:  # any error of a kernel or library: the user learns where it arose
             names = ", ".join(f"step {number} ({kind(plan.steps[number])})" for number in stage)
-            raise PartyError(f"{names} at '{plan.steps[stage[0]].path}': {error}") from error
+            text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise PartyError(f"{names} at '{plan.steps[stage[0]].path}': {text}") from error
         seconds = (time.perf_counter() - started) / len(stage)
         messages = link.traffic().since(before)
         for number, of_members, counted in zip(active, results, sent, strict=True):

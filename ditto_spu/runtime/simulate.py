@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.protocol.in_turns import run_in_turns
-from ditto_kernels.protocol.link import MemLink
+from ditto_kernels.protocol.link import LinkError, MemLink
 from ditto_kernels.protocol.party import Party, run
 from ditto_kernels.protocol.party import Protocol as ShareProtocol
 from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_kernels.values.formats import decode, encode
 from ditto_kernels.values.replicated import Rss, reconstruct
-from ditto_spu.errors import InputError, RangeError
+from ditto_spu.errors import InputError, PartyError, RangeError
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.kept import Kept
 from ditto_spu.plan.plan import Plan, Step
@@ -75,6 +75,7 @@ def simulate(
 
     Raises InputError for values that do not fit the plan, for material that does not serve this run, and for
     kept outputs or handles with masked shares. Raises RangeError for a value that does not fit its format.
+    If a party fails, the others end at once, and its error is raised.
     """
     if plan.masked and (keep or any(isinstance(each, Kept) for each in values)):
         raise InputError(
@@ -106,7 +107,7 @@ def simulate(
 
         def program(party: Party, link: MemLink) -> ShareProtocol[tuple[list[list[Any]], list[StepRecord]]]:
             if links is not None:
-                spu[party.rank] = SpuSteps(links[party.rank], programs, profile=True)
+                spu[party.rank] = SpuSteps(links[party.rank], programs, True, link.meet)
 
             def observe(_: int, number: int, step: Step, results: Sequence[Any]) -> None:
                 if checker is not None:
@@ -127,15 +128,18 @@ def simulate(
         )
         stack.enter_context(shared_processors())
         started = time.perf_counter()
-        if programs:  # SPU's runtimes wait for each other, so each party needs a thread of its own
-            results, _ = run_three(
-                lambda party, link: run(link, program(party, link)),
-                seed=key_seed(seed),
-                timeout=timeout,
-                **with_material,
-            )
-        else:
-            results, _ = run_in_turns(program, seed=key_seed(seed), **with_material)
+        try:
+            if programs:  # SPU's runtimes wait for each other, so each party needs a thread of its own
+                results, _ = run_three(
+                    lambda party, link: run(link, program(party, link)),
+                    seed=key_seed(seed),
+                    timeout=timeout,
+                    **with_material,
+                )
+            else:
+                results, _ = run_in_turns(program, seed=key_seed(seed), **with_material)
+        except LinkError as error:
+            raise PartyError(f"the simulation of '{plan.name}' stopped: {error}") from error
         seconds = time.perf_counter() - started
         costs = log.costs() if log is not None else {}
     outputs: list[NDArray[Any] | Kept] = []

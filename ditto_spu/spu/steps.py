@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,22 @@ def compile_steps(plan: Plan) -> dict[str, bytes]:
 
 
 class SpuSteps:
-    """One party's SPU, which takes and returns our shares."""
+    """One party's SPU, which takes and returns our shares.
 
-    def __init__(self, link: Link, programs: dict[str, bytes], profile: bool = False) -> None:
+    meet: is called before every step. Parties of one process wait there for each other, because nothing ends
+        a wait inside SPU: a party that fails before the step would leave the two others there.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        programs: dict[str, bytes],
+        profile: bool = False,
+        meet: Callable[[], None] = lambda: None,
+    ) -> None:
         self._party = SpuParty(link, profile)
         self._programs = programs
+        self._meet = meet
 
     def run_step(
         self, text: str, inputs: Sequence[Rss | NDArray[Any]], kinds: Sequence[str], outputs: Sequence[Var]
@@ -52,6 +63,7 @@ class SpuSteps:
             else np.asarray(each)
             for each, kind in zip(inputs, kinds, strict=True)
         ]
+        self._meet()
         results = self._party.run(self._programs[text], given)
         return [
             Rss(each.mine, each.next, Fxp(64, FRACTION_BITS if var.dtype in _FLOAT_KINDS else 0))

@@ -141,10 +141,13 @@ class Tray(Mailbox):
 class MemLink:
     """A link between threads of one process. A Lamport clock on the messages counts rounds."""
 
-    def __init__(self, rank: int, mailboxes: Sequence[Mailbox], timeout: float) -> None:
+    def __init__(
+        self, rank: int, mailboxes: Sequence[Mailbox], timeout: float, meeting: threading.Barrier
+    ) -> None:
         self.rank = rank
         self._mailboxes = mailboxes
         self._timeout = timeout
+        self._meeting = meeting
         self._clock = 0
         self._counts = [0, 0, 0, 0]
         self.observer: Callable[[int, Send], None] | None = None
@@ -179,10 +182,24 @@ class MemLink:
     def start_clock(self) -> None:
         self._clock = 0
 
+    def meet(self) -> None:
+        """Wait, without a message, until all parties of the process have come so far.
+
+        Raises LinkError as `receive` does: after the timeout, or if a party failed.
+        """
+        try:
+            self._meeting.wait(self._timeout)
+        except threading.BrokenBarrierError:
+            failure = self._mailboxes[self.rank].failure
+            if failure is not None:
+                raise LinkError(f"party {self.rank} stops: {failure}") from failure
+            raise LinkError(f"party {self.rank} waited {self._timeout:g} s for the others") from None
+
     def abort(self, failure: BaseException) -> None:
         """Wake every party that waits, because one of them has failed."""
         for box in self._mailboxes:
             box.fail(failure)
+        self._meeting.abort()
 
     def traffic(self) -> Traffic:
         sent, messages, offline_sent, offline_messages = self._counts
@@ -202,4 +219,6 @@ def memory_links(
     `dealt` has the tensors that each party received in the offline phase.
     """
     boxes = [mailbox(arrived={key: (array, 0) for key, array in each.items()}) for each in dealt]
-    return (MemLink(0, boxes, timeout), MemLink(1, boxes, timeout), MemLink(2, boxes, timeout))
+    meeting = threading.Barrier(len(boxes))
+    first, second, third = (MemLink(rank, boxes, timeout, meeting) for rank in range(3))
+    return first, second, third

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,6 +17,7 @@ from ditto_kernels.protocol.randomness import KEY_BYTES, PairKeys, Randomness
 from ditto_kernels.values.replicated import PARTIES
 
 T = TypeVar("T")
+PATIENCE = 1.0  # seconds for which the caller of a failed run waits for the other parties
 Keys = tuple[PairKeys, PairKeys, PairKeys]
 
 
@@ -65,24 +68,36 @@ def at_three_threads(
     """Run `work(rank)` in a thread per party, with 64-bit types, and return the results.
 
     The first exception of any party reaches the caller. `failed` is called with each exception, after the
-    first one is recorded.
+    first one is recorded, and is expected to end the other parties. The caller waits a second for them. They
+    are daemons, because a party inside foreign code, such as SPU's, may wait there until its own timeout.
     """
-    results: dict[int, T] = {}
-    failures: list[BaseException] = []
+    done: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run(rank: int) -> None:
         try:
             with enable_x64():
-                results[rank] = work(rank)
+                done.put((rank, work(rank), None))
         except BaseException as failure:  # It is raised below.
-            failures.append(failure)
+            done.put((rank, None, failure))
             failed(rank, failure)
 
-    threads = [threading.Thread(target=run, args=(rank,), name=f"party-{rank}") for rank in range(PARTIES)]
+    threads = [
+        threading.Thread(target=run, args=(rank,), name=f"party-{rank}", daemon=True)
+        for rank in range(PARTIES)
+    ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    results: dict[int, Any] = {}
+    try:
+        while len(results) < PARTIES:
+            rank, result, failure = done.get()
+            if failure is not None:
+                raise failure
+            results[rank] = result
+    except BaseException as failure:  # an interrupt of the caller ends the parties, too
+        failed(0, failure)
+        until = time.monotonic() + PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        raise
     return [results[rank] for rank in range(PARTIES)]

@@ -1,15 +1,21 @@
 """Tests that checked mode joins every value, and names step, path and value of the first wrong one."""
 
 import os
+import threading
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ditto_spu as ditto
 from ditto_kernels.values.formats import Fxp, encode
 from ditto_kernels.values.replicated import share
-from ditto_spu.errors import RangeError
+from ditto_spu.errors import PartyError, RangeError
 from ditto_spu.plan.plan import Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, Var
+from ditto_spu.runtime import precompute, simulate
 from ditto_spu.runtime.checked_mode import Checker
+from ditto_spu.spu.party import SpuParty
+from ditto_spu.spu.steps import SpuSteps
 
 F = Fxp(32, 12)
 X = np.array([1.0, -3.0, 2.5])
@@ -70,3 +76,83 @@ def test_public_steps_are_taken_as_they_are():
     checker = Checker(plan, {})
     for rank in range(3):
         checker.observe(rank, 0, plan.steps[0], [X])
+
+
+def within(seconds, work):
+    """Return the exception that `work` raises, or None. Fails if it takes longer than that."""
+    outcome = []
+
+    def attempt():
+        try:
+            work()
+            outcome.append(None)
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert outcome, f"it still runs after {seconds} s"
+    return outcome[0]
+
+
+WINDOW = {"default": "fxp32.12", "rule": [{"op": "divide", "approx": "window"}]}
+ONE = np.array([1.0], np.float32)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "program",
+    [lambda x, y: jnp.sin(x / y), lambda x, y: jnp.sin(x + 0.5) + x / y, lambda x, y: jnp.sin(x / y) @ y],
+)
+def test_a_range_error_beside_a_step_of_spu_ends_all_parties(program, masked):
+    function = ditto.secure(program, config=WINDOW, checked=True, check=False, masked=masked)
+    error = within(60, lambda: function(ONE, -ONE))
+    assert isinstance(error, RangeError) and "(divide)" in str(error)
+    np.testing.assert_allclose(function(ONE, 2 * ONE), program(ONE, 2 * ONE), atol=0.01)  # it goes on
+
+
+@pytest.mark.parametrize("place", ["before", "inside", "after"])
+@pytest.mark.parametrize("fault", [KeyError("seeded"), MemoryError("seeded"), KeyboardInterrupt("seeded")])
+def test_any_failure_of_one_party_around_spu_ends_the_others(monkeypatch, place, fault):
+    run_step, run = SpuSteps.run_step, SpuParty.run
+
+    def step_fails(self, *args):
+        if self._party.rank == 1 and place == "before":
+            raise fault
+        results = run_step(self, *args)
+        if self._party.rank == 1 and place == "after":
+            raise fault
+        return results
+
+    def party_fails(self, *args):
+        if self.rank == 1 and place == "inside":
+            raise fault
+        return run(self, *args)
+
+    links = simulate.create_links  # those inside SPU wait until its timeout, while the caller goes on
+    monkeypatch.setattr(simulate, "create_links", lambda _: links(3.0))
+    monkeypatch.setattr(SpuSteps, "run_step", step_fails)
+    monkeypatch.setattr(SpuParty, "run", party_fails)
+    function = ditto.secure(lambda x: jnp.sin(x) * jnp.sin(x + 1), config="auto")
+    error = within(60, lambda: function(ONE))
+    if isinstance(fault, KeyboardInterrupt):
+        assert error is fault
+    else:
+        assert isinstance(error, PartyError) and "seeded" in str(error) and "(spu)" in str(error)
+
+
+def test_a_failure_while_dealing_reaches_the_caller(monkeypatch):
+    def fails(plan, party, *args):
+        raise PartyError("seeded")
+
+    monkeypatch.setattr(precompute, "deal_offline", fails)
+    error = within(60, lambda: ditto.secure(lambda x: jnp.sin(x), config="auto").precompute(ONE))
+    assert isinstance(error, PartyError)
+
+
+def test_a_step_of_generation_that_leaves_its_range_ends_all_parties():
+    """Kept outputs have no plaintext, so checked mode alone sees them."""
+    step = ditto.secure(lambda x: jnp.sin(x) / x, config=WINDOW, checked=True)
+    (kept,) = ditto.secure(lambda x: (-x,), config={"default": "fxp32.12"}).run(ONE, keep=(0,)).outputs
+    assert isinstance(within(60, lambda: step(kept)), RangeError)
