@@ -21,7 +21,7 @@ from ditto_spu.passes.fuse.refuse_impossible import refuse
 from ditto_spu.passes.fuse.simplify import simplify
 from ditto_spu.passes.fuse.softmax_masks_and_scales import rewrite_scores
 from ditto_spu.passes.fuse.sorting_networks import expand_sorts
-from ditto_spu.passes.fuse.secret_updates import expand_updates
+from ditto_spu.passes.fuse.secret_places import expand_secret_places
 from ditto_spu.passes.fuse.unroll_control_flow import flatten
 
 
@@ -49,7 +49,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     _replace_patterns(fused, public)
     expand_reductions(fused, visibility(fused, public))
     expand_divisions(fused, visibility(fused, public))
-    expand_updates(fused, visibility(fused, public))
+    expand_secret_places(fused, visibility(fused, public))
     rewrite_scores(fused, public)
     _expand(fused, public)
     simplify(fused)

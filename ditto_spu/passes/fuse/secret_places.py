@@ -1,7 +1,7 @@
-"""Write updates at secret places as choices at every place, so that nothing shows which one changed.
+"""Write updates and reads at secret places as choices at every place, so that nothing shows which one it was.
 
-JAX writes them for `x.at[i].set(y)`, for `x.at[i].add(y)` and inside functions such as `jnp.unique`. This is a
-part of fuse.
+JAX writes them for `x.at[i].set(y)`, `x.at[i].add(y)`, `n[i]` with integers n, and inside functions such as
+`jnp.unique`. Look-ups of floats are a pattern with a kernel (`ops/embedding.py`). This is a part of fuse.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind
 
 
-def expand_updates(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
-    """Rewrite in place the scatters along one dimension at secret indices, and dynamic_update_slice."""
-    for op in [each for each in ir.walk(ir.main(module)) if kind(each) in ("scatter", "dynamic_update_slice")]:
+def expand_secret_places(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
+    """Rewrite in place scatters and gathers along one dimension at secret indices, and dynamic_update_slice."""
+    names = ("scatter", "gather", "dynamic_update_slice")
+    for op in [each for each in ir.walk(ir.main(module)) if kind(each) in names]:
         if kind(op) == "dynamic_update_slice":
             if any(secret.get(each, True) for each in list(op.operands)[2:]):
                 _replace(op, _placed)
         elif len(op.results) == 1 and secret.get(op.operands[1], True):
-            meaning = _scattered(op)
+            meaning = _scattered(op) if kind(op) == "scatter" else _gathered(op)
             if meaning is not None:
                 _replace(op, meaning)
 
@@ -72,6 +73,36 @@ def _held(starts: Array, size: int) -> Array:
 
 def _kept(bit: Array, value: Array) -> Array:
     return jnp.where(bit, value, jnp.zeros_like(value))
+
+
+def _gathered(op: ir.Op) -> Callable[..., Array] | None:
+    """Return the meaning of a gather of whole rows along one dimension, or None for other gathers."""
+    shape, indices = ir.shape(op.operands[0]), ir.shape(op.operands[1])
+    dims, collapsed, batches, offsets = (
+        ir.dimensions(op, "gather", part)
+        for part in ("start_index_map", "collapsed_slice_dims", "operand_batching_dims", "offset_dims")
+    )
+    sizes = ir.attribute(op, "slice_sizes")
+    if len(dims) != 1 or batches or ir.element(op.operands[0]) == "i1":
+        return None
+    whole = tuple(1 if dim == dims[0] else size for dim, size in enumerate(shape))
+    (vector,) = ir.dimensions(op, "gather", "index_vector_dim")
+    if collapsed != dims or tuple(sizes) != whole or (vector < len(indices) and indices[vector] != 1):
+        return None
+    rank = len(ir.shape(op.results[0]))
+    rows = tuple(each for each in range(rank) if each not in offsets)
+    places = tuple(size for dim, size in enumerate(indices) if dim != vector)
+    return partial(_read, dim=dims[0], order=(*rows, *offsets), places=places)
+
+
+def _read(x: Array, indices: Array, dim: int, order: tuple[int, ...], places: tuple[int, ...]) -> Array:
+    """Return rows of x along `dim`. Indices out of range are moved to the nearest row, as XLA does."""
+    x = jnp.moveaxis(x, dim, 0)
+    flat = jnp.clip(indices.reshape(-1, 1), 0, x.shape[0] - 1)
+    hit = flat == jnp.arange(x.shape[0], dtype=flat.dtype)
+    hit = hit.reshape(*hit.shape, *[1] * (x.ndim - 1))
+    rows = jnp.where(hit, x, jnp.zeros((), x.dtype)).sum(1, dtype=x.dtype)
+    return rows.reshape(*places, *x.shape[1:]).transpose(tuple(order.index(d) for d in range(len(order))))
 
 
 def _scattered(op: ir.Op) -> Callable[..., Array] | None:
