@@ -41,7 +41,7 @@ def one_hot_argmax(x: Array, *, dim: int) -> Array:
 
 
 def indices_of_extreme(op: ir.Op) -> tuple[ir.Value, int, bool] | None:
-    """Return (x, dim, whether the smallest element is sought) of a reduction as jnp.argmin or argmax writes it.
+    """Return (x, dim, whether the smallest is sought) of a reduction as jnp.argmin or argmax writes it.
 
     The second result of the reduction is the place. Other reductions give None.
     """

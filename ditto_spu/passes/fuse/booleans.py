@@ -39,7 +39,7 @@ def _chosen(predicate: Array, x: Array, y: Array) -> Array:
 
 
 def _fold(op: ir.Op, value: bool) -> None:
-    """Replace a comparison, and reductions that tell whether it holds anywhere or everywhere, by a constant."""
+    """Replace a comparison by a constant, and reductions that ask whether it holds anywhere."""
     for reader in ir.users(op.results[0]):
         if kind(reader) == "reduce" and len(reader.results) == 1 and splat(reader.operands[1]) == value:
             _replace(reader, partial(jnp.full, ir.shape(reader.results[0]), value), [])

@@ -18,10 +18,10 @@ from ditto_spu.passes.fuse.integer_division import expand_divisions
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.reductions import expand_reductions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
+from ditto_spu.passes.fuse.secret_places import expand_secret_places
 from ditto_spu.passes.fuse.simplify import simplify
 from ditto_spu.passes.fuse.softmax_masks_and_scales import rewrite_scores
 from ditto_spu.passes.fuse.sorting_networks import expand_sorts
-from ditto_spu.passes.fuse.secret_places import expand_secret_places
 from ditto_spu.passes.fuse.unroll_control_flow import flatten
 
 

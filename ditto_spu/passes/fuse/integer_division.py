@@ -20,7 +20,8 @@ _MOST = 1 << 62  # of a shifted divisor, whose difference from the rest must not
 
 def expand_divisions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
     """Rewrite in place the operations on integers for which ring 64 has room. SPU keeps the others."""
-    for op in [each for each in ir.walk(ir.main(module)) if kind(each) in ("divide", "remainder", "shift_left")]:
+    names = ("divide", "remainder", "shift_left")
+    for op in [each for each in ir.walk(ir.main(module)) if kind(each) in names]:
         if ir.is_float(op.results[0]) or not any(secret.get(each, True) for each in op.operands):
             continue
         if kind(op) == "shift_left":

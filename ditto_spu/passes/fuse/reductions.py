@@ -110,8 +110,9 @@ def _windows(op: ir.Op) -> None:
             _places(*each)
             for each in zip(shape, ir.shape(op.results[0]), sizes, strides, apart, padding, strict=True)
         ]
-        if all(each is not None for each in per_dim):
-            meaning = partial(_window_extremes, join=_EXTREMES[repeated], dims=tuple(per_dim), sizes=sizes)
+        places = tuple(each for each in per_dim if each is not None)
+        if len(places) == len(shape):
+            meaning = partial(_window_extremes, join=_EXTREMES[repeated], dims=places, sizes=sizes)
             _replace(op, meaning, [op.operands[0]])
     elif repeated == "multiply":
         long = [dim for dim, size in enumerate(sizes) if size > 1]

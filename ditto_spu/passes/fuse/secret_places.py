@@ -17,7 +17,7 @@ from ditto_spu.ir.arithmetic import kind
 
 
 def expand_secret_places(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
-    """Rewrite in place scatters and gathers along one dimension at secret indices, and dynamic_update_slice."""
+    """Rewrite in place what reads or updates along one dimension at secret indices."""
     names = ("scatter", "gather", "dynamic_update_slice")
     for op in [each for each in ir.walk(ir.main(module)) if kind(each) in names]:
         if kind(op) == "dynamic_update_slice":

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
@@ -54,8 +55,8 @@ def _keys(op: ir.Op) -> int:
         if kind(each) == "compare" and ir.comparison(each) not in ("LT", "EQ", "NE"):
             path = ir.path_of(op)
             raise UnsupportedOpError(
-                f"{path or 'the program'} ({ir.source_of(op)}): a sort of secret values by a comparison of its "
-                "own: sort in ascending order by keys, as jnp.sort and lax.sort do"
+                f"{path or 'the program'} ({ir.source_of(op)}): a sort of secret values by its own "
+                "comparison: sort in ascending order by keys, as jnp.sort and lax.sort do"
             )
     read = [place for place, each in enumerate(block.arguments) if ir.users(each)]
     return max(read, default=-1) // 2 + 1
@@ -131,7 +132,7 @@ def _ordered(values: list[Array], keys: int, placed: bool, wanted: tuple[int, ..
     return [_taken(each, np.argsort(held)) for each in values]
 
 
-def _taken(value: Array, places: np.ndarray) -> Array:
+def _taken(value: Array, places: NDArray[np.intp]) -> Array:
     if np.array_equal(places, np.arange(len(places))):
         return value
     return value.at[..., places].get(mode="promise_in_bounds", unique_indices=True)
