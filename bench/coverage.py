@@ -105,6 +105,7 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
     ),
     "dynamic_update_slice": (
         Example(lambda x, y, i: lax.dynamic_update_slice(x, y, (i, 1)), (X, P[:2, :2], np.int32(1)), ("i",)),
+        Example(lambda x, y, i: lax.dynamic_update_slice(x, y, (i, 1)), (X, P[:2, :2], np.int32(1))),
     ),
     "exponential": (Example(jnp.exp),),
     "exponential_minus_one": (Example(jnp.expm1),),
@@ -132,6 +133,7 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
         Example(lambda x: x.sum(axis=1)),
         Example(lambda x: x.max(axis=1)),
         Example(lambda x: jnp.argmax(x, axis=1)),
+        Example(lambda p: jnp.any(p, axis=1), (B,)),
     ),
     "reduce_window": (
         Example(_pool),
@@ -146,6 +148,7 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
     "scatter": (
         Example(lambda x, y, i: x.at[i].set(y), (X, P[:2], I), ("i",)),
         Example(lambda x, y, i: x.at[i].add(y), (X, P[:2], I), ("i",)),
+        Example(lambda x, y, i: x.at[i].set(y), (X, P[:2], I)),
     ),
     "select": (
         Example(lambda p, x, y: jnp.where(p, x, y), (B, X, P), ("p",)),

@@ -28,6 +28,7 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     "empty slice": lambda e, x: x[:, 3:] + 1,
     "empty slice of x, joined": lambda e, x: jnp.concatenate([x[:, 3:], x[:, :2]], axis=1) * 2,
     "softmax of nothing": lambda e, x: (jax.nn.softmax(e, axis=-1), jax.nn.softmax(x)),
+    "set everything": lambda e, x: jnp.zeros_like(x).at[...].set(x) * 2,
     "set nothing": lambda e, x: x.at[:0].set(e) * 2,
     "normalised nothing": lambda e, x: ((e - e.mean(-1, keepdims=True)) * 3, x),
     "sorted nothing": lambda e, x: (jnp.sort(e, axis=-1), x),

@@ -128,7 +128,7 @@ PROGRAMS: dict[str, Odd] = {
     "sorts": Odd(lambda x: (jnp.sort(x, 0), jnp.argsort(x, 1), jnp.median(x, axis=1))),
     "top k": Odd(lambda x: lax.top_k(x, 2)),
     "searchsorted": Odd(lambda x: jnp.searchsorted(jnp.array([-1.0, 0.0, 1.0]), x)),
-    "histogram": Odd(lambda x: jnp.histogram(x, bins=3, range=(-2.0, 2.0))[0], refused="secret index"),
+    "histogram": Odd(lambda x: jnp.histogram(x, bins=3, range=(-2.0, 2.0))[0]),
     "unique": Odd(lambda x: jnp.unique(x), refused="size"),
     # products
     "einsum": Odd(lambda x, p: jnp.einsum("ij,kj,k->i", x, p, x[:, 0]), (X, P), atol=0.05),
@@ -161,13 +161,13 @@ PROGRAMS: dict[str, Odd] = {
     "associative scan": Odd(lambda x: lax.associative_scan(jnp.add, x, axis=1)),
     "checkpoint": Odd(jax.grad(lambda x: jax.checkpoint(jnp.tanh)(x).sum())),
     # indices
-    "set at a secret index": Odd(lambda x, n: x.at[n[0, 0]].set(1.0), (X, N), refused="secret index"),
+    "set at a secret index": Odd(lambda x, n: x.at[n[0, 0]].set(1.0), (X, N)),
     "set at a public index": Odd(lambda x, n: x.at[n[0, 0] - 1].add(1.0), (X, N), ("n",)),
     "boolean index": Odd(lambda x: x[x > 0], refused="jnp.where"),
     "take along": Odd(lambda x: jnp.take_along_axis(x, jnp.argsort(x, axis=1), axis=1)),
     "dynamic slice": Odd(lambda x, n: lax.dynamic_slice(x, (n[0, 0], n[0, 1]), (2, 2)), (X, N)),
     "roll": Odd(lambda x: (jnp.roll(x, 1, 0), jnp.flip(x), jnp.rot90(x))),
-    "nonzero": Odd(lambda x: jnp.nonzero(x > 0, size=4)[0], refused="secret index"),
+    "nonzero": Odd(lambda x: jnp.nonzero(x > 0, size=4)[0]),
     # what nothing can compute
     "callback": Odd(callback, refused="callbacks"),
     "print": Odd(lambda x: (jax.debug.print("{}", x), x)[1], refused="callbacks"),

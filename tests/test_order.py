@@ -13,6 +13,7 @@ from jax import lax
 
 import ditto_spu as ditto
 from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.passes.fuse.sorting_networks import network
 from ditto_spu.spu.compile import compile_program
 
 TIES = np.array([[2, 5, 5, 1, 5], [7, 7, 7, 7, 1], [-1, -1, 0, -1, 0]], np.float32)
@@ -76,9 +77,54 @@ def test_argmax_and_argmin_of_ties(attempt: int) -> None:
     order(lambda x: jax.nn.one_hot(jnp.argmax(x - x[:1], axis=-1), 5), TIES)
 
 
-def test_top_k_and_slices_of_sorts_open_nothing() -> None:
-    plan = ditto.secure(lambda x: lax.top_k(x, 2)).lower(TIES).as_text("formats")
-    assert "chlo." not in plan and "stablehlo.sort" in plan
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("ties", [False, True])
+def test_sizes(size: int, ties: bool) -> None:
+    x = np.zeros(size, np.float32) if ties else np.cos(np.arange(size, dtype=np.float32) * 5)
+    order(lambda x: (jnp.sort(x), jnp.argsort(x), lax.top_k(x, min(2, size))), x)
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_a_network_sorts_every_array_of_zeros_and_ones_and_a_part_of_it_its_places(size: int) -> None:
+    rows = np.array(list(np.ndindex(*[2] * size)), int).reshape(-1, size)
+    for wanted in (None, (0, 1)[:size], tuple(range(size))[-1:]):
+        got = rows.copy()
+        for layer in network(size, wanted):
+            for low, high in layer:
+                got[:, [low, high]] = np.sort(got[:, [low, high]], axis=1)
+        places = list(range(size) if wanted is None else wanted)
+        np.testing.assert_array_equal(got[:, places], np.sort(rows, axis=1)[:, places])
+
+
+def test_what_is_made_of_sorts() -> None:
+    order(lambda x: (jnp.median(x, axis=1), jnp.quantile(x, 0.3), jnp.percentile(x, 80, axis=0)), TIES)
+    order(lambda n: jnp.unique(n, size=8, fill_value=-7), WHOLE)
+    order(lambda x: jax.scipy.stats.rankdata(x[0]), TIES)
+
+
+def test_order_is_that_of_the_exact_values() -> None:
+    close = (np.arange(9) % 4 * 2**-18 + 3).astype(np.float64)
+    order(lambda x: jnp.argsort(x), close, config={"default": "fxp64.18"})
+
+
+def test_no_sort_is_left_to_spu() -> None:
+    def everything(x: Any) -> Any:
+        return jnp.sort(x), lax.top_k(x, 2), jnp.partition(x, 2), jnp.argsort(x), jnp.median(x)
+
+    lowered = ditto.secure(everything).lower(TIES)
+    assert "chlo." not in lowered.as_text("formats") and "stablehlo.sort" not in lowered.as_text("formats")
+    assert "spu" not in [row.kind for row in lowered.cost_analysis().rows]
+
+
+def test_the_cost_of_a_sort_does_not_depend_on_values() -> None:
+    sort = ditto.secure(lambda x: (jnp.sort(x), lax.top_k(x, 2)))
+    equal, distinct = (
+        sort.run(np.asarray(each, np.float32)).report for each in (np.ones(9), np.arange(9)[::-1])
+    )
+    assert equal.bytes_sent_per_party == distinct.bytes_sent_per_party and equal.rounds == distinct.rounds
+
+
+def test_spu_is_given_no_top_k() -> None:
     with pytest.raises(UnsupportedOpError, match="opens comparisons"):
         compile_program(
             """func.func public @main(%x: tensor<8xf32>) -> tensor<2xf32> {

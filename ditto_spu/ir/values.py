@@ -91,12 +91,13 @@ def _python(attr: mlir.Attribute) -> Any:
 _STRUCTURED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "dot_general": ("dot_dimension_numbers", stablehlo.DotDimensionNumbers),
     "gather": ("dimension_numbers", stablehlo.GatherDimensionNumbers),
+    "scatter": ("scatter_dimension_numbers", stablehlo.ScatterDimensionNumbers),
     "convolution": ("dimension_numbers", stablehlo.ConvDimensionNumbers),
 }
 
 
 def dimensions(op: Op, kind: str, part: str) -> tuple[int, ...]:
-    """Return one list of the dimension numbers of a "dot_general", "gather" or "convolution".
+    """Return one list of the dimension numbers of an op of `_STRUCTURED`.
 
     part: the name of the list, such as "lhs_batching_dimensions". A single number, such as
         "index_vector_dim", comes as a tuple of one.

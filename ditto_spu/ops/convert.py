@@ -18,7 +18,7 @@ from ditto_spu.plan.plan import INTEGER
 BOOLEAN = "i1"
 INDICATOR = Fxp(32, 0)  # the format of zeros and ones
 WHOLE = Fxp(64, 0)  # the format of other whole numbers
-# The integer types to which each may be converted without a change of its ring element.
+# The integer types to which each is converted without a change of its ring element.
 _WIDER = {
     "i8": ("i16", "i32", "i64"),
     "i16": ("i32", "i64"),
@@ -26,6 +26,7 @@ _WIDER = {
     "ui8": ("ui16", "ui32", "i16", "i32", "i64"),
     "ui16": ("ui32", "i32", "i64"),
     "ui32": ("i64",),
+    "i64": ("i32",),  # sums that leave 32 bits wrap when they are reconstructed, and so do these
 }
 
 

@@ -31,6 +31,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     if not known and len(secrets) == 1:
         return Formats({}, None)  # the consumer of a rearranged argument chooses its format
     target = meeting(known) if known else default
+    if len(known) < len(secrets) and not target.fraction_bits:
+        target = meeting({**known, op.results[0]: default})  # an open argument meets a whole number
     for each in secrets:
         chooser.settle(each, target)
     return Formats(dict.fromkeys(secrets, target), target)

@@ -16,7 +16,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import table_format
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Span, Tries
 from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
-from ditto_spu.plan.plan import Attributes
+from ditto_spu.plan.plan import INTEGER, Attributes
 
 ADAPTED = "ditto.adapted"  # x(W + AB) with public W; its operands are x, W, xA and B
 ONE_HOT = Fxp(32, 0)
@@ -31,6 +31,9 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     if ir.composite_name(op) == ADAPTED:
         return _adapted(chooser, op, choice, default)
     left, right = op.operands
+    if not ir.is_float(op.results[0]):  # whole numbers: in ring 64, as sums of them
+        secrets = [each for each in (left, right) if chooser.is_secret(each)]
+        return Formats(dict.fromkeys(secrets, INTEGER), INTEGER, factor=INTEGER)
     asked = choice.operand or chooser.default_format
     weight = chooser.rules("weight", ir.path_of(op)).format
     wishes = {right: weight, left: asked}
@@ -113,6 +116,7 @@ MATMUL = Op(
     kind=Kind.MATMUL,
     formats=choose_formats,
     call=kernel_call,
+    mixed=lambda op: op.name == "stablehlo.dot_general",
     facts=observe,
     search=Tries(products=True),
 )

@@ -73,7 +73,7 @@ MAXIMUM = Op(
     formats=choose_formats,
     ignores=("format",),  # the result has the format of the operands
     call=kernel_call,
-    mixed=lambda op: op.name != ALONG,
+    mixed=lambda op: True,
     relies_on=relies_on,
     facts=observe,
 )

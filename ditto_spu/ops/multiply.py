@@ -15,6 +15,7 @@ from ditto_spu.ops.observed import operand_and_second
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op
 from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
 from ditto_spu.ops.public_operands import constant, is_integral, largest, power_of_two
+from ditto_spu.plan.plan import INTEGER
 
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by ring
 
@@ -22,6 +23,9 @@ FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
     """Let two secret factors meet in one ring, and encode a public one where the product has room."""
     left, right = op.operands
+    if not ir.is_float(op.results[0]):  # whole numbers: in ring 64, as sums of them
+        secrets = [each for each in (left, right) if chooser.is_secret(each)]
+        return Formats(dict.fromkeys(secrets, INTEGER), INTEGER, factor=INTEGER)
     if not (chooser.is_secret(left) and chooser.is_secret(right)):
         return _scaled(chooser, op, choice, default)
     asked = choice.operand or chooser.default_format
@@ -86,5 +90,6 @@ MULTIPLY = Op(
     kind=Kind.MULTIPLY,
     formats=choose_formats,
     extra=declared_range,
+    mixed=lambda op: ir.element(op.results[0]) != "i1",
     facts=operand_and_second,
 )

@@ -54,20 +54,23 @@ def classify(op: ir.Op, secret: Secret, from_spu: Callable[[ir.Value], bool]) ->
         # Shares of booleans are integers, so a step on them cannot hold public booleans that stay booleans.
         chooses_booleans = name == "stablehlo.select" and ir.element(op.results[0]) == "i1"
         return Kind.SPU if chooses_booleans else local
+    numbers = ir.element(op.results[0]) != "i1"
+    if name == "stablehlo.concatenate" or (name in SUMS and numbers):
+        return local
+    if name == "stablehlo.reduce" and numbers:
+        return _reduction(op, local)
+    if name == "stablehlo.reduce_window":
+        sums = _repeats(op) == "stablehlo.add" and len(op.results) == 1
+        return local if sums and splat(op.operands[1]) == 0 else Kind.SPU
+    if name == "stablehlo.multiply" and len(hidden) == 1 and numbers:
+        return Kind.SCALE if local is Kind.LOCAL else Kind.SPU
     if not floats:
         serves = record is not None and record.mixed is not None and record.mixed(op)
         return record.kind if record is not None and serves and local is Kind.LOCAL else Kind.SPU
     if name in LINEAR:
         return local
-    if name == "stablehlo.reduce_window":
-        sums = _repeats(op) == "stablehlo.add" and len(op.results) == 1
-        return local if sums and splat(op.operands[1]) == 0 else Kind.SPU
-    if name == "stablehlo.reduce":
-        return _reduction(op, local)
     if record is None:
         return Kind.SPU
-    if record.kind is Kind.MULTIPLY and len(hidden) == 1:
-        return Kind.SCALE if local is Kind.LOCAL else Kind.SPU
     return record.kind
 
 

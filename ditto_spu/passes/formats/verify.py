@@ -26,6 +26,10 @@ UPDATES: Mapping[str, Callable[[int], slice]] = {
     "stablehlo.dynamic_update_slice": lambda results: slice(2, None),
 }
 _SOLVERS = re.compile(r"\bjit\((?:solve|inv|slogdet|det|lu\w*|_lu\w*)\)")
+_PIVOTS = (
+    "solvers swap rows of the matrix in this way; factor a positive definite one with "
+    "jax.scipy.linalg.cho_factor and cho_solve"
+)
 AFFINE = ("stablehlo.add", "stablehlo.subtract", "stablehlo.concatenate", "stablehlo.pad", "stablehlo.select")
 
 
@@ -55,10 +59,7 @@ def _openings(op: ir.Op, secret: Mapping[ir.Value, bool]) -> None:
         if any(secret.get(each, True) for each in list(op.operands)[first]):
             remedy = "write jnp.where(jnp.arange(n) == index, new, old) instead"
             if _SOLVERS.search(ir.name_of(op)):
-                remedy = (
-                    "solvers swap rows of the matrix in this way; factor a positive definite one with "
-                    "jax.scipy.linalg.cho_factor and cho_solve"
-                )
+                remedy = _PIVOTS
             raise UnsupportedOpError(
                 f"{_place(op)}: an update or scatter at a secret index would open the index: {remedy}"
             )
@@ -140,6 +141,8 @@ def _constants(op: ir.Op, decision: Decision) -> None:
             continue
         value = np.asarray(known, np.float64)
         if not np.all(np.isfinite(value)) or np.max(np.abs(value), initial=0.0) >= fxp.limit:
+            if _SOLVERS.search(ir.name_of(op)):
+                raise UnsupportedOpError(f"{_place(op)}: the search for a pivot has no bound: {_PIVOTS}")
             worst = value.reshape(-1)[np.argmax(np.abs(np.nan_to_num(value.reshape(-1), nan=np.inf)))]
             raise RangeError(
                 f"{_place(op)}: constant {worst:g} does not fit {fxp}, which holds |x| < {fxp.limit:g}: "

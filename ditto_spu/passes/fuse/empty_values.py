@@ -14,6 +14,9 @@ from jax import Array, lax
 
 from ditto_spu import ir
 
+# The place of the values that these operations write. Indices may be empty where whole arrays are written.
+_UPDATES = {"scatter": 2, "dynamic_update_slice": 1}
+
 
 def drop_empty_values(module: ir.Module) -> None:
     """Rewrite a module without calls in place, so that no operation on secret values reads an empty one."""
@@ -46,7 +49,7 @@ def _without(op: ir.Op) -> None:
         ir.replace_all_uses(op.results[0], _filled(op, op.results[0], op.operands[1]))
     elif name == "dot_general":
         ir.replace_all_uses(op.results[0], _filled(op, op.results[0]))
-    elif name in ("scatter", "dynamic_update_slice"):  # nothing is written
+    elif name in _UPDATES and 0 in ir.shape(op.operands[_UPDATES[name]]):  # nothing is written
         ir.replace_all_uses(op.results[0], op.operands[0])
 
 

@@ -12,13 +12,17 @@ from ditto_spu.ir.arithmetic import kind
 from ditto_spu.ir.expand_chlo import EXPANSIONS
 from ditto_spu.ops import OPS
 from ditto_spu.passes.analysis.visibility import visibility
+from ditto_spu.passes.fuse.booleans import expand_booleans
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
 from ditto_spu.passes.fuse.empty_values import drop_empty_values
+from ditto_spu.passes.fuse.integer_division import expand_divisions
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
+from ditto_spu.passes.fuse.reductions import expand_reductions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
+from ditto_spu.passes.fuse.secret_places import expand_secret_places
 from ditto_spu.passes.fuse.simplify import simplify
 from ditto_spu.passes.fuse.softmax_masks_and_scales import rewrite_scores
-from ditto_spu.passes.fuse.stable_sorts import stabilise
+from ditto_spu.passes.fuse.sorting_networks import expand_sorts
 from ditto_spu.passes.fuse.unroll_control_flow import flatten
 
 
@@ -41,8 +45,13 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     simplify(fused, fills=False)  # the pattern of look-ups reads them
     ir.run_passes(fused, "canonicalize,cse")
     rewrite_convolutions(fused, public)
-    stabilise(fused, visibility(fused, public))
+    expand_booleans(fused, visibility(fused, public))
+    ir.run_passes(fused, "canonicalize,cse")
+    expand_sorts(fused, visibility(fused, public))
     _replace_patterns(fused, public)
+    expand_reductions(fused, visibility(fused, public))
+    expand_divisions(fused, visibility(fused, public))
+    expand_secret_places(fused, visibility(fused, public))
     rewrite_scores(fused, public)
     _expand(fused, public)
     simplify(fused)

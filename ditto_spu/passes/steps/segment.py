@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import jax
+import jax.numpy as jnp
+
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import DittoError, UnsupportedOpError
@@ -87,7 +90,7 @@ def segment(
             _visit(builder, op)
     _flush(builder)
     outputs = tuple(builder.use(each) for each in operations[-1].operands)
-    public_step = _public_step(builder, operations[:-1])
+    public_step = _public_step(builder, ir.ops(ir.body(ir.main(module)))[:-1])
     steps = balance(([public_step] if public_step else []) + builder.steps, builder.vars)
     variables, stages = tuple(builder.vars), schedule(steps)
     plan = Plan(name, config, variables, tuple(inputs), tuple(steps), outputs, stages)
@@ -102,12 +105,26 @@ def _visit(builder: _Builder, op: ir.Op) -> None:
         value = next(each for each in op.operands if builder.secret[each])
         _identity(builder, op, value, LocalInput(_ready(builder, value), "share"))
     elif decision.kind in (Kind.LOCAL, Kind.SCALE):
+        _widen_indices(builder, op)
         _gather(builder, op, f"local{decision.computed.ring_bits}{_integer_element(op)}")
     elif decision.kind is Kind.SPU:
         _gather(builder, op, _ON_SPU)
     else:
         _flush(builder)
         _kernel(builder, op)
+
+
+def _widen_indices(builder: _Builder, op: ir.Op) -> None:
+    """Let public indices have 64 bits where a local step retypes integers of their type as ring elements."""
+    for place, each in enumerate(list(op.operands)):
+        index = not builder.secret[each] and place not in LAYOUT.get(op.name, (place,))
+        if index and ir.element(each) == _integer_element(op) not in ("", "i1", "i64"):
+            (op.operands[place],) = ir.emit(_wide, [each], op, op.location)
+            builder.secret[op.operands[place]] = False
+
+
+def _wide(index: jax.Array) -> jax.Array:
+    return index.astype(jnp.int64)
 
 
 def _gather(builder: _Builder, op: ir.Op, group: str) -> None:

@@ -56,9 +56,11 @@ NOT_FOUND = {
 
 
 @pytest.mark.parametrize("name", NOT_FOUND)
-def test_look_alikes_are_not(name):
+def test_look_alikes_compute_the_place_itself(name):
     module, names = fused(NOT_FOUND[name], X)
-    assert "ditto.argmax" not in names
+    assert "ditto.argmax" in names and any(
+        each in names for each in ("stablehlo.multiply", "stablehlo.dot_general")
+    )
     np.testing.assert_array_equal(ir.evaluate(module, [X])[0], np.asarray(NOT_FOUND[name](X)))
 
 

@@ -64,9 +64,9 @@ def test_shared_integers_and_booleans_are_rearranged_in_ring_64(array, compile_t
     assert plan.vars[plan.outputs[0]].dtype == str(array.dtype)
 
 
-def test_public_choices_of_shared_booleans_are_spus(compile_to):
+def test_public_choices_of_shared_booleans_are_logic(compile_to):
     plan = compile_to(lambda b, p: jnp.where(p, b, b[::-1]), N > 1, N > 2, public=("p",)).plan()
-    assert "spu" in kinds(plan)
+    assert "logic" in kinds(plan) and "spu" not in kinds(plan)
 
 
 def test_the_cast_of_a_product_is_part_of_its_kernel(compile_to):

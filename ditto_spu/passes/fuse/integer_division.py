@@ -1,0 +1,75 @@
+"""Write quotients, remainders and left shifts of secret integers in sums, comparisons and choices.
+
+A quotient is a long division: one comparison for each bit of the dividend. This is a part of fuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ditto_spu import ir
+from ditto_spu.ir.arithmetic import kind
+
+_MOST = 1 << 62  # of a shifted divisor, whose difference from the rest must not wrap in ring 64
+
+
+def expand_divisions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
+    """Rewrite in place the operations on integers for which ring 64 has room. SPU keeps the others."""
+    names = ("divide", "remainder", "shift_left")
+    for op in [each for each in ir.walk(ir.main(module)) if kind(each) in names]:
+        if ir.is_float(op.results[0]) or not any(secret.get(each, True) for each in op.operands):
+            continue
+        if kind(op) == "shift_left":
+            if not secret.get(op.operands[1], True):
+                _replace(op, _shifted)
+            continue
+        dividend, divisor = (max(abs(end) for end in ir.bounds(each)) for each in op.operands)
+        bits = max(1, dividend.bit_length())
+        if divisor << (bits - 1) <= _MOST:
+            meaning = _quotient if kind(op) == "divide" else _remainder
+            _replace(op, partial(meaning, bits=bits))
+
+
+def _replace(op: ir.Op, meaning: Callable[..., Array]) -> None:
+    (new,) = ir.emit(meaning, list(op.operands), op, op.location)
+    ir.replace_all_uses(op.results[0], new)
+    op.erase()
+
+
+def _shifted(x: Array, count: Array) -> Array:
+    one = jnp.array(1, x.dtype)
+    return x * jnp.where(count < 8 * x.dtype.itemsize, one << count, jnp.zeros_like(count))
+
+
+def _divided(x: Array, y: Array, bits: int) -> tuple[Array, Array]:
+    """Return quotient and remainder of magnitudes, as 64-bit integers."""
+    wide = jnp.abs(x.astype(jnp.int64)), jnp.abs(y.astype(jnp.int64))
+    rest, divisor = jnp.broadcast_arrays(*wide)
+    quotient = jnp.zeros(rest.shape, jnp.int64)
+    for bit in reversed(range(bits)):
+        part = divisor * (1 << bit)
+        enough = rest >= part
+        rest = jnp.where(enough, rest - part, rest)
+        quotient = quotient + jnp.where(enough, np.int64(1 << bit), np.int64(0))
+    return quotient, rest
+
+
+def _quotient(x: Array, y: Array, bits: int) -> Array:
+    """Return x / y rounded towards zero, and -1 where y is zero, as XLA does."""
+    quotient, _ = _divided(x, y, bits)
+    if not jnp.issubdtype(x.dtype, jnp.unsignedinteger):
+        quotient = jnp.where((x < 0) ^ (y < 0), -quotient, quotient)
+    return jnp.where(y == 0, np.int64(-1), quotient).astype(x.dtype)
+
+
+def _remainder(x: Array, y: Array, bits: int) -> Array:
+    """Return the rest of that division, with the sign of x. It is x where y is zero."""
+    _, rest = _divided(x, y, bits)
+    if not jnp.issubdtype(x.dtype, jnp.unsignedinteger):
+        rest = jnp.where(x < 0, -rest, rest)
+    return rest.astype(x.dtype)
