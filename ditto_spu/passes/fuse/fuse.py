@@ -15,6 +15,7 @@ from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.booleans import expand_booleans
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
 from ditto_spu.passes.fuse.empty_values import drop_empty_values
+from ditto_spu.passes.fuse.infinite_masks import bound_infinite_masks
 from ditto_spu.passes.fuse.integer_division import expand_divisions
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.reductions import expand_reductions
@@ -46,6 +47,8 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     ir.run_passes(fused, "canonicalize,cse")
     rewrite_convolutions(fused, public)
     expand_booleans(fused, visibility(fused, public))
+    ir.run_passes(fused, "canonicalize,cse")
+    bound_infinite_masks(fused, visibility(fused, public))
     ir.run_passes(fused, "canonicalize,cse")
     expand_sorts(fused, visibility(fused, public))
     _replace_patterns(fused, public)

@@ -1,0 +1,64 @@
+"""Bring infinite constants that only take part in comparisons to where formats can hold them.
+
+`jnp.argmax(jnp.where(mask, x, -jnp.inf))` leaves elements out. Any number below all others does the same. This is
+a part of fuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ditto_spu import ir
+from ditto_spu.ops.argmax import indices_of_extreme
+from ditto_spu.ops.public_operands import constant
+
+# It leaves room for the difference of two such numbers in SPU's format and in that of `auto`, both fxp64.18.
+LARGEST = 2.0**43
+
+
+def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
+    """Rewrite in place the selections between secret values and constants beyond `LARGEST`.
+
+    Elements that are selected beside them have to lie below `LARGEST`, as all values of fxp64.18 do but for one
+    bit.
+    """
+    for op in [each for each in ir.walk(ir.main(module)) if each.name == "stablehlo.select"]:
+        result = op.results[0]
+        if (
+            not secret[result]
+            or not ir.is_float(result)
+            or not all(_only_compares(u) for u in ir.users(result))
+        ):
+            continue
+        if any(map(_is_beyond, list(op.operands)[1:])):
+            branches = [_bounded(op, each) for each in list(op.operands)[1:]]
+            (new,) = ir.emit(jnp.where, [op.operands[0], *branches], op, op.location)
+            ir.replace_all_uses(result, new)
+            op.erase()
+
+
+def _only_compares(user: ir.Op) -> bool:
+    """Tell whether an operation returns no element of what it reads, but only how they compare."""
+    if user.name == "stablehlo.compare":
+        return True
+    found = indices_of_extreme(user) if user.name == "stablehlo.reduce" else None
+    return found is not None and not ir.users(user.results[0])
+
+
+def _is_beyond(value: ir.Value) -> bool:
+    known = constant(value)
+    return known is not None and bool(np.any(np.abs(np.asarray(known, np.float64)) >= LARGEST))
+
+
+def _bounded(op: ir.Op, value: ir.Value) -> ir.Value:
+    if not _is_beyond(value):
+        return value
+
+    def bounded(x: Array) -> Array:
+        return jnp.clip(x, -LARGEST, LARGEST).astype(x.dtype)
+
+    return ir.emit(bounded, [value], op, op.location)[0]
