@@ -29,15 +29,13 @@ _REDUCER = ("GT", "NE", "EQ", "LT")
 _LOGIC = {"compare": 4, "or": 2, "and": 1, "select": 2, "return": 1}
 
 
-def argmax(x: Array, *, dim: int) -> Array:
-    """Return 1 at the largest element along `dim` (the first among equals) and 0 elsewhere."""
+def argmax(x: Array, *, dim: int, whole: int = 0) -> Array:
+    """Return 1 at the largest element along `dim` (the first among equals) and 0 elsewhere.
+
+    whole: 1 for integers, from which the place itself is computed, and 0 for the type of x.
+    """
     places = jnp.arange(x.shape[dim]).reshape([-1 if d == dim else 1 for d in range(x.ndim)])
-    return (places == jnp.argmax(x, axis=dim, keepdims=True)).astype(x.dtype)
-
-
-def one_hot_argmax(x: Array, *, dim: int) -> Array:
-    """Return the same as whole numbers, as which the place itself is computed from them."""
-    return argmax(x, dim=dim).astype(jnp.int32)
+    return (places == jnp.argmax(x, axis=dim, keepdims=True)).astype(jnp.int32 if whole else x.dtype)
 
 
 def indices_of_extreme(op: ir.Op) -> tuple[ir.Value, int, bool] | None:
@@ -150,6 +148,7 @@ ARGMAX = Op(
     bounds=(0.0, 1.0),
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.convert",), match_argmax, argmax),
+    extra=lambda call: (("dim", int(ir.composite_attributes(call.op)["dim"])),),
     formats=choose_formats,
     mixed=lambda op: True,
     puma=argmax,  # SPU computes it in its own way

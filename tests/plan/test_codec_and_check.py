@@ -107,7 +107,7 @@ def test_a_plan_that_is_not_sound_is_refused(plan, spoil, reason):
 
 
 def test_steps_of_spu_are_checked_as_far_as_their_types_go():
-    plan = compiled(lambda x: jnp.sort(x), np.ones(4, np.float32))
+    plan = compiled(lambda x: jnp.sin(x), np.ones(4, np.float32))
     check_plan(decode_plan(encode_plan(plan)), LIMIT)
     (output,) = plan.outputs
     for changed, reason in (

@@ -15,7 +15,7 @@ from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind
-from ditto_spu.ops.argmax import ARGMAX, indices_of_extreme, one_hot_argmax
+from ditto_spu.ops.argmax import ARGMAX, argmax, indices_of_extreme
 from ditto_spu.passes.fuse.sorting_networks import reversed_order
 
 _EXTREMES: dict[str, Callable[..., Array]] = {"maximum": jnp.maximum, "minimum": jnp.minimum}
@@ -204,8 +204,9 @@ def _index(module: ir.Module, op: ir.Op) -> None:
     value, dim, least = found
     if least:
         (value,) = ir.emit(reversed_order, [value], op, op.location)
-    meaning = partial(one_hot_argmax, dim=dim)
-    hot = ir.composite(module, ARGMAX.composite, meaning, [value], {"dim": dim}, op, op.location)
+    attributes = {"dim": dim, "whole": 1}
+    meaning = partial(argmax, dim=dim, whole=1)
+    hot = ir.composite(module, ARGMAX.composite, meaning, [value], attributes, op, op.location)
     dtype = str(ir.dtype(op.results[1]))
     (new,) = ir.emit(partial(_place, dim=dim, dtype=dtype), [hot], op, op.location)
     ir.replace_all_uses(op.results[1], new)
