@@ -158,6 +158,8 @@ class Observer:
         result, operands = outputs[probe.result], [outputs[each] for each in probe.operands]
         if probe.ways is not None:
             needed = mask(probe.ways, result.shape, lambda value: outputs[self._outputs[value]])
+            if not needed.any():
+                return result[needed], {}
             if not needed.all():
                 result = result[needed]
                 if is_elementwise(probe.op):

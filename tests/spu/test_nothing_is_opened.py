@@ -1,4 +1,4 @@
-"""No operation that SPU still runs opens a secret: its trace has no such action, its messages one size."""
+"""No operation that SPU still runs opens a secret: its trace has no such action, its bytes depend on shapes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_no_operation_on_spu_opens_anything() -> None:
 
 
 @pytest.mark.parametrize("name", on_spu())
-def test_messages_do_not_depend_on_values(name: str) -> None:
+def test_bytes_do_not_depend_on_values(name: str) -> None:
     place, _, number = name.partition(":")
     example = SUPPORTED[place][int(number)]
     function = secure(example.fn, public=example.public)

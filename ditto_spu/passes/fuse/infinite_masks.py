@@ -1,7 +1,7 @@
 """Bring infinite constants that only take part in comparisons to where formats can hold them.
 
-`jnp.argmax(jnp.where(mask, x, -jnp.inf))` leaves elements out. Any number below all others does the same. This is
-a part of fuse.
+`jnp.argmax(jnp.where(mask, x, -jnp.inf))` leaves elements out. Any number below all others does the same.
+This is a part of fuse.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ LARGEST = 2.0**43
 def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
     """Rewrite in place the selections between secret values and constants beyond `LARGEST`.
 
-    Elements that are selected beside them have to lie below `LARGEST`, as all values of fxp64.18 do but for one
-    bit.
+    Elements that are selected beside them have to lie below `LARGEST`, half of what fxp64.18 holds.
     """
     for op in [each for each in ir.walk(ir.main(module)) if each.name == "stablehlo.select"]:
         result = op.results[0]
