@@ -1,4 +1,4 @@
-"""No operation that SPU still runs opens a secret: its trace has no such action, its bytes depend on shapes."""
+"""No operation that SPU still runs opens a secret: its trace has no such action, its bytes are alike."""
 
 from __future__ import annotations
 
