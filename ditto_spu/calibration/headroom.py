@@ -15,7 +15,7 @@ from rich.table import Table
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.calibration.needed import Ways, ways
+from ditto_spu.calibration.needed import ways
 from ditto_spu.calibration.observe import Observed
 from ditto_spu.errors import RangeError, RangeWarning
 from ditto_spu.ir.locations import UNKNOWN_LINE
@@ -245,15 +245,16 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
     Each comes with the number of its operation among those that are no casts.
     """
     secret = visibility(module, public)
-    known, taken = ir.intervals(module, _given, is_cast), dict[ir.Value, Ways]()
-    operations = [op for op in ir.ops(ir.body(ir.main(module)))[:-1] if not is_cast(op)]
-    for number, op in enumerate(operations):
+    known = ir.intervals(module, _given, is_cast)
+    operations = ir.ops(ir.body(ir.main(module)))[:-1]
+    taken = ways(operations)
+    for number, op in enumerate(op for op in operations if not is_cast(op)):
         decision = read(op)
         if decision is None or not _has_ranges(op, decision.kind):
             continue
         line = ir.source_of(op)
         rows = _on_spu if decision.kind is Kind.SPU else _of
-        whole = ways(op.results[0], taken) is None
+        whole = taken[op.results[0]] is None
         for row in rows(Call(op, decision, secret.__getitem__)):
             about = _subject(op, row.fact) if whole else None
             proven = None if about is None else known.get(about)

@@ -6,7 +6,7 @@ element may be anything, on shares as in plaintext, so no range of it matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from ditto_spu.ops import find
 from ditto_spu.ops.op import name_of
 
 _SELECT = "stablehlo.select"
-_MOST = 16  # ways to an output that are followed; with more of them every element counts as needed
+# With more ways to an output, or after so many choices on one, every element counts as needed.
+_MOST_WAYS, _MOST_CHOICES = 8, 3
 
 
 @dataclass(frozen=True)
@@ -40,27 +41,35 @@ class Way:
 Ways = tuple[Way, ...] | None
 
 
-def ways(value: ir.Value, known: dict[ir.Value, Ways]) -> Ways:
-    """Return the ways by which elements of a value reach an output, or None where all may.
+def ways(operations: Sequence[ir.Op]) -> dict[ir.Value, Ways]:
+    """Return the ways by which elements of each result reach an output, or None where all may.
 
-    known: the answers so far. The function adds to them.
+    operations: those of one block, in order.
     """
-    if value not in known:
-        known[value] = _ways(value, known)
-    return known[value]
+    known: dict[ir.Value, Ways] = {}
+    for op in reversed(operations):
+        for result in op.results:
+            known[result] = _ways(result, known)
+    return known
 
 
-def _ways(value: ir.Value, known: dict[ir.Value, Ways]) -> Ways:
+def _ways(value: ir.Value, known: Mapping[ir.Value, Ways]) -> Ways:
     found: list[Way] = []
     for user in ir.users(value):
         if user.name == _SELECT and list(user.operands).count(value) == 1 and user.operands[0] != value:
-            found.append(Way(user.operands[0], user.operands[1] == value, ways(user.results[0], known)))
+            then = known.get(user.results[0])
+            then = then if then is None or _depth(then) < _MOST_CHOICES else None
+            found.append(Way(user.operands[0], user.operands[1] == value, then))
             continue
-        after = ways(user.results[0], known) if is_elementwise(user) else None
+        after = known.get(user.results[0]) if is_elementwise(user) else None
         if after is None:
             return None
         found += after
-    return tuple(found) if len(found) <= _MOST else None
+    return tuple(found) if len(found) <= _MOST_WAYS else None
+
+
+def _depth(found: Ways) -> int:
+    return 1 + max((_depth(way.then) for way in found), default=0) if found is not None else 0
 
 
 def is_elementwise(op: ir.Op) -> bool:

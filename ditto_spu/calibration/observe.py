@@ -124,7 +124,7 @@ class Observer:
         operations = ir.ops(ir.body(ir.main(module)))[:-1]
         self._outputs: dict[ir.Value, int] = {}
         self._probes: list[_Probe] = []
-        known: dict[ir.Value, Ways] = {}
+        taken = ways(operations)
         self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
         for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
             special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY, Kind.SPU)
@@ -133,7 +133,7 @@ class Observer:
                 continue
             operands = tuple(self._output(each) for each in op.operands) if special else ()
             place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
-            needed = ways(op.results[0], known)
+            needed = taken[op.results[0]]
             for each in predicates(needed):
                 self._output(each)
             self._probes.append(

@@ -93,14 +93,17 @@ def whole_format(chooser: Chooser, value: ir.Value, ring_bits: int) -> Fxp:
 
 def _only_whole(chooser: Chooser, value: ir.Value) -> bool:
     """Tell whether all that becomes of whole numbers is whole, up to products and results."""
-    for user in ir.users(value):
-        if user.name in _TAKE_WHOLE or (user.name in _PRODUCTS and not _multiplies_whole(user)):
-            continue
-        beside = [each for each in user.operands if ir.is_float(each) and not chooser.is_secret(each)]
-        if user.name not in _KEEP_WHOLE or not all(map(_is_whole, beside)):
-            return False
-        if any(not _only_whole(chooser, each) for each in user.results if ir.is_float(each)):
-            return False
+    pending, seen = [value], {value}
+    while pending:
+        for user in ir.users(pending.pop()):
+            if user.name in _TAKE_WHOLE or (user.name in _PRODUCTS and not _multiplies_whole(user)):
+                continue
+            beside = [each for each in user.operands if ir.is_float(each) and not chooser.is_secret(each)]
+            if user.name not in _KEEP_WHOLE or not all(map(_is_whole, beside)):
+                return False
+            results = [each for each in user.results if ir.is_float(each) and each not in seen]
+            pending += results
+            seen.update(results)
     return True
 
 
@@ -111,14 +114,18 @@ def _multiplies_whole(op: ir.Op) -> bool:
 
 def _may_be_whole(value: ir.Value) -> bool:
     """Tell whether a value may come from operations on whole numbers alone."""
-    maker = source(value)
-    if maker is None:
-        return False
-    if maker.name == "stablehlo.convert":
-        return not ir.is_float(maker.operands[0]) or _may_be_whole(maker.operands[0])
-    if maker.name in _KEEP_WHOLE:
-        return all(_may_be_whole(each) or _is_whole(each) for each in maker.operands if ir.is_float(each))
-    return name_of(maker) in _MAKE_WHOLE
+    pending, seen = [value], {value}
+    while pending:
+        maker = source(pending.pop())
+        if maker is None:
+            return False
+        if maker.name in _KEEP_WHOLE or maker.name == "stablehlo.convert":
+            read = [each for each in maker.operands if ir.is_float(each) and not _is_whole(each)]
+            pending += [each for each in read if each not in seen]
+            seen.update(read)
+        elif name_of(maker) not in _MAKE_WHOLE:
+            return False
+    return True
 
 
 def _is_whole(value: ir.Value) -> bool:

@@ -31,11 +31,29 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     if not known and len(secrets) == 1:
         return Formats({}, None)  # the consumer of a rearranged argument chooses its format
     target = meeting(known) if known else default
-    if len(known) < len(secrets) and not target.fraction_bits:
-        target = meeting({**known, op.results[0]: default})  # an open argument meets a whole number
+    fewer = len(known) < len(secrets) and target.fraction_bits < default.fraction_bits
+    if fewer and (not target.fraction_bits or any(_moved_point(chooser, each) for each in known)):
+        target = meeting({**known, op.results[0]: default})  # nobody chose so few bits for an argument
     for each in secrets:
         chooser.settle(each, target)
     return Formats(dict.fromkeys(secrets, target), target)
+
+
+def _moved_point(chooser: Chooser, value: ir.Value) -> bool:
+    """Tell whether a product by a power of two gave a value its fraction bits."""
+    pending, seen = [value], set[ir.Value]()
+    while pending:
+        each = pending.pop()
+        maker = ir.define(each)
+        decision = None if maker is None or each in seen else chooser.decision(maker)
+        seen.add(each)
+        if maker is None or decision is None:
+            continue
+        if decision.kind is Kind.RETAG:
+            return True
+        if decision.kind is Kind.LOCAL:
+            pending += maker.operands
+    return False
 
 
 def _sum_of_products(chooser: Chooser, op: ir.Op, secrets: Sequence[ir.Value]) -> Formats | None:
