@@ -22,8 +22,9 @@ from ditto_spu.plan.cost_report import CostReport, CostRow
 from ditto_spu.plan.p_error import require_p_error, total_p_error
 from ditto_spu.plan.plan import KernelStep, Plan, SpuStep, kind
 from ditto_spu.rules.rule import Config
+from ditto_spu.rules.shorten import config_text
 
-STAGES = ("traced", "fused", "owners", "formats", "plan")
+STAGES = ("traced", "fused", "owners", "config", "formats", "plan")
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class Lowered:
         """Return the program after a stage of the compiler.
 
         "traced", "fused" and "formats" give StableHLO. "owners" gives the report on ownership and the
-        programs of the owners. "plan" gives the steps. Raises InputError for another name.
+        programs of the owners. "config" gives the configuration as TOML, with the ranges that a calibration
+        supplied. "plan" gives the steps. Raises InputError for another name.
         """
         if stage not in STAGES:
             raise InputError(f"there is no stage '{stage}'{nearest(stage, STAGES)}")
         if stage == "owners":
             return f"{self.ownership()}\n{self.texts[stage]}"
+        if stage == "config":
+            return config_text(self.config)
         return str(self.plan) if stage == "plan" else self.texts[stage]
 
     def ownership(self) -> Ownership:

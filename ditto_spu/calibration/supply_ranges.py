@@ -14,6 +14,7 @@ from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
+from ditto_spu.errors import InputError
 from ditto_spu.ops import subject
 from ditto_spu.ops.decision import Decision, Kind, decided, read
 from ditto_spu.passes.formats.verify import product_room
@@ -32,6 +33,8 @@ def supply(config: Config, module: ir.Module, calibration: Calibration) -> Confi
     configuration. A place whose formats have no room for the smallest margin gets no range.
 
     module: the program with the formats that the configuration gives it without the new rules.
+
+    Raises InputError for a calibration of another function: none of its places is in the program.
     """
     rooms: dict[tuple[str, str], float] = {}
     prices: dict[tuple[str, str], list[ir.Op]] = {}
@@ -42,6 +45,12 @@ def supply(config: Config, module: ir.Module, calibration: Calibration) -> Confi
         place = (decision.path, subject(op, decision.kind))
         rooms[place] = min(rooms.get(place, math.inf), _room(decision))
         prices.setdefault(place, []).append(op)
+    if calibration.values and rooms and not any(place in calibration.values for place in rooms):
+        path, kind = next(iter(calibration.values))
+        raise InputError(
+            f"the calibration of '{calibration.function}' has no place of this program (it has {kind} at "
+            f"'{path}' and {len(calibration.values) - 1} more): calibrate the function that you run"
+        )
     rules = []
     for (path, op_kind), room in rooms.items():
         seen, choice = calibration.at(path, op_kind), config.lookup(op_kind, path)

@@ -22,6 +22,7 @@ class Stage(str, Enum):
     traced = "traced"
     fused = "fused"
     owners = "owners"
+    config = "config"
     formats = "formats"
     plan = "plan"
     ranges = "ranges"
@@ -130,7 +131,10 @@ def inspect(
     model: Model,
     stage: Annotated[
         Stage,
-        typer.Option(help="Stage of the compiler to show. `ranges` lists the ranges that protocols rely on."),
+        typer.Option(
+            help="Stage of the compiler to show. `ranges` lists the ranges that protocols rely on, `config` "
+            "the configuration as TOML, with the ranges of a calibration."
+        ),
     ] = Stage.plan,
     config: OneConfig = "ditto",
     calibration: Annotated[

@@ -47,5 +47,10 @@ def save_config(config: Config, path: Path) -> None:
     """
     if path.suffix != ".toml":
         raise InputError(f"a configuration's file ends with .toml, but '{path}' does not")
+    path.write_text(config_text(config), encoding="utf-8")
+
+
+def config_text(config: Config) -> str:
+    """Return a configuration as TOML, without comments."""
     head = f'description = "{config.description}"\ndefault = "{config.default_format}"\n'
-    path.write_text(head + "".join(f"\n[[rule]]\n{rule}\n" for rule in config.rules), encoding="utf-8")
+    return head + "".join(f"\n[[rule]]\n{rule}\n" for rule in config.rules)

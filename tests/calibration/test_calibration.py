@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -294,3 +295,20 @@ def test_spu_steps_have_an_unknown_probability_and_are_refused_under_a_limit():
         ditto.secure(function, p_error=1e-6).lower(X)
     with pytest.raises(ConfigError, match="no probability"):
         ditto.secure(function, p_error=2.0).lower(X)
+
+
+def test_a_calibration_becomes_a_configuration(tmp_path: Path) -> None:
+    x = np.array([[1.0, -2.0]], np.float32)
+    calibrated = ditto.secure(lambda x: x @ x.T, calibration=ditto.calibrate(lambda x: x @ x.T, [(x,)]))
+    file = tmp_path / "mine.toml"
+    file.write_text(calibrated.lower(x).as_text("config"))
+    plain = ditto.secure(lambda x: x @ x.T, config=file)
+    assert str(plain.lower(x).plan).replace("mine", "auto") == str(calibrated.lower(x).plan)
+    assert plain(x) == pytest.approx(5, abs=1e-3)
+
+
+def test_a_calibration_of_another_function_is_refused() -> None:
+    x = np.array([1.0, 2.0], np.float32)
+    other = ditto.calibrate(lambda x: jax.nn.softmax(x), [(x,)])
+    with pytest.raises(InputError, match="no place of this program"):
+        ditto.secure(lambda x: x @ x, calibration=other)(x)

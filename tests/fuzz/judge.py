@@ -77,8 +77,7 @@ def _noisy(
 def judge(program: Program) -> Verdict:
     """Run the program under the default configuration, and compare it with float64."""
     right = reference(program)
-    # An empty argument is refused by design, and holds no value that could be in range.
-    in_range = right.within(2.0**-12, 2.0**20) and all(each.size for each in program.inputs)
+    in_range = right.within(2.0**-12, 2.0**20)
     box: list[Any] = []
 
     def run() -> None:
