@@ -14,6 +14,7 @@ from jax import Array
 
 from ditto_spu import ir
 from ditto_spu.ops.argmax import indices_of_extreme
+from ditto_spu.ops.compare import COMPARE
 from ditto_spu.ops.public_operands import constant
 
 # It leaves room for the difference of two such numbers in SPU's format and in that of `auto`, both fxp64.18.
@@ -42,7 +43,7 @@ def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
 
 def _only_compares(user: ir.Op) -> bool:
     """Tell whether an operation returns no element of what it reads, but only how they compare."""
-    if user.name == "stablehlo.compare":
+    if user.name in COMPARE.kernels:
         return True
     found = indices_of_extreme(user) if user.name == "stablehlo.reduce" else None
     return found is not None and not ir.users(user.results[0])
