@@ -243,8 +243,7 @@ class Op:
     options: the values that rules may give to its kernel beyond formats: "approx", "inner".
     ignores: the values of rules that it cannot honour. A rule that sets one of them is refused.
     approximations: its approximations by name. The first one is the default.
-    steepness: the largest factor by which it magnifies an error of its operand. It is None if an error limit
-        cannot choose its formats.
+    steepness: the largest factor by which it magnifies an error of its operand. None: no error limit chooses.
     extra: gives the attributes of its kernel beside the options. By default these are the attributes of the
         composite, sorted by name.
     call: makes the kernel call, where options and `extra` do not say everything.

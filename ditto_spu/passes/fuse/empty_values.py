@@ -24,15 +24,19 @@ def drop_empty_values(module: ir.Module) -> None:
         if not op.results or op.name in ("stablehlo.while", "stablehlo.case"):
             continue
         for result in op.results:
-            if 0 in ir.shape(result):
+            if _is_empty(result):
                 ir.replace_all_uses(result, _filled(op, result))
-        if any(0 in ir.shape(each) for each in op.operands) and 0 not in ir.shape(op.results[0]):
+        if any(map(_is_empty, op.operands)) and not _is_empty(op.results[0]):
             _without(op)
+
+
+def _is_empty(value: ir.Value) -> bool:
+    return ir.is_known(value) and 0 in ir.shape(value)
 
 
 def _without(op: ir.Op) -> None:
     """Replace an operation that has elements by what it computes without its empty operands."""
-    filled = [each for each in op.operands if 0 not in ir.shape(each)]
+    filled = [each for each in op.operands if not _is_empty(each)]
     name = op.name.removeprefix("stablehlo.")
     if name == "concatenate":
         if len(filled) == 1:
@@ -49,7 +53,7 @@ def _without(op: ir.Op) -> None:
         ir.replace_all_uses(op.results[0], _filled(op, op.results[0], op.operands[1]))
     elif name == "dot_general":
         ir.replace_all_uses(op.results[0], _filled(op, op.results[0]))
-    elif name in _UPDATES and 0 in ir.shape(op.operands[_UPDATES[name]]):  # nothing is written
+    elif name in _UPDATES and _is_empty(op.operands[_UPDATES[name]]):  # nothing is written
         ir.replace_all_uses(op.results[0], op.operands[0])
 
 
