@@ -32,9 +32,7 @@ def puma_module(module: ir.Module, public: Sequence[bool]) -> ir.Module:
             if record.puma_public is not None and not secret[op.operands[1]]:
                 meaning = record.puma_public
             attributes = ir.composite_attributes(op)
-            (value,) = ir.emit(partial(meaning, **attributes), list(op.operands), op, op.location)
-            ir.replace_all_uses(op.results[0], value)
-            op.erase()
+            ir.rewrite(op, partial(meaning, **attributes))
     ir.run_passes(flat, "canonicalize,cse,symbol-dce")
     ir.erase_dead(ir.body(ir.main(flat)))
     ir.verify(flat)

@@ -128,6 +128,18 @@ def emit(
     return [mapping[each] for each in terminator.operands]
 
 
+def rewrite(op: Op, meaning: Callable[..., Any], operands: Sequence[Value] | None = None) -> list[Value]:
+    """Put what the JAX function `meaning` computes in the place of an operation, and return the new results.
+
+    operands: the arguments of the function. None stands for the operands of the operation.
+    """
+    results = emit(meaning, list(op.operands) if operands is None else operands, op, op.location)
+    for old, new in zip(op.results, results, strict=True):
+        replace_all_uses(old, new)
+    op.erase()
+    return results
+
+
 def unary(name: str, value: Value, before: Op, location: Location) -> Value:
     """Write an operation with one operand and one result of the same type, and return its result.
 

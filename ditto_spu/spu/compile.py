@@ -109,9 +109,7 @@ def reason(error: RuntimeError) -> str:
 def _expand(module: ir.Module, expansions: Mapping[str, Callable[..., jax.Array]]) -> None:
     for op in list(ir.walk(module.operation)):
         if op.name in expansions and ir.is_float(op.results[0]):
-            (value,) = ir.emit(expansions[op.name], list(op.operands), op, op.location)
-            ir.replace_all_uses(op.results[0], value)
-            op.erase()
+            ir.rewrite(op, expansions[op.name])
 
 
 def _refuse_unsupported(module: ir.Module) -> None:

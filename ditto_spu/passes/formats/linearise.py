@@ -22,10 +22,8 @@ def linearise(module: ir.Module, public: Sequence[bool]) -> ir.Module:
             continue
         if secret[op.operands[1]] or not ir.is_float(op.results[0]):
             continue
-        (result,) = ir.emit(record.linear, list(op.operands), op, op.location)
+        (result,) = ir.rewrite(op, record.linear)
         secret[result] = True
-        ir.replace_all_uses(op.results[0], result)
-        op.erase()
     ir.run_passes(module, "cse,symbol-dce")
     ir.verify(module)
     return module

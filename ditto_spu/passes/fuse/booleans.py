@@ -5,7 +5,7 @@ Fixed point has no NaN, so a value always equals itself. This is a part of fuse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 import jax.numpy as jnp
@@ -22,16 +22,10 @@ def expand_booleans(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
         if not any(hidden):
             continue
         if kind(op) == "select" and ir.element(op.results[0]) == "i1" and not hidden[0]:
-            _replace(op, _chosen, list(op.operands))
+            ir.rewrite(op, _chosen)
         elif kind(op) == "compare" and op.operands[0] == op.operands[1]:
             equal = ir.comparison(op) in ("EQ", "LE", "GE")
             _fold(op, equal)
-
-
-def _replace(op: ir.Op, meaning: Callable[..., Array], operands: Sequence[ir.Value]) -> None:
-    (new,) = ir.emit(meaning, operands, op, op.location)
-    ir.replace_all_uses(op.results[0], new)
-    op.erase()
 
 
 def _chosen(predicate: Array, x: Array, y: Array) -> Array:
@@ -42,5 +36,5 @@ def _fold(op: ir.Op, value: bool) -> None:
     """Replace a comparison by a constant, and reductions that ask whether it holds anywhere."""
     for reader in ir.users(op.results[0]):
         if kind(reader) == "reduce" and len(reader.results) == 1 and splat(reader.operands[1]) == value:
-            _replace(reader, partial(jnp.full, ir.shape(reader.results[0]), value), [])
-    _replace(op, partial(jnp.full, ir.shape(op.results[0]), value), [])
+            ir.rewrite(reader, partial(jnp.full, ir.shape(reader.results[0]), value), [])
+    ir.rewrite(op, partial(jnp.full, ir.shape(op.results[0]), value), [])

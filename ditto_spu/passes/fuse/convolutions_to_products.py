@@ -31,9 +31,7 @@ def rewrite_convolutions(module: ir.Module, public: Sequence[bool]) -> None:
         if kind(op) != "convolution" or not any(secret.get(each, True) for each in op.operands):
             continue
         if ir.is_float(op.results[0]):
-            new = ir.emit(partial(_product, numbers=_read(op)), list(op.operands), op, op.location)[0]
-            ir.replace_all_uses(op.results[0], new)
-            op.erase()
+            ir.rewrite(op, partial(_product, numbers=_read(op)))
 
 
 def _read(op: ir.Op) -> dict[str, Any]:

@@ -43,8 +43,7 @@ def _without(op: ir.Op) -> None:
             ir.replace_all_uses(op.results[0], filled[0])
         else:
             axis = ir.attribute(op, "dimension")
-            joined = ir.emit(lambda *parts: lax.concatenate(parts, axis), filled, op, op.location)
-            ir.replace_all_uses(op.results[0], joined[0])
+            ir.rewrite(op, lambda *parts: lax.concatenate(parts, axis), filled)
     elif name == "reduce":  # the initial values, one for each result
         half = len(op.operands) // 2
         for result, initial in zip(op.results, list(op.operands)[half:], strict=True):

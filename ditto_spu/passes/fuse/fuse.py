@@ -103,6 +103,4 @@ def _expand(module: ir.Module, public: Sequence[bool]) -> None:
                 f"'{kind(op)}' ({place}) acts on secret values, which no protocol here can do: write it with "
                 f"exp, log, tanh, division or a polynomial, or make its input public"
             )
-        new = ir.emit(EXPANSIONS[op.name], list(op.operands), op, op.location)[0]
-        ir.replace_all_uses(op.results[0], new)
-        op.erase()
+        ir.rewrite(op, EXPANSIONS[op.name])

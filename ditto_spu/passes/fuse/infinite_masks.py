@@ -36,9 +36,7 @@ def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
             continue
         if any(map(_is_beyond, list(op.operands)[1:])):
             branches = [_bounded(op, each) for each in list(op.operands)[1:]]
-            (new,) = ir.emit(jnp.where, [op.operands[0], *branches], op, op.location)
-            ir.replace_all_uses(result, new)
-            op.erase()
+            ir.rewrite(op, jnp.where, [op.operands[0], *branches])
 
 
 def _only_compares(user: ir.Op) -> bool:

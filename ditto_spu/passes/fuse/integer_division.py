@@ -5,7 +5,7 @@ A quotient is a long division: one comparison for each bit of the dividend. This
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import jax.numpy as jnp
@@ -26,19 +26,13 @@ def expand_divisions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None
             continue
         if kind(op) == "shift_left":
             if not secret.get(op.operands[1], True):
-                _replace(op, _shifted)
+                ir.rewrite(op, _shifted)
             continue
         dividend, divisor = (max(abs(end) for end in ir.bounds(each)) for each in op.operands)
         bits = max(1, dividend.bit_length())
         if divisor << (bits - 1) <= _MOST:
             meaning = _quotient if kind(op) == "divide" else _remainder
-            _replace(op, partial(meaning, bits=bits))
-
-
-def _replace(op: ir.Op, meaning: Callable[..., Array]) -> None:
-    (new,) = ir.emit(meaning, list(op.operands), op, op.location)
-    ir.replace_all_uses(op.results[0], new)
-    op.erase()
+            ir.rewrite(op, partial(meaning, bits=bits))
 
 
 def _shifted(x: Array, count: Array) -> Array:

@@ -34,9 +34,7 @@ def expand_linear_algebra(module: ir.Module, secret: Mapping[ir.Value, bool]) ->
                 f"{ir.path_of(op) or 'the program'} ({ir.source_of(op)}): {kind(op)} of {rows} rows on "
                 f"secret values, where at most {MOST} are written out: work on blocks"
             )
-        (new,) = ir.emit(_meaning(op), list(op.operands), op, op.location)
-        ir.replace_all_uses(op.results[0], new)
-        op.erase()
+        ir.rewrite(op, _meaning(op))
 
 
 def _meaning(op: ir.Op) -> Callable[..., Array]:

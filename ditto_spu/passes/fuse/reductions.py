@@ -36,12 +36,6 @@ def expand_reductions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> Non
             _index(module, op)
 
 
-def _replace(op: ir.Op, meaning: Callable[..., Array], operands: Sequence[ir.Value]) -> None:
-    (new,) = ir.emit(meaning, operands, op, op.location)
-    ir.replace_all_uses(op.results[0], new)
-    op.erase()
-
-
 def _repeated(op: ir.Op) -> str:
     """Return the operation that a reduction repeats, or ''."""
     inside = [kind(each) for each in ir.ops(op.regions[0].blocks[0])]
@@ -50,16 +44,16 @@ def _repeated(op: ir.Op) -> str:
 
 def _reduction(op: ir.Op) -> None:
     repeated, dims = _repeated(op), ir.attribute(op, "dimensions")
-    value, start = list(op.operands)
+    value = op.operands[0]
     count = math.prod(ir.shape(value)[dim] for dim in dims)
     if not count:
         return
     if repeated in ("or", "and") and ir.element(value) == "i1":
-        _replace(op, partial(_any if repeated == "or" else _all, dims=dims), [value, start])
+        ir.rewrite(op, partial(_any if repeated == "or" else _all, dims=dims))
     elif repeated == "multiply":
-        _replace(op, partial(_product, dims=dims), [value, start])
+        ir.rewrite(op, partial(_product, dims=dims))
     elif repeated in _EXTREMES and len(dims) > 1:
-        _replace(op, partial(_extreme, name=repeated, dims=dims), [value])
+        ir.rewrite(op, partial(_extreme, name=repeated, dims=dims), [value])
 
 
 def _any(value: Array, start: Array, dims: tuple[int, ...]) -> Array:
@@ -113,13 +107,13 @@ def _windows(op: ir.Op) -> None:
         places = tuple(each for each in per_dim if each is not None)
         if len(places) == len(shape):
             meaning = partial(_window_extremes, join=_EXTREMES[repeated], dims=places, sizes=sizes)
-            _replace(op, meaning, [op.operands[0]])
+            ir.rewrite(op, meaning, [op.operands[0]])
     elif repeated == "multiply":
         long = [dim for dim, size in enumerate(sizes) if size > 1]
         if len(long) == 1 and sizes[long[0]] == shape[long[0]] and ir.shape(op.results[0]) == shape:
             before, after = padding[long[0]]
             if {before, after} == {0, shape[long[0]] - 1}:
-                _replace(op, partial(_running_product, dim=long[0], reverse=after > 0), [op.operands[0]])
+                ir.rewrite(op, partial(_running_product, dim=long[0], reverse=after > 0), [op.operands[0]])
 
 
 def _places(

@@ -22,17 +22,11 @@ def expand_secret_places(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
     for op in [each for each in ir.walk(ir.main(module)) if kind(each) in names]:
         if kind(op) == "dynamic_update_slice":
             if any(secret.get(each, True) for each in list(op.operands)[2:]):
-                _replace(op, _placed)
+                ir.rewrite(op, _placed)
         elif len(op.results) == 1 and secret.get(op.operands[1], True):
             meaning = _scattered(op) if kind(op) == "scatter" else _gathered(op)
             if meaning is not None:
-                _replace(op, meaning)
-
-
-def _replace(op: ir.Op, meaning: Callable[..., Array]) -> None:
-    (new,) = ir.emit(meaning, list(op.operands), op, op.location)
-    ir.replace_all_uses(op.results[0], new)
-    op.erase()
+                ir.rewrite(op, meaning)
 
 
 def _placed(x: Array, update: Array, *starts: Array) -> Array:

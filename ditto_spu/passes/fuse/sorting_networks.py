@@ -6,7 +6,7 @@ and the kernels of comparison and choice do all the work. This is a part of fuse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 
 import jax.numpy as jnp
@@ -34,15 +34,9 @@ def expand_sorts(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
         if kind(op) == "sort":
             dim, keys = ir.attribute(op, "dimension"), _keys(op)
             placed = keys < len(op.operands) and counts_along(op.operands[keys], dim)
-            _replace(op, partial(sort, keys=keys, dim=dim, placed=placed, wanted=_wanted(op, dim)))
+            ir.rewrite(op, partial(sort, keys=keys, dim=dim, placed=placed, wanted=_wanted(op, dim)))
         else:
-            _replace(op, partial(_largest, count=ir.attribute(op, "k")))
-
-
-def _replace(op: ir.Op, meaning: Callable[..., tuple[Array, ...]]) -> None:
-    for old, new in zip(op.results, ir.emit(meaning, list(op.operands), op, op.location), strict=True):
-        ir.replace_all_uses(old, new)
-    op.erase()
+            ir.rewrite(op, partial(_largest, count=ir.attribute(op, "k")))
 
 
 def _keys(op: ir.Op) -> int:

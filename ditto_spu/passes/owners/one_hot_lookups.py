@@ -24,9 +24,7 @@ def own_lookups(module: ir.Module, levels: Callable[[], Callable[[ir.Value], str
         level = levels()  # computed anew, because the last rewriting added values
         if level(ids) in (PUBLIC, SHARED) or level(table) in (PUBLIC, level(ids)):
             continue
-        (rows,) = ir.emit(_product, [table, ids], op, op.location)
-        ir.replace_all_uses(op.results[0], rows)
-        op.erase()
+        ir.rewrite(op, _product)
     ir.run_passes(module, "cse,symbol-dce")
 
 
