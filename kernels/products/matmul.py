@@ -156,12 +156,11 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
 def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) -> Array:
     """Multiply in numpy, which is slow at products of integers but needs no call of XLA."""
     (x_sum, w_sum), (x_batch, w_batch) = dims
-    left = _left(x.mine, x.next, role, double)
-    right = _right(w.mine, w.next, role, double)
-    products = [
-        np.matmul(as_batches(a, x_sum, x_batch, last=True), as_batches(b, w_sum, w_batch, last=False))
-        for a, b in zip(left, right, strict=True)
-    ]
+    # The batches have three dimensions. Factors are made of them, because numpy would compute those of scalars
+    # in a wider ring.
+    left = _left(*(as_batches(each, x_sum, x_batch, last=True) for each in (x.mine, x.next)), role, double)
+    right = _right(*(as_batches(each, w_sum, w_batch, last=False) for each in (w.mine, w.next)), role, double)
+    products = [np.matmul(a, b) for a, b in zip(left, right, strict=True)]
     total = products[0] if len(products) == 1 else products[0] + products[1]
     return total.reshape(result_shape(x.shape, w.shape, dims))
 

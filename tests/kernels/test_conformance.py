@@ -1,12 +1,13 @@
 """Every kernel stays within its bound at its exact cost, and its messages depend on shapes and seeds."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ditto_kernels import KERNELS
-from tests.kernels.examples import EXAMPLES, F, draw, on_grid, specs
+from tests.kernels.examples import EXAMPLES, Example, F, draw, on_grid, specs
 
 # In keys of point functions one bit of a seed is always zero, and control bits fill two bits of a byte.
 BITS_APART = (":corrections", ":flips")
@@ -101,3 +102,30 @@ def test_every_message_is_uniform(mpc, example, masked):
             # With 15 degrees of freedom a value above 60 has probability 2e-7, and the test runs on a few
             # thousand kinds.
             assert statistic < 60 or data.size < 80, f"{kind}: {statistic:.0f} over {data.size} bytes"
+
+
+def _of_scalars(example: Example) -> Example:
+    """Return the same call with operands of shape ()."""
+    operands = [(*each[:2], (), *each[3:]) for each in example.operands]
+    attributes = {**example.attributes, **({"dims": SCALARS} if "dims" in example.attributes else {})}
+    return replace(example, operands=tuple(operands), attributes=attributes)
+
+
+SCALARS = (((), ()), ((), ()))  # a product of matrices that sums nothing
+NEED_ROWS = ("layer_norm", "rms_norm", "embedding", "matmul_adapted")
+
+
+@pytest.mark.parametrize(
+    "example",
+    [each for each in EXAMPLES if "dim" not in each.attributes and each.kernel not in NEED_ROWS],
+    ids=str,
+)
+def test_scalars_stay_in_their_ring(mpc, rng, example):
+    """numpy computes scalars times Python's integers in ring 64, which shows for some masks alone."""
+    kernel, out, scalars = KERNELS[example.kernel], F(example.out), _of_scalars(example)
+    bound = kernel.error(*specs(scalars), out=out, **scalars.attributes)
+    for _ in range(8):
+        operands = [draw(each, rng) for each in scalars.operands]
+        value = mpc(kernel.run, *operands, out=out, **scalars.attributes).value
+        expected = np.asarray(kernel.reference(*map(on_grid, operands), **scalars.attributes))
+        assert np.max(np.abs(value - expected)) <= bound
