@@ -70,7 +70,8 @@ def lift_bias(out: Fxp, least: float, most: float) -> int | None:
     The bias makes the value and its rounding positive and below 2^15 ulp.
     """
     bias = max(0, math.ceil(-least / out.ulp + 2))
-    return bias if most / out.ulp + 2 + bias < 2 ** (_LIFTED - 1) else None
+    fits = out.fraction_bits < _LIFTED and most / out.ulp + 2 + bias < 2 ** (_LIFTED - 1)
+    return bias if fits else None
 
 
 def how_to_finish(
