@@ -96,10 +96,12 @@ def _coarse(fxp: Fxp, scale: float, reach: float | None) -> Coarse | None:
         if reach is None or ring >= fxp.ring_bits:
             break
         steps = 2.0 ** (ring - 1) - 2
-        drop = max(0, math.ceil(math.log2(2 * (reach / fxp.ulp + _MARGIN) / steps)))
-        coarse = Coarse(ring, drop, ring + drop < fxp.ring_bits)
-        if coarse.drop <= fxp.ring_bits - ring and scale * 2 * coarse.offset * fxp.ulp <= _SLACK:
-            return coarse
+        least = max(0, math.ceil(math.log2(2 * (reach / fxp.ulp + _MARGIN) / steps)))
+        most = fxp.ring_bits - ring
+        for drop in dict.fromkeys((most, least)):  # the coarsest grid saves the upcast
+            coarse = Coarse(ring, drop, drop < most)
+            if least <= most and scale * 2 * coarse.offset * fxp.ulp <= _SLACK:
+                return coarse
     return None
 
 
