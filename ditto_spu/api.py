@@ -88,8 +88,9 @@ def secure(
     check: run the plaintext program beside the simulation, and raise RangeError for a value that leaves a
         range that the plan relies on. Without it such a value gives a wrong result without a word.
     calibration: a result of `calibrate`, or the path of its file. It supplies ranges where no rule declares
-        them. It is also compared with every range on which a protocol relies. An observed value beyond such a
-        range raises RangeError, and one close to it gives a RangeWarning.
+        them, and under the default configuration it chooses narrow formats. It is also compared with every
+        range on which a protocol relies. An observed value beyond such a range raises RangeError, and one
+        close to it gives a RangeWarning.
     p_error: refuse plans that err beyond their bounds with a higher probability, or with an unknown one.
     seed: make the randomness of runs reproducible and INSECURE.
 

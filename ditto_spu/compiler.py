@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.headroom import Ranges, ranges
+from ditto_spu.calibration.narrow import narrow
 from ditto_spu.calibration.supply_ranges import supply
-from ditto_spu.errors import InputError, nearest
+from ditto_spu.errors import DittoError, InputError, nearest
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.ownership_report import Ownership, ownership
 from ditto_spu.frontend.trace import Traced
@@ -104,14 +105,34 @@ def compile_program(
     A `work` is not changed, so the passes may start from it many times.
 
     work: a traced call with any number of passes done, up to `linearise`.
-    calibration: supplies ranges, and is compared with all ranges in use.
+    calibration: supplies ranges, and narrower formats if the configuration wants them. It is compared with
+        all ranges in use.
     p_error: the highest probability of an error beyond the bounds that the plan may have.
 
     Raises ConfigError for a configuration that is wrong or exceeds `p_error`, UnsupportedOpError for an op
     that nothing can run, and RangeError for a range that does not fit.
     """
     linear = advance(replace(work, config=config, name=name, masked=masked), "linearise")
-    assigned = advance(linear, "assign")
+    wide = config if calibration is None else replace(config, narrow=False)
+    lowered = _compile(linear, wide, calibration)
+    if calibration is not None and config.narrow:
+        try:
+            narrowed = _compile(linear, narrow(wide, linear, calibration), calibration)
+        except DittoError:
+            narrowed = lowered  # some plan of a kernel does not serve these formats
+        lowered = min(narrowed, lowered, key=_sent)
+    if p_error is not None:
+        require_p_error(lowered.plan, p_error)
+    return lowered
+
+
+def _sent(lowered: Lowered) -> int:
+    return sum(lowered.cost_analysis().bytes_sent_per_party)
+
+
+def _compile(linear: Work, config: Config, calibration: Calibration | None) -> Lowered:
+    """Compile a program with the formats of a configuration, and with ranges that a calibration supplies."""
+    assigned = advance(replace(linear, config=config), "assign")
     if calibration is not None:
         config = supply(config, assigned.module, calibration)
         assigned = advance(replace(linear, config=config), "assign")
@@ -123,15 +144,13 @@ def compile_program(
         used.require()
     plan = advance(checked, "segment").plan
     assert plan is not None
-    if p_error is not None:
-        require_p_error(plan, p_error)
     texts = {
-        "traced": work.traced.module_text,
+        "traced": linear.traced.module_text,
         "fused": program.fused,
         "owners": program.as_text(),
         "formats": ir.text(checked.module, True),
     }
-    return Lowered(work.traced, program, config, texts, plan)
+    return Lowered(linear.traced, program, config, texts, plan)
 
 
 def _cost_row(plan: Plan, number: int) -> CostRow:

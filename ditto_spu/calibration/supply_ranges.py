@@ -18,7 +18,7 @@ from ditto_spu.errors import InputError
 from ditto_spu.ops import subject
 from ditto_spu.ops.decision import Decision, Kind, decided, read
 from ditto_spu.passes.formats.verify import product_room
-from ditto_spu.rules.rule import Config, Rule
+from ditto_spu.rules.rule import Config, Rule, literal
 
 # Margins over the largest value observed. The first one that costs no more than any other is taken.
 SAFETY = (2.0, 1.75, 1.5)
@@ -61,7 +61,7 @@ def supply(config: Config, module: ir.Module, calibration: Calibration) -> Confi
         if fitting:
             costs = [sum(_price(op, each) for op in prices[path, op_kind]) for each in fitting]
             chosen = next(each for each, cost in zip(fitting, costs, strict=True) if cost <= min(costs))
-            rules.append(Rule(path=_literal(path), op=(op_kind,), range=_rounded(chosen), optional=True))
+            rules.append(Rule(path=literal(path), op=(op_kind,), range=_rounded(chosen), optional=True))
     return replace(config, rules=(*config.rules, *rules))
 
 
@@ -97,8 +97,3 @@ def _price(op: ir.Op, largest: float) -> float:
 def _rounded(value: float) -> float:
     """Return a value with three digits, as a person would write it."""
     return float(f"{value:.3g}")
-
-
-def _literal(path: str) -> str:
-    """Return a regular expression that matches one path alone, with special characters escaped."""
-    return "".join(f"\\{each}" if each in r".^$*+?{}[]\|()" else each for each in path)

@@ -29,6 +29,7 @@ from ditto_spu.ops.op import (
     Span,
     span,
 )
+from ditto_spu.ops.tries import Rung, Tries
 
 DIVISORS = (0.5, 1024.0)  # the divisors that the kernel serves in its window
 QUOTIENT = 256.0  # the largest quotient that it serves there
@@ -98,5 +99,6 @@ DIVIDE = Op(
     wish=wish,
     relies_on=relies_on,
     facts=observe,
+    search=Tries(ladder=lambda op: (Rung(approx=WINDOW),)),
     sample=Sample(positive={1: 0.5}),
 )

@@ -18,9 +18,10 @@ from ditto_spu.ir.arithmetic import Seen, affine, close, polynomial, splat, whol
 from ditto_spu.ir.expand_chlo import erf
 from ditto_spu.ops import observed, puma_formulas
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import NARROW, first_operand
+from ditto_spu.ops.kernel_formats import NARROW, curve_ladder, first_operand
 from ditto_spu.ops.match import Match, factors, lies_as
-from ditto_spu.ops.op import Approximation, Op, Pattern, Sample, Tries
+from ditto_spu.ops.op import Approximation, Op, Pattern, Sample
+from ditto_spu.ops.tries import Tries
 
 
 def gelu(x: Array, *, approximate: str) -> Array:
@@ -117,6 +118,6 @@ GELU = Op(
     puma=puma_formulas.gelu,
     window=CURVE,
     facts=observed.operand,
-    search=Tries(operands=NARROW),
+    search=Tries(operands=NARROW, ladder=curve_ladder),
     sample=Sample(),
 )

@@ -10,6 +10,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.op import Choice, Chooser, Formats, name_of
 from ditto_spu.ops.public_operands import constant, source
+from ditto_spu.ops.tries import Rung
 from ditto_spu.plan.plan import INTEGER
 
 
@@ -135,3 +136,11 @@ def _is_whole(value: ir.Value) -> bool:
 
 # The operand formats that a search tries for functions with a window.
 NARROW = tuple(Fxp(16, bits) for bits in (8, 9, 10))
+
+
+def curve_ladder(op: ir.Op) -> tuple[Rung, ...]:
+    """Return the steps of a function with a window: operands of 16 bits first."""
+    del op
+    narrow = (Rung(format=Fxp(32, bits), operand=Fxp(16, bits), approx="fourier") for bits in (10, 9))
+    wider = (Rung(operand=Fxp(32, bits), approx="fourier") for bits in (11, 14))
+    return (*narrow, *wider)

@@ -34,12 +34,12 @@ from ditto_spu.ops.op import (
     Relied,
     Sample,
     Span,
-    Tries,
     composite_attributes,
     options,
     span,
 )
 from ditto_spu.ops.row_statistics import centred, deviation, is_variance
+from ditto_spu.ops.tries import Rung, Tries
 
 OPERAND = Fxp(64, 20)  # the format of an operand that is open, for rows of any size
 COARSE = 32  # rows of a deviation of fewer ulp would be rounded by more than 2 % of it
@@ -182,6 +182,12 @@ def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
     return {"operand": span(x), "mean": span(x.mean(axis=-1)), "variance": span(x.var(axis=-1))}
 
 
+def ladder(op: ir.Op) -> tuple[Rung, ...]:
+    """Return the steps: the window of variances, then any variance of rows with 32 bits."""
+    del op
+    return Rung(inner=Fxp(64, 14), approx=WINDOW), Rung(operand=Fxp(32, 14), approx=WHOLE)
+
+
 LAYER_NORM = Op(
     name="layer_norm",
     summary="LayerNorm over the last dimension",
@@ -197,6 +203,6 @@ LAYER_NORM = Op(
     puma=puma_formulas.layer_norm,
     relies_on=relies_on,
     facts=observe,
-    search=Tries(inner=tuple(Fxp(64, bits) for bits in (12, 13, 14, 15))),
+    search=Tries(inner=tuple(Fxp(64, bits) for bits in (12, 13, 14, 15)), ladder=ladder),
     sample=Sample(rows=True),
 )

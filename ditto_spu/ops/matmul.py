@@ -14,8 +14,9 @@ from ditto_spu import ir
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import table_format
-from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Span, Tries
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Span
 from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
+from ditto_spu.ops.tries import Rung, Tries
 from ditto_spu.plan.plan import INTEGER, Attributes
 
 ADAPTED = "ditto.adapted"  # x(W + AB) with public W; its operands are x, W, xA and B
@@ -109,6 +110,14 @@ def adapted_dimensions(op: ir.Op, name: str) -> Dimensions:
     return ((first,), (second,)), ((), ())
 
 
+def ladder(op: ir.Op) -> tuple[Rung, ...]:
+    """Return steps that each leave the product one more bit of room. Weights give bits first."""
+    del op
+    weights = (Rung(weight=Fxp(32, bits)) for bits in (14, 13, 12))
+    both = ((10, 12), (9, 12), (9, 11), (8, 11))
+    return (*weights, *(Rung(operand=Fxp(32, left), weight=Fxp(32, right)) for left, right in both))
+
+
 MATMUL = Op(
     name="matmul",
     summary="a product of matrices: dot_general and every op that becomes one",
@@ -118,5 +127,5 @@ MATMUL = Op(
     call=kernel_call,
     mixed=lambda op: op.name == "stablehlo.dot_general",
     facts=observe,
-    search=Tries(products=True),
+    search=Tries(products=True, ladder=ladder),
 )

@@ -20,6 +20,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Decision, Kind
 from ditto_spu.ops.match import Match
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import Attributes
 
 Span = tuple[float, float]
@@ -78,20 +79,6 @@ class Approximation:
     needs_training: bool = False
     windowed: bool = False
     reads: Callable[[Fxp], float] | None = None
-
-
-@dataclass(frozen=True)
-class Tries:
-    """The changes that a search for cheaper formats may make, beside the format of the result.
-
-    operands, inner: the formats to try for operands and inside the kernel.
-    products: whether to try what suits a product of matrices: one fraction bit more or less for the operands
-        and the weights, and a tighter declared range.
-    """
-
-    operands: tuple[Fxp, ...] = ()
-    inner: tuple[Fxp, ...] = ()
-    products: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,7 +247,7 @@ class Op:
     relies_on: lists the ranges that its kernel relies on.
     facts: gives the quantities that observers note for these ranges, from the values of the operands.
     bounds: the interval of its result, whatever its operands are.
-    search: the changes that a search may try.
+    search: the formats that a search, or a calibration, may try.
     sample: the operands on which its error is measured, or None if it is exact.
     """
 
@@ -287,7 +274,7 @@ class Op:
     relies_on: Callable[[Call], Iterable[Relied]] = lambda call: ()
     facts: Callable[[ir.Op, Sequence[NDArray[Any]]], Mapping[str, Span]] | None = None
     bounds: Span | None = None
-    search: Tries = Tries()
+    search: Tries = field(default_factory=Tries)
     sample: Sample | None = None
 
     @property

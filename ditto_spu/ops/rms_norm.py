@@ -35,6 +35,7 @@ from ditto_spu.ops.op import (
     span,
 )
 from ditto_spu.ops.row_statistics import deviation
+from ditto_spu.ops.tries import Rung, Tries
 
 WEIGHTS = Fxp(64, 10)  # the format of the weights in the kernel; a data owner rounds to it once
 
@@ -116,6 +117,12 @@ def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
     return {"operand": span(x), "mean square": span(np.mean(x**2, axis=-1))}
 
 
+def ladder(op: ir.Op) -> tuple[Rung, ...]:
+    """Return the steps: the window of mean squares, then any mean square of rows with 32 bits."""
+    del op
+    return Rung(operand=Fxp(32, 14), approx=WINDOW), Rung(operand=Fxp(32, 14), approx=WHOLE)
+
+
 RMS_NORM = Op(
     name="rms_norm",
     summary="root-mean-square normalisation over the last dimension",
@@ -129,5 +136,6 @@ RMS_NORM = Op(
     puma=puma_formulas.rms_norm,
     relies_on=relies_on,
     facts=observe,
+    search=Tries(ladder=ladder),
     sample=Sample(rows=True),
 )

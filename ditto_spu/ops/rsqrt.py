@@ -24,6 +24,7 @@ from ditto_spu.ops.op import (
     Relied,
     Sample,
 )
+from ditto_spu.ops.tries import Rung, Tries
 
 ARGUMENTS = (2.0**-9, 256.0)  # the arguments that the kernel serves in its window
 OPERAND = Fxp(64, 28)  # the format of an operand that is open, for arguments of any size
@@ -77,5 +78,6 @@ RSQRT = Op(
     wish=root_wish,
     relies_on=relies_on,
     facts=observed.operand,
+    search=Tries(ladder=lambda op: (Rung(approx=WINDOW),)),
     sample=Sample(positive={0: 0.01}),
 )

@@ -7,8 +7,9 @@ into `stablehlo.logistic`, so the record needs no pattern.
 from ditto_kernels.activation.series_tables import SIGMOID as CURVE
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import NARROW, first_operand
-from ditto_spu.ops.op import Approximation, Op, Sample, Tries
+from ditto_spu.ops.kernel_formats import NARROW, curve_ladder, first_operand
+from ditto_spu.ops.op import Approximation, Op, Sample
+from ditto_spu.ops.tries import Tries
 
 LOGISTIC = "stablehlo.logistic"  # every way to write the function becomes this operation
 
@@ -28,6 +29,6 @@ SIGMOID = Op(
     steepness=0.25,
     window=CURVE,
     facts=observed.operand,
-    search=Tries(operands=NARROW),
+    search=Tries(operands=NARROW, ladder=curve_ladder),
     sample=Sample(),
 )

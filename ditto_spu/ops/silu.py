@@ -13,9 +13,10 @@ from ditto_spu.ir.arithmetic import binary, kind
 from ditto_spu.ops import observed, puma_formulas
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.gelu import polynomial_reads
-from ditto_spu.ops.kernel_formats import NARROW, first_operand
+from ditto_spu.ops.kernel_formats import NARROW, curve_ladder, first_operand
 from ditto_spu.ops.match import Match
-from ditto_spu.ops.op import Approximation, Op, Pattern, Sample, Tries
+from ditto_spu.ops.op import Approximation, Op, Pattern, Sample
+from ditto_spu.ops.tries import Tries
 
 
 def silu(x: Array) -> Array:
@@ -52,6 +53,6 @@ SILU = Op(
     puma=puma_formulas.silu,
     window=CURVE,
     facts=observed.operand,
-    search=Tries(operands=NARROW),
+    search=Tries(operands=NARROW, ladder=curve_ladder),
     sample=Sample(),
 )

@@ -5,6 +5,7 @@ The pattern accepts any number in place of the maximum. A later part of fuse tak
 scores. The record also lists the functions that may replace softmax in trained models.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,10 +29,10 @@ from ditto_spu.ops.op import (
     Pattern,
     Sample,
     Span,
-    Tries,
     composite_attributes,
     span,
 )
+from ditto_spu.ops.tries import Rung, Tries
 from ditto_spu.plan.plan import Attributes
 
 
@@ -153,6 +154,20 @@ def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
     return {"operand": span(kept) if kept.size else (0.0, 0.0)}
 
 
+SCORE_BITS = 8.5  # fraction bits of a scaled score: their rounding changes a probability by 0.3 %
+PROBABILITY = Fxp(32, 14)
+
+
+def ladder(op: ir.Op) -> tuple[Rung, ...]:
+    """Return the steps of scores: 16 bits, then 32. A larger scale magnifies their rounding."""
+    scale = abs(ir.composite_attributes(op)["scale"])
+    bits = max(1, round(SCORE_BITS + math.log2(scale))) if scale else 1
+    operands = (*((Fxp(16, bits),) if bits <= 10 else ()), *((Fxp(32, bits + 2),) if bits <= 16 else ()))
+    return tuple(
+        Rung(format=PROBABILITY, operand=each, inner=PROBABILITY, approx="exact") for each in operands
+    )
+
+
 SOFTMAX = Op(
     name="softmax",
     summary="softmax along a dimension, with or without a mask",
@@ -178,6 +193,8 @@ SOFTMAX = Op(
     search=Tries(
         operands=tuple(Fxp(16, bits) for bits in (5, 6, 7)),
         inner=(Fxp(32, 12), Fxp(32, 13), Fxp(32, 14), Fxp(64, 22)),
+        ladder=ladder,
+        absolute=True,
     ),
     sample=Sample(rows=True, operands=1),  # a mask only leaves terms out
 )

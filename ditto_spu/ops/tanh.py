@@ -7,8 +7,9 @@ the composite of the GeLU.
 from ditto_kernels.activation.series_tables import TANH as CURVE
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import NARROW, first_operand
-from ditto_spu.ops.op import Approximation, Op, Sample, Tries
+from ditto_spu.ops.kernel_formats import NARROW, curve_ladder, first_operand
+from ditto_spu.ops.op import Approximation, Op, Sample
+from ditto_spu.ops.tries import Tries
 
 TANH = Op(
     name="tanh",
@@ -26,6 +27,6 @@ TANH = Op(
     steepness=1.0,
     window=CURVE,
     facts=observed.operand,
-    search=Tries(operands=NARROW),
+    search=Tries(operands=NARROW, ladder=curve_ladder),
     sample=Sample(),
 )

@@ -73,7 +73,7 @@ def _file(source: str | Path) -> Path:
 
 
 def _config(table: Mapping[str, Any], name: str, source: str) -> Config:
-    allowed = ("name", "description", "default", "rule")
+    allowed = ("name", "description", "default", "narrow", "rule")
     for key in table:
         if key not in allowed:
             raise ConfigError(f"{source}: unknown key '{key}'" + nearest(key, allowed))
@@ -83,6 +83,9 @@ def _config(table: Mapping[str, Any], name: str, source: str) -> Config:
         default = _format("default", table["default"])
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
+    narrow = table.get("narrow", False)
+    if not isinstance(narrow, bool):
+        raise ConfigError(f"{source}: narrow must be true or false, not {narrow!r}")
     rows = table.get("rule", [])
     if not isinstance(rows, list | tuple) or not all(isinstance(row, Mapping) for row in rows):
         raise ConfigError(f"{source}: rules are written as [[rule]] tables, with two brackets")
@@ -90,6 +93,7 @@ def _config(table: Mapping[str, Any], name: str, source: str) -> Config:
         name=str(table.get("name", name)),
         default_format=default,
         description=str(table.get("description", "")),
+        narrow=narrow,
         rules=tuple(_rule(row, index, source) for index, row in enumerate(rows)),
         source=source,
     )

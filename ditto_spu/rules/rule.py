@@ -105,6 +105,7 @@ class Config:
 
     name, description: as in the file.
     default_format: the format of every value that no rule speaks about.
+    narrow: whether a calibration chooses narrower formats where it knows the values.
     rules: the rules, in order.
     source: the file's name, or "a dictionary", for error messages.
     """
@@ -112,6 +113,7 @@ class Config:
     name: str
     default_format: Fxp
     description: str = ""
+    narrow: bool = False
     rules: tuple[Rule, ...] = ()
     source: str = "a dictionary"
 
@@ -246,3 +248,8 @@ def _literal(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:g}"
     return f"'{value}'" if "\\" in str(value) else f'"{value}"'
+
+
+def literal(path: str) -> str:
+    """Return a regular expression that matches one path alone, with special characters escaped."""
+    return "".join(f"\\{each}" if each in r".^$*+?{}[]\|()" else each for each in path)

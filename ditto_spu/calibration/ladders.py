@@ -1,0 +1,102 @@
+"""Hold the step that every place of a program has reached on the ladder of its formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
+from ditto_spu.calibration.observe import Place
+from ditto_spu.ops import OPS
+from ditto_spu.ops.op import Choice
+from ditto_spu.ops.tries import Rung
+from ditto_spu.rules.rule import INPUT, TAKES, WEIGHT, Rule, literal
+
+USUAL = Fxp(32, 11)  # the format of values that need neither more bits nor more room
+FINEST = 16  # the most fraction bits of a value in the ring of USUAL
+FINEST_WEIGHT = 20  # the same for weights
+ALL = 99  # more steps than a ladder has
+MARGIN = 1.0  # bits between observed values and the ends of ranges: unseen values may be twice as large
+
+
+@dataclass
+class Ladders:
+    """The present step of every place.
+
+    wide: the format behind the last step.
+    left: the steps of each place that are left, the present one first. None are left where it is wide.
+    finer: the formats of results that need more fraction bits than USUAL has.
+    weights: the formats of weights that need more fraction bits than the first step gives. It is None where
+        the product had no room for them.
+    """
+
+    wide: Fxp
+    left: dict[Place, tuple[Rung, ...]] = field(default_factory=dict)
+    finer: dict[Place, Fxp] = field(default_factory=dict)
+    weights: dict[Place, Fxp | None] = field(default_factory=dict)
+
+    def meet(self, place: Place, op: ir.Op | None, known: bool) -> None:
+        """Put a place at the foot of its ladder if it is new, or behind the last step.
+
+        op: the operation, or None for an argument.
+        known: whether its values were observed.
+        """
+        if place in self.left:
+            return
+        record = OPS.get(place[1])
+        if not known:
+            self.left[place] = ()
+        elif record is not None and op is not None and record.search.ladder is not None:
+            self.left[place] = record.search.ladder(op)
+        else:
+            inexact = record is not None and record.sample is not None
+            self.left[place] = () if inexact else (Rung(),)
+
+    def at(self, place: Place) -> Rung:
+        """Return the present step of a place."""
+        left, record = self.left[place], OPS.get(place[1])
+        if left:
+            return left[0]
+        wide = Choice(self.wide, None, None, None, None, None, frozenset())
+        operand = None if record is None else record.wish(wide)
+        return Rung(format=self.wide, operand=operand or self.wide, weight=self.wide)
+
+    def climb(self, place: Place, steps: int = 1) -> bool:
+        """Take the next steps of a place. Returns whether there was one."""
+        left = self.left.get(place, ())
+        self.left[place] = left[steps:]
+        self.weights[place] = None
+        return bool(left)
+
+    def refine_weight(self, place: Place, bits: int) -> bool:
+        """Give the weights of a product more fraction bits, or widen it. Returns whether it changed."""
+        if place in self.weights or bits > FINEST_WEIGHT:
+            return self.climb(place, ALL)
+        self.weights[place] = Fxp(USUAL.ring_bits, bits)
+        return True
+
+    def refine(self, place: Place, bits: int, largest: float) -> bool:
+        """Give the result of a place more fraction bits than it has. Returns whether this was possible."""
+        finer = Fxp(USUAL.ring_bits, min(bits, FINEST))
+        fits = bits <= FINEST and largest * 2**MARGIN < finer.limit / 2
+        if fits and self.left[place] and self.at(place).format is None and self.finer.get(place) != finer:
+            self.finer[place] = finer
+            return True
+        return self.climb(place)
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield the rules that stand for the present steps, one for all places on the same step."""
+        groups: dict[tuple[str, Rung], list[str]] = {}
+        for (path, op), left in self.left.items():
+            rung = self.at((path, op))
+            finer = self.finer.get((path, op)) if left else None
+            groups.setdefault((op, replace(rung, format=finer or rung.format, weight=None)), []).append(path)
+            if rung.weight is not None and op != INPUT and OPS[op].search.products:
+                weight = self.weights.get((path, op)) or rung.weight
+                groups.setdefault((WEIGHT, Rung(format=weight)), []).append(path)
+        for (op, rung), paths in groups.items():
+            values = {name: value for name in TAKES[op] if (value := getattr(rung, name, None)) is not None}
+            if values:
+                path = "|".join(map(literal, dict.fromkeys(paths)))
+                yield Rule(path=path, op=(op,), optional=True, **values)
