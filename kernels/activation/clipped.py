@@ -24,7 +24,7 @@ from ditto_kernels.sharing.additive import (
     open_masked,
     to_rss,
 )
-from ditto_kernels.sharing.casts import convert
+from ditto_kernels.sharing.casts import convert, upcast_additive
 from ditto_kernels.sharing.release import release
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
@@ -135,12 +135,12 @@ def joined(
         return (
             yield from release(party.at("out"), total_of((1, inside), (1, own), (-1, kept)), out, minimum)
         )
-    narrow, wide = yield from parallel(
-        release(party.at("narrow"), inside, own.fxp, minimum),
-        to_rss(party.at("wide"), total_of((1, own), (-1, kept))),
-    )
-    total = Rss(narrow.mine + wide.mine, narrow.next + wide.next, own.fxp)
-    return (yield from convert(party.at("out"), total, out))
+    bias = math.ceil(-minimum * 2.0**inside.fxp.fraction_bits) + 4
+    wide = yield from upcast_additive(party.at("upcast"), inside, own.fxp.ring_bits, bias)
+    rise = own.fxp.fraction_bits - inside.fxp.fraction_bits
+    raised = Additive(wide.share << own.fxp.dtype.type(rise), own.fxp)
+    shared = yield from to_rss(party.at("out"), total_of((1, own), (-1, kept), (1, raised)))
+    return (yield from convert(party.at("out/convert"), shared, out))
 
 
 def clipped_variant(x: Spec, curve: Curve) -> str:

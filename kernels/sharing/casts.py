@@ -214,6 +214,27 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
     return Rss(*_components(party, c, masks, wraps, of_mask, of_opening), fxp)
 
 
+def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol[Additive]:
+    """Bring a 2-of-2 sharing into a larger ring, and leave it a 2-of-2 sharing.
+
+    Range, error and security: those of `upcast`, less the reshare. Cost: 2k + 2w bits, with w the container of
+    (target - k) bits, in 1 round.
+    """
+    source, fxp = x.fxp.ring_bits, Fxp(ring, x.fxp.fraction_bits)
+    c, masks = yield from _open_biased(party, x, bias)
+    dtype = signed(container_bits(ring - source))
+    items = [Deal("carry", x.shape, dtype), Deal("top", x.shape, dtype)]
+    if party.role == "D":
+        yield from deal(party, items, lambda: carry_and_top(*masks, source, 8 * dtype.itemsize))
+        return Additive(absent(x.shape, fxp.dtype), fxp)
+    carry, top = yield from deal(party, items, list)
+    wrap = _wrap_share(c, carry, top, np.zeros((), dtype))
+    share = _lifted_mask(masks[0 if party.role == "A" else 1], wrap, source, ring)
+    if party.role == "A":
+        share = share + _lifted_opening(c, np.zeros_like(wrap), source, ring, bias)
+    return Additive(share, fxp)
+
+
 def narrowing_bias(bits: int, shares: int = 3) -> int:
     """Return the number to add to one share before all are shifted.
 
