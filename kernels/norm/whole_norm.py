@@ -25,6 +25,7 @@ _TOP_BITS = 9  # the result stays below 2^9
 _GAMMA_BITS = {8: 12, 16: 12, 32: 12, 64: 16}  # of gamma at most, by the ring of the result
 _ROOT_BITS = (14, 20)  # of the root
 _WAVE_BITS = 24
+_DROPPED_BITS = 32  # of the last product at most: beyond, a wrap takes a container twice as large
 _GAMMA_LIMIT = 4.0  # of the error bound
 _PLACE = _LONGEST - 1  # of the highest bit of a scaled row
 
@@ -72,7 +73,8 @@ def fit_norm(length: int, x: Fxp, gamma: Fxp | None, out: Fxp, eps: float, centr
     least, most = _ROOT_BITS
     weight = _GAMMA_BITS[out.ring_bits]
     weight = weight if gamma is None else min(gamma.fraction_bits, weight)
-    free, total = _WIDE - out.ring_bits + out.fraction_bits, _WIDE - 3 - _TOP_BITS
+    free = _WIDE - out.ring_bits + out.fraction_bits
+    total = min(_WIDE - 3 - _TOP_BITS, out.fraction_bits + _DROPPED_BITS)
     bits = min(out.fraction_bits + 1 + half, total - weight - least)
     bits += bits + 1 + weight + least <= min(free, total)
     narrow = out.ring_bits < _WIDE and bits + weight + least <= min(free, total)
@@ -191,7 +193,7 @@ def normalise_whole(
     gamma, beta: Rss vectors or public arrays. Range: variances or mean squares up to `WholeNorm.largest`,
     |x| < 2^(k-2) ulp and, where rows are centred, length |x| < 2^62 ulp; |result| < 2^9 and within `out`.
     A row of zeros is 0. Error: relative 2e-4 and 3 ulp of `out`, whatever the size of a row; rounding of x
-    to its format is not counted. Rounds: 14 to 19. Cost: 86 to 162 bytes an element, and 2.2 KB a row for
+    to its format is not counted. Rounds: 14 to 19. Cost: 86 to 146 bytes an element, and 2.2 KB a row for
     the thresholds. Security: sums are local, every product leaves under a zero share, openings are under
     full-width masks. Source: own, as `divide_whole`.
     """

@@ -217,8 +217,8 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
 def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol[Additive]:
     """Bring a 2-of-2 sharing into a larger ring, and leave it a 2-of-2 sharing.
 
-    Range, error and security: those of `upcast`, less the reshare. Cost: 2k + 2w bits, with w the container of
-    (target - k) bits, in 1 round.
+    Range, error and security: those of `upcast`, less the reshare. Cost: 2k + 2w bits, with w the container
+    of (target - k) bits, in 1 round.
     """
     source, fxp = x.fxp.ring_bits, Fxp(ring, x.fxp.fraction_bits)
     c, masks = yield from _open_biased(party, x, bias)
