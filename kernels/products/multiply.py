@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal
 from ditto_kernels.sharing.additive import Additive, to_rss
@@ -106,7 +107,8 @@ def finish(
       2^(l-1) in `out`.
     - lift: shares are shifted into ring 16, whose opening is lifted to ring 32. 128 bits, 2 rounds, |e| <=
       1.5 ulp with mean 0. Range: the declared `values`, which fit 2^15 ulp.
-    - truncate: in the same ring. 4k + 4w bits, 2 rounds, |e| < 1.5 ulp with mean 0. Range: |z| < 2^(k-2).
+    - truncate: in the same ring. 4k + 4w bits, 2 rounds, |e| < 1.5 ulp with mean 0. Range: |z| < 2^(k-2). Many
+      elements of ring 64 take 3k + 4w bits and 3 rounds: A takes over the dealer's share first.
 
     Security: every share leaves under a fresh zero share, and A and B open values under full-width masks.
     With masked shares the dealer deals its share in the offline phase, and A and B go on with a 2-of-2
@@ -116,6 +118,9 @@ def finish(
     if party.masked:
         return (yield from _finish_masked(party, z, plan))
     z = z + zero_share(party, "zero", z.shape, plan.ring)
+    if plan.kind == "truncate" and plan.ring == 64 and math.prod(z.shape) >= tuning.GATHERED_ELEMENTS:
+        gathered = yield from _gathered(party, z, Fxp(plan.ring, fraction_bits))
+        return (yield from truncate_additive(party, gathered, plan.dropped))
     if plan.kind == "truncate":
         c, masks = yield from _open_product(party, z, truncation_bias(plan.ring, plan.dropped))
         return (yield from truncate_opened(party, c, masks, out, plan.dropped))
@@ -164,6 +169,23 @@ def _finish_additive(party: Party, z: Additive, plan: Finish) -> Protocol[Rss]:
     if plan.kind == "lift":
         return (yield from upcast(party, small, plan.out.ring_bits, plan.bias))
     return (yield from to_rss(party, small))
+
+
+def _gathered(party: Party, z: Array, fxp: Fxp) -> Protocol[Additive]:
+    """Turn a 3-of-3 sharing into a 2-of-2 sharing: the dealer's share goes to A, under a pad of B.
+
+    Cost: k bits in 1 round. Security: A lacks the pad, and B receives nothing.
+    """
+    shape, dtype = tuple(z.shape), z.dtype
+    if party.role == "A":
+        (received,) = yield Round((), (party.expect(party.dealer, "gathered", shape, dtype),))
+        return Additive(z + received, fxp)
+    pad = party.draw(party.dealer, "gathered", shape, dtype)  # B and the dealer have this stream
+    if party.role == "B":
+        yield Round()
+        return Additive(z - pad, fxp)
+    yield Round((party.send(party.a, "gathered", z + pad),))
+    return Additive(absent(shape, dtype), fxp)
 
 
 def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array, Masks]]:

@@ -56,6 +56,8 @@ LATE_GROUP = 4
 # An argmax over up to so many values compares all pairs in groups of four on every level, which takes fewer
 # rounds and more bytes.
 ARGMAX_VALUES = 1 << 11
+# Products of at least so many elements in ring 64 take a round more, which saves a sixth of their bytes.
+GATHERED_ELEMENTS = 1 << 16
 # Up to so many rows are normalised in five rounds. A row's tables take 33 KB in layer norms and 52 KB in root
 # mean squares, whatever its length. That is the cost of 540 or 860 elements in the other form. All rows share
 # the rounds, but each row has bytes of its own, so that with more rows the bytes count more.

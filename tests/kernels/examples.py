@@ -59,6 +59,7 @@ EXAMPLES = [
         {"dims": DOT, "range": 7.0},
     ),
     Example("multiply", ((-3, 3, (9, 5), "fxp32.10"), (-3, 3, (5,), "fxp32.10")), "fxp32.10", {"range": 9.5}),
+    Example("multiply", ((-3, 3, (256, 256), "fxp64.18"), (-3, 3, (256,), "fxp64.18")), "fxp64.18"),
     Example("maximum", ((-3, 3, (9, 5), "fxp16.8"), (-3, 3, (9, 5), "fxp16.8")), "fxp16.8"),
     Example("compare", ((-3, 3, (9, 5), "fxp32.12"), (-3, 3, (9, 5), "fxp32.12")), "fxp64.0"),
     Example("compare", ((-2, 2, (9, 5), "fxp16.1"), ("integers", 2, (5,))), "fxp64.0", {"direction": "GE"}),
