@@ -31,7 +31,7 @@ class Var:
     dtype: str  # in the user's program
     fxp: Fxp | None
     path: str = ""
-    range: float | None = None  # the declared range: |value| <= range
+    range: float | None = None  # declared, or the room of a product: |value| <= range
 
     def __str__(self) -> str:
         kind = str(self.fxp) if self.fxp is not None else f"public {self.dtype}"

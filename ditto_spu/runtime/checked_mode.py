@@ -63,8 +63,8 @@ class Checker:
         worst = float(np.max(np.abs(self._values[var]), initial=0.0))
         if info.range is not None and worst > info.range:
             raise RangeError(
-                f"'{info.path}': |value| reached {worst:g}, more than the declared range {info.range:g}: "
-                "raise the range, and give the format room for it"
+                f"'{info.path}': |value| reached {worst:g}, more than the range {info.range:g} on "
+                "which the plan relies: declare a larger range, and give the formats room for it"
             )
 
     def _check_kernel(self, number: int, step: KernelStep) -> None:

@@ -107,8 +107,8 @@ def finish(
       2^(l-1) in `out`.
     - lift: shares are shifted into ring 16, whose opening is lifted to ring 32. 128 bits, 2 rounds, |e| <=
       1.5 ulp with mean 0. Range: the declared `values`, which fit 2^15 ulp.
-    - truncate: in the same ring. 4k + 4w bits, 2 rounds, |e| < 1.5 ulp with mean 0. Range: |z| < 2^(k-2). Many
-      elements of ring 64 take 3k + 4w bits and 3 rounds: A takes over the dealer's share first.
+    - truncate: in the same ring. 4k + 4w bits, 2 rounds, |e| < 1.5 ulp with mean 0. Range: |z| < 2^(k-2).
+      Many elements of ring 64 take 3k + 4w bits and 3 rounds: A takes over the dealer's share first.
 
     Security: every share leaves under a fresh zero share, and A and B open values under full-width masks.
     With masked shares the dealer deals its share in the offline phase, and A and B go on with a 2-of-2

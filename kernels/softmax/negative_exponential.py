@@ -58,6 +58,7 @@ class Window:
     dealt_bits: int  # fraction bits of the dealt factors 2^(rate r)
     public_bits: int  # fraction bits of the public factor 2^(gain - rate c)
     out: Fxp
+    compared: int  # the low bits of T that tell whether it lies in the window; those above are known to be 0
 
     @property
     def length(self) -> float:
@@ -92,13 +93,19 @@ class Window:
 
 
 def fit_window(
-    fxp: Fxp, scale: float, out: Fxp, gain: float = 0.0, span: float = math.inf, terms: int = 1
+    fxp: Fxp,
+    scale: float,
+    out: Fxp,
+    gain: float = 0.0,
+    span: float = math.inf,
+    terms: int = 1,
+    farthest: float = math.inf,
 ) -> Window:
     """Return the window with the least error for e^(gain - scale * T).
 
     T >= 0 is in format `fxp`, and 0 <= scale * T <= span. A long window leaves fewer bits for the factors,
-    and a short one drops values below 2^-length. Up to `terms` such values may be summed. Raises ValueError
-    if no window serves.
+    and a short one drops values below 2^-length. Up to `terms` such values may be summed. Where T is known
+    not to exceed `farthest`, in ulp, fewer of its bits are compared. Raises ValueError if no window serves.
     """
     rate, top = scale * fxp.ulp * _LOG2_E, gain * _LOG2_E
     budget = min(62, _WIDE - out.ring_bits + out.fraction_bits + math.floor(top))
@@ -110,7 +117,9 @@ def fit_window(
         if precision < 4:
             break
         public_bits = budget - precision - math.ceil(top)
-        candidate = Window(bits, rate, top, precision, public_bits, out)
+        beyond = min(farthest + 2.0 ** max(0, bits - DIGIT_BITS) + 1, 2.0**fxp.ring_bits)
+        compared = min(fxp.ring_bits, max(bits + 1, math.ceil(math.log2(beyond))))
+        candidate = Window(bits, rate, top, precision, public_bits, out, compared)
         lost = 0.0 if candidate.reach > reach * (1 + 1e-9) else terms * 2.0**-candidate.reach
         error = lost + 2.0**-precision
         drop = candidate.product.fraction_bits - out.fraction_bits
@@ -140,9 +149,9 @@ def _steps(high: int) -> list[Outputs]:
     return steps
 
 
-def _digits(window: Window, ring: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+def _digits(window: Window) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
     """Return the digit that shows a wrap of the low bits, and the digits above the window."""
-    return digits_of(window.digit, window.bits), digits_of(window.bits, ring)
+    return digits_of(window.digit, window.bits), digits_of(window.bits, window.compared)
 
 
 def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
@@ -153,7 +162,7 @@ def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
     window's end. Then both bits may be 0. If the low bits do not wrap, no digit is less.
     """
     ring = x.fxp.ring_bits
-    low, high = _digits(window, ring)
+    low, high = _digits(window)
     if serves(x.size, ring - window.digit):
         return (yield from _few_range_bits(party, x, window))
     split, words, dtype = unary_planes(low), word_count(x.size, ring), unsigned(ring)
@@ -296,9 +305,9 @@ def rounded(party: Party, x: Additive, out: Fxp) -> Additive:
 def exp_negative(party: Party, x: Additive, window: Window) -> Protocol[Additive]:
     """Compute e^(gain - s T) for T >= 0, as additive shares in the format of the window.
 
-    Range: 0 <= T < 2^k - 2^digit ulp. A T up to 2^digit ulp below 0 gives the right value or 0. A T beyond
-    the window gives exactly 0. Error: `Window.error`. Cost at ring 16: 42 bits online and 216 bits offline
-    per element, in 3 rounds (3 or 4 for ring 32, and 5 for ring 64).
+    Range: 0 <= T < 2^compared - 2^digit ulp. A T up to 2^digit ulp below 0 gives the right value or 0. A T
+    beyond the window gives exactly 0. Error: `Window.error`. Cost at ring 16: 42 bits online and 216 bits
+    offline per element, in 3 rounds (3 or 4 for ring 32, and 5 for ring 64).
 
     Security: c is masked over the full ring, and the range bits are masked once each. Factors are dealt as
     additive shares in Z_2^64.

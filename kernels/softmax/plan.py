@@ -92,7 +92,7 @@ class Plan:
 
 def _coarse(fxp: Fxp, scale: float, reach: float | None) -> Coarse | None:
     """Return the grid in the smallest ring for the tournament that costs a row little, for |x| <= reach."""
-    for ring in (8, 16):
+    for ring in (8, 16, 32):
         if reach is None or ring >= fxp.ring_bits:
             break
         steps = 2.0 ** (ring - 1) - 2
@@ -188,7 +188,8 @@ def plan_softmax(
         chosen = Fxp(chosen.ring_bits, bits)
         farthest = math.inf if range is None or secret_mask else 2 * (range + _MARGIN * fxp.ulp)
         span = abs(scale) * farthest + 2 * slack
-        exponential = fit_window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length)
+        apart = (farthest + 2 * (coarse.offset * fxp.ulp if coarse is not None else 0.0)) / fxp.ulp
+        exponential = fit_window(fxp, abs(scale), Fxp(32, bits), span=span, terms=length, farthest=apart)
         reach = min(span, abs(scale) * fxp.limit) * _LOG2_E
         lost = length * 2.0**-exponential.reach if exponential.reach < reach else 0.0
     # Shares of 64 bits leave room for a sum in ring 32, if rounding drops enough bits and n numerators fit.

@@ -53,7 +53,7 @@ def test_the_last_party_to_arrive_checks(ranks):
 
 
 def test_a_value_beyond_its_declared_range_is_named():
-    with pytest.raises(RangeError, match=r"'block': \|value\| reached 3, more than the declared range 2"):
+    with pytest.raises(RangeError, match=r"'block': \|value\| reached 3, more than the range 2 on"):
         observed(LOCAL, X, range_=2.0)
 
 

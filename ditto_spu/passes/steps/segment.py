@@ -17,6 +17,7 @@ from ditto_spu.ops.decision import Kind, decided, read, read_entry
 from ditto_spu.ops.op import Call
 from ditto_spu.passes.analysis.classify import LAYOUT
 from ditto_spu.passes.analysis.visibility import visibility
+from ditto_spu.passes.formats.verify import product_room
 from ditto_spu.passes.steps.schedule import balance, schedule, step_cost
 from ditto_spu.plan.plan import (
     INTEGER,
@@ -185,7 +186,10 @@ def _kernel(builder: _Builder, op: ir.Op) -> None:
     inputs = tuple(builder.use(each) for each in call.operands)
     cast = _fused_cast(builder, op) if decision.natural is not None else None
     result, fxp = (op.results[0], decision.computed) if cast is None else (cast, decision.out)
-    var = builder.declare(result, fxp, decision.path, decision.range)
+    known = decision.range
+    if known is None and cast is not None:  # the plan relies on the room of the product in any case
+        known = product_room(decision.computed, decision.out)
+    var = builder.declare(result, fxp, decision.path, known)
     _add_kernel(builder, decision.path, call.kernel, inputs, var, call.attributes)
     _require_kernel(builder, op)
 

@@ -74,10 +74,14 @@ def test_scores_far_apart_vanish_and_never_wrap(mpc, source, attributes):
 
 _COARSE = [
     ("fxp16.6", 200.0, 0.125, 8, False),
-    ("fxp16.6", 100.0, 0.125, 8, True),
+    ("fxp16.6", 100.0, 0.125, 8, False),  # The coarsest grid saves an upcast.
+    ("fxp16.6", 100.0, 0.25, 8, True),
     ("fxp32.8", 900.0, 0.125, 16, True),
     ("fxp32.8", 120.0, 0.125, 8, True),
     ("fxp16.6", 200.0, 1.0, None, None),
+    ("fxp64.18", 2.0**26, 0.125, 32, True),
+    ("fxp64.18", 2.0**20, 1.0, 32, True),
+    ("fxp64.18", 60.0, 1.0, 16, True),
 ]
 
 

@@ -141,4 +141,4 @@ def test_rules_speak_of_both_products(tmp_path):
     plan = lowered.plan
     formats = {plan.vars[step.outputs[0]].path: plan.vars[step.outputs[0]] for step in plan.steps}
     assert str(formats["layer"].fxp) == "fxp32.10" and formats["layer"].range == 60
-    assert str(formats["layer/adapter"].fxp) == "fxp32.14" and formats["layer/adapter"].range is None
+    assert str(formats["layer/adapter"].fxp) == "fxp32.14" and formats["layer/adapter"].range == 64
