@@ -16,6 +16,7 @@ from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Rel
 from ditto_spu.ops.public_operands import constant
 from ditto_spu.plan.plan import INTEGER, Attributes
 
+RETURNED = Fxp(8, 0)  # the format of booleans that are only returned
 _BOOLEAN_RING = 8  # holds the difference of two booleans
 
 
@@ -28,7 +29,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     for each in op.operands:
         if ir.is_float(each) and not chooser.is_secret(each) and _fits(each, meet):
             formats[each] = meet
-    return Formats(formats, INTEGER)
+    only_returned = all(reader.name == "func.return" for reader in ir.users(op.results[0]))
+    return Formats(formats, RETURNED if only_returned else INTEGER)
 
 
 def _fits(value: ir.Value, fxp: Fxp) -> bool:
