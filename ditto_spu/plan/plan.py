@@ -162,12 +162,12 @@ class Plan:
         return replace(self, steps=steps, mask_dealer=dealer)
 
     def hash(self) -> str:
-        """Return a short digest of everything on which parties must agree."""
+        """Return the SHA-256 of everything on which parties must agree. Rights to weights rest on it."""
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @cached_property
     def last_uses(self) -> tuple[frozenset[int], ...]:

@@ -45,16 +45,19 @@ class Timeouts:
 class Limits:
     """Holds the limits of a cluster. Those that end in _mb are in MiB.
 
+    share: the part of `sessions`, `queued_mb` and `held_mb` that one client may have, of 1. A cluster with
+        one client gives it everything.
     sessions: clients at a time.
     running: requests that compute at a time; the others wait.
     batch: inputs of one request.
     message_mb: size of one message.
     queued_mb: inputs of all requests together, at one party.
-    waiting_mb: tensors of a session that have arrived or were dealt and are not used yet.
+    waiting_mb: tensors of a session that have arrived and are not used yet, and unspent material of a client.
     held_mb: held weights, at one party.
-    plans: number of plans that a party keeps.
+    plans: number of plans that a party keeps for each client, besides those of held weights.
     """
 
+    share: float = 0.5
     sessions: int = 8
     running: int = 1
     batch: int = 32
@@ -91,10 +94,14 @@ class Cluster:
         """Return the host and port at which this participant reaches a party."""
         return self.via.get(rank, self.addresses[rank])
 
+    def of_client(self, amount: int) -> int:
+        """Return how much of a limit one client may have."""
+        return amount if len(self.clients) == 1 else max(1, int(amount * self.limits.share))
+
     def hash(self) -> str:
         """Return a digest of everything that all participants must agree on: all but the folder and `via`."""
         what = (self.addresses, sorted(self.fingerprints.items()), self.clients, self.tls, self.timeouts)
-        return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()
 
     @property
     def authority(self) -> Path:
@@ -141,6 +148,9 @@ def load_cluster(path: str | Path) -> Cluster:
             raise ConfigError(f"{file}: there are two clients '{name}'")
         fingerprints[name] = _fingerprint(entry.get("fingerprint", ""), tls, f"{file}, client '{name}'")
         names.append(name)
+    limits = Limits(**_numbers(table.get("limits", {}), Limits, f"{file}, [limits]"))
+    if limits.share > 1:
+        raise ConfigError(f"{file}, [limits]: share is a part of 1, not {limits.share:g}")
     return Cluster(
         file.parent,
         tuple(addresses),
@@ -148,7 +158,7 @@ def load_cluster(path: str | Path) -> Cluster:
         tuple(names),
         tls,
         Timeouts(**_numbers(table.get("timeouts", {}), Timeouts, f"{file}, [timeouts]")),
-        Limits(**_numbers(table.get("limits", {}), Limits, f"{file}, [limits]")),
+        limits,
         via,
     )
 

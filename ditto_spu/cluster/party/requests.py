@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +27,7 @@ class Call:
     places: the inputs that the client sends, by their places in the plan.
     count: the number of members in the batch. Each sends every input in `places`.
     away: the rank of the dealer of masked shares, who needs no secret input online.
-    token: names the upload of the weights.
+    weights: the name of the weights, and `token` that of their upload.
     held: this party's shares of the weights, by the input's place.
     """
 
@@ -36,6 +35,7 @@ class Call:
     places: tuple[int, ...]
     count: int
     away: int | None = None
+    weights: str | None = None
     token: str | None = None
     held: Parts = field(default_factory=dict, repr=False)
 
@@ -59,7 +59,7 @@ def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, a
 
     Raises ClusterError if the call is not sound, or if the client may not make it.
     """
-    plan = store.plan(facts.get("plan"))
+    plan = store.plan(client, facts.get("plan"))
     dealer, count = facts.get("dealer"), facts.get("count")
     if plan.masked:
         if type(dealer) is not int or not 0 <= dealer < PARTIES:
@@ -70,9 +70,10 @@ def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, a
     if type(count) is not int or not 0 < count <= batch:
         raise ClusterError(f"a request has 1 to {batch} inputs, `batch` in [limits]")
     held: Parts = {}
-    token = None
+    name = token = None
     if facts.get("weights") is not None:
-        weights = store.weights(facts["weights"], client, str(facts["plan"]))
+        name = facts["weights"]
+        weights = store.weights(name, client, str(facts["plan"]))
         held, token = dict(weights.parts), weights.token
     public = {place for place, each in enumerate(plan.inputs) if plan.vars[each.var].fxp is None}
     wanted = set(range(len(plan.inputs))) - set(held)
@@ -85,7 +86,43 @@ def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, a
     places = read_places(plan, facts.get("places"))
     if set(places) != wanted:
         raise ClusterError("weights and inputs together are not the plan's inputs, each once")
-    return Call(plan, places, count, plan.mask_dealer, token, held)
+    return Call(plan, places, count, plan.mask_dealer, name, token, held)
+
+
+@dataclass(frozen=True)
+class UploadRequest:
+    """Holds one checked request to hold weights.
+
+    call: the plan that they serve, and the places of its inputs that they are.
+    lasting: whether they stay when the client's session ends.
+    """
+
+    call: Call
+    name: str
+    users: tuple[str, ...]
+    token: str
+    replace: bool
+    lasting: bool
+
+
+UPLOAD_FACTS = ("name", "plan", "places", "users", "token", "replace", "lasting")
+
+
+def read_upload(
+    facts: Mapping[str, Any], store: Store, client: str, clients: Collection[str]
+) -> UploadRequest:
+    """Check and return the upload that `facts` ask for. Raises ClusterError if it is not sound."""
+    plan = store.plan(client, facts.get("plan"))
+    call = Call(plan, read_places(plan, facts.get("places")), 1)
+    name, users, token = facts.get("name"), facts.get("users"), facts.get("token")
+    replace, lasting = facts.get("replace"), facts.get("lasting")
+    if not isinstance(name, str) or not isinstance(token, str) or len(token) > 64:
+        raise ClusterError("weights need a name, and a token")
+    if not isinstance(replace, bool) or not isinstance(lasting, bool):
+        raise ClusterError("an upload says whether it replaces weights, and whether they last")
+    if not isinstance(users, list) or any(each not in clients for each in users):
+        raise ClusterError("the users of weights are a list of clients of this cluster")
+    return UploadRequest(call, name, tuple(users), token, replace, lasting)
 
 
 def read_places(plan: Plan, places: Any) -> tuple[int, ...]:
@@ -141,13 +178,3 @@ def receive_mask_keys(call: Call, rank: int, port: ClientPort, timeout: float) -
     ):
         raise LinkError(f"in place of keys for masks the client sent '{message.kind}'")
     return [each.tobytes() for each in keys]
-
-
-def digest_of_public(members: Sequence[Mapping[int, Any]]) -> str:
-    """Return a digest of all public inputs of all members, in the order of members and places."""
-    digest = hashlib.sha256()
-    for number, parts in enumerate(members):
-        for place, part in sorted(parts.items()):
-            if not isinstance(part, Rss):
-                digest.update(f"{number}.{place}:".encode() + np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()

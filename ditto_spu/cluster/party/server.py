@@ -21,6 +21,7 @@ from ditto_spu.cluster.net.pair_keys import KeyExchange
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.metrics import MetricsServer
+from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.cluster.party.request_queue import Turns
 from ditto_spu.cluster.party.session import Session, Shared
 from ditto_spu.cluster.party.store import Store
@@ -48,12 +49,15 @@ class PartyServer:
         self._facts, self._party_facts = facts(cluster), party_facts(cluster)
         self._incoming = context(cluster, f"party{rank}", server=True)
         self._outgoing = context(cluster, f"party{rank}", server=False)
-        limits = cluster.limits
-        store, turns = (
-            Store(limits.plans, limits.held_mb << 20),
-            Turns(limits.running, limits.queued_mb << 20),
+        self._clients = _quota(cluster, "sessions", "sessions", cluster.limits.sessions)
+        held = _quota(cluster, "bytes of weights", "held_mb", cluster.limits.held_mb << 20)
+        queued = _quota(cluster, "bytes of inputs", "queued_mb", cluster.limits.queued_mb << 20)
+        waiting = cluster.limits.waiting_mb << 20
+        material = Quota(
+            "bytes of unspent material", "waiting_mb", waiting * max(1, len(cluster.clients)), waiting
         )
-        self._shared = Shared(cluster, store, turns)
+        store, turns = Store(cluster.limits.plans, held), Turns(cluster.limits.running, queued)
+        self._shared = Shared(cluster, store, turns, material)
         self._metrics = self._shared.metrics
         self._metrics_address = metrics
         self._metrics_server: MetricsServer | None = None
@@ -67,6 +71,7 @@ class PartyServer:
         self._metrics.watch("ditto_queue_length", "Requests that wait for their turn.", lambda: turns.queued)
         self._metrics.watch("ditto_running", "Requests that compute.", lambda: turns.running)
         self._metrics.watch("ditto_held_bytes", "Shares of weights.", lambda: store.nbytes)
+        self._metrics.watch("ditto_material_bytes", "Unspent material.", lambda: material.used)
 
     def start(self) -> None:
         """Listen, and return at once. Raises ClusterError if the address cannot be used."""
@@ -220,10 +225,7 @@ class PartyServer:
                 raise ClusterError("this session exists already")
             if self._stopping:
                 raise ClusterError(self._refusal())
-            if len(self._sessions) >= self._cluster.limits.sessions:
-                raise ClusterError(
-                    f"party {self._rank} serves {len(self._sessions)} clients, its limit: try again later"
-                )
+            self._clients.take(client, 1)
             self._sessions[session] = None
         port = ClientPort(made)
         link: PeerLink | None = None
@@ -251,6 +253,7 @@ class PartyServer:
             port.refuse(reason, _LINGER)
             port.close()
             with self._changed:
+                self._clients.give_back(client, 1)
                 del self._sessions[session]
                 self._changed.notify_all()
 
@@ -316,6 +319,10 @@ class PartyServer:
             found = self._peers.pop((session, rank))
             self._changed.notify_all()
             return found
+
+
+def _quota(cluster: Cluster, what: str, limit: str, total: int) -> Quota:
+    return Quota(what, limit, total, cluster.of_client(total))
 
 
 def _event(event: str, **what: Any) -> None:
