@@ -20,8 +20,9 @@ from ditto_spu.models import MODELS
 from ditto_spu.plan.check import check_plan
 from ditto_spu.plan.codec import decode_plan, encode_plan
 from ditto_spu.plan.plan import KernelStep, LocalStep
+from ditto_spu.plan.resources import PlanLimits
 
-LIMIT = 1 << 30
+LIMIT = PlanLimits(1 << 30, 1 << 32, 10**12)
 
 
 def compiled(fn, *args, **options):

@@ -31,13 +31,15 @@ class Timeouts:
 
     connect: until parties and clients are connected and agree.
     message: for one message during a request.
-    request: for a whole request, its wait in the queue included.
+    request: for a whole request, its wait in the queue included. Its computation may take as long again.
+    plan: for the check of a plan, and for its compilation by SPU.
     idle: for a client that sends no request.
     """
 
     connect: float = 10.0
     message: float = 60.0
     request: float = 600.0
+    plan: float = 60.0
     idle: float = 600.0
 
 
@@ -50,10 +52,12 @@ class Limits:
     sessions: clients at a time.
     running: requests that compute at a time; the others wait.
     batch: inputs of one request.
-    message_mb: size of one message.
+    message_mb: size of one message, and of one value of a plan.
+    request_mb: all values of a request that are in use at a time, at one party.
     queued_mb: inputs of all requests together, at one party.
     waiting_mb: tensors of a session that have arrived and are not used yet, and unspent material of a client.
     held_mb: held weights, at one party.
+    plan_mb: size of a plan.
     plans: number of plans that a party keeps for each client, besides those of held weights.
     """
 
@@ -62,9 +66,11 @@ class Limits:
     running: int = 1
     batch: int = 32
     message_mb: int = 1024
+    request_mb: int = 16384
     queued_mb: int = 4096
     waiting_mb: int = 4096
     held_mb: int = 16384
+    plan_mb: int = 8
     plans: int = 32
 
 

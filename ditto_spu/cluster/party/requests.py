@@ -14,16 +14,18 @@ from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Parts
+from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.store import Store
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan.plan import Plan
+from ditto_spu.plan.resources import PlanLimits
 
 
 @dataclass(frozen=True)
 class Call:
     """Holds one checked request for a plan.
 
-    plan: the plan, with its dealer if it has masked shares.
+    checked: the plan as the client sent it. `plan` has the dealer of this call if it has masked shares.
     places: the inputs that the client sends, by their places in the plan.
     count: the number of members in the batch. Each sends every input in `places`.
     away: the rank of the dealer of masked shares, who needs no secret input online.
@@ -31,6 +33,7 @@ class Call:
     held: this party's shares of the weights, by the input's place.
     """
 
+    checked: CheckedPlan
     plan: Plan
     places: tuple[int, ...]
     count: int
@@ -50,16 +53,19 @@ class Call:
         )
 
 
-def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, ahead: bool) -> Call:
+def read_call(
+    facts: Mapping[str, Any], store: Store, client: str, limits: PlanLimits, batch: int, ahead: bool
+) -> Call:
     """Check and return the call that `facts` ask for.
 
     ahead: whether the parties only deal material for it. Then public inputs follow at once, and secret
         inputs with the run.
-    batch: the largest number of members.
+    limits: those of the whole request. batch: the largest number of members.
 
     Raises ClusterError if the call is not sound, or if the client may not make it.
     """
-    plan = store.plan(client, facts.get("plan"))
+    checked = store.plan(client, facts.get("plan"))
+    plan = checked.plan
     dealer, count = facts.get("dealer"), facts.get("count")
     if plan.masked:
         if type(dealer) is not int or not 0 <= dealer < PARTIES:
@@ -69,6 +75,12 @@ def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, a
         raise ClusterError("the plan has no masked shares: its dealers are fixed")
     if type(count) is not int or not 0 < count <= batch:
         raise ClusterError(f"a request has 1 to {batch} inputs, `batch` in [limits]")
+    need = count * checked.need.bytes
+    if need > limits.total_bytes or count * checked.need.work > limits.work:
+        raise ClusterError(
+            f"{count} inputs at a time need {need} bytes, or take longer than a request may take: "
+            "`request_mb` in [limits] and `request` in [timeouts]; send fewer in one request"
+        )
     held: Parts = {}
     name = token = None
     if facts.get("weights") is not None:
@@ -86,7 +98,7 @@ def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, a
     places = read_places(plan, facts.get("places"))
     if set(places) != wanted:
         raise ClusterError("weights and inputs together are not the plan's inputs, each once")
-    return Call(plan, places, count, plan.mask_dealer, name, token, held)
+    return Call(checked, plan, places, count, plan.mask_dealer, name, token, held)
 
 
 @dataclass(frozen=True)
@@ -112,8 +124,8 @@ def read_upload(
     facts: Mapping[str, Any], store: Store, client: str, clients: Collection[str]
 ) -> UploadRequest:
     """Check and return the upload that `facts` ask for. Raises ClusterError if it is not sound."""
-    plan = store.plan(client, facts.get("plan"))
-    call = Call(plan, read_places(plan, facts.get("places")), 1)
+    checked = store.plan(client, facts.get("plan"))
+    call = Call(checked, checked.plan, read_places(checked.plan, facts.get("places")), 1)
     name, users, token = facts.get("name"), facts.get("users"), facts.get("token")
     replace, lasting = facts.get("replace"), facts.get("lasting")
     if not isinstance(name, str) or not isinstance(token, str) or len(token) > 64:

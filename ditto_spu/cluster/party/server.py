@@ -21,6 +21,7 @@ from ditto_spu.cluster.net.pair_keys import KeyExchange
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.metrics import MetricsServer
+from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.cluster.party.request_queue import Turns
 from ditto_spu.cluster.party.session import Session, Shared
@@ -40,10 +41,17 @@ class PartyServer:
     """Serves as party `rank` of a cluster.
 
     `start` listens. `stop` refuses new requests and returns when the running ones are done. `metrics` is the
-    host and port at which to show metrics and health. None shows neither.
+    host and port at which to show metrics and health. None shows neither. Parties of one process may have a
+    common `checker` of plans. Whoever gives it closes it.
     """
 
-    def __init__(self, cluster: Cluster, rank: int, metrics: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        rank: int,
+        metrics: tuple[str, int] | None = None,
+        checker: PlanChecker | None = None,
+    ) -> None:
         self._cluster = cluster
         self._rank = rank
         self._facts, self._party_facts = facts(cluster), party_facts(cluster)
@@ -57,7 +65,8 @@ class PartyServer:
             "bytes of unspent material", "waiting_mb", waiting * max(1, len(cluster.clients)), waiting
         )
         store, turns = Store(cluster.limits.plans, held), Turns(cluster.limits.running, queued)
-        self._shared = Shared(cluster, store, turns, material)
+        self._ends_checker = checker is None
+        self._shared = Shared(cluster, store, turns, material, checker or PlanChecker())
         self._metrics = self._shared.metrics
         self._metrics_address = metrics
         self._metrics_server: MetricsServer | None = None
@@ -86,6 +95,7 @@ class PartyServer:
             _event("metrics", party=self._rank, address=shown)
         if self._incoming is None:
             log.warning("plaintext", extra={"facts": {"warning": "tls = false: nobody is authenticated"}})
+        self._shared.checker.start()
         threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
         _event("listening", party=self._rank, address=f"{host}:{port}")
 
@@ -118,6 +128,8 @@ class PartyServer:
             self._listener.close()
         if self._metrics_server is not None:
             self._metrics_server.close()
+        if self._ends_checker:
+            self._shared.checker.close()
         _event("stopped", party=self._rank)
 
     def _refusal(self) -> str | None:

@@ -25,6 +25,7 @@ from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Material, Materials, Parts, deal, drawn_inputs, member
 from ditto_spu.cluster.party.input_digests import InputDigests, digests
 from ditto_spu.cluster.party.metrics import Metrics
+from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.cluster.party.request_queue import Turns
 from ditto_spu.cluster.party.requests import (
@@ -37,12 +38,13 @@ from ditto_spu.cluster.party.requests import (
 )
 from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
 from ditto_spu.cluster.party.store import Store, Weights
+from ditto_spu.cluster.party.timed_run import execute
 from ditto_spu.errors import ClusterError, DittoError
-from ditto_spu.plan.check import check_plan
-from ditto_spu.plan.codec import decode_plan
-from ditto_spu.runtime.executor import Member, StepRecord, execute, prepare
+from ditto_spu.plan.resources import PlanLimits
+from ditto_spu.runtime.executor import Member, StepRecord, prepare
 
 log = logging.getLogger("ditto_spu.cluster")
+_WORK = 1e10  # additions or multiplications that a request may take for each second of its timeout
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Shared:
     store: Store
     turns: Turns
     material: Quota  # the bytes of unspent material
+    checker: PlanChecker
     metrics: Metrics = field(default_factory=Metrics)
 
 
@@ -65,6 +68,12 @@ class Session:
         self._timeouts, self._limits = shared.cluster.timeouts, shared.cluster.limits
         self._clients = shared.cluster.clients
         self._store, self._turns, self._metrics = shared.store, shared.turns, shared.metrics
+        self._checker = shared.checker
+        self._plan_limits = PlanLimits(
+            self._limits.message_mb << 20,
+            self._limits.request_mb << 20,
+            int(self._timeouts.request * _WORK),
+        )
         self._client = client
         self._name = name
         self._port = port
@@ -72,7 +81,7 @@ class Session:
         self._keys = keys
         self._agreement = Agreement(client, port, link, shared.turns, self._timeouts.request)
         self._materials = Materials(client, shared.material)
-        self._spu = SpuProcess(link, name, self._timeouts, self._limits.message_mb << 20)
+        self._spu = SpuProcess(link, name, self._timeouts, self._limits)
 
     def serve(self) -> None:
         """Serve requests until the client leaves.
@@ -124,22 +133,26 @@ class Session:
     def _plan(self, message: Message) -> None:
         """Check and keep a plan."""
         data = dict(message.tensors).get("plan")
+        if data is None or data.dtype != np.uint8:
+            raise ClusterError("the message holds no plan")
+        if data.nbytes > self._limits.plan_mb << 20:
+            raise ClusterError(
+                f"the plan is refused: it has {data.nbytes} bytes, more than `plan_mb` in [limits]; give "
+                "large constants of the function as arguments"
+            )
+        checked = self._checker.check(self._client, data.tobytes(), self._plan_limits, self._timeouts.plan)
         try:
-            if data is None or data.dtype != np.uint8:
-                raise ClusterError("the message holds no plan")
-            plan = decode_plan(data.tobytes())
-            check_plan(plan, self._limits.message_mb << 20)
-            prepare(plan)
-            if needs_spu(plan):
-                self._spu.compile(plan)
-        except (ClusterError, LinkError):
+            prepare(checked.plan)
+            if needs_spu(checked.plan):
+                self._spu.compile(checked.plan)
+        except LinkError:
             raise
-        except Exception as error:  # a bad plan may cause any error, and is refused
+        except Exception as error:  # SPU may refuse what the check has let pass
             reason = str(error) if isinstance(error, DittoError) else f"{type(error).__name__}: {error}"
             raise ClusterError(f"the plan is refused: {reason[:1000]}") from None
-        self._store.add_plan(self._client, plan)
-        self._log("plan", plan=plan.hash())
-        self._port.channel.send("planned", {"plan": plan.hash()})
+        self._store.add_plan(self._client, checked)
+        self._log("plan", plan=checked.hash)
+        self._port.channel.send("planned", {"plan": checked.hash})
 
     def _hold(self, message: Message) -> None:
         """Receive and keep shares of weights, which serve many requests.
@@ -161,10 +174,10 @@ class Session:
             }
             session = None if asked.lasting else self._name
             made = Weights(
-                self._client, asked.call.plan, asked.users, asked.token, session, upload.nbytes, kept
+                self._client, asked.call.checked, asked.users, asked.token, session, upload.nbytes, kept
             )
             self._store.add_weights(upload, made)
-        what = {"weights": asked.name, "plan": made.plan.hash(), "bytes": made.nbytes}
+        what = {"weights": asked.name, "plan": made.plan.hash, "bytes": made.nbytes}
         self._log("upload", **what, users=" ".join(asked.users))
         self._port.channel.send("held", {"name": asked.name})
 
@@ -178,7 +191,7 @@ class Session:
     def _list(self, message: Message) -> None:
         """List the weights that this client owns or may use."""
         listed = [
-            [name, list(each.users), each.plan.hash(), each.nbytes, each.token]
+            [name, list(each.users), each.plan.hash, each.nbytes, each.token]
             for name, each in sorted(self._store.usable(self._client).items())
         ]
         self._port.channel.send("listed", {"weights": listed})
@@ -271,7 +284,7 @@ class Session:
             inputs = [given[place] for place in range(len(call.plan.inputs))]
             runs.append(Member(member(party, number), inputs, dealer_values))
         with enable_x64():
-            return execute(call.plan, runs, self._link, self._spu)
+            return execute(call.plan, runs, self._link, self._spu, self._timeouts.request)
 
     def _number(self, material: Material | None) -> int:
         """Return the number of the request whose random streams a run uses."""
@@ -288,7 +301,7 @@ class Session:
         return Randomness(self._keys, self._name, str(request))
 
     def _call(self, facts: Mapping[str, Any], ahead: bool) -> Call:
-        return read_call(facts, self._store, self._client, self._limits.batch, ahead)
+        return read_call(facts, self._store, self._client, self._plan_limits, self._limits.batch, ahead)
 
     def _done(self, kind: str, call: Call, seconds: float) -> None:
         sent = self._link.traffic()

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.errors import ClusterError
-from ditto_spu.plan.plan import Plan
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -25,7 +25,7 @@ class Weights:
     """
 
     owner: str
-    plan: Plan
+    plan: CheckedPlan
     users: tuple[str, ...]
     token: str  # drawn by the owner to name this upload; the same at all parties
     session: str | None  # the session with which the weights end, or None if they stay
@@ -53,21 +53,21 @@ class Store:
     def __init__(self, plans: int, held: Quota) -> None:
         self._max_plans = plans
         self._held = held
-        self._plans: dict[str, OrderedDict[str, Plan]] = {}
+        self._plans: dict[str, OrderedDict[str, CheckedPlan]] = {}
         self._weights: dict[str, Weights] = {}
         self._uploads: dict[str, Upload] = {}
         self._lock = threading.Lock()
 
-    def add_plan(self, client: str, plan: Plan) -> None:
+    def add_plan(self, client: str, plan: CheckedPlan) -> None:
         """Keep a plan as the client's most recently used one."""
         with self._lock:
             plans = self._plans.setdefault(client, OrderedDict())
-            plans[plan.hash()] = plan
-            plans.move_to_end(plan.hash())
+            plans[plan.hash] = plan
+            plans.move_to_end(plan.hash)
             while len(plans) > self._max_plans:
                 plans.popitem(last=False)
 
-    def plan(self, client: str, hash_: Any) -> Plan:
+    def plan(self, client: str, hash_: Any) -> CheckedPlan:
         """Return the client's plan with that hash, or the plan of weights that the client may use.
 
         Raises ClusterError if there is none.
@@ -78,7 +78,7 @@ class Store:
                 plans.move_to_end(hash_)
                 return plans[hash_]
             for each in self._weights.values():
-                if each.plan.hash() == hash_ and client in (each.owner, *each.users):
+                if each.plan.hash == hash_ and client in (each.owner, *each.users):
                     return each.plan
         raise ClusterError(f"no plan {str(hash_)[:64]} is registered: send it first")
 
@@ -146,9 +146,9 @@ class Store:
             found = self._weights.get(name) if isinstance(name, str) else None
         if found is None or client not in (found.owner, *found.users):
             raise ClusterError(f"there are no weights '{str(name)[:80]}' that '{client}' may use")
-        if found.plan.hash() != plan:
+        if found.plan.hash != plan:
             raise ClusterError(
-                f"weights '{name}' serve plan {found.plan.hash()[:16]} alone, not plan {plan[:16]}: their "
+                f"weights '{name}' serve plan {found.plan.hash[:16]} alone, not plan {plan[:16]}: their "
                 "owner chose it; compile the same function with the same shapes and configuration"
             )
         return found

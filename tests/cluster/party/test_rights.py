@@ -16,9 +16,11 @@ from ditto_kernels.values.replicated import Rss
 from ditto_spu import connect, secure
 from ditto_spu.cluster.client.uploads import messages, split
 from ditto_spu.cluster.party.input_digests import InputDigests, digests
+from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.cluster.party.store import Store, Weights
 from ditto_spu.errors import ClusterError, PartyError
+from ditto_spu.plan.resources import Need
 from ditto_spu.runtime.precompute import client_key, random_bytes
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
@@ -172,7 +174,7 @@ def store(total=1000, of_client=600, plans=2):
 
 
 def made(owner="alice", nbytes=100, session=None, users=()):
-    return Weights(owner, PLAN, users, secrets.token_hex(4), session, nbytes, {})
+    return Weights(owner, CheckedPlan(PLAN, Need(0, 0)), users, secrets.token_hex(4), session, nbytes, {})
 
 
 def test_rights_are_checked_again_when_weights_are_stored():
@@ -213,17 +215,18 @@ def test_one_client_leaves_room_for_the_others():
 
 
 def test_plans_of_one_client_do_not_displace_those_of_others_or_of_weights():
-    kept, plans = store(), [replace(PLAN, name=str(number)) for number in range(5)]
+    kept = store()
+    plans = [CheckedPlan(replace(PLAN, name=str(number)), Need(0, 0)) for number in range(5)]
     kept.add_plan("bob", plans[0])
     with kept.uploading("alice/model", "alice", 100, False) as upload:
         kept.add_weights(upload, replace(made(users=("bob",)), plan=plans[4]))
     for each in plans:
         kept.add_plan("mallory", each)
-    assert kept.plan("bob", plans[0].hash()) is plans[0]
-    assert kept.plan("bob", plans[4].hash()) is plans[4]
+    assert kept.plan("bob", plans[0].hash) is plans[0]
+    assert kept.plan("bob", plans[4].hash) is plans[4]
     for client, plan in (("mallory", plans[0]), ("bob", plans[3]), ("carol", plans[4])):
         with pytest.raises(ClusterError, match="send it first"):
-            kept.plan(client, plan.hash())
+            kept.plan(client, plan.hash)
 
 
 def test_sessions_of_one_client_leave_room_for_others(trial):

@@ -22,6 +22,7 @@ from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.cluster.party.request_queue import Turns
 from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.errors import ClusterError, PartyError
+from tests.cluster.conftest import plan_checker
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 
@@ -202,7 +203,9 @@ def values(server) -> dict[str, float]:
 def test_metrics_and_health(trial, eventually):
     cluster = load_cluster(trial.file)
     for rank in range(3):
-        trial.servers.append(PartyServer(cluster, rank, ("127.0.0.1", 0) if rank == 0 else None))
+        trial.servers.append(
+            PartyServer(cluster, rank, ("127.0.0.1", 0) if rank == 0 else None, plan_checker())
+        )
         trial.servers[-1].start()
     server = trial.servers[0]
     assert trial.servers[1].metrics_port is None
