@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
 import signal
 import socket
 import sys
+import threading
 from typing import Any
 
 from ditto_spu.cluster.party.memory_limit import limit_memory
@@ -19,6 +19,7 @@ from ditto_spu.plan.resources import PlanLimits
 from ditto_spu.runtime.executor import prepare
 
 _MEMORY = 2 << 30  # bytes that a check may take beyond what its process has at the start
+_STACK = 1 << 20  # bytes of stack: less than a party's threads have, so what fits here fits there
 _NICENESS = 10  # requests that compute go first
 
 
@@ -45,18 +46,26 @@ def _one(connection: socket.socket) -> None:
         _limit(what["seconds"])
         data = _read(connection, what["size"])
         limits = PlanLimits(what["value_bytes"], what["total_bytes"], what["work"])
+        threading.stack_size(_STACK)
+        thread = threading.Thread(target=lambda: answer.update(_checked(data, limits)))
+        thread.start()
+        thread.join()
+        connection.sendall(json.dumps(answer).encode())
+        connection.shutdown(socket.SHUT_RDWR)
+    finally:
+        os._exit(0)
+
+
+def _checked(data: bytes, limits: PlanLimits) -> dict[str, Any]:
+    """Return what a call of the plan takes, or why the plan is refused."""
+    try:
         plan = decode_plan(data)
         need = check_plan(plan, limits)
         prepare(plan)
-        answer = {"bytes": need.bytes, "work": need.work}
     except BaseException as error:  # a bad plan may cause any error
         reason = str(error) if isinstance(error, DittoError) else f"{type(error).__name__}: {error}"
-        answer = {"refusal": reason[:1000]}
-    finally:
-        with contextlib.suppress(OSError):
-            connection.sendall(json.dumps(answer).encode())
-            connection.shutdown(socket.SHUT_RDWR)
-        os._exit(0)
+        return {"refusal": reason[:1000]}
+    return {"bytes": need.bytes, "work": need.work}
 
 
 def _limit(seconds: float) -> None:
