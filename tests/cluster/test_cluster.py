@@ -18,8 +18,10 @@ from ditto_spu import connect, secure
 from ditto_spu.cluster.net.agreement import difference, facts
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.net.connect import context, dial
+from ditto_spu.cluster.party import session
 from ditto_spu.errors import ClusterError, InputError, PartyError, RangeError
 from ditto_spu.plan.codec import encode_plan
+from ditto_spu.runtime import executor
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 W = np.linspace(-1, 1, 8).reshape(4, 2).astype(np.float32)
@@ -235,6 +237,28 @@ def test_parties_whose_processors_compute_otherwise_refuse_each_other(parties, m
     monkeypatch.setattr(server, "_party_facts", server._party_facts | {"arithmetic": "other"})
     with connect(parties.file, "alice") as client, pytest.raises(PartyError, match="differ in arithmetic"):
         client.run(layer, W, X)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_parties_that_compute_other_public_values_give_no_output(parties, monkeypatch, rank):
+    """Processors may round differently, also where the compared functions agree."""
+    public = secure(lambda x, mask: x * jax.numpy.exp(mask), public=("mask",))
+    evaluate, execute, here = executor.ir.evaluate, session.execute, threading.local()
+
+    def rounded(text, arrays):
+        results = evaluate(text, arrays)
+        return [np.nextafter(each, np.inf) if here.rank == rank else each for each in results]
+
+    def noted(plan, members, link, *rest):
+        here.rank = link.rank
+        return execute(plan, members, link, *rest)
+
+    with connect(parties.file, "alice") as client:
+        assert client.run(public, X, X).outputs == pytest.approx(X * np.exp(X), abs=0.01)
+        monkeypatch.setattr(executor.ir, "evaluate", rounded)
+        monkeypatch.setattr(session, "execute", noted)
+        with pytest.raises(PartyError, match="have computed different public values"):
+            client.run(public, X, X)
 
 
 def test_differences():
