@@ -29,6 +29,7 @@ from ditto_spu.plan.plan import (
 from ditto_spu.plan.program_check import ProgramSize, parse_bounded, program_size
 from ditto_spu.plan.resources import Need, PlanLimits, kernel_size, plan_bytes
 
+_MOST_CHARACTERS = 1 << 12  # of a name or path: they become part of errors and logs
 USES = ("share", "affine", "factor", "plain")
 # The operations that a step's program may have. None of them calls out, communicates or may run for ever. A
 # composite runs as its decomposition, which is a function of the same program.
@@ -59,6 +60,9 @@ def check_plan(plan: Plan, limits: PlanLimits) -> Need:
 
     Returns what one call takes.
     """
+    texts = (plan.name, plan.config, *(each.path for each in (*plan.vars, *plan.inputs, *plan.steps)))
+    if max(map(len, texts)) > _MOST_CHARACTERS:
+        raise InputError(f"a name or path of the plan has more than {_MOST_CHARACTERS} characters")
     if plan.masked and plan.mask_dealer not in range(PARTIES):
         raise InputError("the dealer of masked shares is none of the parties")
     if not plan.outputs or not plan.steps:

@@ -60,39 +60,52 @@ def dial(
     deadline = time.monotonic() + cluster.timeouts.connect
     attempt = 0
     while True:
-        left = deadline - time.monotonic()
         try:
-            sock = socket.create_connection((host, port), timeout=max(0.1, left))
-            break
-        except OSError as error:
-            pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
-            attempt += 1
-            if time.monotonic() + pause > deadline or stopped():
+            sock = socket.create_connection((host, port), timeout=max(0.1, deadline - time.monotonic()))
+            return channel(cluster, _secured(cluster, sock, tls, peer, deadline), f"party {rank}")
+        except TimeoutError as error:
+            if isinstance(error, _Frozen):
                 raise LinkError(
-                    f"{where} cannot be reached ({error}; {attempt} attempts): is it running?"
+                    f"{where} takes the connection and does not answer within "
+                    f"{cluster.timeouts.connect:g} s: frozen?"
                 ) from None
-            log.warning(
-                "unreachable", extra={"facts": {"party": rank, "attempt": attempt, "error": str(error)}}
-            )
-            time.sleep(pause)
+            failure: OSError = error
+        except ssl.SSLError as error:
+            raise LinkError(f"{where} is refused: {tls_reason(error)}") from None
+        except LinkError as error:
+            raise LinkError(f"{where} is refused: {error}") from None
+        except OSError as error:  # also a connection that a crowded party has ended
+            failure = error
+        pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
+        attempt += 1
+        if time.monotonic() + pause > deadline or stopped():
+            raise LinkError(f"{where} cannot be reached ({failure}; {attempt} attempts): is it running?")
+        facts = {"party": rank, "attempt": attempt, "error": str(failure)}
+        log.warning("unreachable", extra={"facts": facts})
+        time.sleep(pause)
+
+
+class _Frozen(TimeoutError):
+    """A party takes a connection and does not answer."""
+
+
+def _secured(
+    cluster: Cluster, sock: socket.socket, tls: ssl.SSLContext | None, peer: str, deadline: float
+) -> socket.socket:
+    """Return the connection after the TLS handshake, with the certificate of `peer` verified."""
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(max(0.1, deadline - time.monotonic()))
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname=peer)
             check_pin(cluster, peer, sock)
-    except TimeoutError:
+        return sock
+    except TimeoutError as error:
         sock.close()
-        raise LinkError(
-            f"{where} takes the connection and does not answer within {cluster.timeouts.connect:g} s: frozen?"
-        ) from None
-    except ssl.SSLError as error:
+        raise _Frozen(str(error)) from None
+    except BaseException:
         sock.close()
-        raise LinkError(f"{where} is refused: {tls_reason(error)}") from None
-    except (OSError, LinkError) as error:
-        sock.close()
-        raise LinkError(f"{where} is refused: {error}") from None
-    return channel(cluster, sock, f"party {rank}")
+        raise
 
 
 def accept(cluster: Cluster, sock: socket.socket, tls: ssl.SSLContext | None) -> tuple[socket.socket, str]:

@@ -20,6 +20,7 @@ from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, d
 from ditto_spu.cluster.net.pair_keys import KeyExchange
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party.client_port import ClientPort
+from ditto_spu.cluster.party.handshakes import Handshakes
 from ditto_spu.cluster.party.metrics import MetricsServer
 from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.cluster.party.quota import Quota
@@ -30,7 +31,6 @@ from ditto_spu.errors import ClusterError, DittoError
 
 log = logging.getLogger("ditto_spu.cluster")
 _SESSION = re.compile(r"[0-9a-f]{32}")
-_HANDSHAKES = 32  # connections at a time that have not proven their identity
 _LINGER = 2.0  # seconds that the other end gets to read why it is refused or its session is over
 _END = 5.0  # seconds that sessions get to end after their connections were closed
 
@@ -70,13 +70,15 @@ class PartyServer:
         self._metrics = self._shared.metrics
         self._metrics_address = metrics
         self._metrics_server: MetricsServer | None = None
-        self._handshakes = threading.Semaphore(_HANDSHAKES)
+        self._handshakes = Handshakes()
         self._changed = threading.Condition()
         self._sessions: dict[str, ClientPort | None] = {}
         self._peers: dict[tuple[str, int], Peer] = {}
         self._stopping = False
         self._listener: socket.socket | None = None
         self._metrics.watch("ditto_sessions", "Clients connected.", lambda: len(self._sessions))
+        crowded = "Connections that had to make room before they had proven their identity."
+        self._metrics.watch("ditto_handshakes_ended", crowded, lambda: self._handshakes.ended)
         self._metrics.watch("ditto_queue_length", "Requests that wait for their turn.", lambda: turns.queued)
         self._metrics.watch("ditto_running", "Requests that compute.", lambda: turns.running)
         self._metrics.watch("ditto_held_bytes", "Shares of weights.", lambda: store.nbytes)
@@ -151,17 +153,17 @@ class PartyServer:
                     return
                 time.sleep(0.1)  # perhaps there are no file descriptors left; others will be closed
                 continue
-            if not self._handshakes.acquire(blocking=False):
+            try:
+                place = self._handshakes.enter(sock)
+            except OSError:
                 sock.close()
                 continue
-            threading.Thread(
-                target=self._admit, args=(sock, f"{address[0]}:{address[1]}"), daemon=True
-            ).start()
+            where = f"{address[0]}:{address[1]}"
+            threading.Thread(target=self._admit, args=(sock, where, place), daemon=True).start()
 
-    def _admit(self, sock: socket.socket, where: str) -> None:
+    def _admit(self, sock: socket.socket, where: str, place: int) -> None:
         """Verify who connects. A client gets a session, and a party joins the session that it names."""
         made: Channel | None = None
-        proven = False
         try:
             secured, name = accept(self._cluster, sock, self._incoming)
             made = channel(self._cluster, secured, name or where)
@@ -169,10 +171,9 @@ class PartyServer:
             hello = made.receive(self._cluster.timeouts.connect)
             made.peer = name = self._checked(hello.kind, hello.facts, name)
             session = hello.facts["session"]
+            self._handshakes.leave(place)
             if name not in self._cluster.clients:
                 self._meet(session, name, made, hello.facts)
-            proven = True
-            self._handshakes.release()
             if name in self._cluster.clients:
                 self._serve(session, name, made)
         except Exception as error:  # a stranger's bytes may cause any error, and the party goes on
@@ -187,8 +188,7 @@ class PartyServer:
                     made.receive(_LINGER)  # unread bytes at the close would make the kernel drop the reason
                 made.close()
         finally:
-            if not proven:
-                self._handshakes.release()
+            self._handshakes.leave(place)
 
     def _checked(self, kind: str, hello: Mapping[str, Any], name: str) -> str:
         """Check a hello and return its sender's name. Raises ClusterError if it is refused."""
