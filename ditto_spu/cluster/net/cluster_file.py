@@ -66,7 +66,7 @@ class Limits:
     running: int = 1
     batch: int = 32
     message_mb: int = 1024
-    request_mb: int = 16384
+    request_mb: int = 32768
     queued_mb: int = 4096
     waiting_mb: int = 4096
     held_mb: int = 16384

@@ -16,6 +16,7 @@ from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.errors import ConfigError
 
 log = logging.getLogger("ditto_spu.cluster")
+_OTHERS = 0o077  # permissions of a key's group and of everybody
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts to connect; the last pause repeats
 
 
@@ -23,7 +24,7 @@ def context(cluster: Cluster, name: str, server: bool) -> ssl.SSLContext | None:
     """Return a TLS 1.3 context with the certificate of participant `name`, or None for plaintext.
 
     `server` chooses between listening and dialling. Raises ConfigError if a certificate or key is missing or
-    cannot be used.
+    cannot be used, or if others than its owner can read the key.
     """
     if not cluster.tls:
         return None
@@ -33,6 +34,8 @@ def context(cluster: Cluster, name: str, server: bool) -> ssl.SSLContext | None:
     for path in (certificate, key, cluster.authority):
         if not path.exists():
             raise ConfigError(f"'{path}' is missing: '{name}' needs it to prove who it is")
+    if key.stat().st_mode & _OTHERS:
+        raise ConfigError(f"'{key}' can be read by others than its owner: chmod 600 '{key}'")
     try:
         made.load_cert_chain(certificate, key)
         made.load_verify_locations(cluster.authority)

@@ -18,7 +18,7 @@ from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.store import Store
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan.plan import Plan
-from ditto_spu.plan.resources import PlanLimits
+from ditto_spu.plan.resources import PlanLimits, var_bytes
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,19 @@ def read_call(
         raise ClusterError("the plan has no masked shares: its dealers are fixed")
     if type(count) is not int or not 0 < count <= batch:
         raise ClusterError(f"a request has 1 to {batch} inputs, `batch` in [limits]")
-    need = count * checked.need.bytes
-    if need > limits.total_bytes or count * checked.need.work > limits.work:
-        raise ClusterError(
-            f"{count} inputs at a time need {need} bytes, or take longer than a request may take: "
-            "`request_mb` in [limits] and `request` in [timeouts]; send fewer in one request"
-        )
     held: Parts = {}
     name = token = None
     if facts.get("weights") is not None:
         name = facts["weights"]
         weights = store.weights(name, client, str(facts["plan"]))
         held, token = dict(weights.parts), weights.token
+    once = sum(var_bytes(plan.vars[plan.inputs[place].var]) for place in held)
+    need = once + count * (checked.need.bytes - once)
+    if need > limits.total_bytes or count * checked.need.work > limits.work:
+        raise ClusterError(
+            f"{count} inputs at a time need {need} bytes, or take longer than a request may take: "
+            "`request_mb` in [limits] and `request` in [timeouts]; send fewer in one request"
+        )
     public = {place for place, each in enumerate(plan.inputs) if plan.vars[each.var].fxp is None}
     wanted = set(range(len(plan.inputs))) - set(held)
     if ahead:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import socket
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.cluster.net.agreement import difference, facts, party_facts
+from ditto_spu.cluster.net.certificates import days_left
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, dial
@@ -23,14 +25,13 @@ from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.handshakes import Handshakes
 from ditto_spu.cluster.party.metrics import MetricsServer
 from ditto_spu.cluster.party.plan_checker import PlanChecker
-from ditto_spu.cluster.party.quota import Quota
-from ditto_spu.cluster.party.request_queue import Turns
-from ditto_spu.cluster.party.session import Session, Shared
-from ditto_spu.cluster.party.store import Store
+from ditto_spu.cluster.party.session import Session
+from ditto_spu.cluster.party.shared import shared_objects
 from ditto_spu.errors import ClusterError, DittoError
 
 log = logging.getLogger("ditto_spu.cluster")
 _SESSION = re.compile(r"[0-9a-f]{32}")
+_RENEW = 30.0  # days: a certificate that ends earlier is a warning at the start
 _LINGER = 2.0  # seconds that the other end gets to read why it is refused or its session is over
 _END = 5.0  # seconds that sessions get to end after their connections were closed
 
@@ -57,16 +58,8 @@ class PartyServer:
         self._facts, self._party_facts = facts(cluster), party_facts(cluster)
         self._incoming = context(cluster, f"party{rank}", server=True)
         self._outgoing = context(cluster, f"party{rank}", server=False)
-        self._clients = _quota(cluster, "sessions", "sessions", cluster.limits.sessions)
-        held = _quota(cluster, "bytes of weights", "held_mb", cluster.limits.held_mb << 20)
-        queued = _quota(cluster, "bytes of inputs", "queued_mb", cluster.limits.queued_mb << 20)
-        waiting = cluster.limits.waiting_mb << 20
-        material = Quota(
-            "bytes of unspent material", "waiting_mb", waiting * max(1, len(cluster.clients)), waiting
-        )
-        store, turns = Store(cluster.limits.plans, held), Turns(cluster.limits.running, queued)
         self._ends_checker = checker is None
-        self._shared = Shared(cluster, store, turns, material, checker or PlanChecker())
+        self._shared = shared_objects(cluster, checker or PlanChecker())
         self._metrics = self._shared.metrics
         self._metrics_address = metrics
         self._metrics_server: MetricsServer | None = None
@@ -79,10 +72,7 @@ class PartyServer:
         self._metrics.watch("ditto_sessions", "Clients connected.", lambda: len(self._sessions))
         crowded = "Connections that had to make room before they had proven their identity."
         self._metrics.watch("ditto_handshakes_ended", crowded, lambda: self._handshakes.ended)
-        self._metrics.watch("ditto_queue_length", "Requests that wait for their turn.", lambda: turns.queued)
-        self._metrics.watch("ditto_running", "Requests that compute.", lambda: turns.running)
-        self._metrics.watch("ditto_held_bytes", "Shares of weights.", lambda: store.nbytes)
-        self._metrics.watch("ditto_material_bytes", "Unspent material.", lambda: material.used)
+        self._metrics.watch("ditto_certificate_days", "Until the party's own ends.", self._days_left)
 
     def start(self) -> None:
         """Listen, and return at once. Raises ClusterError if the address cannot be used."""
@@ -97,6 +87,8 @@ class PartyServer:
             _event("metrics", party=self._rank, address=shown)
         if self._incoming is None:
             log.warning("plaintext", extra={"facts": {"warning": "tls = false: nobody is authenticated"}})
+        elif (days := self._days_left()) < _RENEW:
+            log.warning("certificate ends", extra={"facts": {"party": self._rank, "days": round(days, 1)}})
         self._shared.checker.start()
         threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
         _event("listening", party=self._rank, address=f"{host}:{port}")
@@ -141,8 +133,15 @@ class PartyServer:
     def _unready(self) -> str | None:
         if self._stopping:
             return self._refusal()
+        if self._days_left() <= 0:
+            return "its certificate has expired"
         full = len(self._sessions) >= self._shared.cluster.limits.sessions
         return "as many clients are connected as its limits allow" if full else None
+
+    def _days_left(self) -> float:
+        if not self._cluster.tls:
+            return math.inf
+        return days_left(self._cluster.identity(f"party{self._rank}")[0].read_bytes())
 
     def _listen(self, listener: socket.socket) -> None:
         while True:
@@ -237,7 +236,7 @@ class PartyServer:
                 raise ClusterError("this session exists already")
             if self._stopping:
                 raise ClusterError(self._refusal())
-            self._clients.take(client, 1)
+            self._shared.sessions.take(client, 1)
             self._sessions[session] = None
         port = ClientPort(made)
         link: PeerLink | None = None
@@ -265,7 +264,7 @@ class PartyServer:
             port.refuse(reason, _LINGER)
             port.close()
             with self._changed:
-                self._clients.give_back(client, 1)
+                self._shared.sessions.give_back(client, 1)
                 del self._sessions[session]
                 self._changed.notify_all()
 
@@ -331,10 +330,6 @@ class PartyServer:
             found = self._peers.pop((session, rank))
             self._changed.notify_all()
             return found
-
-
-def _quota(cluster: Cluster, what: str, limit: str, total: int) -> Quota:
-    return Quota(what, limit, total, cluster.of_client(total))
 
 
 def _event(event: str, **what: Any) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,12 @@ from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.randomness import PairKeys, Randomness
 from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_kernels.values.replicated import Known, Rss
-from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.net.wire import Message
 from ditto_spu.cluster.party.agreement import Agreement, OtherUpload
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Material, Materials, Parts, deal, drawn_inputs, member
 from ditto_spu.cluster.party.input_digests import InputDigests, digests
-from ditto_spu.cluster.party.metrics import Metrics
-from ditto_spu.cluster.party.plan_checker import PlanChecker
-from ditto_spu.cluster.party.quota import Quota
-from ditto_spu.cluster.party.request_queue import Turns
 from ditto_spu.cluster.party.requests import (
     UPLOAD_FACTS,
     Call,
@@ -36,8 +31,9 @@ from ditto_spu.cluster.party.requests import (
     receive_inputs,
     receive_mask_keys,
 )
+from ditto_spu.cluster.party.shared import Shared
 from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
-from ditto_spu.cluster.party.store import Store, Weights
+from ditto_spu.cluster.party.store import Weights
 from ditto_spu.cluster.party.timed_run import execute
 from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.plan.resources import PlanLimits
@@ -45,18 +41,6 @@ from ditto_spu.runtime.executor import Member, StepRecord, prepare
 
 log = logging.getLogger("ditto_spu.cluster")
 _WORK = 1e10  # additions or multiplications that a request may take for each second of its timeout
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Holds the objects that all sessions of a party share."""
-
-    cluster: Cluster
-    store: Store
-    turns: Turns
-    material: Quota  # the bytes of unspent material
-    checker: PlanChecker
-    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Session:
