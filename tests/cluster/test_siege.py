@@ -1,6 +1,7 @@
 """Tests that clients are served while another one, with a certificate, does what it can against them."""
 
 import contextlib
+import copy
 import json
 import random
 import socket
@@ -14,9 +15,11 @@ import pytest
 from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
 from ditto_spu.cluster.net.cluster_file import load_cluster
-from ditto_spu.errors import DittoError
+from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.plan.codec import encode_plan
-from tests.cluster.party.test_hostile_plans import HOSTILE, local
+from ditto_spu.runtime.simulate import simulate
+from tests.cluster.conftest import plan_checker
+from tests.cluster.party.test_hostile_plans import HOSTILE, LIMITS, local
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 W = np.linspace(-1, 1, 16).reshape(4, 4).astype(np.float32)
@@ -62,20 +65,25 @@ def hostile_plans(file, rng):
                 send_plan(bob, encode_plan(local(text)))
 
 
+def with_hostile_numbers(rng):
+    """Return a plan of a valid structure, in which some values are others."""
+    table = json.loads(encode_plan(PLAN))
+    for _ in range(rng.randrange(1, 4)):
+        node, key = table, rng.choice(("vars", "steps", "steps", "stages", "outputs"))
+        while isinstance(node[key], list | dict) and node[key]:
+            node = node[key]
+            key = rng.choice(sorted(node)) if isinstance(node, dict) else rng.randrange(len(node))
+        node[key] = copy.copy(rng.choice(NUMBERS))
+    return json.dumps(table).encode()
+
+
 def hostile_numbers(file, rng):
     """Send plans of a valid structure with other numbers, and run those that pass."""
     with connect(file, "bob") as bob:
         bob._session(lambda: None)
         for _ in range(10):
-            table = json.loads(encode_plan(PLAN))
-            for _ in range(rng.randrange(1, 4)):
-                node, key = table, rng.choice(("vars", "steps", "stages"))
-                while isinstance(node[key], list | dict) and node[key]:
-                    node = node[key]
-                    key = rng.choice(sorted(node)) if isinstance(node, dict) else rng.randrange(len(node))
-                node[key] = rng.choice(NUMBERS)
             with contextlib.suppress(DittoError):
-                send_plan(bob, json.dumps(table).encode())
+                send_plan(bob, with_hostile_numbers(rng))
 
 
 def many_sessions(file, rng):
@@ -172,3 +180,25 @@ def test_others_are_served_during_every_attack(trial):
     for rank in range(3):
         assert trial.processes[rank].poll() is None, trial.log(rank).read_text()[-2000:]
         assert memory(trial.processes[rank]) - before[rank] < 1 << 30
+
+
+@pytest.mark.slow
+def test_plans_with_hostile_numbers_are_refused_or_run_in_bounded_time():
+    """Each plan is checked as a party does it. Those that pass run in the simulator, or are refused there."""
+    rng, passed = random.Random(3), 0
+    for _ in range(10_000):
+        data = with_hostile_numbers(rng)
+        try:
+            checked = plan_checker().check("bob", data, LIMITS, 20.0)
+        except ClusterError as error:
+            assert "ended early" not in str(error), data
+            continue
+        passed += 1
+        assert checked.need.bytes < 1 << 24 and checked.need.work < 10**9, data
+        with contextlib.suppress(DittoError):
+            simulate(checked.plan, [np.zeros(plan_input.shape) for plan_input in inputs_of(checked.plan)])
+    assert 0 < passed < 10_000
+
+
+def inputs_of(plan):
+    return [plan.vars[each.var] for each in plan.inputs]

@@ -222,9 +222,10 @@ def _address(text: Any, where: str, name: str = "address") -> tuple[str, int]:
 
 
 def _fingerprint(text: Any, tls: bool, where: str) -> str:
-    if tls and not (isinstance(text, str) and _FINGERPRINT.fullmatch(text)):
+    plain = str(text).replace(":", "").lower()  # openssl prints capitals, and a colon after every byte
+    if tls and not (isinstance(text, str) and _FINGERPRINT.fullmatch(plain)):
         raise ConfigError(f"{where}: fingerprint is the certificate's SHA-256, 64 hexadecimal digits")
-    return str(text)
+    return plain
 
 
 def _numbers(table: Any, of: type, where: str) -> dict[str, Any]:

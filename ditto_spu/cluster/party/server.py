@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
@@ -23,19 +24,18 @@ from ditto_spu.cluster.net.pair_keys import KeyExchange
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.handshakes import Handshakes
+from ditto_spu.cluster.party.meetings import Meetings
 from ditto_spu.cluster.party.metrics import MetricsServer
 from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.cluster.party.session import Session
 from ditto_spu.cluster.party.shared import shared_objects
-from ditto_spu.errors import ClusterError, DittoError
+from ditto_spu.errors import ClusterError, ConfigError, DittoError
 
 log = logging.getLogger("ditto_spu.cluster")
 _SESSION = re.compile(r"[0-9a-f]{32}")
 _RENEW = 30.0  # days: a certificate that ends earlier is a warning at the start
 _LINGER = 2.0  # seconds that the other end gets to read why it is refused or its session is over
 _END = 5.0  # seconds that sessions get to end after their connections were closed
-
-Peer = tuple[Channel, Mapping[str, Any]]  # another party's connection, and its hello
 
 
 class PartyServer:
@@ -53,11 +53,8 @@ class PartyServer:
         metrics: tuple[str, int] | None = None,
         checker: PlanChecker | None = None,
     ) -> None:
-        self._cluster = cluster
         self._rank = rank
-        self._facts, self._party_facts = facts(cluster), party_facts(cluster)
-        self._incoming = context(cluster, f"party{rank}", server=True)
-        self._outgoing = context(cluster, f"party{rank}", server=False)
+        self._use(cluster)
         self._ends_checker = checker is None
         self._shared = shared_objects(cluster, checker or PlanChecker())
         self._metrics = self._shared.metrics
@@ -66,7 +63,7 @@ class PartyServer:
         self._handshakes = Handshakes()
         self._changed = threading.Condition()
         self._sessions: dict[str, ClientPort | None] = {}
-        self._peers: dict[tuple[str, int], Peer] = {}
+        self._meetings = Meetings(cluster.timeouts.connect)
         self._stopping = False
         self._listener: socket.socket | None = None
         self._metrics.watch("ditto_sessions", "Clients connected.", lambda: len(self._sessions))
@@ -92,6 +89,26 @@ class PartyServer:
         self._shared.checker.start()
         threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
         _event("listening", party=self._rank, address=f"{host}:{port}")
+
+    def _use(self, cluster: Cluster) -> None:
+        name = f"party{self._rank}"
+        incoming, outgoing = (context(cluster, name, server=server) for server in (True, False))
+        self._cluster, self._incoming, self._outgoing = cluster, incoming, outgoing
+        self._facts, self._party_facts = facts(cluster), party_facts(cluster)
+
+    def reload(self, cluster: Cluster) -> None:
+        """Use a cluster file with other clients or certificates from now on.
+
+        Weights stay, and sessions that are open go on. Raises ConfigError, and changes nothing, if anything
+        else differs, or if this party's own certificate cannot be used.
+        """
+        before = self._cluster
+        alike = replace(cluster, clients=before.clients, fingerprints=before.fingerprints)
+        if alike.hash() != before.hash():
+            raise ConfigError("a running party takes other clients and certificates alone: start it anew")
+        self._use(cluster)
+        self._shared = replace(self._shared, cluster=cluster)
+        _event("reloaded", party=self._rank, clients=len(cluster.clients))
 
     @property
     def metrics_port(self) -> int | None:
@@ -171,10 +188,10 @@ class PartyServer:
             made.peer = name = self._checked(hello.kind, hello.facts, name)
             session = hello.facts["session"]
             self._handshakes.leave(place)
-            if name not in self._cluster.clients:
-                self._meet(session, name, made, hello.facts)
             if name in self._cluster.clients:
                 self._serve(session, name, made)
+            else:
+                self._meet(session, name, made, hello.facts)
         except Exception as error:  # a stranger's bytes may cause any error, and the party goes on
             _event("refused", peer=where, reason=str(error)[:500])
             self._metrics.refused.inc()
@@ -208,26 +225,12 @@ class PartyServer:
         return claimed
 
     def _meet(self, session: str, name: str, made: Channel, hello: Mapping[str, Any]) -> None:
-        """Keep another party's connection until this party's side of the session takes it.
-
-        Raises ClusterError if nobody takes it within the connect timeout.
-        """
-        address = (session, int(name.removeprefix("party")))
-        made.peer = f"party {address[1]}"
+        rank = int(name.removeprefix("party"))
+        made.peer = f"party {rank}"
         with self._changed:
             if self._stopping and session not in self._sessions:
                 raise ClusterError(self._refusal())
-            if address in self._peers:
-                raise ClusterError(f"'{name}' has connected for this session already")
-            self._peers[address] = (made, hello)
-            self._changed.notify_all()
-            taken = self._changed.wait_for(
-                lambda: self._peers.get(address, (None,))[0] is not made, self._cluster.timeouts.connect
-            )
-            if not taken:
-                del self._peers[address]
-        if not taken:
-            raise ClusterError(f"no client has opened this session at party {self._rank}")
+        self._meetings.bring(session, rank, made, hello)
 
     def _serve(self, session: str, client: str, made: Channel) -> None:
         """Open a client's session together with the other parties, and serve it until it ends."""
@@ -299,7 +302,7 @@ class PartyServer:
                     self._checked(answer.kind, answer.facts, f"party{peer}")
                     theirs = answer.facts
                 else:
-                    channels[peer], theirs = self._peer(session, peer, port)
+                    channels[peer], theirs = self._meetings.take(session, peer, port)
                     channels[peer].send("hello", hello)
                 if theirs.get("client") != client or theirs.get("session") != session:
                     raise LinkError(f"party {peer} opened this session for another client")
@@ -312,24 +315,6 @@ class PartyServer:
         timeouts, limits = self._cluster.timeouts, self._cluster.limits
         waiting = limits.waiting_mb << 20
         return PeerLink(self._rank, channels, session, timeouts.message, waiting, port.interrupt), keys
-
-    def _peer(self, session: str, rank: int, port: ClientPort) -> Peer:
-        """Wait for the connection that party `rank` makes for this session, and return it.
-
-        Raises LinkError if it does not come within the connect timeout.
-        """
-        deadline = time.monotonic() + self._cluster.timeouts.connect
-        with self._changed:
-            while (session, rank) not in self._peers:
-                if port.failure is not None:
-                    raise port.failure
-                if time.monotonic() > deadline:
-                    seconds = self._cluster.timeouts.connect
-                    raise LinkError(f"party {rank} has not connected within {seconds:g} s: is it running?")
-                self._changed.wait(0.1)
-            found = self._peers.pop((session, rank))
-            self._changed.notify_all()
-            return found
 
 
 def _event(event: str, **what: Any) -> None:
