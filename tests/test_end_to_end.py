@@ -142,16 +142,15 @@ def test_minilm_keeps_its_embeddings():
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_second_call_compiles_nothing(masked):
+def test_a_second_call_compiles_nothing(masked, monkeypatch):
     """It traces nothing, and XLA compiles nothing. JAX reports every compilation to its listeners."""
     program = named_model("bert-tiny").build()
     function = ditto.secure(program.fn, public=program.public, masked=masked)
     function(*program.args)
     events: list[str] = []
     jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: events.append(event))
-    compiled = ir_run._compiled.cache_info().misses
+    monkeypatch.setattr(ir_run, "parse", lambda source: pytest.fail("a program is compiled again"))
     function(*program.args)
-    assert ir_run._compiled.cache_info().misses == compiled
     assert [event for event in events if "compile" in event or "trace" in event] == []
     jax.jit(lambda x: x + len(events))(1)
     assert any("compile" in event for event in events)  # the listener does hear compilations

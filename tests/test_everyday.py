@@ -14,6 +14,7 @@ import ditto_spu as ditto
 from ditto_spu.errors import RangeError
 from ditto_spu.plan.check import check_plan
 from ditto_spu.plan.codec import decode_plan, encode_plan
+from ditto_spu.plan.resources import PlanLimits
 
 rng = np.random.default_rng(0)
 X, Y = (4 * rng.normal(size=(2, 6, 30))).astype(np.float32)
@@ -43,7 +44,7 @@ def check(fn: Callable[..., Any], *args: Any, spu: bool = False, **options: Any)
             np.testing.assert_array_equal(mine, plain)
     assert ("spu" in kinds(function, *args)) == spu
     plan = function.lower(*args).plan
-    check_plan(plan, 1 << 20)
+    check_plan(plan, PlanLimits(1 << 20, 1 << 30, 10**12))
     assert decode_plan(encode_plan(plan)) == plan
 
 

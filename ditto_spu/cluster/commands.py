@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import queue
 import resource
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,18 +62,25 @@ def party(
         ),
     ] = None,
 ) -> None:
-    """Run one party until SIGINT or SIGTERM. Logs one line of JSON per event, never a value or a share."""
+    """Run one party until SIGINT or SIGTERM. Logs one line of JSON per event, never a value or a share.
+
+    At SIGHUP it reads the cluster file again, for other clients and certificates.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would put shares on a disk
     logger = logging.getLogger("ditto_spu.cluster")
     logger.addHandler(JsonLines(sys.stderr.fileno()))
     logger.setLevel(logging.INFO)
-    stopped = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stopped.set())
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda number, _: signals.put(number))
     shown = None if metrics is None else metrics_address(metrics)
     server = PartyServer(load_cluster(cluster), rank, shown)
     server.start()
-    stopped.wait()
+    while signals.get() == signal.SIGHUP:
+        try:
+            server.reload(load_cluster(cluster))
+        except ConfigError as error:
+            logger.error("not reloaded", extra={"facts": {"party": rank, "reason": str(error)}})
     server.stop(grace)
 
 

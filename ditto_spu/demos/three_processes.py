@@ -47,7 +47,7 @@ def _show(console: Console, parties: LocalParties) -> None:
     with parties.connect("data-owner") as user:
         for _ in range(_REQUESTS):
             started = time.perf_counter()
-            result = user.run(function.hold(params=shapes), hidden, weights=MODEL)
+            result = user.run(function.hold(params=shapes), hidden, weights=f"model-owner/{MODEL}")
             error = float(np.abs(np.asarray(result.outputs) - expected).max())
             sent = max(result.report.bytes_sent_per_party) / 1e6
             console.print(

@@ -87,7 +87,7 @@ class Program:
         found = [""] * len(self.arguments)
         for each in self.preparations:
             paths = [self.call[place].path for place in each.inputs]
-            digest = hashlib.sha256(repr((each.text, paths)).encode()).hexdigest()[:16]
+            digest = hashlib.sha256(repr((each.text, paths)).encode()).hexdigest()
             for number, place in enumerate(each.outputs):
                 found[place] = f"{digest}.{number}"
         return tuple(found)

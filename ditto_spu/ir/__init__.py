@@ -21,6 +21,7 @@ from ditto_spu.ir.module import (
     verify,
     walk,
 )
+from ditto_spu.ir.program_cache import kept_by_text
 from ditto_spu.ir.run import buffer, constant_value, evaluate, prepare
 from ditto_spu.ir.values import (
     DTYPES,
@@ -81,6 +82,7 @@ __all__ = [
     "is_effect",
     "is_float",
     "is_known",
+    "kept_by_text",
     "main",
     "name_of",
     "ops",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from ditto_spu.ir.bindings import Module, Op
 from ditto_spu.ir.cut_out import extract
 from ditto_spu.ir.module import arguments, parse, text
+from ditto_spu.ir.program_cache import kept_by_text
 from ditto_spu.ir.values import dtype, element, shape
 
 
@@ -25,8 +25,7 @@ class _Program:
     dtypes: tuple[np.dtype[Any], ...]
 
 
-# A deep model must have fewer steps than this, or each call would compile them anew.
-@functools.lru_cache(maxsize=4096)
+@kept_by_text
 def _compiled(source: str) -> _Program:
     module = parse(source)
     dtypes = tuple(dtype(each) for each in arguments(module))

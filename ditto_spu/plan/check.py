@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import numpy as np
-from jax.experimental import enable_x64
 
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
@@ -22,13 +21,15 @@ from ditto_spu.plan.plan import (
     KernelStep,
     LocalStep,
     Plan,
-    PublicStep,
     SpuStep,
     Var,
     kind,
     used,
 )
+from ditto_spu.plan.program_check import ProgramSize, parse_bounded, program_size
+from ditto_spu.plan.resources import Need, PlanLimits, kernel_size, plan_bytes
 
+_MOST_CHARACTERS = 1 << 12  # of a name or path: they become part of errors and logs
 USES = ("share", "affine", "factor", "plain")
 # The operations that a step's program may have. None of them calls out, communicates or may run for ever. A
 # composite runs as its decomposition, which is a function of the same program.
@@ -47,24 +48,31 @@ OPERATIONS = frozenset(
 ) | {"func.func", "func.return", "func.call", "builtin.module", "stablehlo.composite"}
 
 
-def check_plan(plan: Plan, max_bytes: int) -> None:
+def check_plan(plan: Plan, limits: PlanLimits) -> Need:
     """Raise InputError if a party should not run the plan. The error names the fault.
 
     Every value must be defined once, and before its use. Every step must be of a known kind with known
-    attributes, and its results must have the shapes and formats that the plan declares. Programs of steps on
-    SPU are checked here by their types alone. They are checked further where they are compiled, in a process
-    of their own.
+    attributes, and its results must have the shapes and formats that the plan declares. Of programs for SPU
+    the sizes and types are checked here, and the operations where they are compiled.
 
-    max_bytes: the largest size of a single value, at eight bytes per element.
+    A hostile plan may crash the parser or the compiler, or take them long. So a party lets a process of its
+    own check a client's plan (`cluster/party/plan_checker.py`).
+
+    Returns what one call takes.
     """
+    texts = (plan.name, plan.config, *(each.path for each in (*plan.vars, *plan.inputs, *plan.steps)))
+    if max(map(len, texts)) > _MOST_CHARACTERS:
+        raise InputError(f"a name or path of the plan has more than {_MOST_CHARACTERS} characters")
     if plan.masked and plan.mask_dealer not in range(PARTIES):
         raise InputError("the dealer of masked shares is none of the parties")
     if not plan.outputs or not plan.steps:
         raise InputError("the plan computes nothing")
     for number, var in enumerate(plan.vars):
-        _check_var(number, var, max_bytes)
+        _check_var(number, var, limits.value_bytes)
     if sorted(number for stage in plan.stages for number in stage) != list(range(len(plan.steps))):
         raise InputError("the plan's stages do not name every step once")
+    sizes: dict[int, Need] = {}
+    work = 0
     known = {each.var for each in plan.inputs}
     if len(known) != len(plan.inputs) or not known <= set(range(len(plan.vars))):
         raise InputError("the plan's inputs are not distinct variables")
@@ -81,10 +89,19 @@ def check_plan(plan: Plan, max_bytes: int) -> None:
                 if result in known or result in made or result >= len(plan.vars):
                     raise InputError(f"{where} defines variable {result} wrongly, or a second time")
                 made.add(result)
-            _check_step(plan, step, where)
+            sizes[number] = _check_step(plan, step, where, limits.value_bytes)
+            work += sizes[number].work
+            if work > limits.work:
+                raise InputError(f"{where} is refused: the plan takes longer than a request may take")
         known |= made
     if not set(plan.outputs) <= known:
         raise InputError("an output of the plan is never computed")
+    needed = plan_bytes(plan, sizes)
+    if needed > limits.total_bytes:
+        raise InputError(
+            f"the plan needs {needed} bytes at a time, but a request may have {limits.total_bytes}"
+        )
+    return Need(needed, work)
 
 
 def _check_var(number: int, var: Var, max_bytes: int) -> None:
@@ -98,33 +115,33 @@ def _check_var(number: int, var: Var, max_bytes: int) -> None:
         raise InputError(f"variable {number} is public bfloat16, which no message carries: use float32")
 
 
-def _check_step(plan: Plan, step: Any, where: str) -> None:
+def _check_step(plan: Plan, step: Any, where: str, max_bytes: int) -> Need:
+    """Check a step, and return what it takes."""
     try:
         if isinstance(step, KernelStep):
-            _check_kernel(plan, step)
-        elif isinstance(step, LocalStep):
+            return _check_kernel(plan, step)
+        if isinstance(step, LocalStep):
             arguments = [_local_type(plan.vars[each.var], each) for each in step.inputs]
             results = [(plan.vars[var].shape, _format(plan.vars[var]).dtype) for var in step.outputs]
-            _check_program(step.text, arguments, results)
-        elif isinstance(step, PublicStep):
-            if any(plan.vars[var].fxp is not None for var in (*step.inputs, *step.outputs)):
-                raise ValueError("it computes on secrets")
-            types = [
-                [(plan.vars[v].shape, np.dtype(plan.vars[v].dtype)) for v in each]
-                for each in (step.inputs, step.outputs)
-            ]
-            _check_program(step.text, *types)
-        elif isinstance(step, SpuStep):
+            size = _check_program(step.text, arguments, results, max_bytes)
+            return Need(2 * size.bytes, 2 * size.work)  # each party has two components
+        if isinstance(step, SpuStep):
             _check_spu(plan, step)
+        elif any(plan.vars[var].fxp is not None for var in (*step.inputs, *step.outputs)):
+            raise ValueError("it computes on secrets")
+        arguments, results = (
+            [(plan.vars[v].shape, np.dtype(plan.vars[v].dtype)) for v in each]
+            for each in (step.inputs, step.outputs)
+        )
+        operations = None if isinstance(step, SpuStep) else OPERATIONS
+        size = _check_program(step.text, arguments, results, max_bytes, operations)
+        return Need(size.bytes, size.work)
     except Exception as error:  # kernels and the parser raise errors of many types
         raise InputError(f"{where} is refused: {type(error).__name__}: {str(error)[:300]}") from None
 
 
-def _check_kernel(plan: Plan, step: KernelStep) -> None:
-    """Check the kernel, its dealers and its attributes.
-
-    Its plaintext meaning, run on zeros, must give the declared shape.
-    """
+def _check_kernel(plan: Plan, step: KernelStep) -> Need:
+    """Check the kernel, its dealers, its attributes and its result, and return what it takes."""
     if step.kernel not in KERNELS:
         raise ValueError(f"there is no kernel '{step.kernel[:40]}'")
     dealers = set(step.dealers)
@@ -141,12 +158,10 @@ def _check_kernel(plan: Plan, step: KernelStep) -> None:
     if len(attributes) != len(step.attributes):
         raise ValueError("an attribute is repeated")
     inspect.signature(kernel.run).bind(None, *operands, out=out, **attributes)
-    kernel.cost(*(Spec(each.shape, each.fxp) for each in operands), out=_format(out), **attributes)
-    with np.errstate(all="ignore"), enable_x64():
-        zeros = [np.zeros(each.shape, np.float64 if each.fxp else each.dtype) for each in operands]
-        result = kernel.reference(*zeros, **attributes)
-    if tuple(np.shape(result)) != out.shape:
-        raise ValueError(f"its result has shape {np.shape(result)}, but {out.shape} is declared")
+    result = kernel.result(*(Spec(each.shape, each.fxp) for each in operands), out=_format(out), **attributes)
+    if result != Spec(out.shape, out.fxp):
+        raise ValueError(f"its result is {result.fxp}{list(result.shape)}, but {out} is declared")
+    return kernel_size(plan, step)
 
 
 def _local_type(var: Var, entry: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -176,19 +191,25 @@ def _check_spu(plan: Plan, step: SpuStep) -> None:
             raise ValueError(f"SPU computes {info.dtype} in {wanted}, not in {info.fxp}")
     if any(plan.vars[var].fxp is None for var in step.outputs):
         raise ValueError("its results are declared public")
-    types = [
-        [(plan.vars[v].shape, np.dtype(plan.vars[v].dtype)) for v in each]
-        for each in (step.inputs, step.outputs)
-    ]
-    _check_types(ir.parse(step.text), *types)
 
 
-def _check_program(text: str, arguments: list[Any], results: list[Any]) -> None:
-    module = ir.parse(text)
+def _check_program(
+    text: str,
+    arguments: list[Any],
+    results: list[Any],
+    max_bytes: int,
+    operations: frozenset[str] | None = OPERATIONS,
+) -> ProgramSize:
+    """Check a program and return its size. `operations` are all that it may have, or None for any."""
+    module = parse_bounded(text)
     for op in ir.walk(module.operation):
-        if op.name not in OPERATIONS:
+        if operations is not None and op.name not in operations:
             raise ValueError(f"its program holds '{op.name}'")
     _check_types(module, arguments, results)
+    size = program_size(module)
+    if size.largest > max_bytes:
+        raise ValueError(f"a value inside its program has {size.largest} bytes, more than the limit")
+    return size
 
 
 def _check_types(module: ir.Module, arguments: list[Any], results: list[Any]) -> None:

@@ -14,7 +14,7 @@ from ditto_kernels.protocol.split_dealers import part_specs
 from ditto_kernels.values.formats import Fxp
 
 ELEMENT = 1 << 6  # so many multiplications take as long as one element of a kernel that is no product
-_PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # mainly of their first two operands
+PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # mainly of their first two operands
 Attributes = tuple[tuple[str, object], ...]
 INTEGER = Fxp(64, 0)  # the format of shared integers and booleans
 SPU_FORMAT = Fxp(64, 18)  # the format of every real value that a step on SPU reads or returns
@@ -162,12 +162,12 @@ class Plan:
         return replace(self, steps=steps, mask_dealer=dealer)
 
     def hash(self) -> str:
-        """Return a short digest of everything on which parties must agree."""
+        """Return the SHA-256 of everything on which parties must agree. Rights to weights rest on it."""
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @cached_property
     def last_uses(self) -> tuple[frozenset[int], ...]:
@@ -194,7 +194,7 @@ class Plan:
         first, later = 0, 0
         for step in (self.steps[number] for number in stage):
             sizes = [math.prod(self.vars[var].shape) for var in (*used(step), *step.outputs)]
-            if isinstance(step, KernelStep) and step.kernel in _PRODUCTS:
+            if isinstance(step, KernelStep) and step.kernel in PRODUCTS:
                 first += math.isqrt(sizes[0] * sizes[1] * sizes[-1])  # sizes are of (m, k), (k, n), (m, n)
                 later += ELEMENT * sizes[-1]
             elif isinstance(step, KernelStep):

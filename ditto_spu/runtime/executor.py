@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ditto_kernels import KERNELS
 from ditto_kernels.products.multiply import zero_share
 from ditto_kernels.protocol.link import Link, LinkError, Traffic
-from ditto_kernels.protocol.party import Heavy, Party, Round, Together, parallel, run
+from ditto_kernels.protocol.party import Heavy, Party, Round, Together, parallel
 from ditto_kernels.protocol.party import Protocol as ShareProtocol
 from ditto_kernels.protocol.split_dealers import spread
 from ditto_kernels.sharing.deal_ahead import remask
@@ -92,13 +92,6 @@ class Member:
     party: Party
     inputs: Sequence[Value]
     dealer_values: Mapping[int, Value] | None = None
-
-
-def execute(
-    plan: Plan, members: Sequence[Member], link: Link, spu: SpuRunner | None = None
-) -> tuple[list[list[Value]], list[StepRecord]]:
-    """Drive `executing` over the link and return its result."""
-    return run(link, executing(plan, members, link, spu))
 
 
 def executing(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,7 +95,7 @@ class _Program:
     results: tuple[int, ...]
 
 
-@lru_cache(maxsize=4096)  # as many as of XLA's programs, and more than a deep model has steps
+@ir.kept_by_text
 def _program(source: str) -> _Program | None:
     """Return the program of a step, or None if one of its operations is not in the table."""
     module = ir.parse(source)

@@ -18,6 +18,7 @@ from ditto_kernels.protocol.three_threads import Keys
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.errors import InputError
+from ditto_spu.runtime.single_use import SingleUse, is_unspent
 
 Sizes = dict[int, tuple[int, int]]  # by step, the bytes and messages of the material that one party deals
 _SPENT = "spent"
@@ -29,12 +30,13 @@ class Material:
     """The keys and dealt tensors of one request, as each party holds them.
 
     Security: whoever reads all of it can read the request. The files of a folder are readable by their owner
-    alone. `take` marks the material as spent before anything is sent, and durably if it is in a folder. So a
-    mask never serves twice.
+    alone. `take` spends the material before anything is sent, and durably if it is in a folder. `use` refuses
+    every copy of spent material, so a mask never serves twice.
     """
 
     plan: str  # the hash of the plan that it serves
     held: str  # the token of the held shares that it serves, "" for none
+    public: str  # the digest of the public inputs that it was dealt for
     keys: Keys = field(repr=False)
     client_key: bytes = field(repr=False)  # of the stream from which the client draws shares
     dealt: tuple[Dealt, Dealt, Dealt] = field(repr=False)  # the tensors that each party receives
@@ -42,63 +44,70 @@ class Material:
     sizes: tuple[Sizes, Sizes, Sizes] = field(repr=False)
     seconds: float
     folder: Path | None = None
-    spent: bool = False
+    use: SingleUse = field(default_factory=SingleUse, repr=False)
 
     @property
     def bytes(self) -> int:
         """Return the size of all dealt tensors in bytes."""
         return sum(array.nbytes for each in self.dealt for array in each.values())
 
-    def take(self, plan: str, held: str) -> None:
-        """Mark the material as spent, for the one request that may use it.
+    def take(self, plan: str, held: str, public: str) -> None:
+        """Spend the material, for the one request that may use it.
 
         plan: the hash of the plan that is about to run.
         held: the token of the held shares that it uses, "" for none.
+        public: the digest of its public inputs, from `precompute.digest_of_public`.
 
-        Raises InputError if the material was spent before, if it belongs to another plan or to other held
-        shares, or if its folder cannot be marked.
+        Raises InputError if the material was spent before, here or elsewhere, if it belongs to another plan,
+        to other held shares or to other public inputs, or if its folder cannot be marked.
         """
         if plan != self.plan:
             raise InputError(
-                f"the material was made for plan {self.plan}, but this call compiles to plan {plan}: "
-                "precompute with the same function, shapes, configuration and mode"
+                f"the material was made for plan {self.plan[:16]}, but this call compiles to plan "
+                f"{plan[:16]}: precompute with the same function, shapes, configuration and mode"
             )
         if held != self.held:
             raise InputError(
                 "the material was dealt for other held shares: precompute with the very function that runs"
             )
+        if public != self.public:
+            raise InputError(
+                "the material was dealt for other public arguments: precompute with the values that run"
+            )
         try:
-            spent = self.spent or (self.folder is not None and not _mark_spent(self.folder))
+            if not self.use.spend():
+                raise InputError("the material is spent: each serves one request, precompute another")
+            if self.folder is not None:
+                _wipe(self.folder)
         except OSError as error:
             raise InputError(
                 f"the material in '{self.folder}' cannot be marked as spent ({error.strerror}), so it is "
                 "not used: make room, and precompute another"
             ) from None
-        if spent:
-            raise InputError("the material is spent: each serves one request, precompute another")
-        self.spent = True
 
     def save(self, folder: Path) -> Material:
-        """Write the material to a new folder with one file per party and one for the client, and return it.
+        """Move the material to a new folder with one file per party and one for the client, and return it.
 
-        Raises InputError if the folder exists or cannot be written. Nothing is left behind in the latter
-        case.
+        Raises InputError if the material is spent or in a folder already, and if the folder exists or cannot
+        be written. In the last case nothing is left behind, and the material is spent.
         """
         try:
             folder.mkdir(parents=True, mode=0o700)
+            try:
+                self.use.keep(lambda entry: self._write(folder, entry))
+            except (OSError, InputError):
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         except FileExistsError:
             raise InputError(f"'{folder}' exists: material goes into a folder of its own") from None
-        try:
-            self._write(folder)
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
             raise InputError(
                 f"the material cannot be written to '{folder}' ({error.strerror}): nothing is kept there"
             ) from None
         self.folder = folder
         return self
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, entry: str) -> None:
         for rank in range(PARTIES):
             keys = self.keys[rank]
             arrays = {f"tensor{place}": array for place, array in enumerate(self.dealt[rank].values())}
@@ -116,6 +125,8 @@ class Material:
         facts = {
             "plan": self.plan,
             "held": self.held,
+            "public": self.public,
+            "entry": entry,
             "client_key": self.client_key.hex(),
             "seconds": self.seconds,
             "dealer_values": formats if self.dealer_values is not None else None,
@@ -126,12 +137,15 @@ class Material:
 def load(folder: str | Path) -> Material:
     """Read the material that `Material.save` wrote to a folder.
 
-    Raises InputError if it is spent, incomplete or damaged.
+    Raises InputError if it, or a copy of it, is spent, and if it is incomplete or damaged.
     """
     folder = Path(folder)
+    spent = f"the material in '{folder}' is spent: each serves one request, precompute another"
     if (folder / _SPENT).exists():
-        raise InputError(f"the material in '{folder}' is spent: each serves one request, precompute another")
+        raise InputError(spent)
     facts, arrays = _read(folder / _CLIENT)
+    if not is_unspent(str(facts.get("entry"))):
+        raise InputError(f"{spent}. Material serves on the host and in the account that made it alone")
     parties = [_read(folder / f"party{rank}.npz") for rank in range(PARTIES)]
     try:
         keys, dealt, sizes = [], [], []
@@ -144,6 +158,7 @@ def load(folder: str | Path) -> Material:
         return Material(
             plan=facts["plan"],
             held=facts["held"],
+            public=facts["public"],
             keys=(keys[0], keys[1], keys[2]),
             client_key=bytes.fromhex(facts["client_key"]),
             dealt=(dealt[0], dealt[1], dealt[2]),
@@ -151,6 +166,7 @@ def load(folder: str | Path) -> Material:
             sizes=(sizes[0], sizes[1], sizes[2]),
             seconds=facts["seconds"],
             folder=folder,
+            use=SingleUse(facts["entry"]),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"the material in '{folder}' is damaged ({error}): precompute it anew") from None
@@ -186,17 +202,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise InputError(f"'{path}' is damaged ({error}): precompute the material anew") from None
 
 
-def _mark_spent(folder: Path) -> bool:
-    """Mark a folder as spent, durably, and delete its files. Returns False if it was marked before."""
-    try:
-        marker = os.open(folder / _SPENT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    os.fsync(marker)
-    os.close(marker)
-    directory = os.open(folder, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
+def _wipe(folder: Path) -> None:
+    """Delete the files of spent material, and leave a note. No request needs them any more."""
+    os.close(os.open(folder / _SPENT, os.O_WRONLY | os.O_CREAT, 0o600))
     for path in (folder / _CLIENT, *(folder / f"party{rank}.npz" for rank in range(PARTIES))):
-        path.unlink(missing_ok=True)  # no request needs it any more
-    return True
+        path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import secrets
 import time
@@ -105,8 +106,29 @@ def precompute(
                 boxes[send.to][rank, send.tag] = np.asarray(send.array)
     dealer_values = None if dealer is None else finished[dealer].dealer_values
     return Material(
-        plan.hash(), held.token, keys, key, boxes, dealer_values, (sizes[0], sizes[1], sizes[2]), seconds
+        plan.hash(),
+        held.token,
+        digest_of_public(plan, values),
+        keys,
+        key,
+        boxes,
+        dealer_values,
+        (sizes[0], sizes[1], sizes[2]),
+        seconds,
     )
+
+
+def digest_of_public(plan: Plan, values: Sequence[Any]) -> str:
+    """Return a digest of the public inputs of a request.
+
+    values: one per input of the plan. Only the public ones are read.
+    """
+    digest = hashlib.sha256()
+    for place, (entry, value) in enumerate(zip(plan.inputs, values, strict=True)):
+        if plan.vars[entry.var].fxp is None:
+            array = np.ascontiguousarray(np.asarray(value))
+            digest.update(f"{place}:{array.dtype}{array.shape}:".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def input_masks(plan: Plan, source: RandomBytes, held: Mapping[int, Any]) -> dict[int, Rss]:

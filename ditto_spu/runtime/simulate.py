@@ -32,6 +32,7 @@ from ditto_spu.runtime.precompute import (
     NO_HELD_SHARES,
     HeldShares,
     client_key,
+    digest_of_public,
     key_seed,
     precompute,
     random_bytes,
@@ -96,7 +97,7 @@ def simulate(
     programs = compile_steps(plan)
     reporter = 0 if plan.mask_dealer is None else (plan.mask_dealer + 1) % 3  # a party that is online
     if material is not None:
-        material.take(plan.hash(), held.token)
+        material.take(plan.hash(), held.token, digest_of_public(plan, values))
     with ExitStack() as stack:
         log = None
         spu: list[SpuSteps | None] = [None] * 3

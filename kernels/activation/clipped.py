@@ -26,6 +26,7 @@ from ditto_kernels.sharing.additive import (
 )
 from ditto_kernels.sharing.casts import convert, upcast_additive
 from ditto_kernels.sharing.release import release
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -43,7 +44,7 @@ def _window(curve: Curve, x: Fxp) -> tuple[tuple[int, int], int]:
     The comparisons leave out the bits below `low` where the curve allows either answer within a band of 2^low
     ulp.
     """
-    low = max(0, x.fraction_bits + math.floor(math.log2(curve.outer - curve.bound)))
+    low = max(0, x.fraction_bits + math.floor(portable.log2(curve.outer - curve.bound)))
     bound, outer = (round(each * 2.0**x.fraction_bits) for each in (curve.bound, curve.outer))
     return (-outer, bound), low
 

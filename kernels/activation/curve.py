@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Array, Fxp
 
 NARROW = 16  # The ring of the series' value. Its sum in ring 32 leaves 16 bits to drop.
@@ -66,16 +67,16 @@ class Curve:
 
     def most_fraction_bits(self, ring_bits: int) -> int:
         """Return the most fraction bits with which that ring still holds this curve's operands."""
-        return ring_bits - max(self.period_bits, math.ceil(math.log2(4 * self.outer)))
+        return ring_bits - max(self.period_bits, math.ceil(portable.log2(4 * self.outer)))
 
     @property
     def amplitudes(self) -> NDArray[np.float64]:
-        return np.hypot(self.cosine, self.sine)
+        return portable.hypot(np.asarray(self.cosine), np.asarray(self.sine))
 
     @property
     def narrow_bits(self) -> int:
         """The most fraction bits with which the window's values fit ring 16 and the upcast from it."""
-        return int(np.floor(np.log2((2**15 - 1) / (self.maximum - self.minimum + 0.5))))
+        return math.floor(portable.log2((2**15 - 1) / (self.maximum - self.minimum + 0.5)))
 
 
 @dataclass(frozen=True)

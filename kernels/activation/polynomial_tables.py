@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.chebyshev import poly2cheb
 
+from ditto_kernels.values import portable
+
 Polynomial = tuple[float, ...]  # the coefficients of T_0(t), T_1(t), ...
 Level = tuple[tuple[int, int], ...]  # (m, n) for each T_(m + n), which needs T_m, T_n and T_(m - n)
 
@@ -33,7 +35,7 @@ class Pieces:
     @property
     def narrow_bits(self) -> int:
         """The most fraction bits with which the values fit ring 16 and the upcast from it."""
-        return math.floor(math.log2((2**15 - 1) / (self.maximum - self.minimum + 0.25)))
+        return math.floor(portable.log2((2**15 - 1) / (self.maximum - self.minimum + 0.25)))
 
 
 def of_powers(coefficients: Mapping[int, float], scale: float = 1.0) -> Polynomial:

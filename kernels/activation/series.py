@@ -22,6 +22,7 @@ from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened
+from ditto_kernels.values import portable
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 
@@ -49,8 +50,8 @@ def public_bits(curve: Curve, middle: int) -> tuple[int, ...]:
     Its waves have the remaining fraction bits. With amplitude A, rounding costs 2^-p for the factor and A
     2^-(scale - p) for the wave. The sum is least if both are equal.
     """
-    level = np.log2(curve.amplitudes)
-    best = np.minimum(np.rint((scale_bits(middle) - level) / 2), np.floor(np.log2(2**15 - 1) - level))
+    level = np.array([portable.log2(float(each)) for each in curve.amplitudes])
+    best = np.minimum(np.rint((scale_bits(middle) - level) / 2), np.floor(portable.log2(2**15 - 1) - level))
     return tuple(int(bits) for bits in best)
 
 

@@ -15,6 +15,7 @@ from ditto_kernels.activation.series import scale_bits
 from ditto_kernels.bits.table_lookup import Entries, look_up
 from ditto_kernels.protocol.party import Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, Opened
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Array, Fxp
 
 INDEX_BITS = 10  # A table has 1024 entries, which is a step of 1/128 in a window of 8.
@@ -24,7 +25,7 @@ Function = Callable[[Any], Any]
 
 def _grid(curve: Curve, fraction_bits: int) -> tuple[int, int]:
     """Return (bits of the index, bits of x below it). The window is the least power of two that holds it."""
-    span = math.ceil(math.log2(2 * curve.outer)) + fraction_bits
+    span = math.ceil(portable.log2(2 * curve.outer)) + fraction_bits
     return min(INDEX_BITS, span), max(0, span - INDEX_BITS)
 
 

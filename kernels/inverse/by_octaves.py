@@ -21,6 +21,7 @@ from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
 from ditto_kernels.sharing.additive import Additive, open_masked
+from ditto_kernels.values import portable
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, unsigned
 from ditto_kernels.values.replicated import Rss
@@ -59,23 +60,29 @@ class Octaves:
 
 
 def fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tuple[float, ...], float]:
-    """Return a series of u^exponent on an interval, where u = 4 is a period, and its relative error."""
+    """Return a series of u^exponent on an interval, where u = 4 is a period, and its relative error.
 
-    def waves(u: Array) -> Array:
-        turns = [harmonic * u * (math.pi / 2) for harmonic in range(1, harmonics + 1)]
-        return np.stack([np.ones_like(u), *(wave(turn) for turn in turns for wave in (np.cos, np.sin))], 1)
+    All parties get the same bits.
+    """
 
-    nodes = (least + most) / 2 + (most - least) / 2 * np.cos(np.pi * (np.arange(64) + 0.5) / 64)
-    weight = nodes**-exponent
-    coefficients, *_ = np.linalg.lstsq(waves(nodes) * weight[:, None], np.ones_like(nodes), rcond=None)
+    def columns(u: Array) -> list[Array]:
+        turns = [harmonic * u / 4 for harmonic in range(1, harmonics + 1)]
+        return [np.ones_like(u), *(wave for turn in turns for wave in portable.waves(turn))]
+
+    places, _ = portable.waves((np.arange(64) + 0.5) / 128)
+    nodes = (least + most) / 2 + (most - least) / 2 * places
+    weight = portable.powers(nodes, -exponent)
+    coefficients = portable.least_squares([each * weight for each in columns(nodes)], np.ones_like(nodes))
     fine = np.linspace(least, most, 513)
-    error = float(np.max(np.abs(waves(fine) @ coefficients * fine**-exponent - 1)))
-    return tuple(float(each) for each in coefficients), error
+    found = portable.combination(columns(fine), coefficients) * portable.powers(fine, -exponent)
+    return coefficients, float(np.max(np.abs(found - 1)))
 
 
 def noise(series: Sequence[float], wave_bits: int) -> float:
     """Bound the rounding of dealt and of public factors."""
-    amplitudes = sum(math.hypot(*series[place : place + 2]) for place in range(1, len(series), 2))
+    amplitudes = sum(
+        math.sqrt(series[place] ** 2 + series[place + 1] ** 2) for place in range(1, len(series), 2)
+    )
     return math.sqrt(2) * (amplitudes + len(series) // 2) * 2.0 ** -(wave_bits + 1)
 
 
@@ -85,11 +92,13 @@ def octaves(power: Power, fxp: Fxp, bounds: Sequence[float], out: Fxp, divisor: 
     Returns None if there is no room for them.
     """
     exponent, ulps = EXPONENT[power], 2.0**fxp.fraction_bits * divisor
-    top, least = math.ceil(math.log2(bounds[-1] * ulps)), math.log2(bounds[0] * ulps)
+    top, least = math.ceil(portable.log2(bounds[-1] * ulps)), portable.log2(bounds[0] * ulps)
     width = min(top + 1, top + 1 - math.floor(least) + _LOW)
     low = top + 1 - width
-    largest = bounds[0] ** exponent
-    room = min(57 - math.ceil(math.log2(largest)), out.fraction_bits + (32 if out.ring_bits < _WIDE else 40))
+    largest = portable.power(bounds[0], exponent)
+    room = min(
+        57 - math.ceil(portable.log2(largest)), out.fraction_bits + (32 if out.ring_bits < _WIDE else 40)
+    )
     wave_bits = room // 2
     if wave_bits < 12:
         return None
@@ -105,12 +114,12 @@ def _piece(
 ) -> tuple[float, int, tuple[float, ...]]:
     """Return (relative error, period, series) of the best period."""
     candidates = []
-    shortest = math.ceil(math.log2(ends[1]))
+    shortest = math.ceil(portable.log2(ends[1]))
     for period in range(shortest, min(shortest + 3, ring + 1)):
         unit = 2.0 ** (period - 2)
         series, error = fit(exponent, ends[0] / unit, ends[1] / unit, harmonics)
-        series = tuple(each * (unit / ulps) ** exponent for each in series)
-        error += noise(series, wave_bits) / (ends[1] / ulps) ** exponent
+        series = tuple(each * portable.power(unit / ulps, exponent) for each in series)
+        error += noise(series, wave_bits) / portable.power(ends[1] / ulps, exponent)
         if max(map(abs, series)) * 4.0**wave_bits < 2.0 ** (_WIDE - 2):
             candidates.append((error, period, series))
     return min(candidates)

@@ -31,6 +31,7 @@ from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.sharing.casts import upcast
+from ditto_kernels.values import portable
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -99,20 +100,23 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
     exponent, ulps = EXPONENT[power], 2.0**fxp.fraction_bits * divisor
     if lo * ulps < 2 or hi * ulps >= 2.0 ** (fxp.ring_bits - 1):
         raise ValueError(f"{power} on [{lo:g}, {hi:g}]: {fxp} does not hold that range")
-    steps = max(1, math.ceil(math.log2(hi / lo) / OCTAVES[power]))
-    bounds = [lo * (hi / lo) ** (step / steps) for step in range(steps + 1)]
-    guess_bits = _GUESS_BITS - math.floor(math.log2(hi**exponent))
-    guesses = [round(2.0**guess_bits * ((left + right) / 2) ** exponent) for left, right in pairwise(bounds)]
+    steps = max(1, math.ceil(portable.log2(hi / lo) / OCTAVES[power]))
+    bounds = [lo * portable.power(hi / lo, step / steps) for step in range(steps + 1)]
+    guess_bits = _GUESS_BITS - math.floor(portable.log2(portable.power(hi, exponent)))
+    guesses = [
+        round(2.0**guess_bits * portable.power((left + right) / 2, exponent))
+        for left, right in pairwise(bounds)
+    ]
     for ring in (32, 64):
         unit = 2.0 ** (ring - 2)
-        exact = [unit / ulps * (guess / 2.0**guess_bits) ** (-1 / exponent) for guess in guesses]
+        exact = [unit / ulps * portable.power(guess / 2.0**guess_bits, -1 / exponent) for guess in guesses]
         multipliers = [round(each) for each in exact]
         drift = max(abs(whole / each - 1) for whole, each in zip(multipliers, exact, strict=True))
         if ring >= fxp.ring_bits and drift < _DRIFT:
             break
     else:
         raise ValueError(f"{power} of {fxp} on [{lo:g}, {hi:g}]: the range is too wide; narrow it")
-    top, least = math.ceil(math.log2(hi * ulps)), math.log2(lo * ulps)
+    top, least = math.ceil(portable.log2(hi * ulps)), portable.log2(lo * ulps)
     width = next(each for each in (16, 32, 64) if each >= ring or least - max(0, top + 1 - each) >= 5)
     low = max(0, top + 1 - width)
     spread = [
@@ -121,7 +125,7 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
         for edge in (max(left - 2.0**low / ulps, lo), right)
     ]
     series, error = fit(exponent, min(spread), max(spread), HARMONICS[power])
-    wave_bits = _wave_bits(lo**exponent, guess_bits, out)
+    wave_bits = _wave_bits(portable.power(lo, exponent), guess_bits, out)
     if wave_bits < 8:
         raise ValueError(f"{power} on [{lo:g}, {hi:g}] into {out}: too few fraction bits; narrow the range")
     return Table(
@@ -134,7 +138,7 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
         width,
         series,
         wave_bits,
-        error + drift + noise(series, wave_bits) / max(spread) ** exponent,
+        error + drift + noise(series, wave_bits) / portable.power(max(spread), exponent),
         octaves(power, fxp, bounds, out, divisor),
     )
 
@@ -145,7 +149,7 @@ def _wave_bits(largest: float, guess_bits: int, out: Fxp) -> int:
     It must fit ring 64 and reach a smaller ring by a free truncation.
     """
     wanted = out.fraction_bits + (_WIDE - out.ring_bits if out.ring_bits < _WIDE else 40)
-    return min(24, (min(60 - math.ceil(math.log2(largest)), wanted) - guess_bits) // 2)
+    return min(24, (min(60 - math.ceil(portable.log2(largest)), wanted) - guess_bits) // 2)
 
 
 def _angles(positions: Array, ring: int) -> Array:

@@ -29,6 +29,7 @@ from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.sharing.casts import convert
 from ditto_kernels.sharing.local_arithmetic import plus_constant
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -124,7 +125,9 @@ def _quotient(x: Fxp, out: Fxp, lo: float, range: float) -> tuple[Fxp, Fxp]:
 
     The product takes a free truncation where that leaves 1/y enough bits.
     """
-    most = min(61 - x.fraction_bits - math.ceil(math.log2(range)), 60 - max(0, math.ceil(-math.log2(lo))))
+    most = min(
+        61 - x.fraction_bits - math.ceil(portable.log2(range)), 60 - max(0, math.ceil(-portable.log2(lo)))
+    )
     free = _WIDE - out.ring_bits + out.fraction_bits - x.fraction_bits
     if out.ring_bits < _WIDE and min(free, most) >= 20:
         return Fxp(_WIDE, min(free, most, 40)), out

@@ -20,6 +20,7 @@ from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.sharing.casts import convert, truncate, upcast
+from ditto_kernels.values import portable
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
@@ -96,7 +97,7 @@ def fit_whole(exponent: float, bits: int, wave_bits: int, scale: float = 1.0) ->
     """Public numbers for scale * x^exponent of magnitudes below 2^bits ulp."""
     pieces = bits // 2
     found, error = fit(exponent, 0.5, 2.0, HARMONICS)
-    coefficients = tuple(each * 0.5**-exponent * scale for each in found)
+    coefficients = tuple(each * portable.power(0.5, -exponent) * scale for each in found)
     error += noise(coefficients, wave_bits) / (scale * min(1.0, 4.0**exponent))
     return Whole(pieces, Series(2 * pieces + 1, coefficients, wave_bits, error))
 

@@ -11,6 +11,7 @@ from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windo
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.party import Deal
 from ditto_kernels.sharing.lift_opened import Lift
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Fxp, signed
 
 _WIDE = 64
@@ -117,17 +118,17 @@ def few(
     if not 1 <= rows <= tuning.FIVE_ROUND_ROWS or length < 2 or x.ring_bits < 32:
         return None
     factor = length if centred else 1
-    squares = math.log2(factor * length * (hi + eps)) + 2 * x.fraction_bits
+    squares = portable.log2(factor * length * (hi + eps)) + 2 * x.fraction_bits
     spared = max(0, math.ceil((squares - NUMBER_BITS) / 2))
     lift, fraction = Lift(x.ring_bits, spared), x.fraction_bits - spared
     bits = _WEIGHT_BITS if weight is None else min(weight.fraction_bits, _MOST_WEIGHT_BITS)
     natural = fraction + _digits(factor) + bits
-    root = _ROOT_BITS + max(0, math.ceil(math.log2(hi) / 2))
+    root = _ROOT_BITS + max(0, math.ceil(portable.log2(hi) / 2))
     free = _WIDE - out.ring_bits + out.fraction_bits if out.ring_bits < _WIDE else _WIDE
     kept = min(natural, min(free, _ROOM - _TOP_BITS) - root)
     scale, shrunk = factor * length * 4.0**fraction, (factor / 2.0 ** _digits(factor)) ** 2
     found = fit_windows(scale / shrunk, lo * shrunk, (hi + eps) * shrunk, root)
-    fits = lift.wraps_at >= _WIDE // 2 and _TOP_BITS + math.log2(hi + eps) / 2 + natural < _ROOM
+    fits = lift.wraps_at >= _WIDE // 2 and _TOP_BITS + portable.log2(hi + eps) / 2 + natural < _ROOM
     if found is None or not fits or kept < least or kept + root < out.fraction_bits:
         return None
     weighted = Lift(_WIDE, natural - kept)

@@ -22,6 +22,7 @@ from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.casts import convert, truncate, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
 
@@ -89,9 +90,10 @@ def plan_norm(
         raise ValueError(f"normalisation computes in a ring of {_WIDE} bits, not in {inner}")
     length, (lo, hi) = shape[-1], variance
     least = max(fxp.fraction_bits, inner.fraction_bits if inner is not None else 0)
-    root = root_bits + max(0, math.ceil(math.log2(hi) / 2))
+    root = root_bits + max(0, math.ceil(portable.log2(hi) / 2))
     free, total = _WIDE - out.ring_bits + out.fraction_bits, _WIDE - 3 - _TOP_BITS
-    squared = (_WIDE - 2 - math.ceil(math.log2(hi * length))) // 2  # The ring can sum squares of these bits.
+    # The ring can sum squares of these bits.
+    squared = (_WIDE - 2 - math.ceil(portable.log2(hi * length))) // 2
     for budget, landing in ((min(free, total), out), (total, Fxp(_WIDE, out.fraction_bits))):
         if landing is out and out.ring_bits == _WIDE:
             continue
@@ -120,7 +122,7 @@ def _complete(
     length: int,
 ) -> Plan:
     # The inverse root needs multipliers of at least 16 bits, so sums of squares stay below 2^45.
-    room = _SQUARES_BITS - math.ceil(math.log2(hi * length))
+    room = _SQUARES_BITS - math.ceil(portable.log2(hi * length))
     squares = Fxp(_WIDE, min(2 * centred if centred <= 14 else 26, room))
     plan = fit_table("rsqrt", squares, lo, hi, Fxp(_WIDE, root), length)
     small = round(eps * length * 2.0**squares.fraction_bits)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.sharing.lift_opened import Lift, dealers_part, open_part
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Array
 
 _WIDE = 64
@@ -80,17 +81,17 @@ def fit_windows(scale: float, lo: float, hi: float, root_bits: int) -> Windows |
     Returns None if ring 64 has no room for them.
     """
     least, most = lo * scale, hi * scale
-    low = min(_LOW_BITS, math.floor(math.log2(least / _LEAST)))
-    shift = 0 if low < _LOW_BITS else math.floor(math.log2(least / _LEAST)) - low
+    low = min(_LOW_BITS, math.floor(portable.log2(least / _LEAST)))
+    shift = 0 if low < _LOW_BITS else math.floor(portable.log2(least / _LEAST)) - low
     if low < 0 or most > 2.0**NUMBER_BITS:
         return None
-    top = math.log2(most / ((ENTRIES - 2) * 2.0 ** (low + shift)))
+    top = portable.log2(most / ((ENTRIES - 2) * 2.0 ** (low + shift)))
     count = 1 + max(0, math.ceil(top / _OCTAVES))
     # Shifted shares have no bits beyond the ring, so the last window must end there.
     shift = min(shift, _WIDE - _INDEX_BITS - low - _OCTAVES * (count - 1))
     unit = 2.0 ** (low + shift) / scale
     value_bits = root_bits + 2 * low + 1  # The quadratic coefficient rounds to half an ulp of the result.
-    if count > _MOST_WINDOWS or shift < 0 or value_bits - 0.5 * math.log2(unit) > _WIDE - 3:
+    if count > _MOST_WINDOWS or shift < 0 or value_bits - 0.5 * portable.log2(unit) > _WIDE - 3:
         return None
     fitted = _fit_error() + 0.5 / (_LEAST - 1) * 2.0**-low
     rounded = 2.0 ** (-root_bits - 1) * math.sqrt(hi)

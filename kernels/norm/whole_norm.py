@@ -14,6 +14,7 @@ from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import from_rss
 from ditto_kernels.sharing.casts import convert, downcast, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
 
@@ -69,7 +70,7 @@ def fit_norm(length: int, x: Fxp, gamma: Fxp | None, out: Fxp, eps: float, centr
     factor = length if centred else 1
     if not serves(length, centred):
         raise ValueError(f"normalisation of rows of any size: {length} elements a row are too many")
-    half = math.ceil(math.log2(length) / 2)
+    half = math.ceil(portable.log2(length) / 2)
     least, most = _ROOT_BITS
     weight = _GAMMA_BITS[out.ring_bits]
     weight = weight if gamma is None else min(gamma.fraction_bits, weight)

@@ -51,6 +51,20 @@ def cost_of(
     are hashable. Raises ValueError as the protocol raises it, TypeError if a message of the protocol depends
     on data, and LinkError if all parties wait or a message differs from the expected one.
     """
+    return _outcome(protocol, operands, masked, attributes)[0]
+
+
+def result_of(protocol: Callable[..., Protocol[Any]], *operands: Any, **attributes: Any) -> Spec:
+    """Return the shape and format of what `protocol(party, *operands, **attributes)` returns.
+
+    Nothing is computed. The arguments and errors are those of `cost_of`.
+    """
+    return _outcome(protocol, operands, False, attributes)[1]
+
+
+def _outcome(
+    protocol: Callable[..., Protocol[Any]], operands: Sequence[Any], masked: bool, attributes: dict[str, Any]
+) -> tuple[Cost, Spec]:
     call = (protocol, operands, masked, tuple(attributes.items()))
     return _kept(*call) if _hashable(call) else _counted(*call)
 
@@ -68,7 +82,7 @@ def _counted(
     operands: Sequence[Any],
     masked: bool,
     attributes: tuple[tuple[str, Any], ...],
-) -> Cost:
+) -> tuple[Cost, Spec]:
     turns = [
         _Turn(
             protocol(
@@ -84,7 +98,8 @@ def _counted(
                 raise LinkError("all parties wait")
     a, b, d = turns
     rounds = max(each.clock for each in turns)
-    return Cost((a.online, b.online, d.online), (a.offline, b.offline, d.offline), rounds)
+    cost = Cost((a.online, b.online, d.online), (a.offline, b.offline, d.offline), rounds)
+    return cost, Spec(tuple(getattr(a.result, "shape", ())), getattr(a.result, "fxp", None))
 
 
 _kept = lru_cache(maxsize=1 << 12)(_counted)
@@ -102,10 +117,11 @@ def _operand(spec: Any) -> Any:
 
 @dataclass(eq=False)
 class _Turn:
-    """The state of one party: the exchange for which it waits, and the bytes that it has sent."""
+    """The state of one party: the exchange for which it waits, its result, and the bytes that it has sent."""
 
     protocol: Protocol[Any]
     waits: Round | None = None
+    result: Any = None
     done: bool = False
     clock: int = 0
     online: int = 0
@@ -127,8 +143,8 @@ def _goes_on(turn: _Turn, rank: int, boxes: list[dict[tuple[int, str], tuple[Arr
         arrays.append(array)
     try:
         turn.waits = next(turn.protocol) if turn.waits is None else turn.protocol.send(arrays)
-    except StopIteration:
-        turn.done = True
+    except StopIteration as stop:
+        turn.done, turn.result = True, stop.value
         return True
     for message in turn.waits.sends:
         if message.offline:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ditto_kernels.protocol.cost import Cost
-from ditto_kernels.protocol.derived_cost import Spec, cost_of
+from ditto_kernels.protocol.derived_cost import Spec, cost_of, result_of
 from ditto_kernels.protocol.party import Protocol
 from ditto_kernels.values.formats import Fxp
 
@@ -59,3 +59,7 @@ class Kernel:
         shares there too. Raises ValueError as `run` raises it.
         """
         return cost_of(self.run, *specs, masked=masked and not self.all_deal, out=out, **attributes)
+
+    def result(self, *specs: Spec, out: Fxp, **attributes: Any) -> Spec:
+        """Return the shape and format of the result, which is not computed. Raises ValueError as `run`."""
+        return result_of(self.run, *specs, out=out, **attributes)

@@ -15,6 +15,7 @@ from ditto_kernels.sharing.casts import convert
 from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.softmax.negative_exponential import Window, exp_negative, fit_window, range_variant
 from ditto_kernels.softmax.whole_exponential import exponential_error, exponential_whole
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -75,7 +76,7 @@ def _error(
     if approx == WHOLE:
         return exponential_error(x.fxp, out, hi)
     window, top = _plan(x.fxp, out, lo, hi)
-    cut = math.exp(top * x.fxp.ulp) * 2.0**-window.reach
+    cut = portable.exp(top * x.fxp.ulp) * 2.0**-window.reach
     dropped = 1.5 * out.ulp if window.out.fraction_bits > out.fraction_bits else 0.0
     return window.error + dropped + (cut if window.reach <= (top * x.fxp.ulp - lo) * _LOG2_E else 0.0)
 

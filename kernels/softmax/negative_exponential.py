@@ -36,6 +36,7 @@ from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 from ditto_kernels.sharing.casts import narrow
+from ditto_kernels.values import portable
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, Rows, unsigned
 
@@ -118,7 +119,7 @@ def fit_window(
             break
         public_bits = budget - precision - math.ceil(top)
         beyond = min(farthest + 2.0 ** max(0, bits - DIGIT_BITS) + 1, 2.0**fxp.ring_bits)
-        compared = min(fxp.ring_bits, max(bits + 1, math.ceil(math.log2(beyond))))
+        compared = min(fxp.ring_bits, max(bits + 1, math.ceil(portable.log2(beyond))))
         candidate = Window(bits, rate, top, precision, public_bits, out, compared)
         lost = 0.0 if candidate.reach > reach * (1 + 1e-9) else terms * 2.0**-candidate.reach
         error = lost + 2.0**-precision

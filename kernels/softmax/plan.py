@@ -14,6 +14,7 @@ from ditto_kernels.inverse.by_thresholds import Table, fit_table
 from ditto_kernels.maximum.maximum import dropped
 from ditto_kernels.products.multiply import finish_kind
 from ditto_kernels.softmax.negative_exponential import Window, fit_window
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Fxp
 
 Approximation = Literal["exact", "bounded", "puma", "2quad", "2relu"]
@@ -96,7 +97,7 @@ def _coarse(fxp: Fxp, scale: float, reach: float | None) -> Coarse | None:
         if reach is None or ring >= fxp.ring_bits:
             break
         steps = 2.0 ** (ring - 1) - 2
-        least = max(0, math.ceil(math.log2(2 * (reach / fxp.ulp + _MARGIN) / steps)))
+        least = max(0, math.ceil(portable.log2(2 * (reach / fxp.ulp + _MARGIN) / steps)))
         most = fxp.ring_bits - ring
         for drop in dict.fromkeys((most, least)):  # the coarsest grid saves the upcast
             coarse = Coarse(ring, drop, drop < most)
@@ -119,7 +120,7 @@ def _bound(fxp: Fxp, scale: float, reach: float | None, secret_mask: bool) -> tu
             f"{scale * reach:g}; declare a range of at most {_DEEPEST / 2 / scale:g}, or take 'exact'"
         )
     bound = math.ceil(reach / fxp.ulp) + _MARGIN
-    return bound, 0.9 * math.exp(-scale * 2 * bound * fxp.ulp)
+    return bound, 0.9 * portable.exp(-scale * 2 * bound * fxp.ulp)
 
 
 def _landing(inner: Fxp, out: Fxp, needed: int) -> tuple[Fxp, int]:
@@ -169,13 +170,13 @@ def plan_softmax(
     if chosen.ring_bits != 64 and (approx != "exact" or chosen.ring_bits != 32):
         raise ValueError(f"softmax '{approx}' cannot compute in {chosen}: take a ring of 64 bits")
     length, rows = shape[dim], dropped(shape, dim)
-    digits = math.ceil(math.log2(max(length, 2)))
+    digits = math.ceil(portable.log2(max(length, 2)))
     bound, coarse, slack, exponential = None, None, 0.0, None
     lowest, highest, lost = 0.9, float(length), 0.0
     if approx in ("exact", "puma"):
         coarse = _coarse(fxp, abs(scale), None if secret_mask else range)
         slack = abs(scale) * coarse.offset * fxp.ulp if coarse is not None else 0.0
-        lowest *= math.exp(-2 * slack)
+        lowest *= portable.exp(-2 * slack)
     elif approx == "bounded":
         bound, lowest = _bound(fxp, abs(scale), range, secret_mask)
     elif approx == "2quad":
@@ -195,7 +196,7 @@ def plan_softmax(
     # Shares of 64 bits leave room for a sum in ring 32, if rounding drops enough bits and n numerators fit.
     exact_sums = exponential is not None and exponential.out.fraction_bits + digits <= 30
     summed = Fxp(32, exponential.out.fraction_bits) if exponential is not None and exact_sums else None
-    wanted = math.ceil(math.log2(highest))
+    wanted = math.ceil(portable.log2(highest))
     landing, bits = _landing(
         chosen, out, wanted + (9 if approx == "bounded" else _PRECISION[chosen.ring_bits])
     )

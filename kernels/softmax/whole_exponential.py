@@ -14,6 +14,7 @@ from ditto_kernels.products.multiply import finish_additive, multiply
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import from_rss
 from ditto_kernels.sharing.casts import convert
+from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -54,7 +55,7 @@ def fit_exponential(x: Fxp, out: Fxp) -> WholeExponential:
     first = -(out.fraction_bits + 2) * math.log(2) / x.ulp
     reach = 2 ** (x.ring_bits - 2)
     edges = [edge for edge in range(last, math.floor(first) - step, -step) if -reach < edge < reach][::-1]
-    levels = tuple(round(math.exp(edge * x.ulp) * 2.0**level_bits) for edge in edges[:-1])
+    levels = tuple(round(portable.exp(edge * x.ulp) * 2.0**level_bits) for edge in edges[:-1])
     dropped = level_bits + factor.fraction_bits - out.fraction_bits
     narrow = out.ring_bits < _WIDE and out.ring_bits <= _WIDE - dropped
     landing = out if narrow else Fxp(_WIDE, out.fraction_bits)
@@ -65,19 +66,18 @@ def fit_exponential(x: Fxp, out: Fxp) -> WholeExponential:
 def _fit(step: int, ulp: float) -> Series:
     """A series of e^(r ulp) for 0 <= r <= step, of a period of more than two steps."""
     period = step.bit_length() + 1
-    turn = 2 * math.pi / 2.0**period
 
-    def waves(rest: Array) -> Array:
-        turns = [harmonic * turn * rest for harmonic in range(1, HARMONICS + 1)]
-        return np.stack([np.ones_like(rest), *(wave(each) for each in turns for wave in (np.cos, np.sin))], 1)
+    def columns(rest: Array) -> list[Array]:
+        turns = [harmonic * rest / 2.0**period for harmonic in range(1, HARMONICS + 1)]
+        return [np.ones_like(rest), *(wave for turn in turns for wave in portable.waves(turn))]
 
-    nodes = step / 2 * (1 - np.cos(np.pi * (np.arange(64) + 0.5) / 64))
-    weight = np.exp(-nodes * ulp)
-    series, *_ = np.linalg.lstsq(waves(nodes) * weight[:, None], np.ones_like(nodes), rcond=None)
-    fine = np.linspace(0, step, 513)
-    error = float(np.max(np.abs(waves(fine) @ series * np.exp(-fine * ulp) - 1)))
-    coefficients = tuple(float(each) for each in series)
-    return Series(period, coefficients, _WAVE_BITS, error + noise(coefficients, _WAVE_BITS))
+    places, _ = portable.waves((np.arange(64) + 0.5) / 128)
+    nodes, fine = step / 2 * (1 - places), np.linspace(0, step, 513)
+    weight = 1 / portable.exponentials(nodes * ulp)
+    series = portable.least_squares([each * weight for each in columns(nodes)], np.ones_like(nodes))
+    found = portable.combination(columns(fine), series) / portable.exponentials(fine * ulp)
+    error = float(np.max(np.abs(found - 1)))
+    return Series(period, series, _WAVE_BITS, error + noise(series, _WAVE_BITS))
 
 
 def exponential_whole(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
@@ -113,4 +113,4 @@ def exponential_error(x: Fxp, out: Fxp, hi: float) -> float:
     how = fit_exponential(x, out)
     relative = how.series.error + 1.5 * how.factor.ulp
     rounding = 2.0 ** (1 - how.level_bits) + (3 if how.landing != out else 1.5) * out.ulp
-    return relative * min(math.exp(hi), how.largest) + rounding
+    return relative * min(portable.exp(hi), how.largest) + rounding

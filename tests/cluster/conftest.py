@@ -5,6 +5,8 @@ The three parties are threads of this process, or processes.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import signal
@@ -19,6 +21,7 @@ import pytest
 
 from ditto_spu.cluster.net.certificates import Authority, create_authority
 from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
+from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.cluster.party.server import PartyServer
 
 TIMEOUTS = "\n[timeouts]\nconnect = 5\nmessage = 5\nrequest = 60\nidle = 60\n"
@@ -40,7 +43,7 @@ class Trial:
     def serve(self) -> None:
         """Start all three parties in this process."""
         for rank in range(3):
-            self.servers.append(PartyServer(load_cluster(self.file), rank))
+            self.servers.append(PartyServer(load_cluster(self.file), rank, checker=plan_checker()))
             self.servers[-1].start()
 
     def start(self, *ranks: int, grace: float = 1.0) -> None:
@@ -89,6 +92,14 @@ class Trial:
             process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait()
+
+
+@functools.lru_cache(maxsize=1)
+def plan_checker() -> PlanChecker:
+    """Return the checker that all parties of this process share, because its start takes seconds."""
+    made = PlanChecker()
+    atexit.register(made.close)
+    return made
 
 
 def free_ports(count: int) -> list[int]:

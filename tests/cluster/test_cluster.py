@@ -18,8 +18,10 @@ from ditto_spu import connect, secure
 from ditto_spu.cluster.net.agreement import difference, facts
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.net.connect import context, dial
+from ditto_spu.cluster.party import session
 from ditto_spu.errors import ClusterError, InputError, PartyError, RangeError
 from ditto_spu.plan.codec import encode_plan
+from ditto_spu.runtime import executor
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 W = np.linspace(-1, 1, 8).reshape(4, 2).astype(np.float32)
@@ -96,14 +98,14 @@ def test_one_owner_gives_weights_another_client_the_data(alice, bob):
     alice.upload(layer.hold(w=W), x=X, name="model", users=["bob"])
     blind = layer.hold(w=jax.ShapeDtypeStruct(W.shape, W.dtype))
     for x in (X, -X):
-        assert bob.run(blind, x, weights="model").outputs["y"] == pytest.approx(expected(x=x), abs=0.01)
+        assert bob.run(blind, x, weights="alice/model").outputs["y"] == pytest.approx(expected(x=x), abs=0.01)
 
 
 def test_owners_need_their_own_arguments_alone(alice, bob):
     owned = secure(lambda w, x: (jax.numpy.exp(x) @ (w @ w.T)).sum(0), owner={"w": "server", "x": "client"})
     w, shapes = W[:4], [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in (W[:4], X)]
     alice.upload(owned.hold(w=w), x=shapes[1], name="owned", users=["bob"])
-    found = bob.run(owned.hold(w=shapes[0]), X, weights="owned")
+    found = bob.run(owned.hold(w=shapes[0]), X, weights="alice/owned")
     assert found.outputs == pytest.approx((np.exp(X) @ (w @ w.T)).sum(0), abs=0.02)
     assert [row.kind for row in found.report.rows if row.rounds] == ["matmul"]
     with pytest.raises(InputError, match=r"cannot be shared.*only the shape"):
@@ -113,7 +115,7 @@ def test_owners_need_their_own_arguments_alone(alice, bob):
 def test_held_arguments_are_uploaded_once(alice, monkeypatch):
     uploads = []
     upload = type(alice)._upload
-    monkeypatch.setattr(type(alice), "_upload", lambda *a: (uploads.append(a), upload(*a)))
+    monkeypatch.setattr(type(alice), "_upload", lambda *a, **k: (uploads.append(a), upload(*a, **k)))
     function = layer.hold(w=W)
     for x in (X, -X):
         assert alice.run(function, x).outputs["y"] == pytest.approx(expected(x=x), abs=0.01)
@@ -126,15 +128,18 @@ def test_weights_serve_the_clients_and_the_plan_that_their_owner_chose(alice, bo
     alice.upload(layer.hold(w=W), x=X, name="private")
     alice.upload(layer.hold(w=W), x=X, name="shared", users=["bob"])
     blind = layer.hold(w=jax.ShapeDtypeStruct(W.shape, W.dtype))
-    with pytest.raises(ClusterError, match="no weights 'private' that 'bob' may use"):
-        bob.run(blind, X, weights="private")
-    with pytest.raises(ClusterError, match="no weights 'nothing'"):
-        bob.run(blind, X, weights="nothing")
+    with pytest.raises(ClusterError, match="no weights 'alice/private' that 'bob' may use"):
+        bob.run(blind, X, weights="alice/private")
+    with pytest.raises(ClusterError, match="no weights 'alice/nothing'"):
+        bob.run(blind, X, weights="alice/nothing")
     thief = secure(lambda w, x: w + x.sum()).hold(w=jax.ShapeDtypeStruct(W.shape, W.dtype))
     with pytest.raises(ClusterError, match=r"serve plan .* alone"):
-        bob.run(thief, X, weights="shared")
+        bob.run(thief, X, weights="alice/shared")
     with pytest.raises(ClusterError, match="belong to another client"):
-        bob.upload(layer.hold(w=W), x=X, name="private")
+        bob.upload(layer.hold(w=W), x=X, name="alice/private")
+    bob.upload(layer.hold(w=-W), x=X, name="private")  # a name of his own
+    assert bob.run(blind, X, weights="private").outputs["y"] == pytest.approx(expected(-W), abs=0.01)
+    assert alice.run(blind, X, weights="private").outputs["y"] == pytest.approx(expected(), abs=0.01)
     with pytest.raises(ClusterError, match="clients of this cluster"):
         alice.upload(layer.hold(w=W), x=X, name="other", users=["carol"])
     assert bob.run(layer, W, X).outputs["y"] == pytest.approx(expected(), abs=0.01)  # the session goes on
@@ -234,6 +239,28 @@ def test_parties_whose_processors_compute_otherwise_refuse_each_other(parties, m
         client.run(layer, W, X)
 
 
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_parties_that_compute_other_public_values_give_no_output(parties, monkeypatch, rank):
+    """Processors may round differently, also where the compared functions agree."""
+    public = secure(lambda x, mask: x * jax.numpy.exp(mask), public=("mask",))
+    evaluate, execute, here = executor.ir.evaluate, session.execute, threading.local()
+
+    def rounded(text, arrays):
+        results = evaluate(text, arrays)
+        return [np.nextafter(each, np.inf) if here.rank == rank else each for each in results]
+
+    def noted(plan, members, link, *rest):
+        here.rank = link.rank
+        return execute(plan, members, link, *rest)
+
+    with connect(parties.file, "alice") as client:
+        assert client.run(public, X, X).outputs == pytest.approx(X * np.exp(X), abs=0.01)
+        monkeypatch.setattr(executor.ir, "evaluate", rounded)
+        monkeypatch.setattr(session, "execute", noted)
+        with pytest.raises(PartyError, match="have computed different public values"):
+            client.run(public, X, X)
+
+
 def test_differences():
     assert difference({"a": "1"}, {"a": "1"}) is None
     assert difference({"a": "1"}, {"a": "1", "b": "2"}) == "b: None here, 2 there"
@@ -320,6 +347,10 @@ def test_logs_hold_no_values(parties, caplog):
         "party",
         "peer",
         "inputs",
+        "weights",
+        "users",
+        "bytes",
+        "kind",
     }
     for record in caplog.records:
         assert set(record.facts) <= allowed
@@ -331,7 +362,7 @@ def test_sessions_are_limited(trial):
     trial.serve()
     with connect(trial.file, "alice") as first, connect(trial.file, "bob") as second:
         first.run(layer, W, X)
-        with pytest.raises(PartyError, match="serves 1 clients, its limit: try again later"):
+        with pytest.raises(PartyError, match=r"all clients have 1 sessions.*try again later"):
             second.run(layer, W, X)
         assert first.run(layer, W, X).outputs["y"] == pytest.approx(expected(), abs=0.01)
 

@@ -20,8 +20,9 @@ from ditto_spu.models import MODELS
 from ditto_spu.plan.check import check_plan
 from ditto_spu.plan.codec import decode_plan, encode_plan
 from ditto_spu.plan.plan import KernelStep, LocalStep
+from ditto_spu.plan.resources import PlanLimits
 
-LIMIT = 1 << 30
+LIMIT = PlanLimits(1 << 30, 1 << 32, 10**12)
 
 
 def compiled(fn, *args, **options):
@@ -76,6 +77,8 @@ CALL = """func.func public @main(%arg0: tensor<4x4xi32>) -> tensor<4x4xi32> {
         (lambda p: replace(p, mask_dealer=3), "none of the parties"),
         (lambda p: replace(p.dealt_by(0), mask_dealer=1), "one party deals for everything"),
         (lambda p: replace(p, outputs=()), "computes nothing"),
+        (lambda p: replace(p, name="x" * 5000), "more than 4096 characters"),
+        (lambda p: with_var(p, 0, path="x" * 5000), "more than 4096 characters"),
         (lambda p: replace(p, outputs=(999,)), "never computed"),
         (lambda p: replace(p, stages=p.stages[:-1]), "do not name every step once"),
         (lambda p: replace(p, stages=(*p.stages, p.stages[0])), "do not name every step once"),
@@ -99,7 +102,7 @@ CALL = """func.func public @main(%arg0: tensor<4x4xi32>) -> tensor<4x4xi32> {
         (lambda p: with_step(p, LocalStep, text=CALL), "custom_call"),
         (lambda p: with_step(p, LocalStep, inputs=()), "arguments differ"),
     ],
-    ids=range(25),
+    ids=range(27),
 )
 def test_a_plan_that_is_not_sound_is_refused(plan, spoil, reason):
     with pytest.raises(InputError, match=reason):

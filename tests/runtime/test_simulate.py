@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
+from ditto_kernels.protocol.party import run
 from ditto_kernels.protocol.three_threads import run_three
 from ditto_kernels.values.formats import Fxp, encode
 from ditto_kernels.values.replicated import share
 from ditto_spu.errors import InputError, PartyError, RangeError
 from ditto_spu.plan.plan import Input, KernelStep, Plan, SpuStep, Var
-from ditto_spu.runtime.executor import Member, execute, reveal
+from ditto_spu.runtime.executor import Member, executing, reveal
 from ditto_spu.runtime.simulate import simulate
 
 PLAIN = {"default": "fxp32.12"}
@@ -94,7 +95,7 @@ def test_a_kernels_complaint_names_step_and_path():
 def test_a_plan_for_spu_needs_spu():
     plan = one_step(SpuStep("", "text", (0,), (1,)))
     with pytest.raises(PartyError, match="this party was started without it"):
-        run_three(lambda party, link: execute(plan, [Member(party, [None])], link), timeout=5)
+        run_three(lambda party, link: run(link, executing(plan, [Member(party, [None])], link)), timeout=5)
 
 
 def test_an_error_of_the_progress_callback_reaches_the_caller():

@@ -20,6 +20,7 @@ from ditto_spu.cluster.client.answers import join, material_number, records, siz
 from ditto_spu.cluster.client.material import ClusterMaterial
 from ditto_spu.cluster.client.party_connections import Parties, Upload
 from ditto_spu.cluster.client.uploads import messages, split, unheld
+from ditto_spu.cluster.client.weights import HeldWeights, full_name, listed
 from ditto_spu.cluster.net.cluster_file import Cluster, load_cluster
 from ditto_spu.errors import ClusterError, InputError, PartyError
 from ditto_spu.plan.codec import encode_plan
@@ -66,7 +67,8 @@ class ClusterClient:
         self._batch = cluster.limits.batch
         self._parties = Parties(cluster, client)
         self._plans: set[str] = set()
-        self._uploaded: dict[str, list[Any]] = {}  # by name, the same objects, which keeps them alive
+        # By plan, the name and the arrays: the same objects, which keeps them alive.
+        self._uploaded: dict[str, tuple[str, list[Any]]] = {}
         self._dealer = 0
         self._moved = False
         if not cluster.tls:
@@ -79,23 +81,48 @@ class ClusterClient:
         self.close()
 
     def close(self) -> None:
-        """Leave the cluster. Uploaded weights stay with the parties."""
+        """Leave the cluster. Weights that were uploaded under a name stay with the parties."""
         self._leave()
         self._parties.close()
 
     def upload(
-        self, function: SecureFunction, *args: Any, name: str, users: Sequence[str] = (), **kwargs: Any
+        self,
+        function: SecureFunction,
+        *args: Any,
+        name: str,
+        users: Sequence[str] = (),
+        replace: bool = False,
+        **kwargs: Any,
     ) -> None:
-        """Upload shares of the function's held arguments once, under a name.
+        """Upload shares of the function's held arguments once, under a name of this client.
 
         They serve only the one plan that this call compiles to. Other clients may use them only if `users`
-        names them. Only the shapes of the other arguments matter. Raises ClusterError if a party refuses, and
-        InputError if the function has no held arguments.
+        names them. Only the shapes of the other arguments matter. They stay until `drop`, or until the
+        parties end.
+
+        name: up to 64 letters, digits, '.', '_' and '-'. Others name them with this client: "alice/model".
+        replace: whether they take the place of earlier weights of this name. Requests that run meanwhile use
+            the old ones or the new ones.
+
+        Raises ClusterError if a party refuses, or if there are weights of this name and `replace` is False.
+        Raises InputError if the function has no held arguments.
         """
         call = function.call(*args, **kwargs)
         if not call.held:
             raise InputError("the function holds no arguments: upload(function.hold(params=params), ...)")
-        self._once_more(lambda: self._upload(call, name, users))
+        self._once_more(lambda: self._upload(call, name, users, replace, lasting=True))
+
+    def weights(self) -> list[HeldWeights]:
+        """Return the weights at the parties that this client owns or may use, by name."""
+        return self._once_more(lambda: listed(self._parties.ask("list", {}, (), "listed")))
+
+    def drop(self, name: str) -> None:
+        """Have the parties forget weights of this client.
+
+        Raises ClusterError if a party holds none of that name.
+        """
+        asked = {"name": full_name(self._client, name)}
+        self._once_more(lambda: self._parties.ask("drop", asked, (), "dropped"))
 
     def run(
         self,
@@ -107,9 +134,10 @@ class ClusterClient:
     ) -> Result:
         """Run one request, and return its outputs and cost report.
 
-        weights: the name under which held arguments were uploaded. The function may then hold them as
+        weights: the name under which held arguments were uploaded: "alice/model" for the upload "model" of
+            alice, or "model" for this client's own. The function may then hold them as
             jax.ShapeDtypeStructs. Without a name, held arguments are uploaded at the first request for the
-            plan, and later requests use them again.
+            plan. Later requests of this session use them again.
         material: the result of `precompute`. Without it, a function with masked shares has its material dealt
             within the request.
 
@@ -206,14 +234,16 @@ class ClusterClient:
             self._plans.add(hash_)
         return hash_
 
-    def _upload(self, call: Call, name: str, users: Sequence[str]) -> None:
+    def _upload(self, call: Call, name: str, users: Sequence[str], replace: bool, lasting: bool) -> None:
         plan = call.lowered.plan
         asked = {
-            "name": name,
+            "name": full_name(self._client, name),
             "plan": self._register(plan),
             "places": list(call.held),
             "users": list(users),
             "token": secrets.token_hex(16),
+            "replace": replace,
+            "lasting": lasting,
         }
         self._parties.ask("hold", asked, (), "ready")
         parts = split(plan, call, call.held, random_bytes(client_key(None)))
@@ -221,15 +251,24 @@ class ClusterClient:
         self._parties.upload(lambda rank: messages(parts, 0, rank), "held")
 
     def _weights(self, call: Call, weights: str | None) -> str | None:
-        """Return the name of the weights. Held arguments without a name are uploaded first."""
-        if weights is not None or not call.held:
-            return weights
-        name = f"{self._client}/{call.lowered.plan.hash()}"
+        """Return the full name of the weights.
+
+        Held arguments without a name are uploaded first. They end with the session.
+        """
+        if weights is not None:
+            return full_name(self._client, weights)
+        if not call.held:
+            return None
+        plan = call.lowered.plan.hash()
         values = [call.values[place] for place in call.held]
-        before = self._uploaded.get(name, [])
+        name, before = self._uploaded.get(plan, ("", []))
         if len(before) != len(values) or any(a is not b for a, b in zip(before, values, strict=True)):
-            self._upload(call, name, ())
-            self._uploaded[name] = values
+            if name:
+                self._parties.ask("drop", {"name": name}, (), "dropped")
+                del self._uploaded[plan]
+            name = full_name(self._client, secrets.token_hex(16))
+            self._upload(call, name, (), replace=False, lasting=False)
+            self._uploaded[plan] = name, values
         return name
 
     def _ahead(self, calls: Sequence[Call], weights: str | None) -> ClusterMaterial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
@@ -18,6 +19,11 @@ from ditto_spu.errors import ClusterError, PartyError
 
 Upload = tuple[Mapping[str, Any], Sequence[Named]]  # the facts and tensors of a message of kind "shares"
 _REASON = 1.0  # seconds that parties get to tell why a connection was lost
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between the tries of a request that parties want again
+
+
+class AskAgain(ClusterError):
+    """A party refuses a request at this moment alone, because its weights are just being replaced."""
 
 
 class Parties:
@@ -72,18 +78,32 @@ class Parties:
         self.leave()
         self._pool.shutdown(wait=False)
 
-    def ask(self, kind: str, facts_: Mapping[str, Any], tensors: Sequence[Named], answer: str) -> None:
-        """Send the same message to all three parties, and wait for an answer of kind `answer`.
+    def ask(
+        self, kind: str, facts_: Mapping[str, Any], tensors: Sequence[Named], answer: str
+    ) -> dict[int, Message]:
+        """Send the same message to all three parties, and return the answers, of kind `answer`, by rank.
 
-        Raises ClusterError if a party refuses.
+        Asks again for a while if weights are just being replaced. Raises ClusterError if a party refuses.
         """
+        for pause in _PAUSES:
+            try:
+                return self._ask(kind, facts_, tensors, answer)
+            except AskAgain:
+                time.sleep(pause)
+        return self._ask(kind, facts_, tensors, answer)
+
+    def _ask(
+        self, kind: str, facts_: Mapping[str, Any], tensors: Sequence[Named], answer: str
+    ) -> dict[int, Message]:
 
         def one(rank: int) -> Message:
             self._send(rank, kind, facts_, tensors)
             return self._channels[rank].receive(self._cluster.timeouts.request)
 
-        for rank, message in self._each(one).items():
+        answers = self._each(one)
+        for rank, message in answers.items():
             expect(rank, message, answer)
+        return answers
 
     def upload(self, uploads: Callable[[int], Sequence[Upload]], answer: str) -> dict[int, Message]:
         """Send each party its own messages of shares. Returns the answers, of kind `answer`, by rank."""
@@ -154,6 +174,7 @@ class Parties:
 def expect(rank: int, message: Message, kind: str) -> None:
     """Raise ClusterError with the reason if a party refuses, or PartyError if its answer is not `kind`."""
     if message.kind == "error":
-        raise ClusterError(f"party {rank}: {message.facts.get('reason')}")
+        refusal = AskAgain if message.facts.get("again") is True else ClusterError
+        raise refusal(f"party {rank}: {message.facts.get('reason')}")
     if message.kind != kind:
         raise PartyError(f"party {rank} answered '{message.kind}' in place of '{kind}'")

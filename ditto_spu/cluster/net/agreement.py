@@ -59,13 +59,14 @@ def difference(mine: Mapping[str, Any], theirs: Any) -> str | None:
 def _arithmetic() -> str:
     """Return a digest of float64 exponentials, cosines and sines over a fixed range.
 
-    If the last bits of these values differed between two processors, the shares would become garbage.
+    Two parties compute them of what they open. If their last bits differed between two processors, the shares
+    would become garbage. Coefficients need no digest, because `ditto_kernels.values.portable` computes them.
     """
-    points = np.linspace(-24.0, 24.0, 1 << 16)
+    points = np.linspace(-64.0, 64.0, 1 << 17)
     digest = hashlib.sha256()
     for function in (np.exp2, np.cos, np.sin):
         digest.update(function(points).tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
@@ -75,4 +76,4 @@ def _code() -> str:
     for folder in _CODE:
         for file in sorted(folder.rglob("*.py")):
             digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()

@@ -62,6 +62,12 @@ def fingerprint(certificate: bytes) -> str:
     return loaded(certificate).fingerprint(hashes.SHA256()).hex()
 
 
+def days_left(certificate: bytes) -> float:
+    """Return for how many days a PEM certificate is valid yet. The number is negative if it has expired."""
+    end = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+    return (end - datetime.datetime.now(datetime.timezone.utc)) / datetime.timedelta(days=1)
+
+
 def write_identity(folder: Path, name: str, certificate: bytes, key: bytes) -> None:
     """Write `name.crt`, and `name.key`, which only the file's owner may read."""
     (folder / f"{name}.crt").write_bytes(certificate)

@@ -31,13 +31,15 @@ class Timeouts:
 
     connect: until parties and clients are connected and agree.
     message: for one message during a request.
-    request: for a whole request, its wait in the queue included.
+    request: for a whole request, its wait in the queue included. Its computation may take as long again.
+    plan: for the check of a plan, and for its compilation by SPU.
     idle: for a client that sends no request.
     """
 
     connect: float = 10.0
     message: float = 60.0
     request: float = 600.0
+    plan: float = 60.0
     idle: float = 600.0
 
 
@@ -45,23 +47,30 @@ class Timeouts:
 class Limits:
     """Holds the limits of a cluster. Those that end in _mb are in MiB.
 
+    share: the part of `sessions`, `queued_mb` and `held_mb` that one client may have, of 1. A cluster with
+        one client gives it everything.
     sessions: clients at a time.
     running: requests that compute at a time; the others wait.
     batch: inputs of one request.
-    message_mb: size of one message.
+    message_mb: size of one message, and of one value of a plan.
+    request_mb: all values of a request that are in use at a time, at one party.
     queued_mb: inputs of all requests together, at one party.
-    waiting_mb: tensors of a session that have arrived or were dealt and are not used yet.
+    waiting_mb: tensors of a session that have arrived and are not used yet, and unspent material of a client.
     held_mb: held weights, at one party.
-    plans: number of plans that a party keeps.
+    plan_mb: size of a plan.
+    plans: number of plans that a party keeps for each client, besides those of held weights.
     """
 
+    share: float = 0.5
     sessions: int = 8
     running: int = 1
     batch: int = 32
     message_mb: int = 1024
+    request_mb: int = 32768
     queued_mb: int = 4096
     waiting_mb: int = 4096
     held_mb: int = 16384
+    plan_mb: int = 8
     plans: int = 32
 
 
@@ -91,10 +100,14 @@ class Cluster:
         """Return the host and port at which this participant reaches a party."""
         return self.via.get(rank, self.addresses[rank])
 
+    def of_client(self, amount: int) -> int:
+        """Return how much of a limit one client may have."""
+        return amount if len(self.clients) == 1 else max(1, int(amount * self.limits.share))
+
     def hash(self) -> str:
         """Return a digest of everything that all participants must agree on: all but the folder and `via`."""
         what = (self.addresses, sorted(self.fingerprints.items()), self.clients, self.tls, self.timeouts)
-        return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()
 
     @property
     def authority(self) -> Path:
@@ -141,6 +154,9 @@ def load_cluster(path: str | Path) -> Cluster:
             raise ConfigError(f"{file}: there are two clients '{name}'")
         fingerprints[name] = _fingerprint(entry.get("fingerprint", ""), tls, f"{file}, client '{name}'")
         names.append(name)
+    limits = Limits(**_numbers(table.get("limits", {}), Limits, f"{file}, [limits]"))
+    if limits.share > 1:
+        raise ConfigError(f"{file}, [limits]: share is a part of 1, not {limits.share:g}")
     return Cluster(
         file.parent,
         tuple(addresses),
@@ -148,7 +164,7 @@ def load_cluster(path: str | Path) -> Cluster:
         tuple(names),
         tls,
         Timeouts(**_numbers(table.get("timeouts", {}), Timeouts, f"{file}, [timeouts]")),
-        Limits(**_numbers(table.get("limits", {}), Limits, f"{file}, [limits]")),
+        limits,
         via,
     )
 
@@ -206,9 +222,10 @@ def _address(text: Any, where: str, name: str = "address") -> tuple[str, int]:
 
 
 def _fingerprint(text: Any, tls: bool, where: str) -> str:
-    if tls and not (isinstance(text, str) and _FINGERPRINT.fullmatch(text)):
+    plain = str(text).replace(":", "").lower()  # openssl prints capitals, and a colon after every byte
+    if tls and not (isinstance(text, str) and _FINGERPRINT.fullmatch(plain)):
         raise ConfigError(f"{where}: fingerprint is the certificate's SHA-256, 64 hexadecimal digits")
-    return str(text)
+    return plain
 
 
 def _numbers(table: Any, of: type, where: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.errors import ConfigError
 
 log = logging.getLogger("ditto_spu.cluster")
+_OTHERS = 0o077  # permissions of a key's group and of everybody
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts to connect; the last pause repeats
 
 
@@ -23,7 +24,7 @@ def context(cluster: Cluster, name: str, server: bool) -> ssl.SSLContext | None:
     """Return a TLS 1.3 context with the certificate of participant `name`, or None for plaintext.
 
     `server` chooses between listening and dialling. Raises ConfigError if a certificate or key is missing or
-    cannot be used.
+    cannot be used, or if others than its owner can read the key.
     """
     if not cluster.tls:
         return None
@@ -33,6 +34,8 @@ def context(cluster: Cluster, name: str, server: bool) -> ssl.SSLContext | None:
     for path in (certificate, key, cluster.authority):
         if not path.exists():
             raise ConfigError(f"'{path}' is missing: '{name}' needs it to prove who it is")
+    if key.stat().st_mode & _OTHERS:
+        raise ConfigError(f"'{key}' can be read by others than its owner: chmod 600 '{key}'")
     try:
         made.load_cert_chain(certificate, key)
         made.load_verify_locations(cluster.authority)
@@ -60,39 +63,52 @@ def dial(
     deadline = time.monotonic() + cluster.timeouts.connect
     attempt = 0
     while True:
-        left = deadline - time.monotonic()
         try:
-            sock = socket.create_connection((host, port), timeout=max(0.1, left))
-            break
-        except OSError as error:
-            pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
-            attempt += 1
-            if time.monotonic() + pause > deadline or stopped():
+            sock = socket.create_connection((host, port), timeout=max(0.1, deadline - time.monotonic()))
+            return channel(cluster, _secured(cluster, sock, tls, peer, deadline), f"party {rank}")
+        except TimeoutError as error:
+            if isinstance(error, _Frozen):
                 raise LinkError(
-                    f"{where} cannot be reached ({error}; {attempt} attempts): is it running?"
+                    f"{where} takes the connection and does not answer within "
+                    f"{cluster.timeouts.connect:g} s: frozen?"
                 ) from None
-            log.warning(
-                "unreachable", extra={"facts": {"party": rank, "attempt": attempt, "error": str(error)}}
-            )
-            time.sleep(pause)
+            failure: OSError = error
+        except ssl.SSLError as error:
+            raise LinkError(f"{where} is refused: {tls_reason(error)}") from None
+        except LinkError as error:
+            raise LinkError(f"{where} is refused: {error}") from None
+        except OSError as error:  # also a connection that a crowded party has ended
+            failure = error
+        pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
+        attempt += 1
+        if time.monotonic() + pause > deadline or stopped():
+            raise LinkError(f"{where} cannot be reached ({failure}; {attempt} attempts): is it running?")
+        facts = {"party": rank, "attempt": attempt, "error": str(failure)}
+        log.warning("unreachable", extra={"facts": facts})
+        time.sleep(pause)
+
+
+class _Frozen(TimeoutError):
+    """A party takes a connection and does not answer."""
+
+
+def _secured(
+    cluster: Cluster, sock: socket.socket, tls: ssl.SSLContext | None, peer: str, deadline: float
+) -> socket.socket:
+    """Return the connection after the TLS handshake, with the certificate of `peer` verified."""
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(max(0.1, deadline - time.monotonic()))
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname=peer)
             check_pin(cluster, peer, sock)
-    except TimeoutError:
+        return sock
+    except TimeoutError as error:
         sock.close()
-        raise LinkError(
-            f"{where} takes the connection and does not answer within {cluster.timeouts.connect:g} s: frozen?"
-        ) from None
-    except ssl.SSLError as error:
+        raise _Frozen(str(error)) from None
+    except BaseException:
         sock.close()
-        raise LinkError(f"{where} is refused: {tls_reason(error)}") from None
-    except (OSError, LinkError) as error:
-        sock.close()
-        raise LinkError(f"{where} is refused: {error}") from None
-    return channel(cluster, sock, f"party {rank}")
+        raise
 
 
 def accept(cluster: Cluster, sock: socket.socket, tls: ssl.SSLContext | None) -> tuple[socket.socket, str]:

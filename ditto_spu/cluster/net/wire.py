@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.protocol.link import LinkError
 
-VERSION = 2
+VERSION = 3
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 4096
 MAX_DIMENSIONS = 16
@@ -52,6 +52,10 @@ KINDS = (
     "ping",  # between parties: are you there?
     "pong",
     "tunnel",  # between parties: bytes of one connection between their SPU processes
+    "drop",  # forget held weights
+    "dropped",
+    "list",  # which weights does the client own, and which may it use?
+    "listed",
 )
 DTYPES = {
     str(dtype): dtype

@@ -13,6 +13,7 @@ from ditto_kernels.protocol.party import Party
 from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.cluster.net.peer_link import PeerLink
+from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan.plan import Plan
 from ditto_spu.runtime.deal_plan import deal_offline
@@ -35,6 +36,7 @@ class Material:
     dealt: Dealt = field(repr=False)
     # At the dealer of masked shares alone: its own components of the values that it needs online.
     dealer_values: tuple[Mapping[int, Any], ...] | None = field(repr=False)
+    tags: Mapping[int, str]  # at that dealer, the digests of its components of the request's inputs
 
     @property
     def nbytes(self) -> int:
@@ -49,30 +51,27 @@ class Material:
 
 
 class Materials:
-    """Keeps the unspent material of one session at one party."""
+    """Keeps the unspent material of one session at one party.
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    The quota counts the bytes of the client's unspent material in all its sessions.
+    """
+
+    def __init__(self, client: str, quota: Quota) -> None:
+        self._client = client
+        self._quota = quota
         self._kept: dict[int, Material] = {}
 
-    @property
-    def nbytes(self) -> int:
-        """Return the size of all unspent material in bytes."""
-        return sum(each.nbytes for each in list(self._kept.values()))
-
     def check_room(self) -> None:
-        """Raise ClusterError if the unspent material has reached the limit.
+        """Raise ClusterError if the client's unspent material has reached the limit.
 
         The size of new material is known only after it has been dealt.
         """
-        if (held := self.nbytes) >= self._max_bytes:
-            raise ClusterError(
-                f"{held} bytes of material are unspent, `waiting_mb` in [limits]: spend some first"
-            )
+        self._quota.require(self._client)
 
     def add(self, material: Material) -> None:
         """Keep material under the number of the request that dealt it."""
         self._kept[material.request] = material
+        self._quota.count(self._client, material.nbytes)
 
     def find(self, request: Any, plan: str, token: str | None, count: int) -> Material:
         """Return the material that `request` dealt. Raises ClusterError if none is there that fits."""
@@ -93,6 +92,12 @@ class Materials:
         So the material serves no other request, however the run ends.
         """
         del self._kept[material.request]
+        self._quota.give_back(self._client, material.nbytes)
+
+    def clear(self) -> None:
+        """Forget all material, because the session ends."""
+        for each in list(self._kept.values()):
+            self.spend(each)
 
 
 def member(party: Party, number: int) -> Party:
@@ -132,6 +137,19 @@ def deal(
             sizes[step] = size, messages + len({each.to for each in sends})
     rows = [(step, *sent) for step, sent in sizes.items() if sent[1]]
     return (dealer_values if masking else None), rows
+
+
+def drawn_inputs(plan: Plan, held: dict[int, Any], mask_keys: Sequence[bytes]) -> list[Parts]:
+    """Return the components of the secret inputs that the dealer of masked shares has drawn, by member.
+
+    held: inputs that are not drawn. mask_keys: as for `deal`. Other parties have no keys, and get nothing.
+    """
+    drawn = []
+    for key in mask_keys:
+        masks = input_masks(plan, random_bytes(key), held)
+        fresh = [place for place in range(len(plan.inputs)) if place not in held]
+        drawn.append({p: masks[plan.inputs[p].var] for p in fresh if plan.inputs[p].var in masks})
+    return drawn
 
 
 def _input(plan: Plan, place: int, given: Parts, masks: Parts) -> Any:

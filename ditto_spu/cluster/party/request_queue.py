@@ -1,27 +1,39 @@
-"""Queues requests at one party: first come, first served, within a limit on their bytes."""
+"""Queues requests at one party: clients take turns, within a limit on the bytes of their inputs."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.errors import ClusterError
+from ditto_spu.cluster.party.quota import Quota
+
+
+@dataclass(frozen=True, eq=False)
+class _Ticket:
+    """One request that waits for its turn."""
+
+    client: str
 
 
 class Turns:
-    """Lets at most `running` requests compute at a time, with at most `max_bytes` of inputs in all."""
+    """Lets at most `running` requests compute at a time, whose inputs `inputs` counts.
 
-    def __init__(self, running: int, max_bytes: int) -> None:
+    Among clients that wait, the one whose last turn is the longest ago is next, and among the requests of one
+    client the first. So a client that asks for much does not keep the others waiting for all of it.
+    """
+
+    def __init__(self, running: int, inputs: Quota) -> None:
         self._max_running = running
-        self._max_bytes = max_bytes
+        self._inputs = inputs
         self._changed = threading.Condition()
-        self._line: deque[object] = deque()
+        self._line: list[_Ticket] = []
+        self._turns = 0
+        self._last: dict[str, int] = {}  # the number of each client's last turn
         self._active = 0
-        self._bytes = 0
         self._admitted = 0
 
     @property
@@ -35,49 +47,46 @@ class Turns:
         return self._active
 
     @contextlib.contextmanager
-    def admitted(self, nbytes: int) -> Iterator[None]:
+    def admitted(self, client: str, nbytes: int) -> Iterator[None]:
         """Reserve room for a request's inputs until it is done. Raises ClusterError if there is none."""
-        with self._changed:
-            if nbytes > self._max_bytes:
-                raise ClusterError(
-                    f"the inputs of this request fill {nbytes} bytes, more than `queued_mb` in [limits]"
-                )
-            if self._bytes + nbytes > self._max_bytes:
-                raise ClusterError(
-                    f"{self._admitted} requests wait with {self._bytes} bytes of inputs; with this one's "
-                    f"{nbytes} they would exceed `queued_mb` in [limits]: try again later"
-                )
-            self._bytes += nbytes
-            self._admitted += 1
-        try:
-            yield
-        finally:
+        with self._inputs.taken(client, nbytes):
             with self._changed:
-                self._bytes -= nbytes
-                self._admitted -= 1
+                self._admitted += 1
+            try:
+                yield
+            finally:
+                with self._changed:
+                    self._admitted -= 1
 
     @contextlib.contextmanager
-    def turn(self, timeout: float, failure: Callable[[], BaseException | None]) -> Iterator[None]:
+    def turn(
+        self, client: str, timeout: float, failure: Callable[[], BaseException | None]
+    ) -> Iterator[None]:
         """Wait for the turn to compute, and keep it until the context ends.
 
         Raises LinkError after `timeout` seconds, or when `failure` returns why the session is over.
         """
-        ticket, deadline = object(), time.monotonic() + timeout
+        ticket, deadline = _Ticket(client), time.monotonic() + timeout
         with self._changed:
             self._line.append(ticket)
             try:
-                while self._active >= self._max_running or self._line[0] is not ticket:
+                while self._active >= self._max_running or self._next() is not ticket:
                     if (over := failure()) is not None:
                         raise LinkError(str(over))
                     if time.monotonic() > deadline:
                         raise LinkError(f"the request waited {timeout:g} s for its turn")
                     self._changed.wait(0.1)
                 self._active += 1
+                self._turns += 1
+                self._last[client] = self._turns
             finally:
                 self._line.remove(ticket)
                 self._changed.notify_all()
         with self._counted():
             yield
+
+    def _next(self) -> _Ticket:
+        return min(self._line, key=lambda ticket: self._last.get(ticket.client, 0))
 
     @contextlib.contextmanager
     def follow(self) -> Iterator[None]:

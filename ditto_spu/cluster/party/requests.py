@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,27 +14,31 @@ from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Parts
+from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.store import Store
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan.plan import Plan
+from ditto_spu.plan.resources import PlanLimits, var_bytes
 
 
 @dataclass(frozen=True)
 class Call:
     """Holds one checked request for a plan.
 
-    plan: the plan, with its dealer if it has masked shares.
+    checked: the plan as the client sent it. `plan` has the dealer of this call if it has masked shares.
     places: the inputs that the client sends, by their places in the plan.
     count: the number of members in the batch. Each sends every input in `places`.
     away: the rank of the dealer of masked shares, who needs no secret input online.
-    token: names the upload of the weights.
+    weights: the name of the weights, and `token` that of their upload.
     held: this party's shares of the weights, by the input's place.
     """
 
+    checked: CheckedPlan
     plan: Plan
     places: tuple[int, ...]
     count: int
     away: int | None = None
+    weights: str | None = None
     token: str | None = None
     held: Parts = field(default_factory=dict, repr=False)
 
@@ -50,16 +53,19 @@ class Call:
         )
 
 
-def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, ahead: bool) -> Call:
+def read_call(
+    facts: Mapping[str, Any], store: Store, client: str, limits: PlanLimits, batch: int, ahead: bool
+) -> Call:
     """Check and return the call that `facts` ask for.
 
     ahead: whether the parties only deal material for it. Then public inputs follow at once, and secret
         inputs with the run.
-    batch: the largest number of members.
+    limits: those of the whole request. batch: the largest number of members.
 
     Raises ClusterError if the call is not sound, or if the client may not make it.
     """
-    plan = store.plan(facts.get("plan"))
+    checked = store.plan(client, facts.get("plan"))
+    plan = checked.plan
     dealer, count = facts.get("dealer"), facts.get("count")
     if plan.masked:
         if type(dealer) is not int or not 0 <= dealer < PARTIES:
@@ -70,10 +76,18 @@ def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, a
     if type(count) is not int or not 0 < count <= batch:
         raise ClusterError(f"a request has 1 to {batch} inputs, `batch` in [limits]")
     held: Parts = {}
-    token = None
+    name = token = None
     if facts.get("weights") is not None:
-        weights = store.weights(facts["weights"], client, str(facts["plan"]))
+        name = facts["weights"]
+        weights = store.weights(name, client, str(facts["plan"]))
         held, token = dict(weights.parts), weights.token
+    once = sum(var_bytes(plan.vars[plan.inputs[place].var]) for place in held)
+    need = once + count * (checked.need.bytes - once)
+    if need > limits.total_bytes or count * checked.need.work > limits.work:
+        raise ClusterError(
+            f"{count} inputs at a time need {need} bytes, or take longer than a request may take: "
+            "`request_mb` in [limits] and `request` in [timeouts]; send fewer in one request"
+        )
     public = {place for place, each in enumerate(plan.inputs) if plan.vars[each.var].fxp is None}
     wanted = set(range(len(plan.inputs))) - set(held)
     if ahead:
@@ -85,7 +99,43 @@ def read_call(facts: Mapping[str, Any], store: Store, client: str, batch: int, a
     places = read_places(plan, facts.get("places"))
     if set(places) != wanted:
         raise ClusterError("weights and inputs together are not the plan's inputs, each once")
-    return Call(plan, places, count, plan.mask_dealer, token, held)
+    return Call(checked, plan, places, count, plan.mask_dealer, name, token, held)
+
+
+@dataclass(frozen=True)
+class UploadRequest:
+    """Holds one checked request to hold weights.
+
+    call: the plan that they serve, and the places of its inputs that they are.
+    lasting: whether they stay when the client's session ends.
+    """
+
+    call: Call
+    name: str
+    users: tuple[str, ...]
+    token: str
+    replace: bool
+    lasting: bool
+
+
+UPLOAD_FACTS = ("name", "plan", "places", "users", "token", "replace", "lasting")
+
+
+def read_upload(
+    facts: Mapping[str, Any], store: Store, client: str, clients: Collection[str]
+) -> UploadRequest:
+    """Check and return the upload that `facts` ask for. Raises ClusterError if it is not sound."""
+    checked = store.plan(client, facts.get("plan"))
+    call = Call(checked, checked.plan, read_places(checked.plan, facts.get("places")), 1)
+    name, users, token = facts.get("name"), facts.get("users"), facts.get("token")
+    replace, lasting = facts.get("replace"), facts.get("lasting")
+    if not isinstance(name, str) or not isinstance(token, str) or len(token) > 64:
+        raise ClusterError("weights need a name, and a token")
+    if not isinstance(replace, bool) or not isinstance(lasting, bool):
+        raise ClusterError("an upload says whether it replaces weights, and whether they last")
+    if not isinstance(users, list) or any(each not in clients for each in users):
+        raise ClusterError("the users of weights are a list of clients of this cluster")
+    return UploadRequest(call, name, tuple(users), token, replace, lasting)
 
 
 def read_places(plan: Plan, places: Any) -> tuple[int, ...]:
@@ -141,13 +191,3 @@ def receive_mask_keys(call: Call, rank: int, port: ClientPort, timeout: float) -
     ):
         raise LinkError(f"in place of keys for masks the client sent '{message.kind}'")
     return [each.tobytes() for each in keys]
-
-
-def digest_of_public(members: Sequence[Mapping[int, Any]]) -> str:
-    """Return a digest of all public inputs of all members, in the order of members and places."""
-    digest = hashlib.sha256()
-    for number, parts in enumerate(members):
-        for place, part in sorted(parts.items()):
-            if not isinstance(part, Rss):
-                digest.update(f"{number}.{place}:".encode() + np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()

@@ -4,69 +4,72 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import socket
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.cluster.net.agreement import difference, facts, party_facts
+from ditto_spu.cluster.net.certificates import days_left
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.cluster_file import Cluster
 from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, dial
 from ditto_spu.cluster.net.pair_keys import KeyExchange
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party.client_port import ClientPort
+from ditto_spu.cluster.party.handshakes import Handshakes
+from ditto_spu.cluster.party.meetings import Meetings
 from ditto_spu.cluster.party.metrics import MetricsServer
-from ditto_spu.cluster.party.request_queue import Turns
-from ditto_spu.cluster.party.session import Session, Shared
-from ditto_spu.cluster.party.store import Store
-from ditto_spu.errors import ClusterError, DittoError
+from ditto_spu.cluster.party.plan_checker import PlanChecker
+from ditto_spu.cluster.party.session import Session
+from ditto_spu.cluster.party.shared import shared_objects
+from ditto_spu.errors import ClusterError, ConfigError, DittoError
 
 log = logging.getLogger("ditto_spu.cluster")
 _SESSION = re.compile(r"[0-9a-f]{32}")
-_HANDSHAKES = 32  # connections at a time that have not proven their identity
+_RENEW = 30.0  # days: a certificate that ends earlier is a warning at the start
 _LINGER = 2.0  # seconds that the other end gets to read why it is refused or its session is over
 _END = 5.0  # seconds that sessions get to end after their connections were closed
-
-Peer = tuple[Channel, Mapping[str, Any]]  # another party's connection, and its hello
 
 
 class PartyServer:
     """Serves as party `rank` of a cluster.
 
     `start` listens. `stop` refuses new requests and returns when the running ones are done. `metrics` is the
-    host and port at which to show metrics and health. None shows neither.
+    host and port at which to show metrics and health. None shows neither. Parties of one process may have a
+    common `checker` of plans. Whoever gives it closes it.
     """
 
-    def __init__(self, cluster: Cluster, rank: int, metrics: tuple[str, int] | None = None) -> None:
-        self._cluster = cluster
+    def __init__(
+        self,
+        cluster: Cluster,
+        rank: int,
+        metrics: tuple[str, int] | None = None,
+        checker: PlanChecker | None = None,
+    ) -> None:
         self._rank = rank
-        self._facts, self._party_facts = facts(cluster), party_facts(cluster)
-        self._incoming = context(cluster, f"party{rank}", server=True)
-        self._outgoing = context(cluster, f"party{rank}", server=False)
-        limits = cluster.limits
-        store, turns = (
-            Store(limits.plans, limits.held_mb << 20),
-            Turns(limits.running, limits.queued_mb << 20),
-        )
-        self._shared = Shared(cluster, store, turns)
+        self._use(cluster)
+        self._ends_checker = checker is None
+        self._shared = shared_objects(cluster, checker or PlanChecker())
         self._metrics = self._shared.metrics
         self._metrics_address = metrics
         self._metrics_server: MetricsServer | None = None
-        self._handshakes = threading.Semaphore(_HANDSHAKES)
+        self._handshakes = Handshakes()
         self._changed = threading.Condition()
         self._sessions: dict[str, ClientPort | None] = {}
-        self._peers: dict[tuple[str, int], Peer] = {}
+        self._meetings = Meetings(cluster.timeouts.connect)
         self._stopping = False
         self._listener: socket.socket | None = None
         self._metrics.watch("ditto_sessions", "Clients connected.", lambda: len(self._sessions))
-        self._metrics.watch("ditto_queue_length", "Requests that wait for their turn.", lambda: turns.queued)
-        self._metrics.watch("ditto_running", "Requests that compute.", lambda: turns.running)
-        self._metrics.watch("ditto_held_bytes", "Shares of weights.", lambda: store.nbytes)
+        crowded = "Connections that had to make room before they had proven their identity."
+        self._metrics.watch("ditto_handshakes_ended", crowded, lambda: self._handshakes.ended)
+        self._metrics.watch("ditto_certificate_days", "Until the party's own ends.", self._days_left)
 
     def start(self) -> None:
         """Listen, and return at once. Raises ClusterError if the address cannot be used."""
@@ -81,8 +84,31 @@ class PartyServer:
             _event("metrics", party=self._rank, address=shown)
         if self._incoming is None:
             log.warning("plaintext", extra={"facts": {"warning": "tls = false: nobody is authenticated"}})
+        elif (days := self._days_left()) < _RENEW:
+            log.warning("certificate ends", extra={"facts": {"party": self._rank, "days": round(days, 1)}})
+        self._shared.checker.start()
         threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
         _event("listening", party=self._rank, address=f"{host}:{port}")
+
+    def _use(self, cluster: Cluster) -> None:
+        name = f"party{self._rank}"
+        incoming, outgoing = (context(cluster, name, server=server) for server in (True, False))
+        self._cluster, self._incoming, self._outgoing = cluster, incoming, outgoing
+        self._facts, self._party_facts = facts(cluster), party_facts(cluster)
+
+    def reload(self, cluster: Cluster) -> None:
+        """Use a cluster file with other clients or certificates from now on.
+
+        Weights stay, and sessions that are open go on. Raises ConfigError, and changes nothing, if anything
+        else differs, or if this party's own certificate cannot be used.
+        """
+        before = self._cluster
+        alike = replace(cluster, clients=before.clients, fingerprints=before.fingerprints)
+        if alike.hash() != before.hash():
+            raise ConfigError("a running party takes other clients and certificates alone: start it anew")
+        self._use(cluster)
+        self._shared = replace(self._shared, cluster=cluster)
+        _event("reloaded", party=self._rank, clients=len(cluster.clients))
 
     @property
     def metrics_port(self) -> int | None:
@@ -113,6 +139,8 @@ class PartyServer:
             self._listener.close()
         if self._metrics_server is not None:
             self._metrics_server.close()
+        if self._ends_checker:
+            self._shared.checker.close()
         _event("stopped", party=self._rank)
 
     def _refusal(self) -> str | None:
@@ -122,8 +150,15 @@ class PartyServer:
     def _unready(self) -> str | None:
         if self._stopping:
             return self._refusal()
+        if self._days_left() <= 0:
+            return "its certificate has expired"
         full = len(self._sessions) >= self._shared.cluster.limits.sessions
         return "as many clients are connected as its limits allow" if full else None
+
+    def _days_left(self) -> float:
+        if not self._cluster.tls:
+            return math.inf
+        return days_left(self._cluster.identity(f"party{self._rank}")[0].read_bytes())
 
     def _listen(self, listener: socket.socket) -> None:
         while True:
@@ -134,17 +169,17 @@ class PartyServer:
                     return
                 time.sleep(0.1)  # perhaps there are no file descriptors left; others will be closed
                 continue
-            if not self._handshakes.acquire(blocking=False):
+            try:
+                place = self._handshakes.enter(sock)
+            except OSError:
                 sock.close()
                 continue
-            threading.Thread(
-                target=self._admit, args=(sock, f"{address[0]}:{address[1]}"), daemon=True
-            ).start()
+            where = f"{address[0]}:{address[1]}"
+            threading.Thread(target=self._admit, args=(sock, where, place), daemon=True).start()
 
-    def _admit(self, sock: socket.socket, where: str) -> None:
+    def _admit(self, sock: socket.socket, where: str, place: int) -> None:
         """Verify who connects. A client gets a session, and a party joins the session that it names."""
         made: Channel | None = None
-        proven = False
         try:
             secured, name = accept(self._cluster, sock, self._incoming)
             made = channel(self._cluster, secured, name or where)
@@ -152,12 +187,11 @@ class PartyServer:
             hello = made.receive(self._cluster.timeouts.connect)
             made.peer = name = self._checked(hello.kind, hello.facts, name)
             session = hello.facts["session"]
-            if name not in self._cluster.clients:
-                self._meet(session, name, made, hello.facts)
-            proven = True
-            self._handshakes.release()
+            self._handshakes.leave(place)
             if name in self._cluster.clients:
                 self._serve(session, name, made)
+            else:
+                self._meet(session, name, made, hello.facts)
         except Exception as error:  # a stranger's bytes may cause any error, and the party goes on
             _event("refused", peer=where, reason=str(error)[:500])
             self._metrics.refused.inc()
@@ -170,8 +204,7 @@ class PartyServer:
                     made.receive(_LINGER)  # unread bytes at the close would make the kernel drop the reason
                 made.close()
         finally:
-            if not proven:
-                self._handshakes.release()
+            self._handshakes.leave(place)
 
     def _checked(self, kind: str, hello: Mapping[str, Any], name: str) -> str:
         """Check a hello and return its sender's name. Raises ClusterError if it is refused."""
@@ -192,26 +225,12 @@ class PartyServer:
         return claimed
 
     def _meet(self, session: str, name: str, made: Channel, hello: Mapping[str, Any]) -> None:
-        """Keep another party's connection until this party's side of the session takes it.
-
-        Raises ClusterError if nobody takes it within the connect timeout.
-        """
-        address = (session, int(name.removeprefix("party")))
-        made.peer = f"party {address[1]}"
+        rank = int(name.removeprefix("party"))
+        made.peer = f"party {rank}"
         with self._changed:
             if self._stopping and session not in self._sessions:
                 raise ClusterError(self._refusal())
-            if address in self._peers:
-                raise ClusterError(f"'{name}' has connected for this session already")
-            self._peers[address] = (made, hello)
-            self._changed.notify_all()
-            taken = self._changed.wait_for(
-                lambda: self._peers.get(address, (None,))[0] is not made, self._cluster.timeouts.connect
-            )
-            if not taken:
-                del self._peers[address]
-        if not taken:
-            raise ClusterError(f"no client has opened this session at party {self._rank}")
+        self._meetings.bring(session, rank, made, hello)
 
     def _serve(self, session: str, client: str, made: Channel) -> None:
         """Open a client's session together with the other parties, and serve it until it ends."""
@@ -220,10 +239,7 @@ class PartyServer:
                 raise ClusterError("this session exists already")
             if self._stopping:
                 raise ClusterError(self._refusal())
-            if len(self._sessions) >= self._cluster.limits.sessions:
-                raise ClusterError(
-                    f"party {self._rank} serves {len(self._sessions)} clients, its limit: try again later"
-                )
+            self._shared.sessions.take(client, 1)
             self._sessions[session] = None
         port = ClientPort(made)
         link: PeerLink | None = None
@@ -251,6 +267,7 @@ class PartyServer:
             port.refuse(reason, _LINGER)
             port.close()
             with self._changed:
+                self._shared.sessions.give_back(client, 1)
                 del self._sessions[session]
                 self._changed.notify_all()
 
@@ -285,7 +302,7 @@ class PartyServer:
                     self._checked(answer.kind, answer.facts, f"party{peer}")
                     theirs = answer.facts
                 else:
-                    channels[peer], theirs = self._peer(session, peer, port)
+                    channels[peer], theirs = self._meetings.take(session, peer, port)
                     channels[peer].send("hello", hello)
                 if theirs.get("client") != client or theirs.get("session") != session:
                     raise LinkError(f"party {peer} opened this session for another client")
@@ -298,24 +315,6 @@ class PartyServer:
         timeouts, limits = self._cluster.timeouts, self._cluster.limits
         waiting = limits.waiting_mb << 20
         return PeerLink(self._rank, channels, session, timeouts.message, waiting, port.interrupt), keys
-
-    def _peer(self, session: str, rank: int, port: ClientPort) -> Peer:
-        """Wait for the connection that party `rank` makes for this session, and return it.
-
-        Raises LinkError if it does not come within the connect timeout.
-        """
-        deadline = time.monotonic() + self._cluster.timeouts.connect
-        with self._changed:
-            while (session, rank) not in self._peers:
-                if port.failure is not None:
-                    raise port.failure
-                if time.monotonic() > deadline:
-                    seconds = self._cluster.timeouts.connect
-                    raise LinkError(f"party {rank} has not connected within {seconds:g} s: is it running?")
-                self._changed.wait(0.1)
-            found = self._peers.pop((session, rank))
-            self._changed.notify_all()
-            return found
 
 
 def _event(event: str, **what: Any) -> None:

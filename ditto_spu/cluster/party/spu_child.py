@@ -1,4 +1,7 @@
-"""Runs SPU for one party, as a process that the party starts with the number of an open socket."""
+"""Runs SPU for one party, as a process of its own.
+
+Its arguments are the number of an open socket, and the bytes of memory that it may take.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.wire import Message, Named
+from ditto_spu.cluster.party.memory_limit import limit_memory
 from ditto_spu.cluster.party.spu_process import step_name
 from ditto_spu.errors import DittoError
 from ditto_spu.plan.codec import decode_plan
@@ -69,6 +73,7 @@ class _Child:
 def main() -> None:
     """Serve until the party's process closes the socket or ends."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dumps, which would put shares on a disk
+    limit_memory(int(sys.argv[2]))
     channel = Channel(socket.socket(fileno=int(sys.argv[1])), "party", 3600.0, _MAX_BODY)
     child = _Child(channel)
     try:

@@ -26,7 +26,7 @@ from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 from ditto_spu.cluster.net.channel import Channel
-from ditto_spu.cluster.net.cluster_file import Timeouts
+from ditto_spu.cluster.net.cluster_file import Limits, Timeouts
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.net.spu_tunnel import Tunnels
 from ditto_spu.cluster.net.wire import Message, Named
@@ -48,11 +48,11 @@ class SpuProcess:
     parties through `Tunnels`.
     """
 
-    def __init__(self, link: PeerLink, session: str, timeouts: Timeouts, max_body: int) -> None:
+    def __init__(self, link: PeerLink, session: str, timeouts: Timeouts, limits: Limits) -> None:
         self._link = link
         self._session = session
         self._timeouts = timeouts
-        self._max_body = max_body
+        self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._folder: Path | None = None
@@ -70,7 +70,7 @@ class SpuProcess:
             return
         if self._channel is None:
             self._start()
-        self._ask("plan", {}, [("plan", np.frombuffer(encode_plan(plan), np.uint8))], self._timeouts.request)
+        self._ask("plan", {}, [("plan", np.frombuffer(encode_plan(plan), np.uint8))], self._timeouts.plan)
         self._compiled.add(plan.hash())
 
     def run_step(
@@ -136,6 +136,7 @@ class SpuProcess:
         mine, other = socket.socketpair()
         with other:
             command = [sys.executable, "-m", "ditto_spu.cluster.party.spu_child", str(other.fileno())]
+            command.append(str(self._limits.request_mb << 20))
             self._process = subprocess.Popen(
                 command,
                 pass_fds=[other.fileno()],
@@ -143,7 +144,7 @@ class SpuProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        self._channel = Channel(mine, "SPU", self._timeouts.request, self._max_body)
+        self._channel = Channel(mine, "SPU", self._timeouts.request, self._limits.message_mb << 20)
         self._answers = queue.Queue()
         threading.Thread(target=self._read, args=(self._channel, self._answers), daemon=True).start()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ditto_kernels.values.replicated import Rss
+from ditto_spu.cluster.party.plan_checker import CheckedPlan
+from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.errors import ClusterError
-from ditto_spu.plan.plan import Plan
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -20,94 +25,153 @@ class Weights:
     """
 
     owner: str
-    plan: str
+    plan: CheckedPlan
     users: tuple[str, ...]
     token: str  # drawn by the owner to name this upload; the same at all parties
+    session: str | None  # the session with which the weights end, or None if they stay
+    nbytes: int
     parts: dict[int, Any] = field(repr=False)  # by the input's place in the plan
 
-    @property
-    def nbytes(self) -> int:
-        """Return the size of the shares in bytes."""
-        return sum(
-            each.mine.nbytes + each.next.nbytes if isinstance(each, Rss) else each.nbytes
-            for each in self.parts.values()
-        )
+
+@dataclass(frozen=True)
+class Upload:
+    """Reserves a name for weights that are on their way. It is made when the parties agree on the upload."""
+
+    name: str
+    owner: str
+    nbytes: int
+    replaces: str | None  # the token of the weights that have the name now, or None
 
 
 class Store:
-    """Keeps plans up to a number, and weights up to a number of bytes.
+    """Keeps plans up to a number for each client, and weights up to a number of bytes.
 
-    With too many plans the least recently used one is dropped. Weights that do not fit are refused.
+    With too many plans the client's least recently used one is dropped. Weights that do not fit are refused.
+    The name of weights starts with their owner's: only the client "alice" may upload "alice/model".
     """
 
-    def __init__(self, plans: int, held_bytes: int) -> None:
+    def __init__(self, plans: int, held: Quota) -> None:
         self._max_plans = plans
-        self._max_bytes = held_bytes
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._held = held
+        self._plans: dict[str, OrderedDict[str, CheckedPlan]] = {}
         self._weights: dict[str, Weights] = {}
+        self._uploads: dict[str, Upload] = {}
         self._lock = threading.Lock()
 
-    def add_plan(self, plan: Plan) -> None:
-        """Keep a plan as the most recently used one."""
+    def add_plan(self, client: str, plan: CheckedPlan) -> None:
+        """Keep a plan as the client's most recently used one."""
         with self._lock:
-            self._plans[plan.hash()] = plan
-            self._plans.move_to_end(plan.hash())
-            while len(self._plans) > self._max_plans:
-                self._plans.popitem(last=False)
+            plans = self._plans.setdefault(client, OrderedDict())
+            plans[plan.hash] = plan
+            plans.move_to_end(plan.hash)
+            while len(plans) > self._max_plans:
+                plans.popitem(last=False)
 
-    def plan(self, hash_: Any) -> Plan:
-        """Return the plan with that hash. Raises ClusterError if there is none."""
+    def plan(self, client: str, hash_: Any) -> CheckedPlan:
+        """Return the client's plan with that hash, or the plan of weights that the client may use.
+
+        Raises ClusterError if there is none.
+        """
         with self._lock:
-            if not isinstance(hash_, str) or hash_ not in self._plans:
-                raise ClusterError(f"no plan {str(hash_)[:40]} is registered: send it first")
-            self._plans.move_to_end(hash_)
-            return self._plans[hash_]
-
-    def check_owner(self, name: str, client: str) -> None:
-        """Raise ClusterError if the name belongs to another client."""
-        with self._lock:
-            self._require_owner(name, client)
-
-    def _require_owner(self, name: str, client: str) -> None:
-        if name in self._weights and self._weights[name].owner != client:
-            raise ClusterError(f"weights '{name}' belong to another client")
+            plans = self._plans.get(client, OrderedDict())
+            if isinstance(hash_, str) and hash_ in plans:
+                plans.move_to_end(hash_)
+                return plans[hash_]
+            for each in self._weights.values():
+                if each.plan.hash == hash_ and client in (each.owner, *each.users):
+                    return each.plan
+        raise ClusterError(f"no plan {str(hash_)[:64]} is registered: send it first")
 
     @property
     def nbytes(self) -> int:
-        """Return the size of all weights in bytes."""
+        """Return the size of all weights in bytes, of those on their way too."""
+        return self._held.used
+
+    @contextlib.contextmanager
+    def uploading(self, name: Any, owner: str, nbytes: int, replace: bool) -> Iterator[Upload]:
+        """Reserve a name and room for weights until the context ends. `add_weights` then stores them.
+
+        replace: whether they take the place of the owner's weights of that name. They do so at the end.
+
+        Raises ClusterError for a name that is not the owner's, that has weights which may not be replaced,
+        or that another upload has reserved, and if the weights do not fit.
+        """
+        label = name.removeprefix(f"{owner}/") if isinstance(name, str) else ""
+        if label == name or not _LABEL.fullmatch(label):
+            raise ClusterError(
+                f"'{owner}' names weights '{owner}/' and up to 64 letters, digits, '.', '_' and '-', not "
+                f"'{str(name)[:80]}': that name would belong to another client"
+            )
         with self._lock:
-            return sum(each.nbytes for each in self._weights.values())
+            if name in self._uploads:
+                raise ClusterError(f"another upload of '{name}' is on its way: wait for its end")
+            before = self._weights.get(name)
+            if before is not None and not replace:
+                raise ClusterError(
+                    f"there are weights '{name}': drop or replace them, or choose another name"
+                )
+            self._held.take(owner, nbytes)
+            upload = Upload(name, owner, nbytes, None if before is None else before.token)
+            self._uploads[name] = upload
+        try:
+            yield upload
+        finally:
+            with self._lock:
+                if self._uploads.get(name) is upload:  # its weights were not stored
+                    del self._uploads[name]
+                    self._held.give_back(owner, nbytes)
 
-    def check_room(self, name: str, nbytes: int) -> None:
-        """Raise ClusterError if `nbytes` of weights do not fit. They may replace those of that name."""
-        with self._lock:
-            self._require_room(name, nbytes)
+    def add_weights(self, upload: Upload, weights: Weights) -> None:
+        """Keep weights under the name that their upload has reserved.
 
-    def _require_room(self, name: str, nbytes: int) -> None:
-        others = sum(each.nbytes for key, each in self._weights.items() if key != name)
-        if others + nbytes > self._max_bytes:
-            raise ClusterError(f"weights '{name}' exceed the {self._max_bytes} bytes that a party holds")
-
-    def add_weights(self, name: str, weights: Weights) -> None:
-        """Keep weights, or replace their owner's earlier ones of that name.
-
-        Owner and room are checked again in the same step: another upload may have ended since agreement.
-        Raises ClusterError if the name belongs to another client, or if the weights do not fit.
+        Raises ClusterError if the upload has ended, if it is another owner's, or if the name's weights have
+        changed since the parties agreed.
         """
         with self._lock:
-            self._require_owner(name, weights.owner)
-            self._require_room(name, weights.nbytes)
-            self._weights[name] = weights
+            before = self._weights.get(upload.name)
+            found = None if before is None else before.token
+            mine = (upload.owner, upload.nbytes) == (weights.owner, weights.nbytes)
+            if self._uploads.get(upload.name) is not upload or not mine:
+                raise ClusterError(f"the upload of '{upload.name}' has ended, so its weights are not kept")
+            if found != upload.replaces:
+                raise ClusterError(f"weights '{upload.name}' have changed during the upload: try again")
+            if before is not None:
+                self._forget(upload.name)
+            del self._uploads[upload.name]  # the weights have its room from now on
+            self._weights[upload.name] = weights
 
     def weights(self, name: Any, client: str, plan: str) -> Weights:
         """Return weights that serve this plan and that the client may use. Raises ClusterError otherwise."""
         with self._lock:
             found = self._weights.get(name) if isinstance(name, str) else None
         if found is None or client not in (found.owner, *found.users):
-            raise ClusterError(f"there are no weights '{str(name)[:64]}' that '{client}' may use")
-        if found.plan != plan:
+            raise ClusterError(f"there are no weights '{str(name)[:80]}' that '{client}' may use")
+        if found.plan.hash != plan:
             raise ClusterError(
-                f"weights '{name}' serve plan {found.plan} alone, not plan {plan}: their owner chose it; "
-                "compile the same function with the same shapes and configuration"
+                f"weights '{name}' serve plan {found.plan.hash[:16]} alone, not plan {plan[:16]}: their "
+                "owner chose it; compile the same function with the same shapes and configuration"
             )
         return found
+
+    def usable(self, client: str) -> dict[str, Weights]:
+        """Return the weights that a client owns or may use, by name."""
+        with self._lock:
+            return {name: each for name, each in self._weights.items() if client in (each.owner, *each.users)}
+
+    def drop(self, name: Any, owner: str) -> None:
+        """Forget weights. Raises ClusterError if the client owns none of that name."""
+        with self._lock:
+            found = self._weights.get(name) if isinstance(name, str) else None
+            if found is None or found.owner != owner:
+                raise ClusterError(f"'{owner}' owns no weights '{str(name)[:80]}'")
+            self._forget(name)
+
+    def end_session(self, session: str) -> None:
+        """Forget the weights that end with a session."""
+        with self._lock:
+            for name in [name for name, each in self._weights.items() if each.session == session]:
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        found = self._weights.pop(name)
+        self._held.give_back(found.owner, found.nbytes)

@@ -6,10 +6,12 @@ import threading
 import pytest
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_spu.cluster.net.certificates import create_authority, fingerprint, write_identity
+from ditto_spu.cluster.net.certificates import create_authority, days_left, fingerprint, write_identity
 from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
 from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, dial
+from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.errors import ConfigError, InputError
+from tests.cluster.conftest import plan_checker
 
 
 class Served:
@@ -165,3 +167,31 @@ def test_the_hash_covers_what_all_must_agree_on(trial):
     before = load_cluster(trial.file).hash()
     trial.file.write_text(trial.file.read_text().replace("message = 5", "message = 6"))
     assert load_cluster(trial.file).hash() != before
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_key_that_others_can_read_is_refused(trial, mode):
+    key = trial.folder / "keys" / "party0.key"
+    key.chmod(mode)
+    with pytest.raises(ConfigError, match=r"can be read by others than its owner: chmod 600"):
+        context(load_cluster(trial.file), "party0", server=True)
+    key.chmod(0o400)
+    assert context(load_cluster(trial.file), "party0", server=True) is not None
+
+
+def test_a_party_warns_of_the_end_of_its_certificate_and_is_not_ready_after_it(trial, caplog):
+    assert 364 < days_left((trial.folder / "keys" / "party1.crt").read_bytes()) < 365
+    for days, warned, reason in (
+        (365, False, None),
+        (29, True, None),
+        (-1, True, "its certificate has expired"),
+    ):
+        caplog.clear()
+        replace_identity(trial, "party0", *trial.authority.issue("party0", days))
+        server = PartyServer(load_cluster(trial.file), 0, checker=plan_checker())
+        server.start()
+        try:
+            assert any(record.getMessage() == "certificate ends" for record in caplog.records) == warned
+            assert server._unready() == reason
+        finally:
+            server.stop(0)

@@ -15,7 +15,7 @@ from ditto_spu import connect, secure
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.plan.codec import encode_plan
-from tests.cluster.conftest import Trial
+from tests.cluster.conftest import Trial, plan_checker
 from tests.cluster.party import fuzz
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
@@ -39,7 +39,9 @@ class Target:
             trial.file.write_text("tls = false\n" + trial.file.read_text())
         self.file, self.cluster = trial.file, load_cluster(trial.file)
         for rank in range(3):
-            trial.servers.append(PartyServer(self.cluster, rank, ("127.0.0.1", 0) if rank == 2 else None))
+            trial.servers.append(
+                PartyServer(self.cluster, rank, ("127.0.0.1", 0) if rank == 2 else None, plan_checker())
+            )
             trial.servers[-1].start()
         self.servers = trial.servers
         self.address = self.cluster.addresses[fuzz.VICTIM]

@@ -18,9 +18,11 @@ from ditto_spu import connect, secure
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.party import session
 from ditto_spu.cluster.party.metrics import Metrics, MetricsServer, metrics_address
+from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.cluster.party.request_queue import Turns
 from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.errors import ClusterError, PartyError
+from tests.cluster.conftest import plan_checker
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 
@@ -97,31 +99,51 @@ def test_so_many_requests_compute_at_a_time_as_configured(trial, monkeypatch, ev
         eventually(lambda: (turns.queued, turns.running) == (0, 0))
 
 
-def test_turns_are_first_come_first_served_and_bounded():
-    turns, order, release = Turns(1, 100), [], threading.Event()
+def inputs(total=100, of_client=100):
+    return Quota("bytes of inputs", "queued_mb", total, of_client)
 
-    def request(number):
-        with turns.admitted(30), turns.turn(10, lambda: None):
+
+def order_of_turns(clients):
+    """Queue a request for each of the clients behind a running one. Returns the order of their turns."""
+    turns, order, release, threads = Turns(1, inputs()), [], threading.Event(), []
+
+    def request(number, client):
+        with turns.admitted(client, 30), turns.turn(client, 10, lambda: None):
             order.append(number)
             release.wait(10)
 
-    threads = []
-    for number in range(3):
-        threads.append(threading.Thread(target=request, args=(number,)))
+    for number, client in enumerate(clients):
+        threads.append(threading.Thread(target=request, args=(number, client)))
         threads[-1].start()
         while turns.queued + turns.running <= number or len(turns._line) < number:
             time.sleep(0.01)
-    with pytest.raises(ClusterError, match="3 requests wait with 90 bytes"), turns.admitted(30):
-        pass
-    with pytest.raises(LinkError, match=r"waited 0.1 s for its turn"), turns.turn(0.1, lambda: None):
-        pass
-    with pytest.raises(LinkError, match="gone"), turns.turn(10, lambda: LinkError("gone")):
-        pass
     release.set()
     for each in threads:
         each.join()
-    assert order == [0, 1, 2]
-    assert (turns.queued, turns.running, turns._bytes) == (0, 0, 0)
+    assert (turns.queued, turns.running, turns._inputs.used) == (0, 0, 0)
+    return order
+
+
+def test_clients_take_turns_and_each_is_served_in_its_order():
+    assert order_of_turns("aaa") == [0, 1, 2]
+    assert order_of_turns("aab") == [0, 2, 1]  # the one who asks for much waits
+
+
+def test_turns_are_bounded():
+    quota = inputs(total=100, of_client=60)
+    turns = Turns(1, quota)
+    with turns.admitted("a", 30), turns.admitted("b", 50), turns.turn("a", 10, lambda: None):
+        with pytest.raises(ClusterError, match="'a' has 30 bytes of inputs and wants 31 more"):
+            quota.take("a", 31)
+        with pytest.raises(ClusterError, match=r"all clients have 80 bytes.*exceed `queued_mb`"):
+            quota.take("a", 30)
+        with pytest.raises(ClusterError, match="more than the 60 that one client may have"):
+            quota.take("c", 61)
+        with pytest.raises(LinkError, match=r"waited 0.1 s for its turn"), turns.turn("b", 0.1, lambda: None):
+            pass
+        with pytest.raises(LinkError, match="gone"), turns.turn("b", 10, lambda: LinkError("gone")):
+            pass
+    assert (turns.queued, turns.running, quota.used) == (0, 0, 0)
 
 
 def test_a_party_that_stops_lets_requests_end_and_refuses_new_ones(trial, monkeypatch, eventually):
@@ -135,7 +157,7 @@ def test_a_party_that_stops_lets_requests_end_and_refuses_new_ones(trial, monkey
         eventually(lambda: gate.now == 1)
         stopped = in_thread(lambda: trial.servers[1].stop(30))
         eventually(lambda: trial.servers[1]._unready() is not None)
-        with pytest.raises(PartyError, match="party 1 is stopping: try again later"):
+        with pytest.raises((ClusterError, PartyError), match="party 1 is stopping: try again later"):
             idle.run(small, X)
         gate.opened.set()
         assert right(running().outputs)
@@ -181,7 +203,9 @@ def values(server) -> dict[str, float]:
 def test_metrics_and_health(trial, eventually):
     cluster = load_cluster(trial.file)
     for rank in range(3):
-        trial.servers.append(PartyServer(cluster, rank, ("127.0.0.1", 0) if rank == 0 else None))
+        trial.servers.append(
+            PartyServer(cluster, rank, ("127.0.0.1", 0) if rank == 0 else None, plan_checker())
+        )
         trial.servers[-1].start()
     server = trial.servers[0]
     assert trial.servers[1].metrics_port is None

@@ -1,0 +1,290 @@
+"""Tests plans of clients that mean harm: each is refused, no party dies, and others are served meanwhile."""
+
+import json
+import os
+import threading
+import time
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import connect, secure
+from ditto_spu.cluster.party.plan_checker import PlanChecker
+from ditto_spu.errors import ClusterError, PartyError
+from ditto_spu.plan.codec import encode_plan
+from ditto_spu.plan.plan import Input, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Var
+from ditto_spu.plan.resources import PlanLimits
+from tests.cluster.conftest import plan_checker
+
+X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
+FORMAT = Fxp(64, 18)
+T = "tensor<4xi64>"
+IDENTITY = f"%o = stablehlo.negate %a : {T}"
+LIMITS = PlanLimits(1 << 30, 1 << 34, 10**13)
+
+
+@secure
+def small(x):
+    """Compute one GeLU."""
+    return jax.nn.gelu(x)
+
+
+def local(text, name="p"):
+    """Return a plan of one local step."""
+    variables = (Var((4,), "float32", FORMAT, "x"), Var((4,), "float32", FORMAT, "y"))
+    step = LocalStep("s", text, (LocalInput(0, "share"),), (1,))
+    return Plan(name, "c", variables, (Input("x", 0),), (step,), (1,), ((0,),))
+
+
+def public(text):
+    """Return a plan of one public step."""
+    variables = (Var((4,), "int64", None, "x"), Var((4,), "int64", None, "y"))
+    return Plan("p", "c", variables, (Input("x", 0),), (PublicStep("s", text, (0,), (1,)),), (1,), ((0,),))
+
+
+def on_spu(text):
+    """Return a plan of one step on SPU."""
+    variables = (Var((4,), "int64", Fxp(64, 0), "x"), Var((4,), "int64", Fxp(64, 0), "y"))
+    return Plan("p", "c", variables, (Input("x", 0),), (SpuStep("s", text, (0,), (1,)),), (1,), ((0,),))
+
+
+def main(body, more="", attributes=""):
+    return (
+        f"module @m {attributes} {{ func.func public @main(%a: {T}) -> {T} {{ {body}\n return %o : {T} }}\n"
+        f"{more} }}"
+    )
+
+
+def function(name, body):
+    return f"func.func private @{name}(%a: {T}) -> {T} {{ {body}\n return %o : {T} }}\n"
+
+
+def call(name, value="%a", result="%o"):
+    return f"{result} = call @{name}({value}) : ({T}) -> {T}\n"
+
+
+def doubling(count):
+    functions = [function("f0", f"%o = stablehlo.negate %a : {T}")]
+    for number in range(1, count):
+        before = f"f{number - 1}"
+        functions.append(function(f"f{number}", call(before, result="%b") + call(before, "%b")))
+    return main(call(f"f{count - 1}"), "".join(functions))
+
+
+def chain(count):
+    functions = [function("f0", f"%o = stablehlo.negate %a : {T}")]
+    functions += [function(f"f{number}", call(f"f{number - 1}")) for number in range(1, count)]
+    return main(call(f"f{count - 1}"), "".join(functions))
+
+
+def huge(count):
+    """Return a program that fills and adds up many numbers, and adds the sum to its argument."""
+    return main(
+        f"""%i = stablehlo.iota dim = 0 : tensor<{count}xi64>
+  %z = stablehlo.constant dense<0> : tensor<i64>
+  %r = stablehlo.reduce(%i init: %z) applies stablehlo.add across dimensions = [0] :
+    (tensor<{count}xi64>, tensor<i64>) -> tensor<i64>
+  %b = stablehlo.broadcast_in_dim %r, dims = [] : (tensor<i64>) -> {T}
+  %o = stablehlo.add %a, %b : {T}"""
+    )
+
+
+def hidden_in_a_region(count):
+    """Return a program whose reduction makes a large value for each element."""
+    return main(
+        f"""%z = stablehlo.constant dense<0> : tensor<i64>
+  %r = "stablehlo.reduce"(%a, %z) <{{dimensions = array<i64: 0>}}> ({{ ^bb0(%x: tensor<i64>, %y: tensor<i64>):
+    %i = stablehlo.iota dim = 0 : tensor<{count}xi64>
+    %s = stablehlo.slice %i [0:1] : (tensor<{count}xi64>) -> tensor<1xi64>
+    %t = stablehlo.reshape %s : (tensor<1xi64>) -> tensor<i64>
+    stablehlo.return %t : tensor<i64> }}) : ({T}, tensor<i64>) -> tensor<i64>
+  %o = stablehlo.broadcast_in_dim %r, dims = [] : (tensor<i64>) -> {T}"""
+    )
+
+
+def products(count):
+    """Return a program that multiplies large matrices again and again."""
+    matrix = f"tensor<{1 << 13}x{1 << 13}xi64>"
+    lines = [f"%m0 = stablehlo.iota dim = 0 : {matrix}"]
+    for number in range(count):
+        lines.append(
+            f"%m{number + 1} = stablehlo.dot_general %m{number}, %m0, contracting_dims = [1] x [0] : "
+            f"({matrix}, {matrix}) -> {matrix}"
+        )
+    lines.append(f"%s = stablehlo.slice %m{count} [0:1, 0:4] : ({matrix}) -> tensor<1x4xi64>")
+    return main("\n".join([*lines, f"%o = stablehlo.reshape %s : (tensor<1x4xi64>) -> {T}"]))
+
+
+def many(count):
+    """Return a program with many large values."""
+    lines = [f"%c{number} = stablehlo.iota dim = 0 : tensor<{1 << 26}xi64>" for number in range(count)]
+    return main("\n".join([*lines, IDENTITY]))
+
+
+HOSTILE = {
+    "calls itself": (main(call("f"), function("f", call("f"))), "calls itself"),
+    "calls in a circle": (
+        main(call("f"), function("f", call("g")) + function("g", call("f"))),
+        "calls itself",
+    ),
+    "a chain of calls": (chain(200), "nests more than 32 calls"),
+    "doubling calls": (doubling(30), "more than 32768 operations"),
+    "brackets": (
+        main(IDENTITY, attributes="attributes {x = " + "[" * 100_000 + "]" * 100_000 + "}"),
+        "brackets",
+    ),
+    "types": (
+        main(IDENTITY, attributes="attributes {x = " + "tuple<" * 50_000 + "i1" + ">" * 50_000 + "}"),
+        "bra",
+    ),
+    "no brackets": (
+        main(IDENTITY, attributes="attributes {x = affine_map<() -> (" + "-" * 200_000 + "1)>}"),
+        "refused",
+    ),
+    "a large value": (huge(10**12), "has 8000000000000 bytes"),
+    "a value in a region": (hidden_in_a_region(10**12), "has 8000000000000 bytes"),
+    "much work": (products(20), "takes longer than a request may take"),
+    "many values": (many(40), "bytes at a time"),
+    "no shape": (
+        main(
+            IDENTITY.replace("%o", "%b")
+            + f"\n%c = stablehlo.convert %b : ({T}) -> tensor<?xi64>\n"
+            + IDENTITY
+        ),
+        "unknown type or shape|refused",
+    ),
+    "a module inside": (main(IDENTITY, "module @n { }"), "refused"),
+    "no function": ("module @m { }", "refused"),
+}
+
+
+def refused(data, match, checker=None, seconds=60.0):
+    with pytest.raises(ClusterError, match=match):
+        (checker or plan_checker()).check("mallory", data, LIMITS, seconds)
+
+
+@pytest.mark.parametrize("kind", [local, public, on_spu])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_programs_are_refused(name, kind):
+    text, reason = HOSTILE[name]
+    refused(encode_plan(kind(text)), reason)
+
+
+def test_a_check_that_dies_is_a_refusal(monkeypatch):
+    """The parser is the last thing that a plan may crash. The next plan is checked as usual."""
+    checker = plan_checker()
+    assert checker.check("bob", encode_plan(small.lower(X).plan), LIMITS, 60.0).need.bytes > 0
+    refused(encode_plan(local(doubling(14))), "ended early", seconds=0.01)
+    assert (
+        checker.check("bob", encode_plan(small.lower(X).plan), LIMITS, 60.0).hash
+        == small.lower(X).plan.hash()
+    )
+
+
+def test_a_checker_that_was_killed_starts_again():
+    checker = PlanChecker()
+    try:
+        data = encode_plan(small.lower(X).plan)
+        checker.start()
+        for _ in range(2):
+            checker._process.kill()
+            assert checker.check("bob", data, LIMITS, 60.0).need.work > 0
+    finally:
+        checker.close()
+    assert checker._process is None
+
+
+def test_hostile_kernels_are_refused():
+    plan = small.lower(X).plan
+    table = json.loads(encode_plan(plan))
+    kernels = [each for each in table["steps"] if each["kind"] == "kernel"]
+    assert kernels
+    for value in (10**30, -1, 1 << 40, "x", [[[]]], {"fxp": "fxp64.63"}):
+        changed = json.loads(json.dumps(table))
+        step = next(each for each in changed["steps"] if each["kind"] == "kernel")
+        step["attributes"].append(["of", value])
+        refused(json.dumps(changed).encode(), "refused")
+
+
+def test_what_a_call_needs_is_counted():
+    def wide(x):
+        return jnp.sum(jnp.tanh(x) * x)
+
+    def need(shape, limits=LIMITS):
+        plan = secure(wide).lower(jax.ShapeDtypeStruct(shape, np.float32)).plan
+        return plan_checker().check("bob", encode_plan(plan), limits, 60.0).need
+
+    one, two = need((64, 64)), need((128, 64))
+    assert 16 * 64 * 64 <= one.bytes < two.bytes
+    assert one.work < two.work
+    for limits, reason in (
+        (replace(LIMITS, total_bytes=two.bytes - 1), "bytes at a time"),
+        (replace(LIMITS, work=two.work - 1), "takes longer than a request may take"),
+        (replace(LIMITS, value_bytes=8 * 128 * 64 - 1), "larger than the limit"),
+    ):
+        with pytest.raises(ClusterError, match=reason):
+            need((128, 64), limits)
+
+
+def rss():
+    with open(f"/proc/{os.getpid()}/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmRSS"))
+
+
+def test_parties_serve_others_while_a_client_sends_hostile_plans(trial):
+    trial.file.write_text(trial.file.read_text() + "\n[limits]\nplan_mb = 1\n")
+    trial.serve()
+    plans = [
+        encode_plan(local(HOSTILE[name][0]))
+        for name in ("calls itself", "brackets", "no brackets", "much work")
+    ]
+    plans.append(encode_plan(replace(local(HOSTILE["calls itself"][0]), name="x" * (28 << 20))))
+    done, refusals = threading.Event(), []
+
+    def attack():
+        with connect(trial.file, "bob") as mallory:
+            mallory._session(lambda: None)
+            while not done.is_set():
+                for each in plans:
+                    with pytest.raises(ClusterError, match="the plan is refused"):
+                        mallory._parties.ask("plan", {}, [("plan", np.frombuffer(each, np.uint8))], "planned")
+                    refusals.append(each)
+
+    with connect(trial.file, "alice") as alice:
+        alice.run(small, X)
+        before, thread = rss(), threading.Thread(target=attack)
+        thread.start()
+        while len(refusals) < len(plans):
+            assert thread.is_alive()
+            for shape in ((3, 4), (4, 3)):
+                x = X.reshape(shape)
+                assert alice.run(small, x).outputs == pytest.approx(np.asarray(jax.nn.gelu(x)), abs=0.01)
+            time.sleep(0.05)
+        done.set()
+        thread.join()
+    assert rss() - before < 1 << 29
+
+
+def test_a_request_that_computes_too_long_ends(trial, monkeypatch):
+    from ditto_spu.cluster.party import session
+
+    trial.serve()
+    execute = session.execute
+    monkeypatch.setattr(session, "execute", lambda *arguments: execute(*arguments[:-1], -1.0))
+    over = pytest.raises(PartyError, match=r"has computed for .* s, `request`")
+    with connect(trial.file, "alice") as client, over:
+        client.run(small, X)
+
+
+def test_a_batch_that_needs_too_much_is_refused(trial):
+    trial.file.write_text(trial.file.read_text() + "\n[limits]\nrequest_mb = 1\n")
+    trial.serve()
+    x = np.zeros((32, 32), np.float32)
+    with connect(trial.file, "alice") as client:
+        assert client.run(small, x).outputs == pytest.approx(x, abs=0.01)
+        with pytest.raises(ClusterError, match=r"16 inputs at a time need .*send fewer in one request"):
+            client.run_many(small, [(x,)] * 16)
