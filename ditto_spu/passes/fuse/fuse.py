@@ -14,7 +14,7 @@ from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
 from ditto_spu.passes.fuse.elementary_functions import expand_functions
 from ditto_spu.passes.fuse.empty_values import drop_empty_values
 from ditto_spu.passes.fuse.infinite_masks import bound_infinite_masks
-from ditto_spu.passes.fuse.integer_division import expand_divisions
+from ditto_spu.passes.fuse.integers import expand_bits, expand_divisions
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.reductions import expand_reductions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
@@ -40,9 +40,11 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     drop_empty_values(fused)
     expand_linear_algebra(fused, visibility(fused, public))
     compare_signs(fused, visibility(fused, public))
+    expand_bits(fused, visibility(fused, public))
     ir.erase_dead(ir.body(ir.main(fused)))
     refuse(fused, public)
     flatten(fused, public)
+    expand_bits(fused, visibility(fused, public))  # what was inside of loops
     ir.run_passes(fused, "canonicalize,cse")
     simplify(fused, fills=False)  # the pattern of look-ups reads them
     ir.run_passes(fused, "canonicalize,cse")
