@@ -46,9 +46,12 @@ def expand_bits(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
             continue
         if kind(op) == "count_leading_zeros":
             ir.rewrite(op, _leading_zeros)
-        elif kind(op) == "shift_right_logical" and not secret.get(op.operands[1], True):
-            if not ir.element(op.results[0]).startswith("u"):
-                ir.rewrite(op, _shifted_right)
+        elif kind(op) == "shift_right_logical" and _is_signed(op.results[0]):
+            ir.rewrite(op, _shifted_right)
+
+
+def _is_signed(value: ir.Value) -> bool:
+    return not ir.element(value).startswith("u")
 
 
 def _leading_zeros(x: Array) -> Array:
