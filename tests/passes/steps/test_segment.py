@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 
 from ditto_kernels.values.formats import Fxp
-from ditto_spu import ir
-from ditto_spu.frontend.trace import trace
-from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.passes.steps.schedule import schedule
 from ditto_spu.plan.plan import KernelStep, LocalInput, LocalStep, PublicStep, SpuStep, kind
 from tests.on_spu import paired
@@ -163,10 +160,8 @@ def test_softmax_knows_the_declared_range_of_its_scores(compile_to):
     assert "range" not in dict(plan.steps[-1].attributes)
 
 
-def test_segmenting_leaves_the_module_as_it_is():
+def test_segmenting_leaves_the_module_as_it_is(compile_to):
     """Ranges are numbered by the operations of the module, also after public indices were widened."""
-    traced = trace(lambda n, i: n[i] + n[0], (np.arange(5, dtype=np.int32), np.int32(2)), public=("i",))
-    work = advance(begin(traced), "verify")
-    before = ir.text(work.module)
-    assert advance(work, "segment").plan is not None
-    assert ir.text(work.module) == before
+    program = compile_to(lambda n, i: n[i] + n[0], N, np.int32(2), public=("i",))
+    before = program.lines()
+    assert kinds(program.plan()) and program.lines() == before
