@@ -148,6 +148,7 @@ class Observer:
             for number, each in enumerate(ir.ops(ir.body(ir.main(module)))[-1].operands)
             if each in self._outputs
         ]
+        self.returned: dict[int, NDArray[Any]] = {}  # results of the last call of `extremes`, by place
         self._module = module  # the probes' operations live as long as the module
         self._text = ir.extract(operations, ir.arguments(module), list(self._outputs), "observed")
 
@@ -198,6 +199,7 @@ class Observer:
         integer wraps before it is read as a number.
         """
         outputs = ir.evaluate(self._text, values)
+        self.returned = {number: outputs[place] for number, place in self._returned}
         for number, place in self._returned:
             if not np.isfinite(np.asarray(outputs[place], np.float64)).all():
                 raise RangeError(

@@ -111,12 +111,14 @@ def _may_wrap(op: ir.Op) -> bool:
 
 
 def _product(op: ir.Op, x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-    contracting, batch = (
-        tuple(ir.dimensions(op, "dot_general", f"{side}_{part}_dimensions") for side in ("lhs", "rhs"))
-        for part in ("contracting", "batching")
-    )
+    def pair(part: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        left, right = (
+            ir.dimensions(op, "dot_general", f"{side}_{part}_dimensions") for side in ("lhs", "rhs")
+        )
+        return left, right
+
     with enable_x64():
-        return np.asarray(lax.dot_general(x, y, (contracting, batch)))
+        return np.asarray(lax.dot_general(x, y, (pair("contracting"), pair("batching"))))
 
 
 _EXACT: Mapping[str, Callable[..., NDArray[Any]]] = {

@@ -19,6 +19,7 @@ from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.reductions import expand_reductions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
 from ditto_spu.passes.fuse.secret_places import expand_secret_places
+from ditto_spu.passes.fuse.selected_places import expand_selections
 from ditto_spu.passes.fuse.sign_bits import compare_signs
 from ditto_spu.passes.fuse.simplify import simplify
 from ditto_spu.passes.fuse.softmax_masks_and_scales import rewrite_scores
@@ -55,6 +56,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     ir.run_passes(fused, "canonicalize,cse")
     expand_sorts(fused, visibility(fused, public))
     _replace_patterns(fused, public)
+    expand_selections(fused, visibility(fused, public))
     expand_reductions(fused, visibility(fused, public))
     expand_divisions(fused, visibility(fused, public))
     expand_secret_places(fused, visibility(fused, public))

@@ -72,7 +72,7 @@ def _shifted_right(x: Array, count: Array) -> Array:
 
 def _inverted(x: Array) -> Array:
     unsigned = jnp.issubdtype(x.dtype, jnp.unsignedinteger)
-    return np.asarray(jnp.iinfo(x.dtype).max if unsigned else -1, x.dtype) - x
+    return jnp.asarray(jnp.iinfo(x.dtype).max if unsigned else -1, x.dtype) - x
 
 
 def _shifted(x: Array, count: Array) -> Array:
