@@ -81,17 +81,20 @@ def squares(fn: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: (fn(*args) ** 2).sum() * 0.05
 
 
+POOLS: dict[str, Callable[..., Any]] = {
+    "apart": lambda x: nn.max_pool(x, (2, 2), strides=(2, 2)),
+    "padded": lambda x: nn.max_pool(x, (2, 3), strides=(2, 2), padding=((1, 1), (1, 1))),
+    "same": lambda x: nn.max_pool(x, (3, 2), strides=(2, 1), padding="SAME"),
+    "overlapping": lambda x: -nn.max_pool(-x, (2, 2), strides=(1, 1)),
+    "least": lambda x: lax.reduce_window(x, jnp.inf, lax.min, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"),
+    "mean": lambda x: nn.avg_pool(x, (2, 2), strides=(2, 2)),
+}
+QUICK = ("padded", "mean")
+
+
 @pytest.mark.parametrize(
     "pool",
-    [
-        lambda x: nn.max_pool(x, (2, 2), strides=(2, 2)),
-        lambda x: nn.max_pool(x, (3, 2), strides=(2, 1), padding="SAME"),
-        lambda x: nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))),
-        lambda x: -nn.max_pool(-x, (2, 2), strides=(1, 1)),
-        lambda x: lax.reduce_window(x, jnp.inf, lax.min, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"),
-        lambda x: nn.avg_pool(x, (2, 2), strides=(2, 2)),
-    ],
-    ids=["apart", "same", "padded", "overlapping", "least", "mean"],
+    [pytest.param(POOLS[each], marks=() if each in QUICK else pytest.mark.slow, id=each) for each in POOLS],
 )
 def test_gradients_of_pooling(pool: Callable[..., Any]) -> None:
     check(jax.grad(squares(pool)), IMAGE)

@@ -44,9 +44,8 @@ def _rewrite(op: ir.Op) -> None:
         ir.attribute(op, name) or (1,) * len(shape) for name in ("window_dimensions", "window_strides")
     )
     padding = (own + np.array(around)).tolist()
-    places = [
-        places_of(*each, 1, pad) for *each, pad in zip(shape, results, sizes, strides, padding, strict=True)
-    ]
+    each_dim = zip(shape, results, sizes, strides, padding, strict=True)
+    places = [places_of(size, count, window, stride, 1, pad) for size, count, window, stride, pad in each_dim]
     known = tuple(each for each in places if each is not None)
     if len(known) == len(shape):
         meaning = partial(_placed, places=known, around=around, largest=direction == "GE")
