@@ -3,7 +3,7 @@
 from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
-from ditto_kernels.inverse.whole_range import SQRT
+from ditto_kernels.inverse.whole_roots import SQRT
 from ditto_kernels.maximum.absolute import ABS, SIGN
 from ditto_kernels.maximum.argmax import ARGMAX
 from ditto_kernels.maximum.clamp import CLAMP
@@ -22,6 +22,8 @@ from ditto_kernels.sharing.casts import CAST
 from ditto_kernels.softmax.exponential import EXPONENTIAL
 from ditto_kernels.softmax.softmax import SOFTMAX
 from ditto_kernels.softmax.whole_logarithm import LOG
+from ditto_kernels.trigonometry.odd_series import ODD
+from ditto_kernels.trigonometry.sine_cosine import SINE
 
 # This list is literal on purpose: it shows in one place everything that the compiler may call.
 KERNELS: dict[str, Kernel] = {
@@ -43,6 +45,7 @@ KERNELS: dict[str, Kernel] = {
     "maximum": MAXIMUM,
     "minimum": MINIMUM,
     "multiply": MULTIPLY,
+    "odd_series": ODD,
     "reciprocal": RECIPROCAL,
     "reduce_max": REDUCE_MAX,
     "reduce_min": REDUCE_MIN,
@@ -53,6 +56,7 @@ KERNELS: dict[str, Kernel] = {
     "sigmoid": SIGMOID_KERNEL,
     "sign": SIGN,
     "silu": SILU_KERNEL,
+    "sine": SINE,
     "softmax": SOFTMAX,
     "sqrt": SQRT,
     "tanh": TANH_KERNEL,

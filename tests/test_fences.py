@@ -36,7 +36,7 @@ KERNEL_FLOORS = (
     ("bits",),
     ("maximum", "products"),
     ("activation", "inverse"),
-    ("norm", "softmax"),
+    ("norm", "softmax", "trigonometry"),
 )
 # Who may import these: everything else goes through them.
 GATES = {

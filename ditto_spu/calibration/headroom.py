@@ -22,7 +22,7 @@ from ditto_spu.ir.locations import UNKNOWN_LINE
 from ditto_spu.ops import find, record_of, subject
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Kind, read, read_entry
-from ditto_spu.ops.op import Call, Span, name_of
+from ditto_spu.ops.op import Call, Span
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room, result_room
 from ditto_spu.plan.plan import SPU_FORMAT
@@ -303,13 +303,9 @@ def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
 
 
 def _on_spu(call: Call) -> Iterator[Range]:
-    """Yield the ranges on which an operation in a step of SPU relies."""
+    """Yield the range on which an operation in a step of SPU relies."""
     path, op, format_ = call.decision.path, subject(call.op, Kind.SPU), str(SPU_FORMAT)
     yield Range(path, op, "result", format_, -limits.RESULT, limits.RESULT)
-    name = name_of(call.op)
-    if name in limits.OPERAND:
-        largest = limits.OPERAND[name]
-        yield Range(path, op, f"operand of {name}", format_, -largest, largest, fact="operand")
 
 
 def _of(call: Call) -> Iterator[Range]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.calibration.needed import Ways, is_elementwise, mask, predicates, ways
+from ditto_spu.calibration.wrapped_integers import arithmetic
 from ditto_spu.errors import RangeError
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.ops import observed, record_of, subject
@@ -139,11 +140,15 @@ class Observer:
             self._probes.append(
                 _Probe(number, place, op, record, self._output(op.results[0]), operands, needed)
             )
+        self._whole = [
+            (each, tuple(map(self._output, each.operands))) for each in arithmetic(operations, secret)
+        ]
         self._returned = [
             (number, self._outputs[each])
             for number, each in enumerate(ir.ops(ir.body(ir.main(module)))[-1].operands)
             if each in self._outputs
         ]
+        self.returned: dict[int, NDArray[Any]] = {}  # results of the last call of `extremes`, by place
         self._module = module  # the probes' operations live as long as the module
         self._text = ir.extract(operations, ir.arguments(module), list(self._outputs), "observed")
 
@@ -190,15 +195,19 @@ class Observer:
         """Run the program in plaintext, and return least and largest values by the operation's number.
 
         values: one array for each argument of the program that the parties run.
-        The results have no histogram. Raises RangeError if the program returns NaN or infinity.
+        The results have no histogram. Raises RangeError if the program returns NaN or infinity, or if an
+        integer wraps before it is read as a number.
         """
         outputs = ir.evaluate(self._text, values)
+        self.returned = {number: outputs[place] for number, place in self._returned}
         for number, place in self._returned:
             if not np.isfinite(np.asarray(outputs[place], np.float64)).all():
                 raise RangeError(
                     f"output {number} of the plaintext program holds NaN or infinity, which shares "
                     "cannot hold: choose a finite number there with jnp.where"
                 )
+        for whole, places in self._whole:
+            whole.check([outputs[each] for each in places])
         found = {}
         for probe in self._probes:
             result, facts = self._seen_at(probe, outputs)

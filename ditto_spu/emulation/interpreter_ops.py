@@ -114,6 +114,8 @@ def _concatenate(op: ir.Op, *operands: Array) -> Array:
 
 
 TABLE: dict[str, Meaning] = {
+    "chlo.asin": _plain(lax.asin),
+    "chlo.atan": _plain(lax.atan),
     "chlo.erf": _plain(lax.erf),
     "chlo.erf_inv": _plain(lax.erf_inv),
     "chlo.erfc": _plain(lax.erfc),

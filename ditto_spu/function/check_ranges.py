@@ -6,15 +6,22 @@ value that leaves a range is an error with its place, never a wrong result. Part
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.calibration.headroom import Ranges, relied_on
 from ditto_spu.calibration.observe import Observer
 from ditto_spu.compiler import Lowered
+from ditto_spu.errors import RangeError
+from ditto_spu.frontend.kept_arguments import is_kept
 from ditto_spu.function.check_fills import FillCheck
 from ditto_spu.runtime.client import check_input
+
+_PLAUSIBLE = 2.0  # an output may differ from plaintext by so many times the largest one, and 1
 
 
 class RangeCheck:
@@ -27,10 +34,11 @@ class RangeCheck:
         module = ir.parse(lowered.as_text("formats"))
         self._rows = list(relied_on(module, lowered.program.public))
 
-    def require(self, values: Sequence[Any], arrays: Sequence[Any]) -> None:
+    def require(self, values: Sequence[Any], arrays: Sequence[Any]) -> Mapping[int, NDArray[Any]]:
         """Raise RangeError, with path, line, value and remedy, for the value that leaves its range furthest.
 
-        Inputs that cannot be shared raise the errors of sharing.
+        Inputs that cannot be shared raise the errors of sharing. Returns outputs of the plaintext program, by
+        place.
 
         values: one array for each input of the plan.
         arrays: the arrays of the call, from which owners may have prepared `values`.
@@ -40,3 +48,28 @@ class RangeCheck:
         self._fills.require(arrays)
         seen = self._observer.extremes(values)
         Ranges(tuple(row.seen(seen.get(number)) for number, row in self._rows)).refuse()
+        return self._observer.returned
+
+
+def refuse_implausible(outputs: Sequence[Any], plaintext: Mapping[int, NDArray[Any]]) -> None:
+    """Refuse outputs that lie far outside of everything that the plaintext program returns.
+
+    Every value may stay in its range and yet lose all its digits, if it lies below the resolution of its
+    format and is divided by. No rounding that decides a comparison moves an output so far.
+
+    outputs: the results of a run, of which some may be handles.
+    plaintext: the results of the plaintext program, by place.
+    Raises RangeError for the first such output.
+    """
+    for place, expected in plaintext.items():
+        got, largest = outputs[place], float(np.max(np.abs(np.asarray(expected, np.float64)), initial=0.0))
+        if is_kept(got) or not np.issubdtype(expected.dtype, np.floating):
+            continue
+        apart = np.abs(np.asarray(got, np.float64) - np.asarray(expected, np.float64))
+        worst = float(np.max(apart, initial=0.0))
+        if worst > _PLAUSIBLE * largest + 1:
+            raise RangeError(
+                f"output {place} is off by {worst:.4g} from the plaintext program, whose largest value is "
+                f"{largest:.4g}: values on the way lie below the resolution of their formats, and something "
+                "is divided by them. Scale them up, or give them more fraction bits (rule `format`)"
+            )

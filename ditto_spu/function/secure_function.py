@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from numpy.typing import NDArray
 
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.calibration.calibration import Calibration, collect
@@ -19,7 +20,7 @@ from ditto_spu.errors import InputError
 from ditto_spu.frontend.kept_arguments import Keep, abstract, is_kept, kept_places, refuse, with_formats
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
-from ditto_spu.function.check_ranges import RangeCheck
+from ditto_spu.function.check_ranges import RangeCheck, refuse_implausible
 from ditto_spu.function.options import ConfigSource, Options
 from ditto_spu.passes.pipeline import begin
 from ditto_spu.plan.cost_report import CostReport
@@ -96,7 +97,9 @@ class SecureFunction:
         fit its format.
         """
         lowered, values = self._ready(args, kwargs)
-        self._check_ranges(lowered, values, self._options.signature.leaves(*self._whole(args, kwargs)))
+        plaintext = self._check_ranges(
+            lowered, values, self._options.signature.leaves(*self._whole(args, kwargs))
+        )
         plan = self._turned(lowered.plan, material)
         done = simulate(
             plan,
@@ -108,22 +111,28 @@ class SecureFunction:
             held=self._shares(lowered, plan, values),
             keep=kept_places(lowered.traced.out_tree, keep),
         )
+        refuse_implausible(done.outputs, plaintext)
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, replace(done.report, hoisted=lowered.program.hoisted))
 
-    def _check_ranges(self, lowered: Lowered, values: list[Any], arrays: list[Any]) -> None:
-        """Hold the inputs against the plan's ranges. Handles of kept outputs have no values to hold."""
+    def _check_ranges(
+        self, lowered: Lowered, values: list[Any], arrays: list[Any]
+    ) -> Mapping[int, NDArray[Any]]:
+        """Hold the inputs against the plan's ranges, and return the plaintext outputs that are known.
+
+        Handles of kept outputs have no values to hold.
+        """
         given = (*values, *arrays)
         if not self._options.check or any(
             is_kept(each) or isinstance(each, jax.ShapeDtypeStruct) for each in given
         ):
-            return
+            return {}
         check = self._checks.get(id(lowered))
         if check is None:
             check = RangeCheck(lowered)
             if any(each is lowered for each in self._compiled.values()):  # ids of freed ones come again
                 self._checks[id(lowered)] = check
-        check.require(values, arrays)
+        return check.require(values, arrays)
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
         """Run the offline phase of one request, before its inputs exist.

@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 
+from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.bindings import Block, Location, Module, Op, Value, context, mlir
-from ditto_spu.ir.locations import at_path, name_of
+from ditto_spu.ir.locations import at_path, name_of, path_of, source_of
 from ditto_spu.ir.module import (
     arguments,
     body,
@@ -39,7 +40,7 @@ def copy(
         op.name,
         results=[result.type for result in op.results],
         operands=[mapping.get(each, each) for each in op.operands],
-        attributes={each.name: each.attr for each in op.attributes},
+        attributes=_attributes(op),
         regions=len(op.regions),
         loc=location(op),
         ip=at,
@@ -53,6 +54,16 @@ def copy(
                 copy(each, mapping, mlir.InsertionPoint(new_block), location)
     mapping.update(zip(op.results, new.results, strict=True))
     return new
+
+
+def _attributes(op: Op) -> dict[str, mlir.Attribute]:
+    try:
+        return {each.name: each.attr for each in op.attributes}
+    except RuntimeError as error:  # the bindings cannot read constants of complex numbers
+        raise UnsupportedOpError(
+            f"{path_of(op) or 'the program'} ({source_of(op)}): complex numbers cannot be shared; compute "
+            "with real and imaginary parts"
+        ) from error
 
 
 def splice(block: Block, values: Sequence[Value], before: Op) -> list[Value]:

@@ -33,6 +33,15 @@ _REMEDY = {
     "chlo.top_k": "SPU's top_k opens comparisons; sort instead",
     "stablehlo.reduce_precision": "leave the rounding out: the fixed-point format decides the precision",
 }
+# What routines of LAPACK compute, by a part of their names.
+_LAPACK = {
+    "syevd": "eigenvalues of a symmetric matrix",
+    "heevd": "eigenvalues of a symmetric matrix",
+    "geev": "eigenvalues",
+    "gesdd": "singular values",
+    "gees": "a Schur decomposition",
+    "gehrd": "a Hessenberg form",
+}
 # `ditto_spu/spu/compile.py` writes these in other operations.
 REWRITTEN = ("chlo.tan", "stablehlo.tan", "stablehlo.cbrt")
 _ELEMENTS = frozenset(("i1", "i8", "i16", "i32", "i64", "ui8", "ui16", "ui32", "ui64", "f32", "f64"))
@@ -73,4 +82,11 @@ def refused(op: ir.Op) -> str:
         exact = op.name in ("stablehlo.bitcast_convert", "stablehlo.shift_right_logical")
         return _wrong_on_spu(op) if exact else ""
     remedy = _REMEDY.get(op.name, "write it with other operations")
-    return f"neither a kernel nor SPU can run {op.name}; {remedy}"
+    return f"neither a kernel nor SPU can run {_called(op)}; {remedy}"
+
+
+def _called(op: ir.Op) -> str:
+    """Return the operation's name, and for a call of LAPACK what it computes."""
+    target = ir.attribute(op, "call_target_name", "")
+    computed = next((what for part, what in _LAPACK.items() if part in target), target)
+    return f"{op.name} ({computed})" if computed else op.name

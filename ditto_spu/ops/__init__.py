@@ -20,6 +20,7 @@ from ditto_spu.ops.logic import LOGIC
 from ditto_spu.ops.matmul import MATMUL
 from ditto_spu.ops.maximum import MAXIMUM
 from ditto_spu.ops.multiply import MULTIPLY
+from ditto_spu.ops.odd_series import ODD_SERIES_OP
 from ditto_spu.ops.op import Op, name_of
 from ditto_spu.ops.rms_norm import RMS_NORM
 from ditto_spu.ops.round import ROUND
@@ -28,6 +29,7 @@ from ditto_spu.ops.select import SELECT
 from ditto_spu.ops.sigmoid import SIGMOID
 from ditto_spu.ops.sign import SIGN
 from ditto_spu.ops.silu import SILU
+from ditto_spu.ops.sine import SINE
 from ditto_spu.ops.softmax import SOFTMAX
 from ditto_spu.ops.sqrt import SQRT
 from ditto_spu.ops.tanh import TANH
@@ -53,6 +55,8 @@ OPS: dict[str, Op] = {
         LOGARITHM,
         RSQRT,
         SQRT,
+        SINE,
+        ODD_SERIES_OP,
         DIVIDE,
         MAXIMUM,
         ARGMAX,

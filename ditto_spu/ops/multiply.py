@@ -14,7 +14,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import operand_and_second
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op
 from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
-from ditto_spu.ops.public_operands import constant, is_integral, largest, power_of_two
+from ditto_spu.ops.public_operands import constant, digits_below_one, is_integral, largest, power_of_two
 from ditto_spu.plan.plan import INTEGER
 
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by ring
@@ -67,6 +67,8 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
         current = Fxp(64, current.fraction_bits)
         bits = FACTOR_BITS[64] - lead
     bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
+    if known is not None:
+        bits = min(bits, digits_below_one(known))
     factor, natural = Fxp(current.ring_bits, bits), Fxp(current.ring_bits, current.fraction_bits + bits)
     if not current.fraction_bits:  # a whole number times a fraction: the factor's bits count
         target = Fxp(target.ring_bits, min(natural.fraction_bits, default.fraction_bits))

@@ -74,6 +74,12 @@ def is_binary(value: ir.Value) -> bool:
     return maker is not None and maker.name == "stablehlo.convert" and ir.element(maker.operands[0]) == "i1"
 
 
+def digits_below_one(constant: np.ndarray) -> int:
+    """Return the fraction bits that every element needs to be exact, or 64 if it takes more than 32."""
+    exact = np.asarray(constant, np.float64)
+    return next((bits for bits in range(33) if np.all(exact * 2.0**bits % 1 == 0)), 64)
+
+
 def power_of_two(constant: np.ndarray) -> int | None:
     """Return the exponent if every element is the same positive power of two, else None."""
     first = float(constant.reshape(-1)[0])

@@ -17,11 +17,9 @@ from ditto_kernels.inverse.whole_range import (
     WINDOW,
     divide_whole,
     fit_quotient,
-    fit_root,
     quotient_error,
-    root_error,
-    root_whole,
 )
+from ditto_kernels.inverse.whole_roots import fit_root, root_error, root_whole
 from ditto_kernels.products.multiply import multiply
 from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec

@@ -1,4 +1,4 @@
-"""Roots and quotients of secret values of any size: scaled into two octaves by a secret power of four."""
+"""Quotients of secret values of any size: divisors come to two octaves by a secret power of four."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from ditto_kernels.bits.select import to_arithmetic
 from ditto_kernels.bits.signs import signs
 from ditto_kernels.inverse.by_octaves import fit, noise
 from ditto_kernels.products.multiply import finish_additive, multiply
-from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
@@ -25,17 +23,15 @@ from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
 
-Root = Literal["rsqrt", "sqrt"]
 WHOLE = "whole"  # the form of a kernel that serves values of any size
 WINDOW = "window"  # the form for a declared range
 WHOLE_RANGE = "whole range"  # the name of the first in a printed plan
-EXPONENT = {"reciprocal": -1.0, "rsqrt": -0.5, "sqrt": 0.5}
-_WIDE = 64
-INTEGER = Fxp(_WIDE, 0)
+WIDE = 64
+INTEGER = Fxp(WIDE, 0)
 HARMONICS = 5
 _DIVISOR_BITS = 44  # divisors stay below 2^44 ulp, which leaves quotients up to 2^18 room in ring 64
 _FACTOR_BITS = 20  # fraction bits of the normalised reciprocal when it meets the dividend
-_WAVE_BITS = 24
+WAVE_BITS = 24
 _SPARE = 2  # fraction bits of the scaled dividend beyond those of the result
 _NARROW_SPARE = 4  # the same for results of less than 64 bits
 _NUMERATOR_BITS = 24  # most fraction bits of a public dividend
@@ -125,8 +121,8 @@ def chosen(
 
 def widened(party: Party, x: Rss) -> Protocol[Rss]:
     """x as an integer in ring 64."""
-    if x.fxp.ring_bits < _WIDE:
-        x = yield from upcast(party, x, _WIDE)
+    if x.fxp.ring_bits < WIDE:
+        x = yield from upcast(party, x, WIDE)
     return x.retagged(INTEGER)
 
 
@@ -164,10 +160,10 @@ def series_of(party: Party, u: Rss, series: Series) -> Protocol[Additive]:
     item = Deal("waves", (2 * series.harmonics, *u.shape), np.dtype(np.int64))
     (waves,) = yield from deal(party, [item], lambda: [_waves(opened.mask, series)])
     share = _series_share(opened.c, waves, series, party.role == "A")
-    return Additive(share, Fxp(_WIDE, 2 * series.wave_bits))
+    return Additive(share, Fxp(WIDE, 2 * series.wave_bits))
 
 
-def _series(party: Party, x: Rss, scale: Rss, plan: Whole) -> Protocol[Additive]:
+def scaled_series(party: Party, x: Rss, scale: Rss, plan: Whole) -> Protocol[Additive]:
     u = yield from multiply(party.at("scaled"), x, scale, INTEGER)
     return (yield from series_of(party, u, plan.series))
 
@@ -189,19 +185,19 @@ class Quotient:
 
 def fit_quotient(x: Fxp | None, y: Fxp, out: Fxp) -> Quotient:
     """How x / y of any divisor is computed; x: None for a public dividend. ValueError for too many bits."""
-    plan = fit_whole(-1.0, min(y.ring_bits - 2, _DIVISOR_BITS), _WAVE_BITS)
-    fraction = out.fraction_bits + (_SPARE if out.ring_bits == _WIDE else _NARROW_SPARE)
+    plan = fit_whole(-1.0, min(y.ring_bits - 2, _DIVISOR_BITS), WAVE_BITS)
+    fraction = out.fraction_bits + (_SPARE if out.ring_bits == WIDE else _NARROW_SPARE)
     most = min(out.ring_bits - 1 - out.fraction_bits, 60 - fraction - _FACTOR_BITS)
     dividend = min(_NUMERATOR_BITS, 60 - most - plan.top + y.fraction_bits) if x is None else x.fraction_bits
     dividend = max(dividend, y.fraction_bits - plan.top)
     before = plan.top + dividend - y.fraction_bits
     if min(most, dividend) < 0 or before > 60:
         raise ValueError(
-            f"{x or 'public'} / {y} into {out}: too many fraction bits for a ring of {_WIDE} bits"
+            f"{x or 'public'} / {y} into {out}: too many fraction bits for a ring of {WIDE} bits"
         )
-    scaled = Fxp(_WIDE, min(before, fraction))
+    scaled = Fxp(WIDE, min(before, fraction))
     dropped = scaled.fraction_bits + _FACTOR_BITS - out.fraction_bits
-    landing = out if out.ring_bits <= _WIDE - dropped else Fxp(_WIDE, out.fraction_bits)
+    landing = out if out.ring_bits <= WIDE - dropped else Fxp(WIDE, out.fraction_bits)
     return Quotient(plan, dividend, before, scaled, landing, 2.0 ** min(most, 60 - before))
 
 
@@ -236,14 +232,14 @@ def divide_whole(party: Party, x: Rss | Array, y: Rss, out: Fxp) -> Protocol[Rss
 def _dividend(party: Party, x: Rss | Array, how: Quotient) -> Protocol[Rss | Array]:
     """The dividend as integers in ring 64, of `how.dividend` fraction bits."""
     if not isinstance(x, Rss):
-        return encode(x, Fxp(_WIDE, how.dividend))
+        return encode(x, Fxp(WIDE, how.dividend))
     rise = np.int64(how.dividend - x.fxp.fraction_bits)
     wide = yield from widened(party, x)
     return Rss(wide.mine << rise, wide.next << rise, wide.fxp) if rise else wide
 
 
 def _scaled_dividend(party: Party, x: Rss | Array, scale: Rss, how: Quotient) -> Protocol[Rss]:
-    before = Fxp(_WIDE, how.before)
+    before = Fxp(WIDE, how.before)
     if isinstance(x, Rss):
         return (yield from multiply(party, x, scale.retagged(before), how.scaled))
     product = Rss(scale.mine * x, scale.next * x, before)
@@ -252,8 +248,8 @@ def _scaled_dividend(party: Party, x: Rss | Array, scale: Rss, how: Quotient) ->
 
 
 def _factor(party: Party, x: Rss, scale: Rss, plan: Whole) -> Protocol[Rss]:
-    series = yield from _series(party.at("series"), x, scale, plan)
-    return (yield from finish_additive(party.at("result"), series, Fxp(_WIDE, _FACTOR_BITS)))
+    series = yield from scaled_series(party.at("series"), x, scale, plan)
+    return (yield from finish_additive(party.at("result"), series, Fxp(WIDE, _FACTOR_BITS)))
 
 
 def quotient_error(how: Quotient, out: Fxp, range: float) -> float:
@@ -261,89 +257,3 @@ def quotient_error(how: Quotient, out: Fxp, range: float) -> float:
     relative = how.plan.error + 6 * 2.0**-_FACTOR_BITS
     rounding = 1.5 * how.scaled.ulp + (3 if how.landing != out else 1.5) * out.ulp
     return relative * min(range, how.room) + rounding
-
-
-# Roots.
-
-
-@dataclass(frozen=True)
-class RootPlan:
-    """The public decisions of one root."""
-
-    plan: Whole
-    levels: tuple[int, ...]  # what the series is multiplied by in each piece
-    product: int  # fraction bits of that product
-    landing: Fxp
-
-
-@lru_cache(maxsize=64)
-def fit_root(root: Root, x: Fxp, out: Fxp) -> RootPlan:
-    """How the root of any positive x is computed. ValueError where the result has too many fraction bits."""
-    exponent, pieces = EXPONENT[root], (x.ring_bits - 2) // 2
-    half, odd = divmod(x.fraction_bits, 2)
-    # u = x 4^(pieces - 1 - j) ulp, so that x^(-1/2) is 2^(pieces - 1 - j) series 2^half / 2^(pieces - 1).
-    powers = range(pieces) if root == "sqrt" else reversed(range(pieces))
-    levels = tuple(2**each for each in powers)
-    # The product has so many fraction bits beyond those of the series.
-    extra = half if root == "sqrt" else pieces - 1 - half
-    # The largest product: the largest level times a series of at most 2 sqrt(2) for sqrt, sqrt(2) for rsqrt.
-    room = 61 - (pieces - 1) - (2 if root == "sqrt" else 1)
-    free = _WIDE - out.ring_bits + out.fraction_bits - extra
-    wave_bits = min(room // 2, _WAVE_BITS)
-    if out.ring_bits < _WIDE and free // 2 >= 15:
-        wave_bits = min(wave_bits, free // 2)
-    product = extra + 2 * wave_bits
-    scale = 2.0 ** (odd / 2) if root == "rsqrt" else 2.0 ** (-odd / 2)
-    plan = fit_whole(exponent, 2 * pieces, wave_bits, scale)
-    if product < out.fraction_bits:
-        raise ValueError(f"{root} of {x} into {out}: too many fraction bits; the product has {product}")
-    narrow = out.ring_bits < _WIDE and out.ring_bits <= _WIDE - (product - out.fraction_bits)
-    return RootPlan(plan, levels, product, out if narrow else Fxp(_WIDE, out.fraction_bits))
-
-
-def root_whole(party: Party, x: Rss, root: Root, out: Fxp) -> Protocol[Rss]:
-    """x^(-1/2) or x^(1/2) for every positive x.
-
-    Range: 1 ulp <= x < 2^(k-2) ulp; sqrt of values that are not positive is 0, rsqrt of 0 is some number.
-    Error: relative 3e-4, 2 ulp of `out`. Cost: for each of 14 thresholds (29 in ring 64) one comparison of
-    x and one bit in ring 64; one series; two products. Rounds: 9 to 10. Security and source: see
-    `divide_whole`.
-    """
-    how = fit_root(root, x.fxp, out)
-    edges, scales, levels = list(how.plan.edges), list(how.plan.scales), list(how.levels)
-    if root == "sqrt":
-        edges, scales, levels = [1, *edges], [0, *scales], [0, *levels]
-    (scale, level), wide = yield from parallel(
-        chosen(party.at("scale"), from_rss(party, x), edges, [scales, levels]),
-        widened(party.at("widen"), x),
-    )
-    series = yield from _series(party.at("series"), wide, scale, how.plan)
-    factor = yield from to_rss(party.at("factor"), series)
-    tagged = level.retagged(Fxp(_WIDE, how.product - series.fxp.fraction_bits))
-    result = yield from multiply(party.at("product"), tagged, factor, how.landing)
-    return (yield from convert(party.at("cast"), result, out))
-
-
-def root_error(how: RootPlan, out: Fxp, largest: float) -> float:
-    """Error bound for roots of a magnitude up to `largest`."""
-    return how.plan.error * largest + (3 if how.landing != out else 1.5) * out.ulp
-
-
-def _run_sqrt(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
-    """sqrt(x) for every x that is not negative. See `root_whole`."""
-    return (yield from root_whole(party, x, "sqrt", out))
-
-
-def _sqrt_error(x: Spec, out: Fxp) -> float:
-    assert x.fxp is not None
-    return root_error(fit_root("sqrt", x.fxp, out), out, math.sqrt(x.fxp.limit / 2))
-
-
-def _sqrt_reference(x: Array) -> Array:
-    return np.sqrt(np.maximum(x, 0))
-
-
-PAPER = (
-    "own: two octaves by a secret power of four, then a dealt series; scaling after Catrina, Saxena (2010)"
-)
-SQRT = Kernel("sqrt", _run_sqrt, _sqrt_reference, _sqrt_error, PAPER)

@@ -14,6 +14,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_spu.calibration.observe import ZERO, summary
 from ditto_spu.errors import ConfigError, InputError, RangeError, RangeWarning
+from tests.on_spu import paired
 
 NARROW = {"default": "fxp16.8"}
 RNG = np.random.default_rng(5)
@@ -289,7 +290,7 @@ def test_plans_of_kernels_never_fail():
 
 
 def test_spu_steps_have_an_unknown_probability_and_are_refused_under_a_limit():
-    function = scoped(jnp.sin)
+    function = scoped(paired)
     assert ditto.secure(function).lower(X).cost_analysis().p_error is None
     with pytest.raises(ConfigError, match=r"step \d+ at 'deep' runs on SPU.*p_error = 1e-06"):
         ditto.secure(function, p_error=1e-6).lower(X)

@@ -131,6 +131,11 @@ EXAMPLES = [
     Example("log", ((0.01, 9000, (45,), "fxp32.14"),), "fxp32.14"),
     Example("log", ((0.01, 9000, (45,), "fxp64.28"),), "fxp64.18"),
     Example("log", ((-0.9, 9, (45,), "fxp64.22"),), "fxp64.18", {"plus": 1}),
+    Example("sine", ((-900, 900, (9, 5), "fxp32.12"),), "fxp32.12"),
+    Example("sine", ((-90, 90, (9, 5), "fxp64.18"),), "fxp64.18", {"wave": "cosine"}),
+    Example("odd_series", ((-1, 1, (9, 5), "fxp64.18"),), "fxp64.18"),
+    Example("odd_series", ((-0.5, 0.5, (9, 5), "fxp32.12"),), "fxp32.12", {"function": "asin"}),
+    Example("odd_series", ((-4, 4, (9, 5), "fxp64.18"),), "fxp32.12", {"function": "erf"}),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"),), "fxp32.14", {"dim": 2}),
     Example("softmax", ((-6, 6, (4, 7, 32), "fxp16.8"), ("bits", 1, (4, 7, 32))), "fxp32.14", {"dim": 1}),
     Example(

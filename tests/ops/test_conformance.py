@@ -44,6 +44,8 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "logarithm": (lambda x, w: jnp.log(x @ w), (P, P.T)),
     "rsqrt": (lambda x, w: lax.rsqrt(x @ w), (P, P.T)),
     "sqrt": (lambda x, w: jnp.sqrt(x @ w), (P, P.T)),
+    "sine": (lambda x, w: jnp.sin(x @ w), (X, X.T)),
+    "odd_series": (lambda x, w: lax.erf(x @ w), (X, X.T)),
     "divide": (lambda x, w: x / w, (X, P)),
     "maximum": (lambda x, w: jnp.maximum(x, w), (X, P)),
     "argmax": (lambda x, w: jax.nn.one_hot(jnp.argmax(x @ w, 1), 4), (X, X.T)),

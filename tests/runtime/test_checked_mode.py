@@ -3,7 +3,6 @@
 import os
 import threading
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +15,7 @@ from ditto_spu.runtime import precompute, simulate
 from ditto_spu.runtime.checked_mode import Checker
 from ditto_spu.spu.party import SpuParty
 from ditto_spu.spu.steps import SpuSteps
+from tests.on_spu import paired
 
 F = Fxp(32, 12)
 X = np.array([1.0, -3.0, 2.5])
@@ -103,7 +103,7 @@ ONE = np.array([1.0], np.float32)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
     "program",
-    [lambda x, y: jnp.sin(x / y), lambda x, y: jnp.sin(x + 0.5) + x / y, lambda x, y: jnp.sin(x / y) @ y],
+    [lambda x, y: paired(x / y), lambda x, y: paired(x + 0.5) + x / y, lambda x, y: paired(x / y) @ y],
 )
 def test_a_range_error_beside_a_step_of_spu_ends_all_parties(program, masked):
     function = ditto.secure(program, config=WINDOW, checked=True, check=False, masked=masked)
@@ -134,7 +134,7 @@ def test_any_failure_of_one_party_around_spu_ends_the_others(monkeypatch, place,
     monkeypatch.setattr(simulate, "create_links", lambda _: links(3.0))
     monkeypatch.setattr(SpuSteps, "run_step", step_fails)
     monkeypatch.setattr(SpuParty, "run", party_fails)
-    function = ditto.secure(lambda x: jnp.sin(x) * jnp.sin(x + 1), config="auto")
+    function = ditto.secure(lambda x: paired(x) * paired(x + 1), config="auto")
     error = within(60, lambda: function(ONE))
     if isinstance(fault, KeyboardInterrupt):
         assert error is fault
@@ -147,12 +147,12 @@ def test_a_failure_while_dealing_reaches_the_caller(monkeypatch):
         raise PartyError("seeded")
 
     monkeypatch.setattr(precompute, "deal_offline", fails)
-    error = within(60, lambda: ditto.secure(lambda x: jnp.sin(x), config="auto").precompute(ONE))
+    error = within(60, lambda: ditto.secure(lambda x: paired(x), config="auto").precompute(ONE))
     assert isinstance(error, PartyError)
 
 
 def test_a_step_of_generation_that_leaves_its_range_ends_all_parties():
     """Kept outputs have no plaintext, so checked mode alone sees them."""
-    step = ditto.secure(lambda x: jnp.sin(x) / x, config=WINDOW, checked=True)
+    step = ditto.secure(lambda x: paired(x) / x, config=WINDOW, checked=True)
     (kept,) = ditto.secure(lambda x: (-x,), config={"default": "fxp32.12"}).run(ONE, keep=(0,)).outputs
     assert isinstance(within(60, lambda: step(kept)), RangeError)

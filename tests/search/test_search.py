@@ -7,7 +7,6 @@ import json
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,6 +24,7 @@ from ditto_spu.passes.formats.replace_functions import replace_functions
 from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.plan.cost_report import predicted_seconds
 from ditto_spu.search.changes import groups, pattern
+from tests.on_spu import paired
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((8, 16)).astype(np.float32)
@@ -164,7 +164,7 @@ def test_without_matplotlib_the_plot_says_what_to_install(found, tmp_path, monke
     [
         (lambda: ditto.search(layers, [ARGS], network="LAM"), InputError, "did you mean 'lan'"),
         (lambda: ditto.search(layers, [ARGS, (X[:4], *W)]), InputError, "equal shapes"),
-        (lambda: ditto.search(jnp.sin, [(X,)]), InputError, "steps on SPU"),
+        (lambda: ditto.search(paired, [(X,)]), InputError, "steps on SPU"),
         (lambda: ditto.ErrorBudget(max=0), InputError, "max must be positive"),
         (lambda: ditto.ErrorBudget(metric_limit=1.0), InputError, "metric needs"),
     ],

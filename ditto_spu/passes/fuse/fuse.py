@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ditto_spu import ir
-from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.ir.arithmetic import kind
-from ditto_spu.ir.expand_chlo import EXPANSIONS
 from ditto_spu.ops import OPS
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.fuse.booleans import expand_booleans
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
+from ditto_spu.passes.fuse.elementary_functions import expand_functions
 from ditto_spu.passes.fuse.empty_values import drop_empty_values
 from ditto_spu.passes.fuse.infinite_masks import bound_infinite_masks
-from ditto_spu.passes.fuse.integer_division import expand_divisions
+from ditto_spu.passes.fuse.integers import expand_bits, expand_divisions
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.reductions import expand_reductions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
 from ditto_spu.passes.fuse.secret_places import expand_secret_places
+from ditto_spu.passes.fuse.selected_places import expand_selections
+from ditto_spu.passes.fuse.sign_bits import compare_signs
 from ditto_spu.passes.fuse.simplify import simplify
 from ditto_spu.passes.fuse.softmax_masks_and_scales import rewrite_scores
 from ditto_spu.passes.fuse.sorting_networks import expand_sorts
@@ -40,8 +40,12 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     ir.inline_calls(fused)
     drop_empty_values(fused)
     expand_linear_algebra(fused, visibility(fused, public))
+    compare_signs(fused, visibility(fused, public))
+    expand_bits(fused, visibility(fused, public))
+    ir.erase_dead(ir.body(ir.main(fused)))
     refuse(fused, public)
     flatten(fused, public)
+    expand_bits(fused, visibility(fused, public))  # what was inside of loops
     ir.run_passes(fused, "canonicalize,cse")
     simplify(fused, fills=False)  # the pattern of look-ups reads them
     ir.run_passes(fused, "canonicalize,cse")
@@ -52,11 +56,12 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     ir.run_passes(fused, "canonicalize,cse")
     expand_sorts(fused, visibility(fused, public))
     _replace_patterns(fused, public)
+    expand_selections(fused, visibility(fused, public))
     expand_reductions(fused, visibility(fused, public))
     expand_divisions(fused, visibility(fused, public))
     expand_secret_places(fused, visibility(fused, public))
     rewrite_scores(fused, public)
-    _expand(fused, public)
+    expand_functions(fused, visibility(fused, public))
     simplify(fused)
     ir.run_passes(fused, "canonicalize,cse")
     ir.erase_dead(ir.body(ir.main(fused)))
@@ -88,19 +93,3 @@ def _replace_first(module: ir.Module, op: ir.Op, secret: Mapping[ir.Value, bool]
             ir.replace_all_uses(op.results[0], new)
             op.erase()
             return
-
-
-def _expand(module: ir.Module, public: Sequence[bool]) -> None:
-    """Write the chlo operations on secret values in StableHLO. XLA runs those on public values."""
-    secret = visibility(module, public)
-    for op in list(ir.walk(ir.main(module))):
-        if not op.name.startswith("chlo.") or not any(secret[each] for each in op.results):
-            continue
-        if op.name not in EXPANSIONS:
-            path = ir.path_of(op)
-            place = f"{ir.source_of(op)}, in {path}" if path else ir.source_of(op)
-            raise UnsupportedOpError(
-                f"'{kind(op)}' ({place}) acts on secret values, which no protocol here can do: write it with "
-                f"exp, log, tanh, division or a polynomial, or make its input public"
-            )
-        ir.rewrite(op, EXPANSIONS[op.name])

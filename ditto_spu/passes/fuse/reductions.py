@@ -19,6 +19,7 @@ from ditto_spu.ops.argmax import ARGMAX, argmax, indices_of_extreme
 from ditto_spu.passes.fuse.sorting_networks import reversed_order
 
 _EXTREMES: dict[str, Callable[..., Array]] = {"maximum": jnp.maximum, "minimum": jnp.minimum}
+Places = tuple[tuple[int, ...], ...]  # of each element of a window, its place for each result
 _LONG = 4  # windows longer than this are taken by doubling
 
 
@@ -101,7 +102,7 @@ def _windows(op: ir.Op) -> None:
         return
     if repeated in _EXTREMES:
         per_dim = [
-            _places(*each)
+            places_of(*each)
             for each in zip(shape, ir.shape(op.results[0]), sizes, strides, apart, padding, strict=True)
         ]
         places = tuple(each for each in per_dim if each is not None)
@@ -116,9 +117,9 @@ def _windows(op: ir.Op) -> None:
                 ir.rewrite(op, partial(_running_product, dim=long[0], reverse=after > 0), [op.operands[0]])
 
 
-def _places(
+def places_of(
     size: int, results: int, window: int, stride: int, apart: int, padding: Sequence[int]
-) -> tuple[tuple[int, ...], ...] | None:
+) -> Places | None:
     """Return for each element of a window its place for each result, or None for a window of padding alone.
 
     A place in the padding is replaced by another one of the same window, which changes no maximum.

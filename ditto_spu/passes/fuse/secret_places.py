@@ -14,6 +14,7 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind
+from ditto_spu.passes.fuse.secret_points import points
 
 
 def expand_secret_places(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
@@ -24,7 +25,7 @@ def expand_secret_places(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
             if any(secret.get(each, True) for each in list(op.operands)[2:]):
                 ir.rewrite(op, _placed)
         elif len(op.results) == 1 and secret.get(op.operands[1], True):
-            meaning = _scattered(op) if kind(op) == "scatter" else _gathered(op)
+            meaning = (_scattered(op) or points(op)) if kind(op) == "scatter" else _gathered(op)
             if meaning is not None:
                 ir.rewrite(op, meaning)
 

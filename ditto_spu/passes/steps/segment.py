@@ -80,6 +80,7 @@ def segment(
     masked: whether the plan uses masked shares, with party 0 as the only dealer, which works in the offline
         phase.
     """
+    module = ir.clone(module)  # `_widen_indices` writes operations
     builder = _Builder(visibility(module, public))
     operations = ir.ops(ir.body(ir.main(module)))
     inputs = []

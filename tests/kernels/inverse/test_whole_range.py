@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RSQRT
-from ditto_kernels.inverse.whole_range import SQRT, fit_quotient, fit_root
+from ditto_kernels.inverse.whole_range import fit_quotient
+from ditto_kernels.inverse.whole_roots import SQRT, fit_root
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp
 

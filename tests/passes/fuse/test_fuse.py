@@ -399,7 +399,8 @@ def test_multiplication_by_ones_and_double_transposition_go() -> None:
 
 def test_erf_that_is_no_gelu_is_expanded() -> None:
     module = fused(lambda x: (jax.scipy.special.erf(x), jax.lax.erfc(x), jnp.sinh(x)), X * 2)
-    assert not any(op.name.startswith("chlo.") for op in ir.walk(ir.main(module)))
+    found = {op.name for op in ir.walk(ir.main(module)) if op.name.startswith("chlo.")}
+    assert found == {"chlo.erf"}  # it has a kernel for bounded arguments
 
 
 def test_chlo_on_secret_values_is_an_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 import numpy as np
@@ -60,12 +61,42 @@ def test_systems_that_need_pivots(rows: int) -> None:
     np.testing.assert_allclose(got, np.linalg.solve(a, b), atol=1e-2)
 
 
-@pytest.mark.parametrize("rows", [2, 3, 4])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (4, 2), (2, 3), (2, 3, 2)])
+def test_qr(shape: tuple[int, ...]) -> None:
+    a = np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+    q, r = ditto.secure(lambda a: jnp.linalg.qr(a))(a)
+    expected = np.linalg.qr(a.astype(np.float64))
+    np.testing.assert_allclose(q, expected.Q, atol=1e-3)
+    np.testing.assert_allclose(r, expected.R, atol=1e-3)
+
+
+def test_qr_of_columns_that_need_no_reflection() -> None:
+    a = np.array([[2.0, 1.0, 0.5], [0.0, -3.0, 1.0], [0.0, 0.0, 1.5], [0.0, 0.0, 0.0]], np.float32)
+    q, r = ditto.secure(lambda a: jnp.linalg.qr(a, mode="complete"))(a)
+    np.testing.assert_allclose(q @ r, a, atol=1e-3)
+    np.testing.assert_allclose(q.T @ q, np.eye(4), atol=1e-3)
+
+
+def test_least_squares_by_qr_and_its_gradient() -> None:
+    a = np.random.default_rng(1).normal(size=(5, 2)).astype(np.float32)
+    y = np.arange(5, dtype=np.float32)
+
+    def solved(a: Any, y: Any) -> Any:
+        q, r = jnp.linalg.qr(a)
+        return jsl.solve_triangular(r, q.T @ y)
+
+    np.testing.assert_allclose(ditto.secure(solved)(a, y), np.linalg.lstsq(a, y, None)[0], atol=2e-3)
+    slope = jax.grad(lambda a: (jnp.linalg.qr(a)[1] ** 2).sum())
+    np.testing.assert_allclose(ditto.secure(lambda a: slope(a))(a), slope(a), atol=3e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
 def test_determinants(rows: int) -> None:
     a = np.random.default_rng(rows).normal(size=(rows, rows)).astype(np.float32)
-    np.testing.assert_allclose(ditto.secure(jnp.linalg.det)(a), np.linalg.det(np.float64(a)), atol=1e-3)
+    exact = a.astype(np.float64)
+    np.testing.assert_allclose(ditto.secure(jnp.linalg.det)(a), np.linalg.det(exact), atol=1e-3)
     sign, size = ditto.secure(jnp.linalg.slogdet)(a)
-    np.testing.assert_allclose((sign, size), np.linalg.slogdet(np.float64(a)), atol=1e-3)
+    np.testing.assert_allclose((sign, size), np.linalg.slogdet(exact), atol=1e-3)
 
 
 def test_infinite_masks_of_argmax() -> None:
@@ -78,8 +109,10 @@ def test_infinite_masks_of_argmax() -> None:
 @pytest.mark.parametrize(
     ("fn", "remedy"),
     [
-        (jnp.linalg.qr, "LAPACK"),
-        (jnp.linalg.eigh, "LAPACK"),
+        (jnp.linalg.eigh, r"eigenvalues of a symmetric matrix\); callbacks and LAPACK"),
+        (jnp.linalg.svd, "singular values"),
+        (jnp.linalg.pinv, "singular values"),
+        (lambda a: jnp.linalg.eigvals(a).real, "complex"),
     ],
 )
 def test_the_others_are_refused(fn: Callable[..., Any], remedy: str) -> None:

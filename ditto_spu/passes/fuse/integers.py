@@ -1,4 +1,4 @@
-"""Write quotients, remainders and left shifts of secret integers in sums, comparisons and choices.
+"""Write quotients, remainders, shifts and other work on secret integers in sums, comparisons and choices.
 
 A quotient is a long division: one comparison for each bit of the dividend. This is a part of fuse.
 """
@@ -10,7 +10,7 @@ from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind
@@ -20,9 +20,13 @@ _MOST = 1 << 62  # of a shifted divisor, whose difference from the rest must not
 
 def expand_divisions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
     """Rewrite in place the operations on integers for which ring 64 has room. SPU keeps the others."""
-    names = ("divide", "remainder", "shift_left")
+    names = ("divide", "remainder", "shift_left", "not")
     for op in [each for each in ir.walk(ir.main(module)) if kind(each) in names]:
         if ir.is_float(op.results[0]) or not any(secret.get(each, True) for each in op.operands):
+            continue
+        if kind(op) == "not":
+            if ir.element(op.results[0]) != "i1":
+                ir.rewrite(op, _inverted)
             continue
         if kind(op) == "shift_left":
             if not secret.get(op.operands[1], True):
@@ -33,6 +37,42 @@ def expand_divisions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None
         if divisor << (bits - 1) <= _MOST:
             meaning = _quotient if kind(op) == "divide" else _remainder
             ir.rewrite(op, partial(meaning, bits=bits))
+
+
+def expand_bits(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
+    """Rewrite in place what SPU would do with 64 bits of a narrower integer, or not at all."""
+    for op in list(ir.walk(ir.main(module))):
+        if not any(secret.get(each, False) for each in op.results):
+            continue
+        if kind(op) == "count_leading_zeros":
+            ir.rewrite(op, _leading_zeros)
+        elif kind(op) == "shift_right_logical" and _is_signed(op.results[0]):
+            ir.rewrite(op, _shifted_right)
+
+
+def _is_signed(value: ir.Value) -> bool:
+    return not ir.element(value).startswith("u")
+
+
+def _leading_zeros(x: Array) -> Array:
+    """Count the powers of two that are larger than x, of which a negative number has none."""
+    bits = 8 * x.dtype.itemsize
+    signed = jnp.issubdtype(x.dtype, jnp.signedinteger)
+    count = jnp.zeros_like(x)
+    for place in range(bits - 1 if signed else bits):
+        count = count + (x < np.asarray(1 << place, x.dtype)).astype(x.dtype)
+    return jnp.where(x < 0, jnp.zeros_like(x), count + 1) if signed else count
+
+
+def _shifted_right(x: Array, count: Array) -> Array:
+    """Return the bits that an arithmetic shift moves down, without the copies of the sign above them."""
+    kept = lax.shift_right_logical(jnp.full_like(count, -1), count)
+    return lax.shift_right_arithmetic(x, count) & kept
+
+
+def _inverted(x: Array) -> Array:
+    unsigned = jnp.issubdtype(x.dtype, jnp.unsignedinteger)
+    return jnp.asarray(jnp.iinfo(x.dtype).max if unsigned else -1, x.dtype) - x
 
 
 def _shifted(x: Array, count: Array) -> Array:
