@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.headroom import Ranges, ranges
+from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.calibration.supply_ranges import supply
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.frontend.owner_program import Program
@@ -121,6 +122,7 @@ def compile_program(
     used.refuse_impossible()
     if calibration is not None:
         used.require()
+        warn_unresolved(used.rows)
     plan = advance(checked, "segment").plan
     assert plan is not None
     if p_error is not None:

@@ -40,6 +40,7 @@ from ditto_spu.ir.values import (
     redirect,
     replace_all_uses,
     shape,
+    signature,
     users,
 )
 
@@ -94,6 +95,7 @@ __all__ = [
     "run_passes",
     "set_string",
     "shape",
+    "signature",
     "source_of",
     "splice",
     "symbol",
