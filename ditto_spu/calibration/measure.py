@@ -17,7 +17,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from ditto_spu.calibration.needed import Choices, mask
-from ditto_spu.ops.observed import Extremes, Facts, extremes
+from ditto_spu.ops.observed import Extremes, Facts, extremes, number
 from ditto_spu.ops.op import Span
 
 RESULT = ""  # the name of the result's extremes among the facts
@@ -28,8 +28,8 @@ Types = tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 class Measure:
     """A JAX function of an operation's result, its operands, and the booleans of choices.
 
-    It returns float64 numbers: the least and the largest element of the result, and then of each fact. Only
-    elements that can reach an output count.
+    It returns the least and the largest element of the result, and then of each fact. Only elements that can
+    reach an output count.
 
     signature: everything of the operation on which the facts depend. Equal measures are traced once.
     operands: the number of operands.
@@ -44,9 +44,9 @@ class Measure:
     elementwise: bool
     facts: Callable[[Sequence[Array]], Facts] = field(compare=False)
 
-    def __call__(self, result: Array, *others: Array) -> Array:
+    def __call__(self, result: Array, *others: Array) -> tuple[Array, ...]:
         spans = self.spans(result, *others)
-        return jnp.stack([end for name in sorted(spans) for end in spans[name]])
+        return tuple(end for name in sorted(spans) for end in spans[name])
 
     def spans(self, result: Array, *others: Array) -> dict[str, Extremes]:
         """Return the extremes by name, that of the result under an empty name."""
@@ -74,13 +74,14 @@ def names(measure: Measure, types: Types) -> tuple[str, ...]:
         return tuple(sorted(jax.eval_shape(measure.spans, *avals)))
 
 
-def read(names: Sequence[str], numbers: NDArray[np.float64]) -> tuple[Span | None, Mapping[str, Span]]:
+def read(names: Sequence[str], ends: Sequence[NDArray[Any]]) -> tuple[Span | None, Mapping[str, Span]]:
     """Return the extremes of the result, or None where no element counts, and of the facts.
 
     NaN counts as infinite, because no format holds it.
     """
     found: dict[str, Span] = {}
-    for name, (low, high) in zip(names, numbers.reshape(-1, 2).tolist(), strict=True):
+    for place, name in enumerate(names):
+        low, high = (number(each) for each in ends[2 * place : 2 * place + 2])
         if np.isnan(low) or np.isnan(high):
             found[name] = (-np.inf, np.inf)
         elif low <= high:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import NDArray
@@ -124,10 +123,10 @@ class _Probe:
 class _Numbers:
     """The measures that are written before the end of a program, and the numbers that they will find."""
 
-    def __init__(self, end: ir.Op) -> None:
-        self.parts: list[ir.Value] = []
+    def __init__(self, module: ir.Module, end: ir.Op) -> None:
+        self._module = module
+        self.ends: list[ir.Value] = []
         self._end = end
-        self._length = 0
         self._known: dict[ir.Value, int] = {}  # where the numbers of a value's elements begin
 
     def measure(self, op: ir.Op, kind: Kind, found: Ways) -> tuple[int, tuple[str, ...]]:
@@ -158,8 +157,8 @@ class _Numbers:
 
     def _write(self, measure: Measure, values: list[ir.Value]) -> tuple[int, tuple[str, ...]]:
         found = names(measure, tuple((ir.shape(each), ir.dtype(each)) for each in values))
-        self.parts += ir.emit(measure, values, self._end, self._end.location)
-        start, self._length = self._length, self._length + 2 * len(found)
+        start = len(self.ends)
+        self.ends += ir.call(self._module, "measure", measure, values, self._end, self._end.location)
         return start, found
 
 
@@ -190,7 +189,7 @@ class Observer:
         self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
         self._probes: list[_Probe] = []
         arrays: dict[ir.Value, int] = {}  # results and the booleans of choices, with their places as outputs
-        numbers = _Numbers(end)
+        numbers = _Numbers(module, end)
         for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
             floats = [*op.results, *(op.operands if kind is Kind.KERNEL else ())]
             if kind is Kind.PUBLIC or len(op.results) != 1 or not any(map(ir.is_float, floats)):
@@ -213,13 +212,14 @@ class Observer:
             None if each.public else numbers.elements(value)
             for each, value in zip(self._program.arguments, ir.arguments(module), strict=True)
         ]
-        self._parts = bool(numbers.parts)
-        joined = ir.emit(_joined, numbers.parts, end, end.location) if numbers.parts else []
+        self._count = len(numbers.ends)
         everything = ir.ops(ir.body(ir.main(module)))[:-1]
-        self._text = ir.extract(everything, ir.arguments(module), joined, "observed")
-        self._with_arrays = ir.extract(everything, ir.arguments(module), [*joined, *arrays], "observed")
+        self._text = ir.extract(everything, ir.arguments(module), numbers.ends, "observed")
+        self._with_arrays = ir.extract(everything, ir.arguments(module), [*numbers.ends, *arrays], "observed")
 
-    def _read(self, numbers: NDArray[np.float64]) -> Iterator[tuple[_Probe, Span | None, Mapping[str, Span]]]:
+    def _read(
+        self, numbers: Sequence[NDArray[Any]]
+    ) -> Iterator[tuple[_Probe, Span | None, Mapping[str, Span]]]:
         """Yield each probe with the extremes of its result and the facts about its operands."""
         for probe in self._probes:
             yield probe, *read(probe.names, numbers[probe.start : probe.start + 2 * len(probe.names)])
@@ -239,9 +239,8 @@ class Observer:
             if self._seen.get(argument.path) is not value:  # every call has the same weights
                 _join(found, (argument.path, INPUT), summary(np.asarray(value, np.float32)))
                 self._seen[argument.path] = value
-        if not self._parts:
-            return found
-        numbers, *outputs = ir.evaluate(self._with_arrays, values)
+        returned = ir.evaluate(self._with_arrays, values)
+        numbers, outputs = returned[: self._count], returned[self._count :]
         for probe, _, facts in self._read(numbers):
             result = outputs[probe.result]
             if probe.needed is not None:
@@ -254,7 +253,7 @@ class Observer:
 
         values: one array for each argument of the program that the parties run.
         """
-        (numbers,) = ir.evaluate(self._text, values) if self._parts else (np.zeros(0),)
+        numbers = ir.evaluate(self._text, values)
         arguments = []
         for start in self._arguments:
             ends = None if start is None else read((RESULT,), numbers[start : start + 2])[0]
@@ -277,10 +276,6 @@ def _facts(op: ir.Op, record: Op | None, operands: Sequence[Array]) -> Facts:
 def _no_facts(operands: Sequence[Array]) -> Facts:
     del operands
     return {}
-
-
-def _joined(*numbers: Array) -> Array:
-    return jnp.concatenate(numbers)
 
 
 def _join(found: dict[Place, Observed], place: Place, seen: Observed) -> None:

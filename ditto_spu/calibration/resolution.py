@@ -26,8 +26,9 @@ def warn_unresolved(rows: Sequence[Range]) -> None:
     for row in rows:
         if row.what != "result" or row.observed is None:
             continue
-        largest, step = max(map(abs, row.observed)), Fxp.parse(row.format).ulp
-        if 0 < largest < STEPS * step:
+        fxp = Fxp.parse(row.format)
+        largest, step = max(map(abs, row.observed)), fxp.ulp
+        if fxp.fraction_bits and 0 < largest < STEPS * step:  # values without fraction bits are whole numbers
             found.setdefault((row.path, row.op), (largest / step, _words(row, largest, step)))
     if found:
         texts = [text for _, text in sorted(found.values())]

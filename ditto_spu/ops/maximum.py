@@ -59,7 +59,7 @@ def observe(op: ir.Op, operands: Operands) -> Facts:
     second = operands[1] if len(operands) > 1 else None
     if op.name == ALONG:
         (dim,) = ir.attribute(op, "dimensions")
-        facts["difference"] = (jnp.float64(0), extremes(jnp.ptp(x, axis=dim))[1])
+        facts["difference"] = extremes(jnp.ptp(x, axis=dim))
     elif second is not None and jnp.issubdtype(second.dtype, jnp.floating):
         facts["difference"] = extremes(x - real(second))
     return facts

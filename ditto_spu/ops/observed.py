@@ -6,15 +6,17 @@ Facts are JAX functions. They run inside the observed program, so that only extr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from numpy.typing import NDArray
 
 from ditto_spu import ir
 
 Operands = Sequence[Array]
-Extremes = tuple[Array, Array]
+Extremes = tuple[Array, Array]  # integers in the order of floats, see `extremes`
 Facts = Mapping[str, Extremes]
 
 
@@ -40,24 +42,38 @@ def real(value: Array) -> Array:
 
 
 def extremes(value: Array, taken: Array | None = None) -> Extremes:
-    """Return the least and the largest element, as float64 scalars.
+    """Return the least and the largest element, each as the integer that `number` reads.
 
-    Both are NaN if an element is NaN, and 0 for an array without elements.
-
-    taken: booleans that tell which elements count. If none does, the result is (inf, -inf).
+    taken: booleans that tell which elements count. If none does, the least is inf and the largest -inf.
     """
-    if not value.size:
-        return jnp.float64(0), jnp.float64(0)
-    value = real(value)
-    infinite = jnp.asarray(np.inf, value.dtype)
-    low, high = value, value
-    if taken is not None:
-        low, high = jnp.where(taken, value, infinite), jnp.where(taken, value, -infinite)
-    # XLA computes one reduction of a pair on CPUs about ten times as fast as two reductions.
+    value = real(value) if value.size else jnp.zeros(1)
+    ends = [_ordered(np.asarray(each, value.dtype)) for each in (np.inf, -np.inf)]
+    low = high = _ordered(value)
+    if taken is not None and taken.size:
+        low, high = jnp.where(taken, low, ends[0]), jnp.where(taken, high, ends[1])
+    # XLA's code for CPUs finds both in one pass, in a tenth of the time that floats would take.
     least, most = lax.reduce(
         (low, high),
-        (infinite, -infinite),
+        (ends[0], ends[1]),
         lambda a, b: (lax.min(a[0], b[0]), lax.max(a[1], b[1])),
         tuple(range(value.ndim)),
     )
-    return least.astype(jnp.float64), most.astype(jnp.float64)
+    return least, most
+
+
+def _ordered(value: Any) -> Any:
+    """Return integers in the order of floats. NaN comes before all numbers or after them."""
+    kind = np.dtype(f"int{8 * value.dtype.itemsize}")
+    view = value.view(kind) if isinstance(value, np.ndarray) else lax.bitcast_convert_type(value, kind)
+    return _reversed(view)
+
+
+def _reversed(bits: Any) -> Any:
+    """Reverse the order of negative numbers, given as the bits of floats, and bring it back."""
+    kind = bits.dtype.type
+    return bits ^ ((bits >> kind(8 * bits.dtype.itemsize - 1)) & kind(np.iinfo(kind).max))
+
+
+def number(ordered: NDArray[Any]) -> float:
+    """Return the float whose place in the order is given, a scalar of 32 or 64 bits."""
+    return float(_reversed(np.asarray(ordered)).view(f"float{8 * ordered.itemsize}"))
