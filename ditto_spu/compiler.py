@@ -12,6 +12,7 @@ from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.headroom import Ranges, ranges
 from ditto_spu.calibration.narrow import narrow
+from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.calibration.supply_ranges import supply
 from ditto_spu.errors import DittoError, InputError, nearest
 from ditto_spu.frontend.owner_program import Program
@@ -142,6 +143,7 @@ def _compile(linear: Work, config: Config, calibration: Calibration | None) -> L
     used.refuse_impossible()
     if calibration is not None:
         used.require()
+        warn_unresolved(used.rows)
     plan = advance(checked, "segment").plan
     assert plan is not None
     texts = {

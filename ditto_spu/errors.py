@@ -25,7 +25,7 @@ class RangeError(DittoError):
 
 
 class RangeWarning(UserWarning):
-    """Observed values come close to a range on which a protocol relies."""
+    """Observed values come close to a range on which a protocol relies, or are too small for their format."""
 
 
 class CompileError(DittoError):

@@ -223,11 +223,7 @@ def ranges(
     arguments: the paths of the arguments.
     calibration: supplies the observed values.
     """
-    rows: list[Range] = []
-    formats = read_entry(module).formats
-    for value, path, fxp in zip(ir.arguments(module), arguments, formats, strict=False):
-        if fxp is not None and ir.is_float(value):
-            rows.append(Range(path, INPUT, "result", str(fxp), -fxp.limit / 2, fxp.limit / 2))
+    rows = [row for _, row in argument_ranges(module, arguments)]
     rows += (row for _, row in relied_on(module, public))
     if calibration is None:
         return Ranges(_worst(rows))
@@ -237,6 +233,16 @@ def ranges(
         if seen is None or row.what not in OPERANDS or row.what in seen.facts:
             noted.append(row.seen(seen))
     return Ranges(_worst(noted))
+
+
+def argument_ranges(module: ir.Module, paths: Sequence[str]) -> list[tuple[int, Range]]:
+    """Return the ranges of the shared arguments of a module that has formats, each with its place."""
+    formats = read_entry(module).formats
+    return [
+        (place, Range(path, INPUT, "result", str(fxp), -fxp.limit / 2, fxp.limit / 2))
+        for place, (value, path, fxp) in enumerate(zip(ir.arguments(module), paths, formats, strict=False))
+        if fxp is not None and ir.is_float(value)
+    ]
 
 
 def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, Range]]:

@@ -6,12 +6,12 @@ element may be anything, on shares as in plaintext, so no range of it matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import jax.numpy as jnp
+from jax import Array
 
 from ditto_kernels import KERNELS
 from ditto_spu import ir
@@ -87,15 +87,24 @@ def predicates(found: Ways) -> list[ir.Value]:
     return [each for way in found or () for each in (way.predicate, *predicates(way.then))]
 
 
-def mask(
-    found: tuple[Way, ...], shape: tuple[int, ...], at: Callable[[ir.Value], NDArray[Any]]
-) -> NDArray[np.bool_]:
-    """Return which elements are needed, as booleans of the given shape.
+Choices = tuple[tuple[int, bool, Any], ...]  # the place of a predicate, its boolean, and the choices after it
 
-    at: gives the booleans of a choice.
+
+def choices(found: tuple[Way, ...], places: Mapping[ir.Value, int]) -> Choices:
+    """Return ways as plain data, in which the places of predicates stand for these."""
+    return tuple(
+        (places[way.predicate], way.when, None if way.then is None else choices(way.then, places))
+        for way in found
+    )
+
+
+def mask(found: Choices, shape: tuple[int, ...], predicates: Sequence[Array]) -> Array:
+    """Return which elements are needed, as booleans of the given shape. It is a JAX function.
+
+    predicates: the booleans of the choices, by their places.
     """
-    needed = np.zeros(shape, np.bool_)
-    for way in found:
-        taken = np.broadcast_to(np.asarray(at(way.predicate), np.bool_) == way.when, shape)
-        needed |= taken if way.then is None else taken & mask(way.then, shape, at)
+    needed = jnp.zeros(shape, bool)
+    for place, when, then in found:
+        taken = jnp.broadcast_to(predicates[place] == when, shape)
+        needed |= taken if then is None else taken & mask(then, shape, predicates)
     return needed

@@ -6,20 +6,23 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from jax import Array
 from numpy.typing import NDArray
 
 from ditto_spu import ir
-from ditto_spu.calibration.needed import Ways, is_elementwise, mask, predicates, ways
+from ditto_spu.calibration.measure import RESULT, Measure, names, read
+from ditto_spu.calibration.needed import Choices, Ways, choices, is_elementwise, mask, predicates, ways
 from ditto_spu.calibration.wrapped_integers import arithmetic
-from ditto_spu.errors import RangeError
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.ops import observed, record_of, subject
 from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.observed import Facts
 from ditto_spu.ops.op import Op, Span, span
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.visibility import visibility
@@ -82,35 +85,97 @@ class Observed:
 
 
 Place = tuple[str, str]  # a path, and an op of the rules
+_REARRANGED = ("stablehlo.reshape", "stablehlo.transpose", "stablehlo.broadcast_in_dim", "stablehlo.reverse")
+_MEASURED = (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY, Kind.SPU)  # protocols with ranges for operands
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The least and largest values of one call.
+
+    arguments: those of each argument of the program. None for public ones, and for infinite or no elements.
+    values: those of each operation, by its number. They have neither count nor histogram.
+    outputs: those of the outputs that are results of operations, by place.
+    returned: these outputs themselves.
+    """
+
+    arguments: tuple[Span | None, ...]
+    values: Mapping[int, Observed]
+    outputs: Mapping[int, Observed]
+    returned: Mapping[int, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """One operation of the observed program, with its number.
+    """One operation of the observed program.
 
-    result, operands: the outputs of the observing program that hold its result and its operands.
-    ways: the ways by which elements of its result reach an output, or None where all may.
+    number: its number.
+    result: the output of the program with arrays that holds its result.
+    needed: the choices by which elements of its result reach an output, or None where all may.
+    start, names: where the numbers of its measure begin, and what they are.
     """
 
     number: int
     place: Place
-    op: ir.Op
-    record: Op | None
     result: int
-    operands: tuple[int, ...]
-    ways: Ways
+    needed: Choices | None
+    start: int
+    names: tuple[str, ...]
 
-    def facts(self, operands: Sequence[NDArray[Any]]) -> Mapping[str, Span]:
-        """Return what the ranges of the operation's kernel are about."""
-        if not operands:
-            return {}
-        if self.record is None:
-            return observed.operand(self.op, operands)
-        return {} if self.record.facts is None else self.record.facts(self.op, operands)
+
+class _Numbers:
+    """The measures that are written before the end of a program, and the numbers that they will find."""
+
+    def __init__(self, module: ir.Module, end: ir.Op) -> None:
+        self._module = module
+        self.ends: list[ir.Value] = []
+        self._end = end
+        self._known: dict[ir.Value, int] = {}  # where the numbers of a value's elements begin
+
+    def measure(self, op: ir.Op, kind: Kind, found: Ways) -> tuple[int, tuple[str, ...]]:
+        """Write the measure of an operation. Returns where its numbers begin, and their names.
+
+        found: the ways by which elements of the result reach an output.
+        """
+        result = op.results[0]
+        operands = list(op.operands) if kind in _MEASURED else []
+        if not operands and found is None:
+            return self.elements(result), (RESULT,)
+        booleans = list(dict.fromkeys(predicates(found)))
+        measure = Measure(
+            f"{subject(op, kind)} {ir.signature(op)}" if operands else "",
+            len(operands),
+            None if found is None else choices(found, {each: place for place, each in enumerate(booleans)}),
+            found is not None and is_elementwise(op),
+            partial(_facts, op, record_of(op, kind)) if operands else _no_facts,
+        )
+        return self._write(measure, [result, *operands, *booleans])
+
+    def elements(self, value: ir.Value) -> int:
+        """Write the measure of all elements of a value. Returns where its numbers begin."""
+        origin = _origin(value)
+        if origin not in self._known:
+            self._known[origin], _ = self._write(Measure("", 0, None, False, _no_facts), [origin])
+        return self._known[origin]
+
+    def _write(self, measure: Measure, values: list[ir.Value]) -> tuple[int, tuple[str, ...]]:
+        found = names(measure, tuple((ir.shape(each), ir.dtype(each)) for each in values))
+        start = len(self.ends)
+        self.ends += ir.call(self._module, "measure", measure, values, self._end, self._end.location)
+        return start, found
+
+
+def _origin(value: ir.Value) -> ir.Value:
+    """Return the value that has the same elements before they were rearranged."""
+    op = ir.define(value)
+    while op is not None and op.name in _REARRANGED and 0 not in ir.shape(value):
+        value = op.operands[0]
+        op = ir.define(value)
+    return value
 
 
 class Observer:
-    """The fused program of a traced call, extended so that it returns every secret value that it computes.
+    """The fused program of a traced call, extended so that it measures every secret value that it computes.
 
     traced: the call.
     config: supplies the functions to replace.
@@ -122,54 +187,53 @@ class Observer:
             work = advance(replace(work, config=config), "replace_functions")
         self._program, module = work.parts, work.module
         secret = visibility(module, self._program.public)
-        operations = ir.ops(ir.body(ir.main(module)))[:-1]
-        self._outputs: dict[ir.Value, int] = {}
-        self._probes: list[_Probe] = []
+        *operations, end = ir.ops(ir.body(ir.main(module)))
         taken = ways(operations)
         self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
+        self._probes: list[_Probe] = []
+        arrays: dict[ir.Value, int] = {}  # results and the booleans of choices, with their places as outputs
+        numbers = _Numbers(module, end)
         for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
-            special = kind in (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY, Kind.SPU)
             floats = [*op.results, *(op.operands if kind is Kind.KERNEL else ())]
             if kind is Kind.PUBLIC or len(op.results) != 1 or not any(map(ir.is_float, floats)):
                 continue
-            operands = tuple(self._output(each) for each in op.operands) if special else ()
-            place, record = (ir.path_of(op), subject(op, kind)), record_of(op, kind)
-            needed = taken[op.results[0]]
-            for each in predicates(needed):
-                self._output(each)
-            self._probes.append(
-                _Probe(number, place, op, record, self._output(op.results[0]), operands, needed)
-            )
+            found = taken[op.results[0]]
+            for each in (op.results[0], *predicates(found)):
+                arrays.setdefault(each, len(arrays))
+            start, known = numbers.measure(op, kind, found)
+            needed = None if found is None else choices(found, arrays)
+            place = ir.path_of(op), subject(op, kind)
+            self._probes.append(_Probe(number, place, arrays[op.results[0]], needed, start, known))
+        values = list(arrays)
+        outputs = {each: place for place, each in enumerate(end.operands)}
+        self._returned = {
+            probe.number: outputs[values[probe.result]]
+            for probe in self._probes
+            if values[probe.result] in outputs
+        }
+        self._arguments = [
+            None if each.public else numbers.elements(value)
+            for each, value in zip(self._program.arguments, ir.arguments(module), strict=True)
+        ]
+        self._count = len(numbers.ends)
+        beside: dict[ir.Value, int] = {}  # the values that `extremes` needs as they are
         self._whole = [
-            (each, tuple(map(self._output, each.operands))) for each in arithmetic(operations, secret)
+            (each, tuple(beside.setdefault(value, len(beside)) for value in each.operands))
+            for each in arithmetic(operations, secret)
         ]
-        self._returned = [
-            (number, self._outputs[each])
-            for number, each in enumerate(ir.ops(ir.body(ir.main(module)))[-1].operands)
-            if each in self._outputs
-        ]
-        self.returned: dict[int, NDArray[Any]] = {}  # results of the last call of `extremes`, by place
-        self._module = module  # the probes' operations live as long as the module
-        self._text = ir.extract(operations, ir.arguments(module), list(self._outputs), "observed")
+        self._outputs = {
+            place: beside.setdefault(end.operands[place], len(beside)) for place in self._returned.values()
+        }
+        everything = ir.ops(ir.body(ir.main(module)))[:-1]
+        self._text = ir.extract(everything, ir.arguments(module), [*numbers.ends, *beside], "observed")
+        self._with_arrays = ir.extract(everything, ir.arguments(module), [*numbers.ends, *arrays], "observed")
 
-    def _output(self, value: ir.Value) -> int:
-        """Return the number of the output that holds a value."""
-        return self._outputs.setdefault(value, len(self._outputs))
-
-    def _seen_at(
-        self, probe: _Probe, outputs: Sequence[NDArray[Any]]
-    ) -> tuple[NDArray[Any], Mapping[str, Span]]:
-        """Return the elements of a result that can reach an output, and the facts about their operands."""
-        result, operands = outputs[probe.result], [outputs[each] for each in probe.operands]
-        if probe.ways is not None:
-            needed = mask(probe.ways, result.shape, lambda value: outputs[self._outputs[value]])
-            if not needed.any():
-                return result[needed], {}
-            if not needed.all():
-                result = result[needed]
-                if is_elementwise(probe.op):
-                    operands = [each[needed] for each in operands]
-        return result, probe.facts(operands)
+    def _read(
+        self, numbers: Sequence[NDArray[Any]]
+    ) -> Iterator[tuple[_Probe, Span | None, Mapping[str, Span]]]:
+        """Yield each probe with the extremes of its result and the facts about its operands."""
+        for probe in self._probes:
+            yield probe, *read(probe.names, numbers[probe.start : probe.start + 2 * len(probe.names)])
 
     def __call__(self, arrays: Sequence[Any]) -> dict[Place, Observed]:
         """Run one call and return the values observed in it, by place.
@@ -186,33 +250,48 @@ class Observer:
             if self._seen.get(argument.path) is not value:  # every call has the same weights
                 _join(found, (argument.path, INPUT), summary(np.asarray(value, np.float32)))
                 self._seen[argument.path] = value
-        outputs = ir.evaluate(self._text, values)
-        for probe in self._probes:
-            _join(found, probe.place, summary(*self._seen_at(probe, outputs)))
+        returned = ir.evaluate(self._with_arrays, values)
+        numbers, outputs = returned[: self._count], list[Any](returned[self._count :])
+        for probe, _, facts in self._read(numbers):
+            result = outputs[probe.result]
+            if probe.needed is not None:
+                result = result[np.asarray(mask(probe.needed, result.shape, outputs))]
+            _join(found, probe.place, summary(result, facts))
         return found
 
-    def extremes(self, values: Sequence[Any]) -> dict[int, Observed]:
-        """Run the program in plaintext, and return least and largest values by the operation's number.
+    def extremes(self, values: Sequence[Any]) -> Extremes:
+        """Run the program in plaintext, and return least and largest values.
 
         values: one array for each argument of the program that the parties run.
-        The results have no histogram. Raises RangeError if the program returns NaN or infinity, or if an
-        integer wraps before it is read as a number.
+        Raises RangeError if an integer wraps before it is read as a number.
         """
-        outputs = ir.evaluate(self._text, values)
-        self.returned = {number: outputs[place] for number, place in self._returned}
-        for number, place in self._returned:
-            if not np.isfinite(np.asarray(outputs[place], np.float64)).all():
-                raise RangeError(
-                    f"output {number} of the plaintext program holds NaN or infinity, which shares "
-                    "cannot hold: choose a finite number there with jnp.where"
-                )
+        evaluated = ir.evaluate(self._text, values)
+        numbers, beside = evaluated[: self._count], evaluated[self._count :]
         for whole, places in self._whole:
-            whole.check([outputs[each] for each in places])
-        found = {}
-        for probe in self._probes:
-            result, facts = self._seen_at(probe, outputs)
-            found[probe.number] = Observed(*span(result), result.size, {}, facts)
-        return found
+            whole.check([beside[each] for each in places])
+        arguments = []
+        for start in self._arguments:
+            ends = None if start is None else read((RESULT,), numbers[start : start + 2])[0]
+            arguments.append(ends)
+        found = {
+            probe.number: Observed(*(ends or (0.0, 0.0)), 0, {}, facts)
+            for probe, ends, facts in self._read(numbers)
+        }
+        outputs = {place: found[number] for number, place in self._returned.items()}
+        returned = {place: beside[each] for place, each in self._outputs.items()}
+        return Extremes(tuple(arguments), found, outputs, returned)
+
+
+def _facts(op: ir.Op, record: Op | None, operands: Sequence[Array]) -> Facts:
+    """Return what the ranges of an operation's kernel are about."""
+    if record is None:
+        return observed.operand(op, operands)
+    return {} if record.facts is None else record.facts(op, operands)
+
+
+def _no_facts(operands: Sequence[Array]) -> Facts:
+    del operands
+    return {}
 
 
 def _join(found: dict[Place, Observed], place: Place, seen: Observed) -> None:

@@ -7,19 +7,21 @@ value that leaves a range is an error with its place, never a wrong result. Part
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu import ir
-from ditto_spu.calibration.headroom import Ranges, relied_on
+from ditto_spu.calibration.headroom import Ranges, argument_ranges, relied_on
 from ditto_spu.calibration.observe import Observer
+from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.compiler import Lowered
 from ditto_spu.errors import RangeError
 from ditto_spu.frontend.kept_arguments import is_kept
 from ditto_spu.function.check_fills import FillCheck
-from ditto_spu.runtime.client import check_input
+from ditto_spu.runtime.client import check_extremes, check_shape
 
 _PLAUSIBLE = 2.0  # an output may differ from plaintext by so many times the largest one, and 1
 
@@ -33,22 +35,35 @@ class RangeCheck:
         self._observer = Observer(lowered.traced, lowered.config)
         module = ir.parse(lowered.as_text("formats"))
         self._rows = list(relied_on(module, lowered.program.public))
+        self._inputs = argument_ranges(module, lowered.program.paths)
 
     def require(self, values: Sequence[Any], arrays: Sequence[Any]) -> Mapping[int, NDArray[Any]]:
         """Raise RangeError, with path, line, value and remedy, for the value that leaves its range furthest.
 
-        Inputs that cannot be shared raise the errors of sharing. Returns outputs of the plaintext program, by
-        place.
+        Inputs that cannot be shared raise the errors of sharing. Values that are too small for their formats
+        are a RangeWarning. Returns outputs of the plaintext program, by place.
 
         values: one array for each input of the plan.
         arrays: the arrays of the call, from which owners may have prepared `values`.
         """
         for entry, value in zip(self._plan.inputs, values, strict=True):
-            check_input(self._plan, entry, value)
-        self._fills.require(arrays)
+            check_shape(self._plan, entry, value)
         seen = self._observer.extremes(values)
-        Ranges(tuple(row.seen(seen.get(number)) for number, row in self._rows)).refuse()
-        return self._observer.returned
+        for entry, ends in zip(self._plan.inputs, seen.arguments, strict=True):
+            if ends is not None:
+                check_extremes(self._plan, entry, ends)
+        self._fills.require(arrays)
+        for place, output in seen.outputs.items():
+            if not (np.isfinite(output.least) and np.isfinite(output.most)):
+                raise RangeError(
+                    f"output {place} of the plaintext program holds NaN or infinity, which shares cannot "
+                    "hold: choose a finite number there with jnp.where"
+                )
+        rows = [row.seen(seen.values.get(number)) for number, row in self._rows]
+        Ranges(tuple(rows)).refuse()
+        given = [replace(row, observed=seen.arguments[place]) for place, row in self._inputs]
+        warn_unresolved([*given, *rows])
+        return seen.returned
 
 
 def refuse_implausible(outputs: Sequence[Any], plaintext: Mapping[int, NDArray[Any]]) -> None:

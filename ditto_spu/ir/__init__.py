@@ -1,7 +1,7 @@
 """Treat StableHLO as data: read, build, cut and run modules. Only this room imports jaxlib.mlir."""
 
 from ditto_spu.ir.bindings import Block, Location, Module, Op, Value
-from ditto_spu.ir.build import composite, copy, emit, inline_calls, rewrite, set_string, splice, unary
+from ditto_spu.ir.build import call, composite, copy, emit, inline_calls, rewrite, set_string, splice, unary
 from ditto_spu.ir.cut_out import extract, retype
 from ditto_spu.ir.integer_bounds import bounds
 from ditto_spu.ir.intervals import EVERYTHING, Interval, intervals
@@ -41,6 +41,7 @@ from ditto_spu.ir.values import (
     redirect,
     replace_all_uses,
     shape,
+    signature,
     users,
 )
 
@@ -59,6 +60,7 @@ __all__ = [
     "body",
     "bounds",
     "buffer",
+    "call",
     "captured",
     "clone",
     "comparison",
@@ -96,6 +98,7 @@ __all__ = [
     "run_passes",
     "set_string",
     "shape",
+    "signature",
     "source_of",
     "splice",
     "symbol",

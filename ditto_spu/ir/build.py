@@ -163,6 +163,46 @@ def unary(name: str, value: Value, before: Op, location: Location) -> Value:
     return made.results[0]
 
 
+def _function(
+    module: Module, name: str, meaning: Callable[..., Any], operands: Sequence[Value], location: Location
+) -> tuple[str, list[mlir.Type]]:
+    """Write the JAX function `meaning` as a private function. Returns its symbol and its result types."""
+    source = _traced(meaning, operands)
+    function = main(source)
+    types = [each.type for each in ops(body(function))[-1].operands]
+    # Equal functions are written once. The symbol is made of the content, so that text is reproducible.
+    known = f"{name}.{zlib.crc32(function.get_asm().encode()):08x}"
+    if known not in functions(module):
+        new = copy(function, {}, mlir.InsertionPoint(module.body), lambda _: location)
+        new.attributes["sym_name"] = mlir.StringAttr.get(known, context())
+        new.attributes["sym_visibility"] = mlir.StringAttr.get("private", context())
+    return known, types
+
+
+def call(
+    module: Module,
+    name: str,
+    meaning: Callable[..., Any],
+    operands: Sequence[Value],
+    before: Op,
+    location: Location,
+) -> list[Value]:
+    """Write a call of the JAX function `meaning` of `operands` before `before`, and return its results.
+
+    name: how the symbol of the function begins.
+    """
+    function, types = _function(module, name, meaning, operands, location)
+    made = mlir.Operation.create(
+        "func.call",
+        results=types,
+        operands=list(operands),
+        attributes={"callee": mlir.FlatSymbolRefAttr.get(function, context())},
+        loc=location,
+        ip=mlir.InsertionPoint(before),
+    )
+    return list(made.results)
+
+
 def composite(
     module: Module,
     name: str,
@@ -176,15 +216,7 @@ def composite(
 
     meaning: the JAX function that the composite decomposes to.
     """
-    source = _traced(meaning, operands)
-    function = main(source)
-    result = ops(body(function))[-1].operands[0].type
-    # Equal decompositions share one function. Its name is made of its content, so that text is reproducible.
-    decomposition = f"{name}.{zlib.crc32(function.get_asm().encode()):08x}"
-    if decomposition not in functions(module):
-        new = copy(function, {}, mlir.InsertionPoint(module.body), lambda _: location)
-        new.attributes["sym_name"] = mlir.StringAttr.get(decomposition, context())
-        new.attributes["sym_visibility"] = mlir.StringAttr.get("private", context())
+    decomposition, (result,) = _function(module, name, meaning, operands, location)
     made = mlir.Operation.create(
         "stablehlo.composite",
         results=[result],

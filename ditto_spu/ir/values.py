@@ -72,6 +72,11 @@ def is_known(value: Value) -> bool:
     return mlir.RankedTensorType.isinstance(value.type) and element(value) in DTYPES
 
 
+def signature(op: Op) -> str:
+    """Return the name and the attributes of an operation as text."""
+    return " ".join((op.name, *(f"{each.name}={each.attr}" for each in op.attributes)))
+
+
 def attribute(op: Op, name: str, default: Any = None) -> Any:
     """Return attribute `name` of `op` as a Python value, or `default`.
 

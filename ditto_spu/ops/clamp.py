@@ -4,16 +4,12 @@
 and a minimum.
 """
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
-from ditto_spu.ops.observed import Operands
-from ditto_spu.ops.op import Choice, Chooser, Formats, Op, Span, span
+from ditto_spu.ops.observed import Facts, Operands, extremes
+from ditto_spu.ops.op import Choice, Chooser, Formats, Op
 from ditto_spu.plan.plan import INTEGER
 
 
@@ -27,11 +23,11 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     return Formats(dict.fromkeys(formats, meet), meet)
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+def observe(op: ir.Op, operands: Operands) -> Facts:
     """Return the least and the largest element of the lower bound and of the value."""
     del op
-    low, value = (np.asarray(each, np.float64) for each in operands[:2])
-    return {"operand": span(low), "second": span(value)}
+    low, value = operands[:2]
+    return {"operand": extremes(low), "second": extremes(value)}
 
 
 CLAMP = Op(

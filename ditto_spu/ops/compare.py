@@ -3,7 +3,7 @@
 JAX writes `x < y`, `x == y` and the like, which are `stablehlo.compare`, so no pattern is needed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
-from ditto_spu.ops.observed import Operands, first, operand_and_second
-from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied, Span, span
+from ditto_spu.ops.observed import Facts, Operands, extremes, operand_and_second, real
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied
 from ditto_spu.ops.public_operands import constant
 from ditto_spu.plan.plan import INTEGER, Attributes
 
@@ -58,10 +58,10 @@ def relies_on(call: Call) -> Iterator[Relied]:
         yield Relied("difference", -call.operand.limit, call.operand.limit, fact="difference")
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+def observe(op: ir.Op, operands: Operands) -> Facts:
     """Return the least and the largest element of both operands and of their differences."""
     facts = dict(operand_and_second(op, operands))
-    facts["difference"] = span(first(operands) - np.asarray(operands[1], np.float64))
+    facts["difference"] = extremes(real(operands[0]) - real(operands[1]))
     return facts
 
 

@@ -4,9 +4,9 @@ JAX writes `x / y`, which is `stablehlo.divide`, so no pattern is needed. If onl
 pass `linearise` turns the quotient into a product with the inverse. A public dividend stays public.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import numpy as np
+import jax.numpy as jnp
 from jax import Array
 
 from ditto_kernels.inverse.whole_range import WHOLE, WINDOW, fit_quotient
@@ -15,7 +15,7 @@ from ditto_spu import ir
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
-from ditto_spu.ops.observed import Operands
+from ditto_spu.ops.observed import Facts, Operands, extremes
 from ditto_spu.ops.op import (
     Approximation,
     Call,
@@ -26,8 +26,6 @@ from ditto_spu.ops.op import (
     Op,
     Relied,
     Sample,
-    Span,
-    span,
 )
 from ditto_spu.ops.tries import Rung, Tries
 
@@ -81,9 +79,9 @@ def relies_on(call: Call) -> Iterator[Relied]:
     yield Relied("quotient", -how.room, how.room)
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+def observe(op: ir.Op, operands: Operands) -> Facts:
     """Return the least and the largest element of both operands, and magnitude of the divisor."""
-    return {**observed.operand_and_second(op, operands), "divisor": span(np.abs(operands[1]))}
+    return {**observed.operand_and_second(op, operands), "divisor": extremes(jnp.abs(operands[1]))}
 
 
 DIVIDE = Op(

@@ -13,13 +13,11 @@ arithmetic.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
@@ -28,7 +26,7 @@ from ditto_spu.ops import observed, puma_formulas
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import table_format
 from ditto_spu.ops.match import Match
-from ditto_spu.ops.op import Call, Choice, Chooser, Formats, Op, Pattern, Relied, Span, span
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, Op, Pattern, Relied
 from ditto_spu.plan.plan import INTEGER
 
 
@@ -177,9 +175,9 @@ def relies_on(call: Call) -> Iterator[Relied]:
     yield Relied("id", 0, ir.shape(call.op.operands[0])[0] - 1, fact="id", exact=True)
 
 
-def facts(op: ir.Op, operands: Sequence[NDArray[Any]]) -> Mapping[str, Span]:
+def facts(op: ir.Op, operands: observed.Operands) -> observed.Facts:
     """Note the least and the largest element of the table, and of the ids."""
-    return {**observed.operand(op, operands), "id": span(operands[1])}
+    return {**observed.operand(op, operands), "id": observed.extremes(operands[1])}
 
 
 EMBEDDING = Op(

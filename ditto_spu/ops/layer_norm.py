@@ -5,7 +5,7 @@ shift. The pattern accepts variances in both usual forms, quotients by a square 
 shift.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from ditto_spu.ops import puma_formulas
 from ditto_spu.ops.decision import Decision, Kind
 from ditto_spu.ops.kernel_formats import operands_of
 from ditto_spu.ops.match import Match, factors, is_vector, lies_as
-from ditto_spu.ops.observed import Operands, first
+from ditto_spu.ops.observed import Facts, Operands, extremes, real
 from ditto_spu.ops.op import (
     Approximation,
     Call,
@@ -36,7 +36,6 @@ from ditto_spu.ops.op import (
     Span,
     composite_attributes,
     options,
-    span,
 )
 from ditto_spu.ops.row_statistics import centred, deviation, is_variance
 from ditto_spu.ops.tries import Rung, Tries
@@ -175,11 +174,17 @@ def relies_on(call: Call) -> Iterator[Relied]:
     yield Relied("normalised", -top, top)
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Return the least and the largest element, mean of a row and variance of a row."""
+def observe(op: ir.Op, operands: Operands) -> Facts:
+    """Return the least and the largest element and mean of a row, and variance of a row that varies."""
     del op
-    x = first(operands)
-    return {"operand": span(x), "mean": span(x.mean(axis=-1)), "variance": span(x.var(axis=-1))}
+    x = real(operands[0])
+    rows = x.astype(jnp.float64)
+    variance = rows.var(axis=-1)
+    return {
+        "operand": extremes(x),
+        "mean": extremes(rows.mean(axis=-1)),
+        "variance": extremes(variance, variance != 0),
+    }
 
 
 def ladder(op: ir.Op) -> tuple[Rung, ...]:

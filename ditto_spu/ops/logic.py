@@ -6,14 +6,12 @@ and are left to SPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import operands_of
-from ditto_spu.ops.observed import Operands
-from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Span
+from ditto_spu.ops.observed import Facts, Operands
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
 from ditto_spu.plan.plan import INTEGER
 
 NEGATION = "stablehlo.not"
@@ -31,7 +29,7 @@ def kernel_call(call: Call) -> KernelCall:
     return KernelCall("logic", (("operation", operation),), tuple(call.op.operands))
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+def observe(op: ir.Op, operands: Operands) -> Facts:
     """Return nothing, since booleans have no ranges."""
     del op, operands
     return {}

@@ -7,14 +7,12 @@ products of matrices, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import table_format
-from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Span
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
 from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
 from ditto_spu.ops.tries import Rung, Tries
 from ditto_spu.plan.plan import INTEGER, Attributes
@@ -93,7 +91,7 @@ def _public(call: Call, left: bool) -> Attributes:
     return (("weight_fraction_bits", bits), ("public_left", left), *declared_range(call))
 
 
-def observe(op: ir.Op, operands: observed.Operands) -> Mapping[str, Span]:
+def observe(op: ir.Op, operands: observed.Operands) -> observed.Facts:
     """Return the facts about both factors, or about the first one for a product with an adapter."""
     facts = observed.operand if ir.composite_name(op) == ADAPTED else observed.operand_and_second
     return facts(op, operands)

@@ -4,16 +4,16 @@ JAX writes `jnp.maximum(x, y)`, `jax.nn.relu(x)` or `x.min(axis)`. They become `
 `stablehlo.minimum`, or a `stablehlo.reduce` that repeats one of them, so no pattern is needed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import numpy as np
+import jax.numpy as jnp
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
-from ditto_spu.ops.observed import Operands, first
-from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied, Span, span
+from ditto_spu.ops.observed import Facts, Operands, extremes, real
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied
 from ditto_spu.plan.plan import INTEGER
 
 LEAST = "stablehlo.minimum"
@@ -52,16 +52,16 @@ def relies_on(call: Call) -> Iterator[Relied]:
     yield Relied("difference", -call.operand.limit, call.operand.limit, fact="difference")
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+def observe(op: ir.Op, operands: Operands) -> Facts:
     """Return the least and the largest element of the first operand and of the differences."""
-    x = first(operands)
-    facts = {"operand": span(x)}
+    x = real(operands[0])
+    facts = {"operand": extremes(x)}
     second = operands[1] if len(operands) > 1 else None
     if op.name == ALONG:
         (dim,) = ir.attribute(op, "dimensions")
-        facts["difference"] = (0.0, float(np.max(np.ptp(x, axis=dim))))
-    elif second is not None and np.issubdtype(second.dtype, np.floating):
-        facts["difference"] = span(x - second)
+        facts["difference"] = extremes(jnp.ptp(x, axis=dim))
+    elif second is not None and jnp.issubdtype(second.dtype, jnp.floating):
+        facts["difference"] = extremes(x - real(second))
     return facts
 
 

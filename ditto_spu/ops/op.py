@@ -245,7 +245,7 @@ class Op:
     operand_limit: gives the largest magnitude of its first operand, where neither window nor approximation
         does.
     relies_on: lists the ranges that its kernel relies on.
-    facts: gives the quantities that observers note for these ranges, from the values of the operands.
+    facts: gives the extremes that observers note for these ranges, from the operands, by a JAX function.
     bounds: the interval of its result, whatever its operands are.
     search: the formats that a search, or a calibration, may try.
     sample: the operands on which its error is measured, or None if it is exact.
@@ -272,7 +272,7 @@ class Op:
     window: Fits | None = None
     operand_limit: Callable[[Call, Fxp], float] | None = None
     relies_on: Callable[[Call], Iterable[Relied]] = lambda call: ()
-    facts: Callable[[ir.Op, Sequence[NDArray[Any]]], Mapping[str, Span]] | None = None
+    facts: Callable[[ir.Op, Sequence[Array]], Mapping[str, tuple[Array, Array]]] | None = None
     bounds: Span | None = None
     search: Tries = field(default_factory=Tries)
     sample: Sample | None = None

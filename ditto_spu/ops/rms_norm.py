@@ -4,10 +4,9 @@ Flax writes it as `nn.RMSNorm`, and T5 and Llama write the formula: x times a re
 mean of squares, perhaps times a scale. The pattern accepts the factors in any order.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
@@ -20,7 +19,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import operands_of
 from ditto_spu.ops.layer_norm import NORMALISED_TOP, norm_call, settle_rows, sizes, windowed
 from ditto_spu.ops.match import Match, factors, is_vector, lies_as, through_converts
-from ditto_spu.ops.observed import Operands, first
+from ditto_spu.ops.observed import Facts, Operands, extremes, real
 from ditto_spu.ops.op import (
     Approximation,
     Call,
@@ -31,8 +30,6 @@ from ditto_spu.ops.op import (
     Pattern,
     Relied,
     Sample,
-    Span,
-    span,
 )
 from ditto_spu.ops.row_statistics import deviation
 from ditto_spu.ops.tries import Rung, Tries
@@ -110,11 +107,12 @@ def relies_on(call: Call) -> Iterator[Relied]:
     yield Relied("normalised", -top, top)
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
-    """Return the least and the largest element and mean square of a row."""
+def observe(op: ir.Op, operands: Operands) -> Facts:
+    """Return the least and the largest element, and mean square of a row that is not zero."""
     del op
-    x = first(operands)
-    return {"operand": span(x), "mean square": span(np.mean(x**2, axis=-1))}
+    x = real(operands[0])
+    squares = jnp.mean(x.astype(jnp.float64) ** 2, axis=-1)
+    return {"operand": extremes(x), "mean square": extremes(squares, squares != 0)}
 
 
 def ladder(op: ir.Op) -> tuple[Rung, ...]:

@@ -6,16 +6,15 @@ chooses locally.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+import jax.numpy as jnp
 import numpy as np
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
-from ditto_spu.ops.observed import Operands
-from ditto_spu.ops.op import Choice, Chooser, Formats, Op, Span, span
+from ditto_spu.ops.observed import Facts, Operands, extremes
+from ditto_spu.ops.op import Choice, Chooser, Formats, Op
 from ditto_spu.ops.public_operands import constant
 from ditto_spu.plan.plan import INTEGER, SPU_FORMAT
 
@@ -44,14 +43,14 @@ def serves(op: ir.Op) -> bool:
     return not ir.is_float(op.results[0]) or all(_largest(each) < limit for each in list(op.operands)[1:])
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+def observe(op: ir.Op, operands: Operands) -> Facts:
     """Return the least and the largest element that is taken from the first branch.
 
     The others may be anything: the difference of the branches wraps without harm.
     """
     del op
-    taken = np.broadcast_to(np.asarray(operands[0], np.bool_), operands[1].shape)
-    return {"second": span(np.asarray(operands[1], np.float64)[taken])}
+    taken = jnp.broadcast_to(operands[0], operands[1].shape)
+    return {"second": extremes(operands[1], taken)}
 
 
 SELECT = Op(

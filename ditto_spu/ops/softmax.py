@@ -6,11 +6,9 @@ scores. The record also lists the functions that may replace softmax in trained 
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from ditto_kernels.softmax.plan import largest_score
@@ -21,16 +19,14 @@ from ditto_spu.ops import puma_formulas
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import first_operand
 from ditto_spu.ops.match import Match, through_converts, unconverted
-from ditto_spu.ops.observed import Operands, first
+from ditto_spu.ops.observed import Facts, Operands, extremes
 from ditto_spu.ops.op import (
     Approximation,
     Call,
     Op,
     Pattern,
     Sample,
-    Span,
     composite_attributes,
-    span,
 )
 from ditto_spu.ops.tries import Rung, Tries
 from ditto_spu.plan.plan import Attributes
@@ -145,13 +141,12 @@ def operand_limit(call: Call, fxp: Fxp) -> float:
     return largest_score(fxp, call.decision.out, length, scale, hidden, approx)
 
 
-def observe(op: ir.Op, operands: Operands) -> Mapping[str, Span]:
+def observe(op: ir.Op, operands: Operands) -> Facts:
     """Return the least and the largest score that is not masked."""
     del op
-    scores = first(operands)
-    mask = operands[1] if len(operands) > 1 else None
-    kept = scores if mask is None else scores[np.broadcast_to(mask.astype(bool), scores.shape)]
-    return {"operand": span(kept) if kept.size else (0.0, 0.0)}
+    scores, *masks = operands
+    kept = jnp.broadcast_to(masks[0], scores.shape) if masks else None
+    return {"operand": extremes(scores, kept)}
 
 
 SCORE_BITS = 8.5  # fraction bits of a scaled score: their rounding changes a probability by 0.3 %

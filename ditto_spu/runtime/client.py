@@ -66,11 +66,16 @@ def share_input(
     return share(_encoded(entry, array, var.fxp), var.fxp, source, dealer)
 
 
-def check_input(plan: Plan, entry: Input, value: Any) -> None:
-    """Raise the errors of `share_input` for an array, without sharing it."""
-    var, array = plan.vars[entry.var], _shaped(plan, entry, value)
-    if var.fxp is not None and _is_fixed_point(var) and array.size:
-        _encoded(entry, np.stack([array.min(), array.max()]), var.fxp)
+def check_shape(plan: Plan, entry: Input, value: Any) -> None:
+    """Raise the errors of `share_input` for an array of another shape, without sharing it."""
+    _shaped(plan, entry, value)
+
+
+def check_extremes(plan: Plan, entry: Input, ends: tuple[float, float]) -> None:
+    """Raise the errors of `share_input` for a secret array with this least and this largest element."""
+    var = plan.vars[entry.var]
+    if var.fxp is not None and _is_fixed_point(var):
+        _encoded(entry, np.array(ends), var.fxp)
 
 
 def _shaped(plan: Plan, entry: Input, value: Any) -> NDArray[Any]:

@@ -29,6 +29,7 @@ _WAVE_BITS = 24
 _DROPPED_BITS = 32  # of the last product at most: beyond, a wrap takes a container twice as large
 _GAMMA_LIMIT = 4.0  # of the error bound
 _PLACE = _LONGEST - 1  # of the highest bit of a scaled row
+NOISE = 8  # rows of a deviation of fewer ulp are taken for constant ones
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class WholeNorm:
     root: Fxp  # root(length) over the length of the scaled row
     landing: Fxp
     plan: Whole
+    least: int  # rows of a length below 2^least, in their units, become 0
 
     @property
     def product_bits(self) -> int:
@@ -84,7 +86,8 @@ def fit_norm(length: int, x: Fxp, gamma: Fxp | None, out: Fxp, eps: float, centr
     steps = eps * length * factor**2 * 4.0**x.fraction_bits
     plan = fit_whole(-0.5, 2 * _SPLIT, _WAVE_BITS, math.sqrt(length))
     formats = Fxp(_WIDE, bits), Fxp(_WIDE, weight), Fxp(_WIDE, root)
-    return WholeNorm(length, factor, steps, x.fraction_bits, *formats, landing, plan)
+    least = math.floor(math.log2(NOISE * factor * math.sqrt(length)))
+    return WholeNorm(length, factor, steps, x.fraction_bits, *formats, landing, plan, least)
 
 
 def _rows(party: Party, x: Rss, how: WholeNorm) -> Protocol[Rss]:
@@ -117,18 +120,19 @@ def _coarse_squares(party: Party, rows: Rss, how: WholeNorm) -> Protocol[Rss]:
 def _measured(party: Party, rows: Rss, how: WholeNorm) -> Protocol[tuple[Rss, Rss]]:
     """(the power of two by which a row is scaled, the sum of squares times a power of four).
 
-    A row of a length from 2^j to 2^(j+1) is multiplied by 2^(45 - j).
+    A row of a length from 2^j to 2^(j+1) is multiplied by 2^(45 - j), and a row of noise by 0.
     """
     fine, coarse = yield from parallel(
         _squares(party.at("fine"), rows, how.eps), _coarse_squares(party.at("coarse"), rows, how)
     )
     low, high = range(_SPLIT), range(_SPLIT, _LONGEST)
+    scales = [0 if place < how.least else 2 ** (_PLACE - place) for place in range(_LONGEST)]
     (by_fine, scale_fine), (by_coarse, scale_coarse, is_short) = yield from parallel(
         chosen(
             party.at("fine_pieces"),
             from_rss(party, fine),
             [4**place for place in low[1:]],
-            [[4 ** (_SPLIT - 1 - place) for place in low], [2 ** (_PLACE - place) for place in low]],
+            [[4 ** (_SPLIT - 1 - place) for place in low], scales[:_SPLIT]],
         ),
         chosen(
             party.at("coarse_pieces"),
@@ -136,7 +140,7 @@ def _measured(party: Party, rows: Rss, how: WholeNorm) -> Protocol[tuple[Rss, Rs
             [4 ** (place - _COARSE) for place in high],
             [
                 [0, *(4 ** (_PLACE - place) for place in high)],
-                [0, *(2 ** (_PLACE - place) for place in high)],
+                [0, *scales[_SPLIT:]],
                 [1, *(0 for _ in high)],
             ],
         ),
@@ -193,10 +197,11 @@ def normalise_whole(
 
     gamma, beta: Rss vectors or public arrays. Range: variances or mean squares up to `WholeNorm.largest`,
     |x| < 2^(k-2) ulp and, where rows are centred, length |x| < 2^62 ulp; |result| < 2^9 and within `out`.
-    A row of zeros is 0. Error: relative 2e-4 and 3 ulp of `out`, whatever the size of a row; rounding of x
-    to its format is not counted. Rounds: 14 to 19. Cost: 86 to 146 bytes an element, and 2.2 KB a row for
-    the thresholds. Security: sums are local, every product leaves under a zero share, openings are under
-    full-width masks. Source: own, as `divide_whole`.
+    Rows whose deviation, or root mean square, is below 4 ulp with eps are rounding noise around a constant:
+    they are normalised to 0. Those from 8 ulp on are not. Error: relative 2e-4 and 3 ulp of `out`, whatever
+    the size of a row; rounding of x to its format is not counted. Rounds: 14 to 19. Cost: 86 to 146 bytes an
+    element, and 2.2 KB a row for the thresholds. Security: sums are local, every product leaves under a zero
+    share, openings are under full-width masks. Source: own, as `divide_whole`.
     """
     rows, weights, shift = yield from parallel(
         _rows(party.at("rows"), x, how),

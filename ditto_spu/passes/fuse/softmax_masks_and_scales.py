@@ -17,21 +17,36 @@ from ditto_spu.ops.softmax import SOFTMAX, softmax
 from ditto_spu.passes.analysis.visibility import visibility
 
 MASKED = -1e4  # a score of this or less means minus infinity
+_DEEP = -(2.0**20)  # floats of this size or more lose the score that is added to them
 LAYOUT = ("transpose", "reshape", "broadcast_in_dim", "convert")
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A boolean with the shape of the scores, which is true where they are kept.
+
+    low: the number that is added to the others. Minus infinity where a number takes their place, and None for
+        a secret mask.
+    """
+
+    value: ir.Value
+    low: float | None = None
 
 
 @dataclass(frozen=True)
 class Scores:
     """The input of a softmax, taken apart.
 
-    It means softmax(scale * x + the sum of the public biases), where all of `masks` (booleans with the shape
-    of x) are true.
+    It means softmax(scale * x + the sum of the public biases), where all of `masks` are true.
+
+    levels: public biases of which any element may be a number that masks.
     """
 
     x: ir.Value
     scale: float
-    masks: tuple[ir.Value, ...] = ()
+    masks: tuple[Mask, ...] = ()
     biases: tuple[ir.Value, ...] = ()
+    levels: tuple[ir.Value, ...] = ()
 
 
 def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
@@ -41,20 +56,20 @@ def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
             continue
         attributes = ir.composite_attributes(op)
         secret = visibility(module, public)
-        scores = Scores(op.operands[0], attributes["scale"], tuple(op.operands)[1:])
+        scores = Scores(op.operands[0], attributes["scale"], tuple(map(Mask, list(op.operands)[1:])))
         for _ in range(DEPTH):
             inner = _stripped(scores, op, secret)
             if inner is None:
                 break
             scores = inner
         attributes["scale"] = scores.scale * (_take_scale(scores.x) if len(ir.users(scores.x)) == 1 else 1.0)
+        mask, biases = _joined(scores, attributes["dim"], op)
         operands = [scores.x]
-        if scores.biases:
+        if biases:
             scale = attributes["scale"]
-            rest = ir.emit(lambda *biases, scale=scale: sum(biases) / scale, scores.biases, op, op.location)
+            rest = ir.emit(lambda *biases, scale=scale: sum(biases) / scale, biases, op, op.location)
             operands = ir.emit(jnp.add, [scores.x, *rest], op, op.location)
-        if scores.masks:
-            operands += ir.emit(lambda *masks: _all(masks), scores.masks, op, op.location)
+        operands += mask
         made = ir.composite(
             module, SOFTMAX.composite, partial(softmax, **attributes), operands, attributes, op, op.location
         )
@@ -62,11 +77,46 @@ def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
         op.erase()
 
 
+def _joined(scores: Scores, dim: int, at: ir.Op) -> tuple[list[ir.Value], list[ir.Value]]:
+    """Return the mask of all masks, in a list that is empty without any, and the biases of kept scores."""
+    masks, biases = [each.value for each in scores.masks], list(scores.biases)
+    lows = [each.low for each in scores.masks]
+    if not scores.levels and not any(low is not None and low > _DEEP for low in lows):
+        return ir.emit(lambda *masks: _all(masks), masks, at, at.location) if masks else [], biases
+    public = [mask for mask, low in zip(masks, lows, strict=True) if low is not None]
+    meaning = partial(_split, lows=tuple(low for low in lows if low is not None), dim=dim)
+    mask, rest = ir.emit(meaning, [*public, *scores.levels], at, at.location)
+    others = [each for each, low in zip(masks, lows, strict=True) if low is None]
+    found = ir.emit(lambda *masks: _all(masks), [mask, *others], at, at.location) if others else [mask]
+    return found, [*biases, rest] if scores.levels else biases
+
+
 def _all(masks: tuple[Array, ...]) -> Array:
     combined = masks[0]
     for each in masks[1:]:
         combined = combined & each
     return combined
+
+
+def _split(*operands: Array, lows: tuple[float, ...], dim: int) -> tuple[Array, Array]:
+    """Return (where scores are kept, the sum of the biases at these places and 0 elsewhere).
+
+    operands: masks, and biases of which any element may mask.
+    lows: for each mask, the number that it adds.
+
+    In a row that keeps no score, those with the highest biases are kept, unless floats would lose the scores.
+    """
+    masks, levels = operands[: len(lows)], operands[len(lows) :]
+    dtype = levels[0].dtype if levels else jnp.float32
+    biases = sum(levels, jnp.zeros(operands[0].shape, dtype))
+    total = biases
+    for mask, low in zip(masks, lows, strict=True):
+        total = jnp.where(mask, total, total + jnp.asarray(low, dtype))
+    top = jnp.max(total, axis=dim, keepdims=True)
+    shift = jnp.where((top <= MASKED) & (top > _DEEP), top, 0)
+    kept = total - shift > MASKED
+    least = jnp.where(shift < 0, jnp.max(biases, axis=dim, keepdims=True), 0)
+    return kept, jnp.where(kept, biases - least, 0)
 
 
 def _stripped(scores: Scores, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
@@ -80,7 +130,7 @@ def _stripped(scores: Scores, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Sco
     if name in ("multiply", "divide"):
         return _without_scale(scores, op)
     if name == "select":
-        return _without_select(scores, op, at)
+        return _without_select(scores, op, at, secret)
     if name == "convert":
         return _below_convert(scores, op, at, secret)
     if name not in ("add", "subtract"):
@@ -102,12 +152,13 @@ def _scaled(op: ir.Op) -> tuple[int, float] | None:
     return None
 
 
-def _without_select(scores: Scores, op: ir.Op, at: ir.Op) -> Scores | None:
+def _without_select(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
     """Take a mask out of select(keep, x, -big) or select(drop, -big, x)."""
     for data in (1, 2):
         low = splat(op.operands[3 - data])
         if low is not None and low * scores.scale <= MASKED:
-            mask = _spread(whole(op.operands[0]), scores.x, data == 1, at)
+            value = _spread(whole(op.operands[0]), scores.x, data == 1, at)
+            mask = Mask(value, None if secret.get(op.operands[0], True) else -np.inf)
             return replace(scores, x=op.operands[data], masks=(*scores.masks, mask))
     return None
 
@@ -119,7 +170,7 @@ def _below_convert(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Valu
     if select is None or kind(select) != "select" or not ir.is_float(inner):
         return None
     dtype = ir.dtype(scores.x)
-    found = _without_select(replace(scores, x=inner), select, at)
+    found = _without_select(replace(scores, x=inner), select, at, secret)
     if found is None:
         return None
     x = ir.emit(lambda b: b.astype(dtype), [found.x], at, at.location)[0]
@@ -144,15 +195,16 @@ def _without_bias(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value
         if not _may_mask(bias):
             rest = ir.emit(lambda b: b * jnp.asarray(scale, b.dtype), [bias], at, at.location)[0]
             return replace(scores, x=x, biases=(*scores.biases, rest))
-        mask, rest = ir.emit(partial(_split, scale=scale), [bias], at, at.location)
+        (level,) = ir.emit(lambda b: b * jnp.asarray(scale, b.dtype), [bias], at, at.location)
         if _is_zero_or_low(bias, scale):
-            return replace(scores, x=x, masks=(*scores.masks, mask))
-        return replace(scores, x=x, masks=(*scores.masks, mask), biases=(*scores.biases, rest))
+            (value,) = ir.emit(lambda b: b > MASKED, [level], at, at.location)
+            return replace(scores, x=x, masks=(*scores.masks, Mask(value, -np.inf)))
+        return replace(scores, x=x, levels=(*scores.levels, level))
     return None
 
 
 def _regrouped(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:
-    """Write x + (a + public) as (x + a) + public.
+    """Write x + (a + public) as (x + a) + public, and take a mask out of x + (a + mask).
 
     T5 adds its mask to secret biases of positions.
     """
@@ -161,17 +213,13 @@ def _regrouped(scores: Scores, op: ir.Op, at: ir.Op, secret: Mapping[ir.Value, b
         if kind(inner) != "add" or inner is None or not secret.get(total, True):
             continue
         for a, bias in binary(inner):
-            if not secret.get(bias, True):
+            mask = _mask_of(bias, scores.scale, at, secret) if secret.get(bias, True) else None
+            if mask is not None or not secret.get(bias, True):
                 first = ir.emit(jnp.add, [x, a], at, at.location)[0]
+                if mask is not None:
+                    return replace(scores, x=first, masks=(*scores.masks, mask))
                 return replace(scores, x=ir.emit(jnp.add, [first, bias], at, at.location)[0])
     return None
-
-
-def _split(bias: Array, scale: float) -> tuple[Array, Array]:
-    """Return (where the bias does not mask, the bias at these places and 0 elsewhere)."""
-    bias = bias * jnp.asarray(scale, bias.dtype)
-    mask = bias > MASKED
-    return mask, jnp.where(mask, bias, 0)
 
 
 def _is_zero_or_low(bias: ir.Value, scale: float) -> bool:
@@ -208,7 +256,7 @@ def _may_mask(bias: ir.Value) -> bool:
     return False
 
 
-def _mask_of(bias: ir.Value, scale: float, at: ir.Op, secret: Mapping[ir.Value, bool]) -> ir.Value | None:
+def _mask_of(bias: ir.Value, scale: float, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Mask | None:
     """Return the mask of a bias that takes two values, one of which is -big.
 
     The mask is true where the bias has the other value.
@@ -232,7 +280,8 @@ def _mask_of(bias: ir.Value, scale: float, at: ir.Op, secret: Mapping[ir.Value, 
     if ir.element(pred.value) != "i1" and not secret.get(pred.value, True):
         # A public number may differ from 0 and 1, so it is compared as it is.
         return None
-    return _spread(pred, bias, high > MASKED, at)
+    added = None if secret.get(pred.value, True) else -abs(high - low)
+    return Mask(_spread(pred, bias, high > MASKED, at), added)
 
 
 def _spread(pred: Seen, like: ir.Value, keep: bool, at: ir.Op) -> ir.Value:

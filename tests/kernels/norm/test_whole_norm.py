@@ -56,6 +56,17 @@ def test_a_row_of_equal_elements_is_beta(mpc):
     assert np.all(np.abs(outcome.value - 0.5) <= 2 * fxp.ulp)
 
 
+@pytest.mark.parametrize("kernel", [LAYER_NORM, RMS_NORM], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("length", [8, 100, 768])
+def test_rounding_noise_around_a_constant_is_zero(mpc, kernel, length):
+    fxp, out, rng = Fxp(64, 20), Fxp(64, 18), np.random.default_rng(length)
+    centre = 3.0 if kernel is LAYER_NORM else 0.0
+    x = np.repeat([[centre], [0.0]], length, axis=1) + rng.integers(-2, 3, (2, length)) * fxp.ulp
+    vectors = [np.ones(length), np.full(length, 0.25)][: 2 if kernel is LAYER_NORM else 1]
+    outcome = mpc(kernel.run, (x, fxp), *vectors, out=out, approx="whole", eps=1e-12)
+    assert np.max(np.abs(outcome.value - (0.25 if kernel is LAYER_NORM else 0))) <= 2 * out.ulp
+
+
 @pytest.mark.parametrize("eps", [1e-5, 1e-3, 10.0])
 def test_eps_counts_where_rows_are_small(mpc, eps):
     fxp = Fxp(64, 20)
