@@ -216,6 +216,7 @@ class Observer:
             for each, value in zip(self._program.arguments, ir.arguments(module), strict=True)
         ]
         self._count = len(numbers.ends)
+        self._module = module  # the operations of `_whole` live as long as the module
         beside: dict[ir.Value, int] = {}  # the values that `extremes` needs as they are
         self._whole = [
             (each, tuple(beside.setdefault(value, len(beside)) for value in each.operands))
