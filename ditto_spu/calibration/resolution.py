@@ -11,6 +11,7 @@ from ditto_spu.errors import RangeWarning
 from ditto_spu.rules.rule import INPUT
 
 STEPS = 8  # values below this many steps of their format are rounded by more than a sixteenth
+_WHOLE_BITS = 3  # formats with so few fraction bits hold whole numbers, or such by a power of two, exactly
 _NAMED = 3  # so many places are named in one warning
 
 
@@ -28,7 +29,7 @@ def warn_unresolved(rows: Sequence[Range]) -> None:
             continue
         fxp = Fxp.parse(row.format)
         largest, step = max(map(abs, row.observed)), fxp.ulp
-        if fxp.fraction_bits and 0 < largest < STEPS * step:  # values without fraction bits are whole numbers
+        if fxp.fraction_bits > _WHOLE_BITS and 0 < largest < STEPS * step:
             found.setdefault((row.path, row.op), (largest / step, _words(row, largest, step)))
     if found:
         texts = [text for _, text in sorted(found.values())]
