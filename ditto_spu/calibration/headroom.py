@@ -244,6 +244,11 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
 
     Each comes with the number of its operation among those that are no casts.
     """
+    return ((number, row) for number, row, _ in about_values(module, public))
+
+
+def about_values(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, Range, ir.Value | None]]:
+    """Yield what `relied_on` does, and the value that each range is about, if all of its elements matter."""
     secret = visibility(module, public)
     known = ir.intervals(module, _given, is_cast)
     operations = ir.ops(ir.body(ir.main(module)))[:-1]
@@ -258,14 +263,8 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
         for row in rows(Call(op, decision, secret.__getitem__)):
             about = _subject(op, row.fact) if whole else None
             proven = None if about is None else known.get(about)
-            yield (
-                number,
-                replace(
-                    row,
-                    line="" if line == UNKNOWN_LINE else line,
-                    proven=None if proven == ir.EVERYTHING else proven,
-                ),
-            )
+            proven = None if proven == ir.EVERYTHING else proven
+            yield number, replace(row, line="" if line == UNKNOWN_LINE else line, proven=proven), about
 
 
 def _given(op: ir.Op) -> ir.Interval | None:

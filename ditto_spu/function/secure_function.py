@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -19,6 +19,7 @@ from ditto_spu.errors import InputError
 from ditto_spu.frontend.kept_arguments import Keep, abstract, is_kept, kept_places, refuse, with_formats
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
+from ditto_spu.function.check_inputs import InputCheck
 from ditto_spu.function.check_ranges import RangeCheck
 from ditto_spu.function.options import ConfigSource, Options
 from ditto_spu.passes.pipeline import begin
@@ -29,6 +30,8 @@ from ditto_spu.runtime.material import Material
 from ditto_spu.runtime.precompute import HeldShares, precompute
 from ditto_spu.runtime.simulate import simulate
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Call:
@@ -37,11 +40,13 @@ class Call:
     lowered: the compiled call.
     values: its arrays, in the order of the plan's inputs.
     held: the places of the inputs that come from arguments given to `hold`.
+    check: holds each array that is about to be shared against the plan's ranges.
     """
 
     lowered: Lowered
     values: list[Any]
-    held: tuple[int, ...]  # places of inputs that belong to arguments given to `hold`
+    held: tuple[int, ...]
+    check: InputCheck
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class SecureFunction:
         self._held = HeldArguments() if held is None else held
         self._compiled: dict[Any, Lowered] = {}
         self._checks: dict[int, RangeCheck] = {}  # by the identity of a compilation
+        self._inputs: dict[int, InputCheck] = {}
         self._turn = 0
         self._prepared = Prepared()
         # A jitted function has attributes with the same names as ours, so they are not copied.
@@ -118,12 +124,16 @@ class SecureFunction:
             is_kept(each) or isinstance(each, jax.ShapeDtypeStruct) for each in given
         ):
             return
-        check = self._checks.get(id(lowered))
+        self._check(self._checks, RangeCheck, lowered).require(values, arrays)
+
+    def _check(self, kept: dict[int, T], make: Callable[[Lowered], T], lowered: Lowered) -> T:
+        """Return the check of a compilation, which is made once."""
+        check = kept.get(id(lowered))
         if check is None:
-            check = RangeCheck(lowered)
+            check = make(lowered)
             if any(each is lowered for each in self._compiled.values()):  # ids of freed ones come again
-                self._checks[id(lowered)] = check
-        check.require(values, arrays)
+                kept[id(lowered)] = check
+        return check
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
         """Run the offline phase of one request, before its inputs exist.
@@ -147,7 +157,8 @@ class SecureFunction:
         """
         refuse(self._options.signature.leaves(*self._whole(args, kwargs)), "a call to parties elsewhere")
         lowered, values = self._ready(args, kwargs)
-        return Call(lowered, values, lowered.program.held(self._held.arguments))
+        places = lowered.program.held(self._held.arguments)
+        return Call(lowered, values, places, self._check(self._inputs, InputCheck, lowered))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments, without running."""
