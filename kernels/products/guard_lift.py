@@ -1,0 +1,188 @@
+"""Sum the elements of a narrow ring in a wider one, at four bytes an element.
+
+The sum of D's two components and the third one, which A and B hold, wraps or not. The highest bits of both
+decide. D sends unary digits of its bits under a mask, A and B look up what they need at the bits that they
+know, and a dealt product of masks turns shared bits into numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ditto_kernels.bits.bit_products import evaluate
+from ditto_kernels.protocol.local_step import local_step
+from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array, signed, unsigned
+from ditto_kernels.values.replicated import Rss
+
+TOP = 5  # so many of the highest bits decide, in digits of two and of three bits
+LOW = 3
+PARITIES = 64
+ADMITTED = 1 - 3 / (1 << TOP)  # of the limit of a format: the range in which elements lift
+LIMBS = 4  # the parities in words of 16 bits
+_BYTE, _LIMB = np.dtype(np.uint8), np.dtype(np.int16)
+_HIGH_PLANES, _LOW_PLANES = (1 << (TOP - LOW)) - 1, (1 << LOW) - 1
+# The inputs are [h > t], [h = t], [l >= t], [l in the last two], [h = t - 1] and [l last but one, below 0].
+_WRAPS, _NEAR = ((0,), (1, 2)), ((1, 3), (4, 5))
+Sum = Callable[[Array], Array]
+
+
+def lifted_sum(party: Party, y: Rss, ring: int, total: Sum) -> Protocol[tuple[Array, Array]]:
+    """Return 3-of-3 shares of a weighted sum of y's elements in a larger ring, and of whether all lift.
+
+    total: the sum, which is linear with public coefficients. It takes values in the larger ring. The second
+    result has 4 numbers in ring 16. They are zero if every element lifts for certain, and random otherwise.
+
+    Range: magnitudes below 29/32 of the format's limit lift. From 31/32 on, every element makes the second
+    result random, and may be shifted by y's ring. In between it is random by chance. The sum is right up to
+    multiples of 2^9 of y's ring.
+
+    Cost: 22 bits online and 11 bits offline an element, in 3 rounds. Security: the digits leave D under a
+    stream that D and B have in common. A and B exchange bits under masks of which the other lacks one half,
+    and D sees nothing. Source: our own.
+    """
+    bits = y.fxp.ring_bits
+    bias = ((1 << TOP) - 1) << (bits - TOP - 1)
+    size, wide = y.size, signed(ring)
+    words, planes = -(-size // 8), _HIGH_PLANES + _LOW_PLANES
+    leader, role = party.role == "A", party.role
+    known = _biased(y.mine, y.next, bias) if role == "D" else (y.next if leader else y.mine)
+    if role == "A":
+        (table,) = yield Round((), (party.expect(party.dealer, "digits", (planes, words), _BYTE),))
+    else:
+        table = party.draw(party.dealer, "digits", (planes, words), _BYTE)
+        sends = (party.send(party.a, "digits", _digits(known) ^ table),) if role == "D" else ()
+        yield Round(sends)
+    nothing = absent((6, words), _BYTE)
+    found = nothing if role == "D" else _look_up(table, known, leader)
+    wraps, near = yield from evaluate(party.at("joined"), [*found], (_WRAPS, _NEAR))
+    counts = yield from _as_numbers(party.at("numbers"), wraps, size)
+    if role == "D":
+        return total(_unsigned(known, wide) - wide.type(bias)), np.zeros(LIMBS, _LIMB)
+    parities = subset_parities(party, "subsets", near).view(_LIMB)
+    share = total(_wide(counts, wide).reshape(y.shape)) << wide.type(bits)
+    if leader:
+        return total(_unsigned(known, wide)) - share, parities
+    return -share, -parities
+
+
+def _as_numbers(party: Party, words: Array, size: int) -> Protocol[Array]:
+    """Return additive shares modulo 2^9 of XOR-shared bits: a + b - 2ab, with a dealt product of masks."""
+    item = Deal("products", (size,), _BYTE)
+    if party.role == "D":
+        first, second = party.draw_to_deal("masks", words.shape, _BYTE)
+        yield from deal(party, [item], lambda: [_both(first, second, size)])
+        yield Round()
+        return absent((size,), _LIMB)
+    mask = party.draw_with_dealer("masks", words.shape, _BYTE)
+    (product,) = yield from deal(party, [item], list)
+    mine = words ^ mask
+    other = yield from exchange(party, "bits", mine)
+    pair = (mine, other) if party.role == "A" else (other, mine)
+    return _numbers(words, mask, *pair, product, party.role == "A")
+
+
+def subset_parities(party: Party, name: str, words: Array) -> Array:
+    """Return A's or B's XOR shares of the parities of 64 subsets of bits, as bytes.
+
+    A and B draw the subsets from a stream that they have in common. If no bit is set, all parities are even,
+    and otherwise they are uniform, whichever bits are set.
+    """
+    return _parities(words, party.draw(party.dealer + 2, name, (PARITIES, words.size), words.dtype))
+
+
+@local_step(lambda words, subsets: absent((PARITIES // 8,), _BYTE))
+def _parities(words: Array, subsets: Array) -> Array:
+    chosen = np.bitwise_xor.reduce(words & subsets, axis=1)
+    shift = 4 * words.dtype.itemsize
+    while shift:
+        chosen ^= chosen >> chosen.dtype.type(shift)
+        shift //= 2
+    return np.packbits((chosen & chosen.dtype.type(1)).astype(bool))
+
+
+@local_step(lambda mine, following, bias: mine)
+def _biased(mine: Array, following: Array, bias: int) -> Array:
+    return mine + following + mine.dtype.type(bias)
+
+
+@local_step(lambda value, dtype: absent(value.shape, dtype))
+def _unsigned(value: Array, dtype: np.dtype[Any]) -> Array:
+    """Return ring elements as unsigned numbers in a larger ring."""
+    return value.view(unsigned(8 * value.dtype.itemsize)).astype(dtype)
+
+
+@local_step(lambda value, dtype: absent(value.shape, dtype))
+def _wide(value: Array, dtype: np.dtype[Any]) -> Array:
+    return value.astype(dtype)
+
+
+def _top(value: Array) -> Array:
+    """Return the highest bits of every element."""
+    bits = 8 * value.dtype.itemsize
+    word = np.ascontiguousarray(value).view(unsigned(bits)).reshape(-1)
+    return (word >> word.dtype.type(bits - TOP)).astype(np.uint8)
+
+
+@local_step(lambda value: absent((_HIGH_PLANES + _LOW_PLANES, -(-value.size // 8)), _BYTE))
+def _digits(value: Array) -> Array:
+    """Return both digits of the highest bits in unary: planes of [digit >= 1], [digit >= 2] and so on."""
+    top = _top(value)
+    high, low = top >> np.uint8(LOW), top & np.uint8(_LOW_PLANES)
+    return np.stack(
+        [np.packbits(high > each) for each in range(_HIGH_PLANES)]
+        + [np.packbits(low > each) for each in range(_LOW_PLANES)]
+    )
+
+
+@local_step(lambda table, value, leader: absent((6, table.shape[1]), _BYTE))
+def _look_up(table: Array, value: Array, leader: bool) -> Array:
+    """Return XOR shares of what `_WRAPS` and `_NEAR` read.
+
+    The sum of D's highest bits and of these reaches 31 where D's are at least t = 31 - these. It is near the
+    end, which is 30 or 31 modulo 32, where D's are t or t - 1.
+    """
+    target = np.uint8((1 << TOP) - 1) - _top(value)
+    high, low = target >> np.uint8(LOW), target & np.uint8(_LOW_PLANES)
+
+    def at_least(planes: Array, at: Array) -> Array:
+        found = np.packbits(at == 0) if leader else np.zeros(table.shape[1], np.uint8)
+        for place, plane in enumerate(planes, 1):
+            found ^= plane & np.packbits(at == place)
+        return found
+
+    one = np.uint8(1)
+    highs, lows = table[:_HIGH_PLANES], table[_HIGH_PLANES:]
+    above, here = at_least(highs, high + one), at_least(highs, high)
+    before = at_least(highs, (high - one) & np.uint8(_HIGH_PLANES))
+    last = at_least(highs, np.where(high == 0, one + np.uint8(_HIGH_PLANES), high))
+    near = at_least(lows, np.where(low == 0, low, low - one)) ^ at_least(lows, low + one)
+    borrowed = lows[-1] & np.packbits(low == 0)
+    return np.stack([above, here ^ above, at_least(lows, low), near, before ^ last, borrowed])
+
+
+@local_step(lambda first, second, count: absent((count,), _BYTE))
+def _both(first: Array, second: Array, count: int) -> Array:
+    return np.unpackbits(np.bitwise_and(first, second, dtype=np.uint8), count=count)
+
+
+def _no_numbers(bits: Array, mask: Array, first: Array, second: Array, product: Array, leader: bool) -> Array:
+    return absent(product.shape, _LIMB)
+
+
+@local_step(_no_numbers)
+def _numbers(bits: Array, mask: Array, first: Array, second: Array, product: Array, leader: bool) -> Array:
+    """Return additive shares of the XOR of both parties' bits.
+
+    first, second: A's and B's bits under their masks p and q. product: shares of pq modulo 2^8.
+    """
+    one, two, bit, own = (
+        np.unpackbits(each, count=len(product)).astype(np.int16) for each in (first, second, bits, mask)
+    )
+    sign_one, sign_two = 1 - 2 * one, 1 - 2 * two
+    apart = one * two + sign_one * two * own if leader else one * sign_two * own
+    return bit - 2 * (apart + sign_one * sign_two * product.astype(np.int16))
