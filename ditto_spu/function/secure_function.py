@@ -156,7 +156,7 @@ class SecureFunction:
         Held arguments may be jax.ShapeDtypeStructs. Raises InputError if an argument is a handle.
         """
         refuse(self._options.signature.leaves(*self._whole(args, kwargs)), "a call to parties elsewhere")
-        lowered, values = self._ready(args, kwargs)
+        lowered, values = self._ready(args, kwargs, elsewhere=True)
         places = lowered.program.held(self._held.arguments)
         return Call(lowered, values, places, self._check(self._inputs, InputCheck, lowered))
 
@@ -164,8 +164,11 @@ class SecureFunction:
         """Compile for these arguments, without running."""
         return self._lower(*self._whole(args, kwargs))
 
-    def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lowered:
-        key = self._options.signature.key(args, kwargs)
+    def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: bool = False) -> Lowered:
+        """Compile for a simulation, or for parties elsewhere, which usually have a guard."""
+        guard = elsewhere if self._options.guard is None else self._options.guard
+        call = self._options.signature.key(args, kwargs)
+        key = None if call is None else (call, guard)
         if key is None or key not in self._compiled:
             traced = self._traced(args, kwargs)
             lowered = compile_program(
@@ -175,6 +178,7 @@ class SecureFunction:
                 self._options.masked,
                 self._options.calibration,
                 self._options.p_error,
+                guard,
             )
             if key is None:
                 return lowered
@@ -264,13 +268,15 @@ class SecureFunction:
         self._turn += self._options.seed is None
         return plan.dealt_by(dealer)
 
-    def _ready(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Lowered, list[Any]]:
+    def _ready(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: bool = False
+    ) -> tuple[Lowered, list[Any]]:
         """Compile a call, and return it with the plan's inputs.
 
         Owners prepare their inputs for it. They prepare those from held arguments only once.
         """
         args, kwargs = self._whole(args, kwargs)
-        lowered = self._lower(args, kwargs)
+        lowered = self._lower(args, kwargs, elsewhere)
         arrays = self._options.signature.leaves(args, kwargs)
         return lowered, self._prepared.values(lowered.program, arrays, self._held.arguments)
 

@@ -83,6 +83,8 @@ def check_plan(plan: Plan, max_bytes: int) -> None:
                 made.add(result)
             _check_step(plan, step, where)
         known |= made
+    if plan.guard is not None and (plan.guard != plan.outputs[-1] or plan.vars[plan.guard].fxp != INTEGER):
+        raise InputError("the plan's guard is not its last output, or no shared integer")
     if not set(plan.outputs) <= known:
         raise InputError("an output of the plan is never computed")
 

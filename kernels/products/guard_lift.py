@@ -7,10 +7,11 @@ know, and a dealt product of masks turns shared bits into numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ditto_kernels.bits.bit_products import evaluate
 from ditto_kernels.protocol.local_step import local_step
@@ -89,15 +90,15 @@ def _as_numbers(party: Party, words: Array, size: int) -> Protocol[Array]:
 def subset_parities(party: Party, name: str, words: Array) -> Array:
     """Return A's or B's XOR shares of the parities of 64 subsets of bits, as bytes.
 
-    A and B draw the subsets from a stream that they have in common. If no bit is set, all parities are even,
-    and otherwise they are uniform, whichever bits are set.
+    A and B draw the subsets from a stream that they have in common, each a window of it (Toeplitz hashing).
+    If no bit is set, all parities are even, and otherwise they are uniform, whichever bits are set.
     """
-    return _parities(words, party.draw(party.dealer + 2, name, (PARITIES, words.size), words.dtype))
+    return _parities(words, party.draw(party.dealer + 2, name, (words.size + PARITIES - 1,), words.dtype))
 
 
-@local_step(lambda words, subsets: absent((PARITIES // 8,), _BYTE))
-def _parities(words: Array, subsets: Array) -> Array:
-    chosen = np.bitwise_xor.reduce(words & subsets, axis=1)
+@local_step(lambda words, stream: absent((PARITIES // 8,), _BYTE))
+def _parities(words: Array, stream: Array) -> Array:
+    chosen = np.bitwise_xor.reduce(words & sliding_window_view(stream, words.size), axis=1)
     shift = 4 * words.dtype.itemsize
     while shift:
         chosen ^= chosen >> chosen.dtype.type(shift)
@@ -148,21 +149,23 @@ def _look_up(table: Array, value: Array, leader: bool) -> Array:
     """
     target = np.uint8((1 << TOP) - 1) - _top(value)
     high, low = target >> np.uint8(LOW), target & np.uint8(_LOW_PLANES)
-
-    def at_least(planes: Array, at: Array) -> Array:
-        found = np.packbits(at == 0) if leader else np.zeros(table.shape[1], np.uint8)
-        for place, plane in enumerate(planes, 1):
-            found ^= plane & np.packbits(at == place)
-        return found
-
-    one = np.uint8(1)
     highs, lows = table[:_HIGH_PLANES], table[_HIGH_PLANES:]
-    above, here = at_least(highs, high + one), at_least(highs, high)
-    before = at_least(highs, (high - one) & np.uint8(_HIGH_PLANES))
-    last = at_least(highs, np.where(high == 0, one + np.uint8(_HIGH_PLANES), high))
-    near = at_least(lows, np.where(low == 0, low, low - one)) ^ at_least(lows, low + one)
-    borrowed = lows[-1] & np.packbits(low == 0)
-    return np.stack([above, here ^ above, at_least(lows, low), near, before ^ last, borrowed])
+    at_high = [np.packbits(high == each) for each in range(_HIGH_PLANES + 1)]
+    at_low = [np.packbits(low == each) for each in range(_LOW_PLANES + 1)]
+    nowhere = np.zeros(table.shape[1], np.uint8)
+
+    def chosen(planes: Array, at: Sequence[Array]) -> Array:
+        return np.bitwise_xor.reduce([plane & where for plane, where in zip(planes, at, strict=True)])
+
+    def always(where: Array) -> Array:  # digits are at least 0, which A says alone
+        return where if leader else nowhere
+
+    above, from_here = chosen(highs, at_high[:-1]), chosen(highs, at_high[1:])
+    here = above ^ from_here ^ always(at_high[0])
+    before = chosen(highs, [*at_high[2:], at_high[0]]) ^ always(at_high[1]) ^ from_here
+    reached = chosen(lows, at_low[1:]) ^ always(at_low[0])
+    near = chosen(lows, at_low[:-1]) ^ chosen(lows, [*at_low[2:], nowhere]) ^ always(at_low[0] | at_low[1])
+    return np.stack([above, here, reached, near, before, lows[-1] & at_low[0]])
 
 
 @local_step(lambda first, second, count: absent((count,), _BYTE))

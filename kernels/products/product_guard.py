@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ from ditto_kernels.products.matmul import Dimensions, as_batches, doubles, local
 from ditto_kernels.products.multiply import how_to_finish, symmetric, zero_share
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
-from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
-from ditto_kernels.sharing.casts import narrow, narrowing_bias, truncate
+from ditto_kernels.protocol.party import Dealing, Party, Protocol, Round, parallel
+from ditto_kernels.sharing.additive import Additive
+from ditto_kernels.sharing.casts import narrow, narrowing_bias, truncate_additive
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Rss
@@ -101,11 +103,11 @@ def _coefficients(party: Party, count: int) -> Protocol[Array]:
     """Draw public coefficients, which all three parties know and no value of the request depends on."""
     name = "coefficients"
     if party.role == "B":
-        (seed,) = yield Round((), (party.expect(party.dealer, name, (_SEED,), _BYTE),))
+        (seed,) = yield Dealing((), (party.expect(party.dealer, name, (_SEED,), _BYTE),))
         return _expand(seed, count)
     seed = party.draw(party.dealer + 1, name, (_SEED,), _BYTE)
     told = party.role == "D" and party.phase != "online"
-    yield Round((party.send(party.b, name, seed, offline=True),) if told else ())
+    yield Dealing((party.send(party.b, name, seed, offline=True),) if told else ())
     return _expand(seed, count)
 
 
@@ -235,11 +237,23 @@ def _of_operands(
         yield Round()
         return _times(mine, _dropped(_weighted(public, coefficients), found.shift))
     wide = Fxp(found.ring, found.ring - 1)  # enough fraction bits for any shift
-    parts = [_rows(each, dims, not right).swapaxes(1, 2) for each in (one.mine, one.next)]
-    sums = Rss(_weighted(parts[0], coefficients), _weighted(parts[1], coefficients), wide)
+
+    def short(component: Array) -> Array:
+        return _weighted(_rows(component, dims, not right).swapaxes(1, 2), coefficients)
+
     if found.shift:
-        sums = yield from truncate(party.at("sums"), sums, found.shift)
+        sums = yield from truncate_additive(party.at("sums"), _shares(party, one, short, wide), found.shift)
+    else:
+        sums = Rss(short(one.mine), short(one.next), wide)
     return local_products(party.rank, Rss(mine, following, wide), sums, _BATCHED)
+
+
+def _shares(party: Party, value: Rss, short: Callable[[Array], Array], fxp: Fxp) -> Additive:
+    """Return the 2-of-2 sharing of a linear function, which takes fewer passes than both components."""
+    if party.role == "A":
+        return Additive(short(value.mine) + short(value.next), fxp)
+    component = value.next if party.role == "B" else absent(value.shape, fxp.dtype)
+    return Additive(short(component), fxp)
 
 
 @local_step(lambda sums, bits: sums)
