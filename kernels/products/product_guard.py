@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +38,6 @@ LARGEST = 31  # coefficients are odd and at most this large
 _SEED = 16
 _BATCHED: Dimensions = (((2,), (1,)), ((0,), (0,)))
 _BYTE = np.dtype(np.uint8)
-_BLOCK = 1 << 16  # so many elements at a time stay in the cache
 
 
 @dataclass(frozen=True)
@@ -111,22 +112,25 @@ def _coefficients(party: Party, count: int) -> Protocol[Array]:
     return _expand(seed, count)
 
 
+@jax.jit
+def _int_sums(values: jax.Array, coefficients: jax.Array) -> jax.Array:
+    """Return values @ coefficients in int32, one column at a time, which takes as long as to read values."""
+    wide, factors = values.astype(jnp.int32), coefficients.astype(jnp.int32)
+    return jnp.stack([wide @ factors[:, each] for each in range(REPEATS)], axis=-1)
+
+
 @local_step(lambda values, coefficients: absent((*values.shape[:-1], coefficients.shape[-1]), values.dtype))
 def _weighted(values: Array, coefficients: Array) -> Array:
-    """Return values @ coefficients in the ring of the values, by float64 products of limbs that are exact."""
-    flat = values.reshape(-1, values.shape[-1])
+    """Return values @ coefficients in the ring of the values.
+
+    Ring 64 takes two float64 products of limbs, which are exact.
+    """
+    if values.dtype.itemsize < 8:
+        return np.asarray(_int_sums(values, coefficients)).astype(values.dtype, copy=False)
     factors = coefficients.astype(np.float64)
-    total = np.empty((len(flat), factors.shape[1]), np.int64)
-    step = max(1, _BLOCK // max(1, flat.shape[1]))
-    for start in range(0, len(flat), step):
-        block = flat[start : start + step]
-        if block.dtype.itemsize < 8:
-            total[start : start + step] = block.astype(np.float64) @ factors
-            continue
-        high, low = block >> np.int64(32), block & np.int64((1 << 32) - 1)
-        upper = (high.astype(np.float64) @ factors).astype(np.int64) << np.int64(32)
-        total[start : start + step] = upper + (low.astype(np.float64) @ factors).astype(np.int64)
-    return total.astype(values.dtype).reshape(*values.shape[:-1], factors.shape[1])
+    high, low = values >> np.int64(32), values & np.int64((1 << 32) - 1)
+    upper, lower = ((limb.astype(np.float64) @ factors).astype(np.int64) for limb in (high, low))
+    return (upper << np.int64(32)) + lower
 
 
 @local_step(lambda values, sums: absent((*values.shape[:-1], sums.shape[-1]), values.dtype))
