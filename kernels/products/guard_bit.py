@@ -53,7 +53,7 @@ def all_in_range(party: Party, *wraps: Rss, out: Fxp) -> Protocol[Rss]:
         return (yield from to_rss(party, Additive(absent((1,), ANSWER.dtype), ANSWER)))
     below, reached = bits.words[0], bits.words[1]
     outside = np.concatenate([below, ~reached if party.role == "A" else reached])
-    share = subset_parities(party, "subsets", outside).view(ANSWER.dtype)
+    share = subset_parities(party, "subsets", outside, ANSWER.dtype.itemsize).view(ANSWER.dtype)
     return (yield from to_rss(party, Additive(share if party.role == "A" else -share, ANSWER)))
 
 

@@ -7,6 +7,7 @@ know, and a dealt product of masks turns shared bits into numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ditto_kernels.bits.bit_products import evaluate
+from ditto_kernels.products.guard_sums import weighted
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
 from ditto_kernels.values.absent import absent
@@ -22,63 +24,76 @@ from ditto_kernels.values.replicated import Rss
 
 TOP = 5  # so many of the highest bits decide, in digits of two and of three bits
 LOW = 3
-PARITIES = 64
 ADMITTED = 1 - 3 / (1 << TOP)  # of the limit of a format: the range in which elements lift
-LIMBS = 4  # the parities in words of 16 bits
+LIMBS = 4  # numbers that tell whether all elements lift, each of 8 parities in the higher byte
 _BYTE, _LIMB = np.dtype(np.uint8), np.dtype(np.int16)
 _HIGH_PLANES, _LOW_PLANES = (1 << (TOP - LOW)) - 1, (1 << LOW) - 1
 # The inputs are [h > t], [h = t], [l >= t], [l in the last two], [h = t - 1] and [l last but one, below 0].
 _WRAPS, _NEAR = ((0,), (1, 2)), ((1, 3), (4, 5))
-Sum = Callable[[Array], Array]
 
 
-def lifted_sum(party: Party, y: Rss, ring: int, total: Sum) -> Protocol[tuple[Array, Array]]:
-    """Return 3-of-3 shares of a weighted sum of y's elements in a larger ring, and of whether all lift.
+def lifted_sums(
+    party: Party, ys: Sequence[Rss], rings: Sequence[int], factors: Sequence[Array]
+) -> Protocol[tuple[list[Array], Array]]:
+    """Return 3-of-3 shares of weighted sums in larger rings, and of whether all elements lift.
 
-    total: the sum, which is linear with public coefficients. It takes values in the larger ring. The second
-    result has 4 numbers in ring 16. They are zero if every element lifts for certain, and random otherwise.
+    ys: values of one ring, of shape (batch, rows, summed). rings: the larger ring of each.
+    factors: the public coefficients of each (`guard_sums.weighted`).
+    The second result has 4 numbers in ring 16. They are zero if every element lifts for certain, and random
+    otherwise: with probability 2^-32 all are below 2^8 in magnitude.
 
     Range: magnitudes below 29/32 of the format's limit lift. From 31/32 on, every element makes the second
-    result random, and may be shifted by y's ring. In between it is random by chance. The sum is right up to
-    multiples of 2^9 of y's ring.
+    result random, and may be shifted by its ring. In between it is random by chance. Sums are right up to
+    multiples of 2^8 of the ring.
 
     Cost: 22 bits online and 11 bits offline an element, in 3 rounds. Security: the digits leave D under a
     stream that D and B have in common. A and B exchange bits under masks of which the other lacks one half,
     and D sees nothing. Source: our own.
     """
-    bits = y.fxp.ring_bits
+    bits = ys[0].fxp.ring_bits
     bias = ((1 << TOP) - 1) << (bits - TOP - 1)
-    size, wide = y.size, signed(ring)
-    words, planes = -(-size // 8), _HIGH_PLANES + _LOW_PLANES
     leader, role = party.role == "A", party.role
-    known = _biased(y.mine, y.next, bias) if role == "D" else (y.next if leader else y.mine)
+    component: Callable[[Rss], Array] = {
+        "D": lambda y: _biased(y.mine, y.next, bias),
+        "A": lambda y: y.next,
+        "B": lambda y: y.mine,
+    }[role]
+    parts = [component(y) for y in ys]
+    known = np.concatenate([each.reshape(-1) for each in parts])
+    size, planes = known.shape[0], _HIGH_PLANES + _LOW_PLANES
+    words = -(-size // 8)
     if role == "A":
         (table,) = yield Round((), (party.expect(party.dealer, "digits", (planes, words), _BYTE),))
     else:
         table = party.draw(party.dealer, "digits", (planes, words), _BYTE)
-        sends = (party.send(party.a, "digits", _digits(known) ^ table),) if role == "D" else ()
-        yield Round(sends)
-    nothing = absent((6, words), _BYTE)
-    found = nothing if role == "D" else _look_up(table, known, leader)
+        yield Round((party.send(party.a, "digits", _digits(known) ^ table),) if role == "D" else ())
+    found = absent((6, words), _BYTE) if role == "D" else _look_up(table, known, leader)
     wraps, near = yield from evaluate(party.at("joined"), [*found], (_WRAPS, _NEAR))
     counts = yield from _as_numbers(party.at("numbers"), wraps, size)
-    if role == "D":
-        return total(_unsigned(known, wide) - wide.type(bias)), np.zeros(LIMBS, _LIMB)
-    parities = subset_parities(party, "subsets", near).view(_LIMB)
-    share = total(_wide(counts, wide).reshape(y.shape)) << wide.type(bits)
-    if leader:
-        return total(_unsigned(known, wide)) - share, parities
-    return -share, -parities
+    parities = np.zeros(LIMBS, _LIMB)
+    if role != "D":
+        parities = _wide(subset_parities(party, "subsets", near, LIMBS), _LIMB) << _LIMB.type(8)
+    sums, start = [], 0
+    for part, ring, some in zip(parts, rings, factors, strict=True):
+        wide, count = signed(ring), math.prod(part.shape)
+        if role == "D":
+            sums.append(weighted(_unsigned(part, wide) - wide.type(bias), some))
+            continue
+        wrapped = _wide(counts[start : start + count].reshape(part.shape), wide)
+        share = weighted(wrapped, some) << wide.type(bits)
+        sums.append(weighted(_unsigned(part, wide), some) - share if leader else -share)
+        start += count
+    return sums, parities if role != "B" else -parities
 
 
 def _as_numbers(party: Party, words: Array, size: int) -> Protocol[Array]:
-    """Return additive shares modulo 2^9 of XOR-shared bits: a + b - 2ab, with a dealt product of masks."""
+    """Return additive shares modulo 2^8 of XOR-shared bits: a + b - 2ab, with a dealt product of masks."""
     item = Deal("products", (size,), _BYTE)
     if party.role == "D":
         first, second = party.draw_to_deal("masks", words.shape, _BYTE)
         yield from deal(party, [item], lambda: [_both(first, second, size)])
         yield Round()
-        return absent((size,), _LIMB)
+        return absent((size,), _BYTE)
     mask = party.draw_with_dealer("masks", words.shape, _BYTE)
     (product,) = yield from deal(party, [item], list)
     mine = words ^ mask
@@ -87,17 +102,18 @@ def _as_numbers(party: Party, words: Array, size: int) -> Protocol[Array]:
     return _numbers(words, mask, *pair, product, party.role == "A")
 
 
-def subset_parities(party: Party, name: str, words: Array) -> Array:
-    """Return A's or B's XOR shares of the parities of 64 subsets of bits, as bytes.
+def subset_parities(party: Party, name: str, words: Array, count: int) -> Array:
+    """Return A's or B's XOR shares of the parities of subsets of bits: `count` bytes of them.
 
     A and B draw the subsets from a stream that they have in common, each a window of it (Toeplitz hashing).
     If no bit is set, all parities are even, and otherwise they are uniform, whichever bits are set.
     """
-    return _parities(words, party.draw(party.dealer + 2, name, (words.size + PARITIES - 1,), words.dtype))
+    length = words.size + 8 * count - 1
+    return _parities(words, party.draw(party.dealer + 2, name, (length,), words.dtype), count)
 
 
-@local_step(lambda words, stream: absent((PARITIES // 8,), _BYTE))
-def _parities(words: Array, stream: Array) -> Array:
+@local_step(lambda words, stream, count: absent((count,), _BYTE))
+def _parities(words: Array, stream: Array, count: int) -> Array:
     chosen = np.bitwise_xor.reduce(words & sliding_window_view(stream, words.size), axis=1)
     shift = 4 * words.dtype.itemsize
     while shift:
@@ -174,18 +190,17 @@ def _both(first: Array, second: Array, count: int) -> Array:
 
 
 def _no_numbers(bits: Array, mask: Array, first: Array, second: Array, product: Array, leader: bool) -> Array:
-    return absent(product.shape, _LIMB)
+    return absent(product.shape, _BYTE)
 
 
 @local_step(_no_numbers)
 def _numbers(bits: Array, mask: Array, first: Array, second: Array, product: Array, leader: bool) -> Array:
-    """Return additive shares of the XOR of both parties' bits.
+    """Return additive shares modulo 2^8 of the XOR of both parties' bits: a + b - 2ab.
 
-    first, second: A's and B's bits under their masks p and q. product: shares of pq modulo 2^8.
+    first, second: A's and B's bits under their masks p and q. product: shares of pq.
     """
-    one, two, bit, own = (
-        np.unpackbits(each, count=len(product)).astype(np.int16) for each in (first, second, bits, mask)
-    )
+    one, two, bit, own = (np.unpackbits(each, count=len(product)) for each in (first, second, bits, mask))
     sign_one, sign_two = 1 - 2 * one, 1 - 2 * two
     apart = one * two + sign_one * two * own if leader else one * sign_two * own
-    return bit - 2 * (apart + sign_one * sign_two * product.astype(np.int16))
+    result: Array = bit - 2 * (apart + sign_one * sign_two * product)
+    return result

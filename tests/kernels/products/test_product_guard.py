@@ -9,7 +9,7 @@ import pytest
 from ditto_kernels.products.guard_bit import ANSWER, all_in_range
 from ditto_kernels.products.matmul import matmul
 from ditto_kernels.products.matmul_public import matmul_public
-from ditto_kernels.products.product_guard import WRAPS, can_watch, guard_product
+from ditto_kernels.products.product_guard import WRAPS, guard_products, watched
 from ditto_kernels.protocol.in_turns import run_in_turns
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp, decode, encode
@@ -64,8 +64,8 @@ def guarded(case, x, w):
     def program(party, _):
         mine = [each[party.rank] for each in shared]
         y = yield from product(party.at("product"), *mine, out=F(case.y), **attributes)
-        guard = guard_product(party.at("guard"), *mine, y, WRAPS, summed=case.summed, **attributes)
-        wraps = yield from guard
+        told = (*attributes.items(), ("summed", case.summed))
+        wraps = yield from guard_products(party.at("guard"), *mine, y, out=WRAPS, products=(told,))
         return y, wraps, (yield from all_in_range(party.at("bit"), wraps, out=ANSWER))
 
     results, _ = run_in_turns(program)
@@ -162,5 +162,5 @@ def test_the_bit_is_about_half_a_wrap(mpc, value, inside):
 
 def test_products_that_drop_no_bits_cannot_be_watched():
     whole, fixed = F("fxp64.0"), F("fxp32.12")
-    assert not can_watch(Spec((2, 3), whole), Spec((3, 2), whole), Spec((2, 2), whole))
-    assert can_watch(Spec((2, 3), fixed), Spec((3, 2), fixed), Spec((2, 2), fixed))
+    assert watched(Spec((2, 3), whole), Spec((3, 2), whole), Spec((2, 2), whole), dims=PLAIN) is None
+    assert watched(Spec((2, 3), fixed), Spec((3, 2), fixed), Spec((2, 2), fixed), dims=PLAIN) is not None
