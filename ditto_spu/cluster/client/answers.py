@@ -16,7 +16,7 @@ from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import PartyError
 from ditto_spu.plan.plan import Plan, SpuStep
-from ditto_spu.runtime.client import join_output, without_guard
+from ditto_spu.runtime.client import join_output
 from ditto_spu.runtime.executor import StepRecord
 from ditto_spu.runtime.material import Sizes
 
@@ -36,10 +36,7 @@ class Dealing:
 
 
 def join(plan: Plan, answers: Answers, count: int) -> list[list[Any]]:
-    """Join the outputs of `count` members. Returns for each member its outputs, in the plan's order.
-
-    Raises RangeError if the guard of one member says that a value left its range.
-    """
+    """Join the outputs of `count` members. Returns for each member its outputs, in the plan's order."""
     parts = [_outputs(plan, rank, answers[rank], count) for rank in range(PARTIES)]
     members = []
     for member in range(count):
@@ -50,7 +47,7 @@ def join(plan: Plan, answers: Answers, count: int) -> list[list[Any]]:
                 raise PartyError(f"the parties disagree on public output {place}")
             outputs.append(join_output(plan.vars[var], each))
         members.append(outputs)
-    return [without_guard(plan, each) for each in members]
+    return members
 
 
 def records(answers: Answers) -> list[list[StepRecord]]:
