@@ -44,7 +44,7 @@ CASES = {
     "ring 64": Case("fxp64.18", "fxp64.18", "fxp64.18", 2.0**26),
     "ring 64, batched": Case("fxp64.18", "fxp64.18", "fxp64.18", 2.0**26, batched=True),
     "64 to 32": Case("fxp64.18", "fxp64.18", "fxp32.12", 2.0**19),
-    "public": Case("fxp32.11", 14, "fxp32.11", 64.0),
+    "public": Case("fxp32.11", 14, "fxp32.11", 32.0),
     "public, left": Case("fxp64.18", 18, "fxp64.18", 2.0**26, summed="left", public_left=True),
 }
 
@@ -87,17 +87,20 @@ def exact(case, x, w):
     return w @ x if case.public_left else x @ w
 
 
-def plant(case, x, w, value, rng):
-    """Change one row or column of w so that one element of the product gets a value."""
+def plant(case, x, w, value, rng, shift=0):
+    """Change one row or column of w so that one element of the product gets a value.
+
+    shift: moves the element along the dimension of w, so that another draw hits the same row of x.
+    """
     if case.batched:
         row = x[0, rng.integers(x.shape[1])]
-        w[0, rng.integers(w.shape[1])] = row * value / (row @ row)
+        w[0, (rng.integers(w.shape[1]) + shift) % w.shape[1]] = row * value / (row @ row)
     elif case.public_left:
         column = x[:, rng.integers(x.shape[1])]
-        w[rng.integers(w.shape[0])] = column * value / (column @ column)
+        w[(rng.integers(w.shape[0]) + shift) % w.shape[0]] = column * value / (column @ column)
     else:
         row = x[rng.integers(x.shape[0])]
-        w[:, rng.integers(w.shape[1])] = row * value / (row @ row)
+        w[:, (rng.integers(w.shape[1]) + shift) % w.shape[1]] = row * value / (row @ row)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
