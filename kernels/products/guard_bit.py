@@ -19,6 +19,7 @@ from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 ANSWER = Fxp(64, 0)
+_LEAST = 8  # so many words at least, so that A's shares of the parities are uniform but for 2^-128
 _HALF = 1 << (WRAPS.fraction_bits - 1)
 
 
@@ -41,7 +42,7 @@ def all_in_range(party: Party, *wraps: Rss, out: Fxp) -> Protocol[Rss]:
         raise ValueError(f"counts of wraps are in {WRAPS}, and the answer is in {ANSWER}")
     flat = [from_rss(party, each).share.reshape(-1) for each in wraps]
     size = sum(each.shape[0] for each in flat)
-    words = word_count(size, WRAPS.ring_bits)
+    words = max(_LEAST, word_count(size, WRAPS.ring_bits))
     spare = words * WRAPS.ring_bits - size  # zeros are in range, and fill the last word
     if party.role == "D":
         share = absent((size + spare,), WRAPS.dtype)
