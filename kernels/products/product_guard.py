@@ -35,7 +35,7 @@ from ditto_kernels.sharing.additive import Additive
 from ditto_kernels.sharing.casts import narrow, narrowing_bias, truncate_additive
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, encode
-from ditto_kernels.values.replicated import Rss
+from ditto_kernels.values.replicated import Known, Rss
 
 SEEN = 7  # wraps are counted modulo 2^7
 WRAPS = Fxp(16, 16 - SEEN)  # the format of a difference, in units of one wrap
@@ -176,8 +176,7 @@ def _short_operands(
     for place, (each, some) in enumerate(zip(found, factors, strict=True)):
         wide = Fxp(each.ring, each.ring - 1)  # enough fraction bits for any shift
         if each.public_bits is not None:
-            public = encode(each.one, Fxp(each.ring, each.public_bits))
-            shorts[place] = dropped(_short(each, public, some.whole), each.shift)
+            shorts[place] = dropped(_public_sums(each, some), each.shift)
         elif each.shift:
             additive[place] = _two_shares(party, each, some, wide)
         else:
@@ -199,6 +198,20 @@ def _short_operands(
         for place, part in zip(group, _apart(all_of, [additive[place] for place in group]), strict=True):
             shorts[place] = part
     return shorts
+
+
+def _public_sums(each: Watched, factors: Coefficients) -> Array:
+    """Return the sums of a public operand. One that serves many requests keeps those for the base."""
+    assert each.public_bits is not None
+    fxp, form = (
+        Fxp(each.ring, each.public_bits),
+        ("guard", each.ring, each.public_bits, each.dims, each.right),
+    )
+    if not isinstance(each.one, Known):
+        return _short(each, encode(each.one, fxp), factors.whole)
+    if form not in each.one.prepared:
+        each.one.prepared[form] = _short(each, encode(each.one.value, fxp), factors.base)
+    return weighted(each.one.prepared[form], factors.mix)
 
 
 def _short(each: Watched, component: Array, factors: Array) -> Array:
@@ -314,4 +327,5 @@ PRODUCT_GUARD = Kernel(
     _error,
     "Freivalds 1977, on shares; our own",
     all_deal=True,
+    keeps_public=True,
 )

@@ -91,9 +91,10 @@ def test_a_guard_may_be_dealt_ahead():
             function.run(X, w, material=material)
 
 
-def test_held_weights_keep_their_sums_and_are_watched_in_every_call():
+@pytest.mark.parametrize("public", [(), ("w",)])
+def test_held_weights_keep_their_sums_and_are_watched_in_every_call(public):
     for weights, fits in ((W, True), (BIG, False)):
-        function = guarded(layer).hold(w=weights)
+        function = guarded(layer, public=public).hold(w=weights)
         for _ in range(2):
             if fits:
                 np.testing.assert_allclose(function(x=X), layer(X, weights), atol=0.05)
