@@ -107,3 +107,17 @@ def test_a_plan_with_a_guard_is_sent_and_checked():
     plan = guarded(layer).lower(X, W).plan
     assert decode_plan(encode_plan(plan)) == plan
     check_plan(plan, 1 << 20)
+
+
+def test_many_products_are_watched_in_groups():
+    def chain(x, w):
+        for place in range(10):
+            x = jnp.tanh(x @ w @ w.T + place / 10)
+        return x
+
+    function = guarded(chain)
+    plan = function.lower(X, W / 2).plan
+    assert [kind(step) for step in plan.steps].count(COUNTS) == 3
+    np.testing.assert_allclose(function(X, W / 2), chain(X, W / 2), atol=0.1)
+    with pytest.raises(RangeError, match="left the range"):
+        function(X, BIG)
