@@ -26,15 +26,16 @@ _HALF = 1 << (WRAPS.fraction_bits - 1)
 def all_in_range(party: Party, *wraps: Rss, out: Fxp) -> Protocol[Rss]:
     """Return 0 if every operand's magnitude is below one half, and a random number otherwise.
 
-    wraps: results of `guard_product`, of any shapes. Returns `out` = fxp64.0 [1].
+    wraps: results of `guard_products`, of any shapes. Returns `out` = fxp64.0 [1].
 
     The number tells one bit and nothing else. A and B draw 64 random subsets of the bits "out of range", and
-    compute the parity of each. If no bit is set, all parties are even. Otherwise the parities are uniform,
+    compute the parity of each. If no bit is set, all parities are even. Otherwise the parities are uniform,
     whichever bits are set. A's shares of them less B's are zero if and only if all parities are even, and
     uniform up to that otherwise. Whoever sees the number does not know the subsets.
 
     Range: any. Error: none, but with probability 2^-64 the number is 0 although it should not be.
-    Cost: 56 bits online and 83 bits offline an element, in 3 rounds, and 16 B. Security: values are opened under
+
+    Cost: 56 bits online and 83 bits offline an element, in 3 rounds. Security: values are opened under
     full-width masks, the subsets come from a stream that A and B have in common, and the result is reshared.
     Source: random parities are folklore (Naor and Naor 1990); the difference of XOR shares is our own.
     """
