@@ -289,6 +289,10 @@ class SecureFunction:
         """Return the same function under another configuration."""
         return SecureFunction(self._fn, self._options.with_config(config), self._held)
 
+    def with_guard(self, guard: bool) -> SecureFunction:
+        """Return the same function with the guard of `secure`, or without it, wherever it runs."""
+        return SecureFunction(self._fn, replace(self._options, guard=guard), self._held)
+
     def compare(
         self,
         *args: Any,
