@@ -27,6 +27,7 @@ def secure(
     masked: bool = ...,
     checked: bool = ...,
     check: bool = ...,
+    guard: bool | None = ...,
     calibration: Calibration | str | Path | None = ...,
     p_error: float | None = ...,
     seed: int | None = ...,
@@ -45,6 +46,7 @@ def secure(
     masked: bool = ...,
     checked: bool = ...,
     check: bool = ...,
+    guard: bool | None = ...,
     calibration: Calibration | str | Path | None = ...,
     p_error: float | None = ...,
     seed: int | None = ...,
@@ -62,6 +64,7 @@ def secure(
     masked: bool = False,
     checked: bool = False,
     check: bool = True,
+    guard: bool | None = None,
     calibration: Calibration | str | Path | None = None,
     p_error: float | None = None,
     seed: int | None = None,
@@ -87,6 +90,9 @@ def secure(
     checked: verify every step while simulating: each value is joined and compared with its meaning.
     check: run the plaintext program beside the simulation, and raise RangeError for a value that leaves a
         range that the plan relies on. Without it such a value gives a wrong result without a word.
+    guard: let the parties count in shares which products left their rings, and tell the client in one bit
+        whether any did (docs/security.md). Such a call raises RangeError. By default parties on hosts do so,
+        and a simulation, which has `check`, does not.
     calibration: a result of `calibrate`, or the path of its file. It supplies ranges where no rule declares
         them, and under the default configuration it chooses narrow formats. It is also compared with every
         range on which a protocol relies. An observed value beyond such a range raises RangeError, and one
@@ -106,6 +112,7 @@ def secure(
         masked=masked,
         checked=checked,
         check=check,
+        guard=guard,
         calibration=calibration,
         p_error=p_error,
         seed=seed,

@@ -64,7 +64,8 @@ class Lowered:
         """Return what owners compute before sharing, which arrays they share, and how much that saves."""
         nobody = replace(self.traced, arguments=tuple(replace(each, owner="") for each in self.program.call))
         work = Work(ir.parse(self.texts["fused"]), nobody, done="fuse")
-        without = compile_program(work, self.config, self.plan.name, self.plan.masked)
+        guard = self.plan.guard is not None
+        without = compile_program(work, self.config, self.plan.name, self.plan.masked, guard=guard)
         return ownership(self.program, self.plan, self.cost_analysis(), without.cost_analysis())
 
     def cost_analysis(self) -> CostReport:
@@ -100,6 +101,7 @@ def compile_program(
     masked: bool = False,
     calibration: Calibration | None = None,
     p_error: float | None = None,
+    guard: bool = False,
 ) -> Lowered:
     """Run the passes that `work` has not been through, and return the compiled call.
 
@@ -109,11 +111,12 @@ def compile_program(
     calibration: supplies ranges, and narrower formats if the configuration wants them. It is compared with
         all ranges in use.
     p_error: the highest probability of an error beyond the bounds that the plan may have.
+    guard: whether the parties look for products that leave their rings.
 
     Raises ConfigError for a configuration that is wrong or exceeds `p_error`, UnsupportedOpError for an op
     that nothing can run, and RangeError for a range that does not fit.
     """
-    linear = advance(replace(work, config=config, name=name, masked=masked), "linearise")
+    linear = advance(replace(work, config=config, name=name, masked=masked, guard=guard), "linearise")
     wide = config if calibration is None else replace(config, narrow=False)
     lowered = _compile(linear, wide, calibration)
     if calibration is not None and config.narrow:

@@ -14,9 +14,11 @@ from ditto_kernels.norm.layer_norm import LAYER_NORM
 from ditto_kernels.norm.rms_norm import RMS_NORM
 from ditto_kernels.products.choose import LOGIC, SELECT
 from ditto_kernels.products.embedding import EMBEDDING_KERNEL
+from ditto_kernels.products.guard_bit import GUARD_BIT
 from ditto_kernels.products.matmul import MATMUL
 from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, MATMUL_PUBLIC
 from ditto_kernels.products.multiply import MULTIPLY
+from ditto_kernels.products.product_guard import PRODUCT_GUARD
 from ditto_kernels.protocol.kernel import Kernel
 from ditto_kernels.sharing.casts import CAST
 from ditto_kernels.softmax.exponential import EXPONENTIAL
@@ -36,6 +38,7 @@ KERNELS: dict[str, Kernel] = {
     "embedding": EMBEDDING_KERNEL,
     "exponential": EXPONENTIAL,
     "gelu": GELU_KERNEL,
+    "guard_bit": GUARD_BIT,
     "layer_norm": LAYER_NORM,
     "log": LOG,
     "logic": LOGIC,
@@ -46,6 +49,7 @@ KERNELS: dict[str, Kernel] = {
     "minimum": MINIMUM,
     "multiply": MULTIPLY,
     "odd_series": ODD,
+    "product_guard": PRODUCT_GUARD,
     "reciprocal": RECIPROCAL,
     "reduce_max": REDUCE_MAX,
     "reduce_min": REDUCE_MIN,

@@ -19,7 +19,7 @@ from ditto_spu.calibration.needed import ways
 from ditto_spu.calibration.observe import Observed
 from ditto_spu.errors import RangeError, RangeWarning
 from ditto_spu.ir.locations import UNKNOWN_LINE
-from ditto_spu.ops import find, record_of, subject
+from ditto_spu.ops import interval_of, record_of, subject
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Kind, read, read_entry
 from ditto_spu.ops.op import Call, Span
@@ -250,8 +250,13 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
 
     Each comes with the number of its operation among those that are no casts.
     """
+    return ((number, row) for number, row, _ in about_values(module, public))
+
+
+def about_values(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, Range, ir.Value | None]]:
+    """Yield what `relied_on` does, and the value that each range is about, if all of its elements matter."""
     secret = visibility(module, public)
-    known = ir.intervals(module, _given, is_cast)
+    known = ir.intervals(module, interval_of, is_cast)
     operations = ir.ops(ir.body(ir.main(module)))[:-1]
     taken = ways(operations)
     for number, op in enumerate(op for op in operations if not is_cast(op)):
@@ -264,20 +269,8 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
         for row in rows(Call(op, decision, secret.__getitem__)):
             about = _subject(op, row.fact) if whole else None
             proven = None if about is None else known.get(about)
-            yield (
-                number,
-                replace(
-                    row,
-                    line="" if line == UNKNOWN_LINE else line,
-                    proven=None if proven == ir.EVERYTHING else proven,
-                ),
-            )
-
-
-def _given(op: ir.Op) -> ir.Interval | None:
-    """Return the interval of an operation that says its own, or None."""
-    record = find(op)
-    return None if record is None else record.bounds
+            proven = None if proven == ir.EVERYTHING else proven
+            yield number, replace(row, line="" if line == UNKNOWN_LINE else line, proven=proven), about
 
 
 def _subject(op: ir.Op, fact: str) -> ir.Value | None:

@@ -26,6 +26,7 @@ class Options:
     masked: bool
     checked: bool
     check: bool
+    guard: bool | None
     calibration: Calibration | None
     p_error: float | None
     seed: int | None
@@ -42,6 +43,7 @@ class Options:
         masked: bool = False,
         checked: bool = False,
         check: bool = True,
+        guard: bool | None = None,
         calibration: Calibration | str | Path | None = None,
         p_error: float | None = None,
         seed: int | None = None,
@@ -58,6 +60,7 @@ class Options:
             masked,
             checked,
             check,
+            guard,
             load_calibration(calibration) if isinstance(calibration, str | Path) else calibration,
             p_error,
             seed,

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ditto_spu.errors import InputError
 from ditto_spu.frontend.kept_arguments import Keep, abstract, is_kept, kept_places, refuse, with_formats
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
+from ditto_spu.function.check_inputs import InputCheck
 from ditto_spu.function.check_ranges import RangeCheck, refuse_implausible
 from ditto_spu.function.options import ConfigSource, Options
 from ditto_spu.passes.pipeline import begin
@@ -30,6 +31,8 @@ from ditto_spu.runtime.material import Material
 from ditto_spu.runtime.precompute import HeldShares, precompute
 from ditto_spu.runtime.simulate import simulate
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Call:
@@ -38,11 +41,13 @@ class Call:
     lowered: the compiled call.
     values: its arrays, in the order of the plan's inputs.
     held: the places of the inputs that come from arguments given to `hold`.
+    check: holds each array that is about to be shared against the plan's ranges.
     """
 
     lowered: Lowered
     values: list[Any]
-    held: tuple[int, ...]  # places of inputs that belong to arguments given to `hold`
+    held: tuple[int, ...]
+    check: InputCheck
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class SecureFunction:
         self._held = HeldArguments() if held is None else held
         self._compiled: dict[Any, Lowered] = {}
         self._checks: dict[int, RangeCheck] = {}  # by the identity of a compilation
+        self._inputs: dict[int, InputCheck] = {}
         self._turn = 0
         self._prepared = Prepared()
         # A jitted function has attributes with the same names as ours, so they are not copied.
@@ -97,9 +103,8 @@ class SecureFunction:
         fit its format.
         """
         lowered, values = self._ready(args, kwargs)
-        plaintext = self._check_ranges(
-            lowered, values, self._options.signature.leaves(*self._whole(args, kwargs))
-        )
+        arrays = self._options.signature.leaves(*self._whole(args, kwargs))
+        plaintext = self._check_ranges(lowered, values, arrays)
         plan = self._turned(lowered.plan, material)
         done = simulate(
             plan,
@@ -122,17 +127,19 @@ class SecureFunction:
 
         Handles of kept outputs have no values to hold.
         """
-        given = (*values, *arrays)
-        if not self._options.check or any(
-            is_kept(each) or isinstance(each, jax.ShapeDtypeStruct) for each in given
-        ):
+        shapes_alone = any(isinstance(each, jax.ShapeDtypeStruct) for each in (*values, *arrays))
+        if not self._options.check or shapes_alone or any(map(is_kept, (*values, *arrays))):
             return {}
-        check = self._checks.get(id(lowered))
+        return self._check(self._checks, RangeCheck, lowered).require(values, arrays)
+
+    def _check(self, kept: dict[int, T], make: Callable[[Lowered], T], lowered: Lowered) -> T:
+        """Return the check of a compilation, which is made once."""
+        check = kept.get(id(lowered))
         if check is None:
-            check = RangeCheck(lowered)
+            check = make(lowered)
             if any(each is lowered for each in self._compiled.values()):  # ids of freed ones come again
-                self._checks[id(lowered)] = check
-        return check.require(values, arrays)
+                kept[id(lowered)] = check
+        return check
 
     def precompute(self, *args: Any, folder: str | Path | None = None, **kwargs: Any) -> Material:
         """Run the offline phase of one request, before its inputs exist.
@@ -155,15 +162,19 @@ class SecureFunction:
         Held arguments may be jax.ShapeDtypeStructs. Raises InputError if an argument is a handle.
         """
         refuse(self._options.signature.leaves(*self._whole(args, kwargs)), "a call to parties elsewhere")
-        lowered, values = self._ready(args, kwargs)
-        return Call(lowered, values, lowered.program.held(self._held.arguments))
+        lowered, values = self._ready(args, kwargs, elsewhere=True)
+        places = lowered.program.held(self._held.arguments)
+        return Call(lowered, values, places, self._check(self._inputs, InputCheck, lowered))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments, without running."""
         return self._lower(*self._whole(args, kwargs))
 
-    def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lowered:
-        key = self._options.signature.key(args, kwargs)
+    def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: bool = False) -> Lowered:
+        """Compile for a simulation, or for parties elsewhere, which usually have a guard."""
+        guard = elsewhere if self._options.guard is None else self._options.guard
+        call = self._options.signature.key(args, kwargs)
+        key = None if call is None else (call, guard)
         if key is None or key not in self._compiled:
             traced = self._traced(args, kwargs)
             lowered = compile_program(
@@ -173,6 +184,7 @@ class SecureFunction:
                 self._options.masked,
                 self._options.calibration,
                 self._options.p_error,
+                guard,
             )
             if key is None:
                 return lowered
@@ -262,13 +274,15 @@ class SecureFunction:
         self._turn += self._options.seed is None
         return plan.dealt_by(dealer)
 
-    def _ready(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Lowered, list[Any]]:
+    def _ready(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: bool = False
+    ) -> tuple[Lowered, list[Any]]:
         """Compile a call, and return it with the plan's inputs.
 
         Owners prepare their inputs for it. They prepare those from held arguments only once.
         """
         args, kwargs = self._whole(args, kwargs)
-        lowered = self._lower(args, kwargs)
+        lowered = self._lower(args, kwargs, elsewhere)
         arrays = self._options.signature.leaves(args, kwargs)
         return lowered, self._prepared.values(lowered.program, arrays, self._held.arguments)
 
@@ -280,6 +294,10 @@ class SecureFunction:
     def with_config(self, config: ConfigSource) -> SecureFunction:
         """Return the same function under another configuration."""
         return SecureFunction(self._fn, self._options.with_config(config), self._held)
+
+    def with_guard(self, guard: bool) -> SecureFunction:
+        """Return the same function with the guard of `secure`, or without it, wherever it runs."""
+        return SecureFunction(self._fn, replace(self._options, guard=guard), self._held)
 
     def compare(
         self,

@@ -34,7 +34,7 @@ from ditto_spu.ops.softmax import SOFTMAX
 from ditto_spu.ops.sqrt import SQRT
 from ditto_spu.ops.tanh import TANH
 
-__all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "record_of", "subject"]
+__all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "interval_of", "record_of", "subject"]
 
 # This list is literal on purpose. Patterns are tried in its order, so a larger pattern stands before the
 # smaller ones that it contains.
@@ -84,6 +84,12 @@ def find(op: ir.Op) -> Op | None:
         account.
     """
     return BY_NAME.get(name_of(op))
+
+
+def interval_of(op: ir.Op) -> ir.Interval | None:
+    """Return the interval of an operation that says its own, whatever its operands are, or None."""
+    record = find(op)
+    return None if record is None else record.bounds
 
 
 def record_of(op: ir.Op, kind: Kind) -> Op | None:

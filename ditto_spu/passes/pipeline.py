@@ -29,7 +29,7 @@ class Work:
     traced: the call that they come from.
     program: the parts of parties and owners, once `hoist` has told them apart.
     config: the configuration, which the passes from `assign` on need.
-    name, masked: the name of the plan, and whether it uses masked shares.
+    name, masked, guard: the name of the plan, whether it uses masked shares, and whether it has a guard.
     plan: the plan, once `segment` has made it.
     done: the name of the last pass that has run, or ''.
     """
@@ -40,6 +40,7 @@ class Work:
     config: Config | None = None
     name: str = ""
     masked: bool = False
+    guard: bool = False
     plan: Plan | None = None
     done: str = ""
 
@@ -97,7 +98,7 @@ def _verify(work: Work) -> Work:
 
 def _segment(work: Work) -> Work:
     parts, config = work.parts, work.rules.name
-    plan = segment(work.module, parts.public, parts.paths, work.name, config, work.masked)
+    plan = segment(work.module, parts.public, parts.paths, work.name, config, work.masked, work.guard)
     inputs = [replace(each, made=made) for each, made in zip(plan.inputs, parts.made, strict=True)]
     return replace(work, plan=replace(plan, inputs=tuple(inputs)))
 

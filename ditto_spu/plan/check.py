@@ -94,6 +94,8 @@ def check_plan(plan: Plan, limits: PlanLimits) -> Need:
             if work > limits.work:
                 raise InputError(f"{where} is refused: the plan takes longer than a request may take")
         known |= made
+    if plan.guard is not None and (plan.guard != plan.outputs[-1] or plan.vars[plan.guard].fxp != INTEGER):
+        raise InputError("the plan's guard is not its last output, or no shared integer")
     if not set(plan.outputs) <= known:
         raise InputError("an output of the plan is never computed")
     needed = plan_bytes(plan, sizes)

@@ -29,6 +29,7 @@ def encode_plan(plan: Plan) -> bytes:
         "outputs": list(plan.outputs),
         "stages": [list(stage) for stage in plan.stages],
         "mask_dealer": plan.mask_dealer,
+        "guard": plan.guard,
     }
     return json.dumps(data, separators=(",", ":")).encode()
 
@@ -51,6 +52,7 @@ def decode_plan(data: bytes) -> Plan:
             outputs=_numbers(table["outputs"]),
             stages=tuple(_numbers(stage) for stage in _list(table["stages"])),
             mask_dealer=None if table["mask_dealer"] is None else _number(table["mask_dealer"]),
+            guard=None if table["guard"] is None else _number(table["guard"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"what was sent is no plan: {type(error).__name__}: {str(error)[:200]}") from None

@@ -16,6 +16,7 @@ from ditto_kernels.values.formats import Fxp
 ELEMENT = 1 << 6  # so many multiplications take as long as one element of a kernel that is no product
 PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # mainly of their first two operands
 Attributes = tuple[tuple[str, object], ...]
+PATIENT = ("product_guard", "guard_bit")  # no step of the program reads their results
 INTEGER = Fxp(64, 0)  # the format of shared integers and booleans
 SPU_FORMAT = Fxp(64, 18)  # the format of every real value that a step on SPU reads or returns
 
@@ -135,6 +136,8 @@ class Plan:
     vars: all values. Inputs, steps and outputs refer to them by number.
     stages: numbers of steps. The kernels of one stage share rounds.
     mask_dealer: with masked shares, the party whose components of every value are masks. Otherwise None.
+    guard: the last output, if it is no output of the function but tells whether everything is in range: it
+        is 0, or else a random number. None without a guard.
     """
 
     name: str
@@ -145,6 +148,7 @@ class Plan:
     outputs: tuple[int, ...]
     stages: tuple[tuple[int, ...], ...]
     mask_dealer: int | None = None
+    guard: int | None = None
 
     @property
     def masked(self) -> bool:
@@ -197,6 +201,9 @@ class Plan:
             if isinstance(step, KernelStep) and step.kernel in PRODUCTS:
                 first += math.isqrt(sizes[0] * sizes[1] * sizes[-1])  # sizes are of (m, k), (k, n), (m, n)
                 later += ELEMENT * sizes[-1]
+            elif isinstance(step, KernelStep) and step.kernel in PATIENT:
+                first += max(sizes)
+                later += ELEMENT * max(sizes[2::3], default=0)  # of the products that are watched
             elif isinstance(step, KernelStep):
                 first += ELEMENT * max(sizes)
                 later += ELEMENT * max(sizes)

@@ -117,6 +117,23 @@ def _kept(plan: Plan, entry: Input, value: Kept) -> Sequence[Rss]:
     return value.parts()
 
 
+def without_guard(plan: Plan, outputs: list[Any]) -> list[Any]:
+    """Return the outputs of the function, if the plan's guard says that everything stayed in range.
+
+    outputs: the joined outputs of the plan.
+    Raises RangeError if a value left its range. Nobody learns which one.
+    """
+    if plan.guard is None:
+        return outputs
+    if np.any(outputs[-1]):
+        raise RangeError(
+            f"'{plan.name}': a product of this request left the range of its format, so its outputs are "
+            "wrong and are withheld; parties cannot tell which one: run the function in simulation on such "
+            "inputs, which names it, calibrate with them, or choose wider formats"
+        )
+    return outputs[:-1]
+
+
 def join_output(var: Var, parts: Sequence[Any]) -> NDArray[Any]:
     """Return one output, joined from the parts of the three parties.
 

@@ -25,7 +25,7 @@ from ditto_spu.plan.kept import Kept
 from ditto_spu.plan.plan import Plan, Step
 from ditto_spu.runtime.blas_threads import shared_processors
 from ditto_spu.runtime.checked_mode import Checker
-from ditto_spu.runtime.client import join_output, share_input
+from ditto_spu.runtime.client import join_output, share_input, without_guard
 from ditto_spu.runtime.executor import Member, StepRecord, executing, prepare
 from ditto_spu.runtime.material import Material
 from ditto_spu.runtime.precompute import (
@@ -152,6 +152,7 @@ def simulate(
             Kept(info.path or f"output {place}", info.dtype, parts) if stays else join_output(info, parts)
         )
     records = [records for _, records in results]
+    outputs = without_guard(plan, outputs)
     return Simulation(outputs, cost_report(plan, records, costs, seconds, material))
 
 

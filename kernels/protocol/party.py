@@ -40,6 +40,10 @@ class Together(Heavy):
     """A heavy round that all parties reach. The first to arrive should wait for the others."""
 
 
+class Dealing(Round):
+    """A turn of `deal`, in which only dealt tensors move. It shares no turn with rounds between A and B."""
+
+
 Protocol = Generator[Round, list[NDArray[Any]], T]
 
 
@@ -135,21 +139,29 @@ def run(link: Link, protocol: Protocol[T]) -> T:
 
 
 def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
-    """Run independent protocols at once. Their messages of the same turn share a round."""
+    """Run independent protocols at once. Their messages of the same turn share a round.
+
+    Turns in which one of them only deals come before the others' next turn, so that dealing puts no protocol
+    out of step.
+    """
     if len(protocols) == 1:
         return [(yield from protocols[0])]
     results: list[Any] = [None] * len(protocols)
     inbox: dict[int, list[NDArray[Any]] | None] = dict.fromkeys(range(len(protocols)))
-    while inbox:
-        steps: dict[int, Round] = {}
+    waiting: dict[int, Round] = {}
+    while inbox or waiting:
         for index, received in inbox.items():
             try:
-                steps[index] = next(protocols[index]) if received is None else protocols[index].send(received)
+                waiting[index] = (
+                    next(protocols[index]) if received is None else protocols[index].send(received)
+                )
             except StopIteration as stop:
                 results[index] = stop.value
-        if not steps:
+        if not waiting:
             break
-        arrays = yield Round(
+        dealing = [index for index, step in waiting.items() if isinstance(step, Dealing)]
+        steps = {index: waiting.pop(index) for index in dealing or [*waiting]}
+        arrays = yield (Dealing if dealing else Round)(
             tuple(send for step in steps.values() for send in step.sends),
             tuple(receive for step in steps.values() for receive in step.receives),
         )
@@ -195,14 +207,14 @@ def deal(party: Party, items: Sequence[Deal], make: Callable[[], Sequence[Array]
     input. Security: A sees uniform bytes, and B a one-time-padded value. Both are independent of inputs.
     """
     if party.role == "A":
-        yield Round()
+        yield Dealing()
         return _pads(party, items)
     if party.role == "B":
-        received = yield Round(
+        received = yield Dealing(
             (), tuple(party.expect(party.dealer, item.name, item.shape, item.dtype) for item in items)
         )
         return list(received)
-    yield Round(() if party.phase == "online" else padded(party, items, make, _pads(party, items)))
+    yield Dealing(() if party.phase == "online" else padded(party, items, make, _pads(party, items)))
     return unshared(items)
 
 

@@ -22,7 +22,7 @@ def masked_by(x, mask):
     return jax.nn.gelu(x) * mask
 
 
-plain, masked = secure(layer), secure(layer, masked=True)
+plain, masked = (secure(layer, masked=each, guard=True) for each in (False, True))
 public = secure(masked_by, public=("mask",), masked=True)
 
 

@@ -26,6 +26,7 @@ from ditto_spu.errors import ClusterError, InputError, PartyError
 from ditto_spu.plan.codec import encode_plan
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.plan import Plan
+from ditto_spu.runtime.client import without_guard
 from ditto_spu.runtime.precompute import client_key, random_bytes
 from ditto_spu.runtime.run_report import cost_report
 
@@ -141,12 +142,13 @@ class ClusterClient:
         material: the result of `precompute`. Without it, a function with masked shares has its material dealt
             within the request.
 
-        Raises ClusterError if a party refuses, and PartyError if the request fails. After a PartyError the
-        next request opens a new session.
+        Raises ClusterError if a party refuses, RangeError if a value leaves its range, at the owner or at the
+        parties (docs/security.md), and PartyError if the request fails. After a PartyError the next request
+        opens a new session.
         """
         call = function.call(*args, **kwargs)
         outputs, report = self._once_more(lambda: self._run([call], weights, material))
-        return Result(outputs[0], replace(report, hoisted=call.lowered.program.hoisted))
+        return Result(_returned(call, outputs[0]), replace(report, hoisted=call.lowered.program.hoisted))
 
     def run_many(
         self,
@@ -165,7 +167,8 @@ class ClusterClient:
         """
         calls = self._calls(function, inputs)
         outputs, report = self._once_more(lambda: self._run(calls, weights, material))
-        return BatchResult(outputs, report)
+        trees = [_returned(call, values) for call, values in zip(calls, outputs, strict=True)]
+        return BatchResult(trees, report)
 
     def precompute(
         self, function: SecureFunction, *args: Any, weights: str | None = None, **kwargs: Any
@@ -322,11 +325,16 @@ class ClusterClient:
 
         answers = self._parties.upload(uploads, "done")
         seconds = time.perf_counter() - started
-        trees = [each.lowered.traced.out_tree for each in calls]
-        outputs = [
-            jax.tree_util.tree_unflatten(tree, values)
-            for tree, values in zip(trees, join(plan, answers, len(calls)), strict=True)
-        ]
+        outputs = join(plan, answers, len(calls))
         rows = records(answers)
         dealing = None if material is None else material.dealing
         return outputs, cost_report(plan, rows, spu_costs(plan, rows), seconds, dealing)
+
+
+def _returned(call: Call, values: list[Any]) -> Any:
+    """Return what the function returns, from the joined outputs of its plan.
+
+    Raises RangeError if the plan's guard says that a product left its range. The session goes on.
+    """
+    outputs = without_guard(call.lowered.plan, values)
+    return jax.tree_util.tree_unflatten(call.lowered.traced.out_tree, outputs)

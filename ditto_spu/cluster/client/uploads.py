@@ -33,12 +33,14 @@ def unheld(call: Call, weights: str | None, public: bool | None) -> list[int]:
 def split(plan: Plan, call: Call, places: Sequence[int], source: RandomBytes) -> dict[int, Sequence[Any]]:
     """Return the three parties' parts of the inputs, by place.
 
-    A secret input becomes shares, drawn from `source`. A public one goes to each party as it is.
+    A secret input becomes shares, drawn from `source`. A public one goes to each party as it is. Raises
+    RangeError for an array that leaves its format, or a range on which the first operation to read it relies.
     """
     shared: dict[int, Sequence[Any]] = {}
     for place in places:
         var = plan.vars[plan.inputs[place].var]
         parts = share_input(plan, plan.inputs[place], call.values[place], source)
+        call.check.require(place, call.values[place])
         shared[place] = parts if var.fxp is not None else [np.asarray(each, var.dtype) for each in parts]
     return shared
 

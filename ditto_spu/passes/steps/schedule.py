@@ -12,7 +12,7 @@ from ditto_kernels.protocol.split_dealers import cut, spread_costs
 from ditto_kernels.sharing.deal_ahead import remask
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.plan.cost_report import Triple
-from ditto_spu.plan.plan import KernelStep, Step, Var, used
+from ditto_spu.plan.plan import PATIENT, KernelStep, Step, Var, kind, used
 
 # The admitted ratio of the busiest party to the mean. Levelling further would cut kernels, which costs some
 # time.
@@ -25,10 +25,11 @@ _TRIED = 3  # how many of the dearest kernels are tried for the next cut
 Cuts = Mapping[int, tuple[Dealers, ...]]  # kernels in parts, and who may deal for the parts
 
 
-def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
+def schedule(steps: Sequence[Step], variables: Sequence[Var]) -> tuple[tuple[int, ...], ...]:
     """Return the stages as tuples of step numbers, each step as early as possible.
 
-    All ready local work comes first, and then all ready kernels together.
+    All ready local work comes first, and then all ready kernels together. Kernels of the guard wait for a
+    stage that lasts as many rounds as they do, so that they add none. What is left of them comes last.
     """
     maker = {var: number for number, step in enumerate(steps) for var in step.outputs}
     waits = [{maker[var] for var in used(step) if var in maker} for step in steps]
@@ -39,11 +40,26 @@ def schedule(steps: Sequence[Step]) -> tuple[tuple[int, ...], ...]:
         ready = [number for number in left if waits[number] <= done]
         single = [number for number in ready if not isinstance(steps[number], KernelStep)]
         # Local steps run one at a time: each may make others ready, and costs no round.
-        stage = (single[0],) if single else tuple(ready)
+        stage = (single[0],) if single else _together(ready, steps, variables)
         stages.append(stage)
         done.update(stage)
         left = [number for number in left if number not in done]
     return tuple(stages)
+
+
+def _together(ready: Sequence[int], steps: Sequence[Step], variables: Sequence[Var]) -> tuple[int, ...]:
+    """Return the ready kernels that run in the next stage."""
+    patient = [number for number in ready if kind(steps[number]) in PATIENT]
+    urgent = [number for number in ready if number not in patient]
+    if not urgent or not patient:
+        return tuple(ready)
+    lasts = max(_rounds(steps[number], variables) for number in urgent)
+    return (*urgent, *(number for number in patient if _rounds(steps[number], variables) <= lasts))
+
+
+def _rounds(step: Step, variables: Sequence[Var]) -> int:
+    assert isinstance(step, KernelStep)
+    return step_cost(step, variables)[2]
 
 
 def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:

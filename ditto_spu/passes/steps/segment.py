@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import DittoError, UnsupportedOpError
-from ditto_spu.ops import record_of
+from ditto_spu.ops import interval_of, record_of
 from ditto_spu.ops.cast import ENCODED, LIFTED, is_cast, read_cast
 from ditto_spu.ops.decision import Kind, decided, read, read_entry
 from ditto_spu.ops.op import Call
 from ditto_spu.passes.analysis.classify import LAYOUT
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room
+from ditto_spu.passes.steps.guard import add_guard, fits
 from ditto_spu.passes.steps.schedule import balance, schedule, step_cost
 from ditto_spu.plan.plan import (
     INTEGER,
@@ -43,6 +44,8 @@ class _Builder:
     """The plan under construction."""
 
     secret: dict[ir.Value, bool]
+    known: Mapping[ir.Value, ir.Interval] = field(default_factory=dict)  # the intervals of numbers
+    watched: list[int] = field(default_factory=list)  # results of products that no interval proves to fit
     vars: list[Var] = field(default_factory=list)
     index: dict[ir.Value, int] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -71,6 +74,7 @@ def segment(
     name: str,
     config: str,
     masked: bool = False,
+    guard: bool = False,
 ) -> Plan:
     """Return the plan of a module that has been through insert_casts.
 
@@ -79,9 +83,11 @@ def segment(
     name, config: the names of the program and of the configuration, which the plan carries.
     masked: whether the plan uses masked shares, with party 0 as the only dealer, which works in the offline
         phase.
+    guard: whether the parties look for products that leave their rings.
     """
     module = ir.clone(module)  # `_widen_indices` writes operations
-    builder = _Builder(visibility(module, public))
+    known = ir.intervals(module, interval_of, is_cast) if guard else {}
+    builder = _Builder(visibility(module, public), known)
     operations = ir.ops(ir.body(ir.main(module)))
     inputs = []
     formats = read_entry(module).formats
@@ -93,9 +99,13 @@ def segment(
     _flush(builder)
     outputs = tuple(builder.use(each) for each in operations[-1].operands)
     public_step = _public_step(builder, ir.ops(ir.body(ir.main(module)))[:-1])
-    steps = balance(([public_step] if public_step else []) + builder.steps, builder.vars)
-    variables, stages = tuple(builder.vars), schedule(steps)
-    plan = Plan(name, config, variables, tuple(inputs), tuple(steps), outputs, stages)
+    made = ([public_step] if public_step else []) + builder.steps
+    given = {each.var for each in inputs}
+    bit = add_guard(made, builder.vars, builder.watched, given) if guard else None
+    outputs = outputs if bit is None else (*outputs, bit)
+    steps = balance(made, builder.vars)
+    variables, stages = tuple(builder.vars), schedule(steps, builder.vars)
+    plan = Plan(name, config, variables, tuple(inputs), tuple(steps), outputs, stages, guard=bit)
     return plan.dealt_by(0) if masked else plan
 
 
@@ -193,6 +203,8 @@ def _kernel(builder: _Builder, op: ir.Op) -> None:
     var = builder.declare(result, fxp, decision.path, known)
     _add_kernel(builder, decision.path, call.kernel, inputs, var, call.attributes)
     _require_kernel(builder, op)
+    if decision.natural is not None and not fits(op, decision, builder.known):
+        builder.watched.append(var)
 
 
 def _require_kernel(builder: _Builder, op: ir.Op) -> None:

@@ -7,7 +7,7 @@ from ditto_kernels import KERNELS
 from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.derived_cost import Spec, cost_of
 from ditto_kernels.protocol.link import LinkError
-from ditto_kernels.protocol.party import Round, exchange, parallel
+from ditto_kernels.protocol.party import Deal, Round, deal, exchange, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Fxp
@@ -39,6 +39,20 @@ def test_protocols_beside_each_other_share_rounds():
         yield from to_rss(party.at("then"), own)
 
     assert cost_of(twice, Spec((8,), FXP)) == Cost((48, 48, 0), rounds=2)
+
+
+def test_dealing_puts_no_protocol_out_of_step():
+    def dealing(party, x):
+        items = [Deal("first", (8,), np.dtype(np.int16)), Deal("second", (8,), np.dtype(np.int16))]
+        for each in items:
+            yield from deal(party.at(each.name), [each], lambda: [x.mine])
+            yield from to_rss(party.at(each.name), from_rss(party, x))
+
+    def beside(party, x):
+        opening = to_rss(party.at("opening"), from_rss(party, x))
+        yield from parallel(opening, dealing(party.at("dealing"), x), dealing(party.at("again"), x))
+
+    assert cost_of(beside, Spec((8,), FXP)) == Cost((80, 80, 0), (0, 0, 64), rounds=2)
 
 
 def test_messages_that_depend_on_data_have_no_cost():

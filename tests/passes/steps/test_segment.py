@@ -148,8 +148,8 @@ def test_independent_kernels_share_a_stage():
         LocalStep("", "", (LocalInput(5, "share"),), (6,)),
         KernelStep("", "cast", (6,), (7,), (), (0,)),
     ]
-    assert schedule(steps) == ((2,), (0, 1), (3,), (4,), (5,))
-    assert schedule([]) == ()
+    assert schedule(steps, ()) == ((2,), (0, 1), (3,), (4,), (5,))
+    assert schedule([], ()) == ()
 
 
 def test_softmax_knows_the_declared_range_of_its_scores(compile_to):

@@ -1,0 +1,134 @@
+"""Public random coefficients, and sums of ring elements weighted with them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ditto_kernels.products.matmul import Dimensions, as_batches
+from ditto_kernels.protocol.local_step import local_step
+from ditto_kernels.protocol.party import Dealing, Party, Protocol
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array
+
+REPEATS = 2  # so many sums of every row, each with coefficients of its own
+_BASES = 12  # sums of weights that serve many requests are kept for so many fixed coefficients
+_SEED = 16
+_BYTE, _SMALL = np.dtype(np.uint8), np.dtype(np.int16)
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """The public coefficients of a sum: odd and random, base [count, 12] times mix [12, REPEATS].
+
+    base: odd numbers from -3 to 3, always the same. mix: small random numbers of one request.
+    """
+
+    base: Array
+    mix: Array
+
+    @property
+    def whole(self) -> Array:
+        """The coefficients [count, REPEATS] themselves, below 300 in magnitude."""
+        return _product(self.base, self.mix)
+
+
+@local_step(lambda base, mix: absent((base.shape[0], REPEATS), _SMALL))
+def _product(base: Array, mix: Array) -> Array:
+    return np.matmul(base, mix)
+
+
+@lru_cache(maxsize=64)
+def _base(count: int) -> Array:
+    drawn = np.frombuffer(hashlib.shake_256(b"base").digest(count * _BASES), np.uint8) & np.uint8(3)
+    return (2 * drawn.astype(np.int16) - 3).reshape(count, _BASES)
+
+
+@local_step(lambda seed: absent((_BASES, REPEATS), _SMALL))
+def _mix(seed: Array) -> Array:
+    """Return numbers from -8 to 7, expanded from the seed, with an odd sum in each column."""
+    drawn = np.frombuffer(hashlib.shake_256(seed.tobytes()).digest(_BASES * REPEATS), np.uint8)
+    mix = (drawn & np.uint8(15)).astype(np.int16).reshape(_BASES, REPEATS) - np.int16(8)
+    mix[0] ^= (mix.sum(axis=0) & 1) ^ 1
+    return mix
+
+
+def coefficients(party: Party, counts: Sequence[int]) -> Protocol[list[Coefficients]]:
+    """Draw public coefficients for sums of so many elements. No value of the request depends on them.
+
+    D and A draw a seed, and D tells B in the offline phase.
+    """
+    name = "coefficients"
+    if party.role == "B":
+        (seed,) = yield Dealing((), (party.expect(party.dealer, name, (_SEED,), _BYTE),))
+    else:
+        seed = party.draw(party.dealer + 1, name, (_SEED,), _BYTE)
+        told = party.role == "D" and party.phase != "online"
+        yield Dealing((party.send(party.b, name, seed, offline=True),) if told else ())
+    mix = _mix(seed)
+    return [Coefficients(_base(count), mix) for count in counts]
+
+
+@jax.jit
+def _int_sums(values: jax.Array, factors: jax.Array) -> jax.Array:
+    """Return values @ factors in int32, one column at a time, which takes as long as to read values."""
+    wide, small = values.astype(jnp.int32), factors.astype(jnp.int32)
+    return jnp.stack([wide @ small[:, each] for each in range(small.shape[1])], axis=-1)
+
+
+@local_step(lambda values, factors: absent((*values.shape[:-1], factors.shape[-1]), values.dtype))
+def weighted(values: Array, factors: Array) -> Array:
+    """Return values @ factors in the ring of the values, for small factors.
+
+    Ring 64 takes two float64 products of limbs, which are exact.
+    """
+    if values.dtype.itemsize < 8:
+        return np.asarray(_int_sums(values, factors)).astype(values.dtype, copy=False)
+    real = factors.astype(np.float64)
+    high, low = values >> np.int64(32), values & np.int64((1 << 32) - 1)
+    upper, lower = ((limb.astype(np.float64) @ real).astype(np.int64) for limb in (high, low))
+    return (upper << np.int64(32)) + lower
+
+
+@jax.jit
+def _int_products(values: jax.Array, sums: jax.Array) -> jax.Array:
+    columns = [jnp.einsum("bmk,bk->bm", values, sums[..., each]) for each in range(sums.shape[-1])]
+    return jnp.stack(columns, axis=-1)
+
+
+@local_step(lambda values, sums: absent((*values.shape[:-1], sums.shape[-1]), values.dtype))
+def times(values: Array, sums: Array) -> Array:
+    """Return the products of (batch, rows, n) and (batch, n, REPEATS) in their ring."""
+    if values.dtype.itemsize != 4:
+        return np.matmul(values, sums)
+    return np.asarray(_int_products(values, sums))
+
+
+@local_step(lambda sums, bits: sums)
+def dropped(sums: Array, bits: int) -> Array:
+    """Return public numbers without their lowest bits."""
+    return sums >> sums.dtype.type(bits)
+
+
+def rows(value: Array, dims: Dimensions, left: bool) -> Array:
+    """Return an operand of a dot_general as (batch, free, summed)."""
+    summed, batch = (each[0 if left else 1] for each in dims)
+    found = as_batches(value, summed, batch, last=left)
+    return found if left else found.swapaxes(1, 2)
+
+
+def sizes(left: Any, right: Any, dims: Dimensions) -> tuple[int, int, int]:
+    """Return the sizes of a dot_general's result: batch, left and right free dimensions."""
+    frees = [
+        math.prod([size for i, size in enumerate(each.shape) if i not in (*dims[0][at], *dims[1][at])])
+        for at, each in enumerate((left, right))
+    ]
+    return math.prod([left.shape[i] for i in dims[1][0]]), frees[0], frees[1]

@@ -1,0 +1,331 @@
+"""Tell in shares whether elements of products wrapped, by sums of their columns with random coefficients.
+
+A product XW that leaves its ring comes back shifted by a multiple of a power of two. With public random
+coefficients e, X(We) and (XW)e are equal, but the left side takes one short product of its own. We is dropped
+to fewer bits first, so that the ring holds more of X(We) than of XW. An element that wrapped then shifts the
+difference of its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.products.guard_lift import LIMBS, lifted_sums
+from ditto_kernels.products.guard_sums import (
+    REPEATS,
+    Coefficients,
+    coefficients,
+    dropped,
+    rows,
+    sizes,
+    times,
+    weighted,
+)
+from ditto_kernels.products.matmul import Dimensions, doubles
+from ditto_kernels.products.multiply import how_to_finish, symmetric, zero_share
+from ditto_kernels.protocol.kernel import Kernel, Spec
+from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
+from ditto_kernels.sharing.additive import Additive
+from ditto_kernels.sharing.casts import narrow, narrowing_bias, truncate_additive
+from ditto_kernels.values.absent import absent
+from ditto_kernels.values.formats import Array, Fxp, encode
+from ditto_kernels.values.replicated import Known, Rss
+
+SEEN = 7  # wraps are counted modulo 2^7
+WRAPS = Fxp(16, 16 - SEEN)  # the format of a difference, in units of one wrap
+Attributes = Sequence[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One product, and how it is watched. All bits are those of the product before its truncation.
+
+    one: the operand whose free dimension is summed. other: the other operand, which is shared.
+    right: whether `one` is the right operand.
+    y: the result. public_bits: the fraction bits of a public `one`.
+    ring: the ring of the operands.
+    lacks: the fraction bits that the result has less than the product.
+    unit: a wrap shifts the result by multiples of 2^unit.
+    shift: the bits by which the sums of the one operand are dropped.
+    lifted: whether the result lies in a ring that holds no wraps, so that its elements are lifted first.
+    """
+
+    one: Any
+    other: Any
+    y: Any
+    dims: Dimensions
+    right: bool
+    public_bits: int | None
+    ring: int
+    lacks: int
+    unit: int
+    shift: int
+    lifted: bool
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The sizes of the result: batch, left and right free dimensions."""
+        return sizes(*((self.other, self.one) if self.right else (self.one, self.other)), self.dims)
+
+    @property
+    def summed(self) -> int:
+        """The number of elements in a sum."""
+        return self.sizes[2 if self.right else 1]
+
+
+def watched(
+    x: Any,
+    w: Any,
+    y: Any,
+    *,
+    dims: Dimensions,
+    summed: str = "right",
+    range: float | None = None,
+    weight_fraction_bits: int | None = None,
+    public_left: bool = False,
+) -> Watched | None:
+    """Return how to watch a product, or None where no wrap can be seen.
+
+    x, w, y: operands and result of `matmul` or `matmul_public`, or their `Spec`, with its attributes.
+    """
+    public = weight_fraction_bits is not None
+    ring = x.fxp.ring_bits
+    bits = x.fxp.fraction_bits + (weight_fraction_bits if public else w.fxp.fraction_bits)
+    try:
+        double = not public and doubles(ring, bits, y.fxp, symmetric(range))
+        kind = how_to_finish(ring, bits + double, y.fxp, symmetric(range)).kind
+    except ValueError:  # the product is finished in another format and cast from there
+        return None
+    lacks = bits - y.fxp.fraction_bits
+    unit = {"narrow": y.fxp.ring_bits + lacks, "lift": 16 + lacks, "truncate": ring - double}.get(kind, 0)
+    shift = max(0, SEEN - (ring - unit))
+    if lacks < shift or unit - shift < WRAPS.fraction_bits:  # also where no bit is dropped
+        return None
+    right = summed == "right"
+    one, other = (x, w) if right == public_left else (w, x)
+    return Watched(
+        one, other, y, dims, right, weight_fraction_bits, ring, lacks, unit, shift, kind == "narrow"
+    )
+
+
+def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[Attributes]) -> Protocol[Rss]:
+    """Return for every row (or column) of products how many wraps a random sum of its elements has.
+
+    operands: x, w and y of each product: operands and result of `matmul` or `matmul_public`.
+    products: the attributes of each, with "summed": the operand whose free dimension is summed, which is
+        "right" for one sum a row. A public operand is the summed one.
+    Returns `out` = fxp16.9 [sums + 4], with REPEATS sums a row: the sum of e_j t_j modulo 2^7, for odd
+    coefficients e_j and the wraps t_j of the elements. The last four are zero, or random if a result in a
+    narrower ring than the operands leaves the range in which it lifts. All are in units of one wrap.
+
+    Range: a sum of the summed operand lies below a quarter of the ring, and the Euclidean norm of a row of
+    the other one, as ring elements, below 2^(k - 10). A result in a narrower ring lies below 29/32 of its
+    format's limit. Beyond, right products count as wrapped. Error: less than half a wrap.
+
+    Misses: a number of wraps that is a multiple of 128. One element with any other number is always found.
+    Two in the same row cancel with probability 1/50 a repetition, or less.
+
+    Cost: 2k + 4w bits for an element of the short operands, 48 for each sum, and those of `lifted_sums`; 3
+    or 4 rounds. Security: the coefficients are public and independent of every value. All else is masked as
+    in `truncate` and `finish`. Source: Freivalds (1977) verifies products like this; counting wraps is ours.
+    """
+    found = _all_watched(operands, products)
+    if out != WRAPS:
+        raise ValueError(f"wraps are counted in {WRAPS}")
+    factors = yield from coefficients(party, [each.summed for each in found])
+    (shorts, (sums, near)) = yield from parallel(
+        _short_operands(party, found, factors), _sums_of_results(party, found, factors)
+    )
+    parts = []
+    for each, short, total in zip(found, shorts, sums, strict=True):
+        share = _with_other(each, short) - total
+        low = each.unit - each.shift - WRAPS.fraction_bits
+        bias = narrowing_bias(low) if party.rank == 0 else 0
+        parts.append(narrow(share, low, WRAPS.ring_bits, bias).reshape(-1))
+    mine = np.concatenate([*parts, near])
+    mine = mine + zero_share(party, "zero", mine.shape, WRAPS.ring_bits)
+    (following,) = yield Round(
+        (party.send((party.rank - 1) % 3, "reshare", mine),),
+        (party.expect((party.rank + 1) % 3, "reshare", mine.shape, WRAPS.dtype),),
+    )
+    return Rss(mine, following, WRAPS)
+
+
+def _all_watched(operands: Sequence[Any], products: Sequence[Attributes]) -> list[Watched]:
+    found = []
+    for place, attributes in enumerate(products):
+        each = watched(*operands[3 * place : 3 * place + 3], **dict(attributes))
+        if each is None:
+            raise ValueError(f"the wraps of product {place} cannot be seen")
+        found.append(each)
+    return found
+
+
+def _short_operands(
+    party: Party, found: Sequence[Watched], factors: Sequence[Coefficients]
+) -> Protocol[list[Rss | Array]]:
+    """Return the sums of each summed operand, dropped by its shift: public ones, or shares of them."""
+    shorts: list[Any] = [None] * len(found)
+    additive: dict[int, Additive] = {}
+    for place, (each, some) in enumerate(zip(found, factors, strict=True)):
+        wide = Fxp(each.ring, each.ring - 1)  # enough fraction bits for any shift
+        if each.public_bits is not None:
+            shorts[place] = dropped(_public_sums(each, some), each.shift)
+        elif each.shift:
+            additive[place] = _two_shares(party, each, some, wide)
+        else:
+            mine, following = (_short(each, part, some.whole) for part in (each.one.mine, each.one.next))
+            shorts[place] = Rss(mine, following, wide)
+    alike = sorted(additive, key=lambda place: (found[place].ring, found[place].shift))
+    groups = [[*group] for _, group in groupby(alike, lambda place: (found[place].ring, found[place].shift))]
+    truncated = yield from parallel(
+        *(
+            truncate_additive(
+                party.at(f"sums{group[0]}"),
+                _joined([additive[place] for place in group]),
+                found[group[0]].shift,
+            )
+            for group in groups
+        )
+    )
+    for group, all_of in zip(groups, truncated, strict=True):
+        for place, part in zip(group, _apart(all_of, [additive[place] for place in group]), strict=True):
+            shorts[place] = part
+    return shorts
+
+
+def _public_sums(each: Watched, factors: Coefficients) -> Array:
+    """Return the sums of a public operand. One that serves many requests keeps those for the base."""
+    assert each.public_bits is not None
+    fxp, form = (
+        Fxp(each.ring, each.public_bits),
+        ("guard", each.ring, each.public_bits, each.dims, each.right),
+    )
+    if not isinstance(each.one, Known):
+        return _short(each, encode(each.one, fxp), factors.whole)
+    if form not in each.one.prepared:
+        each.one.prepared[form] = _short(each, encode(each.one.value, fxp), factors.base)
+    return weighted(each.one.prepared[form], factors.mix)
+
+
+def _short(each: Watched, component: Array, factors: Array) -> Array:
+    return weighted(rows(component, each.dims, not each.right).swapaxes(1, 2), factors)
+
+
+def _two_shares(party: Party, each: Watched, factors: Coefficients, fxp: Fxp) -> Additive:
+    """Return the 2-of-2 sharing of the sums. Weights that serve many requests keep theirs for the base."""
+    kept, form = each.one.prepared, ("guard", party.role, each.dims, each.right)
+    if kept is None or party.role == "D":
+        return Additive(_two_sums(party, each, factors.whole), fxp)
+    if form not in kept:
+        kept[form] = _two_sums(party, each, factors.base)
+    return Additive(weighted(kept[form], factors.mix), fxp)
+
+
+def _two_sums(party: Party, each: Watched, factors: Array) -> Array:
+    if party.role == "A":
+        return _short(each, each.one.mine, factors) + _short(each, each.one.next, factors)
+    return _short(
+        each, each.one.next if party.role == "B" else absent(each.one.shape, each.one.mine.dtype), factors
+    )
+
+
+def _joined(parts: Sequence[Additive]) -> Additive:
+    return Additive(np.concatenate([each.share.reshape(-1) for each in parts]), parts[0].fxp)
+
+
+def _apart(whole: Rss, like: Sequence[Additive]) -> Iterator[Rss]:
+    start = 0
+    for each in like:
+        stop = start + each.size
+        yield Rss(whole.mine[start:stop], whole.next[start:stop], whole.fxp).reshape(each.shape)
+        start = stop
+
+
+def _with_other(each: Watched, short: Rss | Array) -> Array:
+    """Return this party's 3-of-3 share of the product of the other operand with the short one."""
+    mine = rows(each.other.mine, each.dims, each.right)
+    if not isinstance(short, Rss):
+        return times(mine, short)
+    following = rows(each.other.next, each.dims, each.right)
+    return times(mine, short.mine + short.next) + times(following, short.mine)
+
+
+def _sums_of_results(
+    party: Party, found: Sequence[Watched], factors: Sequence[Coefficients]
+) -> Protocol[tuple[list[Array], Array]]:
+    """Return this party's 3-of-3 shares of the sums of the results, in the bits of the product.
+
+    Also return its share of whether all results lift (`lifted_sums`).
+    """
+    totals: list[Any] = [None] * len(found)
+    results = [_result(each) for each in found]
+    near = np.zeros(LIMBS, WRAPS.dtype)
+    for place, each in enumerate(found):
+        if not each.lifted:
+            totals[place] = weighted(results[place].mine, factors[place].whole)
+    lifted = sorted(
+        (p for p, each in enumerate(found) if each.lifted), key=lambda p: results[p].fxp.ring_bits
+    )
+    groups = [[*group] for _, group in groupby(lifted, lambda place: results[place].fxp.ring_bits)]
+    made = yield from parallel(
+        *(
+            lifted_sums(
+                party.at(f"lift{group[0]}"),
+                [results[place] for place in group],
+                [found[place].ring for place in group],
+                [factors[place].whole for place in group],
+            )
+            for group in groups
+        )
+    )
+    for group, (of_group, near_of_group) in zip(groups, made, strict=True):
+        near = near + near_of_group
+        for place, total in zip(group, of_group, strict=True):
+            totals[place] = total
+    rises = [each.lacks - each.shift for each in found]
+    return [total << total.dtype.type(rise) for total, rise in zip(totals, rises, strict=True)], near
+
+
+def _result(each: Watched) -> Rss:
+    """Return the result as (batch, counted, summed)."""
+    y = each.y.reshape(each.sizes)
+    return y if each.right else Rss(y.mine.swapaxes(1, 2), y.next.swapaxes(1, 2), y.fxp)
+
+
+def sums_of(operands: Sequence[Any], products: Sequence[Attributes]) -> int:
+    """Return how many numbers `guard_products` returns for operands of these shapes."""
+    total = LIMBS
+    for place, each in enumerate(products):
+        attributes = dict(each)
+        x, w = operands[3 * place : 3 * place + 2]
+        pair = (w, x) if attributes.get("public_left") else (x, w)
+        batch, left, right = sizes(*pair, attributes["dims"])
+        total += batch * (left if attributes.get("summed", "right") == "right" else right) * REPEATS
+    return total
+
+
+def _reference(*operands: Array, products: Sequence[Attributes]) -> NDArray[Any]:
+    """Return zeros: no element of a right product wraps."""
+    return np.zeros(sums_of(operands, products))
+
+
+def _error(*_: Spec, out: Fxp, **__: Any) -> float:
+    return 0.5
+
+
+PRODUCT_GUARD = Kernel(
+    "product_guard",
+    guard_products,
+    _reference,
+    _error,
+    "Freivalds 1977, on shares; our own",
+    all_deal=True,
+    keeps_public=True,
+)
