@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.calibration.headroom import Range
 from ditto_spu.errors import RangeWarning
+from ditto_spu.ops.linear import LINEAR
 from ditto_spu.rules.rule import INPUT
 
 STEPS = 8  # values below this many steps of their format are rounded by more than a sixteenth
@@ -21,11 +22,11 @@ def warn_unresolved(rows: Sequence[Range]) -> None:
     It names path, largest magnitude, format and remedy of the smallest ones.
 
     rows: ranges with observed values. Those about operands and other quantities are left out, because
-        kernels that read coarse operands mean absolute errors.
+        kernels that read coarse operands mean absolute errors. So are sums, which may cancel.
     """
     found: dict[tuple[str, str], tuple[float, str]] = {}
     for row in rows:
-        if row.what != "result" or row.observed is None:
+        if row.what != "result" or row.observed is None or row.op == LINEAR.name:
             continue
         fxp = Fxp.parse(row.format)
         largest, step = max(map(abs, row.observed)), fxp.ulp

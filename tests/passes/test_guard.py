@@ -11,6 +11,7 @@ from ditto_spu.passes.steps.guard import BIT, COUNTS
 from ditto_spu.plan.check import check_plan
 from ditto_spu.plan.codec import decode_plan, encode_plan
 from ditto_spu.plan.plan import kind
+from ditto_spu.plan.resources import PlanLimits
 
 F = np.float32
 RNG = np.random.default_rng(3)
@@ -106,7 +107,7 @@ def test_held_weights_keep_their_sums_and_are_watched_in_every_call(public):
 def test_a_plan_with_a_guard_is_sent_and_checked():
     plan = guarded(layer).lower(X, W).plan
     assert decode_plan(encode_plan(plan)) == plan
-    check_plan(plan, 1 << 20)
+    check_plan(plan, PlanLimits(1 << 20, 1 << 32, 10**12))
 
 
 def test_many_products_are_watched_in_groups():
