@@ -52,7 +52,7 @@ def free(parties, eventually):
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
     yield
     eventually(lambda: not any(server._sessions for server in parties.servers))
-    assert not any(server._peers for server in parties.servers)
+    assert not any(server._meetings.waiting for server in parties.servers)
     eventually(lambda: threading.active_count() <= threads and len(os.listdir("/proc/self/fd")) <= files)
 
 
