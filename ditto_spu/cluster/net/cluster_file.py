@@ -30,7 +30,7 @@ class Timeouts:
     """Holds the timeouts of a cluster, in seconds.
 
     connect: until parties and clients are connected and agree.
-    message: for one message during a request.
+    message: for which a participant that owes a message may be silent during a request.
     request: for a whole request, its wait in the queue included. Its computation may take as long again.
     plan: for the check of a plan, and for its compilation by SPU.
     idle: for a client that sends no request.
