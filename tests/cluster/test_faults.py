@@ -156,3 +156,16 @@ def test_wrong_identities_do_not_disturb_the_others(parties):
             (keys / name).write_bytes(content)
     with connect(parties.file, "bob") as bob:
         works(bob)
+
+
+def test_an_error_names_the_session_as_the_logs_do(trial, caplog):
+    trial.serve()
+    caplog.set_level("INFO", "ditto_spu.cluster")
+    with connect(trial.file, "alice") as client:
+        client.run(small, X)
+        client._moved, session = True, client._parties.session
+        trial.servers[1]._sessions[session].close()
+        with pytest.raises(PartyError, match=f"session {session}"):
+            client._session(lambda: client._run([small.call(X)], None, None))
+    over = [each.facts["session"] for each in caplog.records if each.getMessage() == "session over"]
+    assert session in over

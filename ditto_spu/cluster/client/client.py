@@ -215,12 +215,15 @@ class ClusterClient:
 
     def _session(self, action: Callable[[], Any]) -> Any:
         self._moved = False
-        if self._parties.session is None:
-            self._parties.open()
         try:
+            if self._parties.session is None:
+                self._parties.open()
             return action()
         except (ClusterError, InputError):
             raise  # a party or this client has refused, and the session goes on
+        except PartyError as error:
+            self._leave()
+            raise PartyError(f"{error} (session {self._parties.latest})") from error
         except BaseException:
             self._leave()
             raise

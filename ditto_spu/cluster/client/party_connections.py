@@ -37,6 +37,7 @@ class Parties:
         self._pool = ThreadPoolExecutor(PARTIES)
         self._channels: list[Channel] = []
         self.session: str | None = None
+        self.latest = ""  # the name of the latest session, also of one that has ended
 
     def open(self) -> None:
         """Open a new session.
@@ -44,7 +45,7 @@ class Parties:
         Raises ClusterError if client and parties differ in software or configuration, and PartyError if a
         party cannot be reached or refuses the client.
         """
-        session = secrets.token_hex(16)
+        self.latest = session = secrets.token_hex(16)
         hello = {"name": self._client, "session": session, "facts": self._facts}
         opened: dict[int, Channel] = {}
 

@@ -53,6 +53,7 @@ class Channel:
         self._sent = 0
         self._received = 0
         self._closed = False
+        self.heard = time.monotonic()  # when bytes arrived for the last time, also in the middle of a message
 
     def send(self, kind: str, facts: Mapping[str, Any], tensors: Sequence[Named] = ()) -> None:
         """Send one message. Raises LinkError if the peer is gone, or takes nothing for `stall` seconds."""
@@ -115,6 +116,7 @@ class Channel:
             )
             if count == 0:
                 raise LinkError(f"{self.peer} closed the connection")
+            self.heard = time.monotonic()
             view, timeout = view[count:], self._stall
 
     def _write(self, view: memoryview) -> None:

@@ -30,7 +30,7 @@ class Timeouts:
     """Holds the timeouts of a cluster, in seconds.
 
     connect: until parties and clients are connected and agree.
-    message: for one message during a request.
+    message: for which a participant that owes a message may be silent during a request.
     request: for a whole request, its wait in the queue included. Its computation may take as long again.
     plan: for the check of a plan, and for its compilation by SPU.
     idle: for a client that sends no request.
@@ -80,11 +80,13 @@ class Cluster:
 
     The participants are the parties, named party0 to party2, and the clients.
 
-    addresses: host and port at which each party listens, by rank.
+    addresses: host and port at which each party is reached, by rank.
     fingerprints: SHA-256 of each participant's certificate, by name. The authority's signature alone is not
         enough.
     via: host and port, by rank, for parties that this participant does not reach at their address. Each
         participant has its own.
+    listen: host and port, by rank, for parties that listen elsewhere than at their address. Each party has
+        its own.
     """
 
     folder: Path
@@ -95,6 +97,7 @@ class Cluster:
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     via: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    listen: Mapping[int, tuple[str, int]] = field(default_factory=dict)
 
     def reach(self, rank: int) -> tuple[str, int]:
         """Return the host and port at which this participant reaches a party."""
@@ -104,8 +107,12 @@ class Cluster:
         """Return how much of a limit one client may have."""
         return amount if len(self.clients) == 1 else max(1, int(amount * self.limits.share))
 
+    def listens(self, rank: int) -> tuple[str, int]:
+        """Return the host and port at which a party listens."""
+        return self.listen.get(rank, self.addresses[rank])
+
     def hash(self) -> str:
-        """Return a digest of everything that all participants must agree on: all but the folder and `via`."""
+        """Return a digest of what all participants must agree on: all but the folder, `via` and `listen`."""
         what = (self.addresses, sorted(self.fingerprints.items()), self.clients, self.tls, self.timeouts)
         return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()
 
@@ -137,11 +144,13 @@ def load_cluster(path: str | Path) -> Cluster:
         raise ConfigError(f"{file}: there are three [[party]] tables, in the order of their ranks")
     if not isinstance(clients, list):
         raise ConfigError(f"{file}: clients are [[client]] tables")
-    addresses, fingerprints, names, via = [], {}, [], {}
+    addresses, fingerprints, names, via, listen = [], {}, [], {}, {}
     for rank, entry in enumerate(parties):
         where = f"{file}, party {rank}"
-        _known(entry, ("address", "fingerprint", "via"), where)
+        _known(entry, ("address", "fingerprint", "via", "listen"), where)
         addresses.append(_address(entry.get("address"), where))
+        if "listen" in entry:
+            listen[rank] = _address(entry["listen"], where, "listen")
         if "via" in entry:
             via[rank] = _address(entry["via"], where, "via")
         fingerprints[f"party{rank}"] = _fingerprint(entry.get("fingerprint", ""), tls, where)
@@ -166,6 +175,7 @@ def load_cluster(path: str | Path) -> Cluster:
         Timeouts(**_numbers(table.get("timeouts", {}), Timeouts, f"{file}, [timeouts]")),
         limits,
         via,
+        listen,
     )
 
 
@@ -216,6 +226,10 @@ def _known(table: Any, names: tuple[str, ...], where: str) -> None:
 
 def _address(text: Any, where: str, name: str = "address") -> tuple[str, int]:
     host, _, port = str(text).rpartition(":")
+    if ":" in host and (host[0], host[-1]) == ("[", "]"):
+        host = host[1:-1]  # an IPv6 address
+    elif ":" in host:
+        raise ConfigError(f'{where}: an IPv6 address has brackets, {name} = "[::1]:9400", not {text!r}')
     if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise ConfigError(f'{where}: {name} = "host:port" is expected, not {text!r}')
     return host, int(port)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -188,12 +189,20 @@ class PeerLink:
             raise LinkError(str(self.failure or error)) from None
 
     def _take(self, source: int, tag: str, timeout: float) -> tuple[NDArray[Any], int]:
-        try:
-            array, clock = self._mailbox.take(self.rank, source, f"{self._request}|{tag}", timeout)
-        except LinkError as error:
-            if self.failure is None:
-                raise LinkError(f"{error}{self._unasked(source)}{self._whom_to_blame(source)}") from None
-            raise LinkError(str(self.failure)) from None
+        left = timeout
+        while True:
+            try:
+                array, clock = self._mailbox.take(self.rank, source, f"{self._request}|{tag}", left)
+                break
+            except LinkError as error:
+                if self.failure is not None:
+                    raise LinkError(str(self.failure)) from None
+                left = self._channels[source].heard + timeout - time.monotonic()
+                if left <= 0:  # otherwise a large tensor is on its way
+                    reason = f"party {self.rank} waited {timeout:g} s for '{tag}' from party {source}"
+                    raise LinkError(
+                        f"{reason}{self._unasked(source)}{self._whom_to_blame(source)}"
+                    ) from error
         with self._mailbox.condition:
             self._waiting -= array.nbytes
         return array, clock

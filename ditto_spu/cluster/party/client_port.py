@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 
 from ditto_kernels.protocol.link import LinkError
@@ -62,7 +63,10 @@ class ClientPort:
         return self._take(timeout, between=True)
 
     def receive(self, timeout: float) -> Message:
-        """Return the next message of a request. Raises LinkError if none comes within `timeout` seconds."""
+        """Return the next message of a request.
+
+        Raises LinkError if the client is silent for `timeout` seconds. A large message may take longer.
+        """
         return self._take(timeout, between=False)
 
     def _take(self, timeout: float, between: bool) -> Message:
@@ -70,8 +74,14 @@ class ClientPort:
             failed = self.failure is not None or self._interruption is not None
             return bool(self._arrived) or failed or (between and self.stopping is not None)
 
+        started = time.monotonic()
         with self._changed:
-            if not self._changed.wait_for(ready, timeout):
+            while not ready():
+                left = max(started, self.channel.heard) + timeout - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            if not ready():
                 raise LinkError(f"{self.channel.peer} sent nothing for {timeout:g} s")
             if self._interruption is not None:
                 raise LinkError(str(self._interruption))

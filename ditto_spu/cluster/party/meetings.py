@@ -26,6 +26,11 @@ class Meetings:
         self._changed = threading.Condition()
         self._peers: dict[tuple[str, int], Peer] = {}
 
+    @property
+    def waiting(self) -> int:
+        """Return the number of connections that nobody has taken yet."""
+        return len(self._peers)
+
     def bring(self, session: str, rank: int, made: Channel, hello: Mapping[str, Any]) -> None:
         """Keep the connection of party `rank` until it is taken. Raises ClusterError if nobody takes it."""
         address = (session, rank)

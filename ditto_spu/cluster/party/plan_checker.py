@@ -7,13 +7,14 @@ memory. That ends a process that has nothing else to do.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from ditto_spu.plan.resources import Need, PlanLimits
 _MODULE = "ditto_spu.cluster.party.plan_checker_child"
 _STARTED = 120.0  # seconds until the process that makes others is there
 _ENDS = 0.2  # seconds until it is seen whether that process itself has ended
+_REMEMBERED = 1 << 10  # plans that have passed
 _SLACK = 10.0  # seconds that a busy machine may take beyond the limit
 
 
@@ -45,12 +47,14 @@ class PlanChecker:
     """Checks plans, one at a time for each client.
 
     The first check starts a process that imports what a check needs. For each plan that process forks another
-    one, which checks the plan, compiles its programs and ends.
+    one, which checks the plan, compiles its programs and ends. Plans that have passed are remembered by their
+    digest, because clients send them again in every session.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._one: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._passed: OrderedDict[tuple[str, PlanLimits], Need] = OrderedDict()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -61,7 +65,10 @@ class PlanChecker:
         limits: those of the plan.
         seconds: the longest time that the check may take.
         """
+        key = hashlib.sha256(data).hexdigest(), limits
         with self._one[client]:
+            if (known := self._passed.get(key)) is not None:
+                return CheckedPlan(decode_plan(data), known)
             answer = self._ask(data, limits, seconds)
             if not answer and self._has_ended():  # the process that makes others is gone, and starts again
                 answer = self._ask(data, limits, seconds)
@@ -72,7 +79,12 @@ class PlanChecker:
             )
         if "refusal" in answer:
             raise ClusterError(f"the plan is refused: {answer['refusal']}")
-        return CheckedPlan(decode_plan(data), Need(answer["bytes"], answer["work"]))
+        need = Need(answer["bytes"], answer["work"])
+        with self._lock:
+            self._passed[key] = need
+            while len(self._passed) > _REMEMBERED:
+                self._passed.popitem(last=False)
+        return CheckedPlan(decode_plan(data), need)
 
     def start(self) -> None:
         """Start the process that makes others, unless it runs. Returns at once."""

@@ -73,9 +73,10 @@ class PartyServer:
 
     def start(self) -> None:
         """Listen, and return at once. Raises ClusterError if the address cannot be used."""
-        host, port = self._cluster.addresses[self._rank]
+        host, port = self._cluster.listens(self._rank)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._listener = socket.create_server((host, port), backlog=64)
+            self._listener = socket.create_server((host, port), family=family, backlog=64)
         except OSError as error:
             raise ClusterError(f"party {self._rank} cannot listen at {host}:{port}: {error}") from None
         if self._metrics_address is not None:

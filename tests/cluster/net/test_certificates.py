@@ -195,3 +195,42 @@ def test_a_party_warns_of_the_end_of_its_certificate_and_is_not_ready_after_it(t
             assert server._unready() == reason
         finally:
             server.stop(0)
+
+
+def test_a_party_may_listen_elsewhere_than_at_its_address(trial):
+    plain, text = load_cluster(trial.file), trial.file.read_text()
+    port = plain.addresses[0][1]
+    listen = f'[[party]]\nlisten = "0.0.0.0:{port}"'
+    trial.file.write_text(text.replace("[[party]]", listen, 1))
+    elsewhere = load_cluster(trial.file)
+    assert (elsewhere.listens(0), elsewhere.listens(1)) == (("0.0.0.0", port), plain.addresses[1])
+    assert (elsewhere.addresses, elsewhere.hash()) == (plain.addresses, plain.hash())
+    server = PartyServer(elsewhere, 0, checker=plan_checker())
+    server.start()
+    try:
+        made = dial(plain, 0, context(plain, "alice", server=False))
+        made.close()
+    finally:
+        server.stop(0)
+
+
+def test_addresses_of_version_6_have_brackets(trial):
+    text = trial.file.read_text()
+    cluster = load_cluster(trial.file)
+    host, port = cluster.addresses[0]
+    trial.file.write_text(text.replace(f"{host}:{port}", f"::1:{port}"))
+    with pytest.raises(ConfigError, match=r"an IPv6 address has brackets"):
+        load_cluster(trial.file)
+    trial.file.write_text(text.replace(f"{host}:{port}", f"[::1]:{port}"))
+    cluster = load_cluster(trial.file)
+    assert cluster.addresses[0] == ("::1", port)
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this host has no IPv6")
+    server = PartyServer(cluster, 0, checker=plan_checker())
+    server.start()
+    try:
+        dial(cluster, 0, context(cluster, "alice", server=False)).close()
+    finally:
+        server.stop(0)

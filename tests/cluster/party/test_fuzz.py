@@ -129,7 +129,7 @@ def attack(trial, tls, scale, seed, eventually):
         assert wrong is None, (seed, what, counts[what], wrong)
         counts[what] += 1
     target.works()
-    eventually(lambda: not any(server._sessions or server._peers for server in target.servers))
+    eventually(lambda: not any(server._sessions or server._meetings.waiting for server in target.servers))
     eventually(lambda: threading.active_count() <= threads)
     print(f"{'TLS' if tls else 'plaintext'}: {sum(counts.values())} cases, {dict(counts)}")
     return counts

@@ -190,12 +190,24 @@ def test_a_checker_that_was_killed_starts_again():
     try:
         data = encode_plan(small.lower(X).plan)
         checker.start()
-        for _ in range(2):
+        for work in (10**12, 10**13):
             checker._process.kill()
-            assert checker.check("bob", data, LIMITS, 60.0).need.work > 0
+            assert checker.check("bob", data, replace(LIMITS, work=work), 60.0).need.work > 0
     finally:
         checker.close()
     assert checker._process is None
+
+
+def test_a_plan_that_has_passed_is_not_checked_again(monkeypatch):
+    checker, data = plan_checker(), encode_plan(small.lower(X[:2]).plan)
+    first = checker.check("alice", data, LIMITS, 60.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(checker, "_ask", lambda *_: pytest.fail("it is checked again"))
+        assert checker.check("bob", data, LIMITS, 60.0) == first
+    with pytest.raises(ClusterError, match="longer than a request may take"):
+        checker.check("bob", data, replace(LIMITS, work=1), 60.0)
+    with pytest.raises(ClusterError, match="no plan"):
+        checker.check("bob", data[:-1], LIMITS, 60.0)
 
 
 def test_hostile_kernels_are_refused():

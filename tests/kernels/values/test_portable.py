@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,3 +89,10 @@ def test_columns_that_others_span_get_nothing(rng):
     spanned = [*columns, columns[0] - 2 * columns[1]]
     found = portable.least_squares(spanned, columns[2] + columns[0])
     np.testing.assert_allclose(found, [1, 0, 1, 0], atol=1e-13)
+
+
+def test_no_kernel_computes_with_blas_what_two_parties_compute():
+    """The one exception is a table that the dealer alone computes."""
+    folder = Path(portable.__file__).parents[1]
+    found = {str(each.relative_to(folder)) for each in folder.rglob("*.py") if "linalg" in each.read_text()}
+    assert found == {"norm/root_by_tables.py"}
