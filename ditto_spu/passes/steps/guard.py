@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ditto_kernels import KERNELS
 from ditto_kernels.products.guard_bit import ANSWER
+from ditto_kernels.products.matmul import MATMUL
+from ditto_kernels.products.matmul_public import MATMUL_PUBLIC
 from ditto_kernels.products.product_guard import WRAPS, sums_of, watched
 from ditto_kernels.protocol.kernel import Spec
 from ditto_spu import ir
@@ -58,7 +61,7 @@ def add_guard(
 
 def _attributes(step: KernelStep, variables: list[Var], given: Collection[int]) -> Attributes | None:
     """Return how the guard watches a product, or None where it cannot."""
-    if step.kernel not in ("matmul", "matmul_public"):
+    if KERNELS[step.kernel] not in (MATMUL, MATMUL_PUBLIC):
         return None
     x, w, y = (Spec(variables[var].shape, variables[var].fxp) for var in (*step.inputs, *step.outputs))
     plain: dict[str, Any] = dict(step.attributes)
