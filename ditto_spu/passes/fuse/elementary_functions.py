@@ -18,6 +18,8 @@ from jax import Array, lax
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.arithmetic import kind, polynomial, splat
+from ditto_spu.ops import find
+from ditto_spu.ops.sqrt import SQRT
 from ditto_spu.passes.fuse.powers import rewrite_power
 
 _LARGE = 256.0  # from here on sqrt(x^2 + 1) is x in the formats that are used
@@ -74,7 +76,7 @@ def _half_acos(x: Array) -> Array:
 def _cosine_of(op: ir.Op) -> ir.Value | None:
     """Return x if an atan2 is that of sqrt(1 - x^2) and 1 + x, as JAX writes half of acos, or None."""
     root, line = (ir.define(each) for each in op.operands)
-    if root is None or line is None or (kind(root), kind(line)) != ("sqrt", "add"):
+    if root is None or line is None or find(root) is not SQRT or kind(line) != "add":
         return None
     for x, other in (line.operands, reversed(list(line.operands))):
         squares = polynomial(root.operands[0], x) or {}
