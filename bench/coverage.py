@@ -94,6 +94,7 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
     ),
     "convolution": (Example(_conv, (X, X[:2, :2])),),
     "cosine": (Example(jnp.cos),),
+    "count_leading_zeros": (Example(lax.clz, (N,)),),
     "divide": (Example(lambda x, y: x / y, (X, P)), Example(lambda x, y: x / y, (X, P), ("y",))),
     "dot_general": (
         Example(lambda x, y: jnp.einsum("ij,kj->ik", x, y), (X, P)),
@@ -149,11 +150,13 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
         Example(lambda x, y, i: x.at[i].set(y), (X, P[:2], I), ("i",)),
         Example(lambda x, y, i: x.at[i].add(y), (X, P[:2], I), ("i",)),
         Example(lambda x, y, i: x.at[i].set(y), (X, P[:2], I)),
+        Example(lambda x, i: x.at[jnp.arange(2), i].add(1.0), (X, I)),
     ),
     "select": (
         Example(lambda p, x, y: jnp.where(p, x, y), (B, X, P), ("p",)),
         Example(lambda p, x, y: jnp.where(p, x, y), (B, X, P)),
     ),
+    "select_and_scatter": (Example(_pool_gradient),),
     "shift_left": (Example(lambda n: n << 2, (N,)),),
     "shift_right_arithmetic": (Example(lambda n: n >> 1, (N,)),),
     "shift_right_logical": (Example(_unsigned(lambda n, m: n >> 2), (N, M)),),
@@ -178,11 +181,9 @@ SUPPORTED: dict[str, tuple[Example, ...]] = {
 REFUSED: dict[str, Example] = {
     "bitcast_convert": Example(lambda x: lax.bitcast_convert_type(x, jnp.int32)),
     "complex": Example(lambda x: lax.abs(lax.complex(x, x))),
-    "count_leading_zeros": Example(lax.clz, (N,)),
     "custom_call": Example(lambda x: jnp.linalg.eigvalsh(x @ x.T)),
     "fft": Example(lambda x: jnp.fft.rfft(x).real),
     "reduce_precision": Example(lambda x: lax.reduce_precision(x, 8, 7)),
-    "select_and_scatter": Example(_pool_gradient),
     "rng_bit_generator": Example(
         lambda n: lax.rng_bit_generator(n, (3,))[1], (np.arange(4, dtype=np.uint32),)
     ),

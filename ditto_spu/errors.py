@@ -28,6 +28,10 @@ class RangeWarning(UserWarning):
     """Observed values come close to a range on which a protocol relies, or are too small for their format."""
 
 
+class ConfigWarning(UserWarning):
+    """An optional rule does nothing, although its path is nearly one of the program's."""
+
+
 class CompileError(DittoError):
     """A pass was given a program that is not valid, or would have produced one."""
 

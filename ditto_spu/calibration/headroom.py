@@ -17,7 +17,7 @@ from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.needed import ways
 from ditto_spu.calibration.observe import Observed
-from ditto_spu.errors import RangeError, RangeWarning
+from ditto_spu.errors import RangeError, RangeWarning, UnsupportedOpError
 from ditto_spu.ir.locations import UNKNOWN_LINE
 from ditto_spu.ops import interval_of, record_of, subject
 from ditto_spu.ops.cast import is_cast
@@ -202,6 +202,10 @@ def _span(span: Span) -> str:
 def _remedy(row: Range) -> str:
     if row.what == "declared range":
         return "raise the declared range, and give the format room for it"
+    if row.what == "argument":
+        return "bring it there with jnp.clip, or give small arguments more fraction bits (rule `operand`)"
+    if row.what == "divisor":
+        return 'scale it, or take the form for any size (rule `approx = "whole"`)'
     if row.exact:
         return "give ids of rows of the table, or bring the others there with jnp.clip"
     if row.what in ("variance", "mean", "mean square", "divisor", "size of the divisor"):
@@ -266,7 +270,12 @@ def about_values(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[in
         line = ir.source_of(op)
         rows = _on_spu if decision.kind is Kind.SPU else _of
         whole = taken[op.results[0]] is None
-        for row in rows(Call(op, decision, secret.__getitem__)):
+        try:
+            found = list(rows(Call(op, decision, secret.__getitem__)))
+        except ValueError as error:  # a format that the kernel does not take
+            place = ir.path_of(op) or "the program"
+            raise UnsupportedOpError(f"{place} ({line}): {subject(op, decision.kind)}: {error}") from error
+        for row in found:
             about = _subject(op, row.fact) if whole else None
             proven = None if about is None else known.get(about)
             proven = None if proven == ir.EVERYTHING else proven

@@ -23,9 +23,7 @@ from ditto_spu.ir.arithmetic import kind
 # The lower bits of these results depend on the lower bits of the operands at these places alone.
 _MODULAR: Mapping[str, tuple[int, ...] | None] = {
     **dict.fromkeys(("add", "subtract", "multiply", "negate", "dot_general", "and", "or", "xor", "not")),
-    **dict.fromkeys(
-        ("broadcast_in_dim", "reshape", "transpose", "slice", "reverse", "concatenate", "return")
-    ),
+    **dict.fromkeys(("broadcast_in_dim", "reshape", "transpose", "slice", "reverse", "concatenate")),
     "select": (1, 2),
     "pad": (0, 1),
     "gather": (0,),
@@ -82,9 +80,11 @@ def _reads(user: ir.Op, value: ir.Value, read: Mapping[ir.Value, bool]) -> bool:
     name = kind(user)
     if name == "convert" and _is_integer(user.results[0]):
         narrower = ir.dtype(user.results[0]).itemsize <= ir.dtype(value).itemsize
-        return not narrower or read[user.results[0]]
+        return not narrower or read.get(user.results[0], True)
     if name in _SUMS and not _is_sum(user):
         return True
+    if user.name == "func.return":  # what is returned wraps when it is reconstructed
+        return False
     if name == "popcnt":  # SPU counts the bits of the type
         return False
     if name not in _MODULAR and name not in _SUMS:
@@ -93,7 +93,7 @@ def _reads(user: ir.Op, value: ir.Value, read: Mapping[ir.Value, bool]) -> bool:
     at = [place for place, each in enumerate(user.operands) if each == value]
     if places is not None and not set(at) <= set(places):
         return True
-    return any(read[each] for each in user.results)
+    return any(read.get(each, True) for each in user.results)  # operations inside of loops are not known
 
 
 def _is_sum(op: ir.Op) -> bool:

@@ -44,6 +44,29 @@ _NEEDED = (
         "return it, or pass it as an argument",
     ),
 )
+# The same by the text of errors whose kinds say too little: (a part of the text, what happened, the remedy).
+_SAID = (
+    (
+        "concrete values of integer type",
+        "a shape depends on the value of an array",
+        "pass the shape as a plain number",
+    ),
+    (
+        "must have static start/stop/step",
+        "the ends of a slice are values of arrays",
+        "slice with lax.dynamic_slice",
+    ),
+    (
+        "truth value of an array with more than one element",
+        "Python asks whether a whole array is true (`and`, `or`, `not`, `if`)",
+        "combine with &, | and ~, and choose with jnp.where",
+    ),
+    (
+        "is not a valid JAX type",
+        "the function uses or returns something that is no array",
+        "return arrays alone, in tuples, lists or dictionaries",
+    ),
+)
 
 
 @contextmanager
@@ -56,8 +79,8 @@ def program_errors() -> Iterator[None]:
         yield
     except Exception as error:
         found = next(((what, remedy) for kind, what, remedy in _NEEDED if isinstance(error, kind)), None)
-        if found is None and isinstance(error, TypeError) and "concrete values of integer type" in str(error):
-            found = "a shape depends on the value of an array", "pass the shape as a plain number"
+        if found is None:
+            found = next(((what, remedy) for part, what, remedy in _SAID if part in str(error)), None)
         if found is None:
             raise
         what, remedy = found

@@ -276,18 +276,28 @@ def _check_static(name: str, value: Any) -> None:
 _ARRAYS: tuple[type, ...] = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct, int, float, complex)
 
 
+def _described(leaf: Any) -> str:
+    array = isinstance(leaf, np.ndarray)
+    return f"an array of {leaf.dtype} elements" if array else f"a {type(leaf).__name__}"
+
+
 def _check_leaf(path: str, leaf: Any, plain: bool) -> None:
     """Refuse an argument that cannot be shared among the parties, and name it in the message.
 
     plain: whether the argument is public or has an owner. Such an argument may hold NaN.
     """
+    if isinstance(leaf, jax.core.Tracer):
+        raise InputError(
+            f"argument '{path}' is an array that jax.jit, jax.grad or jax.vmap traces, which has no value to "
+            "share: call the secure function outside of them, and use them inside of it"
+        )
     try:
         kind = jax.dtypes.result_type(leaf)
     except (TypeError, ValueError):
         kind = None
     if kind is None or not isinstance(leaf, _ARRAYS):
         raise InputError(
-            f"argument '{path}' is a {type(leaf).__name__}, not an array or number: convert it, or name its "
+            f"argument '{path}' is {_described(leaf)}, not an array or number: convert it, or name its "
             f"parameter in static_argnames"
         )
     if jax.dtypes.issubdtype(kind, np.complexfloating):

@@ -6,14 +6,16 @@ They choose format, range and approximation of each op of a program.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ditto_kernels.values.formats import Fxp
-from ditto_spu.errors import ConfigError, nearest
+from ditto_spu.errors import ConfigError, ConfigWarning, nearest
 from ditto_spu.ops import OPS
 from ditto_spu.ops.op import Choice
+from ditto_spu.rules.misspelt import nearly_matches
 
 INPUT, WEIGHT = "input", "weight"
 
@@ -171,6 +173,26 @@ class Config:
                 "no op of this program takes a value from this rule; correct it, move it before the rules "
                 f"that hide it, or mark it `optional = true`{hint}",
             )
+
+    def warn_of_misspelt_rules(self, used: Collection[int], paths: Collection[str]) -> None:
+        """Warn with a ConfigWarning of optional rules that did nothing, and whose path is nearly a program's.
+
+        used: the indices of the rules that gave a value.
+        paths: the paths of the program.
+        """
+        for index, rule in enumerate(self.rules):
+            if index in used or not rule.optional or rule.path is None:
+                continue
+            if any(re.fullmatch(rule.path, path) for path in paths):
+                continue  # another rule stands before it, or it is about another op
+            close = next((path for path in paths if nearly_matches(rule.path, path)), None)
+            if close is not None:
+                warnings.warn(
+                    f"{self.source}, rule {index + 1}: no path of this program matches '{rule.path}', but "
+                    f"'{close}' nearly does: correct the rule, or remove it",
+                    ConfigWarning,
+                    stacklevel=2,
+                )
 
     def _error(self, index: int, message: str) -> ConfigError:
         return rule_error(message, index, str(self.rules[index]), self.source)

@@ -62,3 +62,12 @@ def test_powers_of_whole_numbers_are_exact():
     base, exponent = np.array([3, -2, 7, 0, 1, -5], np.int32), np.array([4, 5, 3, 2, 9, 0], np.int32)
     assert np.array_equal(secure(lambda a, b: a**b)(base, exponent), base**exponent)
     assert np.array_equal(secure(lambda b: 2**b)(exponent), 2**exponent)
+
+
+def test_integers_inside_of_loops_have_no_check():
+    """The loop stays on SPU, whose integers have 64 bits."""
+
+    def turned(n, turns):
+        return lax.while_loop(lambda s: s[0] < turns, lambda s: (s[0] + 1, s[1] + 2), (0, n))[1]
+
+    assert np.array_equal(secure(turned, public=("turns",))(N[2:3], np.int32(3)), N[2:3] + 6)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import ditto_spu as ditto
-from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.errors import ConfigWarning, InputError, UnsupportedOpError
 
 X = np.linspace(-1, 1, 6, dtype=np.float32)
 
@@ -57,3 +59,51 @@ def test_errors_of_the_users_own_pass() -> None:
 
     with pytest.raises(TypeError, match="dot_general"):
         ditto.secure(wrong)(X)
+
+
+@pytest.mark.parametrize(
+    ("fn", "remedy"),
+    [
+        (lambda x: x[: x.astype(int)[0]], r"lax\.dynamic_slice"),
+        (lambda x: jnp.where(x > 0 and x < 1, x, 0), "combine with &"),
+        (lambda x: {"name": "abc", "value": x}, "return arrays alone"),
+    ],
+)
+def test_what_jax_says_in_other_words(fn: Callable[..., Any], remedy: str) -> None:
+    with pytest.raises(UnsupportedOpError, match=remedy):
+        ditto.secure(fn)(X)
+
+
+def test_a_call_inside_of_a_transformation() -> None:
+    secure = ditto.secure(lambda x: x * 2)
+    for transform in (jax.jit, jax.vmap):
+        with pytest.raises(InputError, match="call the secure function outside"):
+            transform(lambda x: secure(x))(X)
+
+
+def test_an_array_of_objects() -> None:
+    with pytest.raises(InputError, match="an array of object elements"):
+        ditto.secure(lambda x: x)(np.array([None, object()]))
+
+
+def test_a_format_that_a_kernel_does_not_take_is_named_with_the_line() -> None:
+    config = {"default": "fxp32.12", "rule": [{"op": "tanh", "operand": "fxp8.7"}]}
+    with pytest.raises(UnsupportedOpError, match=r"test_program_errors\.py:\d+\): tanh: fxp8\.7: the series"):
+        ditto.secure(lambda x: jnp.tanh(x * 2), config=config)(X)
+
+
+@pytest.mark.parametrize(
+    ("path", "warned"),
+    [("encoder/layr/0", True), (".*/layr/0", True), ("decoder/0/b", False), ("encoder", False)],
+)
+def test_an_optional_rule_with_a_misspelt_path_is_named(path: str, warned: bool) -> None:
+    def fn(x: Any) -> Any:
+        with jax.named_scope("encoder/layer/0"):
+            return jnp.tanh(x)
+
+    rule = {"op": "tanh", "path": path, "operand": "fxp16.9", "optional": True}
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        ditto.secure(fn, config={"default": "fxp32.12", "rule": [rule]}).lower(X)
+    assert [each.category for each in seen] == [ConfigWarning] * warned
+    assert not warned or "encoder/layer/0" in str(seen[0].message)

@@ -28,6 +28,10 @@ LINES = (
     *("jnp.clip({x}, -2.0, 3.0)", "jnp.floor({x})", "jnp.ceil({x})", "jnp.round({x})"),
     *("jnp.sqrt(jnp.abs({x}))", "jax.lax.rsqrt(jnp.abs({x}) + 0.1)", "jnp.exp(-jnp.abs({x}))"),
     *("jnp.exp({x})", "jnp.log1p(jnp.abs({x}))", "jnp.log(jnp.abs({x}) + 0.1)"),
+    *("jnp.sin({x})", "jnp.cos({x})", "jnp.arctan({x})", "jnp.arctan2({x}, {y})", "jnp.cbrt({x})"),
+    *("jnp.arcsinh({x})", "jnp.arcsin(jnp.clip({x}, -1.0, 1.0))", "jnp.sinh(jnp.clip({x}, -8.0, 8.0))"),
+    *("(jnp.abs({x}) + 0.1) ** 1.5", "(jnp.abs({x}) + 0.1) ** jnp.clip({y}, -2.0, 2.0)", "{x} % 1.5"),
+    *("jax.lax.erf({x})", "jnp.copysign({x}, {y})", "jnp.hypot({x}, {y})"),
     # activations, normalisations, softmax
     *("jnp.tanh({x})", "jax.nn.sigmoid({x})", "jax.nn.relu({x})", "jax.nn.gelu({x})", "jax.nn.silu({x})"),
     *("jax.nn.softplus({x})", "jax.nn.softmax({x})", "jax.nn.log_softmax({x})", "jax.nn.elu({x})"),
@@ -62,6 +66,7 @@ LINES = (
     *("{b} & {c}", "{b} | {c}", "~{b}", "jnp.any({b})", "jnp.all({b}, -1)", "{b}.astype(jnp.float32)"),
     *("{i} + {j}", "{i} * {j}", "{i} - 3", "jnp.maximum({i}, {j})", "{i} > {j}", "{i}.sum()", "{i} == 2"),
     *("{i}.astype(jnp.float32)", "jnp.abs({i})", "{b}.astype(jnp.int32)"),
+    *("{i} & {j}", "{i} ^ 5", "{i} >> 1", "~{i}", "jax.lax.clz({i})", "{i} // 3", "{i} % 4"),
 )
 KINDS = {"x": "f", "y": "f", "i": "i", "j": "i", "b": "b", "c": "b"}
 

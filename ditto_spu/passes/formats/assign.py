@@ -64,6 +64,7 @@ def assign(
         if any(rule.path is None or re.fullmatch(rule.path, path) for path in entry.hoisted)
     }
     config.refuse_unused_rules(state.used, sorted(state.paths))
+    config.warn_of_misspelt_rules(state.used, sorted(state.paths))
     ir.verify(module)
     return module
 

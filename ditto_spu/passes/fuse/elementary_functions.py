@@ -17,7 +17,9 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.errors import UnsupportedOpError
-from ditto_spu.ir.arithmetic import kind, splat
+from ditto_spu.ir.arithmetic import kind, polynomial, splat
+from ditto_spu.ops import find
+from ditto_spu.ops.sqrt import SQRT
 from ditto_spu.passes.fuse.powers import rewrite_power
 
 _LARGE = 256.0  # from here on sqrt(x^2 + 1) is x in the formats that are used
@@ -65,6 +67,22 @@ def _acos(x: Array) -> Array:
     angle = lax.asin(inside)
     turned = jnp.where(x < 0, math.pi - 2.0 * angle, 2.0 * angle)
     return jnp.where(large, turned, math.pi / 2 - angle)
+
+
+def _half_acos(x: Array) -> Array:
+    return 0.5 * _acos(x)
+
+
+def _cosine_of(op: ir.Op) -> ir.Value | None:
+    """Return x if an atan2 is that of sqrt(1 - x^2) and 1 + x, as JAX writes half of acos, or None."""
+    root, line = (ir.define(each) for each in op.operands)
+    if root is None or line is None or find(root) is not SQRT or kind(line) != "add":
+        return None
+    for x, other in (line.operands, reversed(list(line.operands))):
+        squares = polynomial(root.operands[0], x) or {}
+        if splat(other) == 1 and {power: c for power, c in squares.items() if c} == {0: 1.0, 2: -1.0}:
+            return x
+    return None
 
 
 def _sinh(x: Array) -> Array:
@@ -179,5 +197,7 @@ def expand_functions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None
             rewrite_power(op)
         elif divisor is not None and 0 < abs(divisor) < math.inf:
             ir.rewrite(op, partial(_remainder_by, divisor=float(divisor)), [op.operands[0]])
+        elif kind(op) == "atan2" and (x := _cosine_of(op)) is not None:
+            ir.rewrite(op, _half_acos, [x])
         elif kind(op) in EXPANSIONS:
             ir.rewrite(op, EXPANSIONS[kind(op)])
