@@ -48,9 +48,7 @@ def test_rows_that_hardly_vary_are_refused() -> None:
 
 def test_weights_below_the_resolution_of_their_format_are_named() -> None:
     secure = ditto.secure(lambda x, w: x @ w, config={"default": "fxp32.11"})
-    with pytest.warns(
-        RangeWarning, match=r"argument 'w': values reach 2e-05, .* fxp32\.11 .*more frac"
-    ):
+    with pytest.warns(RangeWarning, match=r"argument 'w': values reach 2e-05, .* fxp32\.11 .*more frac"):
         secure(np.full((2, 4), 5e3, F), np.full((4, 2), 2e-5, F))
 
 

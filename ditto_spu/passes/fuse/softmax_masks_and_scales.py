@@ -113,8 +113,9 @@ def _split(*operands: Array, lows: tuple[float, ...], dim: int) -> tuple[Array, 
     for mask, low in zip(masks, lows, strict=True):
         total = jnp.where(mask, total, total + jnp.asarray(low, dtype))
     top = jnp.max(total, axis=dim, keepdims=True)
-    shift = jnp.where((top <= MASKED) & (top > _DEEP), top, 0)
-    kept = total - shift > MASKED
+    # Half of the number leaves room for further biases beside the one that masks.
+    shift = jnp.where((top <= MASKED / 2) & (top > _DEEP), top, 0)
+    kept = total - shift > MASKED / 2
     least = jnp.where(shift < 0, jnp.max(biases, axis=dim, keepdims=True), 0)
     return kept, jnp.where(kept, biases - least, 0)
 
