@@ -53,7 +53,7 @@ class RoundingCheck:
                 raise RangeError(
                     f"output {place}: {self._large:g} ({self._line}) takes part in sums in which floats lose "
                     f"the others, and shares do not: the answers would differ by {distance:.3g}. Mask with "
-                    "jnp.where(mask, x, jnp.finfo(x.dtype).min), and leave out rows that are masked as a whole"
+                    "jnp.where(mask, x, jnp.finfo(x.dtype).min), and leave out rows that are masked whole"
                 )
 
 
