@@ -252,7 +252,8 @@ class Observer:
                 _join(found, (argument.path, INPUT), summary(np.asarray(value, np.float32)))
                 self._seen[argument.path] = value
         returned = ir.evaluate(self._with_arrays, values)
-        numbers, outputs = returned[: self._count], list[Any](returned[self._count :])
+        numbers: Sequence[Any] = returned[: self._count]
+        outputs: Sequence[Any] = returned[self._count :]
         for probe, _, facts in self._read(numbers):
             result = outputs[probe.result]
             if probe.needed is not None:

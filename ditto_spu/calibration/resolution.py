@@ -11,15 +11,17 @@ from ditto_spu.errors import RangeWarning
 from ditto_spu.ops.linear import LINEAR
 from ditto_spu.rules.rule import INPUT
 
-STEPS = 8  # values below this many steps of their format are rounded by more than a sixteenth
+# Arguments below 8 steps of their format are rounded by more than a sixteenth. Results may join larger ones.
+ARGUMENT, RESULT = 8, 2
 _WHOLE_BITS = 3  # formats with so few fraction bits hold whole numbers, or such by a power of two, exactly
 _NAMED = 3  # so many places are named in one warning
 
 
 def warn_unresolved(rows: Sequence[Range]) -> None:
-    """Warn with a RangeWarning of values that are not all zero, but all below 8 steps of their format.
+    """Warn with a RangeWarning of values that are not all zero, but all below a few steps of their format.
 
-    It names path, largest magnitude, format and remedy of the smallest ones.
+    Arguments, such as weights, have to reach 8 steps, and results 2. The warning names path, largest
+    magnitude, format and remedy of the smallest ones.
 
     rows: ranges with observed values. Those about operands and other quantities are left out, because
         kernels that read coarse operands mean absolute errors. So are sums, which may cancel.
@@ -30,7 +32,8 @@ def warn_unresolved(rows: Sequence[Range]) -> None:
             continue
         fxp = Fxp.parse(row.format)
         largest, step = max(map(abs, row.observed)), fxp.ulp
-        if fxp.fraction_bits > _WHOLE_BITS and 0 < largest < STEPS * step:
+        few = ARGUMENT if row.op == INPUT else RESULT
+        if fxp.fraction_bits > _WHOLE_BITS and 0 < largest < few * step:
             found.setdefault((row.path, row.op), (largest / step, _words(row, largest, step)))
     if found:
         texts = [text for _, text in sorted(found.values())]

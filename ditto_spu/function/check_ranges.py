@@ -21,6 +21,7 @@ from ditto_spu.compiler import Lowered
 from ditto_spu.errors import RangeError
 from ditto_spu.frontend.kept_arguments import is_kept
 from ditto_spu.function.check_fills import FillCheck
+from ditto_spu.function.check_roundings import RoundingCheck
 from ditto_spu.runtime.client import check_extremes, check_shape
 
 _PLAUSIBLE = 2.0  # an output may differ from plaintext by so many times the largest one, and 1
@@ -32,6 +33,7 @@ class RangeCheck:
     def __init__(self, lowered: Lowered) -> None:
         self._plan = lowered.plan
         self._fills = FillCheck(lowered.traced)
+        self._roundings = RoundingCheck(lowered)
         self._observer = Observer(lowered.traced, lowered.config)
         module = ir.parse(lowered.as_text("formats"))
         self._rows = list(relied_on(module, lowered.program.public))
@@ -61,6 +63,7 @@ class RangeCheck:
                 )
         rows = [row.seen(seen.values.get(number)) for number, row in self._rows]
         Ranges(tuple(rows)).refuse()
+        self._roundings.require(arrays)
         given = [replace(row, observed=seen.arguments[place]) for place, row in self._inputs]
         warn_unresolved([*given, *rows])
         return seen.returned

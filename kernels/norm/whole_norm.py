@@ -86,7 +86,7 @@ def fit_norm(length: int, x: Fxp, gamma: Fxp | None, out: Fxp, eps: float, centr
     steps = eps * length * factor**2 * 4.0**x.fraction_bits
     plan = fit_whole(-0.5, 2 * _SPLIT, _WAVE_BITS, math.sqrt(length))
     formats = Fxp(_WIDE, bits), Fxp(_WIDE, weight), Fxp(_WIDE, root)
-    least = math.floor(math.log2(NOISE * factor * math.sqrt(length)))
+    least = math.floor(portable.log2(NOISE * factor * math.sqrt(length)))
     return WholeNorm(length, factor, steps, x.fraction_bits, *formats, landing, plan, least)
 
 

@@ -15,22 +15,9 @@ from ditto_spu import ir
 from ditto_spu.ir.arithmetic import DEPTH, Seen, affine, binary, kind, peel, splat, whole
 from ditto_spu.ops.softmax import SOFTMAX, softmax
 from ditto_spu.passes.analysis.visibility import visibility
+from ditto_spu.passes.fuse.softmax_masks import MASKED, Mask, joined
 
-MASKED = -1e4  # a score of this or less means minus infinity
-_DEEP = -(2.0**20)  # floats of this size or more lose the score that is added to them
 LAYOUT = ("transpose", "reshape", "broadcast_in_dim", "convert")
-
-
-@dataclass(frozen=True)
-class Mask:
-    """A boolean with the shape of the scores, which is true where they are kept.
-
-    low: the number that is added to the others. Minus infinity where a number takes their place, and None for
-        a secret mask.
-    """
-
-    value: ir.Value
-    low: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +50,8 @@ def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
                 break
             scores = inner
         attributes["scale"] = scores.scale * (_take_scale(scores.x) if len(ir.users(scores.x)) == 1 else 1.0)
-        mask, biases = _joined(scores, attributes["dim"], op)
+        mask, biases = joined(scores.masks, scores.levels, attributes["dim"], op)
+        biases += scores.biases
         operands = [scores.x]
         if biases:
             scale = attributes["scale"]
@@ -75,48 +63,6 @@ def rewrite_scores(module: ir.Module, public: Sequence[bool]) -> None:
         )
         ir.replace_all_uses(op.results[0], made)
         op.erase()
-
-
-def _joined(scores: Scores, dim: int, at: ir.Op) -> tuple[list[ir.Value], list[ir.Value]]:
-    """Return the mask of all masks, in a list that is empty without any, and the biases of kept scores."""
-    masks, biases = [each.value for each in scores.masks], list(scores.biases)
-    lows = [each.low for each in scores.masks]
-    if not scores.levels and not any(low is not None and low > _DEEP for low in lows):
-        return ir.emit(lambda *masks: _all(masks), masks, at, at.location) if masks else [], biases
-    public = [mask for mask, low in zip(masks, lows, strict=True) if low is not None]
-    meaning = partial(_split, lows=tuple(low for low in lows if low is not None), dim=dim)
-    mask, rest = ir.emit(meaning, [*public, *scores.levels], at, at.location)
-    others = [each for each, low in zip(masks, lows, strict=True) if low is None]
-    found = ir.emit(lambda *masks: _all(masks), [mask, *others], at, at.location) if others else [mask]
-    return found, [*biases, rest] if scores.levels else biases
-
-
-def _all(masks: tuple[Array, ...]) -> Array:
-    combined = masks[0]
-    for each in masks[1:]:
-        combined = combined & each
-    return combined
-
-
-def _split(*operands: Array, lows: tuple[float, ...], dim: int) -> tuple[Array, Array]:
-    """Return (where scores are kept, the sum of the biases at these places and 0 elsewhere).
-
-    operands: masks, and biases of which any element may mask.
-    lows: for each mask, the number that it adds.
-
-    In a row that keeps no score, those with the highest biases are kept, unless floats would lose the scores.
-    """
-    masks, levels = operands[: len(lows)], operands[len(lows) :]
-    dtype = levels[0].dtype if levels else jnp.float32
-    biases = sum(levels, jnp.zeros(operands[0].shape, dtype))
-    total = biases
-    for mask, low in zip(masks, lows, strict=True):
-        total = jnp.where(mask, total, total + jnp.asarray(low, dtype))
-    top = jnp.max(total, axis=dim, keepdims=True)
-    shift = jnp.where((top <= MASKED) & (top > _DEEP), top, 0)
-    kept = total - shift > MASKED
-    least = jnp.where(shift < 0, jnp.max(biases, axis=dim, keepdims=True), 0)
-    return kept, jnp.where(kept, biases - least, 0)
 
 
 def _stripped(scores: Scores, at: ir.Op, secret: Mapping[ir.Value, bool]) -> Scores | None:

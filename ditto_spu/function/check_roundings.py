@@ -1,0 +1,73 @@
+"""Refuse a simulated call whose plaintext answer depends on what floats lose beside a large number.
+
+Programs mask scores by adding a number such as -1e10. In a row that is masked as a whole, float32 keeps the
+scores in steps of 1024 then. Shares do not round so, and the compiler takes the row for one without scores.
+Here the caller's own values tell whether it matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ditto_spu import ir
+from ditto_spu.compiler import Lowered
+from ditto_spu.errors import RangeError
+from ditto_spu.ir.locations import UNKNOWN_LINE
+
+# Beside smaller numbers floats lose little, and beside larger ones everything that shares could hold.
+_LEAST, _MOST = 2.0**20, 2.0**60
+_TOLERANCE = 2.0**-6  # of the largest output
+
+
+class RoundingCheck:
+    """The traced and the fused program of a call, if a constant of the program is large and finite."""
+
+    def __init__(self, lowered: Lowered) -> None:
+        module = ir.parse(lowered.as_text("traced"))
+        self._texts: tuple[str, str] | None = None
+        for function in ir.functions(module).values():
+            for op in ir.walk(function):
+                large = _large(op)
+                if large is not None:
+                    self._large, self._line = large, _line_of(op)
+                    self._texts = lowered.as_text("traced"), lowered.as_text("fused")
+                    return
+
+    def require(self, arrays: Sequence[Any]) -> None:
+        """Raise RangeError, with the line of the large number, if both programs differ.
+
+        arrays: the arrays of the call, in the order of the program's arguments.
+        """
+        if self._texts is None:
+            return
+        traced, fused = (ir.evaluate(text, arrays) for text in self._texts)
+        for place, (plain, compiled) in enumerate(zip(traced, fused, strict=True)):
+            if not plain.size or not np.issubdtype(plain.dtype, np.floating):
+                continue
+            wide = np.asarray(plain, np.float64)
+            distance = np.max(np.abs(wide - compiled), initial=0.0)
+            if distance > _TOLERANCE * np.max(np.abs(wide)):
+                raise RangeError(
+                    f"output {place}: {self._large:g} ({self._line}) takes part in sums in which floats lose "
+                    f"the others, and shares do not: the answers would differ by {distance:.3g}. Mask with "
+                    "jnp.where(mask, x, jnp.finfo(x.dtype).min), and leave out rows that are masked whole"
+                )
+
+
+def _line_of(op: ir.Op) -> str:
+    """Return the line where a constant is used, as constants have none."""
+    line, users = ir.source_of(op), ir.users(op.results[0])
+    return _line_of(users[0]) if line == UNKNOWN_LINE and users and users[0].results else line
+
+
+def _large(op: ir.Op) -> float | None:
+    """Return the element of largest magnitude of a constant, if floats of that size lose others."""
+    if op.name != "stablehlo.constant" or not ir.is_float(op.results[0]):
+        return None
+    values = np.asarray(ir.constant_value(op), np.float64)
+    sizes = np.abs(values)
+    found = values[(sizes >= _LEAST) & (sizes <= _MOST)]
+    return float(found.flat[np.argmax(np.abs(found))]) if found.size else None
