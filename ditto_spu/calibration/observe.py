@@ -140,9 +140,10 @@ class Observer:
             self._probes.append(
                 _Probe(number, place, op, record, self._output(op.results[0]), operands, needed)
             )
-        self._whole = [
-            (each, tuple(map(self._output, each.operands))) for each in arithmetic(operations, secret)
-        ]
+        self._whole = arithmetic(operations, secret)
+        for whole in self._whole:
+            for value in (*whole.op.operands, *predicates(whole.ways)):
+                self._output(value)
         self._returned = [
             (number, self._outputs[each])
             for number, each in enumerate(ir.ops(ir.body(ir.main(module)))[-1].operands)
@@ -206,8 +207,8 @@ class Observer:
                     f"output {number} of the plaintext program holds NaN or infinity, which shares "
                     "cannot hold: choose a finite number there with jnp.where"
                 )
-        for whole, places in self._whole:
-            whole.check([outputs[each] for each in places])
+        for whole in self._whole:
+            whole.check(lambda value: outputs[self._outputs[value]])
         found = {}
         for probe in self._probes:
             result, facts = self._seen_at(probe, outputs)
