@@ -218,10 +218,11 @@ class Observer:
         self._count = len(numbers.ends)
         self._module = module  # the operations of `_whole` live as long as the module
         beside: dict[ir.Value, int] = {}  # the values that `extremes` needs as they are
-        self._whole = [
-            (each, tuple(beside.setdefault(value, len(beside)) for value in each.operands))
-            for each in arithmetic(operations, secret)
-        ]
+        self._whole = arithmetic(operations, secret)
+        for whole in self._whole:
+            for value in (*whole.op.operands, *predicates(whole.ways)):
+                beside.setdefault(value, len(beside))
+        self._beside = beside
         self._outputs = {
             place: beside.setdefault(end.operands[place], len(beside)) for place in self._returned.values()
         }
@@ -269,8 +270,8 @@ class Observer:
         """
         evaluated = ir.evaluate(self._text, values)
         numbers, beside = evaluated[: self._count], evaluated[self._count :]
-        for whole, places in self._whole:
-            whole.check([beside[each] for each in places])
+        for whole in self._whole:
+            whole.check(lambda value: beside[self._beside[value]])
         arguments = []
         for start in self._arguments:
             ends = None if start is None else read((RESULT,), numbers[start : start + 2])[0]

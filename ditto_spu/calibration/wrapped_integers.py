@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import enable_x64
 from numpy.typing import NDArray
 
 from ditto_spu import ir
+from ditto_spu.calibration.needed import Ways, choices, mask, predicates, ways
 from ditto_spu.errors import RangeError
 from ditto_spu.ir.arithmetic import kind
 
@@ -36,15 +38,22 @@ _RING = 64  # wider integers wrap as the ring does
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """An operation whose result may wrap, and the values that it reads."""
+    """An operation whose result may wrap, and the ways by which its elements reach an output."""
 
     op: ir.Op
-    operands: tuple[ir.Value, ...]
+    ways: Ways
 
-    def check(self, operands: Sequence[NDArray[Any]]) -> None:
-        """Raise RangeError if the result of these operands leaves the type."""
+    def check(self, of: Callable[[ir.Value], NDArray[Any]]) -> None:
+        """Raise RangeError if an element that an output takes leaves its type.
+
+        of: gives the value of operands, and of the predicates of `ways`.
+        """
         info = np.iinfo(ir.dtype(self.op.results[0]))
-        exact = _exact(self.op, operands)
+        exact = _exact(self.op, [of(each) for each in self.op.operands])
+        if self.ways is not None and exact.shape == tuple(ir.shape(self.op.results[0])):
+            booleans = list(dict.fromkeys(predicates(self.ways)))
+            found = choices(self.ways, {each: place for place, each in enumerate(booleans)})
+            exact = exact[np.asarray(mask(found, exact.shape, [jnp.asarray(of(each)) for each in booleans]))]
         if not exact.size or (exact.min() >= info.min and exact.max() <= info.max):
             return
         worst = int(exact.max()) if exact.max() > info.max else int(exact.min())
@@ -61,11 +70,12 @@ def arithmetic(operations: Sequence[ir.Op], secret: Mapping[ir.Value, bool]) -> 
     operations: those of @main, in order.
     """
     read: dict[ir.Value, bool] = {}
+    taken = ways(operations)
     for op in reversed(operations):
         for result in op.results:
             read[result] = any(_reads(user, result, read) for user in ir.users(result))
     return [
-        Arithmetic(op, tuple(op.operands))
+        Arithmetic(op, taken[op.results[0]])
         for op in operations
         if len(op.results) == 1 and secret.get(op.results[0], False) and read[op.results[0]] and _may_wrap(op)
     ]

@@ -18,16 +18,6 @@ from ditto_spu.plan.plan import INTEGER
 BOOLEAN = "i1"
 INDICATOR = Fxp(32, 0)  # the format of zeros and ones
 WHOLE = Fxp(64, 0)  # the format of other whole numbers
-# The integer types to which each is converted without a change of its ring element.
-_WIDER = {
-    "i8": ("i16", "i32", "i64"),
-    "i16": ("i32", "i64"),
-    "i32": ("i64",),
-    "ui8": ("ui16", "ui32", "i16", "i32", "i64"),
-    "ui16": ("ui32", "i32", "i64"),
-    "ui32": ("i64",),
-    "i64": ("i32",),  # sums that leave 32 bits wrap when they are reconstructed, and so do these
-}
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
@@ -52,14 +42,10 @@ def kernel_call(call: Call) -> KernelCall:
 def serves(op: ir.Op) -> bool:
     """Tell whether the conversion keeps a whole number as it is, or rounds to one.
 
-    A number that becomes a boolean is compared with zero, and one that may not fit its new type wraps.
+    A number that becomes a boolean is compared with zero. An integer that does not fit its new type wraps
+    when it is reconstructed, and `calibration/wrapped_integers.py` sees to it that nothing reads it before.
     """
-    source, target = ir.element(op.operands[0]), ir.element(op.results[0])
-    if target == BOOLEAN:
-        return False
-    if ir.is_float(op.operands[0]) or ir.is_float(op.results[0]):
-        return True
-    return source == BOOLEAN or target in _WIDER.get(source, ())
+    return ir.element(op.results[0]) != BOOLEAN
 
 
 CONVERT = Op(

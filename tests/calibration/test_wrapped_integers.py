@@ -46,6 +46,7 @@ def test_a_number_that_wrapped_is_not_read(fn, value):
         (lambda n: (~n >> 1, lax.shift_right_logical(n, 3), lax.shift_right_logical(n, 40)), N),
         (lambda n: (lax.clz(n), lax.clz(n * 0), lax.clz(~n)), N),
         (lambda n: lax.clz(n), U),
+        (lambda n: jnp.where(n > 99, n - 28, n + 28) // 2, np.array([127, 100, -100, 99], np.int8)),
         (lambda n: (lax.clz(n), n & 6, n | 1, n ^ 5, n >> 1), S),
     ],
 )
