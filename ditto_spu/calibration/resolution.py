@@ -30,8 +30,9 @@ def warn_unresolved(rows: Sequence[Range]) -> None:
             continue
         fxp = Fxp.parse(row.format)
         largest, step = max(map(abs, row.observed)), fxp.ulp
+        exact = (largest / step).is_integer()  # as whole numbers and halves of them are
         few = ARGUMENT if row.op == INPUT else RESULT
-        if fxp.fraction_bits and 0 < largest < few * step:  # values without fraction bits are whole numbers
+        if not exact and 0 < largest < few * step:
             found.setdefault((row.path, row.op), (largest / step, _words(row, largest, step)))
     if found:
         texts = [text for _, text in sorted(found.values())]
