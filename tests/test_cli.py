@@ -134,6 +134,16 @@ def test_inspect(calls: list[Any], stage: str) -> None:
     assert ditto("inspect", "gelu", "--stage", stage).stdout == f"the {stage} text [not markup]\n"
 
 
+def test_a_calibration_becomes_a_configuration(tmp_path: Path) -> None:
+    known, chosen = tmp_path / "ranges.json", tmp_path / "chosen.toml"
+    assert ditto("calibrate", "bert-tiny", "--calls", "1", "--out", str(known)).exit_code == 0
+    options = ("--config", "auto", "--stage", "config", "--calibration", str(known))
+    shown = ditto("inspect", "bert-tiny", *options)
+    chosen.write_text(shown.stdout, encoding="utf-8")
+    assert load_config(chosen).default_format == Fxp(32, 11)
+    assert any(rule.range for rule in load_config(chosen).rules)
+
+
 @pytest.mark.parametrize("command", ["run", "compare", "inspect"])
 @pytest.mark.parametrize(
     ("arguments", "message"),

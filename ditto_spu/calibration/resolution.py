@@ -13,7 +13,6 @@ from ditto_spu.rules.rule import INPUT
 
 # Arguments below 8 steps of their format are rounded by more than a sixteenth. Results may join larger ones.
 ARGUMENT, RESULT = 8, 2
-_WHOLE_BITS = 3  # formats with so few fraction bits hold whole numbers, or such by a power of two, exactly
 _NAMED = 3  # so many places are named in one warning
 
 
@@ -32,8 +31,9 @@ def warn_unresolved(rows: Sequence[Range]) -> None:
             continue
         fxp = Fxp.parse(row.format)
         largest, step = max(map(abs, row.observed)), fxp.ulp
+        exact = (largest / step).is_integer()  # as whole numbers and halves of them are
         few = ARGUMENT if row.op == INPUT else RESULT
-        if fxp.fraction_bits > _WHOLE_BITS and 0 < largest < few * step:
+        if not exact and 0 < largest < few * step:
             found.setdefault((row.path, row.op), (largest / step, _words(row, largest, step)))
     if found:
         texts = [text for _, text in sorted(found.values())]

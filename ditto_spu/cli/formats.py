@@ -138,7 +138,11 @@ def inspect(
     ] = Stage.plan,
     config: OneConfig = "ditto",
     calibration: Annotated[
-        Path | None, typer.Option(help="File that `ditto calibrate` wrote. Ranges then show their headroom.")
+        Path | None,
+        typer.Option(
+            help="File that `ditto calibrate` wrote. The program is compiled with it, and ranges show their "
+            "headroom."
+        ),
     ] = None,
     weights: Weights = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ranges as JSON.")] = False,
@@ -146,11 +150,11 @@ def inspect(
     """Print a model's StableHLO after a stage of the compiler, its plan, or the ranges it relies on."""
     known = None if calibration is None else load_calibration(calibration)
     function, args = secure_model(model, config, weights)
-    lowered = function.lower(*args)
-    if stage is Stage.ranges:
-        print_result(lowered.ranges(known), as_json)
-    else:
-        typer.echo(lowered.as_text(stage.value))
+    if stage is Stage.ranges:  # shown also where the calibration refuses them
+        print_result(function.lower(*args).ranges(known), as_json)
+        return
+    calibrated = function if known is None else function.with_calibration(known)
+    typer.echo(calibrated.lower(*args).as_text(stage.value))
 
 
 def _rows_of(file: Path) -> list[dict[str, Any]]:
