@@ -1,8 +1,8 @@
-"""Refuse a simulated call whose plaintext answer depends on what floats lose beside a large number.
+"""Refuse a simulated call whose plaintext answer depends on scores beside a large number that masks them.
 
-Programs mask scores by adding a number such as -1e10. In a row that is masked as a whole, float32 keeps the
-scores in steps of 1024 then. Shares do not round so, and the compiler takes the row for one without scores.
-Here the caller's own values tell whether it matters.
+Programs mask scores by adding a number such as -1e4 or -1e10. In a row that is masked as a whole, plain JAX
+still tells scores apart, in steps of 1024 for -1e10. Shares do not round so, and the compiler takes the row
+for one without scores. Here the caller's own values tell whether it matters.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ditto_spu.compiler import Lowered
 from ditto_spu.errors import RangeError
 from ditto_spu.ir.locations import UNKNOWN_LINE
 
-# Beside smaller numbers floats lose little, and beside larger ones everything that shares could hold.
-_LEAST, _MOST = 2.0**20, 2.0**60
+# Smaller numbers are no masks, and beside larger ones floats lose everything that shares could hold.
+_LEAST, _MOST = 2.0**13, 2.0**60
 _TOLERANCE = 2.0**-6  # of the largest output
 
 
@@ -51,9 +51,10 @@ class RoundingCheck:
             distance = np.max(np.abs(wide - compiled), initial=0.0)
             if distance > _TOLERANCE * np.max(np.abs(wide)):
                 raise RangeError(
-                    f"output {place}: {self._large:g} ({self._line}) takes part in sums in which floats lose "
-                    f"the others, and shares do not: the answers would differ by {distance:.3g}. Mask with "
-                    "jnp.where(mask, x, jnp.finfo(x.dtype).min), and leave out rows that are masked whole"
+                    f"output {place}: {self._large:g} ({self._line}) masks rows as a whole. Plain JAX still "
+                    "tells their scores apart, and shares do not: the answers would differ by "
+                    f"{distance:.3g}. Mask with jnp.where(mask, x, jnp.finfo(x.dtype).min), and leave out "
+                    "such rows"
                 )
 
 
@@ -64,7 +65,7 @@ def _line_of(op: ir.Op) -> str:
 
 
 def _large(op: ir.Op) -> float | None:
-    """Return the element of largest magnitude of a constant, if floats of that size lose others."""
+    """Return the element of largest magnitude of a constant, if it is as large as a mask."""
     if op.name != "stablehlo.constant" or not ir.is_float(op.results[0]):
         return None
     values = np.asarray(ir.constant_value(op), np.float64)

@@ -18,6 +18,17 @@ def attention(s: Any, m: Any) -> Any:
     return jax.nn.softmax(s + (1.0 - m) * -1e10)
 
 
+def test_a_secret_row_without_words_is_refused_for_a_small_mask_too() -> None:
+    def secret(s: Any, m: Any) -> Any:
+        return jax.nn.softmax(s + (1.0 - m) * -1e4)
+
+    secure = ditto.secure(secret)
+    with pytest.raises(RangeError, match=r"output 0: .*10000 \("):
+        secure(S, PADDED.astype(F))
+    whole = np.ones_like(PADDED).astype(F)
+    np.testing.assert_allclose(secure(S, whole), secret(S, whole), atol=1e-3)
+
+
 def test_a_row_without_words_is_refused_only_if_floats_keep_some_of_its_scores() -> None:
     secure = ditto.secure(attention, public=("m",))
     np.testing.assert_allclose(secure(S, PADDED), attention(S, PADDED), atol=1e-3)
