@@ -201,7 +201,7 @@ def _span(span: Span) -> str:
 
 def _remedy(row: Range) -> str:
     if row.what == "declared range":
-        return "raise the declared range, and give the format room for it"
+        return "raise the declared range and give its format room, or calibrate the default configuration"
     if row.what == "argument":
         return "bring it there with jnp.clip, or give small arguments more fraction bits (rule `operand`)"
     if row.what == "divisor":
