@@ -7,29 +7,21 @@ from collections.abc import Mapping, Sequence
 
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.calibration.observe import STEPS, ZERO, Observed, Place
+from ditto_spu.calibration.observe import Observed, Place
 from ditto_spu.ops import OPS, subject
 from ditto_spu.ops.decision import Kind, decided
+from ditto_spu.ops.public_operands import largest
 from ditto_spu.rules.rule import INPUT
 
 USUAL_BITS = 6  # a value of the usual size has at least so many bits: it is rounded by less than 1 %
 RETURNED_BITS = 9  # the same for what is returned
-_COMMON = 0.99  # the part of the elements that counts; the largest ones may be outliers
+DECIDING_BITS = 12  # the same for what a decision depends on
+EXACT_BITS = 18  # the fraction bits of what a decision reads: more than narrow formats have
 
 
 def usual_size(seen: Observed | None) -> float:
-    """Return the root mean square of the observed magnitudes without the largest hundredth, or 0."""
-    if seen is None or not seen.count:
-        return 0.0
-    for part in (_COMMON, 1.0):  # of rows that are nearly all zero, the rest counts
-        left, total = part * seen.count, 0.0
-        for each, count in sorted(seen.histogram.items()):
-            taken = min(count, left)
-            left -= taken
-            total += 0.0 if each == ZERO else taken * 4.0 ** ((each + 0.5) / STEPS)
-        if total:
-            return math.sqrt(total / (part * seen.count))
-    return 0.0
+    """Return the usual size of the values at a place, or 0 where none were observed."""
+    return 0.0 if seen is None else seen.usual
 
 
 def bits_for(size: float, bits: int = USUAL_BITS) -> int:
@@ -52,8 +44,9 @@ def needed_bits(
     """Return the fraction bits that readers of each secret value need, where a calibration knows its size.
 
     A sum needs the bits of its own result, so small terms of a large sum may be rounded away, and terms that
-    cancel may not. Other readers need the bits of what they read. The scale and the shift of a norm have
-    formats of their own.
+    cancel may not. Other readers need the bits of what they read. Decisions, such as comparisons, need all
+    bits of what they read, and more bits of everything that it is computed from. The scale and the shift of a
+    norm have formats of their own.
 
     operations: those of @main with decisions, in order.
     returned: the results of @main.
@@ -68,8 +61,10 @@ def needed_bits(
         needs[value] = max(needs.get(value, 0), bits)
 
     def need_own(value: ir.Value, bits: int = USUAL_BITS) -> None:
+        bits = max(bits, DECIDING_BITS) if value in decided_by else bits
         need(value, bits_for(sizes.get(value, 0.0), bits))
 
+    decided_by = _decided_by(operations)
     for value in returned:
         need_own(value, RETURNED_BITS)
     for op in reversed(operations):
@@ -77,11 +72,30 @@ def needed_bits(
         if kind is Kind.LOCAL:
             for each in op.operands:
                 need(each, needs.get(op.results[0], 0))
+        elif kind is Kind.SCALE:
+            for each, other in (op.operands, tuple(op.operands)[::-1]):
+                need_own(each)
+                factor = largest(other) or 0.0
+                if factor > 1:  # it magnifies roundings, too
+                    need(each, needs.get(op.results[0], 0) + math.ceil(math.log2(factor)))
         elif kind is Kind.MATMUL:
             need_own(op.operands[0])
             need_own(op.operands[1])
-        elif not OPS[place_of(op)[1]].search.absolute:
+        elif (record := OPS.get(place_of(op)[1])) is None or not record.search.absolute:
             for each in op.operands:
+                if record is not None and record.search.decides:
+                    need(each, EXACT_BITS)
                 if each == op.operands[0] or ir.shape(each) == ir.shape(op.results[0]):
                     need_own(each)
     return needs
+
+
+def _decided_by(operations: Sequence[ir.Op]) -> set[ir.Value]:
+    """Return all values on which a decision depends."""
+    found: set[ir.Value] = set()
+    for op in reversed(operations):
+        record = OPS.get(place_of(op)[1])
+        decides = record is not None and record.search.decides
+        if decides or any(each in found for each in op.results):
+            found.update(op.operands)
+    return found

@@ -30,6 +30,8 @@ from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.rules.rule import INPUT, NEED_TRAINING, Config
 
 STEPS = 4  # bins of the histogram per octave
+USUAL = "usual size"  # the name of a fact, see `Observed.usual`
+_COMMON = 0.99  # the part of the elements that counts there; the largest ones may be outliers
 ZERO = -400  # the bin of zeros, and of all magnitudes below 2^-100
 
 
@@ -70,6 +72,24 @@ class Observed:
     def largest(self) -> float:
         """Return the largest magnitude."""
         return max(abs(self.least), abs(self.most))
+
+    @property
+    def usual(self) -> float:
+        """Return the root mean square of the magnitudes without the largest hundredth, or 0.
+
+        Where several arrays were observed at one place, it is the least one of them.
+        """
+        if USUAL in self.facts:
+            return self.facts[USUAL][0]
+        for part in (_COMMON, 1.0):  # of arrays that are nearly all zero, the rest counts
+            left, total = part * self.count, 0.0
+            for each, count in sorted(self.histogram.items()):
+                taken = min(count, left)
+                left -= taken
+                total += 0.0 if each == ZERO else taken * 4.0 ** ((each + 0.5) / STEPS)
+            if total:
+                return float(np.sqrt(total / (part * self.count)))
+        return 0.0
 
     def percentile(self, percent: float) -> float:
         """Return a magnitude that this percentage of the values does not exceed.
@@ -312,4 +332,6 @@ def summary(value: NDArray[Any], facts: Mapping[str, Span] | None = None) -> Obs
         places = np.floor(STEPS * np.log2(magnitudes))
     bins, counts = np.unique(np.clip(places, ZERO, -ZERO).astype(np.int32), return_counts=True)
     histogram = dict(zip(bins.tolist(), counts.tolist(), strict=True))
-    return Observed(low, high, int(magnitudes.size), histogram, facts or {})
+    seen = Observed(low, high, int(magnitudes.size), histogram, facts or {})
+    usual = {USUAL: (seen.usual, seen.usual)} if seen.usual else {}
+    return replace(seen, facts={**seen.facts, **usual})

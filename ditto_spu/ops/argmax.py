@@ -21,6 +21,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.match import Match
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op, Pattern
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import INTEGER
 
 INDICATOR = Fxp(32, 0)  # the format of zeros and ones
@@ -153,4 +154,5 @@ ARGMAX = Op(
     mixed=lambda op: True,
     puma=argmax,  # SPU computes it in its own way
     facts=observed.operand,
+    search=Tries(decides=True),
 )

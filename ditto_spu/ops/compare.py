@@ -14,6 +14,7 @@ from ditto_spu.ops.kernel_formats import meeting, operands_of
 from ditto_spu.ops.observed import Facts, Operands, extremes, operand_and_second, real
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied
 from ditto_spu.ops.public_operands import constant
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import INTEGER, Attributes
 
 RETURNED = Fxp(8, 0)  # the format of booleans that are only returned
@@ -76,4 +77,5 @@ COMPARE = Op(
     mixed=lambda op: True,
     relies_on=relies_on,
     facts=observe,
+    search=Tries(decides=True),
 )

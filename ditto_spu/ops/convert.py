@@ -13,6 +13,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.observed import operand
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import INTEGER
 
 BOOLEAN = "i1"
@@ -58,4 +59,5 @@ CONVERT = Op(
     call=kernel_call,
     mixed=serves,
     facts=operand,
+    search=Tries(decides=True),
 )

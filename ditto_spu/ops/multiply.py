@@ -7,6 +7,10 @@ local, up to the truncation after it.
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
@@ -14,10 +18,19 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import operand_and_second
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op
 from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
-from ditto_spu.ops.public_operands import constant, digits_below_one, is_integral, largest, power_of_two
+from ditto_spu.ops.public_operands import (
+    constant,
+    digits_below_one,
+    is_integral,
+    largest,
+    power_of_two,
+    quotient,
+)
 from ditto_spu.plan.plan import INTEGER
 
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by ring
+MOST_FACTOR_BITS = 26  # fraction bits of one whose smallest element needs them
+SPREAD_BITS = 3  # elements of a factor may be smaller than the largest by so many bits, in a narrow ring
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
@@ -59,13 +72,14 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
     bound = largest(other)
     lead = math.ceil(math.log2(bound)) if bound else 0
     narrow = FACTOR_BITS[max(16, current.ring_bits)] - lead
+    finest = _bits_of_smallest(quotient(other) if known is None else known)
     if is_integral(other):
         bits, target = 0, current
-    elif bound is not None and _fits(choice.range, current, narrow):
+    elif bound is not None and finest <= narrow + SPREAD_BITS and _fits(choice.range, current, narrow):
         bits = narrow
     else:
         current = Fxp(64, current.fraction_bits)
-        bits = FACTOR_BITS[64] - lead
+        bits = max(FACTOR_BITS[64] - lead, min(finest, MOST_FACTOR_BITS))
     bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
     if known is not None:
         bits = min(bits, digits_below_one(known))
@@ -73,6 +87,25 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
     if not current.fraction_bits:  # a whole number times a fraction: the factor's bits count
         target = Fxp(target.ring_bits, min(natural.fraction_bits, default.fraction_bits))
     return Formats({value: current}, target, natural, factor)
+
+
+def _bits_of_smallest(known: NDArray[Any] | None) -> int:
+    """Return the fraction bits that the smallest element of a constant needs, if it scales columns.
+
+    Such a constant varies along one dimension at most. In tables small elements may be rounded away.
+    """
+    if known is None:
+        return 0
+    values = np.abs(np.asarray(known, np.float64))
+    varying = [
+        axis
+        for axis in range(values.ndim)
+        if np.any(values != np.take(values, [0], axis)) and np.isfinite(values).all()
+    ]
+    if len(varying) > 1:
+        return 0
+    smallest = float(np.min(values[values > 0], initial=math.inf))
+    return 0 if math.isinf(smallest) else FACTOR_BITS[32] - math.floor(math.log2(smallest))
 
 
 def _fits(declared: float | None, fxp: Fxp, factor_bits: int) -> bool:

@@ -23,6 +23,17 @@ def constant(value: ir.Value) -> np.ndarray | None:
     return ir.constant_value(maker) if maker is not None and maker.name == "stablehlo.constant" else None
 
 
+def quotient(value: ir.Value) -> np.ndarray | None:
+    """Return the elements of a quotient of two constants, or None for other values."""
+    maker = source(value)
+    if maker is None or maker.name != "stablehlo.divide":
+        return None
+    dividend, divisor = (constant(each) for each in maker.operands)
+    if dividend is None or divisor is None or not np.all(divisor):
+        return None
+    return np.asarray(np.float64(dividend) / np.float64(divisor))
+
+
 _BOUNDED = ("cosine", "sine", "tanh")
 # Operations that rearrange the operands at these places, or take some of their elements.
 _REARRANGED = {

@@ -10,6 +10,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.observed import operand
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
+from ditto_spu.ops.tries import Tries
 
 _MODES = {
     "stablehlo.floor": "floor",
@@ -41,4 +42,5 @@ ROUND = Op(
     formats=choose_formats,
     call=kernel_call,
     facts=operand,
+    search=Tries(decides=True),
 )

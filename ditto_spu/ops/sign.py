@@ -9,6 +9,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.observed import operand
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import INTEGER
 
 RING = 32  # the bits of the ring of 1, 0 and -1
@@ -33,4 +34,5 @@ SIGN = Op(
     formats=choose_formats,
     mixed=lambda op: True,
     facts=operand,
+    search=Tries(decides=True),
 )

@@ -33,6 +33,7 @@ class Tries:
         operands and the weights, and a tighter declared range.
     ladder: gives the steps from the cheapest formats to wider ones, which a calibration climbs until all
         observed values fit. The formats of unknown values stand behind the last step.
+    decides: whether its result jumps, so that the rounding of an operand may change it altogether.
     absolute: whether small operands may be rounded away, as only the absolute error of an operand counts.
     """
 
@@ -41,3 +42,4 @@ class Tries:
     products: bool = False
     ladder: Callable[[ir.Op], tuple[Rung, ...]] | None = None
     absolute: bool = False
+    decides: bool = False
