@@ -29,6 +29,7 @@ def norm(x):
     return (x - x.mean(-1, keepdims=True)) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-6)
 
 
+SIZES = np.logspace(-2, 2, 16).astype(np.float32)
 X, W = rng_values((6, 16)), rng_values((16, 8), 0.2, 1)
 PROGRAMS = {
     "product": (lambda x, w: x @ w, (X, W)),
@@ -65,6 +66,16 @@ PROGRAMS = {
     "largest": (lambda x: jnp.max(x, axis=-1), (X * 5,)),
     "zeros": (lambda x, w: x @ w, (X * 0, W)),
     "a scalar": (lambda x: jnp.sum(x) * 0.5, (X,)),
+    "columns of many sizes": (lambda x: (x - 3 * SIZES) / SIZES, (X * SIZES + 3 * SIZES,)),
+    "products of two sizes": (lambda x: (x * (x * 0.001)) * 1000, (X,)),
+    "matrix products of two sizes": (lambda x, w: ((x * 0.001) @ w) * 1000 + x @ w, (X, W)),
+    "places of near values": (lambda x: jnp.argmax(x, -1).astype(jnp.float32), (100 + X * 0.001,)),
+    "counts above a threshold": (lambda x: jnp.sum(x > 1000.0, -1).astype(jnp.float32), (1000 + X * 0.01,)),
+    "nearest centre": (
+        lambda x: jnp.argmin(((x[:, None] - x[None, :3] * 1.1) ** 2).sum(-1), 1).astype(jnp.float32),
+        (X * 0.01,),
+    ),
+    "bins": (lambda x: jnp.digitize(x, np.array([-1.0, 0.0, 1.0])).astype(jnp.float32), (X,)),
 }
 
 

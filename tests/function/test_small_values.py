@@ -52,12 +52,6 @@ def test_weights_below_the_resolution_of_their_format_are_named() -> None:
         secure(np.full((2, 4), 5e3, F), np.full((4, 2), 2e-5, F))
 
 
-def test_results_below_the_resolution_are_named_with_the_line() -> None:
-    secure = ditto.secure(lambda x: x * x, config={"default": "fxp32.11"})
-    with pytest.warns(RangeWarning, match=r"multiply at .*test_small_values\.py:\d+.*values reach 9e-06"):
-        secure(np.full(3, 3e-3, F))
-
-
 def test_a_calibration_names_them_too() -> None:
     secure = ditto.secure(lambda x, w: x @ w, config={"default": "fxp32.11"}, check=False)
     x, w = np.full((2, 4), 5e3, F), np.full((4, 2), 2e-5, F)

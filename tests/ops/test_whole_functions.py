@@ -50,7 +50,6 @@ CASES = {
 BELOW_AUTO = ("auto", "rsqrt of 0.0001")  # an operand of 26 steps of fxp64.18 has lost its digits
 
 
-@pytest.mark.filterwarnings("ignore::ditto_spu.errors.RangeWarning")  # 1/5000 is half a step
 @pytest.mark.parametrize(
     ("config", "name"),
     [(config, name) for config in CONFIGS for name in CASES if (config, name) != BELOW_AUTO],
