@@ -23,11 +23,22 @@ _REARRANGED = {
 }
 
 
-def bounds(value: Value, depth: int = _DEPTH) -> Bounds:
+def bounds(value: Value) -> Bounds:
     """Return the least and the largest number that an integer or boolean value may hold.
 
     Without knowledge these are the ends of its dtype.
     """
+    return _bounds(value, _DEPTH, {})
+
+
+def _bounds(value: Value, depth: int, known: dict[Value, Bounds]) -> Bounds:
+    """Return the bounds, and note them in `known`: values that meet again and again are followed once."""
+    if value not in known:
+        known[value] = _followed(value, depth, known)
+    return known[value]
+
+
+def _followed(value: Value, depth: int, known: dict[Value, Bounds]) -> Bounds:
     low, high = _ends(value)
     op = define(value)
     if op is None or depth == 0:
@@ -43,9 +54,9 @@ def bounds(value: Value, depth: int = _DEPTH) -> Bounds:
     places = range(len(operands)) if name == "concatenate" else _REARRANGED.get(name, ())
     if name == "convert" and not is_float(operands[0]):
         places = (0,)
-    inner = [bounds(operands[place], depth - 1) for place in places]
+    inner = [_bounds(operands[place], depth - 1, known) for place in places]
     if name in ("add", "subtract", "minimum", "maximum", "clamp") and not is_float(value):
-        inner = [_joined(name, [bounds(each, depth - 1) for each in operands])]
+        inner = [_joined(name, [_bounds(each, depth - 1, known) for each in operands])]
     if not inner:
         return low, high
     found = min(each[0] for each in inner), max(each[1] for each in inner)

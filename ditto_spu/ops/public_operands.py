@@ -34,6 +34,7 @@ def quotient(value: ir.Value) -> np.ndarray | None:
     return np.asarray(np.float64(dividend) / np.float64(divisor))
 
 
+_DEPTH = 32  # how many operations are followed
 _BOUNDED = ("cosine", "sine", "tanh")
 # Operations that rearrange the operands at these places, or take some of their elements.
 _REARRANGED = {
@@ -49,11 +50,22 @@ _REARRANGED = {
 }
 
 
-def largest(value: ir.Value, depth: int = 32) -> float | None:
+def largest(value: ir.Value) -> float | None:
     """Return a bound on the magnitude of a public value, or None if no bound is known.
 
     A cosine of positions, for example, is at most 1.
     """
+    return _largest(value, _DEPTH, {})
+
+
+def _largest(value: ir.Value, depth: int, known: dict[ir.Value, float | None]) -> float | None:
+    """Return the bound, and note it in `known`: values that meet again and again are followed once."""
+    if value not in known:
+        known[value] = _followed(value, depth, known)
+    return known[value]
+
+
+def _followed(value: ir.Value, depth: int, known: dict[ir.Value, float | None]) -> float | None:
     op = ir.define(value)
     if op is None or depth == 0 or not ir.is_float(value):
         return None
@@ -64,13 +76,13 @@ def largest(value: ir.Value, depth: int = 32) -> float | None:
     if name in _BOUNDED:
         return 1.0
     if name == "divide":  # 1/n of a mean, which would lose its digits if nothing were known of it
-        divisor, top = constant(op.operands[1]), largest(op.operands[0], depth - 1)
+        divisor, top = constant(op.operands[1]), _largest(op.operands[0], depth - 1, known)
         least = 0.0 if divisor is None else float(np.min(np.abs(divisor), initial=math.inf))
         return top / least if top is not None and 0 < least < math.inf else None
     places = range(len(op.operands)) if name == "concatenate" else _REARRANGED.get(name, ())
-    sizes = [largest(op.operands[place], depth - 1) for place in places]
-    known = [size for size in sizes if size is not None]
-    return max(known) if known and len(known) == len(sizes) else None
+    sizes = [_largest(op.operands[place], depth - 1, known) for place in places]
+    found = [size for size in sizes if size is not None]
+    return max(found) if found and len(found) == len(sizes) else None
 
 
 def is_integral(value: ir.Value) -> bool:

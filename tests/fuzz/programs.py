@@ -66,7 +66,7 @@ LINES = (
     *("{b} & {c}", "{b} | {c}", "~{b}", "jnp.any({b})", "jnp.all({b}, -1)", "{b}.astype(jnp.float32)"),
     *("{i} + {j}", "{i} * {j}", "{i} - 3", "jnp.maximum({i}, {j})", "{i} > {j}", "{i}.sum()", "{i} == 2"),
     *("{i}.astype(jnp.float32)", "jnp.abs({i})", "{b}.astype(jnp.int32)"),
-    *("{i} & {j}", "{i} ^ 5", "{i} >> 1", "~{i}", "jax.lax.clz({i})", "{i} // 3", "{i} % 4"),
+    *("{i} & {j}", "{i} ^ 5", "{i} >> 1", "~{i}", "jax.lax.clz(jnp.int32({i}))", "{i} // 3", "{i} % 4"),
 )
 KINDS = {"x": "f", "y": "f", "i": "i", "j": "i", "b": "b", "c": "b"}
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import ditto_spu as ditto
 from ditto_spu import ir
 
 N = np.zeros(4, np.int32)
@@ -40,3 +41,12 @@ def test_bounds(fn: Callable[..., Any], expected: tuple[int, int]) -> None:
     ir.run_passes(module, "canonicalize,cse")
     result = ir.ops(ir.body(ir.main(module)))[-1].operands[0]
     assert ir.bounds(result) == expected
+
+
+def test_values_that_meet_again_and_again_are_followed_once():
+    def choices(n, m):
+        for _ in range(40):
+            n = jnp.where(m > 0, n, jnp.minimum(n, n + 1))
+        return n // 3
+
+    assert ditto.secure(choices, public=("m",)).lower(np.arange(4), np.ones(4)).plan.steps
