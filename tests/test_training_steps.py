@@ -61,6 +61,7 @@ def test_a_loss_that_indexes_by_labels() -> None:
     check(jax.grad(by_hand), PARAMETERS, X, Y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimiser",
     [optax.sgd(0.1, momentum=0.9, nesterov=True), optax.adagrad(1e-2)],
@@ -92,6 +93,7 @@ POOLS: dict[str, Callable[..., Any]] = {
 QUICK = ("padded", "mean")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pool",
     [pytest.param(POOLS[each], marks=() if each in QUICK else pytest.mark.slow, id=each) for each in POOLS],
@@ -111,6 +113,7 @@ def test_gradients_of_depthwise_convolutions() -> None:
     check(jax.grad(squares(depthwise), argnums=(0, 1)), IMAGE, kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fn", "args"),
     [

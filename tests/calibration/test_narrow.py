@@ -90,6 +90,7 @@ def test_calibrated_formats_are_right_and_cost_no_more(name):
     assert sent(function, *args) <= sent(ditto.secure(fn), *args)
 
 
+@pytest.mark.slow
 def test_a_transformer_is_as_cheap_as_by_hand():
     program = named_model("bert-base-layer").shapes()
     full = named_model("bert-base-layer").program()

@@ -51,7 +51,7 @@ def test_positive_definite_systems(config: str) -> None:
     np.testing.assert_allclose(got, np.linalg.solve(np.float64(A), np.float64(B)), atol=1e-2)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+@pytest.mark.parametrize("rows", [1, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 5))])
 def test_systems_that_need_pivots(rows: int) -> None:
     a = (np.random.default_rng(rows).normal(size=(rows, rows)) + np.eye(rows))[::-1]
     b = np.arange(1.0, rows + 1)
@@ -61,7 +61,10 @@ def test_systems_that_need_pivots(rows: int) -> None:
     np.testing.assert_allclose(got, np.linalg.solve(a, b), atol=1e-2)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (4, 2), (2, 3), (2, 3, 2)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1), (4, 2), *(pytest.param(each, marks=pytest.mark.slow) for each in ((3, 3), (2, 3), (2, 3, 2)))],
+)
 def test_qr(shape: tuple[int, ...]) -> None:
     a = np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
     q, r = ditto.secure(lambda a: jnp.linalg.qr(a))(a)
@@ -77,6 +80,7 @@ def test_qr_of_columns_that_need_no_reflection() -> None:
     np.testing.assert_allclose(q.T @ q, np.eye(4), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_least_squares_by_qr_and_its_gradient() -> None:
     a = np.random.default_rng(1).normal(size=(5, 2)).astype(np.float32)
     y = np.arange(5, dtype=np.float32)
@@ -90,7 +94,7 @@ def test_least_squares_by_qr_and_its_gradient() -> None:
     np.testing.assert_allclose(ditto.secure(lambda a: slope(a))(a), slope(a), atol=3e-3)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+@pytest.mark.parametrize("rows", [1, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 4))])
 def test_determinants(rows: int) -> None:
     a = np.random.default_rng(rows).normal(size=(rows, rows)).astype(np.float32)
     exact = a.astype(np.float64)
