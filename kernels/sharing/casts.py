@@ -35,12 +35,16 @@ def carry_and_top(r1: Array, r3: Array, ring: int, width: int) -> tuple[Array, A
     return carry, (total < 0).astype(signed(width))
 
 
-def _wrap_share(c: Array, carry: Array, top: Array, pad: Array) -> Array:
-    """Return carry + (1 - msb c) msb(r), less the pad that the dealer takes as its component."""
-    share = (c >= 0).astype(carry.dtype)
+def _dealt_wrap(party: Party, c: Array, ring: int, width: int, masks: Masks) -> Protocol[Array]:
+    """Return a 2-of-2 share of carry + (1 - msb c) msb(r), the number of wraps. The dealer's is absent."""
+    shape, dtype = c.shape, signed(width)
+    items = [Deal("carry", shape, dtype), Deal("top", shape, dtype)]
+    carry, top = yield from deal(party, items, lambda: carry_and_top(*masks, ring, width))
+    if party.role == "D":
+        return absent(shape, dtype)
+    share = (c >= 0).astype(dtype)
     share *= top
     share += carry
-    share -= pad
     return share
 
 
@@ -56,15 +60,13 @@ def reshared_wrap(
     Security: carry and msb(r) are dealt, and v leaves under pads that are shared with the dealer.
     """
     shape, dtype = c.shape, signed(width)
-    items = [Deal("carry", shape, dtype), Deal("top", shape, dtype)]
+    mine = yield from _dealt_wrap(party, c, ring, width, masks)
     if party.role == "D":
-        yield from deal(party, items, lambda: carry_and_top(*masks, ring, width))
         yield Round()
         pad_a, pad_b = party.draw_both("wrap_pad", shape, dtype)
         return pad_b, pad_a
-    carry, top = yield from deal(party, items, list)
     pad = party.draw_with_dealer("wrap_pad", shape, dtype)
-    mine = _wrap_share(c, carry, top, pad)
+    mine -= pad
     other = yield from exchange(party, "wrap", mine)
     joined = mine + other
     return (pad, joined) if party.role == "A" else (joined, pad)
@@ -222,16 +224,13 @@ def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol
     """
     source, fxp = x.fxp.ring_bits, Fxp(ring, x.fxp.fraction_bits)
     c, masks = yield from _open_biased(party, x, bias)
-    dtype = signed(container_bits(ring - source))
-    items = [Deal("carry", x.shape, dtype), Deal("top", x.shape, dtype)]
+    wrap = yield from _dealt_wrap(party, c, source, container_bits(ring - source), masks)
     if party.role == "D":
-        yield from deal(party, items, lambda: carry_and_top(*masks, source, 8 * dtype.itemsize))
         return Additive(absent(x.shape, fxp.dtype), fxp)
-    carry, top = yield from deal(party, items, list)
-    wrap = _wrap_share(c, carry, top, np.zeros((), dtype))
     share = _lifted_mask(masks[0 if party.role == "A" else 1], wrap, source, ring)
     if party.role == "A":
-        share = share + _lifted_opening(c, np.zeros_like(wrap), source, ring, bias)
+        share += c.view(unsigned(source))
+        share -= share.dtype.type(bias)
     return Additive(share, fxp)
 
 
