@@ -115,13 +115,11 @@ class Extremes:
 
     arguments: those of each argument of the program. None for public ones, and for infinite or no elements.
     values: those of each operation, by its number. They have neither count nor histogram.
-    outputs: those of the outputs that are results of operations, by place.
-    returned: these outputs themselves.
+    returned: the outputs that are results of operations, by place.
     """
 
     arguments: tuple[Span | None, ...]
     values: Mapping[int, Observed]
-    outputs: Mapping[int, Observed]
     returned: Mapping[int, NDArray[Any]]
 
 
@@ -226,11 +224,11 @@ class Observer:
             self._probes.append(_Probe(number, place, arrays[op.results[0]], needed, start, known))
         values = list(arrays)
         outputs = {each: place for place, each in enumerate(end.operands)}
-        self._returned = {
-            probe.number: outputs[values[probe.result]]
+        returned = [
+            (outputs[values[probe.result]], values[probe.result])
             for probe in self._probes
             if values[probe.result] in outputs
-        }
+        ]
         self._arguments = [
             None if each.public else numbers.elements(value)
             for each, value in zip(self._program.arguments, ir.arguments(module), strict=True)
@@ -243,9 +241,7 @@ class Observer:
             for value in (*whole.op.operands, *predicates(whole.ways)):
                 beside.setdefault(value, len(beside))
         self._beside = beside
-        self._outputs = {
-            place: beside.setdefault(end.operands[place], len(beside)) for place in self._returned.values()
-        }
+        self._returned = {place: beside.setdefault(value, len(beside)) for place, value in returned}
         everything = ir.ops(ir.body(ir.main(module)))[:-1]
         self._text = ir.extract(everything, ir.arguments(module), [*numbers.ends, *beside], "observed")
         self._with_arrays = ir.extract(everything, ir.arguments(module), [*numbers.ends, *arrays], "observed")
@@ -300,9 +296,8 @@ class Observer:
             probe.number: Observed(*(ends or (0.0, 0.0)), 0, {}, facts)
             for probe, ends, facts in self._read(numbers)
         }
-        outputs = {place: found[number] for number, place in self._returned.items()}
-        returned = {place: beside[each] for place, each in self._outputs.items()}
-        return Extremes(tuple(arguments), found, outputs, returned)
+        returned = {place: beside[each] for place, each in self._returned.items()}
+        return Extremes(tuple(arguments), found, returned)
 
 
 def _facts(op: ir.Op, record: Op | None, operands: Sequence[Array]) -> Facts:
@@ -333,5 +328,5 @@ def summary(value: NDArray[Any], facts: Mapping[str, Span] | None = None) -> Obs
     bins, counts = np.unique(np.clip(places, ZERO, -ZERO).astype(np.int32), return_counts=True)
     histogram = dict(zip(bins.tolist(), counts.tolist(), strict=True))
     seen = Observed(low, high, int(magnitudes.size), histogram, facts or {})
-    usual = {USUAL: (seen.usual, seen.usual)} if seen.usual else {}
-    return replace(seen, facts={**seen.facts, **usual})
+    usual = seen.usual
+    return replace(seen, facts={**seen.facts, USUAL: (usual, usual)}) if usual else seen

@@ -55,17 +55,16 @@ class RangeCheck:
             if ends is not None:
                 check_extremes(self._plan, entry, ends)
         self._fills.require(arrays)
-        for place, output in seen.outputs.items():
-            if not (np.isfinite(output.least) and np.isfinite(output.most)):
+        for place, output in seen.returned.items():
+            if not np.isfinite(np.asarray(output, np.float64)).all():
                 raise RangeError(
                     f"output {place} of the plaintext program holds NaN or infinity, which shares cannot "
                     "hold: choose a finite number there with jnp.where"
                 )
-        rows = [row.seen(seen.values.get(number)) for number, row in self._rows]
-        Ranges(tuple(rows)).refuse()
+        Ranges(tuple(row.seen(seen.values.get(number)) for number, row in self._rows)).refuse()
         self._roundings.require(arrays)
         given = [replace(row, observed=seen.arguments[place]) for place, row in self._inputs]
-        warn_unresolved([*given, *rows])
+        warn_unresolved(given)
         return seen.returned
 
 
