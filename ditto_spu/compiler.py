@@ -14,7 +14,7 @@ from ditto_spu.calibration.headroom import Ranges, ranges
 from ditto_spu.calibration.narrow import narrow
 from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.calibration.supply_ranges import supply
-from ditto_spu.errors import DittoError, InputError, RangeError, nearest
+from ditto_spu.errors import DittoError, InputError, nearest
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.ownership_report import Ownership, ownership
 from ditto_spu.frontend.trace import Traced
@@ -118,12 +118,7 @@ def compile_program(
     """
     linear = advance(replace(work, config=config, name=name, masked=masked, guard=guard), "linearise")
     wide = config if calibration is None else replace(config, narrow=False)
-    try:
-        lowered = _compile(linear, wide, calibration)
-    except RangeError:
-        if calibration is None or not config.narrow:
-            raise
-        lowered = _compile(linear, wide, calibration, supplies=False)  # ranges made formats too small
+    lowered = _compile(linear, wide, calibration)
     if calibration is not None and config.narrow:
         try:
             narrowed = _compile(linear, narrow(wide, linear, calibration), calibration)
@@ -139,13 +134,10 @@ def _sent(lowered: Lowered) -> int:
     return sum(lowered.cost_analysis().bytes_sent_per_party)
 
 
-def _compile(linear: Work, config: Config, calibration: Calibration | None, supplies: bool = True) -> Lowered:
-    """Compile a program with the formats of a configuration.
-
-    The calibration is compared with all ranges, and `supplies` those that no rule declares.
-    """
+def _compile(linear: Work, config: Config, calibration: Calibration | None) -> Lowered:
+    """Compile a program with the formats of a configuration, and with ranges that a calibration supplies."""
     assigned = advance(replace(linear, config=config), "assign")
-    if calibration is not None and supplies:
+    if calibration is not None:
         config = supply(config, assigned.module, calibration)
         assigned = advance(replace(linear, config=config), "assign")
     checked = advance(assigned, "verify")
