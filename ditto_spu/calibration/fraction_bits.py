@@ -55,6 +55,7 @@ def needed_bits(
     sizes = {value: usual_size(calibration.at(path, INPUT)) for value, path in arguments.items()}
     for op in operations:
         sizes[op.results[0]] = usual_size(calibration.at(*place_of(op)))
+    decided_by = _decided_by(operations)
     needs: dict[ir.Value, int] = {}
 
     def need(value: ir.Value, bits: int) -> None:
@@ -64,7 +65,6 @@ def needed_bits(
         bits = max(bits, DECIDING_BITS) if value in decided_by else bits
         need(value, bits_for(sizes.get(value, 0.0), bits))
 
-    decided_by = _decided_by(operations)
     for value in returned:
         need_own(value, RETURNED_BITS)
     for op in reversed(operations):

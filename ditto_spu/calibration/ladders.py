@@ -64,9 +64,10 @@ class Ladders:
 
     def climb(self, place: Place, steps: int = 1) -> bool:
         """Take the next steps of a place. Returns whether there was one."""
-        left = self.left.get(place, ())
-        self.left[place] = left[steps:]
-        self.weights[place] = None
+        left = self.left.get(place, ())  # SPU's operations have no ladder
+        if left:
+            self.left[place] = left[steps:]
+            self.weights[place] = None
         return bool(left)
 
     def refine_weight(self, place: Place, bits: int) -> bool:

@@ -97,12 +97,8 @@ def _bits_of_smallest(known: NDArray[Any] | None) -> int:
     if known is None:
         return 0
     values = np.abs(np.asarray(known, np.float64))
-    varying = [
-        axis
-        for axis in range(values.ndim)
-        if np.any(values != np.take(values, [0], axis)) and np.isfinite(values).all()
-    ]
-    if len(varying) > 1:
+    varying = [axis for axis in range(values.ndim) if np.any(values != np.take(values, [0], axis))]
+    if len(varying) > 1 or not np.isfinite(values).all():
         return 0
     smallest = float(np.min(values[values > 0], initial=math.inf))
     return 0 if math.isinf(smallest) else FACTOR_BITS[32] - math.floor(math.log2(smallest))
