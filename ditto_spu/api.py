@@ -100,7 +100,8 @@ def secure(
     p_error: refuse plans that err beyond their bounds with a higher probability, or with an unknown one.
     seed: make the randomness of runs reproducible and INSECURE.
 
-    Returns a `SecureFunction`, or a decorator that returns one. Raises ConfigError for a wrong configuration.
+    Returns a `SecureFunction`, or a decorator that returns one. Raises ConfigError for a wrong configuration
+    and InputError for what is no function.
     Calls raise InputError, UnsupportedOpError, RangeError and PartyError.
     """
     options = Options.of(
@@ -119,6 +120,8 @@ def secure(
     )
 
     def decorated(function: Callable[..., Any]) -> SecureFunction:
+        if not callable(function):
+            raise InputError(f"secure is given {function!r:.60}, which is no function: give options by name")
         return SecureFunction(function, options)
 
     return decorated if fn is None else decorated(fn)

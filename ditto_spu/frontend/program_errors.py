@@ -1,17 +1,18 @@
-"""Say in the user's terms what JAX cannot trace: an `if`, a loop or a shape that depends on a value."""
+"""Say in the user's terms why a function cannot be traced, with the line and the remedy."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 
-from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.errors import DittoError, InputError, UnsupportedOpError
 
 _HERE = str(Path(__file__).parent.parent)
+_FEW = 8  # so many arguments are told in the text of an error
 _NEEDED = (
     (
         jax.errors.TracerBoolConversionError,
@@ -70,19 +71,22 @@ _SAID = (
 
 
 @contextmanager
-def program_errors() -> Iterator[None]:
-    """Raise UnsupportedOpError, with the user's line and the remedy, where JAX needs a value while it traces.
+def program_errors(arguments: Mapping[str, str]) -> Iterator[None]:
+    """Turn every error of the user's function into a DittoError with the user's line and the remedy.
 
-    All other errors of the user's function pass as they are.
+    arguments: the shape and dtype of each argument, by its path, for the text.
+    Raises UnsupportedOpError where JAX needs a value while it traces, and InputError for everything else.
     """
     try:
         yield
+    except DittoError:
+        raise
     except Exception as error:
         found = next(((what, remedy) for kind, what, remedy in _NEEDED if isinstance(error, kind)), None)
         if found is None:
             found = next(((what, remedy) for part, what, remedy in _SAID if part in str(error)), None)
         if found is None:
-            raise
+            raise InputError(_own_error(error, arguments)) from error
         what, remedy = found
         raise UnsupportedOpError(
             f"{_line(error)}: {what}, but values are known only when the function runs: {remedy}; "
@@ -90,14 +94,28 @@ def program_errors() -> Iterator[None]:
         ) from error
 
 
+def _own_error(error: Exception, arguments: Mapping[str, str]) -> str:
+    given = ", ".join(f"{path}: {kind}" for path, kind in list(arguments.items())[:_FEW])
+    more = f" and {len(arguments) - _FEW} more" if len(arguments) > _FEW else ""
+    return (
+        f"{_line(error)}: the function fails while JAX traces it, as it does under jax.jit: "
+        f"{type(error).__name__}: {str(error).rstrip('.')}. "
+        f"Mend the function or the call, whose arrays are {given or 'none'}{more}"
+    )
+
+
 def _line(error: Exception) -> str:
-    """Return `file:line` of the innermost frame that is the user's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        each
-        for each in frames
-        if "site-packages" not in each.filename
-        and not each.filename.startswith((_HERE, "<"))
-        and "/lib/python" not in each.filename
-    ]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else "the program"
+    """Return `file:line` of the innermost frame that is the user's, or of the call if none is."""
+    for frames in (traceback.extract_tb(error.__traceback__), traceback.extract_stack()):
+        own = [each for each in frames if _is_users(each.filename)]
+        if own:
+            return f"{own[-1].filename}:{own[-1].lineno}"
+    return "the program"
+
+
+def _is_users(filename: str) -> bool:
+    return (
+        "site-packages" not in filename
+        and not filename.startswith((_HERE, "<"))
+        and "/lib/python" not in filename
+    )

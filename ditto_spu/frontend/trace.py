@@ -80,8 +80,8 @@ def trace(
     static_argnums, static_argnames: as in jax.jit.
     public, owner: as in `secure`.
     held: the parameters given to `hold`.
-    Raises InputError for an argument that cannot be shared, and for names that match no parameter.
-    Raises UnsupportedOpError where Python needs a value that only a run has, as in an `if` on an array.
+    Raises InputError for an argument that cannot be shared, for names that match no parameter, and for every
+    error of the function itself. Raises UnsupportedOpError where Python needs a value that only a run has, as in an `if` on an array.
     """
     kwargs = dict(kwargs or {})
     nums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
@@ -99,7 +99,8 @@ def trace(
         kind, whose = jax.dtypes.result_type(leaf), "" if level in (PUBLIC, SHARED) else level
         argument = Argument(path, tuple(np.shape(leaf)), str(kind), level == PUBLIC, whose)
         arguments.append(replace(argument, held=argument.parameter in held))
-    with program_errors():
+    kinds = {each.path: f"{each.dtype}{list(each.shape)}" for each in arguments}
+    with program_errors(kinds):
         jitted = jax.jit(fn, keep_unused=True, static_argnums=nums, static_argnames=names)
         traced = jitted.trace(*args, **kwargs)
         lowered = traced.lower()

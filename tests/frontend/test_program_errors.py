@@ -53,12 +53,28 @@ def test_values_that_python_needs(fn: Callable[..., Any], remedy: str) -> None:
         ditto.secure(fn)(X)
 
 
-def test_errors_of_the_users_own_pass() -> None:
-    def wrong(x: Any) -> Any:
-        return x @ jnp.zeros((2, 2))
+@pytest.mark.parametrize(
+    ("fn", "text"),
+    [
+        (lambda x: x @ jnp.zeros((2, 2)), "dot_general.* x: float32"),
+        (lambda x: x.reshape(5), "cannot reshape"),
+        (lambda x: x / (1 // 0), "ZeroDivisionError"),
+        (lambda x: {"a": x}["b"], "KeyError"),
+        (lambda x: x.width, "AttributeError"),
+        (lambda x: x + None, "unsupported operand"),
+        (lambda x: x.__setitem__(0, 1), r"\.at\["),
+        (lambda x, y: x, "missing 1 required positional argument: 'y'"),
+    ],
+)
+def test_errors_of_the_function_itself_name_its_line(fn: Callable[..., Any], text: str) -> None:
+    with pytest.raises(InputError, match=rf"test_program_errors\.py:\d+: .*{text}") as caught:
+        ditto.secure(fn)(X)
+    assert caught.value.__cause__ is not None
 
-    with pytest.raises(TypeError, match="dot_general"):
-        ditto.secure(wrong)(X)
+
+def test_what_is_no_function() -> None:
+    with pytest.raises(InputError, match="'ditto', which is no function"):
+        ditto.secure("ditto")  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
