@@ -81,7 +81,8 @@ def trace(
     public, owner: as in `secure`.
     held: the parameters given to `hold`.
     Raises InputError for an argument that cannot be shared, for names that match no parameter, and for every
-    error of the function itself. Raises UnsupportedOpError where Python needs a value that only a run has, as in an `if` on an array.
+    error of the function itself. Raises UnsupportedOpError where Python needs a value that only a run has,
+    as in an `if` on an array.
     """
     kwargs = dict(kwargs or {})
     nums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
