@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,29 +32,47 @@ class PartyMaterial:
 def deal_offline(
     plan: Plan, party: Party, inputs: Sequence[Value], observe: Observer | None = None
 ) -> PartyMaterial:
-    """Deal for every kernel of which this party is a dealer.
+    """Deal for every kernel of which this party is a dealer, and return all that it has dealt.
+
+    The arguments are those of `dealing`.
+    """
+    sends: dict[int, list[Send]] = {}
+    steps = dealing(plan, party, inputs, observe)
+    while True:
+        try:
+            number, sends[number] = next(steps)
+        except StopIteration as stop:
+            return PartyMaterial(sends, stop.value)
+
+
+def dealing(
+    plan: Plan, party: Party, inputs: Sequence[Value], observe: Observer | None = None
+) -> Generator[tuple[int, list[Send]], None, dict[int, Value] | None]:
+    """Deal step by step, in the order of the stages. Yields each step and the tensors that are dealt for it.
 
     inputs: one per input of the plan. Public arguments are arrays. Secret arguments are `nothing`, which has
         a shape and a format alone. The dealer of masked shares gives its two components instead, and then
         computes its part of every value.
     observe: is called at the dealer of masked shares with the number, the step and the results of each step
         that it computes.
+
+    Returns `PartyMaterial.dealer_values`.
     """
     party = in_phase(as_planned(plan, party), "ahead")
     masking = party.rank == plan.mask_dealer
     env: dict[int, Value] = {each.var: value for each, value in zip(plan.inputs, inputs, strict=True)}
     needed = _needed_online(plan) if masking else frozenset()
-    sends: dict[int, list[Send]] = {}
     for stage, released in zip(plan.stages, plan.last_uses, strict=True):
         for number in stage:
             step = plan.steps[number]
-            values, sends[number] = _step(plan, number, party, env, masking)
+            values, sends = _step(plan, number, party, env, masking)
+            yield number, sends
             env.update(zip(step.outputs, values, strict=True))
             if observe is not None and masking and not joint(step):
                 observe(number, step, values)
         for var in released - needed:
             env.pop(var, None)
-    return PartyMaterial(sends, {var: env[var] for var in needed} if masking else None)
+    return {var: env[var] for var in needed} if masking else None
 
 
 def _needed_online(plan: Plan) -> frozenset[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -50,6 +50,14 @@ class Traffic:
     offline_bytes: int = 0
     offline_messages: int = 0
     rounds: int = 0
+
+    def plus(self, dealt: Traffic) -> Traffic:
+        """Return the counts with those of dealt material, which takes no rounds."""
+        return replace(
+            self,
+            offline_bytes=self.offline_bytes + dealt.offline_bytes,
+            offline_messages=self.offline_messages + dealt.offline_messages,
+        )
 
     def since(self, earlier: Traffic) -> Traffic:
         """Return the counts since an earlier reading. Rounds count from the last `start_clock` anyway."""

@@ -62,13 +62,20 @@ class Randomness:
     """
 
     def __init__(self, keys: PairKeys, session: str = "", request: str = "") -> None:
-        self._keys = keys
+        self._keys, self._session, self._request = keys, session, request
         self._prefix = f"{session}/{request}/".encode()
         self._spent: set[tuple[int, str]] = set()
         self._ciphers = {
             key: Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK))).encryptor()
             for key in (keys.mine, keys.next)
         }
+
+    def for_dealing(self) -> Randomness:
+        """Return the same streams for another thread, which deals the material of this request.
+
+        The dealer draws there what A and B draw here. Each of the two draws a stream once.
+        """
+        return Randomness(self._keys, self._session, self._request)
 
     def draw(self, component: int, label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Draw uniform ring elements, the same at both holders of `component`."""

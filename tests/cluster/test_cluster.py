@@ -82,7 +82,8 @@ def test_outputs_and_report_are_those_of_a_simulation(alice):
     assert result.outputs["y"].dtype == np.float32
     assert float(result.outputs["sum"]) == pytest.approx(float(X.sum()), abs=0.01)
     assert result.report.bytes_sent_per_party == simulated.report.bytes_sent_per_party
-    assert result.report.messages_per_party == simulated.report.messages_per_party
+    # Material is dealt behind the run, in one message a step.
+    assert all(map(int.__le__, result.report.messages_per_party, simulated.report.messages_per_party))
     assert result.report.rounds == simulated.report.rounds
 
 
@@ -248,7 +249,9 @@ def test_parties_that_compute_other_public_values_give_no_output(parties, monkey
 
     def rounded(text, arrays):
         results = evaluate(text, arrays)
-        return [np.nextafter(each, np.inf) if here.rank == rank else each for each in results]
+        return [
+            np.nextafter(each, np.inf) if getattr(here, "rank", None) == rank else each for each in results
+        ]
 
     def noted(plan, members, link, *rest):
         here.rank = link.rank

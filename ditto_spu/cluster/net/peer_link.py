@@ -104,13 +104,23 @@ class PeerLink:
     def send(self, messages: Sequence[Send]) -> None:
         """Send tensors. Those for one peer travel as one message, dealt material as a separate one."""
         for offline in (False, True):
-            for peer in self._channels:
-                group = [each for each in messages if each.to == peer and each.offline == offline]
-                if group:
-                    tensors = [(each.tag, np.asarray(each.array)) for each in group]
-                    self._counts[2 * offline] += sum(array.nbytes for _, array in tensors)
-                    self._counts[1 + 2 * offline] += 1
-                    self._send(peer, 0 if offline else self._clock + 1, tensors)
+            clock = 0 if offline else self._clock + 1
+            size, count = self._send_grouped([each for each in messages if each.offline == offline], clock)
+            self._counts[2 * offline] += size
+            self._counts[1 + 2 * offline] += count
+
+    def send_behind(self, dealt: Sequence[Send]) -> Traffic:
+        """Send dealt tensors from another thread than the one that runs the steps, and return their counts.
+
+        `traffic` has them only after `count`.
+        """
+        size, count = self._send_grouped(dealt, 0)
+        return Traffic(offline_bytes=size, offline_messages=count)
+
+    def count(self, behind: Traffic) -> None:
+        """Add what another thread has dealt to the request's counts."""
+        self._counts[2] += behind.offline_bytes
+        self._counts[3] += behind.offline_messages
 
     def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
         """Wait for the tensors and return them in order.
@@ -178,6 +188,17 @@ class PeerLink:
             with contextlib.suppress(LinkError):  # the peer may be gone
                 channel.send("abort", {"reason": reason})
             channel.close()
+
+    def _send_grouped(self, messages: Sequence[Send], clock: int) -> tuple[int, int]:
+        """Send one message to each peer that gets tensors, and return the bytes and the messages."""
+        size = count = 0
+        for peer in self._channels:
+            tensors = [(each.tag, np.asarray(each.array)) for each in messages if each.to == peer]
+            if tensors:
+                size += sum(array.nbytes for _, array in tensors)
+                count += 1
+                self._send(peer, clock, tensors)
+        return size, count
 
     def _send(self, peer: int, clock: int, tensors: Sequence[tuple[str, NDArray[Any]]]) -> None:
         facts = {"session": self._session, "request": self._request, "clock": clock}

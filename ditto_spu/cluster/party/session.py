@@ -15,7 +15,6 @@ from jax.experimental import enable_x64
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.protocol.party import Party
 from ditto_kernels.protocol.randomness import PairKeys, Randomness
-from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_kernels.values.replicated import Known, Rss
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.net.wire import Message
@@ -259,7 +258,8 @@ class Session:
         party = Party(self._link.rank, self._randomness(self._number(material)))
         if material is not None:
             self._link.supply(material.dealt)
-            party = in_phase(party, "online")
+        # Two others deal within a window each, which leaves a half for everything else that waits.
+        window = (self._limits.waiting_mb << 20) // 4 if material is None else None
         runs = []
         for number, parts in enumerate(members):
             given = call.held | parts | ({} if material is None else material.public[number])
@@ -268,7 +268,7 @@ class Session:
             inputs = [given[place] for place in range(len(call.plan.inputs))]
             runs.append(Member(member(party, number), inputs, dealer_values))
         with enable_x64():
-            return execute(call.plan, runs, self._link, self._spu, self._timeouts.request)
+            return execute(call.plan, runs, self._link, self._spu, window, self._timeouts.request)
 
     def _number(self, material: Material | None) -> int:
         """Return the number of the request whose random streams a run uses."""
