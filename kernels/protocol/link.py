@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -51,12 +51,15 @@ class Traffic:
     offline_messages: int = 0
     rounds: int = 0
 
-    def plus(self, dealt: Traffic) -> Traffic:
-        """Return the counts with those of dealt material, which takes no rounds."""
-        return replace(
-            self,
-            offline_bytes=self.offline_bytes + dealt.offline_bytes,
-            offline_messages=self.offline_messages + dealt.offline_messages,
+    def beside(self, others: Sequence[Traffic]) -> Traffic:
+        """Return the counts of all together. Rounds that pass at the same time count once."""
+        every = (self, *others)
+        return Traffic(
+            sum(each.bytes_sent for each in every),
+            sum(each.messages for each in every),
+            sum(each.offline_bytes for each in every),
+            sum(each.offline_messages for each in every),
+            max(each.rounds for each in every),
         )
 
     def since(self, earlier: Traffic) -> Traffic:

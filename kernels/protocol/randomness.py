@@ -70,10 +70,10 @@ class Randomness:
             for key in (keys.mine, keys.next)
         }
 
-    def for_dealing(self) -> Randomness:
-        """Return the same streams for another thread, which deals the material of this request.
+    def for_thread(self) -> Randomness:
+        """Return the same streams for another thread, since ciphers serve one thread at a time.
 
-        The dealer draws there what A and B draw here. Each of the two draws a stream once.
+        Both may draw a stream only if it masks the same value, as where a dealer deals what it uses online.
         """
         return Randomness(self._keys, self._session, self._request)
 

@@ -64,7 +64,7 @@ def ended(caplog) -> list[str]:
 def raw(link, peer, tensors, number=None):
     """Return a message's bytes as the channel would send them, with another sequence number if given."""
     channel = link._channels[peer]
-    facts = {"session": link._session, "request": link._request, "clock": link._clock + 1}
+    facts = {"session": link._session, "request": link._request, "clock": 1}
     head = pack("tensors", channel._sent if number is None else number, facts, tensors)
     return head + b"".join(np.ascontiguousarray(array).tobytes() for _, array in tensors)
 
@@ -116,19 +116,19 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_message_between_parties(parties, monkeypatch, caplog, free, fault):
-    send, armed = PeerLink._send, [True]
+    post, armed = PeerLink.post, [True]
 
     def spoilt(link, peer, clock, tensors):
         if armed and link.rank == 1 and not tensors[0][0].startswith("control:"):
             armed.clear()
             fault(link, peer, tensors)
         else:
-            send(link, peer, clock, tensors)
+            post(link, peer, clock, tensors)
 
     with connect(parties.file, "alice") as client:
         works(client)
         caplog.set_level(logging.INFO, "ditto_spu.cluster")
-        monkeypatch.setattr(PeerLink, "_send", spoilt)
+        monkeypatch.setattr(PeerLink, "post", spoilt)
         started = time.monotonic()
         with pytest.raises(PartyError, match=FAULTS[fault]):
             client.run(small, X)

@@ -7,15 +7,17 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.protocol.link import Dealt, LinkError, Mailbox, Receive, Send, Traffic, checked
+from ditto_kernels.protocol.link import Dealt, LinkError, Mailbox, Traffic
 from ditto_spu.cluster.net.channel import Channel
-from ditto_spu.cluster.net.wire import Message
+from ditto_spu.cluster.net.lane import Lane
+from ditto_spu.cluster.net.wire import Message, Named
 
 _CONTROL = "control:"  # marks facts between parties; the tags of kernels start with "/"
 _STOPPED = re.compile(r"party \d stopped: ")  # a reason with this start is passed on unchanged
@@ -24,7 +26,7 @@ _ANSWER = 2.0  # seconds within which a party that works answers a ping
 
 
 class PeerLink:
-    """Implements `Link` over one connection to each of the other parties.
+    """Carries the messages of a party's lanes over one connection to each of the other parties.
 
     One reader thread per connection puts arriving tensors into a mailbox. Each message carries the session,
     the number of the request and the sender's Lamport clock. A message that does not fit fails the whole
@@ -57,8 +59,9 @@ class PeerLink:
         self._mailbox = Mailbox()
         self._request = 0
         self._waiting = 0
-        self._clock = 0
-        self._counts = [0, 0, 0, 0]
+        self._lanes: list[
+            Lane
+        ] = []  # of this request; SPU's bytes are counted at the first, which waits for it
         for source, channel in self._channels.items():
             threading.Thread(target=self._read, args=(source, channel), daemon=True).start()
 
@@ -71,7 +74,17 @@ class PeerLink:
         """Start a request. Its number becomes part of every address, and the counts start at zero."""
         with self._mailbox.condition:
             self._request = request
-            self._clock, self._counts = 0, [0, 0, 0, 0]
+            self._lanes = []
+
+    @property
+    def peers(self) -> Collection[int]:
+        """Return the ranks of the other parties."""
+        return self._channels
+
+    def lane(self) -> Lane:
+        """Return a lane for one more thread that runs protocols of this request."""
+        self._lanes.append(Lane(self))
+        return self._lanes[-1]
 
     def dealt(self) -> Dealt:
         """Take the tensors that the peers have dealt in this request and that have arrived."""
@@ -101,106 +114,8 @@ class PeerLink:
                 f"party {source} sent '{tag.partition('|')[2]}', which no step of the plan expects"
             )
 
-    def send(self, messages: Sequence[Send]) -> None:
-        """Send tensors. Those for one peer travel as one message, dealt material as a separate one."""
-        for offline in (False, True):
-            clock = 0 if offline else self._clock + 1
-            size, count = self._send_grouped([each for each in messages if each.offline == offline], clock)
-            self._counts[2 * offline] += size
-            self._counts[1 + 2 * offline] += count
-
-    def send_behind(self, dealt: Sequence[Send]) -> Traffic:
-        """Send dealt tensors from another thread than the one that runs the steps, and return their counts.
-
-        `traffic` has them only after `count`.
-        """
-        size, count = self._send_grouped(dealt, 0)
-        return Traffic(offline_bytes=size, offline_messages=count)
-
-    def count(self, behind: Traffic) -> None:
-        """Add what another thread has dealt to the request's counts."""
-        self._counts[2] += behind.offline_bytes
-        self._counts[3] += behind.offline_messages
-
-    def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:
-        """Wait for the tensors and return them in order.
-
-        Raises LinkError if one does not arrive within the link's timeout, or has another shape or dtype.
-        """
-        taken: list[NDArray[Any]] = []
-        clock = self._clock
-        for item in expected:
-            array, sent_at = self._take(item.source, item.tag, self._timeout)
-            taken.append(checked(item, array))
-            clock = max(clock, sent_at)
-        self._clock = clock
-        return taken
-
-    def exchange(self, tag: str, facts: Mapping[str, Any], timeout: float | None = None) -> dict[int, Any]:
-        """Tell both peers some facts and return theirs, by rank.
-
-        These messages do not count as the plan's traffic. `timeout` is in seconds, and the link's own timeout
-        if it is None.
-        """
-        self.tell(tag, facts)
-        return self.learn(tag, timeout)
-
-    def tell(self, tag: str, facts: Mapping[str, Any]) -> None:
-        """Send facts to both peers. This is the first half of `exchange`."""
-        data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-        for peer in self._channels:
-            self._send(peer, 0, [(_CONTROL + tag, data)])
-
-    def learn(self, tag: str, timeout: float | None = None) -> dict[int, Any]:
-        """Return the facts of both peers. This is the second half of `exchange`."""
-        learned = {}
-        for peer in self._channels:
-            array, _ = self._take(peer, _CONTROL + tag, self._timeout if timeout is None else timeout)
-            try:
-                learned[peer] = json.loads(array.tobytes()) if array.nbytes <= _MAX_CONTROL else None
-            except ValueError:
-                learned[peer] = None
-            if not isinstance(learned[peer], dict):
-                raise LinkError(f"party {peer} sent no facts as '{tag}'")
-        return learned
-
-    def start_clock(self) -> None:
-        self._clock = 0
-
-    def traffic(self) -> Traffic:
-        sent, messages, offline_sent, offline_messages = self._counts
-        return Traffic(sent, messages, offline_sent, offline_messages, self._clock)
-
-    def send_through(self, peer: int, facts: Mapping[str, Any], data: bytes) -> None:
-        """Send bytes of the parties' SPU processes to a peer. They count as the plan's traffic."""
-        with self._mailbox.condition:
-            self._counts[0] += len(data)
-            self._counts[1] += 1
-        self._channels[peer].send("tunnel", facts, [("data", np.frombuffer(data, np.uint8))])
-
-    def fail(self, failure: BaseException) -> None:
-        """Mark the link as failed, and wake every thread that waits on it."""
-        self._mailbox.fail(failure)
-
-    def close(self, reason: str) -> None:
-        """Tell the peers the reason, if they still listen, and end the connections."""
-        for channel in self._channels.values():
-            with contextlib.suppress(LinkError):  # the peer may be gone
-                channel.send("abort", {"reason": reason})
-            channel.close()
-
-    def _send_grouped(self, messages: Sequence[Send], clock: int) -> tuple[int, int]:
-        """Send one message to each peer that gets tensors, and return the bytes and the messages."""
-        size = count = 0
-        for peer in self._channels:
-            tensors = [(each.tag, np.asarray(each.array)) for each in messages if each.to == peer]
-            if tensors:
-                size += sum(array.nbytes for _, array in tensors)
-                count += 1
-                self._send(peer, clock, tensors)
-        return size, count
-
-    def _send(self, peer: int, clock: int, tensors: Sequence[tuple[str, NDArray[Any]]]) -> None:
+    def post(self, peer: int, clock: int, tensors: Sequence[Named]) -> None:
+        """Send tensors to a peer as one message. Raises LinkError with the reason if the link has failed."""
         facts = {"session": self._session, "request": self._request, "clock": clock}
         try:
             self._channels[peer].send("tensors", facts, tensors)
@@ -209,7 +124,13 @@ class PeerLink:
                 self._mailbox.condition.wait_for(lambda: self.failure is not None, _ANSWER)
             raise LinkError(str(self.failure or error)) from None
 
-    def _take(self, source: int, tag: str, timeout: float) -> tuple[NDArray[Any], int]:
+    def take(self, source: int, tag: str, within: float | None = None) -> tuple[NDArray[Any], int]:
+        """Wait for a tensor, and return it with the sender's clock.
+
+        within: seconds, and the link's own timeout if it is None.
+        Raises LinkError if nothing arrives from this peer for so long.
+        """
+        timeout = self._timeout if within is None else within
         left = timeout
         while True:
             try:
@@ -227,6 +148,56 @@ class PeerLink:
         with self._mailbox.condition:
             self._waiting -= array.nbytes
         return array, clock
+
+    def exchange(self, tag: str, facts: Mapping[str, Any], timeout: float | None = None) -> dict[int, Any]:
+        """Tell both peers some facts and return theirs, by rank.
+
+        These messages do not count as the plan's traffic. `timeout` is in seconds, and the link's own timeout
+        if it is None.
+        """
+        self.tell(tag, facts)
+        return self.learn(tag, timeout)
+
+    def tell(self, tag: str, facts: Mapping[str, Any]) -> None:
+        """Send facts to both peers. This is the first half of `exchange`."""
+        data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        for peer in self._channels:
+            self.post(peer, 0, [(_CONTROL + tag, data)])
+
+    def learn(self, tag: str, timeout: float | None = None) -> dict[int, Any]:
+        """Return the facts of both peers. This is the second half of `exchange`."""
+        learned = {}
+        for peer in self._channels:
+            array, _ = self.take(peer, _CONTROL + tag, timeout)
+            try:
+                learned[peer] = json.loads(array.tobytes()) if array.nbytes <= _MAX_CONTROL else None
+            except ValueError:
+                learned[peer] = None
+            if not isinstance(learned[peer], dict):
+                raise LinkError(f"party {peer} sent no facts as '{tag}'")
+        return learned
+
+    def traffic(self) -> Traffic:
+        """Return the counts of all lanes of this request. Their rounds do not add up, and are left out."""
+        return replace(Traffic().beside([each.traffic() for each in self._lanes]), rounds=0)
+
+    def send_through(self, peer: int, facts: Mapping[str, Any], data: bytes) -> None:
+        """Send bytes of the parties' SPU processes to a peer. They count as the plan's traffic."""
+        with self._mailbox.condition:
+            if self._lanes:  # not what SPU's processes say to each other before the first step
+                self._lanes[0].count_other(len(data))
+        self._channels[peer].send("tunnel", facts, [("data", np.frombuffer(data, np.uint8))])
+
+    def fail(self, failure: BaseException) -> None:
+        """Mark the link as failed, and wake every thread that waits on it."""
+        self._mailbox.fail(failure)
+
+    def close(self, reason: str) -> None:
+        """Tell the peers the reason, if they still listen, and end the connections."""
+        for channel in self._channels.values():
+            with contextlib.suppress(LinkError):  # the peer may be gone
+                channel.send("abort", {"reason": reason})
+            channel.close()
 
     def _unasked(self, source: int) -> str:
         with self._mailbox.condition:

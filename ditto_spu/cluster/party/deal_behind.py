@@ -27,20 +27,25 @@ class DealBehind:
     plan, members: as for `executing`. The plan has no masked shares.
     window: how many bytes may be dealt for steps that this party has not finished. The receivers keep them.
         The steps of one stage run together, so a whole stage may always be dealt.
+    groups: how many groups of the members run at the same time, each of which finishes every step.
 
     The window causes no deadlock. All parties deal and run the stages in one order, and a dealer waits only
-    while its own party is at an earlier stage. So nobody waits for the stage that is furthest behind.
+    while a group of its own party is at an earlier stage. So the group that is furthest behind never waits.
     """
 
-    def __init__(self, plan: Plan, members: Sequence[Member], link: PeerLink, window: int) -> None:
+    def __init__(
+        self, plan: Plan, members: Sequence[Member], link: PeerLink, window: int, groups: int
+    ) -> None:
         self._plan = plan
         self._members = members
-        self._link = link
+        self._link, self._lane = link, link.lane()
         self._window = window
         self._changed = threading.Condition()
         self._stage = {step: place for place, stage in enumerate(plan.stages) for step in stage}
         self._ahead: dict[int, int] = {}  # by step that is dealt and not finished, the bytes
-        self._finished: set[int] = set()
+        self._left = dict.fromkeys(
+            range(len(plan.steps)), groups
+        )  # by step, the groups that have not finished
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.traffic: dict[int, Traffic] = {}
@@ -59,11 +64,12 @@ class DealBehind:
             self._changed.notify()
 
     def finished(self, step: int) -> None:
-        """Note that this party has finished a step, whose material is used up."""
+        """Note that a group has finished a step. After the last one the step's material is used up."""
         with self._changed:
-            self._finished.add(step)
-            self._ahead.pop(step, None)
-            self._changed.notify()
+            self._left[step] -= 1
+            if self._left[step] == 0:
+                self._ahead.pop(step, None)
+                self._changed.notify()
 
     def _run(self) -> None:
         try:
@@ -80,10 +86,12 @@ class DealBehind:
             if sends:
                 if not self._admitted(number, sends):
                     return
-                self.traffic[number] = self._link.send_behind(sends)
+                before = self._lane.traffic()
+                self._lane.send(sends)
+                self.traffic[number] = self._lane.traffic().since(before)
 
     def _dealing(self, member: Member) -> Iterator[tuple[int, list[Send]]]:
-        party = member.party._replace(randomness=member.party.randomness.for_dealing())
+        party = member.party._replace(randomness=member.party.randomness.for_thread())
         return dealing(self._plan, party, _public(self._plan, member))
 
     def _admitted(self, step: int, sends: Sequence[Send]) -> bool:
@@ -91,7 +99,7 @@ class DealBehind:
         size = sum(np.asarray(each.array).nbytes for each in sends)
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._room(step, size))
-            if step not in self._finished:
+            if self._left[step]:
                 self._ahead[step] = size
             return not self._stopped
 

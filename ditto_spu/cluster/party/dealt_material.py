@@ -124,6 +124,7 @@ def deal(
     """
     dealer_values: list[Mapping[int, Any]] = []
     sizes: dict[int, tuple[int, int]] = {}
+    lane = link.lane()
     masking = party.rank == plan.mask_dealer
     for number, given in enumerate(public):
         masks = input_masks(plan, random_bytes(mask_keys[number]), held) if masking else {}
@@ -131,7 +132,7 @@ def deal(
         made = deal_offline(plan, member(party, number), inputs)
         dealer_values.append(made.dealer_values or {})
         for step, sends in made.sends.items():
-            link.send(sends)
+            lane.send(sends)
             size, messages = sizes.get(step, (0, 0))
             size += sum(np.asarray(each.array).nbytes for each in sends)
             sizes[step] = size, messages + len({each.to for each in sends})

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.protocol.link import LinkError, Traffic
-from ditto_kernels.protocol.party import run
+from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.sharing.deal_ahead import in_phase
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party.deal_behind import DealBehind
-from ditto_spu.cluster.party.spu_process import SpuProcess
+from ditto_spu.cluster.party.groups import groups, in_turns
+from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
 from ditto_spu.errors import PartyError
 from ditto_spu.plan.plan import Plan, PublicStep, Step
-from ditto_spu.runtime.executor import Member, StepRecord, executing
+from ditto_spu.runtime.executor import Member, StepRecord
 
 
 def execute(
@@ -42,19 +42,20 @@ def execute(
     parties have computed different public values. Their outputs would be garbage.
     """
     end = time.monotonic() + seconds
-    digest = hashlib.sha256()
-    told: dict[str, str] = {}
     online = [replace(each, party=in_phase(each.party, "online")) for each in members]
-    behind = None if window is None else DealBehind(plan, members, link, window)
+    in_groups = groups(online, 1 if needs_spu(plan) else 2, link)
+    digests = [hashlib.sha256() for _ in in_groups]
+    told: dict[str, str] = {}
+    behind = None if window is None else DealBehind(plan, members, link, window, len(in_groups))
 
-    def observe(member: int, number: int, step: Step, values: Sequence[Any]) -> None:
-        last = member == len(members) - 1
+    def observe(group: int, member: int, number: int, step: Step, values: Sequence[Any]) -> None:
+        last = member == len(in_groups[group].members) - 1
         if isinstance(step, PublicStep):
             for each in values:
-                digest.update(np.ascontiguousarray(each).tobytes())
+                digests[group].update(np.ascontiguousarray(each).tobytes())
             if last:
-                tag = f"public values of step {number}"
-                told[tag] = digest.hexdigest()
+                tag = f"public values of step {number}, group {group}"
+                told[tag] = digests[group].hexdigest()
                 link.tell(tag, {"digest": told[tag]})
         if behind is not None and last:
             behind.finished(number)
@@ -62,7 +63,18 @@ def execute(
             raise PartyError(f"the request has computed for {seconds:g} s, `request` in [timeouts]")
 
     with behind or contextlib.nullcontext():
-        outputs, records = run(link, executing(plan, online, link, spu, observe))
+        outputs, records = in_turns(plan, in_groups, link, spu, observe)
+    _compare(told, link)
+    if behind is None:
+        return outputs, records
+    dealt = behind.traffic
+    return outputs, [
+        replace(each, traffic=each.traffic.beside([dealt[each.step]])) if each.step in dealt else each
+        for each in records
+    ]
+
+
+def _compare(told: Mapping[str, str], link: PeerLink) -> None:
     for tag, mine in told.items():
         for peer, theirs in link.learn(tag).items():
             if theirs.get("digest") != mine:
@@ -70,13 +82,3 @@ def execute(
                     f"parties {link.rank} and {peer} have computed different public values from the same "
                     "inputs: run them on processors of one kind"
                 )
-    return outputs, records if behind is None else _with_dealt(records, behind.traffic, link)
-
-
-def _with_dealt(
-    records: Sequence[StepRecord], dealt: Mapping[int, Traffic], link: PeerLink
-) -> list[StepRecord]:
-    """Return the records with what was dealt behind them, which also goes into the counts of the link."""
-    for each in dealt.values():
-        link.count(each)
-    return [replace(each, traffic=each.traffic.plus(dealt.get(each.step, Traffic()))) for each in records]

@@ -53,7 +53,7 @@ class Fake:
         return pack(kind, number, facts, [(tag, array)]) + array.tobytes()
 
     def receive(self, tag="/t"):
-        return self.link.receive([Receive(0, tag, (4,), INT)])[0]
+        return self.link.lane().receive([Receive(0, tag, (4,), INT)])[0]
 
 
 @pytest.fixture
@@ -69,12 +69,13 @@ def test_a_kernel_runs_over_it_and_is_counted_as_in_memory():
     fxp, out = Fxp(32, 12), Fxp(32, 12)
     x = np.linspace(-6, 6, 50)
     shared, keys, links = share(encode(x, fxp), fxp, os.urandom), fresh_keys(), connected()
+    lanes = [link.lane() for link in links]
     results: list = [None] * 3
 
     def work(rank: int) -> None:
         with enable_x64():
             party = Party(rank, Randomness(keys[rank], "s", "1"))
-            results[rank] = run(links[rank], GELU_KERNEL.run(party, shared[rank], out=out))
+            results[rank] = run(lanes[rank], GELU_KERNEL.run(party, shared[rank], out=out))
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(3)]
     for each in threads:
@@ -90,7 +91,7 @@ def test_a_kernel_runs_over_it_and_is_counted_as_in_memory():
     assert tuple(link.traffic().bytes_sent for link in links) == online
     assert tuple(link.traffic().offline_bytes for link in links) == offline
     assert (
-        max(link.traffic().rounds for link in links) == GELU_KERNEL.cost(Spec(x.shape, fxp), out=out).rounds
+        max(lane.traffic().rounds for lane in lanes) == GELU_KERNEL.cost(Spec(x.shape, fxp), out=out).rounds
     )
     for link in links:
         link.finish()
@@ -103,8 +104,9 @@ def test_both_directions_at_once_with_more_than_the_sockets_hold():
     received = {}
 
     def work(rank: int) -> None:
-        links[rank].send([Send(1 - rank, "/big", big + rank)])
-        received[rank] = links[rank].receive([Receive(1 - rank, "/big", big.shape, INT)])[0]
+        lane = links[rank].lane()
+        lane.send([Send(1 - rank, "/big", big + rank)])
+        received[rank] = lane.receive([Receive(1 - rank, "/big", big.shape, INT)])[0]
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
     for each in threads:
@@ -198,7 +200,7 @@ def test_a_slow_peer_is_waited_for_as_long_as_its_bytes_arrive(fake):
 
 def test_a_peer_that_takes_nothing_is_found_when_sending(fake):
     with pytest.raises(LinkError, match=r"party 0 took nothing for 0.5 s"):
-        fake.link.send([Send(0, "/t", np.zeros(1 << 22, INT))])
+        fake.link.lane().send([Send(0, "/t", np.zeros(1 << 22, INT))])
 
 
 def test_a_tensor_that_no_step_expects_is_found_at_the_end(fake):

@@ -78,7 +78,7 @@ def test_no_thread_outlives_its_request(alice, monkeypatch, eventually):
         raise RuntimeError("this party stops")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ditto_spu.cluster.party.timed_run.executing", failing)
+        patch.setattr("ditto_spu.cluster.party.groups.executing", failing)
         with pytest.raises(PartyError, match="this party stops"):
             alice.run(program, W, X)
     eventually(lambda: not any("DealBehind" in repr(each._target) for each in threading.enumerate()))
