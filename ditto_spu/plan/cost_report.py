@@ -37,6 +37,27 @@ class CostRow:
 
 
 @dataclass(frozen=True)
+class PartyTimes:
+    """How a party on a host spent a run, in seconds, summed over its threads.
+
+    computing, sending, waiting: on local work, on handing messages to the network, and on the others'
+        messages.
+    hidden: how much longer these would have taken one after another.
+    """
+
+    computing: float
+    sending: float
+    waiting: float
+    hidden: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.computing:.3f} s computing, {self.sending:.3f} s sending, {self.waiting:.3f} s waiting, "
+            f"{self.hidden:.3f} s hidden"
+        )
+
+
+@dataclass(frozen=True)
 class CostReport:
     """The cost of all steps, after a run or as computed from a plan.
 
@@ -47,6 +68,7 @@ class CostReport:
         it is unknown.
     network: the network that was emulated during the run. `seconds` includes its delays already.
     hoisted: the number of operations that each owner computes in plaintext.
+    times: how each party spent the run, by rank. Empty for a simulation.
     """
 
     rows: tuple[CostRow, ...]
@@ -55,6 +77,7 @@ class CostReport:
     p_error: float | None = None
     network: Network | None = None
     hoisted: Mapping[str, int] = field(default_factory=dict)
+    times: tuple[PartyTimes, ...] = ()
 
     @property
     def online_bytes_sent_per_party(self) -> Triple:
@@ -111,6 +134,7 @@ class CostReport:
             "offline_seconds": self.offline_seconds,
             "p_error": self.p_error,
             "hoisted": dict(self.hoisted),
+            "times": [asdict(each) for each in self.times],
             "bytes_sent_per_party": self.bytes_sent_per_party,
             "offline_bytes_sent_per_party": self.offline_bytes_sent_per_party,
             "messages_per_party": self.messages_per_party,
@@ -150,6 +174,7 @@ class CostReport:
                 for network in (LAN, WAN)
                 if (predicted := self.predicted_seconds(network)) is not None
             )
+            + "".join(f"\nparty {rank}: {each}" for rank, each in enumerate(self.times))
         )
         return table
 

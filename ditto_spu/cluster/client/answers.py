@@ -6,7 +6,7 @@ The functions raise PartyError if an answer is not as the plan says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ditto_kernels.protocol.link import Traffic
 from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import PartyError
+from ditto_spu.plan.cost_report import PartyTimes
 from ditto_spu.plan.plan import Plan, SpuStep
 from ditto_spu.runtime.client import join_output
 from ditto_spu.runtime.executor import StepRecord
@@ -53,6 +54,11 @@ def join(plan: Plan, answers: Answers, count: int) -> list[list[Any]]:
 def records(answers: Answers) -> list[list[StepRecord]]:
     """Return the cost records of each step, by rank."""
     return [_of_party("report", rank, answers[rank], _records) for rank in range(PARTIES)]
+
+
+def times(answers: Answers) -> tuple[PartyTimes, ...]:
+    """Return how each party spent the run, by rank."""
+    return tuple(_of_party("report", rank, answers[rank], _times) for rank in range(PARTIES))
 
 
 def sizes(answers: Answers) -> Dealing:
@@ -113,6 +119,10 @@ def _records(facts: Mapping[str, Any]) -> list[StepRecord]:
         StepRecord(int(step), int(stage), Traffic(**traffic), float(seconds))
         for step, stage, traffic, seconds in facts["records"]
     ]
+
+
+def _times(facts: Mapping[str, Any]) -> PartyTimes:
+    return PartyTimes(**{each.name: float(facts["times"][each.name]) for each in fields(PartyTimes)})
 
 
 def _sizes(facts: Mapping[str, Any]) -> Sizes:

@@ -16,7 +16,7 @@ import numpy as np
 from ditto_kernels.protocol.randomness import KEY_BYTES
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.api import Call, Result, SecureFunction
-from ditto_spu.cluster.client.answers import join, material_number, records, sizes, spu_costs
+from ditto_spu.cluster.client.answers import join, material_number, records, sizes, spu_costs, times
 from ditto_spu.cluster.client.material import ClusterMaterial
 from ditto_spu.cluster.client.party_connections import Parties, Upload
 from ditto_spu.cluster.client.uploads import messages, split, unheld
@@ -331,7 +331,8 @@ class ClusterClient:
         outputs = join(plan, answers, len(calls))
         rows = records(answers)
         dealing = None if material is None else material.dealing
-        return outputs, cost_report(plan, rows, spu_costs(plan, rows), seconds, dealing)
+        report = cost_report(plan, rows, spu_costs(plan, rows), seconds, dealing)
+        return outputs, replace(report, times=times(answers))
 
 
 def _returned(call: Call, values: list[Any]) -> Any:

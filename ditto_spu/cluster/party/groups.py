@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,7 @@ from ditto_spu.runtime.executor import Member, StepRecord, executing
 
 # It is called with the group, its member, and the step's number, the step and its results.
 Observe = Callable[[int, int, int, Step, Sequence[Any]], None]
-Results = tuple[list[list[Any]], list[StepRecord]]
+Results = tuple[list[list[Any]], list[StepRecord]]  # as `executing` returns them
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,22 @@ def groups(members: Sequence[Member], most: int, link: PeerLink) -> list[Group]:
 
 def in_turns(
     plan: Plan, in_groups: Sequence[Group], link: PeerLink, spu: SpuProcess, observe: Observe
-) -> Results:
-    """Run each group in a thread of its own, and return what `executing` returns for all members.
+) -> tuple[list[list[Any]], list[StepRecord], float]:
+    """Run each group in a thread of its own.
+
+    Returns what `executing` returns for all members, and the seconds of the groups, summed.
 
     Raises what the first group raises that fails by itself. The others then end with the link.
     """
     results: dict[int, Results] = {}
+    seconds = [0.0] * len(in_groups)
     failures: list[Exception] = []
 
     def work(group: int) -> None:
         def seen(member: int, number: int, step: Step, values: Sequence[Any]) -> None:
             observe(group, member, number, step, values)
 
+        started = time.perf_counter()
         try:
             with enable_x64():
                 members, lane = _for_thread(in_groups[group].members), in_groups[group].lane
@@ -64,6 +69,7 @@ def in_turns(
             failures.append(error)
             if len(in_groups) > 1:  # the other groups may wait for a message that never comes
                 link.fail(error)
+        seconds[group] = time.perf_counter() - started
 
     threads = [
         threading.Thread(target=work, args=(group,), daemon=True) for group in range(1, len(in_groups))
@@ -76,7 +82,8 @@ def in_turns(
     if failures:
         raise next((each for each in failures if not isinstance(each, LinkError)), failures[0])
     ordered = [results[group] for group in range(len(in_groups))]
-    return [output for outputs, _ in ordered for output in outputs], _together([each for _, each in ordered])
+    outputs = [output for each, _ in ordered for output in each]
+    return outputs, _together([records for _, records in ordered]), sum(seconds)
 
 
 def _for_thread(members: Sequence[Member]) -> list[Member]:
@@ -88,13 +95,13 @@ def _for_thread(members: Sequence[Member]) -> list[Member]:
 
 
 def _together(records: Sequence[list[StepRecord]]) -> list[StepRecord]:
-    """Return one record per step. Bytes and seconds of the groups add up, and rounds pass side by side."""
+    """Return one record per step. Bytes of the groups add up, and rounds and seconds pass side by side."""
     return [
         StepRecord(
             of_step[0].step,
             of_step[0].stage,
             of_step[0].traffic.beside([each.traffic for each in of_step[1:]]),
-            sum(each.seconds for each in of_step),
+            max(each.seconds for each in of_step),
         )
         for of_step in zip(*records, strict=True)
     ]

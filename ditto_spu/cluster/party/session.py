@@ -33,10 +33,10 @@ from ditto_spu.cluster.party.requests import (
 from ditto_spu.cluster.party.shared import Shared
 from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
 from ditto_spu.cluster.party.store import Weights
-from ditto_spu.cluster.party.timed_run import execute
+from ditto_spu.cluster.party.timed_run import Done, execute
 from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.plan.resources import PlanLimits
-from ditto_spu.runtime.executor import Member, StepRecord, prepare
+from ditto_spu.runtime.executor import Member, prepare
 
 log = logging.getLogger("ditto_spu.cluster")
 _WORK = 1e10  # additions or multiplications that a request may take for each second of its timeout
@@ -240,21 +240,20 @@ class Session:
                     "computing", extra={"facts": {"session": self._name, "request": self._agreement.request}}
                 )
                 started = time.perf_counter()
-                outputs, records = self._execute(call, members, material)
+                done = self._execute(call, members, material)
                 self._link.finish()
                 seconds = time.perf_counter() - started
         self._done("run", call, seconds)
         tensors = [
             (f"{number}.{place}", np.asarray(value.mine if isinstance(value, Rss) else value))
-            for number, values in enumerate(outputs)
+            for number, values in enumerate(done.outputs)
             for place, value in enumerate(values)
         ]
-        rows = [[each.step, each.stage, asdict(each.traffic), each.seconds] for each in records]
-        self._port.channel.send("done", {"seconds": seconds, "records": rows}, tensors)
+        rows = [[each.step, each.stage, asdict(each.traffic), each.seconds] for each in done.records]
+        facts = {"seconds": seconds, "records": rows, "times": asdict(done.times)}
+        self._port.channel.send("done", facts, tensors)
 
-    def _execute(
-        self, call: Call, members: Sequence[Parts], material: Material | None
-    ) -> tuple[list[list[Any]], list[StepRecord]]:
+    def _execute(self, call: Call, members: Sequence[Parts], material: Material | None) -> Done:
         party = Party(self._link.rank, self._randomness(self._number(material)))
         if material is not None:
             self._link.supply(material.dealt)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,18 @@ from ditto_spu.cluster.party.deal_behind import DealBehind
 from ditto_spu.cluster.party.groups import groups, in_turns
 from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
 from ditto_spu.errors import PartyError
+from ditto_spu.plan.cost_report import PartyTimes
 from ditto_spu.plan.plan import Plan, PublicStep, Step
 from ditto_spu.runtime.executor import Member, StepRecord
+
+
+@dataclass(frozen=True)
+class Done:
+    """The outputs of each member, the records of the steps, and how this party spent the time."""
+
+    outputs: list[list[Any]]
+    records: list[StepRecord]
+    times: PartyTimes
 
 
 def execute(
@@ -29,8 +39,8 @@ def execute(
     spu: SpuProcess,
     window: int | None,
     seconds: float,
-) -> tuple[list[list[Any]], list[StepRecord]]:
-    """Run a plan over the link, and return what `executing` returns.
+) -> Done:
+    """Run a plan over the link.
 
     window: the material is dealt while the steps run, at most so many bytes ahead of them. It has been dealt
         before if this is None.
@@ -62,16 +72,21 @@ def execute(
         if time.monotonic() > end:
             raise PartyError(f"the request has computed for {seconds:g} s, `request` in [timeouts]")
 
+    started = time.perf_counter()
     with behind or contextlib.nullcontext():
-        outputs, records = in_turns(plan, in_groups, link, spu, observe)
+        outputs, records, taken = in_turns(plan, in_groups, link, spu, observe)
+    wall = time.perf_counter() - started
     _compare(told, link)
-    if behind is None:
-        return outputs, records
-    dealt = behind.traffic
-    return outputs, [
-        replace(each, traffic=each.traffic.beside([dealt[each.step]])) if each.step in dealt else each
-        for each in records
-    ]
+    lanes = [each.lane for each in in_groups]
+    if behind is not None:
+        lanes, taken = [*lanes, behind.lane], taken + behind.seconds
+        dealt = behind.traffic
+        records = [
+            replace(each, traffic=each.traffic.beside([dealt[each.step]])) if each.step in dealt else each
+            for each in records
+        ]
+    sending, waiting = sum(each.sending for each in lanes), sum(each.waiting for each in lanes)
+    return Done(outputs, records, PartyTimes(taken - sending - waiting, sending, waiting, taken - wall))
 
 
 def _compare(told: Mapping[str, str], link: PeerLink) -> None:

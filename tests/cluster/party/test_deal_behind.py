@@ -59,6 +59,10 @@ def test_reports_have_what_was_dealt_behind(alice):
     assert report.bytes_sent_per_party == simulated.bytes_sent_per_party
     for mine, theirs in zip(report.rows, simulated.rows, strict=True):
         assert (mine.step, mine.offline_bytes) == (theirs.step, theirs.offline_bytes)
+    for each in report.times:
+        assert min(each.computing, each.sending, each.waiting) > 0
+        assert each.computing + each.sending + each.waiting - each.hidden <= report.seconds + 0.1
+    assert "party 2:" in str(report) and " s hidden" in str(report)
 
 
 def test_a_dealer_that_fails_ends_the_request_at_once(alice, monkeypatch):
