@@ -1,7 +1,18 @@
 """Treat StableHLO as data: read, build, cut and run modules. Only this room imports jaxlib.mlir."""
 
 from ditto_spu.ir.bindings import Block, Location, Module, Op, Value
-from ditto_spu.ir.build import call, composite, copy, emit, inline_calls, rewrite, set_string, splice, unary
+from ditto_spu.ir.build import (
+    call,
+    composite,
+    copy,
+    emit,
+    inline_calls,
+    rewrite,
+    scalar,
+    set_string,
+    splice,
+    unary,
+)
 from ditto_spu.ir.cut_out import extract, retype
 from ditto_spu.ir.integer_bounds import bounds
 from ditto_spu.ir.intervals import EVERYTHING, Interval, intervals
@@ -96,6 +107,7 @@ __all__ = [
     "retype",
     "rewrite",
     "run_passes",
+    "scalar",
     "set_string",
     "shape",
     "signature",

@@ -151,6 +151,23 @@ def rewrite(op: Op, meaning: Callable[..., Any], operands: Sequence[Value] | Non
     return results
 
 
+def scalar(value: Any, like: Value, before: Op, location: Location) -> Value:
+    """Write a constant with the scalar type of `like`, and return it."""
+    element = like.type.element_type
+    if mlir.IntegerType.isinstance(element):
+        number = mlir.IntegerAttr.get(element, int(value))
+    else:
+        number = mlir.FloatAttr.get(element, float(value))
+    made = mlir.Operation.create(
+        "stablehlo.constant",
+        results=[like.type],
+        attributes={"value": mlir.DenseElementsAttr.get_splat(like.type, number)},
+        loc=location,
+        ip=mlir.InsertionPoint(before),
+    )
+    return made.results[0]
+
+
 def unary(name: str, value: Value, before: Op, location: Location) -> Value:
     """Write an operation with one operand and one result of the same type, and return its result.
 

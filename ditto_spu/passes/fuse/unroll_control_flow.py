@@ -6,7 +6,6 @@ This is a part of fuse.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -114,7 +113,7 @@ def _unroll(op: ir.Op) -> bool:
     state = list(op.operands)
     for turn in turns:
         for place, value in turn.items():
-            state[place] = ir.emit(partial(jnp.asarray, value), [], op, op.location)[0]
+            state[place] = ir.scalar(value, op.operands[place], op, op.location)
         state = ir.splice(body, state, op)
     for old, new in zip(op.results, state, strict=True):
         ir.replace_all_uses(old, new)
