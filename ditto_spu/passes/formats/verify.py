@@ -48,8 +48,10 @@ def verify(module: ir.Module, public: Sequence[bool]) -> None:
         if decision is None:
             continue
         _declared_range(op, decision)
-        if op.name in AFFINE and decision.kind is Kind.LOCAL and any(secret[each] for each in op.operands):
-            _constants(op, decision)
+        if op.name in AFFINE and any(secret[each] for each in op.operands):
+            _finite(op)
+            if decision.kind is Kind.LOCAL:
+                _constants(op, decision)
 
 
 def _openings(op: ir.Op, secret: Mapping[ir.Value, bool]) -> None:
@@ -133,6 +135,20 @@ def _bits(bound: float) -> int:
     return max(0, int(np.ceil(np.log2(bound))))
 
 
+def _finite(op: ir.Op) -> None:
+    """Raise RangeError for a constant that no format holds beside a secret operand."""
+    for operand in op.operands:
+        known = constant(operand) if ir.is_float(operand) else None
+        if known is None or np.all(np.isfinite(np.asarray(known, np.float64))):
+            continue
+        if _SOLVERS.search(ir.name_of(op)):
+            raise UnsupportedOpError(f"{_place(op)}: the search for a pivot has no bound: {_PIVOTS}")
+        raise RangeError(
+            f"{_place(op)}: a constant beside a secret value holds NaN or infinity, which shares cannot hold: "
+            "give a large finite number; as a mask, make it a boolean used by select or a bias on softmax"
+        )
+
+
 def _constants(op: ir.Op, decision: Decision) -> None:
     fxp = decision.out
     for operand in op.operands:
@@ -140,10 +156,8 @@ def _constants(op: ir.Op, decision: Decision) -> None:
         if known is None:
             continue
         value = np.asarray(known, np.float64)
-        if not np.all(np.isfinite(value)) or np.max(np.abs(value), initial=0.0) >= fxp.limit:
-            if _SOLVERS.search(ir.name_of(op)):
-                raise UnsupportedOpError(f"{_place(op)}: the search for a pivot has no bound: {_PIVOTS}")
-            worst = value.reshape(-1)[np.argmax(np.abs(np.nan_to_num(value.reshape(-1), nan=np.inf)))]
+        if np.max(np.abs(value), initial=0.0) >= fxp.limit:
+            worst = value.reshape(-1)[np.argmax(np.abs(value.reshape(-1)))]
             raise RangeError(
                 f"{_place(op)}: constant {worst:g} does not fit {fxp}, which holds |x| < {fxp.limit:g}: "
                 "as a mask, make it a boolean used by select or a bias on softmax; else choose a wider "

@@ -1,6 +1,7 @@
-"""Bring infinite constants that only take part in comparisons to where formats can hold them.
+"""Bring infinite constants that only leave elements out to where formats can hold them.
 
-`jnp.argmax(jnp.where(mask, x, -jnp.inf))` leaves elements out. Any number below all others does the same.
+`jnp.argmax(jnp.where(mask, x, -jnp.inf))` leaves elements out, and so does a sum of exponentials. Any number
+below all others does the same. A maximum of which nothing is left is then -LARGEST in place of -infinity.
 This is a part of fuse.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from ditto_spu import ir
+from ditto_spu.ir.arithmetic import kind
 from ditto_spu.ops.argmax import indices_of_extreme
 from ditto_spu.ops.compare import COMPARE
 from ditto_spu.ops.public_operands import constant
@@ -31,7 +33,7 @@ def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
         if (
             not secret[result]
             or not ir.is_float(result)
-            or not all(_only_compares(u) for u in ir.users(result))
+            or not all(_leaves_out(u) for u in ir.users(result))
         ):
             continue
         if any(map(_is_beyond, list(op.operands)[1:])):
@@ -39,12 +41,16 @@ def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
             ir.rewrite(op, jnp.where, [op.operands[0], *branches])
 
 
-def _only_compares(user: ir.Op) -> bool:
-    """Tell whether an operation returns no element of what it reads, but only how they compare."""
-    if user.name in COMPARE.kernels:
+def _leaves_out(user: ir.Op) -> bool:
+    """Tell whether an operation only compares what it reads, takes an extreme, or exponentials of it."""
+    if user.name in COMPARE.kernels or kind(user) in ("maximum", "minimum", "exponential"):
         return True
-    found = indices_of_extreme(user) if user.name == "stablehlo.reduce" else None
-    return found is not None and not ir.users(user.results[0])
+    if kind(user) != "reduce":
+        return False
+    inner = ir.ops(user.regions[0].blocks[0])
+    if len(user.operands) == 2 and len(inner) == 2 and kind(inner[0]) in ("maximum", "minimum"):
+        return True
+    return indices_of_extreme(user) is not None and not ir.users(user.results[0])
 
 
 def _is_beyond(value: ir.Value) -> bool:

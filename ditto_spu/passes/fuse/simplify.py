@@ -1,5 +1,7 @@
 """Remove arithmetic that JAX leaves behind or spells out, and that would cost a protocol."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -9,6 +11,7 @@ from ditto_spu.ops.sigmoid import LOGISTIC
 from ditto_spu.passes.fuse.drop_transposes import untransposed
 
 LOWEST = -3e38  # a number at or below this is -infinity, or the least finite one
+_NEUTRAL = {"maximum": (-math.inf, LOWEST), "minimum": (-LOWEST, math.inf)}  # ends of what changes nothing
 
 
 def simplify(module: ir.Module, fills: bool = True) -> None:
@@ -32,7 +35,7 @@ def _replacement(op: ir.Op) -> ir.Value | None:
     name = kind(op)
     if name == "convert":
         return op.operands[0]  # `simplify` takes it only where the type is the same
-    if name in ("multiply", "divide", "add", "subtract", "maximum"):
+    if name in ("multiply", "divide", "add", "subtract", *_NEUTRAL):
         if (whole := _undone_scale(op)) is not None:
             return whole
         left, right = op.operands
@@ -41,8 +44,10 @@ def _replacement(op: ir.Op) -> ir.Value | None:
             return left
         if (name == "multiply" and a == 1) or (name == "add" and a == 0):
             return right
-        if name == "maximum" and ir.is_float(left):
-            return right if a is not None and a <= LOWEST else left if b is not None and b <= LOWEST else None
+        if name in _NEUTRAL and ir.is_float(left):
+            low, high = _NEUTRAL[name]
+            neutral = [each is not None and low <= each <= high for each in (a, b)]
+            return right if neutral[0] else left if neutral[1] else None
         return _logistic(op) if name == "divide" else None
     if name == "select":
         chosen = splat(op.operands[0])
