@@ -1,4 +1,4 @@
-"""Find integers that wrap in their type before an operation reads them as numbers.
+"""Find integers that leave their type before an operation reads them as numbers, or where JAX saturates.
 
 Integers are shared in ring 64, whatever their type is. A sum that leaves 32 bits wraps when it is
 reconstructed, as in JAX. But a comparison, a division or a conversion to a float on the way would see the
@@ -59,8 +59,13 @@ class Arithmetic:
         worst = int(exact.max()) if exact.max() > info.max else int(exact.min())
         path = ir.path_of(self.op)
         raise RangeError(
-            f"{kind(self.op)} at '{path}' ({ir.source_of(self.op)}): an integer reached {worst}, which wraps "
-            f"in {info.dtype}, and what reads it would see the number before it wraps: use smaller numbers"
+            f"{kind(self.op)} at '{path}' ({ir.source_of(self.op)}): an integer reached {worst}, which "
+            + (
+                f"{info.dtype} does not hold. JAX takes the end of the type, and shares wrap: clip it before"
+                if _saturates(self.op)
+                else f"wraps in {info.dtype}, and what reads it would see the number before it wraps: use "
+                "smaller numbers, or the wider type"
+            )
         )
 
 
@@ -77,7 +82,9 @@ def arithmetic(operations: Sequence[ir.Op], secret: Mapping[ir.Value, bool]) -> 
     return [
         Arithmetic(op, taken[op.results[0]])
         for op in operations
-        if len(op.results) == 1 and secret.get(op.results[0], False) and read[op.results[0]] and _may_wrap(op)
+        if len(op.results) == 1
+        and secret.get(op.results[0], False)
+        and ((read[op.results[0]] and _may_wrap(op)) or _saturates(op))
     ]
 
 
@@ -120,6 +127,11 @@ def _may_wrap(op: ir.Op) -> bool:
     return kind(op) in _EXACT or (kind(op) in _SUMS and _is_sum(op))
 
 
+def _saturates(op: ir.Op) -> bool:
+    """Tell whether a float becomes an integer, which has ends in JAX."""
+    return kind(op) == "convert" and _is_integer(op.results[0]) and ir.is_float(op.operands[0])
+
+
 def _product(op: ir.Op, x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
     def pair(part: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         left, right = (
@@ -140,9 +152,17 @@ _EXACT: Mapping[str, Callable[..., NDArray[Any]]] = {
 }
 
 
+def _wide(value: NDArray[Any]) -> NDArray[Any]:
+    """Return whole numbers in 64 bits. Those of floats are cut at the ends of 62 bits."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iub":
+        array = np.clip(np.nan_to_num(np.trunc(array.astype(np.float64))), -(2.0**62), 2.0**62)
+    return array.astype(np.int64)
+
+
 def _exact(op: ir.Op, operands: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Return the results in 64 bits. Sums of windows are bounded by the sum of all magnitudes."""
-    wide = [np.asarray(each).astype(np.int64) for each in operands]
+    wide = [_wide(each) for each in operands]
     if kind(op) == "convert":
         return wide[0]
     if kind(op) == "reduce":

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ditto_spu.calibration.calibration import load_calibration
-from ditto_spu.cli.options import Json, Model, OneConfig, Weights, load_program, secure_model
+from ditto_spu.cli.options import Json, Model, OneConfig, OutFile, Weights, load_program, secure_model
 from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.errors import InputError
 from ditto_spu.rules.load import load_config
@@ -30,7 +30,7 @@ class Stage(str, Enum):
 
 def calibrate(
     model: Model,
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", show_default=False)],
+    out: OutFile,
     calls: Annotated[
         int, typer.Option(min=1, help="Use at most this many of the model's example calls.")
     ] = 32,
@@ -47,7 +47,7 @@ def calibrate(
 
 def search(
     model: Model,
-    out: Annotated[Path, typer.Option("--out", help="File to write, ending with .toml.", show_default=False)],
+    out: OutFile,
     max_error: Annotated[
         float | None, typer.Option(help="Limit of the largest absolute error of an output.")
     ] = None,
@@ -119,7 +119,7 @@ def shorten(
     bits: Annotated[
         int, typer.Option(min=0, help="How many fraction bits to take from every format.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", help="File to write, ending with .toml.", show_default=False)],
+    out: OutFile,
 ) -> None:
     """Write a configuration with fewer fraction bits in every format, for `ditto distill` to train with."""
     from ditto_spu.rules.shorten import save_config, shortened

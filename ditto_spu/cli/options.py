@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ditto_spu.errors import InputError
 from ditto_spu.models import Program, named_model
 from ditto_spu.rules.load import load_config
 
@@ -37,6 +38,20 @@ Masked = Annotated[
 Weights = Annotated[
     Path | None,
     typer.Option(help="Folder that save_pretrained wrote. Its weights and sizes replace the random ones."),
+]
+
+
+def _in_a_folder(out: Path) -> Path:
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"--out: there is no folder '{out.parent}'")
+    return out
+
+
+OutFile = Annotated[
+    Path,
+    typer.Option(
+        "--out", help="File to write, in a folder that exists.", show_default=False, callback=_in_a_folder
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

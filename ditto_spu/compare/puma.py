@@ -5,8 +5,7 @@ Source: Dong et al., PUMA: Secure Inference of LLaMA-7B in Five Minutes, arXiv 2
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ import jax
 
 from ditto_spu import ir
 from ditto_spu.compare.stock_spu import StockResult, run_stock
+from ditto_spu.frontend.static_arguments import Signature
 from ditto_spu.frontend.trace import trace
 from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.ops import find
@@ -46,7 +46,7 @@ def run_puma(
     *,
     public: Sequence[str] = (),
     static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Iterable[str] = (),
+    static_argnames: str | Sequence[str] = (),
     mode: str = "threads",
     network: Network = LOOPBACK,
 ) -> StockResult:
@@ -58,26 +58,7 @@ def run_puma(
     """
     traced = trace(fn, args, kwargs, static_argnums, static_argnames, public)
     module = puma_module(fuse(ir.parse(traced.module_text), traced.public), traced.public)
-    leaves = _dynamic_leaves(fn, args, kwargs or {}, static_argnums, static_argnames)
+    static = Signature.of(static_argnums, static_argnames).bound_to(fn)
+    leaves = static.leaves(args, kwargs or {})
     result = run_stock(ir.text(module, debug_info=True), leaves, traced.public, mode, network)
     return result.with_outputs(jax.tree_util.tree_unflatten(traced.out_tree, result.outputs))
-
-
-def _dynamic_leaves(
-    fn: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    static_argnums: int | Sequence[int],
-    static_argnames: str | Iterable[str],
-) -> list[Any]:
-    """Return the arrays of a call in the order of @main's arguments."""
-    nums = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
-    static = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
-    nums = {num % len(args) for num in nums} if args else nums
-    if nums or static:
-        # As in jax.jit, a static parameter may be given by position or by name.
-        names = list(inspect.signature(fn).parameters)
-        static |= {names[num] for num in nums if num < len(names)}
-        nums |= {index for index, name in enumerate(names) if name in static}
-    dynamic = tuple(arg for index, arg in enumerate(args) if index not in nums)
-    return jax.tree_util.tree_leaves((dynamic, {k: v for k, v in kwargs.items() if k not in static}))

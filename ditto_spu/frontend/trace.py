@@ -1,7 +1,7 @@
 """Trace a JAX function to StableHLO, find the public arguments, and check a user's call."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,8 @@ from ditto_spu import ir
 from ditto_spu.errors import InputError, nearest
 from ditto_spu.frontend.owners import PUBLIC, SHARED, claims, levels_of
 from ditto_spu.frontend.program_errors import program_errors
+from ditto_spu.frontend.random_keys import is_key, numbers
+from ditto_spu.frontend.static_arguments import Signature
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def trace(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None = None,
     static_argnums: int | Sequence[int] = (),
-    static_argnames: str | Iterable[str] = (),
+    static_argnames: str | Sequence[str] = (),
     public: Sequence[str] = (),
     owner: Mapping[str, str] | None = None,
     held: Collection[str] = (),
@@ -85,16 +87,18 @@ def trace(
     as in an `if` on an array.
     """
     kwargs = dict(kwargs or {})
-    nums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
-    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     signature = _signature(fn)
-    nums, names = _static(signature, nums, names, len(args))
+    static = Signature.of(static_argnums, static_argnames).bound_to(fn)
+    nums, names = static.places(len(args)), static.all_names(len(args))
     leaves = _leaves(signature, args, kwargs, nums, names)
     known = list(signature.parameters) if signature else list(kwargs)
     said = claims(public, owner or {}, known, getattr(fn, "__name__", "the function"))
     levels = levels_of(said, [(parameter, path) for parameter, path, _ in leaves])
     arguments = []
     for (_, path, leaf), level in zip(leaves, levels, strict=True):
+        if is_key(leaf) and level != PUBLIC and 0 not in np.shape(leaf):
+            raise InputError(f"argument '{path}' is a random key: name it in `public`, or use it by closure")
+        leaf = numbers(leaf)
         _check_leaf(path, leaf, level != SHARED)
         level = PUBLIC if 0 in np.shape(leaf) else level  # an empty array has nothing to hide
         kind, whose = jax.dtypes.result_type(leaf), "" if level in (PUBLIC, SHARED) else level
@@ -182,25 +186,6 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(fn)
     except (TypeError, ValueError):
         return None  # some builtins have none
-
-
-def _static(
-    signature: inspect.Signature | None, nums: tuple[int, ...], names: tuple[str, ...], count: int
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return the static arguments by position and by name, as jax.jit completes one from the other."""
-    nums = tuple(n + count if n < 0 else n for n in nums)
-    if signature is None:
-        return nums, names
-    positional = [
-        name
-        for name, each in signature.parameters.items()
-        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-    ]
-    if unknown := [each for each in names if each not in signature.parameters]:
-        raise InputError(f"static_argnames has '{unknown[0]}'{nearest(unknown[0], signature.parameters)}")
-    all_names = dict.fromkeys((*names, *(positional[n] for n in nums if n < len(positional))))
-    all_nums = dict.fromkeys((*nums, *(positional.index(each) for each in names if each in positional)))
-    return tuple(n for n in all_nums if n < count), tuple(all_names)
 
 
 def _leaves(

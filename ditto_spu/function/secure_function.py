@@ -16,10 +16,11 @@ from ditto_spu.calibration.calibration import Calibration, collect
 from ditto_spu.compare.rows import emulated_row, measured_row, plaintext_row, puma_row
 from ditto_spu.compare.table import Comparison
 from ditto_spu.compiler import Lowered, compile_program
-from ditto_spu.errors import InputError
+from ditto_spu.frontend.compilation_key import compilation_key
 from ditto_spu.frontend.kept_arguments import Keep, abstract, is_kept, kept_places, refuse, with_formats
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
+from ditto_spu.function.batches import arguments, iterated
 from ditto_spu.function.check_inputs import InputCheck
 from ditto_spu.function.check_ranges import RangeCheck, refuse_implausible
 from ditto_spu.function.options import ConfigSource, Options
@@ -70,7 +71,7 @@ class SecureFunction:
 
     def __init__(self, fn: Callable[..., Any], options: Options, held: HeldArguments | None = None) -> None:
         self._fn = fn
-        self._options = options
+        self._options = options.bound_to(fn)
         self._held = HeldArguments() if held is None else held
         self._compiled: dict[Any, Lowered] = {}
         self._checks: dict[int, RangeCheck] = {}  # by the identity of a compilation
@@ -173,7 +174,7 @@ class SecureFunction:
     def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: bool = False) -> Lowered:
         """Compile for a simulation, or for parties elsewhere, which usually have a guard."""
         guard = elsewhere if self._options.guard is None else self._options.guard
-        call = self._options.signature.key(args, kwargs)
+        call = compilation_key(self._options.signature, args, kwargs)
         key = None if call is None else (call, guard)
         if key is None or key not in self._compiled:
             traced = self._traced(args, kwargs)
@@ -215,14 +216,14 @@ class SecureFunction:
         arguments of one call: a tuple of positional ones, or a dictionary of named ones. Raises InputError
         for anything else, and if there is no batch.
         """
-        return collect(self._name, self._options.config, map(self.traced_batch, batches))
+        return collect(self._name, self._options.config, map(self.traced_batch, iterated(batches)))
 
     def traced_batch(self, batch: Any) -> tuple[Traced, list[Any]]:
         """Trace the call of one batch (see `calibrate`).
 
         Returns the trace, and the arrays in the order of the program's arguments.
         """
-        args, kwargs = self._whole(*_arguments(batch))
+        args, kwargs = self._whole(*arguments(batch))
         values = self._options.signature.leaves(args, kwargs)
         refuse(values, "a calibration")
         return self._traced(args, kwargs), values
@@ -335,15 +336,3 @@ class SecureFunction:
             baseline = {"public": self._options.public, **self._options.signature.options}
             rows.append(puma_row(self._fn, whole, named, baseline, expected))
         return Comparison(tuple(rows))
-
-
-def _arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the positional and the named arguments of one batch."""
-    if isinstance(batch, Mapping):
-        return (), dict(batch)
-    if not isinstance(batch, tuple):
-        raise InputError(
-            f"a batch is the tuple or dictionary of one call's arguments, not a {type(batch).__name__}: "
-            "write (x,) for a function of one argument"
-        )
-    return batch, {}

@@ -78,6 +78,8 @@ def simulate(
     kept outputs or handles with masked shares. Raises RangeError for a value that does not fit its format.
     If a party fails, the others end at once, and its error is raised.
     """
+    if material is not None and not isinstance(material, Material):
+        raise InputError(f"material is {type(material).__name__}: give what `precompute` has returned")
     if plan.masked and (keep or any(isinstance(each, Kept) for each in values)):
         raise InputError(
             "masked shares belong to one request and its dealer: keep outputs in shares without `masked`"

@@ -154,7 +154,7 @@ def test_what_is_no_array(leaf: Any) -> None:
 
 
 def test_dtype_that_cannot_be_shared() -> None:
-    refuse("argument 'ids' has dtype key<fry>, which cannot be shared", X, jax.random.key(0))
+    refuse("argument 'ids' is a random key: name it in .public.", X, jax.random.key(0))
     refuse("argument 'ids' has dtype float8_e4m3fn", X, jnp.zeros(2, jnp.float8_e4m3fn))
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ditto_kernels.protocol.randomness import KEY_BYTES
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.api import Call, Result, SecureFunction
 from ditto_spu.cluster.client.answers import join, material_number, records, sizes, spu_costs, times
+from ditto_spu.cluster.client.calls import call_of, calls_of, returned
 from ditto_spu.cluster.client.material import ClusterMaterial
 from ditto_spu.cluster.client.party_connections import Parties, Upload
 from ditto_spu.cluster.client.uploads import messages, split, unheld
@@ -26,7 +26,6 @@ from ditto_spu.errors import ClusterError, InputError, PartyError
 from ditto_spu.plan.codec import encode_plan
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.plan import Plan
-from ditto_spu.runtime.client import without_guard
 from ditto_spu.runtime.precompute import client_key, random_bytes
 from ditto_spu.runtime.run_report import cost_report
 
@@ -71,7 +70,7 @@ class ClusterClient:
         # By plan, the name and the arrays: the same objects, which keeps them alive.
         self._uploaded: dict[str, tuple[str, list[Any]]] = {}
         self._dealer = 0
-        self._moved = False
+        self._moved = self._closed = False
         if not cluster.tls:
             log.warning("plaintext", extra={"facts": {"warning": "tls = false: nobody is authenticated"}})
 
@@ -85,6 +84,7 @@ class ClusterClient:
         """Leave the cluster. Weights that were uploaded under a name stay with the parties."""
         self._leave()
         self._parties.close()
+        self._closed = True
 
     def upload(
         self,
@@ -108,7 +108,7 @@ class ClusterClient:
         Raises ClusterError if a party refuses, or if there are weights of this name and `replace` is False.
         Raises InputError if the function has no held arguments.
         """
-        call = function.call(*args, **kwargs)
+        call = call_of(function, args, kwargs)
         if not call.held:
             raise InputError("the function holds no arguments: upload(function.hold(params=params), ...)")
         self._once_more(lambda: self._upload(call, name, users, replace, lasting=True))
@@ -146,9 +146,9 @@ class ClusterClient:
         parties (docs/security.md), and PartyError if the request fails. After a PartyError the next request
         opens a new session.
         """
-        call = function.call(*args, **kwargs)
+        call = call_of(function, args, kwargs)
         outputs, report = self._once_more(lambda: self._run([call], weights, material))
-        return Result(_returned(call, outputs[0]), replace(report, hoisted=call.lowered.program.hoisted))
+        return Result(returned(call, outputs[0]), replace(report, hoisted=call.lowered.program.hoisted))
 
     def run_many(
         self,
@@ -165,9 +165,9 @@ class ClusterClient:
 
         The other arguments are as for `run`.
         """
-        calls = self._calls(function, inputs)
+        calls = calls_of(function, inputs, self._batch)
         outputs, report = self._once_more(lambda: self._run(calls, weights, material))
-        trees = [_returned(call, values) for call, values in zip(calls, outputs, strict=True)]
+        trees = [returned(call, values) for call, values in zip(calls, outputs, strict=True)]
         return BatchResult(trees, report)
 
     def precompute(
@@ -178,29 +178,15 @@ class ClusterClient:
         This does not need the secret inputs: only their shapes matter. The material belongs to this session
         and serves one `run` of the same plan, weights and public arguments. It is lost when the session ends.
         """
-        call = function.call(*args, **kwargs)
+        call = call_of(function, args, kwargs)
         return self._once_more(lambda: self._ahead([call], weights))
 
     def precompute_many(
         self, function: SecureFunction, inputs: Sequence[Any], *, weights: str | None = None
     ) -> ClusterMaterial:
         """Do the same as `precompute` for a `run_many` with the same number of inputs."""
-        calls = self._calls(function, inputs)
+        calls = calls_of(function, inputs, self._batch)
         return self._once_more(lambda: self._ahead(calls, weights))
-
-    def _calls(self, function: SecureFunction, inputs: Sequence[Any]) -> list[Call]:
-        if not 0 < len(inputs) <= self._batch:
-            raise InputError(
-                f"a request takes 1 to {self._batch} inputs (`batch` in [limits]), not {len(inputs)}"
-            )
-        calls = []
-        for each in inputs:
-            if not isinstance(each, tuple | Mapping):
-                raise InputError(f"inputs are tuples or dictionaries of arguments, not {type(each).__name__}")
-            calls.append(function.call(**each) if isinstance(each, Mapping) else function.call(*each))
-        if len({call.lowered.plan.hash() for call in calls}) > 1:
-            raise InputError("the inputs of one request have the same shapes and static arguments")
-        return calls
 
     def _once_more(self, action: Callable[[], Any]) -> Any:
         """Do an action. Repeat it once, in a new session, if an old one had ended before any share moved."""
@@ -215,6 +201,8 @@ class ClusterClient:
 
     def _session(self, action: Callable[[], Any]) -> Any:
         self._moved = False
+        if self._closed:
+            raise InputError("this client is closed: connect again")
         try:
             if self._parties.session is None:
                 self._parties.open()
@@ -333,12 +321,3 @@ class ClusterClient:
         dealing = None if material is None else material.dealing
         report = cost_report(plan, rows, spu_costs(plan, rows), seconds, dealing)
         return outputs, replace(report, times=times(answers))
-
-
-def _returned(call: Call, values: list[Any]) -> Any:
-    """Return what the function returns, from the joined outputs of its plan.
-
-    Raises RangeError if the plan's guard says that a product left its range. The session goes on.
-    """
-    outputs = without_guard(call.lowered.plan, values)
-    return jax.tree_util.tree_unflatten(call.lowered.traced.out_tree, outputs)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,8 @@ def load_cluster(path: str | Path) -> Cluster:
         raise ConfigError(f"{file}: there are three [[party]] tables, in the order of their ranks")
     if not isinstance(clients, list):
         raise ConfigError(f"{file}: clients are [[client]] tables")
-    addresses, fingerprints, names, via, listen = [], {}, [], {}, {}
+    names: list[str] = []
+    addresses, fingerprints, via, listen = [], {}, {}, {}
     for rank, entry in enumerate(parties):
         where = f"{file}, party {rank}"
         _known(entry, ("address", "fingerprint", "via", "listen"), where)
@@ -156,11 +157,7 @@ def load_cluster(path: str | Path) -> Cluster:
         fingerprints[f"party{rank}"] = _fingerprint(entry.get("fingerprint", ""), tls, where)
     for entry in clients:
         _known(entry, ("name", "fingerprint"), f"{file}, a client")
-        name = entry.get("name")
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or _PARTY.fullmatch(name):
-            raise ConfigError(f"{file}: a client's name has small letters, digits and -, not {name!r}")
-        if name in fingerprints:
-            raise ConfigError(f"{file}: there are two clients '{name}'")
+        name = _new_client(entry.get("name"), names, str(file))
         fingerprints[name] = _fingerprint(entry.get("fingerprint", ""), tls, f"{file}, client '{name}'")
         names.append(name)
     limits = Limits(**_numbers(table.get("limits", {}), Limits, f"{file}, [limits]"))
@@ -185,10 +182,17 @@ def init_cluster(
     """Write a cluster file, certificates and keys for a trial into a new folder, and return the file's path.
 
     `authority` signs the certificates. If it is None, a new authority signs them, and its key is not kept.
-    Raises InputError if the folder holds a cluster already.
+    Nothing is written for wrong names or addresses, which are a ConfigError. Raises InputError if the folder
+    holds a cluster already.
     """
     for rank, address in enumerate(addresses):
         _address(address, f"party {rank}")
+        if address in addresses[:rank]:
+            raise ConfigError(
+                f"parties {addresses.index(address)} and {rank} have the same address {address}"
+            )
+    for place, name in enumerate(clients):
+        _new_client(name, clients[:place], "the clients")
     try:
         (folder / "keys").mkdir(parents=True, mode=0o700)
     except FileExistsError:
@@ -214,6 +218,15 @@ def _issue(authority: Authority, folder: Path, name: str) -> str:
     certificate, key = authority.issue(name)
     write_identity(folder / "keys", name, certificate, key)
     return fingerprint(certificate)
+
+
+def _new_client(name: Any, others: Sequence[str], where: str) -> str:
+    """Return a client's name if it is one, and if no other client has it."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or _PARTY.fullmatch(name):
+        raise ConfigError(f"{where}: a client's name has small letters, digits and -, not {name!r}")
+    if name in others:
+        raise ConfigError(f"{where}: there are two clients '{name}'")
+    return name
 
 
 def _known(table: Any, names: tuple[str, ...], where: str) -> None:

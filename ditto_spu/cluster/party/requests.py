@@ -16,7 +16,7 @@ from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Parts
 from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.store import Store
-from ditto_spu.errors import ClusterError
+from ditto_spu.errors import ClusterError, nearest
 from ditto_spu.plan.plan import Plan
 from ditto_spu.plan.resources import PlanLimits, var_bytes
 
@@ -133,8 +133,12 @@ def read_upload(
         raise ClusterError("weights need a name, and a token")
     if not isinstance(replace, bool) or not isinstance(lasting, bool):
         raise ClusterError("an upload says whether it replaces weights, and whether they last")
-    if not isinstance(users, list) or any(each not in clients for each in users):
+    if not isinstance(users, list):
         raise ClusterError("the users of weights are a list of clients of this cluster")
+    if unknown := [each for each in users if each not in clients]:
+        raise ClusterError(
+            f"there is no client '{str(unknown[0])[:64]}'{nearest(str(unknown[0])[:64], clients)}"
+        )
     return UploadRequest(call, name, tuple(users), token, replace, lasting)
 
 

@@ -144,7 +144,7 @@ def _finite(op: ir.Op) -> None:
         if _SOLVERS.search(ir.name_of(op)):
             raise UnsupportedOpError(f"{_place(op)}: the search for a pivot has no bound: {_PIVOTS}")
         raise RangeError(
-            f"{_place(op)}: a constant beside a secret value holds NaN or infinity, which shares cannot hold: "
+            f"{_place(op)}: a constant beside a secret value holds NaN or infinity, which no share holds: "
             "give a large finite number; as a mask, make it a boolean used by select or a bias on softmax"
         )
 

@@ -14,7 +14,7 @@ from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
 from ditto_spu.passes.fuse.elementary_functions import expand_functions
 from ditto_spu.passes.fuse.empty_values import drop_empty_values
 from ditto_spu.passes.fuse.infinite_masks import bound_infinite_masks
-from ditto_spu.passes.fuse.integers import expand_bits, expand_divisions
+from ditto_spu.passes.fuse.integers import expand_bits, expand_divisions, saturate_conversions
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.reductions import expand_reductions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
@@ -53,6 +53,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     expand_booleans(fused, visibility(fused, public))
     ir.run_passes(fused, "canonicalize,cse")
     bound_infinite_masks(fused, visibility(fused, public))
+    saturate_conversions(fused, visibility(fused, public))
     ir.run_passes(fused, "canonicalize,cse")
     expand_sorts(fused, visibility(fused, public))
     _replace_patterns(fused, public)

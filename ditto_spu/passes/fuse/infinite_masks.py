@@ -21,6 +21,7 @@ from ditto_spu.ops.public_operands import constant
 
 # It leaves room for the difference of two such numbers in SPU's format and in that of `auto`, both fxp64.18.
 LARGEST = 2.0**43
+_REARRANGE = ("reshape", "transpose", "broadcast_in_dim", "slice")
 
 
 def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
@@ -30,11 +31,7 @@ def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
     """
     for op in [each for each in ir.walk(ir.main(module)) if each.name == "stablehlo.select"]:
         result = op.results[0]
-        if (
-            not secret[result]
-            or not ir.is_float(result)
-            or not all(_leaves_out(u) for u in ir.users(result))
-        ):
+        if not secret[result] or not ir.is_float(result) or not all(_leaves_out(u) for u in ir.users(result)):
             continue
         if any(map(_is_beyond, list(op.operands)[1:])):
             branches = [_bounded(op, each) for each in list(op.operands)[1:]]
@@ -43,6 +40,8 @@ def bound_infinite_masks(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
 
 def _leaves_out(user: ir.Op) -> bool:
     """Tell whether an operation only compares what it reads, takes an extreme, or exponentials of it."""
+    if kind(user) in _REARRANGE:
+        return all(_leaves_out(each) for each in ir.users(user.results[0]))
     if user.name in COMPARE.kernels or kind(user) in ("maximum", "minimum", "exponential"):
         return True
     if kind(user) != "reduce":

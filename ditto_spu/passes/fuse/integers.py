@@ -5,15 +5,17 @@ A quotient is a long division: one comparison for each bit of the dividend. This
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from ditto_spu import ir
-from ditto_spu.ir.arithmetic import kind
+from ditto_spu.ir.arithmetic import kind, splat
 
 _MOST = 1 << 62  # of a shifted divisor, whose difference from the rest must not wrap in ring 64
 
@@ -48,6 +50,54 @@ def expand_bits(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
             ir.rewrite(op, _leading_zeros)
         elif kind(op) == "shift_right_logical" and _is_signed(op.results[0]):
             ir.rewrite(op, _shifted_right)
+
+
+def saturate_conversions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> None:
+    """Bring floats into the range of the narrow or unsigned integer that they become, as JAX does.
+
+    A signed type of 32 bits or more has no such comparison, because its range is nearly that of the formats.
+    A simulated call is refused beyond it (`calibration/wrapped_integers.py`).
+    """
+    for op in [each for each in ir.walk(ir.main(module)) if kind(each) == "convert"]:
+        value, result = op.operands[0], op.results[0]
+        if not secret.get(value, False) or not ir.is_float(value) or ir.is_float(result):
+            continue
+        if ir.element(result) == "i1" or (_is_signed(result) and ir.dtype(result).itemsize >= 4):
+            continue
+        info = np.iinfo(ir.dtype(result))
+        low, high = _ends(value)
+        ends = (
+            info.min if low < info.min else None,
+            info.max if high > info.max and ir.dtype(result).itemsize < 4 else None,
+        )
+        if ends != (None, None):
+            ir.rewrite(op, partial(_saturated, dtype=ir.dtype(result), ends=ends))
+
+
+def _saturated(x: Array, dtype: np.dtype[Any], ends: tuple[int | None, int | None]) -> Array:
+    least, most = ends
+    x = x if least is None else jnp.maximum(x, jnp.asarray(least, x.dtype))
+    x = x if most is None else jnp.minimum(x, jnp.asarray(most, x.dtype))
+    return x.astype(dtype)
+
+
+def _ends(value: ir.Value) -> tuple[float, float]:
+    """Return bounds of a float that the program has clipped itself."""
+    op = ir.define(value)
+    if op is None:
+        return -math.inf, math.inf
+    if kind(op) in ("round_nearest_even", "floor", "ceil", "reshape", "broadcast_in_dim"):
+        return _ends(op.operands[0])
+    if kind(op) == "clamp":
+        least, most = splat(op.operands[0]), splat(op.operands[2])
+        return -math.inf if least is None else least, math.inf if most is None else most
+    if kind(op) in ("maximum", "minimum"):
+        known = [
+            (number, number) if (number := splat(each)) is not None else _ends(each) for each in op.operands
+        ]
+        choose = max if kind(op) == "maximum" else min
+        return choose(low for low, _ in known), choose(high for _, high in known)
+    return -math.inf, math.inf
 
 
 def _is_signed(value: ir.Value) -> bool:

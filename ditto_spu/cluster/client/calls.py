@@ -1,0 +1,48 @@
+"""Compile the calls of a request at the client, and return their outputs as the function does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ditto_spu.api import Call, SecureFunction
+from ditto_spu.errors import InputError
+from ditto_spu.runtime.client import without_guard
+
+
+def call_of(function: SecureFunction, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+    """Compile one call. Raises InputError for a function that `secure` has not made."""
+    if not isinstance(function, SecureFunction):
+        raise InputError(f"{type(function).__name__} is no secure function: give secure(fn)")
+    if "keep" in kwargs:
+        raise InputError("a cluster keeps no outputs in shares: leave `keep` out")
+    return function.call(*args, **kwargs)
+
+
+def calls_of(function: SecureFunction, inputs: Sequence[Any], most: int) -> list[Call]:
+    """Compile the calls of one request, at most `most`, which are alike.
+
+    inputs: the arguments of each call, as a tuple of positional arguments or a dictionary of named ones.
+    """
+    if not 0 < len(inputs) <= most:
+        raise InputError(f"a request takes 1 to {most} inputs (`batch` in [limits]), not {len(inputs)}")
+    calls = []
+    for each in inputs:
+        if not isinstance(each, tuple | Mapping):
+            raise InputError(f"inputs are tuples or dictionaries of arguments, not {type(each).__name__}")
+        args, kwargs = ((), each) if isinstance(each, Mapping) else (each, {})
+        calls.append(call_of(function, args, kwargs))
+    if len({call.lowered.plan.hash() for call in calls}) > 1:
+        raise InputError("the inputs of one request have the same shapes and static arguments")
+    return calls
+
+
+def returned(call: Call, values: list[Any]) -> Any:
+    """Return what the function returns, from the joined outputs of its plan.
+
+    Raises RangeError if the plan's guard says that a product left its range. The session goes on.
+    """
+    outputs = without_guard(call.lowered.plan, values)
+    return jax.tree_util.tree_unflatten(call.lowered.traced.out_tree, outputs)
