@@ -61,7 +61,7 @@ def noisy(x: Any, key: Any) -> Any:
 
 def test_a_random_key_is_public_or_refused() -> None:
     key = jax.random.key(3)
-    secure = ditto.secure(noisy, public="key")
+    secure = ditto.secure(noisy, public=("key",))
     for each in (key, jax.random.fold_in(key, 1), jax.random.PRNGKey(3)):
         assert secure(X, each) == pytest.approx(np.asarray(noisy(X, each)), abs=1e-3)
     with pytest.raises(InputError, match="argument 'key' is a random key: name it in `public`"):
