@@ -99,7 +99,9 @@ def encode(values: ArrayLike, fxp: Fxp) -> NDArray[Any]:
     bound = 2.0 ** (fxp.ring_bits - 1)
     if scaled.size and not (scaled.max() < bound and scaled.min() >= -bound):  # NaN fails both tests.
         if not np.all(np.isfinite(real)):
-            raise ValueError("NaN or infinity cannot be encoded in fixed point")
+            raise ValueError(
+                "NaN or infinity cannot be encoded in fixed point: choose a finite number there with jnp.where"
+            )
         worst = float(np.max(np.abs(real)))
         raise ValueError(f"magnitude {worst:g} does not fit {fxp}, which holds values below {fxp.limit:g}")
     return scaled.astype(fxp.dtype)

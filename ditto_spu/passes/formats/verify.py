@@ -48,7 +48,8 @@ def verify(module: ir.Module, public: Sequence[bool]) -> None:
         if decision is None:
             continue
         _declared_range(op, decision)
-        if op.name in AFFINE and any(secret[each] for each in op.operands):
+        encodes = op.name in AFFINE and decision.kind is not Kind.SPU
+        if encodes and any(secret[each] for each in op.operands):
             _finite(op)
             if decision.kind is Kind.LOCAL:
                 _constants(op, decision)

@@ -33,9 +33,6 @@ def test_infinity_leaves_elements_out(fn: Callable[[Any], Any]) -> None:
     assert ditto.secure(fn)(X) == pytest.approx(np.asarray(fn(X)), abs=2e-4)
 
 
-@pytest.mark.parametrize(
-    "fn", [jax.scipy.stats.norm.ppf, jnp.nanmax, lambda x: jnp.where(x > 0.5, x, jnp.nan).sum()]
-)
-def test_what_would_be_encoded_is_refused_when_compiling(fn: Callable[[Any], Any]) -> None:
+def test_what_would_be_encoded_is_refused_when_compiling() -> None:
     with pytest.raises(RangeError, match=r"select .*\.py:\d+.*: a constant .* NaN or infinity"):
-        ditto.secure(fn).lower(X)
+        ditto.secure(jnp.nanmax).lower(X)
