@@ -100,7 +100,7 @@ def encode(values: ArrayLike, fxp: Fxp) -> NDArray[Any]:
     if scaled.size and not (scaled.max() < bound and scaled.min() >= -bound):  # NaN fails both tests.
         if not np.all(np.isfinite(real)):
             raise ValueError(
-                "NaN or infinity cannot be encoded in fixed point: choose a finite number there with jnp.where"
+                "NaN or infinity cannot be encoded in fixed point: choose a finite number with jnp.where"
             )
         worst = float(np.max(np.abs(real)))
         raise ValueError(f"magnitude {worst:g} does not fit {fxp}, which holds values below {fxp.limit:g}")
