@@ -77,7 +77,7 @@ LEAKS: dict[str, Callable[[Party, Array], Array]] = {
     "a mask over half of the ring": lambda party, x: x + (_masked(party, "m", party.dealer) & 0xFFFF),
     "a mask that A has, too": lambda party, x: x + _masked(party, "m", party.a + 1),
     "a mask for two elements": lambda party, x: x + _masked(party, "m", party.dealer)[:1],
-    "three times a mask": lambda party, x: (x + _masked(party, "m", party.dealer)[[0, 1, 2, 2]] * 3),
+    "three times a mask": lambda party, x: x + _masked(party, "m", party.dealer)[[0, 1, 2, 2]] * 3,
     "a bit that is never set": lambda party, x: (x + _masked(party, "m", party.dealer)) & 0x7FFFFFFF,
 }
 

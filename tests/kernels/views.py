@@ -189,8 +189,8 @@ def _uniform(expected: Receive, source: np.random.Generator) -> NDArray[Any]:
 def dependent(samples: NDArray[np.bool_]) -> set[frozenset[int]]:
     """Return sets of columns whose exclusive or is the same in every sample.
 
-    They have one or two columns, and among up to PAIRED columns also three or four. Of columns that are alike,
-    the larger sets name the first. Chance makes a given set such with a probability of 2^-48.
+    They have one or two columns, and among up to PAIRED columns also three or four. Of columns that are
+    alike, the larger sets name the first. Chance makes a given set such with a probability of 2^-48.
 
     samples: one row per run, SAMPLES + 1 of them.
     """

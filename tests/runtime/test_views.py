@@ -64,8 +64,7 @@ def batch(party: Party, plan: Plan, dealer: int) -> Protocol[Any]:
     """Run two calls at once."""
     weights = parts(W, 1, dealer)[party.rank]
     members = [
-        Member(party.at(f"member{number}"), [parts(X, 2, dealer)[party.rank], weights])
-        for number in range(2)
+        Member(party.at(f"member{number}"), [parts(X, 2, dealer)[party.rank], weights]) for number in range(2)
     ]
     return (yield from executing(plan, members, memory_links()[party.rank]))
 
