@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.protocol_costs import pages, rows
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.in_turns import run_in_turns
 from ditto_kernels.protocol.link import MemLink, Send
@@ -58,20 +59,22 @@ def all_messages() -> dict[str, set[Message]]:
 
 def table() -> str:
     """Return the table: one row for each kernel."""
-    lines = ["| kernel | result | messages | the dealer receives | source |", "|---|---|---|---|---|"]
+    lines = [
+        "| kernel | page | result | messages | the dealer receives | source |",
+        "|---|---|---|---|---|---|",
+    ]
+    places = {row["kernel"]: page for page, text in pages().items() for row in rows(text, "kernel")}
     for name, kernel in KERNELS.items():
-        calls = [each for each in ALL_CALLS if each.example.kernel == name]
-        exact = {_bound(each) == 0 for each in calls}
-        result = {(True,): "exact", (False,): "rounded"}.get(tuple(exact), "exact or rounded")
+        exact = {_bound(each) == 0 for each in ALL_CALLS if each.example.kernel == name}
         found = all_messages()[name]
-        to_dealer = {each.kind for each in found if each.way.endswith("D")}
-        cells = [
+        cells = (
             f"`{name}`",
-            result,
+            f"[{places[name].removesuffix('.md')}](protocols/{places[name]})",
+            " or ".join(word for word, seen in (("exact", True), ("rounded", False)) if seen in exact),
             _listed({each.kind for each in found}),
-            _listed(to_dealer),
+            _listed({each.kind for each in found if each.way.endswith("D")}),
             kernel.paper,
-        ]
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

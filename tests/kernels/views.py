@@ -26,7 +26,7 @@ from ditto_kernels.values.replicated import Rss
 # Some bits of the keys of point functions are zero by definition: the lowest one of a seed, which is the
 # place of a control bit, and six bits of a byte that holds two control bits.
 SAMPLES = 48  # the samples, beside the first one, that tell columns apart
-PAIRED = 400  # among so many columns, sets of three and four are looked for
+PAIRED = 256  # among so many columns, sets of three and four are looked for
 _FREE_BITS: dict[str, tuple[int, ...]] = {
     "corrections": (*range(1, 64), *range(64, 128)),
     "flips": (0, 1),
