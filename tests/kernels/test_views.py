@@ -21,7 +21,7 @@ from tests.kernels.views import PAIRED, SAMPLES, View, chi_square, dependent, ma
 
 Program = Callable[[Party], Protocol[Any]]
 UNUSUAL = 60.0  # With 15 degrees of freedom a greater chi-square has probability 2e-7.
-RANKED = 400  # The rank of so many bits is taken, from SPARE more runs.
+RANKED = 200  # The rank of so many bits is taken, from SPARE more runs.
 SPARE = 24  # Chance makes them dependent with a probability of 2^-24.
 COLUMNS = 1 << 14  # The most columns among which equal ones are looked for.
 

@@ -20,17 +20,14 @@ def main(folder: Path, addresses: list[str], rank: int, times: int) -> None:
     log_to(folder / f"spu{rank}.log")
     programs, calls = pickle.loads((folder / f"calls{rank}").read_bytes())
     steps = SpuSteps(connect(rank, addresses, timeout=120), programs, profile=True)
-    executions = []
     for _ in range(times):
         for call in calls:
             steps.run_step(*call)
-            executions.append(len(read_costs(folder / f"spu{rank}.log", parties=1)))
-    costs = read_costs(folder / f"spu{rank}.log", parties=1)
-    sent, start = [], 0
-    for stop in executions:
-        counts = costs[start:stop]
-        sent.append([sum(each.bytes_sent[0] for each in counts), sum(each.messages[0] for each in counts)])
-        start = stop
+    sent: list[list[int]] = []
+    for each in read_costs(folder / f"spu{rank}.log", parties=1):
+        if each.name.startswith("step"):  # A conversion after a step counts as part of it.
+            sent.append([0, 0])
+        sent[-1] = [sent[-1][0] + each.bytes_sent[0], sent[-1][1] + each.messages[0]]
     (folder / f"sent{rank}").write_text(json.dumps(sent))
     while not all((folder / f"sent{each}").exists() for each in range(3)):
         time.sleep(0.05)  # No process leaves while another may still wait for a message.

@@ -19,7 +19,7 @@ from bench.coverage import SUPPORTED, Example, steps
 from ditto_spu import secure
 from ditto_spu.spu.steps import SpuSteps
 
-TIMES = 24  # runs of every example at three processes
+TIMES = 16  # runs of every example at three processes
 # SPU's names of actions that turn a shared value into a public one.
 OPENING = re.compile(r"\[TR\] \[B\]\s+(\w+\.(?:\w*reveal\w*|_?[abs]2p|_?[abs]2v|_?[sv]2p))\(")
 
