@@ -70,6 +70,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow  # `test_views.py` has a shorter one
 @pytest.mark.parametrize(("example", "masked"), CASES, ids=str)
 def test_every_message_is_uniform(mpc, example, masked):
     """The bytes of every kind of message over constant inputs are uniform by chi-square tests.

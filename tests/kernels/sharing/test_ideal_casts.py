@@ -1,0 +1,90 @@
+"""Truncations are the ideal ones of docs/auditing.md, and tell a party with client what that page says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ditto_kernels.protocol.party import Party, Protocol
+from ditto_kernels.sharing.casts import downcast, truncate, truncation_bias
+from ditto_kernels.values.formats import Fxp
+from ditto_kernels.values.replicated import Rss, reconstruct, share
+from tests.kernels.views import View, views
+
+DROPPED = 12
+SOURCE, TARGET = Fxp(32, 24), Fxp(32, 12)
+VALUES = np.random.default_rng(4).integers(-(2**29), 2**29, 500).astype(np.int32)
+
+
+def truncated(values: Any, seed: int) -> tuple[Any, tuple[View, View, View]]:
+    """Return the result of a truncation, and the views of the parties, of which party 2 is the dealer."""
+    parts = share(values, SOURCE, np.random.default_rng(seed).bytes)
+
+    def program(party: Party) -> Protocol[Rss]:
+        return truncate(party, parts[party.rank], DROPPED)
+
+    seen = views(program, b"%d" % seed)
+    components = [view.results[0].array for view in seen]
+    following = [view.results[1].array for view in seen]
+    pairs = zip(components, following, strict=True)
+    return reconstruct([Rss(mine, after, TARGET) for mine, after in pairs]), seen
+
+
+def masks(view: View) -> list[Any]:
+    """Return the masks of the opening that a party draws, as unsigned numbers."""
+    return [each.array.view(np.uint32).astype(np.int64) for each in view.drawn if each.kind == "mask"]
+
+
+def positive(values: Any) -> Any:
+    return values.astype(np.int64) + truncation_bias(32, DROPPED)
+
+
+def test_a_truncation_is_the_ideal_one() -> None:
+    result, seen = truncated(VALUES, 1)
+    dithers = sum(each % 2**DROPPED for each in masks(seen[2]))
+    ideal = ((positive(VALUES) + dithers) >> DROPPED) - (1 << (30 - DROPPED))
+    np.testing.assert_array_equal(result, ideal)
+    error = result - VALUES / 2.0**DROPPED
+    assert np.max(np.abs(error)) < 1.5
+
+
+def test_a_downcast_is_the_ideal_one() -> None:
+    fxp = Fxp(16, 12)
+    parts = share(VALUES, SOURCE, np.random.default_rng(1).bytes)
+    components = [each.mine.view(np.uint32).astype(np.int64) for each in parts]
+    components[0] += 3 * (2**DROPPED - 1) // 2
+    ideal = sum(each % 2**32 >> DROPPED for each in components).astype(np.int16)
+    parties = [Party(rank, None) for rank in range(3)]  # type: ignore[arg-type]  # nothing is drawn
+    result = reconstruct([downcast(party, parts[party.rank], fxp) for party in parties])
+    np.testing.assert_array_equal(result, ideal)
+
+
+@pytest.mark.parametrize("role", "ABD")
+def test_repeated_runs_tell_a_party_with_client_bits_below_the_last_one(role: str) -> None:
+    """Each run tells an interval. Twenty runs narrow it to about a tenth of the last bit."""
+    runs, least, most = 20, None, None
+    for seed in range(runs):
+        result, seen = truncated(VALUES, seed)
+        start = (result.astype(np.int64) + (1 << (30 - DROPPED))) << DROPPED
+        if role == "D":
+            low = start - sum(each % 2**DROPPED for each in masks(seen[2]))
+        else:
+            (own,) = masks(seen[0 if role == "A" else 1])
+            sent = next(each.array for each in seen[0].received if each.kind == "opening")
+            back = next(each.array for each in seen[1].received if each.kind == "opening")
+            opened = (sent + back).view(np.uint32).astype(np.int64) % 2**DROPPED
+            low = start + opened - own % 2**DROPPED - (2**DROPPED - 1)
+        least = low if least is None else np.maximum(least, low)
+        most = low + 2**DROPPED - 1 if most is None else np.minimum(most, low + 2**DROPPED - 1)
+    assert np.all((least <= positive(VALUES)) & (positive(VALUES) <= most))
+    assert np.mean(most - least) < 2.5 * 2**DROPPED / runs
+
+
+def test_a_client_alone_learns_them_by_averaging() -> None:
+    """The result is right on average, and its standard deviation is half of the last bit."""
+    results = np.array([truncated(VALUES, seed)[0] for seed in range(200)])
+    exact = VALUES / 2.0**DROPPED
+    assert abs(np.mean(results - exact)) < 0.005
+    assert abs(np.std(results - exact) - 0.5) < 0.005
