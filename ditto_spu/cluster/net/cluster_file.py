@@ -34,6 +34,7 @@ class Timeouts:
     request: for a whole request, its wait in the queue included. Its computation may take as long again.
     plan: for the check of a plan, and for its compilation by SPU.
     idle: for a client that sends no request.
+    weights: for held weights that nobody uses. Then the parties forget them.
     """
 
     connect: float = 10.0
@@ -41,6 +42,7 @@ class Timeouts:
     request: float = 600.0
     plan: float = 60.0
     idle: float = 600.0
+    weights: float = 30 * 86400.0
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def shared_objects(cluster: Cluster, checker: PlanChecker) -> Shared:
     material = Quota("bytes of unspent material", "waiting_mb", waiting * len(cluster.clients), waiting)
     made = Shared(
         cluster,
-        Store(limits.plans, held),
+        Store(limits.plans, held, cluster.timeouts.weights),
         Turns(limits.running, queued),
         quota("sessions", "sessions", limits.sessions),
         material,

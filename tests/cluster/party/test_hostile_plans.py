@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ditto_kernels import KERNELS
+from ditto_kernels.protocol.party import Round
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import connect, secure
+from ditto_spu.cluster.party import session
 from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.errors import ClusterError, PartyError
 from ditto_spu.plan.codec import encode_plan
@@ -281,15 +284,34 @@ def test_parties_serve_others_while_a_client_sends_hostile_plans(trial):
     assert rss() - before < 1 << 29
 
 
-def test_a_request_that_computes_too_long_ends(trial, monkeypatch):
-    from ditto_spu.cluster.party import session
-
+def test_a_request_that_computes_too_long_ends_in_the_middle_of_a_kernel(trial, monkeypatch, eventually):
+    """One party's kernel goes on and on. Its next round ends it, and the waits of the two others end."""
     trial.serve()
-    execute = session.execute
-    monkeypatch.setattr(session, "execute", lambda *arguments: execute(*arguments[:-1], -1.0))
-    over = pytest.raises(PartyError, match=r"has computed for .* s, `request`")
-    with connect(trial.file, "alice") as client, over:
+    execute, gelu, rounds = session.execute, KERNELS["gelu"], []
+
+    def endless(party, *operands, **options):
+        yield from gelu.run(party.at("first"), *operands, **options)
+        while True:
+            rounds.append(time.monotonic())
+            time.sleep(0.01)
+            yield Round()
+
+    monkeypatch.setattr(session, "execute", lambda *arguments: execute(*arguments[:-1], 1.0))
+    with connect(trial.file, "alice") as client:
         client.run(small, X)
+        with monkeypatch.context() as patched:
+            patched.setitem(KERNELS, "gelu", replace(gelu, run=endless))
+            with pytest.raises(PartyError, match=r"has computed for 1 s, `request`"):
+                client.run(small, X)
+            eventually(lambda: not any(server._shared.turns.running for server in trial.servers))
+        assert rounds
+        assert client.run(small, X).outputs == pytest.approx(np.asarray(jax.nn.gelu(X)), abs=0.01)
+
+
+def test_a_step_that_nothing_interrupts_has_a_limit_of_its_own():
+    plan = local(products(2))
+    with pytest.raises(ClusterError, match="longer than a request may take"):
+        plan_checker().check("bob", encode_plan(plan), replace(LIMITS, work=10**14), 60.0)
 
 
 def test_a_batch_that_needs_too_much_is_refused(trial):

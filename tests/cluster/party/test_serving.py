@@ -5,6 +5,7 @@ The parties are threads of this process.
 
 import http.client
 import json
+import socket
 import threading
 import time
 
@@ -17,7 +18,9 @@ from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.party import session
+from ditto_spu.cluster.party.handshakes import PLACES
 from ditto_spu.cluster.party.metrics import Metrics, MetricsServer, metrics_address
+from ditto_spu.cluster.party.peers import PeerWatch
 from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.cluster.party.request_queue import Turns
 from ditto_spu.cluster.party.server import PartyServer
@@ -210,7 +213,7 @@ def test_metrics_and_health(trial, eventually):
     server = trial.servers[0]
     assert trial.servers[1].metrics_port is None
     assert ask(server, "/healthz/live") == (200, '{"live": true}\n')
-    assert ask(server, "/healthz/ready")[0] == 200
+    eventually(lambda: ask(server, "/healthz/ready")[0] == 200)
     assert ask(server, "/secrets")[0] == 404
     held = secure(lambda w, x: jax.nn.gelu(x @ w)).hold(w=np.eye(4, dtype=np.float32))
     with connect(trial.file, "alice") as client:
@@ -232,10 +235,31 @@ def test_metrics_and_health(trial, eventually):
     assert found["ditto_queue_length"] == found["ditto_running"] == 0
     assert found["process_resident_memory_bytes"] > 1e6
     eventually(lambda: values(server)["ditto_sessions"] == 0)
+    for _ in range(PLACES):
+        server._handshakes.enter(socket.create_server(("127.0.0.1", 0)))
+    assert "all places for handshakes" in json.loads(ask(server, "/healthz")[1])["reason"]
     server._stopping = True
     status, body = ask(server, "/healthz")
     assert (status, json.loads(body)["ready"]) == (503, False)
     assert "stopping" in json.loads(body)["reason"]
+
+
+def test_a_party_is_not_ready_while_another_one_is_missing(eventually):
+    answers = {1: None, 2: LinkError("it is frozen")}
+
+    def ask_one(peer):
+        if answers[peer] is not None:
+            raise answers[peer]
+
+    watch = PeerWatch(ask_one, (1, 2), every=0.01)
+    assert watch.missing() == {}  # nobody has started it
+    watch.start()
+    try:
+        eventually(lambda: watch.missing() == {2: "it is frozen"})
+        answers[2] = None
+        eventually(lambda: watch.missing() == {})
+    finally:
+        watch.close()
 
 
 def test_addresses_of_metrics():
