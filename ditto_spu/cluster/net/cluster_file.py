@@ -49,8 +49,8 @@ class Timeouts:
 class Limits:
     """Holds the limits of a cluster. Those that end in _mb are in MiB.
 
-    share: the part of `sessions`, `queued_mb` and `held_mb` that one client may have, of 1. A cluster with
-        one client gives it everything.
+    share: the part of `sessions`, `running`, `queued_mb` and `held_mb` that one client may have, of 1, and at
+        least one session and one running request. A cluster with one client gives it everything.
     sessions: clients at a time.
     running: requests that compute at a time; the others wait.
     batch: inputs of one request.

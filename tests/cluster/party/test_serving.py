@@ -108,7 +108,7 @@ def inputs(total=100, of_client=100):
 
 def order_of_turns(clients):
     """Queue a request for each of the clients behind a running one. Returns the order of their turns."""
-    turns, order, release, threads = Turns(1, inputs()), [], threading.Event(), []
+    turns, order, release, threads = Turns(1, 1, inputs()), [], threading.Event(), []
 
     def request(number, client):
         with turns.admitted(client, 30), turns.turn(client, 10, lambda: None):
@@ -132,9 +132,30 @@ def test_clients_take_turns_and_each_is_served_in_its_order():
     assert order_of_turns("aab") == [0, 2, 1]  # the one who asks for much waits
 
 
+def test_one_client_does_not_compute_at_all_places():
+    turns = Turns(2, 1, inputs())
+    with turns.turn("a", 10, lambda: None):
+        with pytest.raises(LinkError, match="its turn"), turns.turn("a", 0.1, lambda: None):
+            pass
+        with turns.turn("b", 10, lambda: None):
+            assert turns.running == 2
+
+
+def test_a_place_is_kept_for_each_client_that_has_none():
+    sessions = Quota("sessions", "sessions", 4, 3, clients=3)
+    sessions.take("a", 1)
+    sessions.take("a", 1)
+    with pytest.raises(ClusterError, match=r"'a' has 2 sessions, and the last 2 are kept for clients"):
+        sessions.take("a", 1)
+    sessions.take("b", 1)
+    sessions.take("c", 1)
+    sessions.give_back("a", 1)
+    sessions.take("b", 1)
+
+
 def test_turns_are_bounded():
     quota = inputs(total=100, of_client=60)
-    turns = Turns(1, quota)
+    turns = Turns(1, 1, quota)
     with turns.admitted("a", 30), turns.admitted("b", 50), turns.turn("a", 10, lambda: None):
         with pytest.raises(ClusterError, match="'a' has 30 bytes of inputs and wants 31 more"):
             quota.take("a", 31)

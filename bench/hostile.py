@@ -1,0 +1,142 @@
+"""Send parties hostile plans and messages, and see how another client is served meanwhile.
+
+`python -m bench.hostile` starts three parties. A client asks them for a small model, first alone. Then others
+send every program of `bench.hostile_plans`, thousands of plans of a valid structure with wild numbers, and
+messages with wild bytes. Plans that pass are run. It prints the client's times and the parties' memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.attacks import PLAN, VICTIM, W, X, layer, parties_of, refusals, run_with_zeros, send_plan, together
+from bench.hostile_plans import HOSTILE, local, on_spu, public, with_hostile_numbers
+from bench.malformed import frames, mutated
+from bench.siege import serve
+from bench.soak import party_processes, resident
+from ditto_spu import connect
+from ditto_spu.cluster.client.client import ClusterClient
+from ditto_spu.errors import ClusterError
+from ditto_spu.plan.codec import decode_plan, encode_plan
+
+HOSTILE_CLIENTS = ("mallory", "trudy", "oscar", "eve")
+LIMITS = "\n[timeouts]\nconnect = 60\n[limits]\nsessions = 16\nrunning = 2\nrequest_mb = 256\n"
+_EACH = 50  # plans of one session
+
+
+def plans(count: int, rng: random.Random) -> Iterator[bytes]:
+    """Yield every hostile program in every kind of step, and then `count` plans with wild numbers."""
+    for text, _ in HOSTILE.values():
+        for kind in (local, public, on_spu):
+            yield encode_plan(kind(text))
+    for _ in range(count):
+        yield with_hostile_numbers(PLAN, rng)
+
+
+def send(client: ClusterClient, data: bytes) -> str:
+    """Send a plan, and run it if it passes. Returns what became of it."""
+    parties = parties_of(client)
+    try:
+        send_plan(parties, data)
+    except ClusterError as error:
+        return "refused too late" if "ended early" in str(error) else "refused"
+    with refusals():
+        client._session(lambda: run_with_zeros(parties, decode_plan(data)))
+        return "run"
+    return "failed when run"
+
+
+def send_plans(file: Path, name: str, data: Iterator[bytes], outcomes: Counter[str]) -> None:
+    """Send plans of an iterator that several threads share, until it ends."""
+    while True:
+        with connect(file, name) as client:
+            for _ in range(_EACH):
+                each = next(data, None)
+                if each is None:
+                    return
+                outcomes[send(client, each)] += 1
+
+
+def send_messages(file: Path, name: str, count: int, rng: random.Random, outcomes: Counter[str]) -> None:
+    """Send malformed messages, each in a session of its own."""
+    sound = frames(encode_plan(PLAN), PLAN.hash())
+    for _ in range(count):
+        with refusals(), connect(file, name) as client:
+            channels = parties_of(client)._channels
+            bad = mutated(rng, rng.choice(sound))
+            for channel in channels:
+                channel._write(memoryview(bad))
+            for channel in channels:
+                channel.finish()
+        outcomes["messages"] += 1
+
+
+class Shared:
+    """An iterator that threads may share."""
+
+    def __init__(self, items: Iterator[bytes]) -> None:
+        self._items, self._lock = items, threading.Lock()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        with self._lock:
+            return next(self._items)
+
+
+def main() -> None:
+    """Start parties and clients, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plans", type=int, default=10_000)
+    parser.add_argument("--messages", type=int, default=2_000)
+    options = parser.parse_args()
+    logging.getLogger("ditto_spu.cluster").setLevel(logging.ERROR)
+    with party_processes(["owner", *HOSTILE_CLIENTS], LIMITS) as (file, pids):
+        with connect(file, "owner") as owner:
+            owner.upload(layer.hold(w=W), X, name=VICTIM)
+        serve(file, ("owner",), 5.0, 0.1)
+        print("alone:", usual := serve(file, ("owner",), 30.0, 0.1), flush=True)
+        before, outcomes, over = [resident(pid) for pid in pids], Counter[str](), threading.Event()
+        data = Shared(plans(options.plans, random.Random(0)))
+        first, *others = HOSTILE_CLIENTS
+        served = []
+
+        def watch() -> None:
+            while not over.is_set():
+                served.append(serve(file, ("owner",), 5.0, 0.1))
+
+        def hostile() -> None:
+            rng = random.Random(1)
+            together(
+                [
+                    lambda: send_messages(file, first, options.messages, rng, outcomes),
+                    *(lambda name=name: send_plans(file, name, data, outcomes) for name in others),
+                ]
+            )
+            over.set()
+
+        started = time.monotonic()
+        together([watch, hostile])
+        seconds = [each for part in served for each in part.seconds]
+        errors = sum((part.errors for part in served), Counter[str]())
+        attacked = type(usual)(seconds, sum(part.wrong for part in served), errors)
+        print(f"meanwhile, {time.monotonic() - started:.0f} s:", attacked)
+        print("sent:", ", ".join(f"{count} {what}" for what, count in outcomes.items()))
+        for percent in (50, 99):
+            ratio = attacked.percentile(percent) / usual.percentile(percent)
+            print(f"p{percent} meanwhile / alone: {ratio:.2f}")
+        for rank, pid in enumerate(pids):
+            growth = (resident(pid) - before[rank]) / 1e6
+            print(f"party {rank}: runs, {before[rank] / 1e6:.0f} MB before and {growth:+.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
