@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ PLAN = layer.lower(W, X).plan
 
 
 @contextlib.contextmanager
-def refusals() -> Any:
+def refusals() -> Iterator[None]:
     """Go on after an error that a party answered with, or that the loss of the connection caused."""
     with contextlib.suppress(DittoError, LinkError, OSError):
         yield
@@ -131,13 +131,14 @@ def malformed_messages(file: Path, client: str, rng: random.Random) -> None:
 
 
 def many_sessions(file: Path, client: str, rng: random.Random) -> None:
-    """Open as many sessions as there may be, and leave them open for a while."""
+    """Open as many sessions as there may be, for a while. Then leave some to the other attacks."""
     with contextlib.ExitStack() as stack:
         for _ in range(10):
             me = stack.enter_context(connect(file, client))
             with refusals():
                 parties_of(me)
         time.sleep(_PAUSE)
+    time.sleep(5 * _PAUSE)
 
 
 def uploads_that_never_come(file: Path, client: str, rng: random.Random) -> None:
@@ -197,7 +198,7 @@ def many_requests(file: Path, client: str, rng: random.Random) -> None:
 
 def heavy_requests(file: Path, client: str, rng: random.Random) -> None:
     """Ask for what takes long to compute, and leave in the middle of it."""
-    w, x = np.zeros((256, 256), np.float32), np.zeros((128, 256), np.float32)
+    w, x = np.zeros((128, 128), np.float32), np.zeros((64, 128), np.float32)
     with refusals(), connect(file, client) as me:
         me.run(heavy, w, x)
         call = heavy.call(w, x)

@@ -13,22 +13,23 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.attacks import PLAN, VICTIM, W, X, layer, parties_of, refusals, run_with_zeros, send_plan, together
 from bench.hostile_plans import HOSTILE, local, on_spu, public, with_hostile_numbers
 from bench.malformed import frames, mutated
-from bench.siege import serve
+from bench.siege import LIMITS, Served, print_memory, serve
 from bench.soak import party_processes, resident
+from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect
 from ditto_spu.cluster.client.client import ClusterClient
-from ditto_spu.errors import ClusterError
+from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.plan.codec import decode_plan, encode_plan
 
 HOSTILE_CLIENTS = ("mallory", "trudy", "oscar", "eve")
-LIMITS = "\n[timeouts]\nconnect = 60\n[limits]\nsessions = 16\nrunning = 2\nrequest_mb = 256\n"
 _EACH = 50  # plans of one session
+_PAUSE = 0.1  # seconds between two requests
 
 
 def plans(count: int, rng: random.Random) -> Iterator[bytes]:
@@ -46,11 +47,12 @@ def send(client: ClusterClient, data: bytes) -> str:
     try:
         send_plan(parties, data)
     except ClusterError as error:
-        return "refused too late" if "ended early" in str(error) else "refused"
-    with refusals():
+        return "plans whose check died" if "ended early" in str(error) else "plans refused"
+    try:
         client._session(lambda: run_with_zeros(parties, decode_plan(data)))
-        return "run"
-    return "failed when run"
+    except (DittoError, LinkError):
+        return "plans that failed"
+    return "plans run"
 
 
 def send_plans(file: Path, name: str, data: Iterator[bytes], outcomes: Counter[str]) -> None:
@@ -92,6 +94,33 @@ class Shared:
             return next(self._items)
 
 
+def joined(parts: Sequence[Served]) -> Served:
+    """Return what a client got in several spells, as one."""
+    seconds = [each for part in parts for each in part.seconds]
+    errors = sum((part.errors for part in parts), Counter[str]())
+    return Served(seconds, sum(part.wrong for part in parts), errors)
+
+
+def under_fire(file: Path, plan_count: int, message_count: int) -> tuple[Served, Counter[str]]:
+    """Let the other clients send everything while the owner asks. Returns what it got, and what they sent."""
+    outcomes, over, spells = Counter[str](), threading.Event(), list[Served]()
+    data = Shared(plans(plan_count, random.Random(0)))
+    first, *others = HOSTILE_CLIENTS
+
+    def watch() -> None:
+        while not over.is_set():
+            spells.append(serve(file, ("owner",), 5.0, _PAUSE))
+
+    def hostile() -> None:
+        rng = random.Random(1)
+        senders = [lambda name=name: send_plans(file, name, data, outcomes) for name in others]
+        together([lambda: send_messages(file, first, message_count, rng, outcomes), *senders])
+        over.set()
+
+    together([watch, hostile])
+    return joined(spells), outcomes
+
+
 def main() -> None:
     """Start parties and clients, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,40 +131,16 @@ def main() -> None:
     with party_processes(["owner", *HOSTILE_CLIENTS], LIMITS) as (file, pids):
         with connect(file, "owner") as owner:
             owner.upload(layer.hold(w=W), X, name=VICTIM)
-        serve(file, ("owner",), 5.0, 0.1)
-        print("alone:", usual := serve(file, ("owner",), 30.0, 0.1), flush=True)
-        before, outcomes, over = [resident(pid) for pid in pids], Counter[str](), threading.Event()
-        data = Shared(plans(options.plans, random.Random(0)))
-        first, *others = HOSTILE_CLIENTS
-        served = []
-
-        def watch() -> None:
-            while not over.is_set():
-                served.append(serve(file, ("owner",), 5.0, 0.1))
-
-        def hostile() -> None:
-            rng = random.Random(1)
-            together(
-                [
-                    lambda: send_messages(file, first, options.messages, rng, outcomes),
-                    *(lambda name=name: send_plans(file, name, data, outcomes) for name in others),
-                ]
-            )
-            over.set()
-
-        started = time.monotonic()
-        together([watch, hostile])
-        seconds = [each for part in served for each in part.seconds]
-        errors = sum((part.errors for part in served), Counter[str]())
-        attacked = type(usual)(seconds, sum(part.wrong for part in served), errors)
-        print(f"meanwhile, {time.monotonic() - started:.0f} s:", attacked)
+        serve(file, ("owner",), 5.0, _PAUSE)
+        print("alone:", usual := serve(file, ("owner",), 30.0, _PAUSE), flush=True)
+        before, started = [resident(pid) for pid in pids], time.monotonic()
+        served, outcomes = under_fire(file, options.plans, options.messages)
+        print(f"meanwhile, {time.monotonic() - started:.0f} s:", served)
         print("sent:", ", ".join(f"{count} {what}" for what, count in outcomes.items()))
         for percent in (50, 99):
-            ratio = attacked.percentile(percent) / usual.percentile(percent)
+            ratio = served.percentile(percent) / usual.percentile(percent)
             print(f"p{percent} meanwhile / alone: {ratio:.2f}")
-        for rank, pid in enumerate(pids):
-            growth = (resident(pid) - before[rank]) / 1e6
-            print(f"party {rank}: runs, {before[rank] / 1e6:.0f} MB before and {growth:+.0f} MB")
+        print_memory(pids, before)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def parties(file: Path, ranks: tuple[int, ...], kind: Mapping[str, str]) -> Iter
 def outcome(file: Path) -> str:
     """Run the model once. Returns "right", "wrong", or why the parties refuse each other."""
     rng = np.random.default_rng(0)
-    arguments = [rng.normal(size=size).astype(np.float32) for size in ((8, 6), (4, 8), (6,))]
+    arguments = [rng.normal(size=size).astype(np.float32) for size in ((6, 64), (8, 6), (8, 64))]
     try:
         with connect(file, "client") as client:
             outputs = client.run(model, *arguments).outputs

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,13 @@ def serve(file: Path, clients: tuple[str, ...], seconds: float, pause: float) ->
     return Served(served.seconds, len(wrong), served.errors)
 
 
+def print_memory(pids: Sequence[int], before: Sequence[int]) -> None:
+    """Print how the memory of parties has grown. Raises AssertionError if one has died."""
+    for rank, (pid, size) in enumerate(zip(pids, before, strict=True)):
+        growth = (resident(pid) - size) / 1e6
+        print(f"party {rank}: runs, {size / 1e6:.0f} MB before and {growth:+.0f} MB")
+
+
 def main() -> None:
     """Start parties and clients, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -103,13 +111,11 @@ def main() -> None:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hostile:
             time.sleep(10.0)  # it has started
             attacked = serve(file, CLIENTS, options.seconds, options.pause)
-            counts, _ = hostile.communicate("")
+            attacks, _ = hostile.communicate("")
         print("under attack:", attacked)
-        print("attacks:", counts.strip())
+        print("attacks:", attacks.strip())
         print(f"p99 under attack / alone: {attacked.percentile(99) / alone.percentile(99):.2f}")
-        for rank, pid in enumerate(pids):
-            growth = (resident(pid) - before[rank]) / 1e6
-            print(f"party {rank}: runs, {before[rank] / 1e6:.0f} MB before and {growth:+.0f} MB")
+        print_memory(pids, before)
 
 
 if __name__ == "__main__":

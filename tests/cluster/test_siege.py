@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.attacks import ATTACKS, HOSTILE_CLIENT, PLAN, VICTIM, W, X, attack, layer
+from bench.hostile import HOSTILE_CLIENTS, under_fire
 from bench.hostile_plans import with_hostile_numbers
 from bench.siege import CLIENTS, LIMITS, serve
 from bench.soak import party_processes, resident
@@ -38,6 +39,20 @@ def test_others_are_served_during_every_attack():
         assert set(counts[0]) == {each.__name__ for each in ATTACKS}
         for pid, size in zip(pids, before, strict=True):  # a party that had died would have no memory
             assert resident(pid) - size < 1 << 30
+
+
+@pytest.mark.slow
+def test_another_client_is_served_while_hostile_plans_and_messages_arrive():
+    with party_processes(["owner", *HOSTILE_CLIENTS], LIMITS) as (file, pids):
+        with connect(file, "owner") as owner:
+            owner.upload(layer.hold(w=W), X, name=VICTIM)
+        assert serve(file, ("owner",), 5.0, 0.1).seconds
+        before = [resident(pid) for pid in pids]
+        served, outcomes = under_fire(file, plan_count=200, message_count=50)
+        assert served.seconds and not served.wrong and not served.errors, served
+        assert outcomes["plans refused"] > 100 and outcomes["plans run"] > 0 and outcomes["messages"] == 50
+        for pid, size in zip(pids, before, strict=True):
+            assert resident(pid) - size < 1 << 29
 
 
 @pytest.mark.slow
