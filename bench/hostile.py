@@ -81,16 +81,19 @@ def send_messages(file: Path, name: str, count: int, rng: random.Random, outcome
 
 
 class Shared:
-    """An iterator that threads may share."""
+    """An iterator that threads may share, and that ends after so many seconds at the latest."""
 
-    def __init__(self, items: Iterator[bytes]) -> None:
+    def __init__(self, items: Iterator[bytes], seconds: float) -> None:
         self._items, self._lock = items, threading.Lock()
+        self._end = time.monotonic() + seconds
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
         with self._lock:
+            if time.monotonic() > self._end:
+                raise StopIteration
             return next(self._items)
 
 
@@ -101,10 +104,15 @@ def joined(parts: Sequence[Served]) -> Served:
     return Served(seconds, sum(part.wrong for part in parts), errors)
 
 
-def under_fire(file: Path, plan_count: int, message_count: int) -> tuple[Served, Counter[str]]:
-    """Let the other clients send everything while the owner asks. Returns what it got, and what they sent."""
+def under_fire(
+    file: Path, plan_count: int, message_count: int, seconds: float
+) -> tuple[Served, Counter[str]]:
+    """Let the other clients send everything while the owner asks. Returns what it got, and what they sent.
+
+    seconds: after which no more plans are sent.
+    """
     outcomes, over, spells = Counter[str](), threading.Event(), list[Served]()
-    data = Shared(plans(plan_count, random.Random(0)))
+    data = Shared(plans(plan_count, random.Random(0)), seconds)
     first, *others = HOSTILE_CLIENTS
 
     def watch() -> None:
@@ -126,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plans", type=int, default=10_000)
     parser.add_argument("--messages", type=int, default=2_000)
+    parser.add_argument("--seconds", type=float, default=3600.0, help="after which no more plans are sent")
     options = parser.parse_args()
     logging.getLogger("ditto_spu.cluster").setLevel(logging.ERROR)
     with party_processes(["owner", *HOSTILE_CLIENTS], LIMITS) as (file, pids):
@@ -134,7 +143,7 @@ def main() -> None:
         serve(file, ("owner",), 5.0, _PAUSE)
         print("alone:", usual := serve(file, ("owner",), 30.0, _PAUSE), flush=True)
         before, started = [resident(pid) for pid in pids], time.monotonic()
-        served, outcomes = under_fire(file, options.plans, options.messages)
+        served, outcomes = under_fire(file, options.plans, options.messages, options.seconds)
         print(f"meanwhile, {time.monotonic() - started:.0f} s:", served)
         print("sent:", ", ".join(f"{count} {what}" for what, count in outcomes.items()))
         for percent in (50, 99):
