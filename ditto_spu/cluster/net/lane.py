@@ -52,8 +52,8 @@ class Lane:
     def send(self, messages: Sequence[Send]) -> None:
         """Send tensors. Those for one peer travel as one message, dealt material as a separate one.
 
-        Raises LinkError if the link has failed. So a protocol ends with its next round, also one in which this
-        party sends and receives nothing.
+        Raises LinkError if the link has failed. So a protocol ends with its next round, also with one in
+        which this party sends and receives nothing.
         """
         if self._carrier.failure is not None:
             raise LinkError(str(self._carrier.failure))
