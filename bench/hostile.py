@@ -8,12 +8,16 @@ messages with wild bytes. Plans that pass are run. It prints the client's times 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.attacks import PLAN, VICTIM, W, X, layer, parties_of, refusals, run_with_zeros, send_plan, together
@@ -97,36 +101,33 @@ class Shared:
             return next(self._items)
 
 
-def joined(parts: Sequence[Served]) -> Served:
-    """Return what a client got in several spells, as one."""
-    seconds = [each for part in parts for each in part.seconds]
-    errors = sum((part.errors for part in parts), Counter[str]())
-    return Served(seconds, sum(part.wrong for part in parts), errors)
+def send_all(file: Path, plan_count: int, message_count: int, seconds: float) -> Counter[str]:
+    """Send everything, from several clients at once. Returns what became of it.
+
+    seconds: after which no more plans are sent.
+    """
+    outcomes, rng = Counter[str](), random.Random(1)
+    data = Shared(plans(plan_count, random.Random(0)), seconds)
+    first, *others = HOSTILE_CLIENTS
+    senders = [lambda name=name: send_plans(file, name, data, outcomes) for name in others]
+    together([lambda: send_messages(file, first, message_count, rng, outcomes), *senders])
+    return outcomes
 
 
 def under_fire(
     file: Path, plan_count: int, message_count: int, seconds: float
-) -> tuple[Served, Counter[str]]:
-    """Let the other clients send everything while the owner asks. Returns what it got, and what they sent.
-
-    seconds: after which no more plans are sent.
-    """
-    outcomes, over, spells = Counter[str](), threading.Event(), list[Served]()
-    data = Shared(plans(plan_count, random.Random(0)), seconds)
-    first, *others = HOSTILE_CLIENTS
-
-    def watch() -> None:
-        while not over.is_set():
+) -> tuple[Served, dict[str, int]]:
+    """Let a process send everything while the owner asks. Returns what the owner got, and what was sent."""
+    command = [sys.executable, "-m", "bench.hostile", "--send", str(file), "--plans", str(plan_count)]
+    command += ["--messages", str(message_count), "--seconds", str(seconds)]
+    spells: list[Served] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hostile:
+        while hostile.poll() is None:
             spells.append(serve(file, ("owner",), 5.0, _PAUSE))
-
-    def hostile() -> None:
-        rng = random.Random(1)
-        senders = [lambda name=name: send_plans(file, name, data, outcomes) for name in others]
-        together([lambda: send_messages(file, first, message_count, rng, outcomes), *senders])
-        over.set()
-
-    together([watch, hostile])
-    return joined(spells), outcomes
+        outcomes: dict[str, int] = json.loads(hostile.communicate()[0])
+    every = [each for part in spells for each in part.seconds]
+    errors = sum((part.errors for part in spells), Counter[str]())
+    return Served(every, sum(part.wrong for part in spells), errors), outcomes
 
 
 def main() -> None:
@@ -135,15 +136,21 @@ def main() -> None:
     parser.add_argument("--plans", type=int, default=10_000)
     parser.add_argument("--messages", type=int, default=2_000)
     parser.add_argument("--seconds", type=float, default=3600.0, help="after which no more plans are sent")
+    parser.add_argument("--send", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.getLogger("ditto_spu.cluster").setLevel(logging.ERROR)
+    amount = options.plans, options.messages, options.seconds
+    if options.send is not None:
+        os.nice(19)  # clients have machines of their own, so they take no time from the parties
+        print(json.dumps(send_all(options.send, *amount)))
+        return
     with party_processes(["owner", *HOSTILE_CLIENTS], LIMITS) as (file, pids):
         with connect(file, "owner") as owner:
             owner.upload(layer.hold(w=W), X, name=VICTIM)
         serve(file, ("owner",), 5.0, _PAUSE)
         print("alone:", usual := serve(file, ("owner",), 30.0, _PAUSE), flush=True)
         before, started = [resident(pid) for pid in pids], time.monotonic()
-        served, outcomes = under_fire(file, options.plans, options.messages, options.seconds)
+        served, outcomes = under_fire(file, *amount)
         print(f"meanwhile, {time.monotonic() - started:.0f} s:", served)
         print("sent:", ", ".join(f"{count} {what}" for what, count in outcomes.items()))
         for percent in (50, 99):
