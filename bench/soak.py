@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,15 +114,20 @@ def resident(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def party_processes(clients: list[str]) -> Iterator[tuple[Path, list[int]]]:
-    """Start three parties on this machine, and yield the cluster file and their process ids."""
+def party_processes(
+    clients: Sequence[str], settings: str = "\n[timeouts]\nconnect = 60\n[limits]\nsessions = 16\n"
+) -> Iterator[tuple[Path, list[int]]]:
+    """Start three parties on this machine, and yield the cluster file and their process ids.
+
+    settings: what the cluster file says about timeouts and limits.
+    """
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     addresses = tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
     for each in sockets:
         each.close()
     with tempfile.TemporaryDirectory(prefix="ditto-soak-") as folder:
         file = init_cluster(Path(folder) / "cluster", addresses, tuple(clients))
-        file.write_text(file.read_text() + "\n[timeouts]\nconnect = 60\n[limits]\nsessions = 16\n")
+        file.write_text(file.read_text() + settings)
         command = [sys.executable, "-m", "ditto_spu.cli", "party", "--grace", "1", "--cluster", str(file)]
         parties = [
             subprocess.Popen([*command, "--rank", str(rank)], stderr=subprocess.DEVNULL) for rank in range(3)

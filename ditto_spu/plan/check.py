@@ -21,6 +21,7 @@ from ditto_spu.plan.plan import (
     KernelStep,
     LocalStep,
     Plan,
+    PublicStep,
     SpuStep,
     Var,
     kind,
@@ -91,7 +92,8 @@ def check_plan(plan: Plan, limits: PlanLimits) -> Need:
                 made.add(result)
             sizes[number] = _check_step(plan, step, where, limits.value_bytes)
             work += sizes[number].work
-            if work > limits.work:
+            whole = isinstance(step, LocalStep | PublicStep)
+            if work > limits.work or (whole and sizes[number].work > limits.piece):
                 raise InputError(f"{where} is refused: the plan takes longer than a request may take")
         known |= made
     if plan.guard is not None and (plan.guard != plan.outputs[-1] or plan.vars[plan.guard].fxp != INTEGER):

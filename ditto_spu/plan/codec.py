@@ -10,6 +10,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import InputError
 from ditto_spu.plan.plan import Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Var
 
+VERSION = 1  # of this form and of what steps mean; a release that changes either counts on
 _STEPS: Mapping[str, type] = {"public": PublicStep, "local": LocalStep, "kernel": KernelStep, "spu": SpuStep}
 _KINDS = {made: kind for kind, made in _STEPS.items()}
 _TEXT_STEPS = ("public", "local", "spu")

@@ -16,7 +16,7 @@ _MOST_CALLS = 32  # of functions inside each other
 _MOST_OPERATIONS = 1 << 15  # of one program, when every call is written out
 # What an element costs beyond one addition, roughly.
 _COSTS = {
-    **dict.fromkeys(("scatter", "sort"), 100),
+    **dict.fromkeys(("scatter", "sort"), 1000),
     **dict.fromkeys(("gather", "dynamic_slice", "dynamic_update_slice", "divide", "remainder"), 10),
     **dict.fromkeys(("cbrt", "cosine", "exponential", "exponential_minus_one", "log", "log_plus_one"), 20),
     **dict.fromkeys(("logistic", "power", "rsqrt", "sine", "sqrt", "tan", "tanh"), 20),
@@ -120,7 +120,8 @@ def _terms(op: ir.Op) -> int:
     """Return how many products or sums each element of the result takes."""
     if op.name == "stablehlo.dot_general":
         axes = ir.dimensions(op, "dot_general", "lhs_contracting_dimensions")
-        return math.prod(ir.shape(op.operands[0])[axis] for axis in axes)
+        wide = ir.dtype(op.results[0]).itemsize == 8  # processors have no vectors of such products
+        return (10 if wide else 1) * math.prod(ir.shape(op.operands[0])[axis] for axis in axes)
     if op.name == "stablehlo.convolution":
         return math.prod(ir.shape(op.operands[1]))
     if op.name == "stablehlo.reduce_window":

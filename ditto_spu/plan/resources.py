@@ -24,6 +24,14 @@ class PlanLimits:
     total_bytes: int
     work: int
 
+    @property
+    def piece(self) -> int:
+        """Return the most work of one local or public step.
+
+        Nothing interrupts such a step, and a unit of one operation may take ten times as long as another's.
+        """
+        return self.work // 10
+
 
 @dataclass(frozen=True)
 class Need:

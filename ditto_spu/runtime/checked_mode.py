@@ -29,27 +29,40 @@ class Checker:
     def __init__(self, plan: Plan, inputs: dict[int, NDArray[Any]]) -> None:
         self._plan = plan
         self._lock = threading.Lock()
-        self._parts: dict[int, dict[int, Sequence[Any]]] = {}
+        self._reports: dict[int, tuple[Step, dict[int, Sequence[Any]]]] = {}  # by step, then by party
         self._values = dict(inputs)
 
     def observe(self, rank: int, number: int, step: Step, results: Sequence[Any]) -> None:
-        """Record one party's results of a step, and check them if the other two have reported.
+        """Record one party's results of a step. Check each step that all three have reported.
 
-        Raises RangeError at the party that completes the step. The reason is a value beyond its declared
+        Raises RangeError at the party that completes a step. The reason is a value beyond its declared
         range, a result that does not fit its format, or a result that differs from the kernel's plaintext
         meaning by more than the kernel's error bound explains.
         """
         with self._lock:
-            parts = self._parts.setdefault(number, {})
-            parts[rank] = results
-            if len(parts) < 3:
-                return
-            del self._parts[number]
-            for place, var in enumerate(step.outputs):
-                self._values[var] = self._joined([parts[r][place] for r in range(3)])
-                self._check_range(var)
-            if isinstance(step, KernelStep):
-                self._check_kernel(number, step)
+            self._reports.setdefault(number, (step, {}))[1][rank] = results
+            while (complete := self._complete()) is not None:
+                self._check(complete)
+
+    def _complete(self) -> int | None:
+        """Return a step that all three have reported and whose operands are known, or None.
+
+        The dealer of masked shares reports its kernels ahead. So a kernel may have all three reports while
+        one of a step that it reads is still missing.
+        """
+        for number, (step, parts) in self._reports.items():
+            reads = step.inputs if isinstance(step, KernelStep) else ()
+            if len(parts) == 3 and all(var in self._values for var in reads):
+                return number
+        return None
+
+    def _check(self, number: int) -> None:
+        step, parts = self._reports.pop(number)
+        for place, var in enumerate(step.outputs):
+            self._values[var] = self._joined([parts[rank][place] for rank in range(3)])
+            self._check_range(var)
+        if isinstance(step, KernelStep):
+            self._check_kernel(number, step)
 
     def _joined(self, parts: Sequence[Any]) -> NDArray[Any]:
         if isinstance(parts[0], Rss):

@@ -44,9 +44,10 @@ def gelu(party: Party, x: Rss, out: Fxp, approximate: str = "erf", approx: str =
 
     `approximate` ("erf" or "tanh") names the reference. The protocols are the same, because the two
     references differ by less than 0.0005. The cheapest operands are fxp16.9 and fxp16.10. Raises ValueError
-    for an `approx` that is not in FORMS.
+    for an `approx` that is not in FORMS, or an `approximate` that names no reference.
     """
     require(FORMS, approx)
+    require(REFERENCES, approximate)
     if approx == "quad":
         return (yield from quadratic(party, x, out))
     return (yield from _EXACT.run(party, x, out, approx))

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from ditto_spu import connect
+from ditto_spu.cluster.client.client import ClusterClient
 from ditto_spu.cluster.net.certificates import Authority, create_authority
 from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
 from ditto_spu.cluster.party.plan_checker import PlanChecker
@@ -125,6 +127,20 @@ def parties(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     made.serve()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="module")
+def alice(parties: Trial) -> Iterator[ClusterClient]:
+    """Connect Alice to the parties of a file."""
+    with connect(parties.file, "alice") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def bob(parties: Trial) -> Iterator[ClusterClient]:
+    """Connect Bob to the parties of a file."""
+    with connect(parties.file, "bob") as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

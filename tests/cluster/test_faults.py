@@ -18,7 +18,7 @@ from ditto_spu.cluster.net.certificates import create_authority, write_identity
 from ditto_spu.errors import PartyError
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
-LATE = 20.0  # seconds; the timeouts for messages and connections are 5 s each
+LATE = 60.0  # seconds: some times the timeouts for messages and connections, 5 s each, for a busy machine
 
 
 # This file is also a program, which a test kills.
@@ -94,7 +94,9 @@ def test_parties_that_are_killed_frozen_and_restarted(trial, eventually):
         works(client)
 
         trial.signal(1, signal.SIGSTOP)  # before a request
-        fails(client, small, X, "party 1 .*does not answer")
+        fails(
+            client, small, X, "party 1 .*does not answer|party 1 has not connected"
+        )  # whoever reports first
         trial.signal(1, signal.SIGCONT)
         works(client)
 
@@ -118,7 +120,7 @@ def test_a_client_that_is_killed_in_mid_run(trial):
 
 @pytest.mark.slow
 def test_a_party_that_is_asked_to_stop_ends_its_requests_first(trial):
-    trial.start(0, 1, 2, grace=30)
+    trial.start(0, 1, 2, grace=600)  # no request outlives it, also on a busy machine
     with connect(trial.file, "alice") as client, ThreadPoolExecutor(1) as pool:
         works(client)
         request = pool.submit(client.run, long, LONG)
@@ -128,10 +130,10 @@ def test_a_party_that_is_asked_to_stop_ends_its_requests_first(trial):
         with connect(trial.file, "bob") as other:
             fails(other, small, X, "party 1 is stopping: try again later|party 1 .* cannot be reached")
         assert np.abs(request.result().outputs).max() < 0.1
-        assert trial.processes[1].wait(20) == 0
+        assert trial.processes[1].wait(LATE) == 0
     for rank in (0, 2):
         trial.signal(rank, signal.SIGTERM)
-        assert trial.processes[rank].wait(20) == 0
+        assert trial.processes[rank].wait(LATE) == 0
 
 
 def test_wrong_identities_do_not_disturb_the_others(parties):

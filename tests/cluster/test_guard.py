@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from ditto_spu import connect, secure
+from ditto_spu import secure
 from ditto_spu.errors import RangeError
 
 F = np.float32
@@ -15,12 +15,6 @@ BIG = 1e3 * np.outer(X[2] / (X[2] @ X[2]), np.eye(10)[4]).astype(F)  # one eleme
 
 def layer(w, x):
     return jax.nn.gelu(x @ w)
-
-
-@pytest.fixture(scope="module")
-def alice(parties):
-    with connect(parties.file, "alice") as client:
-        yield client
 
 
 def expected(w, x=X):

@@ -30,12 +30,6 @@ def right(outputs, x=X, w=W):
     return outputs["y"] == pytest.approx(np.asarray(jax.nn.gelu(x @ w)), abs=0.01)
 
 
-@pytest.fixture(scope="module")
-def alice(parties):
-    with connect(parties.file, "alice") as client:
-        yield client
-
-
 @pytest.mark.parametrize("function", [plain, masked], ids=["plain", "masked"])
 def test_what_is_dealt_ahead_is_what_a_simulation_deals(alice, function):
     simulated = function.run(W, X, material=function.precompute(W, X)).report

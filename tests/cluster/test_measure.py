@@ -37,9 +37,8 @@ def test_a_model_runs_on_an_emulated_network():
     assert done.exit_code == 0, done.output
     data = json.loads(done.stdout)
     assert data["network"] == "2 Gbps, 2 ms"
-    assert data["rounds"] == 5
-    assert data["seconds"] > 0.005  # five rounds take at least this long on the network
-    sent = sum(data["bytes_sent_per_party"])
     alone = json.loads(CliRunner().invoke(app, ["run", "gelu", "--json"]).stdout)
-    assert sent == sum(alone["bytes_sent_per_party"])
+    assert data["rounds"] == alone["rounds"] > 0
+    assert data["seconds"] > data["rounds"] * 0.001  # each takes half a round trip at least
+    assert sum(data["bytes_sent_per_party"]) == sum(alone["bytes_sent_per_party"])
     assert data["predicted_seconds"] > data["threads_seconds"] > 0

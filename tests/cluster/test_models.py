@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ditto_spu import connect, secure
+from ditto_spu import secure
 from ditto_spu.models import MODELS
 
 X = np.linspace(-2, 2, 24).reshape(4, 6).astype(np.float32)
@@ -21,12 +21,6 @@ FUNCTIONS = {
     "minimum": lambda x: jnp.minimum(x, x[:1]),
     "sort": lambda x: jnp.sort(x, axis=1),
 }
-
-
-@pytest.fixture(scope="module")
-def alice(parties):
-    with connect(parties.file, "alice") as client:
-        yield client
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

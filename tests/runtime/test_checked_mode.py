@@ -1,5 +1,6 @@
 """Tests that checked mode joins every value, and names step, path and value of the first wrong one."""
 
+import contextlib
 import os
 import threading
 
@@ -50,6 +51,20 @@ def test_the_last_party_to_arrive_checks(ranks):
     observed(MULTIPLY, X, ranks=ranks[:2])
     with pytest.raises(RangeError, match="is off by"):
         observed(MULTIPLY, X, ranks=ranks)
+
+
+def test_a_kernel_waits_for_the_reports_of_what_it_reads():
+    """The dealer of masked shares reports its kernels ahead, and steps that all three run later."""
+    double = KernelStep("block", "multiply", (1, 1), (2,), (), (0,))
+    variables = tuple(Var((3,), "float32", F, name) for name in "xyz")
+    plan = Plan("f", "test", variables, (Input("x", 0),), (LOCAL, double), (2,), ((0,), (1,)))
+    for last, match in ((X * X, None), (X, "is off by")):
+        checker = Checker(plan, {0: X})
+        reports = [share(encode(each, F), F, os.urandom) for each in (X, last)]
+        for rank, number in ((2, 1), (0, 0), (1, 0), (0, 1), (1, 1)):
+            checker.observe(rank, number, plan.steps[number], [reports[number][rank]])
+        with contextlib.nullcontext() if match is None else pytest.raises(RangeError, match=match):
+            checker.observe(2, 0, LOCAL, [reports[0][2]])
 
 
 def test_a_value_beyond_its_declared_range_is_named():

@@ -44,13 +44,16 @@ def connect(cluster: str | Path, client: str | None = None) -> ClusterClient:
     """Return a client of the cluster that a cluster file describes.
 
     `client` is the client's name in the file. It may be left out if the file has only one. Raises InputError
-    if the file has no client of that name.
+    if it is left out otherwise, or if the file has no client of that name.
     """
     loaded = load_cluster(cluster)
-    if client is None and len(loaded.clients) == 1:
+    names = ", ".join(loaded.clients) or "none"
+    if client is None:
+        if len(loaded.clients) != 1:
+            raise InputError(f"say which client this is, by `client` or --client; the cluster has {names}")
         client = loaded.clients[0]
     if client not in loaded.clients:
-        raise InputError(f"client {client!r} is none of the cluster's: {', '.join(loaded.clients) or 'none'}")
+        raise InputError(f"client '{client}' is none of the cluster's: {names}")
     return ClusterClient(loaded, client)
 
 

@@ -34,6 +34,7 @@ class Timeouts:
     request: for a whole request, its wait in the queue included. Its computation may take as long again.
     plan: for the check of a plan, and for its compilation by SPU.
     idle: for a client that sends no request.
+    weights: for held weights that nobody uses. Then the parties forget them.
     """
 
     connect: float = 10.0
@@ -41,14 +42,15 @@ class Timeouts:
     request: float = 600.0
     plan: float = 60.0
     idle: float = 600.0
+    weights: float = 30 * 86400.0
 
 
 @dataclass(frozen=True)
 class Limits:
     """Holds the limits of a cluster. Those that end in _mb are in MiB.
 
-    share: the part of `sessions`, `queued_mb` and `held_mb` that one client may have, of 1. A cluster with
-        one client gives it everything.
+    share: the part of `sessions`, `running`, `queued_mb` and `held_mb` that one client may have, of 1, and at
+        least one session and one running request. A cluster with one client gives it everything.
     sessions: clients at a time.
     running: requests that compute at a time; the others wait.
     batch: inputs of one request.

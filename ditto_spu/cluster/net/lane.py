@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.protocol.link import Receive, Send, Traffic, checked
+from ditto_kernels.protocol.link import LinkError, Receive, Send, Traffic, checked
 from ditto_spu.cluster.net.wire import Named
 
 
@@ -17,6 +17,10 @@ class Carrier(Protocol):
     """What a lane needs from the link that carries its messages."""
 
     rank: int
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Return why the link has failed, or None while it works."""
 
     @property
     def peers(self) -> Collection[int]:
@@ -46,7 +50,13 @@ class Lane:
         self.sending = self.waiting = 0.0
 
     def send(self, messages: Sequence[Send]) -> None:
-        """Send tensors. Those for one peer travel as one message, dealt material as a separate one."""
+        """Send tensors. Those for one peer travel as one message, dealt material as a separate one.
+
+        Raises LinkError if the link has failed. So a protocol ends with its next round, also with one in
+        which this party sends and receives nothing.
+        """
+        if self._carrier.failure is not None:
+            raise LinkError(str(self._carrier.failure))
         started = time.perf_counter()
         for offline in (False, True):
             for peer in self._carrier.peers:

@@ -29,6 +29,11 @@ class Handshakes:
         """Return the number of connections that had to make room."""
         return self._ended
 
+    @property
+    def full(self) -> bool:
+        """Return whether all places are taken. The next connection then ends the oldest one."""
+        return len(self._open) >= self._places
+
     def enter(self, sock: socket.socket) -> int:
         """Give a connection a place, and return the place's number. Raises OSError if it is gone."""
         handle = sock.dup()  # the socket itself changes hands during the handshake

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
 from ditto_spu.cluster.net.channel import Channel
-from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.errors import ClusterError
 
 Peer = tuple[Channel, Mapping[str, Any]]  # another party's connection, and its hello
@@ -47,16 +46,16 @@ class Meetings:
         if not taken:
             raise ClusterError("no client has opened this session here")
 
-    def take(self, session: str, rank: int, port: ClientPort) -> Peer:
+    def take(self, session: str, rank: int, failure: Callable[[], BaseException | None]) -> Peer:
         """Wait for the connection that party `rank` makes for this session, and return it.
 
-        Raises LinkError if it does not come in time, or when the client is gone.
+        Raises LinkError if it does not come in time, or when `failure` returns why nobody waits any more.
         """
         deadline = time.monotonic() + self._seconds
         with self._changed:
             while (session, rank) not in self._peers:
-                if port.failure is not None:
-                    raise port.failure
+                if (over := failure()) is not None:
+                    raise over
                 if time.monotonic() > deadline:
                     raise LinkError(
                         f"party {rank} has not connected within {self._seconds:g} s: is it running?"

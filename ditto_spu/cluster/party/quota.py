@@ -17,11 +17,13 @@ class Quota:
     limit: the name of the limit in the cluster file.
     total: the most of it that all clients have together.
     of_client: the most of it that one client has.
+    clients: the number of clients for each of which one is kept, as far as `total` suffices. 0 keeps none.
     """
 
-    def __init__(self, what: str, limit: str, total: int, of_client: int) -> None:
+    def __init__(self, what: str, limit: str, total: int, of_client: int, clients: int = 0) -> None:
         self._what, self._limit = what, limit
         self._total, self._of_client = total, of_client
+        self._clients = clients if clients <= total else 0
         self._used: Counter[str] = Counter()
         self._lock = threading.RLock()
 
@@ -41,6 +43,7 @@ class Quota:
         """Raise ClusterError if a client may not have so much more."""
         with self._lock:
             own, every = self._used[client], self._used.total()
+            kept = max(0, self._clients - len(self._used | {client: 1}))
         if amount > self._of_client:
             raise ClusterError(
                 f"this request needs {amount} {self._what}, more than the {self._of_client} that one client "
@@ -50,6 +53,11 @@ class Quota:
             raise ClusterError(
                 f"'{client}' has {own} {self._what} and wants {amount} more, but one client may have "
                 f"{self._of_client}: `{self._limit}` and `share` in [limits]; try again later"
+            )
+        if own and kept and every + amount + kept > self._total:
+            raise ClusterError(
+                f"'{client}' has {own} {self._what}, and the last {kept} are kept for clients that have "
+                f"none: `{self._limit}` in [limits]"
             )
         if every + amount > self._total:
             raise ClusterError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,14 +21,17 @@ class _Ticket:
 
 
 class Turns:
-    """Lets at most `running` requests compute at a time, whose inputs `inputs` counts.
+    """Lets at most `running` requests compute at a time, and `of_client` of one client.
 
-    Among clients that wait, the one whose last turn is the longest ago is next, and among the requests of one
-    client the first. So a client that asks for much does not keep the others waiting for all of it.
+    `inputs` counts the bytes of their inputs. Among clients that wait, the one whose last turn is the longest
+    ago is next, and among the requests of one client the first. So a client that asks for much does not keep
+    the others waiting for all of it.
     """
 
-    def __init__(self, running: int, inputs: Quota) -> None:
+    def __init__(self, running: int, of_client: int, inputs: Quota) -> None:
         self._max_running = running
+        self._of_client = of_client
+        self._active_of: Counter[str] = Counter()
         self._inputs = inputs
         self._changed = threading.Condition()
         self._line: list[_Ticket] = []
@@ -77,16 +81,23 @@ class Turns:
                         raise LinkError(f"the request waited {timeout:g} s for its turn")
                     self._changed.wait(0.1)
                 self._active += 1
+                self._active_of[client] += 1
                 self._turns += 1
                 self._last[client] = self._turns
             finally:
                 self._line.remove(ticket)
                 self._changed.notify_all()
-        with self._counted():
-            yield
+        try:
+            with self._counted():
+                yield
+        finally:
+            with self._changed:
+                self._active_of[client] -= 1
+                self._changed.notify_all()
 
-    def _next(self) -> _Ticket:
-        return min(self._line, key=lambda ticket: self._last.get(ticket.client, 0))
+    def _next(self) -> _Ticket | None:
+        may = [ticket for ticket in self._line if self._active_of[ticket.client] < self._of_client]
+        return min(may, key=lambda ticket: self._last.get(ticket.client, 0), default=None)
 
     @contextlib.contextmanager
     def follow(self) -> Iterator[None]:

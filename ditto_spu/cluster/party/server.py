@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import re
 import socket
 import threading
 import time
@@ -14,25 +12,22 @@ from dataclasses import replace
 from typing import Any
 
 from ditto_kernels.protocol.link import LinkError
-from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.cluster.net.agreement import difference, facts, party_facts
-from ditto_spu.cluster.net.certificates import days_left
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.cluster_file import Cluster
-from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, dial
-from ditto_spu.cluster.net.pair_keys import KeyExchange
+from ditto_spu.cluster.net.connect import accept, channel, check_pin
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.handshakes import Handshakes
+from ditto_spu.cluster.party.identity import identity
 from ditto_spu.cluster.party.meetings import Meetings
 from ditto_spu.cluster.party.metrics import MetricsServer
+from ditto_spu.cluster.party.peers import PeerWatch, ask_whether_there, link_peers
 from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.cluster.party.session import Session
 from ditto_spu.cluster.party.shared import shared_objects
 from ditto_spu.errors import ClusterError, ConfigError, DittoError
 
 log = logging.getLogger("ditto_spu.cluster")
-_SESSION = re.compile(r"[0-9a-f]{32}")
 _RENEW = 30.0  # days: a certificate that ends earlier is a warning at the start
 _LINGER = 2.0  # seconds that the other end gets to read why it is refused or its session is over
 _END = 5.0  # seconds that sessions get to end after their connections were closed
@@ -54,7 +49,7 @@ class PartyServer:
         checker: PlanChecker | None = None,
     ) -> None:
         self._rank = rank
-        self._use(cluster)
+        self._identity = identity(cluster, rank)
         self._ends_checker = checker is None
         self._shared = shared_objects(cluster, checker or PlanChecker())
         self._metrics = self._shared.metrics
@@ -64,16 +59,19 @@ class PartyServer:
         self._changed = threading.Condition()
         self._sessions: dict[str, ClientPort | None] = {}
         self._meetings = Meetings(cluster.timeouts.connect)
+        self._peers = PeerWatch(lambda peer: ask_whether_there(self._identity, peer), self._identity.peers)
         self._stopping = False
         self._listener: socket.socket | None = None
         self._metrics.watch("ditto_sessions", "Clients connected.", lambda: len(self._sessions))
         crowded = "Connections that had to make room before they had proven their identity."
         self._metrics.watch("ditto_handshakes_ended", crowded, lambda: self._handshakes.ended)
-        self._metrics.watch("ditto_certificate_days", "Until the party's own ends.", self._days_left)
+        self._metrics.watch(
+            "ditto_certificate_days", "Until the party's own ends.", lambda: self._identity.days_left()
+        )
 
     def start(self) -> None:
         """Listen, and return at once. Raises ClusterError if the address cannot be used."""
-        host, port = self._cluster.listens(self._rank)
+        host, port = self._identity.cluster.listens(self._rank)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._listener = socket.create_server((host, port), family=family, backlog=64)
@@ -83,19 +81,14 @@ class PartyServer:
             self._metrics_server = MetricsServer(self._metrics_address, self._metrics, self._unready)
             shown = f"{self._metrics_address[0]}:{self._metrics_server.port}"
             _event("metrics", party=self._rank, address=shown)
-        if self._incoming is None:
+            self._peers.start()
+        if self._identity.incoming is None:
             log.warning("plaintext", extra={"facts": {"warning": "tls = false: nobody is authenticated"}})
-        elif (days := self._days_left()) < _RENEW:
+        elif (days := self._identity.days_left()) < _RENEW:
             log.warning("certificate ends", extra={"facts": {"party": self._rank, "days": round(days, 1)}})
         self._shared.checker.start()
         threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
         _event("listening", party=self._rank, address=f"{host}:{port}")
-
-    def _use(self, cluster: Cluster) -> None:
-        name = f"party{self._rank}"
-        incoming, outgoing = (context(cluster, name, server=server) for server in (True, False))
-        self._cluster, self._incoming, self._outgoing = cluster, incoming, outgoing
-        self._facts, self._party_facts = facts(cluster), party_facts(cluster)
 
     def reload(self, cluster: Cluster) -> None:
         """Use a cluster file with other clients or certificates from now on.
@@ -103,11 +96,11 @@ class PartyServer:
         Weights stay, and sessions that are open go on. Raises ConfigError, and changes nothing, if anything
         else differs, or if this party's own certificate cannot be used.
         """
-        before = self._cluster
+        before = self._identity.cluster
         alike = replace(cluster, clients=before.clients, fingerprints=before.fingerprints)
         if alike.hash() != before.hash():
             raise ConfigError("a running party takes other clients and certificates alone: start it anew")
-        self._use(cluster)
+        self._identity = identity(cluster, self._rank)
         self._shared = replace(self._shared, cluster=cluster)
         _event("reloaded", party=self._rank, clients=len(cluster.clients))
 
@@ -138,6 +131,7 @@ class PartyServer:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
+        self._peers.close()
         if self._metrics_server is not None:
             self._metrics_server.close()
         if self._ends_checker:
@@ -151,15 +145,14 @@ class PartyServer:
     def _unready(self) -> str | None:
         if self._stopping:
             return self._refusal()
-        if self._days_left() <= 0:
+        if self._identity.days_left() <= 0:
             return "its certificate has expired"
-        full = len(self._sessions) >= self._shared.cluster.limits.sessions
-        return "as many clients are connected as its limits allow" if full else None
-
-    def _days_left(self) -> float:
-        if not self._cluster.tls:
-            return math.inf
-        return days_left(self._cluster.identity(f"party{self._rank}")[0].read_bytes())
+        if len(self._sessions) >= self._shared.cluster.limits.sessions:
+            return "as many clients are connected as its limits allow"
+        if self._handshakes.full:
+            return "all places for handshakes are taken"
+        missing = self._peers.missing()
+        return "; ".join(f"party {peer} is not there: {why}" for peer, why in missing.items()) or None
 
     def _listen(self, listener: socket.socket) -> None:
         while True:
@@ -182,17 +175,20 @@ class PartyServer:
         """Verify who connects. A client gets a session, and a party joins the session that it names."""
         made: Channel | None = None
         try:
-            secured, name = accept(self._cluster, sock, self._incoming)
-            made = channel(self._cluster, secured, name or where)
-            check_pin(self._cluster, name, secured)
-            hello = made.receive(self._cluster.timeouts.connect)
-            made.peer = name = self._checked(hello.kind, hello.facts, name)
-            session = hello.facts["session"]
+            mine = self._identity
+            secured, name = accept(mine.cluster, sock, mine.incoming)
+            made = channel(mine.cluster, secured, name or where)
+            check_pin(mine.cluster, name, secured)
+            hello = made.receive(mine.cluster.timeouts.connect)
+            made.peer = name = mine.checked(hello.kind, hello.facts, name)
             self._handshakes.leave(place)
-            if name in self._cluster.clients:
-                self._serve(session, name, made)
+            if hello.kind == "ping":
+                made.send("pong", {})
+                made.close()
+            elif name in mine.cluster.clients:
+                self._serve(hello.facts["session"], name, made)
             else:
-                self._meet(session, name, made, hello.facts)
+                self._meet(hello.facts["session"], name, made, hello.facts)
         except Exception as error:  # a stranger's bytes may cause any error, and the party goes on
             _event("refused", peer=where, reason=str(error)[:500])
             self._metrics.refused.inc()
@@ -206,24 +202,6 @@ class PartyServer:
                 made.close()
         finally:
             self._handshakes.leave(place)
-
-    def _checked(self, kind: str, hello: Mapping[str, Any], name: str) -> str:
-        """Check a hello and return its sender's name. Raises ClusterError if it is refused."""
-        claimed, session = hello.get("name"), hello.get("session")
-        if kind != "hello" or not isinstance(claimed, str) or not isinstance(session, str):
-            raise ClusterError("a connection starts with a hello")
-        if name and claimed != name:
-            raise ClusterError(f"'{claimed[:64]}' shows the certificate of '{name}'")
-        if claimed not in self._cluster.fingerprints:
-            raise ClusterError(f"'{claimed[:64]}' is no participant of this cluster")
-        if not _SESSION.fullmatch(session):
-            raise ClusterError("a session's name has 32 hexadecimal digits")
-        is_party = claimed in {f"party{rank}" for rank in range(PARTIES)}
-        mine = self._party_facts if is_party else self._facts
-        differs = difference(mine, hello.get("facts"))
-        if differs is not None:
-            raise ClusterError(f"party {self._rank} and '{claimed}' differ in {differs}")
-        return claimed
 
     def _meet(self, session: str, name: str, made: Channel, hello: Mapping[str, Any]) -> None:
         rank = int(name.removeprefix("party"))
@@ -249,9 +227,10 @@ class PartyServer:
         try:
             with self._changed:
                 self._sessions[session] = port
-            link, keys = self._link(session, client, port)
+            mine = self._identity
+            link, keys = link_peers(mine, session, client, port, self._meetings)
             port.stops(link)
-            made.send("welcome", {"facts": self._facts})
+            made.send("welcome", {"facts": mine.facts})
             _event("session", session=session, client=client)
             served = Session(self._shared, client, session, port, link, keys)
             port.stop(self._refusal())
@@ -271,51 +250,6 @@ class PartyServer:
                 self._shared.sessions.give_back(client, 1)
                 del self._sessions[session]
                 self._changed.notify_all()
-
-    def _link(self, session: str, client: str, port: ClientPort) -> tuple[PeerLink, Any]:
-        """Connect to both other parties, and return the link and the pairwise keys.
-
-        Raises LinkError or ClusterError unless they agree on software, client and session.
-        """
-        exchange = KeyExchange(
-            self._rank, session, [self._cluster.fingerprints[f"party{rank}"] for rank in range(PARTIES)]
-        )
-        hello = {
-            "name": f"party{self._rank}",
-            "session": session,
-            "client": client,
-            "facts": self._party_facts,
-            "public": exchange.public,
-        }
-        channels: dict[int, Channel] = {}
-        public: dict[int, str] = {}
-        try:
-            for peer in range(PARTIES):
-                if peer == self._rank:
-                    continue
-                if peer > self._rank:
-                    made = dial(self._cluster, peer, self._outgoing, lambda: port.failure is not None)
-                    channels[peer] = made
-                    made.send("hello", hello)
-                    answer = made.receive(self._cluster.timeouts.connect)
-                    if answer.kind == "error":
-                        raise LinkError(f"party {peer}: {str(answer.facts.get('reason'))[:1000]}")
-                    self._checked(answer.kind, answer.facts, f"party{peer}")
-                    theirs = answer.facts
-                else:
-                    channels[peer], theirs = self._meetings.take(session, peer, port)
-                    channels[peer].send("hello", hello)
-                if theirs.get("client") != client or theirs.get("session") != session:
-                    raise LinkError(f"party {peer} opened this session for another client")
-                public[peer] = str(theirs.get("public"))
-            keys = exchange.pair_keys(public)
-        except BaseException:
-            for made in channels.values():
-                made.close()
-            raise
-        timeouts, limits = self._cluster.timeouts, self._cluster.limits
-        waiting = limits.waiting_mb << 20
-        return PeerLink(self._rank, channels, session, timeouts.message, waiting, port.interrupt), keys
 
 
 def _event(event: str, **what: Any) -> None:

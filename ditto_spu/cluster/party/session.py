@@ -33,7 +33,7 @@ from ditto_spu.cluster.party.requests import (
 from ditto_spu.cluster.party.shared import Shared
 from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
 from ditto_spu.cluster.party.store import Weights
-from ditto_spu.cluster.party.timed_run import Done, execute
+from ditto_spu.cluster.party.timed_run import Done, execute, in_time
 from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.plan.resources import PlanLimits
 from ditto_spu.runtime.executor import Member, prepare
@@ -191,7 +191,11 @@ class Session:
             public = receive_inputs(call, rank, self._port, timeout)
             mask_keys = receive_mask_keys(call, rank, self._port, timeout)
             number = self._agreement.request
-            with self._agreement.turn(self._digests(public, number)), enable_x64():
+            with (
+                self._agreement.turn(self._digests(public, number)),
+                in_time(self._link, self._timeouts.request),
+                enable_x64(),
+            ):
                 started = time.perf_counter()
                 randomness = self._randomness(number)
                 party = Party(rank, randomness)

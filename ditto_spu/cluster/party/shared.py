@@ -37,13 +37,15 @@ def shared_objects(cluster: Cluster, checker: PlanChecker) -> Shared:
 
     held = quota("bytes of weights", "held_mb", limits.held_mb << 20)
     queued = quota("bytes of inputs", "queued_mb", limits.queued_mb << 20)
+    of_client = cluster.of_client(limits.sessions)
+    sessions = Quota("sessions", "sessions", limits.sessions, of_client, len(cluster.clients))
     waiting = limits.waiting_mb << 20
     material = Quota("bytes of unspent material", "waiting_mb", waiting * len(cluster.clients), waiting)
     made = Shared(
         cluster,
-        Store(limits.plans, held),
-        Turns(limits.running, queued),
-        quota("sessions", "sessions", limits.sessions),
+        Store(limits.plans, held, cluster.timeouts.weights),
+        Turns(limits.running, cluster.of_client(limits.running), queued),
+        sessions,
         material,
         checker,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.errors import ClusterError
 
+log = logging.getLogger("ditto_spu.cluster")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -48,11 +51,18 @@ class Store:
 
     With too many plans the client's least recently used one is dropped. Weights that do not fit are refused.
     The name of weights starts with their owner's: only the client "alice" may upload "alice/model".
+
+    idle: seconds after which weights that nobody uses are forgotten. `clock` returns the present time.
     """
 
-    def __init__(self, plans: int, held: Quota) -> None:
+    def __init__(
+        self, plans: int, held: Quota, idle: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._max_plans = plans
         self._held = held
+        self._idle = idle
+        self._clock = clock
+        self._used: dict[str, float] = {}  # when weights were used for the last time
         self._plans: dict[str, OrderedDict[str, CheckedPlan]] = {}
         self._weights: dict[str, Weights] = {}
         self._uploads: dict[str, Upload] = {}
@@ -77,6 +87,7 @@ class Store:
             if isinstance(hash_, str) and hash_ in plans:
                 plans.move_to_end(hash_)
                 return plans[hash_]
+            self._forget_unused()
             for each in self._weights.values():
                 if each.plan.hash == hash_ and client in (each.owner, *each.users):
                     return each.plan
@@ -105,6 +116,7 @@ class Store:
         with self._lock:
             if name in self._uploads:
                 raise ClusterError(f"another upload of '{name}' is on its way: wait for its end")
+            self._forget_unused()
             before = self._weights.get(name)
             if before is not None and not replace:
                 raise ClusterError(
@@ -139,23 +151,32 @@ class Store:
                 self._forget(upload.name)
             del self._uploads[upload.name]  # the weights have its room from now on
             self._weights[upload.name] = weights
+            self._used[upload.name] = self._clock()
 
     def weights(self, name: Any, client: str, plan: str) -> Weights:
         """Return weights that serve this plan and that the client may use. Raises ClusterError otherwise."""
         with self._lock:
+            self._forget_unused()
             found = self._weights.get(name) if isinstance(name, str) else None
         if found is None or client not in (found.owner, *found.users):
-            raise ClusterError(f"there are no weights '{str(name)[:80]}' that '{client}' may use")
+            raise ClusterError(
+                f"there are no weights '{str(name)[:80]}' that '{client}' may use (weights that nobody uses "
+                f"for {self._idle:g} s are forgotten: `weights` in [timeouts])"
+            )
         if found.plan.hash != plan:
             raise ClusterError(
                 f"weights '{name}' serve plan {found.plan.hash[:16]} alone, not plan {plan[:16]}: their "
                 "owner chose it; compile the same function with the same shapes and configuration"
             )
+        with self._lock:
+            if self._weights.get(name) is found:
+                self._used[name] = self._clock()
         return found
 
     def usable(self, client: str) -> dict[str, Weights]:
         """Return the weights that a client owns or may use, by name."""
         with self._lock:
+            self._forget_unused()
             return {name: each for name, each in self._weights.items() if client in (each.owner, *each.users)}
 
     def drop(self, name: Any, owner: str) -> None:
@@ -172,6 +193,13 @@ class Store:
             for name in [name for name, each in self._weights.items() if each.session == session]:
                 self._forget(name)
 
+    def _forget_unused(self) -> None:
+        now = self._clock()
+        for name in [name for name, used in self._used.items() if now - used > self._idle]:
+            self._forget(name)
+            log.info("weights unused", extra={"facts": {"weights": name}})
+
     def _forget(self, name: str) -> None:
         found = self._weights.pop(name)
+        del self._used[name]
         self._held.give_back(found.owner, found.nbytes)

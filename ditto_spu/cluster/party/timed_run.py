@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,10 +49,9 @@ def execute(
     Every party computes the public steps by itself, and processors may round differently. So each tells the
     others a digest of the results at once, and reads theirs at the end. This costs no round.
 
-    Raises PartyError after the first step that ends later than in so many seconds, and LinkError if the
-    parties have computed different public values. Their outputs would be garbage.
+    Raises LinkError after so many seconds, as `in_time` says, and if the parties have computed different
+    public values. Their outputs would be garbage.
     """
-    end = time.monotonic() + seconds
     online = [replace(each, party=in_phase(each.party, "online")) for each in members]
     in_groups = groups(online, 1 if needs_spu(plan) else 2, link)
     digests = [hashlib.sha256() for _ in in_groups]
@@ -69,11 +69,11 @@ def execute(
                 link.tell(tag, {"digest": told[tag]})
         if behind is not None and last:
             behind.finished(number)
-        if time.monotonic() > end:
-            raise PartyError(f"the request has computed for {seconds:g} s, `request` in [timeouts]")
+        if link.failure is not None:
+            raise LinkError(str(link.failure))
 
     started = time.perf_counter()
-    with behind or contextlib.nullcontext():
+    with in_time(link, seconds), behind or contextlib.nullcontext():
         outputs, records, taken = in_turns(plan, in_groups, link, spu, observe)
     wall = time.perf_counter() - started
     _compare(told, link)
@@ -97,3 +97,20 @@ def _compare(told: Mapping[str, str], link: PeerLink) -> None:
                     f"parties {link.rank} and {peer} have computed different public values from the same "
                     "inputs: run them on processors of one kind"
                 )
+
+
+@contextlib.contextmanager
+def in_time(link: PeerLink, seconds: float) -> Iterator[None]:
+    """Let the link fail unless the context ends within so many seconds.
+
+    That ends every wait, and the next round of a kernel. Work that waits for nobody is finished first. This
+    is at most one local step, or what a kernel does in one round. `check_plan` bounds both.
+    """
+    late = PartyError(f"the request has computed for {seconds:g} s, `request` in [timeouts]")
+    timer = threading.Timer(seconds, link.fail, (late,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

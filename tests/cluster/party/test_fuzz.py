@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import pytest
 
+from bench import malformed
 from ditto_spu import connect, secure
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.plan.codec import encode_plan
 from tests.cluster.conftest import Trial, plan_checker
-from tests.cluster.party import fuzz
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 
@@ -44,18 +44,18 @@ class Target:
             )
             trial.servers[-1].start()
         self.servers = trial.servers
-        self.address = self.cluster.addresses[fuzz.VICTIM]
+        self.address = self.cluster.addresses[malformed.VICTIM]
         self.metrics = ("127.0.0.1", trial.servers[2].metrics_port)
-        self.frames = fuzz.frames(self.cluster, DATA, PLAN.hash())
+        self.frames = malformed.frames(DATA, PLAN.hash())
 
     def hello(self, rng):
         """Return a hello with a wrong fact or changed bytes."""
         name = rng.choice(("alice", "party0", "party1"))
-        what = {"name": name, "session": "0" * 32, "facts": fuzz.facts(self.cluster)}
+        what = {"name": name, "session": "0" * 32, "facts": malformed.facts(self.cluster)}
         if rng.randrange(2):
-            return fuzz.mutated(rng, fuzz.pack("hello", 0, what))
+            return malformed.mutated(rng, malformed.pack("hello", 0, what))
         key = rng.choice(sorted(what))
-        return fuzz.pack("hello", 0, what | {key: rng.choice(fuzz.JUNK)})
+        return malformed.pack("hello", 0, what | {key: rng.choice(malformed.JUNK)})
 
     def works(self):
         with connect(self.file, "bob") as client:
@@ -67,11 +67,11 @@ def plans(target, rng, count):
     """Send `count` malformed plans in one session, which refusals do not end."""
     with connect(target.file, "alice") as client:
         client._parties.open()
-        channel = client._parties._channels[fuzz.VICTIM]
+        channel = client._parties._channels[malformed.VICTIM]
         for _ in range(count):
-            data = fuzz.spoilt_plan(rng, DATA)
+            data = malformed.spoilt_plan(rng, DATA)
             channel.send("plan", {}, [("plan", np.frombuffer(data, np.uint8))])
-            answer = channel.receive(fuzz.PATIENCE)
+            answer = channel.receive(malformed.PATIENCE)
             if answer.kind != "error":
                 yield f"'{answer.kind}' for {data[:2000]!r}"
             else:
@@ -84,10 +84,10 @@ def wrong_requests(target, rng, count):
         client._parties.open()
         client._register(PLAN)
         for _ in range(count):
-            kind, facts = fuzz.junk_facts(rng, PLAN.hash())
+            kind, facts = malformed.junk_facts(rng, PLAN.hash())
             for channel in client._parties._channels:
                 channel.send(kind, facts)
-            answers = [channel.receive(fuzz.PATIENCE) for channel in client._parties._channels]
+            answers = [channel.receive(malformed.PATIENCE) for channel in client._parties._channels]
             wrong = [each.kind for each in answers if each.kind != "error" or each.facts["over"]]
             yield f"{wrong} for {facts}" if wrong else None
 
@@ -98,22 +98,22 @@ def cases(target, rng, tls, scale):
     With TLS there are 24 cases per unit of `scale`, and in plaintext 80.
     """
     for _ in range(15 * scale):
-        yield "bytes of strangers", fuzz.raw_bytes(target.address, fuzz.foreign(rng))
+        yield "bytes of strangers", malformed.raw_bytes(target.address, malformed.foreign(rng))
     for _ in range((2 if tls else 10) * scale):
         yield (
             "frames of clients",
-            fuzz.client_frame(target.cluster, fuzz.mutated(rng, rng.choice(target.frames))),
+            malformed.client_frame(target.cluster, malformed.mutated(rng, rng.choice(target.frames))),
         )
     for _ in range((2 if tls else 10) * scale):
-        yield "frames of parties", fuzz.peer_frame(target.cluster, rng)
+        yield "frames of parties", malformed.peer_frame(target.cluster, rng)
     for _ in range(5 * scale):
         data = rng.choice(
             (b"", b"GET ", b"GET /metrics ", b"POST /metrics HTTP/1.1\r\n\r\n")
         ) + rng.randbytes(50)
-        yield "bytes at the metrics port", fuzz.http_bytes(target.metrics, data)
+        yield "bytes at the metrics port", malformed.http_bytes(target.metrics, data)
     if not tls:
         for _ in range(15 * scale):
-            yield "hellos", fuzz.raw_bytes(target.address, target.hello(rng))
+            yield "hellos", malformed.raw_bytes(target.address, target.hello(rng))
         for wrong in plans(target, rng, 20 * scale):
             yield "plans", wrong
         for wrong in wrong_requests(target, rng, 5 * scale):

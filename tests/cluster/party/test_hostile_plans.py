@@ -11,19 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ditto_kernels.values.formats import Fxp
+from bench.hostile_plans import HOSTILE, doubling, local, on_spu, products, public
+from ditto_kernels import KERNELS
+from ditto_kernels.protocol.party import Round
 from ditto_spu import connect, secure
+from ditto_spu.cluster.party import session
 from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.errors import ClusterError, PartyError
 from ditto_spu.plan.codec import encode_plan
-from ditto_spu.plan.plan import Input, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Var
 from ditto_spu.plan.resources import PlanLimits
 from tests.cluster.conftest import plan_checker
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
-FORMAT = Fxp(64, 18)
-T = "tensor<4xi64>"
-IDENTITY = f"%o = stablehlo.negate %a : {T}"
 LIMITS = PlanLimits(1 << 30, 1 << 34, 10**13)
 
 
@@ -31,135 +30,6 @@ LIMITS = PlanLimits(1 << 30, 1 << 34, 10**13)
 def small(x):
     """Compute one GeLU."""
     return jax.nn.gelu(x)
-
-
-def local(text, name="p"):
-    """Return a plan of one local step."""
-    variables = (Var((4,), "float32", FORMAT, "x"), Var((4,), "float32", FORMAT, "y"))
-    step = LocalStep("s", text, (LocalInput(0, "share"),), (1,))
-    return Plan(name, "c", variables, (Input("x", 0),), (step,), (1,), ((0,),))
-
-
-def public(text):
-    """Return a plan of one public step."""
-    variables = (Var((4,), "int64", None, "x"), Var((4,), "int64", None, "y"))
-    return Plan("p", "c", variables, (Input("x", 0),), (PublicStep("s", text, (0,), (1,)),), (1,), ((0,),))
-
-
-def on_spu(text):
-    """Return a plan of one step on SPU."""
-    variables = (Var((4,), "int64", Fxp(64, 0), "x"), Var((4,), "int64", Fxp(64, 0), "y"))
-    return Plan("p", "c", variables, (Input("x", 0),), (SpuStep("s", text, (0,), (1,)),), (1,), ((0,),))
-
-
-def main(body, more="", attributes=""):
-    return (
-        f"module @m {attributes} {{ func.func public @main(%a: {T}) -> {T} {{ {body}\n return %o : {T} }}\n"
-        f"{more} }}"
-    )
-
-
-def function(name, body):
-    return f"func.func private @{name}(%a: {T}) -> {T} {{ {body}\n return %o : {T} }}\n"
-
-
-def call(name, value="%a", result="%o"):
-    return f"{result} = call @{name}({value}) : ({T}) -> {T}\n"
-
-
-def doubling(count):
-    functions = [function("f0", f"%o = stablehlo.negate %a : {T}")]
-    for number in range(1, count):
-        before = f"f{number - 1}"
-        functions.append(function(f"f{number}", call(before, result="%b") + call(before, "%b")))
-    return main(call(f"f{count - 1}"), "".join(functions))
-
-
-def chain(count):
-    functions = [function("f0", f"%o = stablehlo.negate %a : {T}")]
-    functions += [function(f"f{number}", call(f"f{number - 1}")) for number in range(1, count)]
-    return main(call(f"f{count - 1}"), "".join(functions))
-
-
-def huge(count):
-    """Return a program that fills and adds up many numbers, and adds the sum to its argument."""
-    return main(
-        f"""%i = stablehlo.iota dim = 0 : tensor<{count}xi64>
-  %z = stablehlo.constant dense<0> : tensor<i64>
-  %r = stablehlo.reduce(%i init: %z) applies stablehlo.add across dimensions = [0] :
-    (tensor<{count}xi64>, tensor<i64>) -> tensor<i64>
-  %b = stablehlo.broadcast_in_dim %r, dims = [] : (tensor<i64>) -> {T}
-  %o = stablehlo.add %a, %b : {T}"""
-    )
-
-
-def hidden_in_a_region(count):
-    """Return a program whose reduction makes a large value for each element."""
-    return main(
-        f"""%z = stablehlo.constant dense<0> : tensor<i64>
-  %r = "stablehlo.reduce"(%a, %z) <{{dimensions = array<i64: 0>}}> ({{ ^bb0(%x: tensor<i64>, %y: tensor<i64>):
-    %i = stablehlo.iota dim = 0 : tensor<{count}xi64>
-    %s = stablehlo.slice %i [0:1] : (tensor<{count}xi64>) -> tensor<1xi64>
-    %t = stablehlo.reshape %s : (tensor<1xi64>) -> tensor<i64>
-    stablehlo.return %t : tensor<i64> }}) : ({T}, tensor<i64>) -> tensor<i64>
-  %o = stablehlo.broadcast_in_dim %r, dims = [] : (tensor<i64>) -> {T}"""
-    )
-
-
-def products(count):
-    """Return a program that multiplies large matrices again and again."""
-    matrix = f"tensor<{1 << 13}x{1 << 13}xi64>"
-    lines = [f"%m0 = stablehlo.iota dim = 0 : {matrix}"]
-    for number in range(count):
-        lines.append(
-            f"%m{number + 1} = stablehlo.dot_general %m{number}, %m0, contracting_dims = [1] x [0] : "
-            f"({matrix}, {matrix}) -> {matrix}"
-        )
-    lines.append(f"%s = stablehlo.slice %m{count} [0:1, 0:4] : ({matrix}) -> tensor<1x4xi64>")
-    return main("\n".join([*lines, f"%o = stablehlo.reshape %s : (tensor<1x4xi64>) -> {T}"]))
-
-
-def many(count):
-    """Return a program with many large values."""
-    lines = [f"%c{number} = stablehlo.iota dim = 0 : tensor<{1 << 26}xi64>" for number in range(count)]
-    return main("\n".join([*lines, IDENTITY]))
-
-
-HOSTILE = {
-    "calls itself": (main(call("f"), function("f", call("f"))), "calls itself"),
-    "calls in a circle": (
-        main(call("f"), function("f", call("g")) + function("g", call("f"))),
-        "calls itself",
-    ),
-    "a chain of calls": (chain(200), "nests more than 32 calls"),
-    "doubling calls": (doubling(30), "more than 32768 operations"),
-    "brackets": (
-        main(IDENTITY, attributes="attributes {x = " + "[" * 100_000 + "]" * 100_000 + "}"),
-        "brackets",
-    ),
-    "types": (
-        main(IDENTITY, attributes="attributes {x = " + "tuple<" * 50_000 + "i1" + ">" * 50_000 + "}"),
-        "bra",
-    ),
-    "no brackets": (
-        main(IDENTITY, attributes="attributes {x = affine_map<() -> (" + "-" * 200_000 + "1)>}"),
-        "refused",
-    ),
-    "a large value": (huge(10**12), "has 8000000000000 bytes"),
-    "a value in a region": (hidden_in_a_region(10**12), "has 8000000000000 bytes"),
-    "much work": (products(20), "takes longer than a request may take"),
-    "many values": (many(40), "bytes at a time"),
-    "no shape": (
-        main(
-            IDENTITY.replace("%o", "%b")
-            + f"\n%c = stablehlo.convert %b : ({T}) -> tensor<?xi64>\n"
-            + IDENTITY
-        ),
-        "unknown type or shape|refused",
-    ),
-    "a module inside": (main(IDENTITY, "module @n { }"), "refused"),
-    "no function": ("module @m { }", "refused"),
-}
 
 
 def refused(data, match, checker=None, seconds=60.0):
@@ -281,15 +151,33 @@ def test_parties_serve_others_while_a_client_sends_hostile_plans(trial):
     assert rss() - before < 1 << 29
 
 
-def test_a_request_that_computes_too_long_ends(trial, monkeypatch):
-    from ditto_spu.cluster.party import session
-
+def test_a_request_that_computes_too_long_ends_in_the_middle_of_a_kernel(trial, monkeypatch, eventually):
+    """One party's kernel goes on and on. Its next round ends it, and the waits of the two others end."""
     trial.serve()
-    execute = session.execute
-    monkeypatch.setattr(session, "execute", lambda *arguments: execute(*arguments[:-1], -1.0))
-    over = pytest.raises(PartyError, match=r"has computed for .* s, `request`")
-    with connect(trial.file, "alice") as client, over:
+    execute, gelu = session.execute, KERNELS["gelu"]
+
+    def endless(party, *operands, **options):
+        result = yield from gelu.run(party, *operands, **options)
+        while party.phase != "ahead":
+            time.sleep(0.01)
+            yield Round()
+        return result
+
+    with connect(trial.file, "alice") as client:
         client.run(small, X)
+        with monkeypatch.context() as patched:
+            patched.setattr(session, "execute", lambda *arguments: execute(*arguments[:-1], 1.0))
+            patched.setitem(KERNELS, "gelu", replace(gelu, run=endless))
+            with pytest.raises(PartyError, match=r"has computed for 1 s, `request`"):
+                client.run(small, X)
+            eventually(lambda: not any(server._shared.turns.running for server in trial.servers))
+        assert client.run(small, X).outputs == pytest.approx(np.asarray(jax.nn.gelu(X)), abs=0.01)
+
+
+def test_a_step_that_nothing_interrupts_has_a_limit_of_its_own():
+    plan = local(products(2))
+    with pytest.raises(ClusterError, match="longer than a request may take"):
+        plan_checker().check("bob", encode_plan(plan), replace(LIMITS, work=10**14), 60.0)
 
 
 def test_a_batch_that_needs_too_much_is_refused(trial):

@@ -169,8 +169,8 @@ def test_every_plan_upload_and_use_of_weights_is_logged(alice, bob, caplog):
 # The store alone.
 
 
-def store(total=1000, of_client=600, plans=2):
-    return Store(plans, Quota("bytes of weights", "held_mb", total, of_client))
+def store(total=1000, of_client=600, plans=2, clock=lambda: 0.0):
+    return Store(plans, Quota("bytes of weights", "held_mb", total, of_client), 60.0, clock)
 
 
 def made(owner="alice", nbytes=100, session=None, users=()):
@@ -322,3 +322,20 @@ def test_parties_with_other_inputs_are_named():
     ):
         with pytest.raises(LinkError, match=f"parties ({names}) were given different shares"):
             mine.compare(0, {1: same | {"tags": wrong[0]}, 2: same | {"tags": wrong[1]}})
+
+
+def test_weights_that_nobody_uses_are_forgotten(caplog):
+    caplog.set_level("INFO", "ditto_spu.cluster")
+    now = [0.0]
+    kept = store(clock=lambda: now[0])
+    for name in ("used", "unused"):
+        with kept.uploading(f"alice/{name}", "alice", 100, replace=False) as upload:
+            kept.add_weights(upload, made(users=("bob",)))
+    for now[0] in (50.0, 100.0):
+        assert kept.weights("alice/used", "bob", PLAN.hash())
+    assert [*kept.usable("alice")] == ["alice/used"] and kept.nbytes == 100
+    with pytest.raises(ClusterError, match=r"no weights 'alice/unused' .*nobody uses for 60 s are forgotten"):
+        kept.weights("alice/unused", "bob", PLAN.hash())
+    with kept.uploading("alice/unused", "alice", 100, replace=False) as upload:  # the name is free again
+        kept.add_weights(upload, made())
+    assert [each.facts["weights"] for each in caplog.records] == ["alice/unused"]

@@ -5,6 +5,7 @@ The parties are threads of this process.
 
 import http.client
 import json
+import socket
 import threading
 import time
 
@@ -17,7 +18,9 @@ from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.cluster.party import session
+from ditto_spu.cluster.party.handshakes import PLACES
 from ditto_spu.cluster.party.metrics import Metrics, MetricsServer, metrics_address
+from ditto_spu.cluster.party.peers import PeerWatch
 from ditto_spu.cluster.party.quota import Quota
 from ditto_spu.cluster.party.request_queue import Turns
 from ditto_spu.cluster.party.server import PartyServer
@@ -105,7 +108,7 @@ def inputs(total=100, of_client=100):
 
 def order_of_turns(clients):
     """Queue a request for each of the clients behind a running one. Returns the order of their turns."""
-    turns, order, release, threads = Turns(1, inputs()), [], threading.Event(), []
+    turns, order, release, threads = Turns(1, 1, inputs()), [], threading.Event(), []
 
     def request(number, client):
         with turns.admitted(client, 30), turns.turn(client, 10, lambda: None):
@@ -129,9 +132,30 @@ def test_clients_take_turns_and_each_is_served_in_its_order():
     assert order_of_turns("aab") == [0, 2, 1]  # the one who asks for much waits
 
 
+def test_one_client_does_not_compute_at_all_places():
+    turns = Turns(2, 1, inputs())
+    with turns.turn("a", 10, lambda: None):
+        with pytest.raises(LinkError, match="its turn"), turns.turn("a", 0.1, lambda: None):
+            pass
+        with turns.turn("b", 10, lambda: None):
+            assert turns.running == 2
+
+
+def test_a_place_is_kept_for_each_client_that_has_none():
+    sessions = Quota("sessions", "sessions", 4, 3, clients=3)
+    sessions.take("a", 1)
+    sessions.take("a", 1)
+    with pytest.raises(ClusterError, match=r"'a' has 2 sessions, and the last 2 are kept for clients"):
+        sessions.take("a", 1)
+    sessions.take("b", 1)
+    sessions.take("c", 1)
+    sessions.give_back("a", 1)
+    sessions.take("b", 1)
+
+
 def test_turns_are_bounded():
     quota = inputs(total=100, of_client=60)
-    turns = Turns(1, quota)
+    turns = Turns(1, 1, quota)
     with turns.admitted("a", 30), turns.admitted("b", 50), turns.turn("a", 10, lambda: None):
         with pytest.raises(ClusterError, match="'a' has 30 bytes of inputs and wants 31 more"):
             quota.take("a", 31)
@@ -210,7 +234,7 @@ def test_metrics_and_health(trial, eventually):
     server = trial.servers[0]
     assert trial.servers[1].metrics_port is None
     assert ask(server, "/healthz/live") == (200, '{"live": true}\n')
-    assert ask(server, "/healthz/ready")[0] == 200
+    eventually(lambda: ask(server, "/healthz/ready")[0] == 200)
     assert ask(server, "/secrets")[0] == 404
     held = secure(lambda w, x: jax.nn.gelu(x @ w)).hold(w=np.eye(4, dtype=np.float32))
     with connect(trial.file, "alice") as client:
@@ -232,10 +256,31 @@ def test_metrics_and_health(trial, eventually):
     assert found["ditto_queue_length"] == found["ditto_running"] == 0
     assert found["process_resident_memory_bytes"] > 1e6
     eventually(lambda: values(server)["ditto_sessions"] == 0)
+    for _ in range(PLACES):
+        server._handshakes.enter(socket.create_server(("127.0.0.1", 0)))
+    assert "all places for handshakes" in json.loads(ask(server, "/healthz")[1])["reason"]
     server._stopping = True
     status, body = ask(server, "/healthz")
     assert (status, json.loads(body)["ready"]) == (503, False)
     assert "stopping" in json.loads(body)["reason"]
+
+
+def test_a_party_is_not_ready_while_another_one_is_missing(eventually):
+    answers = {1: None, 2: LinkError("it is frozen")}
+
+    def ask_one(peer):
+        if answers[peer] is not None:
+            raise answers[peer]
+
+    watch = PeerWatch(ask_one, (1, 2), every=0.01)
+    assert watch.missing() == {}  # nobody has started it
+    watch.start()
+    try:
+        eventually(lambda: watch.missing() == {2: "it is frozen"})
+        answers[2] = None
+        eventually(lambda: watch.missing() == {})
+    finally:
+        watch.close()
 
 
 def test_addresses_of_metrics():

@@ -42,7 +42,7 @@ JUNK: tuple[Any, ...] = (
 PATIENCE = 10.0
 
 
-def frames(cluster: Cluster, plan: bytes, plan_hash: str) -> list[bytes]:
+def frames(plan: bytes, plan_hash: str) -> list[bytes]:
     """Return sound messages of a client. Each has the sequence number of the first one after a hello."""
     run = {"plan": plan_hash, "weights": None, "places": [0], "dealer": None, "count": 1, "material": None}
     hold = {"name": "alice/w", "plan": plan_hash, "places": [0], "users": [], "token": "t"}

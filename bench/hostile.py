@@ -1,0 +1,163 @@
+"""Send parties hostile plans and messages, and see how another client is served meanwhile.
+
+`python -m bench.hostile` starts three parties. A client asks them for a small model, first alone. Then others
+send every program of `bench.hostile_plans`, thousands of plans of a valid structure with wild numbers, and
+messages with wild bytes. Plans that pass are run. It prints the client's times and the parties' memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.attacks import PLAN, VICTIM, W, X, layer, parties_of, refusals, run_with_zeros, send_plan, together
+from bench.hostile_plans import HOSTILE, local, on_spu, public, with_hostile_numbers
+from bench.malformed import frames, mutated
+from bench.siege import LIMITS, Served, print_memory, serve
+from bench.soak import party_processes, resident
+from ditto_kernels.protocol.link import LinkError
+from ditto_spu import connect
+from ditto_spu.cluster.client.client import ClusterClient
+from ditto_spu.errors import ClusterError, DittoError
+from ditto_spu.plan.codec import decode_plan, encode_plan
+
+HOSTILE_CLIENTS = ("mallory", "trudy", "oscar", "eve")
+_EACH = 50  # plans of one session
+_PAUSE = 0.1  # seconds between two requests
+
+
+def plans(count: int, rng: random.Random) -> Iterator[bytes]:
+    """Yield every hostile program in every kind of step, and then `count` plans with wild numbers."""
+    for text, _ in HOSTILE.values():
+        for kind in (local, public, on_spu):
+            yield encode_plan(kind(text))
+    for _ in range(count):
+        yield with_hostile_numbers(PLAN, rng)
+
+
+def send(client: ClusterClient, data: bytes) -> str:
+    """Send a plan, and run it if it passes. Returns what became of it."""
+    parties = parties_of(client)
+    try:
+        send_plan(parties, data)
+    except ClusterError as error:
+        return "plans whose check died" if "ended early" in str(error) else "plans refused"
+    try:
+        client._session(lambda: run_with_zeros(parties, decode_plan(data)))
+    except (DittoError, LinkError):
+        return "plans that failed"
+    return "plans run"
+
+
+def send_plans(file: Path, name: str, data: Iterator[bytes], outcomes: Counter[str]) -> None:
+    """Send plans of an iterator that several threads share, until it ends."""
+    while True:
+        with connect(file, name) as client:
+            for _ in range(_EACH):
+                each = next(data, None)
+                if each is None:
+                    return
+                outcomes[send(client, each)] += 1
+
+
+def send_messages(file: Path, name: str, count: int, rng: random.Random, outcomes: Counter[str]) -> None:
+    """Send malformed messages, each in a session of its own."""
+    sound = frames(encode_plan(PLAN), PLAN.hash())
+    for _ in range(count):
+        with refusals(), connect(file, name) as client:
+            channels = parties_of(client)._channels
+            bad = mutated(rng, rng.choice(sound))
+            for channel in channels:
+                channel._write(memoryview(bad))
+            for channel in channels:
+                channel.finish()
+        outcomes["messages"] += 1
+
+
+class Shared:
+    """An iterator that threads may share, and that ends after so many seconds at the latest."""
+
+    def __init__(self, items: Iterator[bytes], seconds: float) -> None:
+        self._items, self._lock = items, threading.Lock()
+        self._end = time.monotonic() + seconds
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        with self._lock:
+            if time.monotonic() > self._end:
+                raise StopIteration
+            return next(self._items)
+
+
+def send_all(file: Path, plan_count: int, message_count: int, seconds: float) -> Counter[str]:
+    """Send everything, from several clients at once. Returns what became of it.
+
+    seconds: after which no more plans are sent.
+    """
+    outcomes, rng = Counter[str](), random.Random(1)
+    data = Shared(plans(plan_count, random.Random(0)), seconds)
+    first, *others = HOSTILE_CLIENTS
+    senders = [lambda name=name: send_plans(file, name, data, outcomes) for name in others]
+    together([lambda: send_messages(file, first, message_count, rng, outcomes), *senders])
+    return outcomes
+
+
+def under_fire(
+    file: Path, plan_count: int, message_count: int, seconds: float
+) -> tuple[Served, dict[str, int]]:
+    """Let a process send everything while the owner asks. Returns what the owner got, and what was sent."""
+    command = [sys.executable, "-m", "bench.hostile", "--send", str(file), "--plans", str(plan_count)]
+    command += ["--messages", str(message_count), "--seconds", str(seconds)]
+    spells: list[Served] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hostile:
+        while hostile.poll() is None:
+            spells.append(serve(file, ("owner",), 5.0, _PAUSE))
+        outcomes: dict[str, int] = json.loads(hostile.communicate()[0])
+    every = [each for part in spells for each in part.seconds]
+    errors = sum((part.errors for part in spells), Counter[str]())
+    return Served(every, sum(part.wrong for part in spells), errors), outcomes
+
+
+def main() -> None:
+    """Start parties and clients, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plans", type=int, default=10_000)
+    parser.add_argument("--messages", type=int, default=2_000)
+    parser.add_argument("--seconds", type=float, default=3600.0, help="after which no more plans are sent")
+    parser.add_argument("--send", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    logging.getLogger("ditto_spu.cluster").setLevel(logging.ERROR)
+    amount = options.plans, options.messages, options.seconds
+    if options.send is not None:
+        os.nice(19)  # clients have machines of their own, so they take no time from the parties
+        print(json.dumps(send_all(options.send, *amount)))
+        return
+    with party_processes(["owner", *HOSTILE_CLIENTS], LIMITS) as (file, pids):
+        with connect(file, "owner") as owner:
+            owner.upload(layer.hold(w=W), X, name=VICTIM)
+        serve(file, ("owner",), 5.0, _PAUSE)
+        print("alone:", usual := serve(file, ("owner",), 30.0, _PAUSE), flush=True)
+        before, started = [resident(pid) for pid in pids], time.monotonic()
+        served, outcomes = under_fire(file, *amount)
+        print(f"meanwhile, {time.monotonic() - started:.0f} s:", served)
+        print("sent:", ", ".join(f"{count} {what}" for what, count in outcomes.items()))
+        for percent in (50, 99):
+            ratio = served.percentile(percent) / usual.percentile(percent)
+            print(f"p{percent} meanwhile / alone: {ratio:.2f}")
+        print_memory(pids, before)
+
+
+if __name__ == "__main__":
+    main()
