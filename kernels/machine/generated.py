@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from ditto_kernels.machine.compile import Code, Processor, compiled
 from ditto_kernels.machine.operands import Combination, Prepared
-from ditto_kernels.machine.product_code import MULTIPLY, PACK_LEFT, PACK_RIGHT, Tiles, module
+from ditto_kernels.machine.pack_code import PACK_LEFT, PACK_RIGHT
+from ditto_kernels.machine.product_code import MULTIPLY, module
+from ditto_kernels.machine.tiles import Tiles
 from ditto_kernels.protocol import tuning
 
 

@@ -55,6 +55,24 @@ class Function:
     def least(self, x: Index, y: Index) -> str:
         return self.value(f"call i64 @llvm.smin.i64(i64 {x}, i64 {y})")
 
+    def multiple_below(self, x: Index, of: int) -> str:
+        """Return the largest multiple of a power of two that is not larger than x."""
+        return self.value(f"and i64 {x}, {-of}")
+
+    def choose(self, condition: str, x: Index, y: Index) -> str:
+        return self.value(f"select i1 {condition}, i64 {x}, i64 {y}")
+
+    def spread(self, element: str, value: str, lanes: int) -> str:
+        """Return a vector of equal elements."""
+        kind = f"<{lanes} x {element}>"
+        first = self.value(f"insertelement {kind} poison, {element} {value}, i32 0")
+        return self.value(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
+
+    def shuffle(self, kind: str, x: str, y: str, places: Sequence[int]) -> str:
+        """Return a vector of elements of x, and behind them of y, by place."""
+        mask = ", ".join(f"i32 {place}" for place in places)
+        return self.value(f"shufflevector {kind} {x}, {kind} {y}, <{len(places)} x i32> <{mask}>")
+
     def divide(self, x: Index, y: Index) -> tuple[str, str]:
         """Return the quotient and the remainder of two numbers that are not negative."""
         return self.value(f"udiv i64 {x}, {y}"), self.value(f"urem i64 {x}, {y}")

@@ -1,4 +1,4 @@
-"""Write LLVM IR that multiplies matrices of ring elements, and that packs them for it.
+"""Write LLVM IR that multiplies matrices of ring elements whose operands are packed.
 
 The left operand is packed in panels of a few rows, the right one in panels of a few vectors of columns. A
 tile multiplies two panels and keeps its sums in registers. Tails of rows have lower tiles, and tails of
@@ -7,56 +7,17 @@ columns are computed beside the result and copied.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ditto_kernels.machine.ir_text import Function, Symbol
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """The sizes of tiles in one ring, and of the blocks that stay in the caches.
-
-    lanes: elements of a vector. vectors: vectors of a panel of the right operand. heights: rows of panels of
-    the left operand, from high to low, down to 1. terms: summed in one block. rows: of one block, a multiple
-    of the highest panel, so that blocks begin where panels do.
-    """
-
-    bits: int
-    lanes: int
-    vectors: int
-    heights: tuple[int, ...]
-    terms: int = 512
-    rows: int = 128
-
-    @property
-    def width(self) -> int:
-        """The number of columns of a tile."""
-        return self.lanes * self.vectors
-
-    @property
-    def element(self) -> str:
-        return f"i{self.bits}"
-
-    @property
-    def vector(self) -> str:
-        return f"<{self.lanes} x i{self.bits}>"
-
+from ditto_kernels.machine.pack_code import pack_left, pack_right
+from ditto_kernels.machine.tiles import Tiles
 
 MULTIPLY = Symbol("multiply", 3, 5)
-PACK_LEFT = Symbol("pack_left", 3, 11)
-PACK_RIGHT = Symbol("pack_right", 3, 11)
-
-_PACKED = [
-    *(("ptr", name) for name in ("target", "x", "y")),
-    *(("i64", name) for name in ("batch", "free", "terms")),
-    *(("i64", name) for name in ("x_batch", "x_free", "x_term", "y_batch", "y_free", "y_term", "p", "q")),
-]
 
 
 def module(tiles: Tiles) -> str:
     """Return the text of a module with the functions `multiply`, `pack_left` and `pack_right`."""
     functions = [_tile(tiles, height) for height in tiles.heights]
-    functions += [_multiply(tiles), _pack_left(tiles), _pack_right(tiles)]
+    functions += [_multiply(tiles), pack_left(tiles), pack_right(tiles)]
     return "\n".join([*(each.text() for each in functions), "declare i64 @llvm.smin.i64(i64, i64)"])
 
 
@@ -76,10 +37,7 @@ def _tile(t: Tiles, height: int) -> Function:
         ]
         for row in range(height):
             one = f.load(t.element, f.at(t.element, left, row), size)
-            first = f.value(f"insertelement {t.vector} poison, {t.element} {one}, i32 0")
-            spread = f.value(
-                f"shufflevector {t.vector} {first}, {t.vector} poison, <{t.lanes} x i32> zeroinitializer"
-            )
+            spread = f.spread(t.element, one, t.lanes)
             for each, column in enumerate(columns):
                 place = row * t.vectors + each
                 product = f.value(f"mul {t.vector} {spread}, {column}")
@@ -143,75 +101,3 @@ def _add_part(f: Function, t: Tiles, source: str, target: str, height: int, colu
         one = f.load(t.element, f.at(t.element, source, f.add(f.multiply(i, t.width), j)))
         place = f.at(t.element, target, f.add(f.multiply(i, "%n"), j))
         f.store(t.element, f.value(f"add {t.element} {f.load(t.element, place)}, {one}"), place)
-
-
-class _Sources:
-    """The two arrays of a combination p x + q y while they are packed. Strides count elements."""
-
-    def __init__(self, f: Function, t: Tiles) -> None:
-        self.f, self.t = f, t
-        change = "trunc" if t.bits < 64 else "bitcast"
-        self.factors = [f.value(f"{change} i64 %{name} to {t.element}") for name in "pq"]
-
-    def at(self, pair: tuple[str, str], axis: str, index: str | int) -> tuple[str, str]:
-        """Return the addresses of both arrays so many places further along an axis."""
-        x, y = (
-            self.f.at(self.t.element, pointer, self.f.multiply(f"%{name}_{axis}", index))
-            for name, pointer in zip("xy", pair, strict=True)
-        )
-        return x, y
-
-    def element(self, pair: tuple[str, str]) -> str:
-        """Return the combination of the two elements."""
-        kind = self.t.element
-        terms = [
-            self.f.value(f"mul {kind} {factor}, {self.f.load(kind, pointer)}")
-            for factor, pointer in zip(self.factors, pair, strict=True)
-        ]
-        return self.f.value(f"add {kind} {terms[0]}, {terms[1]}")
-
-
-def _pack_left(t: Tiles) -> Function:
-    """Write panels of p x + q y, which have the shape (terms, height), one after the other."""
-    f = Function("pack_left", _PACKED)
-    sources = _Sources(f, t)
-    with f.loop(0, "%batch") as entry:
-        of_entry = sources.at(("%x", "%y"), "batch", entry)
-        target = f.at(t.element, "%target", f.multiply(entry, f.multiply("%free", "%terms")))
-        following = "0"
-        for height in t.heights:
-            with f.loop(following, f.subtract("%free", height - 1), height) as at:
-                panel, of_panel = (
-                    f.at(t.element, target, f.multiply(at, "%terms")),
-                    sources.at(of_entry, "free", at),
-                )
-                rows = [sources.at(of_panel, "free", row) for row in range(height)]
-                with f.loop(0, "%terms") as term:
-                    place = f.at(t.element, panel, f.multiply(term, height))
-                    for number, row in enumerate(rows):
-                        made = sources.element(sources.at(row, "term", term))
-                        f.store(t.element, made, f.at(t.element, place, number))
-            following = at
-    return f
-
-
-def _pack_right(t: Tiles) -> Function:
-    """Write panels of p x + q y, which have the shape (terms, width). The last one is filled with zeros."""
-    f = Function("pack_right", _PACKED)
-    sources = _Sources(f, t)
-    size = f.multiply("%terms", t.width)
-    panels, _ = f.divide(f.add("%free", t.width - 1), t.width)
-    with f.loop(0, "%batch") as entry, f.loop(0, panels) as panel:
-        target = f.at(t.element, "%target", f.multiply(f.add(f.multiply(entry, panels), panel), size))
-        column = f.multiply(panel, t.width)
-        count = f.least(t.width, f.subtract("%free", column))
-        of_panel = sources.at(sources.at(("%x", "%y"), "batch", entry), "free", column)
-        with f.loop(0, "%terms") as term:
-            place = f.at(t.element, target, f.multiply(term, t.width))
-            of_term = sources.at(of_panel, "term", term)
-            with f.loop(0, count) as j:
-                made = sources.element(sources.at(of_term, "free", j))
-                f.store(t.element, made, f.at(t.element, place, j))
-            with f.loop(count, t.width) as j:
-                f.store(t.element, "0", f.at(t.element, place, j))
-    return f
