@@ -176,7 +176,7 @@ def test_numpy_and_xla_serve_where_code_cannot_be_made(monkeypatch):
     def unknown():
         raise RuntimeError("no target")
 
-    fresh = backends.backend.__wrapped__
+    fresh = backends.choose.__wrapped__
     assert isinstance(fresh(), Generated)
     with monkeypatch.context() as patch:
         patch.setattr(compile, "processor", unknown)
