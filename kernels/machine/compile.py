@@ -6,6 +6,7 @@ A call releases the GIL. Compiling the products of a ring takes 0.05 to 0.1 s, s
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +38,11 @@ class Code:
 
 
 def processor() -> Processor:
-    """Return this processor. Raises RuntimeError if LLVM does not know it."""
+    """Return this processor.
+
+    Raises RuntimeError if LLVM does not know it, and OSError if code may not be made at run time.
+    """
+    _make_executable()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     has = llvm.get_host_cpu_features()
@@ -47,6 +52,19 @@ def processor() -> Processor:
     if has.get("avx2"):
         return Processor(name, features, 32, 16)
     return Processor(name, features, 16, 32 if has.get("neon") else 16)
+
+
+def _make_executable() -> None:
+    """Make a page executable, as LLVM does with its code, which would end the process if that is forbidden.
+
+    Raises OSError where it is, such as in services that systemd starts with MemoryDenyWriteExecute.
+    """
+    with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
+        byte = ctypes.c_char.from_buffer(page)
+        address, rights = ctypes.c_void_p(ctypes.addressof(byte)), mmap.PROT_READ | mmap.PROT_EXEC
+        del byte  # A page in use cannot be closed.
+        if ctypes.CDLL(None, use_errno=True).mprotect(address, ctypes.c_size_t(mmap.PAGESIZE), rights):
+            raise OSError(ctypes.get_errno(), "code that is made at run time may not be executed")
 
 
 def compiled(text: str, symbols: Sequence[Symbol], target: Processor) -> Code:

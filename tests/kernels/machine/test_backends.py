@@ -1,6 +1,7 @@
 """Every back end of local products returns the bits of numpy, modulo 2^ring, for all shapes and layouts."""
 
 import math
+import subprocess
 import sys
 from typing import NamedTuple
 
@@ -187,3 +188,17 @@ def test_numpy_and_xla_serve_where_code_cannot_be_made(monkeypatch):
     monkeypatch.setitem(sys.modules, "ditto_kernels.machine.compile", None)  # as without llvmlite
     monkeypatch.delitem(sys.modules, "ditto_kernels.machine.generated")
     assert isinstance(fresh(), NumpyXla)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is a call of Linux")
+def test_a_process_that_must_not_make_code_falls_back():
+    """LLVM would end the process. The kernel denies it executable pages, as systemd does for services."""
+    code = (
+        "import ctypes; denied = ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0\n"
+        "from ditto_kernels.machine.backends import backend\n"
+        "print(denied, type(backend()).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() in (["True", "NumpyXla"], ["False", "Generated"])
