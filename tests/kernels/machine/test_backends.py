@@ -78,7 +78,7 @@ def expected(pairs, ring):
     return total.astype(signed(ring))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_products_have_the_bits_of_numpy(made, data):
     ring, layouts = data.draw(st.sampled_from(RINGS)), st.sampled_from(LAYOUTS)
