@@ -32,7 +32,7 @@ FLOORS = (
 KERNEL_FLOORS = (
     ("values",),
     ("protocol",),
-    ("sharing",),
+    ("machine", "sharing"),
     ("bits",),
     ("maximum", "products"),
     ("activation", "inverse"),

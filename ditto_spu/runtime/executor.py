@@ -68,7 +68,7 @@ class StepRecord:
 Observer = Callable[[int, Step, Sequence[Value]], None]
 
 SIDE_BY_SIDE = 1 << 21  # above so many multiplications, parties of one process begin a stage at the same time
-LARGE_ROUND = 1 << 20  # above so many bytes in a round, they also continue after it at the same time
+LARGE_ROUND = 1 << 18  # above so many bytes in a round, they also continue after it at the same time
 
 
 def prepare(plan: Plan) -> None:

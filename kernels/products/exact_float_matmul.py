@@ -3,22 +3,22 @@
 An element of Z_2^k is a signed number of at most 2^(k-1), so that no partial sum of products with a column
 exceeds 2^(k-1) times the sum of the column's magnitudes. Up to 2^53 each partial sum is an integer that
 float64 holds, in whatever order the terms are added. Columns of a model's public weights have sums near 2^16.
-Where they are larger, or k is 64, the elements are cut into limbs or multiplied as integers.
+Where they are larger, or k is 64, the elements are cut into limbs or multiplied as integers. A back end with
+fast products of integers needs none of this.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.products.matmul import Dimensions, as_batches, dot64, result_shape
+from ditto_kernels.machine.backends import backend
+from ditto_kernels.machine.operands import Combination, Prepared
+from ditto_kernels.products.matmul import Dimensions, as_batches, result_shape
 from ditto_kernels.protocol import tuning
 from ditto_kernels.values.formats import Array
 
@@ -29,9 +29,9 @@ EXACT_BITS = 53  # Every integer up to 2^53 is a float64 number.
 class Factor:
     """A public operand of a dot_general, as ring elements. `left` says that it is the left one.
 
-    `real` has shape [batch, summed, free], or [batch, free, summed] for a left operand. It is None where
-    `integers` serve, which have the operand's own layout. `limb_bits` is the width of the limbs of the other
-    operand.
+    `real` has shape [batch, summed, free], or [batch, free, summed] for a left operand. `limb_bits` is the
+    width of the limbs of the other operand. Where products of integers are faster, `integers` serve in their
+    place.
     """
 
     shape: tuple[int, ...]
@@ -40,7 +40,7 @@ class Factor:
     left: bool
     limb_bits: int
     real: NDArray[np.float64] | None
-    integers: Any = None  # a numpy array in ring 64, else a jax array
+    integers: Prepared | None = None
 
     @property
     def limbs(self) -> int:
@@ -51,6 +51,8 @@ class Factor:
 def factor(elements: NDArray[Any], ring_bits: int, dims: Dimensions, left: bool = False) -> Factor:
     """Prepare public ring elements for products by `dims`."""
     summed, batch = (group[0 if left else 1] for group in dims)
+    if backend().fast_integers:
+        return Factor(elements.shape, ring_bits, dims, left, ring_bits, None, _integers(elements, dims, left))
     real = as_batches(elements, summed, batch, last=left).astype(np.float64, order="C")
     largest = np.abs(real).sum(axis=2 if left else 1).max(initial=1.0)
     # A limb is a signed number of at most 2^(limb_bits - 1).
@@ -58,16 +60,22 @@ def factor(elements: NDArray[Any], ring_bits: int, dims: Dimensions, left: bool 
     made = Factor(elements.shape, ring_bits, dims, left, min(ring_bits, max(1, limb_bits)), real)
     if made.limbs <= tuning.FLOAT_LIMBS[ring_bits]:
         return made
-    return replace(made, real=None, integers=elements if ring_bits == 64 else jnp.asarray(elements))
+    return replace(made, real=None, integers=_integers(elements, dims, left))
+
+
+def _integers(elements: NDArray[Any], dims: Dimensions, left: bool) -> Prepared:
+    summed, batch = (group[0 if left else 1] for group in dims)
+    rows = as_batches(elements, summed, batch, last=True)
+    return backend().prepare(Combination(rows, rows), left)
 
 
 def times(x: Array, by: Factor) -> NDArray[Any]:
     """Return the dot_general of ring elements and the factor, exact modulo 2^ring_bits."""
-    if by.real is None:
-        assert by.integers is not None
-        left, right = (by.integers, x) if by.left else (x, by.integers)
-        product = dot64(left, right, by.dims) if by.ring_bits == 64 else _int_dot(left, right, by.dims)
-        return np.asarray(product).astype(x.dtype, copy=False)
+    shape = result_shape(by.shape, x.shape, by.dims) if by.left else result_shape(x.shape, by.shape, by.dims)
+    if by.integers is not None:
+        other = _integers(x, by.dims, not by.left)
+        pair = (by.integers, other) if by.left else (other, by.integers)
+        return backend().multiply([pair]).reshape(shape)
     summed, batch = (group[1 if by.left else 0] for group in by.dims)
     rest = as_batches(x, summed, batch, last=not by.left)
     parts = []
@@ -77,7 +85,6 @@ def times(x: Array, by: Factor) -> NDArray[Any]:
     total = _product(rest, by)
     for part in reversed(parts):
         total = (total << np.int64(by.limb_bits)) + part
-    shape = result_shape(by.shape, x.shape, by.dims) if by.left else result_shape(x.shape, by.shape, by.dims)
     return total.astype(x.dtype, copy=False).reshape(shape)
 
 
@@ -93,8 +100,3 @@ def _split(values: NDArray[Any], bits: int) -> tuple[NDArray[Any], NDArray[Any]]
     half, mask = values.dtype.type(1 << (bits - 1)), values.dtype.type((1 << bits) - 1)
     low = ((values + half) & mask) - half
     return low, (values - low) >> values.dtype.type(bits)
-
-
-@partial(jax.jit, static_argnames="dims")
-def _int_dot(left: jax.Array, right: jax.Array, dims: Dimensions) -> jax.Array:
-    return jax.lax.dot_general(left.astype(jnp.int32), right.astype(jnp.int32), dims)

@@ -1,25 +1,19 @@
-"""Matrix products of shares use int32 up to ring 32 and float64 limbs for ring 64.
-
-The truncation is part of the way back to replicated shares.
-"""
+"""Matrix products of shares. The truncation is part of the way back to replicated shares."""
 
 from __future__ import annotations
 
+import functools
 import math
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.products.multiply import (
-    finish,
-    how_to_finish,
-    symmetric,
-)
-from ditto_kernels.protocol import tuning
+from ditto_kernels.machine.backends import backend
+from ditto_kernels.machine.operands import Combination, Prepared
+from ditto_kernels.products.multiply import finish, how_to_finish, symmetric
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.values.absent import absent, is_absent
@@ -27,9 +21,6 @@ from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
-
-LIMB_BITS = 22
-MAX_CONTRACTION = 2048  # 2 * 21 bits of a limb product and 11 bits of terms fit float64's 53 exact bits.
 
 
 def result_shape(left: tuple[int, ...], right: tuple[int, ...], dims: Dimensions) -> tuple[int, ...]:
@@ -46,89 +37,59 @@ def contraction(left: tuple[int, ...], dims: Dimensions) -> int:
     return math.prod([left[i] for i in dims[0][0]])
 
 
-def _left(x: Any, x_next: Any, role: str, double: bool) -> tuple[Any, ...]:
-    """Return the left factors of this party's matrix products. `_right` returns the right ones.
-
-    The nine products of components take five matrix products: one at a party D, and two each at A = D + 1 and
-    B = D + 2. Doubled, they take three. With x_A for component D + 1 and x_B for component D + 2,
-
-        2xw = (2 x_D + x_A)(2 w_D + w_A) + (x_A + 2 x_B)(w_A + 2 w_B) - 2 (x_B - x_D)(w_B - w_D).
-
-    Any party may be D here, whoever deals. It is always party 0, so that prepared weights serve every
-    product.
-    """
-    if double:
-        return ({"D": 2 * x + x_next, "A": x + 2 * x_next, "B": -2 * (x - x_next)}[role],)
-    return (x + x_next,) if role == "D" else (x, x_next)
-
-
-def _right(w: Any, w_next: Any, role: str, double: bool) -> tuple[Any, ...]:
-    if double:
-        return ({"D": 2 * w + w_next, "A": w + 2 * w_next, "B": w - w_next}[role],)
-    return {"D": (w + w_next,), "A": (w_next, w + w_next), "B": (w_next, w)}[role]
-
-
-@partial(jax.jit, static_argnames=("role", "double"))
-def _int_right(w: jax.Array, w_next: jax.Array, role: str, double: bool) -> tuple[Any, ...]:
-    return _right(w.astype(jnp.int32), w_next.astype(jnp.int32), role, double)
-
-
-@partial(jax.jit, static_argnames=("dims", "role", "double"))
-def _int_products(
-    x: jax.Array, x_next: jax.Array, right: tuple[jax.Array, ...], dims: Dimensions, role: str, double: bool
-) -> Any:
-    """Multiply in int32, the fast integer type of XLA's dot, for rings up to 32."""
-    left = _left(x.astype(jnp.int32), x_next.astype(jnp.int32), role, double)
-    return sum(jax.lax.dot_general(a, b, dims) for a, b in zip(left, right, strict=True))
-
-
-def _prepared(w: Rss, role: str, double: bool) -> tuple[Any, ...]:
-    """Return the right factors. They are kept with weights that serve many calls."""
-    if w.prepared is not None and double in w.prepared:
-        kept: tuple[Any, ...] = w.prepared[double]
-        return kept
-    make = _int_right if w.fxp.ring_bits <= 32 else _right
-    right = make(w.mine, w.next, role, double)
-    if w.prepared is not None:
-        w.prepared[double] = right
-    return right
+# The nine products of components take five matrix products: one at a party D, and two each at A = D + 1 and
+# B = D + 2. A factor is p times a party's own component plus q times its next one, for these (p, q) of x and
+# of w. Any party may be D here, whoever deals. It is always party 0, so that prepared weights serve every
+# product.
+_Factors = tuple[tuple[int, int], tuple[int, int]]
+_FACTORS: dict[str, tuple[_Factors, ...]] = {
+    "D": (((1, 1), (1, 1)),),
+    "A": (((1, 0), (0, 1)), ((0, 1), (1, 1))),
+    "B": (((1, 0), (0, 1)), ((0, 1), (1, 0))),
+}
+# Doubled, they take three. With x_A for component D + 1 and x_B for component D + 2,
+#     2xw = (2 x_D + x_A)(2 w_D + w_A) + (x_A + 2 x_B)(w_A + 2 w_B) - 2 (x_B - x_D)(w_B - w_D).
+_DOUBLED_FACTORS: dict[str, tuple[_Factors, ...]] = {
+    "D": (((2, 1), (2, 1)),),
+    "A": (((1, 2), (1, 2)),),
+    "B": (((-2, 2), (1, -1)),),
+}
 
 
 def as_batches(
     value: NDArray[Any], summed: tuple[int, ...], batch: tuple[int, ...], last: bool
 ) -> NDArray[Any]:
     """Return (batch, free, summed) or, for the right operand, (batch, summed, free)."""
-    free = [i for i in range(value.ndim) if i not in (*summed, *batch)]
-    order = [*batch, *free, *summed] if last else [*batch, *summed, *free]
-    sizes = [math.prod([value.shape[i] for i in group]) for group in (batch, free, summed)]
-    shape = (sizes[0], sizes[1], sizes[2]) if last else (sizes[0], sizes[2], sizes[1])
-    return np.transpose(value, order).reshape(shape)
+    order, shape = _batches(tuple(value.shape), summed, batch, last)
+    return value.transpose(*order).reshape(shape)
 
 
-def _limbs(value: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-    """Return three signed limbs of 22 bits, which float64 represents exactly."""
-    limbs, half = [], np.int64(1 << (LIMB_BITS - 1))
-    for _ in range(3):
-        low = ((value + half) & np.int64((1 << LIMB_BITS) - 1)) - half
-        limbs.append(low.astype(np.float64))
-        value = (value - low) >> LIMB_BITS
-    return limbs
+@functools.lru_cache(maxsize=1 << 10)
+def _batches(
+    shape: tuple[int, ...], summed: tuple[int, ...], batch: tuple[int, ...], last: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the order of axes and the shape of `as_batches`."""
+    free = tuple(i for i in range(len(shape)) if i not in (*summed, *batch))
+    groups = (batch, free, summed) if last else (batch, summed, free)
+    return sum(groups, ()), tuple(math.prod([shape[i] for i in group]) for group in groups)
 
 
-def dot64(x: Array, w: Array, dims: Dimensions) -> NDArray[np.int64]:
-    """Compute dot_general in Z_2^64 by six float64 products of limbs."""
-    (x_sum, w_sum), (x_batch, w_batch) = dims
-    left = as_batches(x, x_sum, x_batch, last=True)
-    right = as_batches(w, w_sum, w_batch, last=False)
-    total = np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.int64)
-    for start in range(0, left.shape[2], MAX_CONTRACTION):
-        stop = start + MAX_CONTRACTION
-        left_limbs, right_limbs = _limbs(left[:, :, start:stop]), _limbs(right[:, start:stop])
-        for i in range(3):
-            for j in range(3 - i):
-                product = np.matmul(left_limbs[i], right_limbs[j]).astype(np.int64)
-                total += product << np.int64(LIMB_BITS * (i + j))
-    return total.reshape(result_shape(tuple(x.shape), tuple(w.shape), dims))
+def prepared(value: Rss, pairs: Sequence[tuple[int, int]], dims: Dimensions, left: bool) -> list[Prepared]:
+    """Return p mine + q next for each pair, ready for products by `dims`."""
+    summed, batch = (group[0 if left else 1] for group in dims)
+    mine, following = (as_batches(each, summed, batch, last=True) for each in (value.mine, value.next))
+    return [backend().prepare(Combination(mine, following, p, q), left) for p, q in pairs]
+
+
+def _right(w: Rss, pairs: Sequence[tuple[int, int]], dims: Dimensions) -> list[Prepared]:
+    """Return the right factors. They are kept with weights that serve many calls."""
+    if w.prepared is None:
+        return prepared(w, pairs, dims, left=False)
+    form = ("right", tuple(pairs), dims)
+    if form not in w.prepared:
+        w.prepared[form] = prepared(w, pairs, dims, left=False)
+    kept: list[Prepared] = w.prepared[form]
+    return kept
 
 
 def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float] | None) -> bool:
@@ -153,18 +114,6 @@ def doubles(ring: int, fraction_bits: int, out: Fxp, values: tuple[float, float]
     return more.kind == "truncate" and plan.kind == "truncate" and largest < 2.0 ** (ring - 2)
 
 
-def _tiny_products(x: Rss, w: Rss, dims: Dimensions, role: str, double: bool) -> Array:
-    """Multiply in numpy, which is slow at products of integers but needs no call of XLA."""
-    (x_sum, w_sum), (x_batch, w_batch) = dims
-    # Factors are made of batches, which have three dimensions: numpy would compute scalars in a wider ring.
-    x_mine, x_next = (as_batches(each, x_sum, x_batch, last=True) for each in (x.mine, x.next))
-    w_mine, w_next = (as_batches(each, w_sum, w_batch, last=False) for each in (w.mine, w.next))
-    left, right = _left(x_mine, x_next, role, double), _right(w_mine, w_next, role, double)
-    products = [np.matmul(a, b) for a, b in zip(left, right, strict=True)]
-    total = products[0] if len(products) == 1 else products[0] + products[1]
-    return total.reshape(result_shape(x.shape, w.shape, dims))
-
-
 def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = False) -> Array:
     """Return a party's own 3-of-3 share of xw or 2xw, without its zero share.
 
@@ -172,18 +121,24 @@ def local_products(rank: int, x: Rss, w: Rss, dims: Dimensions, double: bool = F
     """
     if x.fxp.ring_bits != w.fxp.ring_bits:
         raise ValueError(f"operands in different rings: {x.fxp} and {w.fxp}")
+    shape = result_shape(x.shape, w.shape, dims)
     if is_absent(x.mine) or is_absent(w.mine):
-        return absent(result_shape(x.shape, w.shape, dims), x.fxp.dtype)
-    role = "DAB"[rank]
-    terms = math.prod(result_shape(x.shape, w.shape, dims)) * contraction(x.shape, dims)
-    if x.fxp.ring_bits <= 32 and w.prepared is None and terms < tuning.NUMPY_MATMUL_TERMS:
-        return _tiny_products(x, w, dims, role, double)
-    right = _prepared(w, role, double)
-    if x.fxp.ring_bits <= 32:
-        product = _int_products(x.mine, x.next, right, dims, role, double)
-        return np.asarray(product).astype(x.fxp.dtype, copy=False)
-    left = _left(x.mine, x.next, role, double)
-    return np.asarray(sum(dot64(a, b, dims) for a, b in zip(left, right, strict=True)))
+        return absent(shape, x.fxp.dtype)
+    of_x, of_w = zip(*(_DOUBLED_FACTORS if double else _FACTORS)["DAB"[rank]], strict=True)
+    if w.prepared is None and math.prod(shape) * contraction(x.shape, dims) < backend().least_terms:
+        left, right = _few(x, of_x, dims, left=True), _few(w, of_w, dims, left=False)
+        return sum(map(np.matmul, left[1:], right[1:]), np.matmul(left[0], right[0])).reshape(shape)
+    pairs = zip(prepared(x, of_x, dims, left=True), _right(w, of_w, dims), strict=True)
+    return backend().multiply([*pairs]).reshape(shape)
+
+
+def _few(value: Rss, pairs: Sequence[tuple[int, int]], dims: Dimensions, left: bool) -> list[NDArray[Any]]:
+    """Return the factors as arrays for numpy, which multiplies few elements before a back end has begun."""
+    summed, batch = (group[0 if left else 1] for group in dims)
+    ring = value.fxp.dtype.type
+    # Batches have three dimensions: numpy would compute scalars in a wider ring.
+    mine, following = (as_batches(each, summed, batch, last=left) for each in (value.mine, value.next))
+    return [mine * ring(p) + following * ring(q) for p, q in pairs]
 
 
 def matmul(

@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ditto_kernels.machine.backends import backend
+from ditto_kernels.machine.numpy_xla import NumpyXla
+from ditto_kernels.products import exact_float_matmul
 from ditto_kernels.products.exact_float_matmul import factor, times
 from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, matmul_adapted, matmul_public
 from ditto_kernels.protocol.kernel import Spec
@@ -40,7 +43,8 @@ def column(total, terms, rng):
         (64, 2**60, 64, False),
     ],
 )
-def test_products_are_exact_up_to_the_bound_and_beyond(rng, ring, total, limbs, real):
+def test_products_are_exact_up_to_the_bound_and_beyond(rng, ring, total, limbs, real, monkeypatch):
+    monkeypatch.setattr(exact_float_matmul, "backend", NumpyXla)
     dtype, terms = signed(ring), 300
     low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     weights = np.stack([column(total, terms, rng), column(total // 3, terms, rng)], axis=1)
@@ -58,6 +62,7 @@ def test_products_are_exact_up_to_the_bound_and_beyond(rng, ring, total, limbs, 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_products_are_exact_in_any_layout(data):
+    made = data.draw(st.sampled_from([NumpyXla, backend]))
     ring = data.draw(st.sampled_from([8, 16, 32, 64]))
     bits = data.draw(st.integers(1, ring - 1))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
@@ -69,9 +74,11 @@ def test_products_are_exact_in_any_layout(data):
     left, right = x.T if across_x else x, w.T if across_w else w
     dims = (((0 if across_x else 1,), (1 if across_w else 0,)), ((), ()))
     expected = exact(x, w, DOT, ring)
-    assert np.array_equal(times(left, factor(right, ring, dims)), expected)
     turned = ((dims[0][1], dims[0][0]), ((), ()))
-    assert np.array_equal(times(left, factor(right, ring, turned, left=True)), expected.T)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_float_matmul, "backend", made)
+        assert np.array_equal(times(left, factor(right, ring, dims)), expected)
+        assert np.array_equal(times(left, factor(right, ring, turned, left=True)), expected.T)
 
 
 def test_products_in_batches_are_exact(rng):

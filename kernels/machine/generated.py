@@ -1,0 +1,99 @@
+"""Local products by code that is generated for this processor, on all its cores."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_kernels.machine.compile import Code, Processor, compiled
+from ditto_kernels.machine.operands import Combination, Prepared
+from ditto_kernels.machine.pack_code import PACK_LEFT, PACK_RIGHT
+from ditto_kernels.machine.product_code import MULTIPLY, module
+from ditto_kernels.machine.tiles import Tiles
+from ditto_kernels.protocol import tuning
+
+
+class Generated:
+    """The back end that multiplies int16, int32 and int64 at the processor's speed. Ring 8 takes int16."""
+
+    fast_integers = True
+    least_terms = tuning.GENERATED_MATMUL_TERMS
+
+    def __init__(self, target: Processor) -> None:
+        self._target = target
+
+    def prepare(self, operand: Combination, left: bool) -> Prepared:
+        dtype = operand.x.dtype
+        x, y = (_strided(each) for each in (operand.x, operand.y if operand.q else operand.x))
+        batch, free, terms = x.shape
+        tiles, code = _products(self._target, x.dtype)
+        rows = free if left else -(-free // tiles.width) * tiles.width
+        packed = np.empty(batch * rows * terms, x.dtype)
+        strides = [stride // x.dtype.itemsize for each in (x, y) for stride in each.strides]
+        pack = code.functions[(PACK_LEFT if left else PACK_RIGHT).name]
+        pack(*_addresses(packed, x, y), batch, free, terms, *strides, operand.p, operand.q)
+        return Prepared((batch, free, terms), dtype, packed)
+
+    def multiply(self, pairs: Sequence[tuple[Prepared, Prepared]]) -> NDArray[Any]:
+        left, right = pairs[0]
+        (batch, m, _), (_, n, _) = left.shape, right.shape
+        total = np.zeros((batch, m, n), left.form.dtype)
+        tiles, code = _products(self._target, total.dtype)
+        multiply = code.functions[MULTIPLY.name]
+
+        def some(first: int, last: int) -> None:
+            for a, b in pairs:
+                multiply(*_addresses(a.form, b.form, total), m, n, a.shape[2], first, last)
+
+        units = batch * -(-m // tiles.rows) * -(-n // tiles.width)
+        terms = total.size * sum(each.shape[2] for each, _ in pairs)
+        parts = max(1, min(units, _processors(), terms // tuning.TERMS_PER_THREAD))
+        bounds = [units * each // parts for each in range(parts + 1)]
+        others = [_workers(os.getpid()).submit(some, *bounds[each : each + 2]) for each in range(1, parts)]
+        some(*bounds[:2])
+        for each in others:
+            each.result()
+        return total.astype(left.dtype, copy=False)
+
+
+def _strided(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the elements in a type that has products, at distances of whole elements."""
+    array = np.asarray(values)
+    if array.dtype.itemsize == 1:
+        return array.astype(np.int16)
+    if any(stride % array.dtype.itemsize for stride in array.strides):
+        return array.copy()
+    return array
+
+
+def _addresses(*arrays: NDArray[Any]) -> list[int]:
+    return [each.ctypes.data for each in arrays]
+
+
+@functools.cache
+def _products(target: Processor, dtype: np.dtype[Any]) -> tuple[Tiles, Code]:
+    """Return the tiles of a ring, and the code that multiplies in it."""
+    size = dtype.itemsize
+    # Sums of 8 rows and 2 vectors leave half of 32 registers free, those of 4 rows and 3 vectors 4 of 16.
+    vectors, heights = (2, (8, 4, 2, 1)) if target.registers >= 32 else (3, (4, 2, 1))
+    tiles = Tiles(8 * size, target.vector_bytes // size, vectors, heights)
+    return tiles, compiled(module(tiles), (MULTIPLY, PACK_LEFT, PACK_RIGHT), target)
+
+
+def _processors() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _workers(process: int) -> ThreadPoolExecutor:
+    """Return the threads that share products. A process that was forked has none of its parent's threads."""
+    return ThreadPoolExecutor(_processors(), thread_name_prefix="ditto-products")
