@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from tests.kernels.products.test_product_guard import CASES, Case, exact, guarded, operands, plant
+from tests.kernels.guard.test_product_guard import CASES, Case, exact, guarded, operands, plant
 
 
 def main(count: int) -> None:

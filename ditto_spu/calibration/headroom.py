@@ -15,7 +15,6 @@ from rich.table import Table
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.calibration.needed import ways
 from ditto_spu.calibration.observe import Observed
 from ditto_spu.errors import RangeError, RangeWarning, UnsupportedOpError
 from ditto_spu.ir.locations import UNKNOWN_LINE
@@ -23,6 +22,8 @@ from ditto_spu.ops import interval_of, record_of, subject
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Kind, read, read_entry
 from ditto_spu.ops.op import Call, Span
+from ditto_spu.passes.analysis.needed import ways
+from ditto_spu.passes.analysis.reach import reach
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room, result_room
 from ditto_spu.plan.plan import SPU_FORMAT
@@ -271,7 +272,7 @@ def about_values(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[in
         rows = _on_spu if decision.kind is Kind.SPU else _of
         whole = taken[op.results[0]] is None
         try:
-            found = list(rows(Call(op, decision, secret.__getitem__)))
+            found = list(rows(Call(op, decision, secret.__getitem__, reach)))
         except ValueError as error:  # a format that the kernel does not take
             place = ir.path_of(op) or "the program"
             raise UnsupportedOpError(f"{place} ({line}): {subject(op, decision.kind)}: {error}") from error

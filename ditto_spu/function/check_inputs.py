@@ -19,16 +19,16 @@ from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.op import span
 
 
-def _of_inputs(module: ir.Module, public: Sequence[bool]) -> dict[int, Range]:
-    """Return by argument the narrowest range that an operation relies on, where one reads the argument."""
+def _of_inputs(module: ir.Module, public: Sequence[bool]) -> dict[int, list[Range]]:
+    """Return by argument the ranges that operations rely on which read the argument."""
     places = {value: place for place, value in enumerate(ir.arguments(module))}
-    found: dict[int, Range] = {}
+    found: dict[int, list[Range]] = {}
     for _, row, about in about_values(module, public):
         while about is not None and (maker := ir.define(about)) is not None and is_cast(maker):
             about = maker.operands[0]
         place = None if about is None else places.get(about)
-        if place is not None and (place not in found or row.high < found[place].high):
-            found[place] = row
+        if place is not None:
+            found.setdefault(place, []).append(row)
     return found
 
 
@@ -45,6 +45,7 @@ class InputCheck:
         place: the place of the input in the plan.
         value: its array. NaN and infinity lie outside of every range.
         """
-        row = self._rows.get(place)
-        if row is not None:
-            Ranges((replace(row, observed=span(np.asarray(value, np.float64))),)).refuse()
+        rows = self._rows.get(place, [])
+        if rows:
+            seen = span(np.asarray(value, np.float64))
+            Ranges(tuple(replace(row, observed=seen) for row in rows)).refuse()

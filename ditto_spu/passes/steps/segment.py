@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -11,14 +11,16 @@ import jax.numpy as jnp
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import DittoError, UnsupportedOpError
-from ditto_spu.ops import interval_of, record_of
+from ditto_spu.ops import record_of
 from ditto_spu.ops.cast import ENCODED, LIFTED, is_cast, read_cast
 from ditto_spu.ops.decision import Kind, decided, read, read_entry
 from ditto_spu.ops.op import Call
 from ditto_spu.passes.analysis.classify import LAYOUT
+from ditto_spu.passes.analysis.guarded import Guarding, guarding
+from ditto_spu.passes.analysis.reach import reach
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room
-from ditto_spu.passes.steps.guard import add_guard, fits
+from ditto_spu.passes.steps.guard import Watch, add_guard
 from ditto_spu.passes.steps.schedule import balance, schedule, step_cost
 from ditto_spu.plan.plan import (
     INTEGER,
@@ -44,8 +46,9 @@ class _Builder:
     """The plan under construction."""
 
     secret: dict[ir.Value, bool]
-    known: Mapping[ir.Value, ir.Interval] = field(default_factory=dict)  # the intervals of numbers
-    watched: list[int] = field(default_factory=list)  # results of products that no interval proves to fit
+    guarding: Guarding = field(default_factory=Guarding)  # what the guard watches
+    kept: set[ir.Value] = field(default_factory=set)  # values that need a variable for the guard
+    watch: Watch = field(default_factory=Watch)  # what the guard watches, as variables
     vars: list[Var] = field(default_factory=list)
     index: dict[ir.Value, int] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -83,11 +86,11 @@ def segment(
     name, config: the names of the program and of the configuration, which the plan carries.
     masked: whether the plan uses masked shares, with party 0 as the only dealer, which works in the offline
         phase.
-    guard: whether the parties look for products that leave their rings.
+    guard: whether the parties look for values that leave their ranges.
     """
     module = ir.clone(module)  # `_widen_indices` writes operations
-    known = ir.intervals(module, interval_of, is_cast) if guard else {}
-    builder = _Builder(visibility(module, public), known)
+    watched = guarding(module, public) if guard else Guarding()
+    builder = _Builder(visibility(module, public), watched, watched.taken)
     operations = ir.ops(ir.body(ir.main(module)))
     inputs = []
     formats = read_entry(module).formats
@@ -101,7 +104,9 @@ def segment(
     public_step = _public_step(builder, ir.ops(ir.body(ir.main(module)))[:-1])
     made = ([public_step] if public_step else []) + builder.steps
     given = {each.var for each in inputs}
-    bit = add_guard(made, builder.vars, builder.watched, given) if guard else None
+    builder.watch.ranges += [(builder.use(value), found) for value, found in watched.tests.items()]
+    builder.watch.spreads += [(builder.use(value), found) for value, found in watched.spreads.items()]
+    bit = add_guard(made, builder.vars, builder.watch, given)
     outputs = outputs if bit is None else (*outputs, bit)
     steps = balance(made, builder.vars)
     variables, stages = tuple(builder.vars), schedule(steps, builder.vars)
@@ -160,6 +165,23 @@ def _cast(builder: _Builder, op: ir.Op) -> None:
     operand = builder.use(value)
     var = builder.declare(result, cast.target, ir.path_of(op), builder.vars[operand].range)
     _add_kernel(builder, ir.path_of(op), "cast", (operand,), var, ())
+    _watch_cast(builder, op, var)
+
+
+def _watch_cast(builder: _Builder, op: ir.Op, var: int) -> None:
+    """Let the guard watch a cast, or the product with a public value that it belongs to."""
+    wraps, value = builder.guarding.wraps, op.operands[0]
+    if op.results[0] in wraps:
+        told = (("operands", 2), ("within", wraps[op.results[0]]))
+        builder.watch.elements.append(((builder.use(value), var), told))
+    maker = ir.define(value)
+    if maker is not None and value in wraps and decided(maker).kind is Kind.SCALE:
+        factor = decided(maker).factor
+        assert factor is not None
+        pair = sorted(maker.operands, key=lambda each: not builder.secret[each])
+        bits = ("weight_fraction_bits", factor.fraction_bits)
+        told = (("operands", 3), bits, ("within", wraps[value]))
+        builder.watch.elements.append(((*map(builder.use, pair), var), told))
 
 
 def _ready(builder: _Builder, value: ir.Value) -> int:
@@ -192,8 +214,7 @@ def _kernel(builder: _Builder, op: ir.Op) -> None:
     decision = decided(op)
     record = record_of(op, decision.kind)
     assert record is not None
-    ranges = lambda each: builder.vars[builder.use(each)].range  # noqa: E731
-    call = record.kernel_call(Call(op, decision, builder.secret.__getitem__, ranges))
+    call = record.kernel_call(Call(op, decision, builder.secret.__getitem__, reach))
     inputs = tuple(builder.use(each) for each in call.operands)
     cast = _fused_cast(builder, op) if decision.natural is not None else None
     result, fxp = (op.results[0], decision.computed) if cast is None else (cast, decision.out)
@@ -203,8 +224,10 @@ def _kernel(builder: _Builder, op: ir.Op) -> None:
     var = builder.declare(result, fxp, decision.path, known)
     _add_kernel(builder, decision.path, call.kernel, inputs, var, call.attributes)
     _require_kernel(builder, op)
-    if decision.natural is not None and not fits(op, decision, builder.known):
-        builder.watched.append(var)
+    if op.results[0] in builder.guarding.wraps:
+        step = builder.steps[-1]
+        assert isinstance(step, KernelStep)
+        builder.watch.product(step, builder.guarding.wraps[op.results[0]])
 
 
 def _require_kernel(builder: _Builder, op: ir.Op) -> None:
@@ -242,7 +265,10 @@ def _flush(builder: _Builder) -> None:
         dict.fromkeys(each for op in group for each in (*op.operands, *ir.captured(op)) if each not in made)
     )
     outputs = [
-        result for op in group for result in op.results if any(user not in group for user in ir.users(result))
+        result
+        for op in group
+        for result in op.results
+        if result in builder.kept or any(user not in group for user in ir.users(result))
     ]
     path = ir.path_of(group[-1])
     if kind == _ON_SPU:

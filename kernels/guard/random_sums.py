@@ -66,6 +66,36 @@ def coefficients(party: Party, counts: Sequence[int]) -> Protocol[list[Coefficie
 
     D and A draw a seed, and D tells B in the offline phase.
     """
+    mix = _mix((yield from _seed(party)))
+    return [Coefficients(_base(count), mix) for count in counts]
+
+
+def few_coefficients(party: Party, count: int, repeats: int) -> Protocol[Array]:
+    """Draw public coefficients [count, repeats] that are odd and at most 7 in magnitude."""
+    return _few((yield from _seed(party)), count, repeats)
+
+
+def random_signs(party: Party, kinds: Sequence[tuple[int, bool, int]]) -> Protocol[list[Array]]:
+    """Draw public signs [count, repeats] for each kind.
+
+    kinds: the count, whether the signs of each column have the sum 0, and the repeats. If they have, an odd
+        count has a 0.
+    """
+    seed = yield from _seed(party)
+    return [_signs(seed, place, *kind) for place, kind in enumerate(kinds)]
+
+
+@local_step(lambda seed, place, count, balanced, repeats: absent((count, repeats), _SMALL))
+def _signs(seed: Array, place: int, count: int, balanced: bool, repeats: int) -> Array:
+    stream = hashlib.shake_256(seed.tobytes() + place.to_bytes(4, "little")).digest(8 * count * repeats)
+    drawn = np.frombuffer(stream, np.uint64).reshape(count, repeats)
+    if not balanced:
+        return (2 * (drawn & np.uint64(1)).astype(np.int16) - 1).astype(np.int16)
+    ranks = np.argsort(np.argsort(drawn, axis=0), axis=0)
+    return np.sign(2 * ranks - (count - 1)).astype(np.int16)
+
+
+def _seed(party: Party) -> Protocol[Array]:
     name = "coefficients"
     if party.role == "B":
         (seed,) = yield Dealing((), (party.expect(party.dealer, name, (_SEED,), _BYTE),))
@@ -73,8 +103,13 @@ def coefficients(party: Party, counts: Sequence[int]) -> Protocol[list[Coefficie
         seed = party.draw(party.dealer + 1, name, (_SEED,), _BYTE)
         told = party.role == "D" and party.phase != "online"
         yield Dealing((party.send(party.b, name, seed, offline=True),) if told else ())
-    mix = _mix(seed)
-    return [Coefficients(_base(count), mix) for count in counts]
+    return seed
+
+
+@local_step(lambda seed, count, repeats: absent((count, repeats), _SMALL))
+def _few(seed: Array, count: int, repeats: int) -> Array:
+    drawn = np.frombuffer(hashlib.shake_256(seed.tobytes()).digest(count * repeats), np.uint8)
+    return (2 * (drawn & np.uint8(7)).astype(np.int16) - 7).reshape(count, repeats)
 
 
 @jax.jit
@@ -112,10 +147,11 @@ def times(values: Array, sums: Array) -> Array:
     return np.asarray(_int_products(values, sums))
 
 
-@local_step(lambda sums, bits: sums)
-def dropped(sums: Array, bits: int) -> Array:
+@local_step(lambda values, bits: values)
+def rounded(values: Array, bits: int) -> Array:
     """Return public numbers without their lowest bits."""
-    return sums >> sums.dtype.type(bits)
+    half = (1 << bits) >> 1
+    return (values + values.dtype.type(half)) >> values.dtype.type(bits)
 
 
 def rows(value: Array, dims: Dimensions, left: bool) -> Array:
