@@ -64,8 +64,8 @@ def guard_ranges(party: Party, *values: Rss, out: Fxp, ranges: Sequence[Range]) 
     its end than a cell and a half (`admitted`). Other ranges are exact. Error: none.
 
     Cost: 8 or 16 bits an element with cells, in 2 rounds. Exact ranges cost 300 bits an element in ring 32,
-    and take 4 rounds. Security: values are opened under full-width masks, highest bits leave under a stream of
-    D and B, and the result is reshared under a zero share. Source: our own; comparisons as in `signs`.
+    and take 4 rounds. Security: values are opened under full-width masks, highest bits leave under a stream
+    of D and B, and the result is reshared under a zero share. Source: our own; comparisons as in `signs`.
     """
     if out != WRAPS or len(values) != len(ranges):
         raise ValueError(f"each value has a range, and the answer is in {WRAPS}")

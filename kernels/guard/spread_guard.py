@@ -51,8 +51,8 @@ def guard_spreads(party: Party, *values: Rss, out: Fxp, limits: Sequence[Limit])
     times the limit are missed with a probability below 1e-35 if there are 128 of them, and 1e-18 if there are
     8. A sum that leaves the ring may be missed. Error: none.
 
-    Cost: 8 to 64 exact comparisons a row, in 4 rounds. Security: signs are public and independent of every value.
-    The sums are local, and the rest is `guard_ranges`. Source: Johnson and Lindenstrauss; our own.
+    Cost: 8 to 64 exact comparisons a row, in 4 rounds. Security: signs are public and independent of every
+    value. The sums are local, and the rest is `guard_ranges`. Source: Johnson and Lindenstrauss; our own.
     """
     if out != WRAPS or len(values) != len(limits):
         raise ValueError(f"each value has a limit, and the answer is in {WRAPS}")

@@ -1,4 +1,4 @@
-"""A product that leaves its ring comes back shifted by wraps: say how they show in the result, and count them.
+"""A product that leaves its ring comes back shifted by wraps: say how these show, and count them.
 
 The short product of a guard drops some bits of one operand, so that the ring holds more of it than of the
 product itself. An element that wrapped then shifts the difference between both.

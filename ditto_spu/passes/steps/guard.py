@@ -1,6 +1,6 @@
 """Add the steps that tell the client, in one bit, whether a value of the request left its range.
 
-Parties on hosts see no values, so they count in shares what wrapped, and compare in shares (`kernels/guard/`).
+Parties on hosts see no values. They count in shares what wrapped, and compare in shares (`kernels/guard/`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ditto_kernels.guard.spread_guard import Limit
 from ditto_kernels.guard.top_bits import LIMBS
 from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.protocol.kernel import Spec
+from ditto_spu import ir
+from ditto_spu.passes.analysis.guarded import Guarding
 from ditto_spu.plan.plan import PATIENT, Attributes, KernelStep, Step, Var
 
 PRODUCTS, ELEMENTS, RANGES, SPREADS, BIT = PATIENT
@@ -39,16 +41,34 @@ class Watch:
     ranges: list[tuple[int, Range]] = field(default_factory=list)
     spreads: list[tuple[int, Limit]] = field(default_factory=list)
 
-    def product(self, step: KernelStep, within: float) -> None:
+    def values(self, found: Guarding, use: Callable[[ir.Value], int]) -> None:
+        """Add the values that have to lie in a range. use: returns the variable of a value."""
+        self.ranges = [(use(value), range) for value, range in found.tests.items()]
+        self.spreads = [(use(value), limit) for value, limit in found.spreads.items()]
+
+    def product(self, step: Step, within: float) -> None:
         """Add a product.
 
         within: the magnitude from which on a result in a narrower ring is refused.
         """
+        assert isinstance(step, KernelStep)
         told = (*step.attributes, ("within", within))
         if step.kernel in MATRICES:
             self.matrices.append(((*step.inputs, *step.outputs), told))
         else:
             self.elements.append(((*step.inputs, *step.outputs), (("operands", 3), *told)))
+
+    def cast(self, op: ir.Op, var: int, found: Guarding, use: Callable[[ir.Value], int]) -> None:
+        """Add a cast, or the product with a public value that it belongs to, if the guard watches it.
+
+        var: the variable of the result. use: returns the variable of a value.
+        """
+        result, value = op.results[0], op.operands[0]
+        if result in found.wraps:
+            self.elements.append(((use(value), var), (("operands", 2), ("within", found.wraps[result]))))
+        elif value in found.wraps and value in found.scaled:
+            told = (("operands", 3), found.scaled[value].attribute, ("within", found.wraps[value]))
+            self.elements.append(((*map(use, found.scaled[value].operands), var), told))
 
 
 def add_guard(steps: list[Step], variables: list[Var], watch: Watch, given: Collection[int]) -> int | None:

@@ -19,7 +19,6 @@ from ditto_spu.passes.analysis.classify import LAYOUT
 from ditto_spu.passes.analysis.guarded import Guarding, guarding
 from ditto_spu.passes.analysis.reach import reach
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.formats.verify import product_room
 from ditto_spu.passes.steps.guard import Watch, add_guard
 from ditto_spu.passes.steps.schedule import balance, schedule, step_cost
 from ditto_spu.plan.plan import (
@@ -104,8 +103,7 @@ def segment(
     public_step = _public_step(builder, ir.ops(ir.body(ir.main(module)))[:-1])
     made = ([public_step] if public_step else []) + builder.steps
     given = {each.var for each in inputs}
-    builder.watch.ranges += [(builder.use(value), found) for value, found in watched.tests.items()]
-    builder.watch.spreads += [(builder.use(value), found) for value, found in watched.spreads.items()]
+    builder.watch.values(watched, builder.use)
     bit = add_guard(made, builder.vars, builder.watch, given)
     outputs = outputs if bit is None else (*outputs, bit)
     steps = balance(made, builder.vars)
@@ -165,23 +163,7 @@ def _cast(builder: _Builder, op: ir.Op) -> None:
     operand = builder.use(value)
     var = builder.declare(result, cast.target, ir.path_of(op), builder.vars[operand].range)
     _add_kernel(builder, ir.path_of(op), "cast", (operand,), var, ())
-    _watch_cast(builder, op, var)
-
-
-def _watch_cast(builder: _Builder, op: ir.Op, var: int) -> None:
-    """Let the guard watch a cast, or the product with a public value that it belongs to."""
-    wraps, value = builder.guarding.wraps, op.operands[0]
-    if op.results[0] in wraps:
-        told = (("operands", 2), ("within", wraps[op.results[0]]))
-        builder.watch.elements.append(((builder.use(value), var), told))
-    maker = ir.define(value)
-    if maker is not None and value in wraps and decided(maker).kind is Kind.SCALE:
-        factor = decided(maker).factor
-        assert factor is not None
-        pair = sorted(maker.operands, key=lambda each: not builder.secret[each])
-        bits = ("weight_fraction_bits", factor.fraction_bits)
-        told = (("operands", 3), bits, ("within", wraps[value]))
-        builder.watch.elements.append(((*map(builder.use, pair), var), told))
+    builder.watch.cast(op, var, builder.guarding, builder.use)
 
 
 def _ready(builder: _Builder, value: ir.Value) -> int:
@@ -197,7 +179,7 @@ def _identity(builder: _Builder, op: ir.Op, value: ir.Value, entry: LocalInput) 
     """
     _flush(builder)
     fxp = read_cast(op).target if is_cast(op) else decided(op).computed
-    var = builder.declare(op.results[0], fxp, ir.path_of(op), _range([op], op.results[0]))
+    var = builder.declare(op.results[0], fxp, ir.path_of(op), reach(op.results[0]))
     text = ir.retype(ir.extract([], [value], [value], "identity"), INTEGER_TYPES[fxp.ring_bits])
     builder.steps.append(LocalStep(ir.path_of(op), text, (entry,), (var,)))
 
@@ -218,16 +200,11 @@ def _kernel(builder: _Builder, op: ir.Op) -> None:
     inputs = tuple(builder.use(each) for each in call.operands)
     cast = _fused_cast(builder, op) if decision.natural is not None else None
     result, fxp = (op.results[0], decision.computed) if cast is None else (cast, decision.out)
-    known = decision.range
-    if known is None and cast is not None:  # the plan relies on the room of the product in any case
-        known = product_room(decision.computed, decision.out)
-    var = builder.declare(result, fxp, decision.path, known)
+    var = builder.declare(result, fxp, decision.path, reach(result))
     _add_kernel(builder, decision.path, call.kernel, inputs, var, call.attributes)
     _require_kernel(builder, op)
     if op.results[0] in builder.guarding.wraps:
-        step = builder.steps[-1]
-        assert isinstance(step, KernelStep)
-        builder.watch.product(step, builder.guarding.wraps[op.results[0]])
+        builder.watch.product(builder.steps[-1], builder.guarding.wraps[op.results[0]])
 
 
 def _require_kernel(builder: _Builder, op: ir.Op) -> None:
@@ -299,9 +276,7 @@ def _local_step(
     ring = decided(group[0]).computed.ring_bits
     text = ir.extract(group, list(entries), outputs, "local")
     text = ir.retype(text, INTEGER_TYPES[ring], _integer_element(group[0]))
-    results = tuple(
-        builder.declare(each, _format(group, each), path, _range(group, each)) for each in outputs
-    )
+    results = tuple(builder.declare(each, _format(group, each), path, reach(each)) for each in outputs)
     builder.steps.append(LocalStep(path, text, tuple(entries.values()), results))
 
 
@@ -347,12 +322,6 @@ def _integer_element(op: ir.Op) -> str:
     Shares of integers and booleans are in ring 64.
     """
     return "" if ir.is_float(op.results[0]) else ir.element(op.results[0])
-
-
-def _range(group: Sequence[ir.Op], value: ir.Value) -> float | None:
-    op = next(each for each in group if value in list(each.results))
-    decision = read(op)
-    return None if decision is None else decision.range
 
 
 def _public_step(builder: _Builder, operations: Sequence[ir.Op]) -> PublicStep | None:

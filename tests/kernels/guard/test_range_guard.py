@@ -34,7 +34,7 @@ def test_right_or_refused(mpc, rng, fxp, range):
     assert least < most and (not coarse(range, F(fxp)) or most >= high / 2)
     inside = np.concatenate([rng.uniform(least, most, (400,)), [least, most * (1 - 2.0**-8)]])
     assert not refused(mpc, inside, fxp, range)
-    ulp = F(fxp).ulp + 2.0**-50 * high
+    ulp = F(fxp).ulp + 2.0**-50 * max(-low, high)
     top = F(fxp).limit - 2 * ulp
     beyond = rng.uniform(high + ulp, top), rng.uniform(-top, low - ulp)
     for value in (low - ulp, high + ulp, -top, top, *beyond):
