@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from ditto_spu import ir
 from ditto_spu.calibration.headroom import Range, Ranges
 from ditto_spu.calibration.relied_ranges import about_values
 from ditto_spu.compiler import Lowered
+from ditto_spu.frontend.kept_arguments import is_kept
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.op import span
 
@@ -39,6 +41,12 @@ class InputCheck:
     def __init__(self, lowered: Lowered) -> None:
         module = ir.parse(lowered.as_text("formats"))
         self._rows = _of_inputs(module, lowered.program.public)
+
+    def require_all(self, values: Sequence[Any]) -> None:
+        """Do `require` for all inputs of a plan. Handles and shapes have no values to hold."""
+        for place, value in enumerate(values):
+            if not is_kept(value) and not isinstance(value, jax.ShapeDtypeStruct):
+                self.require(place, value)
 
     def require(self, place: int, value: Any) -> None:
         """Raise RangeError, with path, line, value and remedy, for an array that leaves its range.

@@ -106,7 +106,7 @@ def compared(party: Party, x: Rss, range: Range) -> Protocol[Array]:
     ring, ulp, most = x.fxp.ring_bits, x.fxp.ulp, 2.0 ** (x.fxp.ring_bits - 2)
     low, high = math.ceil(max(range[0] / ulp, -most)), math.floor(min(range[1] / ulp, most))
     least = math.ceil(range[2] / ulp) if len(range) == 3 else 0
-    middle = high if least else (low + high) // 2
+    middle = least or (low + high) // 2
     flat = from_rss(party, x).share.reshape(-1)
     size = flat.shape[0]
     spare = max(word_count(size, ring) * ring, 8 * _LEAST) - size
@@ -116,8 +116,8 @@ def compared(party: Party, x: Rss, range: Range) -> Protocol[Array]:
         moved = flat - np.asarray(middle).astype(x.fxp.dtype) if party.role == "A" else flat
         share = np.concatenate([moved, np.zeros(spare, x.fxp.dtype)])
     opened = yield from open_masked(party, Additive(share, x.fxp))
-    hole = (middle - least, middle + least - 1) if least else ()
-    bits = yield from signs(party.at("signs"), opened, (middle - low, middle - high - 1, *hole))
+    ends = [middle - low, middle - high - 1, *((middle - least, middle + least - 1) if least else ())]
+    bits = yield from signs(party.at("signs"), opened, ends)
     if party.role == "D":
         return parities(party, bits.words)
     below, inside, *around = bits.words

@@ -110,6 +110,12 @@ EXAMPLES = [
         },
     ),
     Example(
+        "spread_guard",
+        ((-4, 4, (9, 6), "fxp32.11"), (-4, 4, (2, 5, 7), "fxp64.18")),
+        "fxp16.9",
+        {"limits": ((256.0, True), (256.0, False))},
+    ),
+    Example(
         "range_guard",
         (
             (-40, 40, (9, 6), "fxp16.8"),

@@ -167,7 +167,7 @@ class _State:
         need = meeting(self.needs.get(value, ir.EVERYTHING), within(fxp.limit * _MOST))
         if value not in self.needs or holds(self.needs[value], found):
             return found
-        if found[0] >= need[0]:  # the lower end is proven, and a symmetric range takes a tenth of the bytes
+        if found[0] >= max(need[0], -need[1]):  # a symmetric range takes a tenth of the bytes, or less
             need = within(need[1])
         self.made.tests[value] = need
         if largest(found) + largest(need) >= 2 * fxp.limit:

@@ -32,7 +32,8 @@ def test_right_or_refused(mpc, rng, fxp, range):
     low, high = range[0] if np.isfinite(range[0]) else -F(fxp).limit / 2, range[1]
     least, most = (float(np.clip(end, low, high)) for end in admitted(range, F(fxp)))
     assert least < most and (not coarse(range, F(fxp)) or most >= high / 2)
-    inside = np.concatenate([rng.uniform(least, most, (400,)), [least, most * (1 - 2.0**-8)]])
+    last = most - F(fxp).ulp - 2.0**-50 * most
+    inside = np.concatenate([np.minimum(rng.uniform(least, most, 400), last), [least, last]])
     assert not refused(mpc, inside, fxp, range)
     ulp = F(fxp).ulp + 2.0**-50 * max(-low, high)
     top = F(fxp).limit - 2 * ulp
@@ -40,6 +41,17 @@ def test_right_or_refused(mpc, rng, fxp, range):
     for value in (low - ulp, high + ulp, -top, top, *beyond):
         inside[7] = value
         assert refused(mpc, inside, fxp, range), value
+
+
+@pytest.mark.parametrize(("fxp", "high"), [("fxp64.18", 2.0**44), ("fxp32.12", 100.0)])
+def test_small_magnitudes_are_refused(mpc, rng, fxp, high):
+    least, range = 2.0**-7, (-high, high, 2.0**-7)
+    values = rng.uniform(0.1, high, 50) * rng.choice([-1, 1], 50)
+    values[:2] = least, -least
+    assert not refused(mpc, values, fxp, range)
+    for value in (0.0, least - F(fxp).ulp, F(fxp).ulp - least, 2 * high):
+        values[7] = value
+        assert refused(mpc, values, fxp, range), value
 
 
 def test_one_of_several_values_is_enough(mpc):
