@@ -153,8 +153,11 @@ def relies_on(call: Call) -> Iterator[Relied]:
     hidden = len(call.op.operands) > 1 and call.secret(call.op.operands[1])
     shape, out = ir.shape(call.op.operands[0]), call.decision.out
 
-    def chosen(range: float) -> tuple[Any, ...]:
-        plan = plan_softmax(shape, fxp, out, range=range, secret_mask=hidden, **attributes)
+    def chosen(range: float) -> tuple[Any, ...] | None:
+        try:
+            plan = plan_softmax(shape, fxp, out, range=range, secret_mask=hidden, **attributes)
+        except ValueError:  # no plan serves such a range
+            return None
         return plan.coarse, plan.window, plan.bound
 
     low, high, wanted = min(known, fxp.limit / 2), fxp.limit / 2, chosen(known)

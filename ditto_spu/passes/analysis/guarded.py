@@ -178,7 +178,7 @@ class _State:
         """Watch what a kernel needs of its operands beyond their ends: divisors that are not 0, and rows."""
         record, formats = record_of(op, decision.kind), decision.operands or ()
         assert record is not None
-        if not any(fxp is not None for fxp in formats):
+        if op.results[0] not in self.whole or not any(fxp is not None for fxp in formats):
             return
         for each in record.relies_on(Call(op, decision, self.secret, reach)):
             if each.fact == DIVISOR:
@@ -187,12 +187,15 @@ class _State:
                 self._rows(op.operands[0], fxp, each)
 
     def _divisor(self, value: ir.Value, fxp: Fxp | None, relied: Relied) -> None:
-        low, high = self.made.bounds.get(value, ir.EVERYTHING)
-        if fxp is None or not self.secret(value) or low >= relied.low or high <= -relied.low:
+        """Refuse divisors whose magnitude is too small or too large."""
+        found = self.made.bounds.get(value, ir.EVERYTHING)
+        apart = found[0] >= relied.low or found[1] <= -relied.low
+        fits = largest(found) <= relied.high
+        if fxp is None or not self.secret(value) or (apart and fits):
             return
-        if value in self.whole:
-            ends = self.made.tests.get(value, within(min(relied.high, fxp.limit / 2)))
-            self.made.tests[value] = (*ends[:2], relied.low)
+        ends = meeting(self.made.tests.get(value, ir.EVERYTHING)[:2], within(min(relied.high, fxp.limit / 2)))
+        self.made.tests[value] = ends if apart else (*ends, relied.low)
+        self.made.bounds[value] = meeting(found, ends)
 
     def _rows(self, value: ir.Value, fxp: Fxp, relied: Relied) -> None:
         """Limit the variance or the mean square of rows, unless their elements are small enough."""

@@ -39,12 +39,14 @@ def needs_of(
 ) -> dict[ir.Value, ir.Interval]:
     """Return the range in which each value has to lie for all that read it.
 
-    whole: the values of which every element may reach an output.
+    whole: the values of which every element may reach an output. What else reads a value may take anything.
     """
     needs: dict[ir.Value, ir.Interval] = {}
     for op in operations:
+        if not all(each in whole for each in op.results):
+            continue
         for value, need in _needed(op, secret):
-            if ir.is_float(value) and secret(value) and value in whole:
+            if ir.is_float(value) and secret(value):
                 needs[value] = meeting(needs.get(value, ir.EVERYTHING), need)
     return needs
 
