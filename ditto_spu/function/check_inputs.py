@@ -6,7 +6,7 @@ read it could not take is an error before a share of it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,10 +42,13 @@ class InputCheck:
         module = ir.parse(lowered.as_text("formats"))
         self._rows = _of_inputs(module, lowered.program.public)
 
-    def require_all(self, values: Sequence[Any]) -> None:
-        """Do `require` for all inputs of a plan. Handles and shapes have no values to hold."""
+    def require_all(self, values: Sequence[Any], held: Collection[int]) -> None:
+        """Do `require` for the inputs of one call of a plan. Handles and shapes have no values to hold.
+
+        held: the places of inputs that serve many calls, which are left out.
+        """
         for place, value in enumerate(values):
-            if not is_kept(value) and not isinstance(value, jax.ShapeDtypeStruct):
+            if place not in held and not is_kept(value) and not isinstance(value, jax.ShapeDtypeStruct):
                 self.require(place, value)
 
     def require(self, place: int, value: Any) -> None:

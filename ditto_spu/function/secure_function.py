@@ -126,7 +126,8 @@ class SecureFunction:
     ) -> Mapping[int, NDArray[Any]]:
         """Hold inputs against the plan's ranges, and return plaintext outputs. Handles have no values."""
         if self._options.guard:  # as owners do before they share for hosts
-            self._check(self._inputs, InputCheck, lowered).require_all(values)
+            held = lowered.program.held(self._held.arguments)
+            self._check(self._inputs, InputCheck, lowered).require_all(values, held)
         shapes_alone = any(isinstance(each, jax.ShapeDtypeStruct) for each in (*values, *arrays))
         if not self._options.check or shapes_alone or any(map(is_kept, (*values, *arrays))):
             return {}

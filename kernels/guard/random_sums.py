@@ -87,12 +87,21 @@ def random_signs(party: Party, kinds: Sequence[tuple[int, bool, int]]) -> Protoc
 
 @local_step(lambda seed, place, count, balanced, repeats: absent((count, repeats), _SMALL))
 def _signs(seed: Array, place: int, count: int, balanced: bool, repeats: int) -> Array:
-    stream = hashlib.shake_256(seed.tobytes() + place.to_bytes(4, "little")).digest(8 * count * repeats)
-    drawn = np.frombuffer(stream, np.uint64).reshape(count, repeats)
+    free = count // 2 if balanced else count
+    stream = hashlib.shake_256(seed.tobytes() + place.to_bytes(4, "little")).digest(free * repeats)
+    signs = (2 * (np.frombuffer(stream, np.uint8) & np.uint8(1)).astype(np.int16) - 1).reshape(free, repeats)
     if not balanced:
-        return (2 * (drawn & np.uint64(1)).astype(np.int16) - 1).astype(np.int16)
-    ranks = np.argsort(np.argsort(drawn, axis=0), axis=0)
-    return np.sign(2 * ranks - (count - 1)).astype(np.int16)
+        return signs
+    paired = np.zeros((count, repeats), np.int16)
+    paired[:free], paired[free : 2 * free] = signs, -signs
+    return np.take_along_axis(paired, _orders(count, repeats), axis=0)
+
+
+@lru_cache(maxsize=16)
+def _orders(count: int, repeats: int) -> Array:
+    """Return an order of so many elements for each column, always the same, which mixes pairs."""
+    drawn = hashlib.shake_256(b"orders").digest(8 * count * repeats)
+    return np.argsort(np.frombuffer(drawn, np.uint64).reshape(count, repeats), axis=0)
 
 
 def _seed(party: Party) -> Protocol[Array]:

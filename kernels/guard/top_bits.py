@@ -163,7 +163,7 @@ def _packed(words: Array, *_: object) -> Array:
 @local_step(_packed)
 def _at_least(words: Array, known: Array, limit: int) -> Array:
     """Return shares of whether a number and the known one reach a limit together."""
-    return np.packbits(_bit(words, (limit - known).astype(words.dtype)))
+    return np.packbits(_bit(words, known, [limit - each for each in range(limit + 1)]))
 
 
 @local_step(_packed)
@@ -174,15 +174,20 @@ def _outside(
 
     The sum of highest bits is the cell, or the one before it.
     """
-    last = np.uint8((1 << top) - 1)
-    first = -known & last
-    ends = np.repeat(np.asarray(counts, np.uint8) - np.uint8(1), sizes)
-    after = (ends - known) & last
-    inside = _bit(words, first) ^ _bit(words, after)
-    if leader:
-        inside ^= first <= after
-    return np.packbits(inside)
+    cells, found, start = 1 << top, np.empty(words.shape, bool), 0
+    first = [-each % cells for each in range(cells)]
+    for count, size in zip(counts, sizes, strict=True):
+        part = slice(start, start + size)
+        after = [(count - 1 - each) % cells for each in range(cells)]
+        found[part] = _bit(words[part], known[part], first) ^ _bit(words[part], known[part], after)
+        if leader:
+            found[part] ^= np.less_equal(first, after)[known[part]]
+        start += size
+    return np.packbits(found)
 
 
-def _bit(words: Array, places: Array) -> Array:
-    return ((words >> places.astype(words.dtype)) & words.dtype.type(1)).astype(np.uint8)
+def _bit(words: Array, known: Array, places: Sequence[int]) -> Array:
+    """Return one bit of each word as a boolean. `places` gives its place by the known number."""
+    masks = np.left_shift(1, np.asarray(places), dtype=np.int64).astype(words.dtype)
+    chosen: Array = (words & masks[known]) != 0
+    return chosen
