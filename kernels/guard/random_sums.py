@@ -22,6 +22,7 @@ from ditto_kernels.values.formats import Array
 REPEATS = 2  # so many sums of every row, each with coefficients of its own
 _BASES = 12  # sums of weights that serve many requests are kept for so many fixed coefficients
 _SEED = 16
+_EXACT = 1 << 12  # so many products of 32 and 9 bits have an exact sum in float64
 _BYTE, _SMALL = np.dtype(np.uint8), np.dtype(np.int16)
 
 
@@ -121,22 +122,19 @@ def _few(seed: Array, count: int, repeats: int) -> Array:
     return (2 * (drawn & np.uint8(7)).astype(np.int16) - 7).reshape(count, repeats)
 
 
-@jax.jit
-def _int_sums(values: jax.Array, factors: jax.Array) -> jax.Array:
-    """Return values @ factors in int32, one column at a time, which takes as long as to read values."""
-    wide, small = values.astype(jnp.int32), factors.astype(jnp.int32)
-    return jnp.stack([wide @ small[:, each] for each in range(small.shape[1])], axis=-1)
-
-
 @local_step(lambda values, factors: absent((*values.shape[:-1], factors.shape[-1]), values.dtype))
 def weighted(values: Array, factors: Array) -> Array:
-    """Return values @ factors in the ring of the values, for small factors.
+    """Return values @ factors in the ring of the values, for factors below 512 in magnitude.
 
-    Ring 64 takes two float64 products of limbs, which are exact.
+    Sums of so many elements are exact in float64, whose products are fast. Ring 64 takes two of limbs.
     """
+    real, count = factors.astype(np.float64), values.shape[-1]
+    if count > _EXACT:
+        parts = range(0, count, _EXACT)
+        found = [weighted(values[..., i : i + _EXACT], factors[i : i + _EXACT]) for i in parts]
+        return np.sum(found, axis=0, dtype=values.dtype)
     if values.dtype.itemsize < 8:
-        return np.asarray(_int_sums(values, factors)).astype(values.dtype, copy=False)
-    real = factors.astype(np.float64)
+        return (values.astype(np.float64) @ real).astype(np.int64).astype(values.dtype)
     high, low = values >> np.int64(32), values & np.int64((1 << 32) - 1)
     upper, lower = ((limb.astype(np.float64) @ real).astype(np.int64) for limb in (high, low))
     return (upper << np.int64(32)) + lower

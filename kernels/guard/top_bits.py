@@ -141,19 +141,19 @@ def _biased(mine: Array, following: Array, bias: int) -> Array:
     return mine + following + np.asarray(bias).astype(mine.dtype)
 
 
-@local_step(lambda value, top: absent(value.shape, _BYTE))
+@local_step(lambda value, top: absent(value.shape, unsigned(1 << top)))
 def _top(value: Array, top: int) -> Array:
-    """Return the highest bits of every element."""
+    """Return the highest bits of every element, in words of 2^top bits."""
     bits = 8 * value.dtype.itemsize
     word = np.ascontiguousarray(value).view(unsigned(bits))
-    return (word >> word.dtype.type(bits - top)).astype(np.uint8)
+    return (word >> word.dtype.type(bits - top)).astype(unsigned(1 << top))
 
 
 @local_step(lambda value, top: absent(value.shape, unsigned(1 << top)))
 def _unary(value: Array, top: int) -> Array:
     """Return numbers in unary. Bit 0, which says that a number is at least 0, is always set."""
-    numbers = [(2 << each) - 1 for each in range(1 << top)]
-    return np.asarray(numbers, unsigned(1 << top))[value]
+    full = value.dtype.type((1 << (1 << top)) - 1)
+    return full >> (value.dtype.type((1 << top) - 1) - value)
 
 
 def _packed(words: Array, *_: object) -> Array:
@@ -163,7 +163,7 @@ def _packed(words: Array, *_: object) -> Array:
 @local_step(_packed)
 def _at_least(words: Array, known: Array, limit: int) -> Array:
     """Return shares of whether a number and the known one reach a limit together."""
-    return np.packbits(_bit(words, known, [limit - each for each in range(limit + 1)]))
+    return _packed_lowest(words >> (words.dtype.type(limit) - known))
 
 
 @local_step(_packed)
@@ -174,20 +174,18 @@ def _outside(
 
     The sum of highest bits is the cell, or the one before it.
     """
-    cells, found, start = 1 << top, np.empty(words.shape, bool), 0
-    first = [-each % cells for each in range(cells)]
+    word, last = words.dtype.type, words.dtype.type((1 << top) - 1)
+    first, after = -known & last, np.empty_like(known)
+    start = 0
     for count, size in zip(counts, sizes, strict=True):
         part = slice(start, start + size)
-        after = [(count - 1 - each) % cells for each in range(cells)]
-        found[part] = _bit(words[part], known[part], first) ^ _bit(words[part], known[part], after)
-        if leader:
-            found[part] ^= np.less_equal(first, after)[known[part]]
+        after[part] = (word(count - 1) - known[part]) & last
         start += size
-    return np.packbits(found)
+    inside = (words >> first) ^ (words >> after)
+    if leader:
+        inside ^= first <= after
+    return _packed_lowest(inside)
 
 
-def _bit(words: Array, known: Array, places: Sequence[int]) -> Array:
-    """Return one bit of each word as a boolean. `places` gives its place by the known number."""
-    masks = np.left_shift(1, np.asarray(places), dtype=np.int64).astype(words.dtype)
-    chosen: Array = (words & masks[known]) != 0
-    return chosen
+def _packed_lowest(words: Array) -> Array:
+    return np.packbits((words & words.dtype.type(1)).astype(bool))
