@@ -70,7 +70,7 @@ def _elements(case: elements_of.Case, rng: np.random.Generator) -> Row:
 def _range(text: str, ends: tuple[float, float], rng: np.random.Generator) -> Row:
     """Test values in the inner half of a range, and one at random beyond it in the ring."""
     fxp, row = Fxp.parse(text), [0] * 6
-    low, high = max(ends[0], -fxp.limit / 2), ends[1]
+    low, high = ends[0] if np.isfinite(ends[0]) else -fxp.limit / 2, ends[1]
     middle, half = (low + high) / 2, (high - low) / 2
     for seeded in (0, 1):
         x = middle + rng.uniform(-0.5, 0.5, 100) * half
