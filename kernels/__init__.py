@@ -2,6 +2,11 @@
 
 from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
+from ditto_kernels.guard.element_guard import ELEMENT_GUARD
+from ditto_kernels.guard.one_bit import GUARD_BIT
+from ditto_kernels.guard.product_guard import PRODUCT_GUARD
+from ditto_kernels.guard.range_guard import RANGE_GUARD
+from ditto_kernels.guard.spread_guard import SPREAD_GUARD
 from ditto_kernels.inverse.reciprocal_rsqrt_divide import DIVIDE, RECIPROCAL, RSQRT
 from ditto_kernels.inverse.whole_roots import SQRT
 from ditto_kernels.maximum.absolute import ABS, SIGN
@@ -14,11 +19,9 @@ from ditto_kernels.norm.layer_norm import LAYER_NORM
 from ditto_kernels.norm.rms_norm import RMS_NORM
 from ditto_kernels.products.choose import LOGIC, SELECT
 from ditto_kernels.products.embedding import EMBEDDING_KERNEL
-from ditto_kernels.products.guard_bit import GUARD_BIT
 from ditto_kernels.products.matmul import MATMUL
 from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, MATMUL_PUBLIC
 from ditto_kernels.products.multiply import MULTIPLY
-from ditto_kernels.products.product_guard import PRODUCT_GUARD
 from ditto_kernels.protocol.kernel import Kernel
 from ditto_kernels.sharing.casts import CAST
 from ditto_kernels.softmax.exponential import EXPONENTIAL
@@ -35,6 +38,7 @@ KERNELS: dict[str, Kernel] = {
     "clamp": CLAMP,
     "compare": COMPARE,
     "divide": DIVIDE,
+    "element_guard": ELEMENT_GUARD,
     "embedding": EMBEDDING_KERNEL,
     "exponential": EXPONENTIAL,
     "gelu": GELU_KERNEL,
@@ -50,6 +54,7 @@ KERNELS: dict[str, Kernel] = {
     "multiply": MULTIPLY,
     "odd_series": ODD,
     "product_guard": PRODUCT_GUARD,
+    "range_guard": RANGE_GUARD,
     "reciprocal": RECIPROCAL,
     "reduce_max": REDUCE_MAX,
     "reduce_min": REDUCE_MIN,
@@ -62,6 +67,7 @@ KERNELS: dict[str, Kernel] = {
     "silu": SILU_KERNEL,
     "sine": SINE,
     "softmax": SOFTMAX,
+    "spread_guard": SPREAD_GUARD,
     "sqrt": SQRT,
     "tanh": TANH_KERNEL,
 }

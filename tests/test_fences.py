@@ -35,7 +35,7 @@ KERNEL_FLOORS = (
     ("machine", "sharing"),
     ("bits",),
     ("maximum", "products"),
-    ("activation", "inverse"),
+    ("activation", "guard", "inverse"),
     ("norm", "softmax", "trigonometry"),
 )
 # Who may import these: everything else goes through them.

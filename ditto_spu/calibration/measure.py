@@ -16,9 +16,9 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from ditto_spu.calibration.needed import Choices, mask
 from ditto_spu.ops.observed import Extremes, Facts, extremes, number
 from ditto_spu.ops.op import Span
+from ditto_spu.passes.analysis.needed import Choices, mask
 
 RESULT = ""  # the name of the result's extremes among the facts
 Types = tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]

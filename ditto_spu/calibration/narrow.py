@@ -14,9 +14,10 @@ from dataclasses import replace
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.fraction_bits import needed_bits, place_of
-from ditto_spu.calibration.headroom import Range, ranges
+from ditto_spu.calibration.headroom import Range
 from ditto_spu.calibration.ladders import ALL, MARGIN, USUAL, Ladders
 from ditto_spu.calibration.observe import Place
+from ditto_spu.calibration.relied_ranges import ranges
 from ditto_spu.errors import DittoError
 from ditto_spu.ops import OPS
 from ditto_spu.ops.decision import Kind, decided, read, read_entry

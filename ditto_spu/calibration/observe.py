@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.calibration.measure import RESULT, Measure, names, read
-from ditto_spu.calibration.needed import Choices, Ways, choices, is_elementwise, mask, predicates, ways
 from ditto_spu.calibration.wrapped_integers import arithmetic
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.ops import observed, record_of, subject
@@ -25,6 +24,7 @@ from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import Facts
 from ditto_spu.ops.op import Op, Span, span
 from ditto_spu.passes.analysis.classify import kinds
+from ditto_spu.passes.analysis.needed import Choices, Ways, choices, is_elementwise, mask, predicates, ways
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.rules.rule import INPUT, NEED_TRAINING, Config

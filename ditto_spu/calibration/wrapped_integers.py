@@ -18,9 +18,9 @@ from jax.experimental import enable_x64
 from numpy.typing import NDArray
 
 from ditto_spu import ir
-from ditto_spu.calibration.needed import Ways, choices, mask, predicates, ways
 from ditto_spu.errors import RangeError
 from ditto_spu.ir.arithmetic import kind
+from ditto_spu.passes.analysis.needed import Ways, choices, mask, predicates, ways
 
 # The lower bits of these results depend on the lower bits of the operands at these places alone.
 _MODULAR: Mapping[str, tuple[int, ...] | None] = {

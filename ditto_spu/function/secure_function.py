@@ -124,10 +124,10 @@ class SecureFunction:
     def _check_ranges(
         self, lowered: Lowered, values: list[Any], arrays: list[Any]
     ) -> Mapping[int, NDArray[Any]]:
-        """Hold the inputs against the plan's ranges, and return the plaintext outputs that are known.
-
-        Handles of kept outputs have no values to hold.
-        """
+        """Hold inputs against the plan's ranges, and return plaintext outputs. Handles have no values."""
+        if self._options.guard:  # as owners do before they share for hosts
+            held = lowered.program.held(self._held.arguments)
+            self._check(self._inputs, InputCheck, lowered).require_all(values, held)
         shapes_alone = any(isinstance(each, jax.ShapeDtypeStruct) for each in (*values, *arrays))
         if not self._options.check or shapes_alone or any(map(is_kept, (*values, *arrays))):
             return {}

@@ -48,12 +48,16 @@ _MONOTONE: dict[str, Callable[[float], float]] = {
 
 
 def intervals(
-    module: Module, given: Callable[[Op], Interval | None], keeps: Callable[[Op], bool]
+    module: Module,
+    given: Callable[[Op], Interval | None],
+    keeps: Callable[[Op], bool],
+    settle: Callable[[Op, Interval], Interval] = lambda op, found: found,
 ) -> dict[Value, Interval]:
     """Return an interval for every number of @main. It holds all values that the program may take.
 
     given: returns the interval of an operation's result, whatever its operands are, or None.
     keeps: tells whether an operation returns its operand, but for rounding.
+    settle: returns the interval to go on with, from the one that follows from the operands.
     Integers may wrap, so they are bounded as `bounds` does. Roundings of formats are not counted.
     """
     known: dict[Value, Interval] = {}
@@ -64,7 +68,7 @@ def intervals(
         if keeps(op):
             said = _at(op.operands[0], known)
         found = said if said is not None else _of(op, lambda value: _at(value, known))
-        known[op.results[0]] = EVERYTHING if any(map(math.isnan, found)) else found
+        known[op.results[0]] = settle(op, EVERYTHING if any(map(math.isnan, found)) else found)
     return known
 
 

@@ -6,12 +6,13 @@ scores. The record also lists the functions that may replace softmax in trained 
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
-from ditto_kernels.softmax.plan import largest_score
+from ditto_kernels.softmax.plan import largest_score, plan_softmax
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind, peel, row_sum, splat, whole
@@ -25,8 +26,10 @@ from ditto_spu.ops.op import (
     Call,
     Op,
     Pattern,
+    Relied,
     Sample,
     composite_attributes,
+    options,
 )
 from ditto_spu.ops.tries import Rung, Tries
 from ditto_spu.plan.plan import Attributes
@@ -141,6 +144,31 @@ def operand_limit(call: Call, fxp: Fxp) -> float:
     return largest_score(fxp, call.decision.out, length, scale, hidden, approx)
 
 
+def relies_on(call: Call) -> Iterator[Relied]:
+    """List the range of scores, where the kernel was told one. It often serves some more."""
+    known, fxp = call.reach(call.op.operands[0]), call.operand
+    if known is None or fxp is None:
+        return
+    attributes = dict(composite_attributes(call)) | dict(options(call, ("approx", "inner")))
+    hidden = len(call.op.operands) > 1 and call.secret(call.op.operands[1])
+    shape, out = ir.shape(call.op.operands[0]), call.decision.out
+
+    def chosen(range: float) -> tuple[Any, ...] | None:
+        try:
+            plan = plan_softmax(shape, fxp, out, range=range, secret_mask=hidden, **attributes)
+        except ValueError:  # no plan serves such a range
+            return None
+        return plan.coarse, plan.window, plan.bound
+
+    low, high, wanted = min(known, fxp.limit / 2), fxp.limit / 2, chosen(known)
+    if chosen(high) == wanted:
+        return
+    for _ in range(_BISECTIONS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if chosen(middle) == wanted else (low, middle)
+    yield Relied("score", -low, low, fact="operand")
+
+
 def observe(op: ir.Op, operands: Operands) -> Facts:
     """Return the least and the largest score that is not masked."""
     del op
@@ -149,6 +177,7 @@ def observe(op: ir.Op, operands: Operands) -> Facts:
     return {"operand": extremes(scores, kept)}
 
 
+_BISECTIONS = 6  # steps in which the largest range of a plan is found
 SCORE_BITS = 8.5  # fraction bits of a scaled score: their rounding changes a probability by 0.3 %
 PROBABILITY = Fxp(32, 14)
 
@@ -184,6 +213,7 @@ SOFTMAX = Op(
     puma=puma_formulas.softmax,
     integers=True,  # masks are booleans
     operand_limit=operand_limit,
+    relies_on=relies_on,
     facts=observe,
     search=Tries(
         operands=tuple(Fxp(16, bits) for bits in (5, 6, 7)),

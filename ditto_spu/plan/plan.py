@@ -16,7 +16,8 @@ from ditto_kernels.values.formats import Fxp
 ELEMENT = 1 << 6  # so many multiplications take as long as one element of a kernel that is no product
 PRODUCTS = ("matmul", "matmul_public", "matmul_adapted")  # mainly of their first two operands
 Attributes = tuple[tuple[str, object], ...]
-PATIENT = ("product_guard", "guard_bit")  # no step of the program reads their results
+# No step of the program reads their results.
+PATIENT = ("product_guard", "element_guard", "range_guard", "spread_guard", "guard_bit")
 INTEGER = Fxp(64, 0)  # the format of shared integers and booleans
 SPU_FORMAT = Fxp(64, 18)  # the format of every real value that a step on SPU reads or returns
 

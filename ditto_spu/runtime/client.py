@@ -127,9 +127,9 @@ def without_guard(plan: Plan, outputs: list[Any]) -> list[Any]:
         return outputs
     if np.any(outputs[-1]):
         raise RangeError(
-            f"'{plan.name}': a product of this request left the range of its format, so its outputs are "
-            "wrong and are withheld; parties cannot tell which one: run the function in simulation on such "
-            "inputs, which names it, calibrate with them, or choose wider formats"
+            f"'{plan.name}': a value of this request left the range of its format or function, so its "
+            "outputs may be wrong and are withheld; parties cannot tell which one: run the function in "
+            "simulation on such inputs, which names it, calibrate with them, or choose wider formats"
         )
     return outputs[:-1]
 

@@ -29,7 +29,7 @@ def test_it_is_on_by_default_and_the_session_goes_on(alice):
     alice.run(made(), W, X)
     session = alice._parties.session
     for _ in range(2):
-        with pytest.raises(RangeError, match="'layer': a product of this request left the range"):
+        with pytest.raises(RangeError, match="'layer': a value of this request left the range"):
             alice.run(made(), BIG, X)
     assert alice.run(made(), W, X).outputs == pytest.approx(expected(W), abs=0.05)
     assert alice._parties.session is session

@@ -113,7 +113,15 @@ def _of_scalars(example: Example) -> Example:
 
 
 SCALARS = (((), ()), ((), ()))  # a product of matrices that sums nothing
-NEED_ROWS = ("layer_norm", "rms_norm", "embedding", "matmul_adapted", "product_guard")
+NEED_ROWS = (
+    "layer_norm",
+    "rms_norm",
+    "embedding",
+    "matmul_adapted",
+    "product_guard",
+    "element_guard",
+    "spread_guard",
+)
 
 
 @pytest.mark.parametrize(

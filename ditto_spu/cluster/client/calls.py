@@ -42,7 +42,7 @@ def calls_of(function: SecureFunction, inputs: Sequence[Any], most: int) -> list
 def returned(call: Call, values: list[Any]) -> Any:
     """Return what the function returns, from the joined outputs of its plan.
 
-    Raises RangeError if the plan's guard says that a product left its range. The session goes on.
+    Raises RangeError if the plan's guard says that a value left its range. The session goes on.
     """
     outputs = without_guard(call.lowered.plan, values)
     return jax.tree_util.tree_unflatten(call.lowered.traced.out_tree, outputs)

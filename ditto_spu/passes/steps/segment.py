@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -11,14 +11,15 @@ import jax.numpy as jnp
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import DittoError, UnsupportedOpError
-from ditto_spu.ops import interval_of, record_of
+from ditto_spu.ops import record_of
 from ditto_spu.ops.cast import ENCODED, LIFTED, is_cast, read_cast
 from ditto_spu.ops.decision import Kind, decided, read, read_entry
 from ditto_spu.ops.op import Call
 from ditto_spu.passes.analysis.classify import LAYOUT
+from ditto_spu.passes.analysis.guarded import Guarding, guarding
+from ditto_spu.passes.analysis.reach import reach
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.formats.verify import product_room
-from ditto_spu.passes.steps.guard import add_guard, fits
+from ditto_spu.passes.steps.guard import Watch, add_guard
 from ditto_spu.passes.steps.schedule import balance, schedule, step_cost
 from ditto_spu.plan.plan import (
     INTEGER,
@@ -44,8 +45,9 @@ class _Builder:
     """The plan under construction."""
 
     secret: dict[ir.Value, bool]
-    known: Mapping[ir.Value, ir.Interval] = field(default_factory=dict)  # the intervals of numbers
-    watched: list[int] = field(default_factory=list)  # results of products that no interval proves to fit
+    guarding: Guarding = field(default_factory=Guarding)  # what the guard watches
+    kept: set[ir.Value] = field(default_factory=set)  # values that need a variable for the guard
+    watch: Watch = field(default_factory=Watch)  # what the guard watches, as variables
     vars: list[Var] = field(default_factory=list)
     index: dict[ir.Value, int] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -83,11 +85,11 @@ def segment(
     name, config: the names of the program and of the configuration, which the plan carries.
     masked: whether the plan uses masked shares, with party 0 as the only dealer, which works in the offline
         phase.
-    guard: whether the parties look for products that leave their rings.
+    guard: whether the parties look for values that leave their ranges.
     """
     module = ir.clone(module)  # `_widen_indices` writes operations
-    known = ir.intervals(module, interval_of, is_cast) if guard else {}
-    builder = _Builder(visibility(module, public), known)
+    watched = guarding(module, public) if guard else Guarding()
+    builder = _Builder(visibility(module, public), watched, watched.taken)
     operations = ir.ops(ir.body(ir.main(module)))
     inputs = []
     formats = read_entry(module).formats
@@ -101,7 +103,8 @@ def segment(
     public_step = _public_step(builder, ir.ops(ir.body(ir.main(module)))[:-1])
     made = ([public_step] if public_step else []) + builder.steps
     given = {each.var for each in inputs}
-    bit = add_guard(made, builder.vars, builder.watched, given) if guard else None
+    builder.watch.values(watched, builder.use)
+    bit = add_guard(made, builder.vars, builder.watch, given)
     outputs = outputs if bit is None else (*outputs, bit)
     steps = balance(made, builder.vars)
     variables, stages = tuple(builder.vars), schedule(steps, builder.vars)
@@ -160,6 +163,7 @@ def _cast(builder: _Builder, op: ir.Op) -> None:
     operand = builder.use(value)
     var = builder.declare(result, cast.target, ir.path_of(op), builder.vars[operand].range)
     _add_kernel(builder, ir.path_of(op), "cast", (operand,), var, ())
+    builder.watch.cast(op, var, builder.guarding, builder.use)
 
 
 def _ready(builder: _Builder, value: ir.Value) -> int:
@@ -175,7 +179,7 @@ def _identity(builder: _Builder, op: ir.Op, value: ir.Value, entry: LocalInput) 
     """
     _flush(builder)
     fxp = read_cast(op).target if is_cast(op) else decided(op).computed
-    var = builder.declare(op.results[0], fxp, ir.path_of(op), _range([op], op.results[0]))
+    var = builder.declare(op.results[0], fxp, ir.path_of(op), reach(op.results[0]))
     text = ir.retype(ir.extract([], [value], [value], "identity"), INTEGER_TYPES[fxp.ring_bits])
     builder.steps.append(LocalStep(ir.path_of(op), text, (entry,), (var,)))
 
@@ -192,19 +196,15 @@ def _kernel(builder: _Builder, op: ir.Op) -> None:
     decision = decided(op)
     record = record_of(op, decision.kind)
     assert record is not None
-    ranges = lambda each: builder.vars[builder.use(each)].range  # noqa: E731
-    call = record.kernel_call(Call(op, decision, builder.secret.__getitem__, ranges))
+    call = record.kernel_call(Call(op, decision, builder.secret.__getitem__, reach))
     inputs = tuple(builder.use(each) for each in call.operands)
     cast = _fused_cast(builder, op) if decision.natural is not None else None
     result, fxp = (op.results[0], decision.computed) if cast is None else (cast, decision.out)
-    known = decision.range
-    if known is None and cast is not None:  # the plan relies on the room of the product in any case
-        known = product_room(decision.computed, decision.out)
-    var = builder.declare(result, fxp, decision.path, known)
+    var = builder.declare(result, fxp, decision.path, reach(result))
     _add_kernel(builder, decision.path, call.kernel, inputs, var, call.attributes)
     _require_kernel(builder, op)
-    if decision.natural is not None and not fits(op, decision, builder.known):
-        builder.watched.append(var)
+    if op.results[0] in builder.guarding.wraps:
+        builder.watch.product(builder.steps[-1], builder.guarding.wraps[op.results[0]])
 
 
 def _require_kernel(builder: _Builder, op: ir.Op) -> None:
@@ -242,7 +242,10 @@ def _flush(builder: _Builder) -> None:
         dict.fromkeys(each for op in group for each in (*op.operands, *ir.captured(op)) if each not in made)
     )
     outputs = [
-        result for op in group for result in op.results if any(user not in group for user in ir.users(result))
+        result
+        for op in group
+        for result in op.results
+        if result in builder.kept or any(user not in group for user in ir.users(result))
     ]
     path = ir.path_of(group[-1])
     if kind == _ON_SPU:
@@ -273,9 +276,7 @@ def _local_step(
     ring = decided(group[0]).computed.ring_bits
     text = ir.extract(group, list(entries), outputs, "local")
     text = ir.retype(text, INTEGER_TYPES[ring], _integer_element(group[0]))
-    results = tuple(
-        builder.declare(each, _format(group, each), path, _range(group, each)) for each in outputs
-    )
+    results = tuple(builder.declare(each, _format(group, each), path, reach(each)) for each in outputs)
     builder.steps.append(LocalStep(path, text, tuple(entries.values()), results))
 
 
@@ -321,12 +322,6 @@ def _integer_element(op: ir.Op) -> str:
     Shares of integers and booleans are in ring 64.
     """
     return "" if ir.is_float(op.results[0]) else ir.element(op.results[0])
-
-
-def _range(group: Sequence[ir.Op], value: ir.Value) -> float | None:
-    op = next(each for each in group if value in list(each.results))
-    decision = read(op)
-    return None if decision is None else decision.range
 
 
 def _public_step(builder: _Builder, operations: Sequence[ir.Op]) -> PublicStep | None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from ditto_kernels.products.guard_bit import ANSWER, all_in_range
+from ditto_kernels.guard.one_bit import ANSWER, all_in_range
+from ditto_kernels.guard.product_guard import guard_products, watched
+from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.products.matmul import matmul
 from ditto_kernels.products.matmul_public import matmul_public
-from ditto_kernels.products.product_guard import WRAPS, guard_products, watched
 from ditto_kernels.protocol.in_turns import run_in_turns
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp, decode, encode

@@ -16,44 +16,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.products.guard_lift import LIMBS, lifted_sums
-from ditto_kernels.products.guard_sums import (
+from ditto_kernels.guard.lifted_sums import lifted_sums
+from ditto_kernels.guard.random_sums import (
     REPEATS,
     Coefficients,
     coefficients,
-    dropped,
+    rounded,
     rows,
     sizes,
     times,
     weighted,
 )
+from ditto_kernels.guard.top_bits import LIMBS
+from ditto_kernels.guard.wraps import WRAPS, Shown, counted, raised, shown
 from ditto_kernels.products.matmul import Dimensions, doubles
-from ditto_kernels.products.multiply import how_to_finish, symmetric, zero_share
+from ditto_kernels.products.multiply import symmetric
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
+from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive
-from ditto_kernels.sharing.casts import narrow, narrowing_bias, truncate_additive
+from ditto_kernels.sharing.casts import truncate_additive
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Known, Rss
 
-SEEN = 7  # wraps are counted modulo 2^7
-WRAPS = Fxp(16, 16 - SEEN)  # the format of a difference, in units of one wrap
 Attributes = Sequence[tuple[str, Any]]
 
 
 @dataclass(frozen=True)
 class Watched:
-    """One product, and how it is watched. All bits are those of the product before its truncation.
+    """One product, and how it is watched.
 
     one: the operand whose free dimension is summed. other: the other operand, which is shared.
     right: whether `one` is the right operand.
     y: the result. public_bits: the fraction bits of a public `one`.
-    ring: the ring of the operands.
-    lacks: the fraction bits that the result has less than the product.
-    unit: a wrap shifts the result by multiples of 2^unit.
-    shift: the bits by which the sums of the one operand are dropped.
-    lifted: whether the result lies in a ring that holds no wraps, so that its elements are lifted first.
+    how: how its wraps show.
     """
 
     one: Any
@@ -62,11 +58,7 @@ class Watched:
     dims: Dimensions
     right: bool
     public_bits: int | None
-    ring: int
-    lacks: int
-    unit: int
-    shift: int
-    lifted: bool
+    how: Shown
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -89,29 +81,26 @@ def watched(
     range: float | None = None,
     weight_fraction_bits: int | None = None,
     public_left: bool = False,
+    within: float | None = None,
 ) -> Watched | None:
     """Return how to watch a product, or None where no wrap can be seen.
 
     x, w, y: operands and result of `matmul` or `matmul_public`, or their `Spec`, with its attributes.
+    summed, within: see `guard_products`.
     """
     public = weight_fraction_bits is not None
     ring = x.fxp.ring_bits
     bits = x.fxp.fraction_bits + (weight_fraction_bits if public else w.fxp.fraction_bits)
     try:
         double = not public and doubles(ring, bits, y.fxp, symmetric(range))
-        kind = how_to_finish(ring, bits + double, y.fxp, symmetric(range)).kind
     except ValueError:  # the product is finished in another format and cast from there
         return None
-    lacks = bits - y.fxp.fraction_bits
-    unit = {"narrow": y.fxp.ring_bits + lacks, "lift": 16 + lacks, "truncate": ring - double}.get(kind, 0)
-    shift = max(0, SEEN - (ring - unit))
-    if lacks < shift or unit - shift < WRAPS.fraction_bits:  # also where no bit is dropped
+    how = shown(ring, bits, y.fxp, range, double, within)
+    if how is None:
         return None
     right = summed == "right"
     one, other = (x, w) if right == public_left else (w, x)
-    return Watched(
-        one, other, y, dims, right, weight_fraction_bits, ring, lacks, unit, shift, kind == "narrow"
-    )
+    return Watched(one, other, y, dims, right, weight_fraction_bits, how)
 
 
 def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[Attributes]) -> Protocol[Rss]:
@@ -119,20 +108,21 @@ def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[At
 
     operands: x, w and y of each product: operands and result of `matmul` or `matmul_public`.
     products: the attributes of each, with "summed": the operand whose free dimension is summed, which is
-        "right" for one sum a row. A public operand is the summed one.
+        "right" for one sum a row. A public operand is the summed one. "within" is the magnitude from which on
+        a result in a narrower ring than its operands is refused, by default the limit of its format.
     Returns `out` = fxp16.9 [sums + 4], with REPEATS sums a row: the sum of e_j t_j modulo 2^7, for odd
     coefficients e_j and the wraps t_j of the elements. The last four are zero, or random if a result in a
     narrower ring than the operands leaves the range in which it lifts. All are in units of one wrap.
 
     Range: a sum of the summed operand lies below a quarter of the ring, and the Euclidean norm of a row of
-    the other one, as ring elements, below 2^(k - 10). A result in a narrower ring lies below 29/32 of its
-    format's limit. Beyond, right products count as wrapped. Error: less than half a wrap.
+    the other one, as ring elements, below 2^(k - 10). A result in a narrower ring lies below its bound less
+    3/16 of its format's limit. Beyond, right products count as wrapped. Error: less than half a wrap.
 
     Misses: a number of wraps that is a multiple of 128. One element with any other number is always found.
     Two in the same row cancel with probability 1/50 a repetition, or less.
 
     Cost: 2k + 4w bits for an element of the short operands, 48 for each sum, and those of `lifted_sums`; 3
-    or 4 rounds. Security: the coefficients are public and independent of every value. All else is masked as
+    rounds. Security: the coefficients are public and independent of every value. All else is masked as
     in `truncate` and `finish`. Source: Freivalds (1977) verifies products like this; counting wraps is ours.
     """
     found = _all_watched(operands, products)
@@ -142,19 +132,11 @@ def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[At
     (shorts, (sums, near)) = yield from parallel(
         _short_operands(party, found, factors), _sums_of_results(party, found, factors)
     )
-    parts = []
-    for each, short, total in zip(found, shorts, sums, strict=True):
-        share = _with_other(each, short) - total
-        low = each.unit - each.shift - WRAPS.fraction_bits
-        bias = narrowing_bias(low) if party.rank == 0 else 0
-        parts.append(narrow(share, low, WRAPS.ring_bits, bias).reshape(-1))
-    mine = np.concatenate([*parts, near])
-    mine = mine + zero_share(party, "zero", mine.shape, WRAPS.ring_bits)
-    (following,) = yield Round(
-        (party.send((party.rank - 1) % 3, "reshare", mine),),
-        (party.expect((party.rank + 1) % 3, "reshare", mine.shape, WRAPS.dtype),),
-    )
-    return Rss(mine, following, WRAPS)
+    differences = [
+        (_with_other(each, short) - total, each.how)
+        for each, short, total in zip(found, shorts, sums, strict=True)
+    ]
+    return (yield from counted(party, differences, near))
 
 
 def _all_watched(operands: Sequence[Any], products: Sequence[Attributes]) -> list[Watched]:
@@ -174,22 +156,24 @@ def _short_operands(
     shorts: list[Any] = [None] * len(found)
     additive: dict[int, Additive] = {}
     for place, (each, some) in enumerate(zip(found, factors, strict=True)):
-        wide = Fxp(each.ring, each.ring - 1)  # enough fraction bits for any shift
+        wide = Fxp(each.how.ring, each.how.ring - 1)  # enough fraction bits for any shift
         if each.public_bits is not None:
-            shorts[place] = dropped(_public_sums(each, some), each.shift)
-        elif each.shift:
+            shorts[place] = rounded(_public_sums(each, some), each.how.shift)
+        elif each.how.shift:
             additive[place] = _two_shares(party, each, some, wide)
         else:
             mine, following = (_short(each, part, some.whole) for part in (each.one.mine, each.one.next))
             shorts[place] = Rss(mine, following, wide)
-    alike = sorted(additive, key=lambda place: (found[place].ring, found[place].shift))
-    groups = [[*group] for _, group in groupby(alike, lambda place: (found[place].ring, found[place].shift))]
+    alike = sorted(additive, key=lambda place: (found[place].how.ring, found[place].how.shift))
+    groups = [
+        [*group] for _, group in groupby(alike, lambda place: (found[place].how.ring, found[place].how.shift))
+    ]
     truncated = yield from parallel(
         *(
             truncate_additive(
                 party.at(f"sums{group[0]}"),
                 _joined([additive[place] for place in group]),
-                found[group[0]].shift,
+                found[group[0]].how.shift,
             )
             for group in groups
         )
@@ -204,8 +188,8 @@ def _public_sums(each: Watched, factors: Coefficients) -> Array:
     """Return the sums of a public operand. One that serves many requests keeps those for the base."""
     assert each.public_bits is not None
     fxp, form = (
-        Fxp(each.ring, each.public_bits),
-        ("guard", each.ring, each.public_bits, each.dims, each.right),
+        Fxp(each.how.ring, each.public_bits),
+        ("guard", each.how.ring, each.public_bits, each.dims, each.right),
     )
     if not isinstance(each.one, Known):
         return _short(each, encode(each.one, fxp), factors.whole)
@@ -268,10 +252,10 @@ def _sums_of_results(
     results = [_result(each) for each in found]
     near = np.zeros(LIMBS, WRAPS.dtype)
     for place, each in enumerate(found):
-        if not each.lifted:
+        if not each.how.lifted:
             totals[place] = weighted(results[place].mine, factors[place].whole)
     lifted = sorted(
-        (p for p, each in enumerate(found) if each.lifted), key=lambda p: results[p].fxp.ring_bits
+        (p for p, each in enumerate(found) if each.how.lifted), key=lambda p: results[p].fxp.ring_bits
     )
     groups = [[*group] for _, group in groupby(lifted, lambda place: results[place].fxp.ring_bits)]
     made = yield from parallel(
@@ -279,8 +263,9 @@ def _sums_of_results(
             lifted_sums(
                 party.at(f"lift{group[0]}"),
                 [results[place] for place in group],
-                [found[place].ring for place in group],
+                [found[place].how.ring for place in group],
                 [factors[place].whole for place in group],
+                [found[place].how.bound for place in group],
             )
             for group in groups
         )
@@ -289,8 +274,7 @@ def _sums_of_results(
         near = near + near_of_group
         for place, total in zip(group, of_group, strict=True):
             totals[place] = total
-    rises = [each.lacks - each.shift for each in found]
-    return [total << total.dtype.type(rise) for total, rise in zip(totals, rises, strict=True)], near
+    return [raised(total, each.how) for total, each in zip(totals, found, strict=True)], near
 
 
 def _result(each: Watched) -> Rss:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import word_count
 from ditto_kernels.bits.signs import signs
-from ditto_kernels.products.guard_lift import subset_parities
-from ditto_kernels.products.product_guard import WRAPS
+from ditto_kernels.guard.top_bits import subset_parities
+from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss

@@ -22,6 +22,7 @@ from ditto_kernels.values.formats import Array
 REPEATS = 2  # so many sums of every row, each with coefficients of its own
 _BASES = 12  # sums of weights that serve many requests are kept for so many fixed coefficients
 _SEED = 16
+_EXACT = 1 << 12  # so many products of 32 and 9 bits have an exact sum in float64
 _BYTE, _SMALL = np.dtype(np.uint8), np.dtype(np.int16)
 
 
@@ -66,6 +67,45 @@ def coefficients(party: Party, counts: Sequence[int]) -> Protocol[list[Coefficie
 
     D and A draw a seed, and D tells B in the offline phase.
     """
+    mix = _mix((yield from _seed(party)))
+    return [Coefficients(_base(count), mix) for count in counts]
+
+
+def few_coefficients(party: Party, count: int, repeats: int) -> Protocol[Array]:
+    """Draw public coefficients [count, repeats] that are odd and at most 7 in magnitude."""
+    return _few((yield from _seed(party)), count, repeats)
+
+
+def random_signs(party: Party, kinds: Sequence[tuple[int, bool, int]]) -> Protocol[list[Array]]:
+    """Draw public signs [count, repeats] for each kind.
+
+    kinds: the count, whether the signs of each column have the sum 0, and the repeats. If they have, an odd
+        count has a 0.
+    """
+    seed = yield from _seed(party)
+    return [_signs(seed, place, *kind) for place, kind in enumerate(kinds)]
+
+
+@local_step(lambda seed, place, count, balanced, repeats: absent((count, repeats), _SMALL))
+def _signs(seed: Array, place: int, count: int, balanced: bool, repeats: int) -> Array:
+    free = count // 2 if balanced else count
+    stream = hashlib.shake_256(seed.tobytes() + place.to_bytes(4, "little")).digest(free * repeats)
+    signs = (2 * (np.frombuffer(stream, np.uint8) & np.uint8(1)).astype(np.int16) - 1).reshape(free, repeats)
+    if not balanced:
+        return signs
+    paired = np.zeros((count, repeats), np.int16)
+    paired[:free], paired[free : 2 * free] = signs, -signs
+    return np.take_along_axis(paired, _orders(count, repeats), axis=0)
+
+
+@lru_cache(maxsize=16)
+def _orders(count: int, repeats: int) -> Array:
+    """Return an order of so many elements for each column, always the same, which mixes pairs."""
+    drawn = hashlib.shake_256(b"orders").digest(8 * count * repeats)
+    return np.argsort(np.frombuffer(drawn, np.uint64).reshape(count, repeats), axis=0)
+
+
+def _seed(party: Party) -> Protocol[Array]:
     name = "coefficients"
     if party.role == "B":
         (seed,) = yield Dealing((), (party.expect(party.dealer, name, (_SEED,), _BYTE),))
@@ -73,26 +113,28 @@ def coefficients(party: Party, counts: Sequence[int]) -> Protocol[list[Coefficie
         seed = party.draw(party.dealer + 1, name, (_SEED,), _BYTE)
         told = party.role == "D" and party.phase != "online"
         yield Dealing((party.send(party.b, name, seed, offline=True),) if told else ())
-    mix = _mix(seed)
-    return [Coefficients(_base(count), mix) for count in counts]
+    return seed
 
 
-@jax.jit
-def _int_sums(values: jax.Array, factors: jax.Array) -> jax.Array:
-    """Return values @ factors in int32, one column at a time, which takes as long as to read values."""
-    wide, small = values.astype(jnp.int32), factors.astype(jnp.int32)
-    return jnp.stack([wide @ small[:, each] for each in range(small.shape[1])], axis=-1)
+@local_step(lambda seed, count, repeats: absent((count, repeats), _SMALL))
+def _few(seed: Array, count: int, repeats: int) -> Array:
+    drawn = np.frombuffer(hashlib.shake_256(seed.tobytes()).digest(count * repeats), np.uint8)
+    return (2 * (drawn & np.uint8(7)).astype(np.int16) - 7).reshape(count, repeats)
 
 
 @local_step(lambda values, factors: absent((*values.shape[:-1], factors.shape[-1]), values.dtype))
 def weighted(values: Array, factors: Array) -> Array:
-    """Return values @ factors in the ring of the values, for small factors.
+    """Return values @ factors in the ring of the values, for factors below 512 in magnitude.
 
-    Ring 64 takes two float64 products of limbs, which are exact.
+    Sums of so many elements are exact in float64, whose products are fast. Ring 64 takes two of limbs.
     """
+    real, count = factors.astype(np.float64), values.shape[-1]
+    if count > _EXACT:
+        parts = range(0, count, _EXACT)
+        found = [weighted(values[..., i : i + _EXACT], factors[i : i + _EXACT]) for i in parts]
+        return np.sum(found, axis=0, dtype=values.dtype)
     if values.dtype.itemsize < 8:
-        return np.asarray(_int_sums(values, factors)).astype(values.dtype, copy=False)
-    real = factors.astype(np.float64)
+        return (values.astype(np.float64) @ real).astype(np.int64).astype(values.dtype)
     high, low = values >> np.int64(32), values & np.int64((1 << 32) - 1)
     upper, lower = ((limb.astype(np.float64) @ real).astype(np.int64) for limb in (high, low))
     return (upper << np.int64(32)) + lower
@@ -112,10 +154,11 @@ def times(values: Array, sums: Array) -> Array:
     return np.asarray(_int_products(values, sums))
 
 
-@local_step(lambda sums, bits: sums)
-def dropped(sums: Array, bits: int) -> Array:
+@local_step(lambda values, bits: values)
+def rounded(values: Array, bits: int) -> Array:
     """Return public numbers without their lowest bits."""
-    return sums >> sums.dtype.type(bits)
+    half = (1 << bits) >> 1
+    return (values + values.dtype.type(half)) >> values.dtype.type(bits)
 
 
 def rows(value: Array, dims: Dimensions, left: bool) -> Array:

@@ -1,0 +1,170 @@
+"""List the ranges on which the operations of a program with formats rely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ditto_kernels.values.formats import Fxp
+from ditto_spu import ir
+from ditto_spu.calibration.calibration import Calibration
+from ditto_spu.calibration.headroom import OPERANDS, Range, Ranges
+from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.ir.locations import UNKNOWN_LINE
+from ditto_spu.ops import interval_of, record_of, subject
+from ditto_spu.ops.cast import is_cast
+from ditto_spu.ops.decision import Decision, Kind, read, read_entry
+from ditto_spu.ops.op import Call
+from ditto_spu.passes.analysis.guarded import DIVISOR, guarding
+from ditto_spu.passes.analysis.needed import ways
+from ditto_spu.passes.analysis.reach import reach
+from ditto_spu.passes.analysis.visibility import visibility
+from ditto_spu.passes.formats.verify import product_room, result_room
+from ditto_spu.plan.plan import SPU_FORMAT
+from ditto_spu.rules.rule import INPUT
+from ditto_spu.spu import limits
+
+
+def ranges(
+    module: ir.Module,
+    public: Sequence[bool],
+    arguments: Sequence[str],
+    calibration: Calibration | None = None,
+) -> Ranges:
+    """Return the ranges of a module that has formats.
+
+    public: for each argument, whether it is public.
+    arguments: the paths of the arguments.
+    calibration: supplies the observed values.
+    """
+    rows = [row for _, row in argument_ranges(module, arguments)]
+    rows += (row for _, row in relied_on(module, public))
+    if calibration is None:
+        return Ranges(_worst(rows))
+    noted: list[Range] = []
+    for row in rows:
+        seen = calibration.at(row.path, row.op)
+        if seen is None or row.what not in OPERANDS or row.what in seen.facts:
+            noted.append(row.seen(seen))
+    return Ranges(_worst(noted))
+
+
+def argument_ranges(module: ir.Module, paths: Sequence[str]) -> list[tuple[int, Range]]:
+    """Return the ranges of the shared arguments of a module that has formats, each with its place."""
+    formats = read_entry(module).formats
+    return [
+        (place, Range(path, INPUT, "result", str(fxp), -fxp.limit / 2, fxp.limit / 2, watch="owner"))
+        for place, (value, path, fxp) in enumerate(zip(ir.arguments(module), paths, formats, strict=False))
+        if fxp is not None and ir.is_float(value)
+    ]
+
+
+def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, Range]]:
+    """Yield every range that an operation of a module with formats relies on, without observed values.
+
+    Each comes with the number of its operation among those that are no casts.
+    """
+    return ((number, row) for number, row, _ in about_values(module, public))
+
+
+def about_values(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, Range, ir.Value | None]]:
+    """Yield what `relied_on` does, and the value that each range is about, if all of its elements matter."""
+    secret = visibility(module, public)
+    known = ir.intervals(module, interval_of, is_cast)
+    operations = ir.ops(ir.body(ir.main(module)))[:-1]
+    taken, found_by = ways(operations), guarding(module, public)
+    for number, op in enumerate(op for op in operations if not is_cast(op)):
+        decision = read(op)
+        if decision is None or not _has_ranges(op, decision.kind):
+            continue
+        line = ir.source_of(op)
+        rows = _on_spu if decision.kind is Kind.SPU else _of
+        whole = taken[op.results[0]] is None
+        try:
+            found = list(rows(Call(op, decision, secret.__getitem__, reach)))
+        except ValueError as error:  # a format that the kernel does not take
+            place = ir.path_of(op) or "the program"
+            raise UnsupportedOpError(f"{place} ({line}): {subject(op, decision.kind)}: {error}") from error
+        for row in found:
+            about = _subject(op, row.fact) if whole else None
+            proven = None if about is None else known.get(about)
+            proven = None if proven == ir.EVERYTHING else proven
+            read_there = _read_there(op, decision, row)
+            watch = found_by.watches(read_there, (row.low, row.high), row.fact)
+            found_row = replace(row, line="" if line == UNKNOWN_LINE else line, proven=proven, watch=watch)
+            yield number, found_row, about
+
+
+def _subject(op: ir.Op, fact: str) -> ir.Value | None:
+    """Return the value that a fact is about, or None where it is about something else."""
+    places = {each: place for place, each in enumerate(OPERANDS)}
+    if not fact:
+        return op.results[0]
+    return op.operands[places[fact]] if fact in places and places[fact] < len(op.operands) else None
+
+
+def _read_there(op: ir.Op, decision: Decision, row: Range) -> ir.Value:
+    """Return the value that the guard watches for a range: an operand, or the result as others read it."""
+    if row.fact:
+        return op.operands[1 if row.fact in ("second", DIVISOR) and len(op.operands) > 1 else 0]
+    users = ir.users(op.results[0])
+    cast = decision.natural is not None and row.what == "result" and len(users) == 1 and is_cast(users[0])
+    return users[0].results[0] if cast else op.results[0]
+
+
+def _has_ranges(op: ir.Op, kind: Kind) -> bool:
+    """Tell whether a result is fixed-point, or whether a kernel reads fixed-point values for another one."""
+    reads = kind is Kind.KERNEL and any(ir.is_float(each) for each in op.operands)
+    return reads or ir.is_float(op.results[0])
+
+
+def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
+    """Return the narrowest of the ranges that bound the same quantity at the same place.
+
+    Of equal ones it is one that is not proven, if there is any.
+    """
+    kept: dict[tuple[str, str, str], Range] = {}
+    for row in rows:
+        key = (row.path, row.op, row.what)
+        other = kept.get(key)
+        if other is None or row.high < other.high or (row.high == other.high and other.ground == "proven"):
+            kept[key] = row
+    return tuple(kept.values())
+
+
+def _on_spu(call: Call) -> Iterator[Range]:
+    """Yield the range on which an operation in a step of SPU relies."""
+    path, op, format_ = call.decision.path, subject(call.op, Kind.SPU), str(SPU_FORMAT)
+    yield Range(path, op, "result", format_, -limits.RESULT, limits.RESULT)
+
+
+def _of(call: Call) -> Iterator[Range]:
+    """Yield the ranges on which one operation relies: of its formats, its declaration and its kernel."""
+    op, decision = call.op, call.decision
+    record = record_of(op, decision.kind)
+    assert record is not None
+    declared, out, natural = decision.range, decision.out, decision.natural
+
+    def row(what: str, fxp: Fxp, high: float, fact: str = "", low: float | None = None) -> Range:
+        about = declared if not fact else None
+        low = -high if low is None else low
+        return Range(decision.path, record.name, what, str(fxp), low, high, None, about, fact)
+
+    if ir.is_float(op.results[0]):
+        yield row("result", out, result_room(op, decision))
+    if declared is not None:
+        yield row("declared range", out, declared)
+    if natural is not None:
+        yield row("product", natural, product_room(natural, out))
+    operands = decision.operands or ()
+    # The fact "operand" is about the first operand, and "second" about the second one of a product.
+    for index, what in enumerate(OPERANDS):
+        fxp = operands[index] if index < len(operands) else None
+        if fxp is not None and not (index and record.integers) and ir.is_float(op.operands[index]):
+            yield row(what, fxp, record.room(call, fxp), what)
+    formats = [fxp for fxp in operands if fxp is not None]  # a dividend may be public
+    for each in record.relies_on(call):
+        format_ = out if not each.fact or each.exact or not formats else formats[0]
+        if formats or each.exact:
+            found = row(each.quantity, format_, each.high, each.fact, each.low)
+            yield replace(found, exact=each.exact)
