@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.products.scale import FACTOR_BITS as SCALE_BITS
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import operand_and_second
-from ditto_spu.ops.op import Choice, Chooser, Formats, Op
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
 from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
 from ditto_spu.ops.public_operands import (
     constant,
     digits_below_one,
     is_integral,
     largest,
+    of_any_size,
     power_of_two,
     quotient,
 )
@@ -54,13 +56,15 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
 def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
     """Choose the formats of a product with a public value.
 
-    A power of two only moves the point, and an integer needs no truncation. Other factors are encoded in ring
-    64, where the product has room and narrowing is free, unless a declared range says that the product fits
-    the ring of the value.
+    A power of two only moves the point, and an integer needs no truncation. A factor of which only a run
+    knows the size has a kernel of its own. Other factors are encoded in ring 64, where the product has room
+    and narrowing is free, unless a declared range says that the product fits the ring of the value.
     """
     value, other = op.operands if chooser.is_secret(op.operands[0]) else tuple(op.operands)[::-1]
     known = constant(other)
     current = chooser.settle(value, default)
+    if of_any_size(other):
+        return Formats({value: Fxp(64, current.fraction_bits)}, default, kind=Kind.KERNEL)
     if known is not None and (shift := power_of_two(known)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
@@ -114,13 +118,28 @@ def _fits(declared: float | None, fxp: Fxp, factor_bits: int) -> bool:
     )
 
 
+def kernel_call(call: Call) -> KernelCall:
+    """Return the call of the kernel for two secret factors, or of that for a public one of any size."""
+    left, right = call.op.operands
+    if call.secret(left) and call.secret(right):
+        return KernelCall("multiply", declared_range(call), (left, right))
+    return KernelCall("scale", declared_range(call), (left, right) if call.secret(left) else (right, left))
+
+
+def operand_limit(call: Call, fxp: Fxp) -> float:
+    """Return the largest magnitude of a factor. One beside a public factor of any size leaves it room."""
+    scaled = call.decision.kind is Kind.KERNEL
+    return fxp.limit / 2 ** (SCALE_BITS + 1) if scaled else fxp.limit / 2
+
+
 MULTIPLY = Op(
     name="multiply",
     summary="an elementwise product",
     kernels={"stablehlo.multiply": "multiply"},
     kind=Kind.MULTIPLY,
     formats=choose_formats,
-    extra=declared_range,
+    call=kernel_call,
+    operand_limit=operand_limit,
     mixed=lambda op: ir.element(op.results[0]) != "i1",
     facts=operand_and_second,
 )
