@@ -18,7 +18,7 @@ from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import operand_and_second
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
-from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
+from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated, zeros_below_one
 from ditto_spu.ops.public_operands import (
     constant,
     digits_below_one,
@@ -65,6 +65,8 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
     current = chooser.settle(value, default)
     if of_any_size(other):
         return Formats({value: Fxp(64, current.fraction_bits)}, default, kind=Kind.KERNEL)
+    zeros = zeros_below_one(op, choice, largest(other)) if default.ring_bits == 64 else 0
+    default = Fxp(default.ring_bits, default.fraction_bits + zeros)
     if known is not None and (shift := power_of_two(known)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
@@ -72,7 +74,7 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
             # they are dropped.
             kept = Fxp(current.ring_bits, min(bits, max(default.fraction_bits, current.fraction_bits)))
             return Formats({value: current}, kept, Fxp(current.ring_bits, bits), kind=Kind.RETAG)
-    target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
+    target = Fxp(current.ring_bits, min(current.fraction_bits + zeros, default.fraction_bits))
     bound = largest(other)
     lead = math.ceil(math.log2(bound)) if bound else 0
     narrow = FACTOR_BITS[max(16, current.ring_bits)] - lead
