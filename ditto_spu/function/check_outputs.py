@@ -23,6 +23,7 @@ from ditto_spu.function.place_of_loss import place_of_loss, steps
 
 OFF = 2.0**-6  # an output may differ from plaintext by this part of its largest value
 _PLAUSIBLE = 2.0  # by so many times the largest value, and 1, no rounding moves an output
+_NOTHING = 2.0**-10  # an output that is exactly 0 in plaintext may differ by so much
 _FEW = 2.0**7  # steps of an output's format, of which kernels lose up to two
 _FLOATS = 2.0**12  # an output may differ by so many times what float32 loses itself
 
@@ -64,7 +65,7 @@ class Expected:
             if is_kept(got) or not np.issubdtype(expected.dtype, np.floating):
                 continue
             worst, largest = _apart(got, expected), _largest(expected)
-            if worst <= OFF * largest:
+            if worst <= (OFF * largest or _NOTHING):
                 continue
             what = (
                 f"output {place} is off by {worst:.4g} from the plaintext program, whose largest value is "

@@ -29,11 +29,13 @@ def _split(factor: Array, x: Fxp, fraction_bits: int) -> tuple[NDArray[np.int64]
     if not np.isfinite(real).all():
         raise ValueError("NaN or infinity cannot be a factor of fixed-point numbers")
     mantissa, exponent = np.frexp(real)
-    bits = FACTOR_BITS - exponent.astype(np.int64)  # the factor's fraction bits
-    dropped = x.fraction_bits + bits - fraction_bits
+    digits = np.rint(np.ldexp(mantissa, FACTOR_BITS)).astype(np.int64)
+    zeros = np.frexp((digits & -digits).astype(np.float64))[1] - 1  # binary zeros at the end, which go first
+    dropped = x.fraction_bits + FACTOR_BITS - exponent.astype(np.int64) - fraction_bits
+    zeros = np.clip(np.minimum(zeros, dropped), 0, None)
     lifted = np.clip(-dropped, 0, _WIDE - FACTOR_BITS - 1)
-    digits = np.rint(np.ldexp(mantissa, FACTOR_BITS)).astype(np.int64) << lifted
-    return np.where(dropped > _MOST_DROPPED, 0, digits), np.clip(dropped, 0, _MOST_DROPPED)
+    digits = np.where(dropped - zeros > _MOST_DROPPED, 0, (digits >> zeros) << lifted)
+    return digits, np.clip(dropped - zeros, 0, _MOST_DROPPED)
 
 
 @local_step(lambda share, *_: absent(share.shape, share.dtype))
@@ -79,6 +81,7 @@ def scale(party: Party, x: Rss, factor: Array, out: Fxp, range: float | None = N
     Each factor keeps its leading 20 bits, whatever its size. So the product has its own fraction bits at each
     element, and each element drops its own number of bits. As factors are public, so are these numbers, and
     messages have one size.
+
     Range: |x| < 2^42 ulp, and |x * factor| < 2^62 ulp of fxp64 with the fraction bits of `out`; `range` is a
     declared bound of |result|, on which the error bound rests. Error: 1.5 ulp and 2^-20 of the result; none
     for an integer below 2^20 where `out` has the fraction bits of x. Cost: a truncation in ring 64, with the
