@@ -7,6 +7,7 @@ brought into the window first. A series of up to 20 harmonics in ring 64 follows
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -42,8 +43,8 @@ def _wave_bits(x: Fxp, out: Fxp) -> int:
     return bits
 
 
-def _waves(value: Array, curve: Smooth, fraction_bits: int) -> tuple[Array, Array]:
-    """Return cosine and sine of every harmonic of ring elements: (harmonics, ...).
+def _waves(value: Array, curve: Smooth, fraction_bits: int) -> Iterator[tuple[Array, Array]]:
+    """Yield cosine and sine of every harmonic of ring elements.
 
     Each harmonic turns the last one further. This takes sums and products alone, so that all machines get the
     same bits.
@@ -53,30 +54,30 @@ def _waves(value: Array, curve: Smooth, fraction_bits: int) -> tuple[Array, Arra
     cosine, sine = portable.waves(turns)
     step = curve.harmonics[1] - curve.harmonics[0]
     turn, tilt = (cosine, sine) if step == 1 else portable.waves(step * turns)
-    shape = (len(curve.harmonics), *value.shape)
-    cosines, sines = np.empty(shape), np.empty(shape)
-    for place in range(len(curve.harmonics)):
-        cosines[place], sines[place] = cosine, sine
+    for _ in curve.harmonics:
+        yield cosine, sine
         cosine, sine = cosine * turn - sine * tilt, sine * turn + cosine * tilt
-    return cosines, sines
 
 
 def _dealt(mask: Array, curve: Smooth, fraction_bits: int, bits: int) -> Array:
-    return np.rint(np.stack(_waves(mask, curve, fraction_bits)) * 2.0**bits).astype(np.int64)
+    """Return the dealer's waves: the cosines and the sines of every harmonic of the mask."""
+    made = np.empty((2, len(curve.harmonics), *mask.shape), np.int64)
+    for place, waves in enumerate(_waves(mask, curve, fraction_bits)):
+        for kind, wave in enumerate(waves):
+            made[kind, place] = np.rint(wave * 2.0**bits)
+    return made
 
 
 @local_step(lambda c, dealt, *_: absent(c.shape, dealt.dtype))
 def _share(c: Array, dealt: Array, curve: Smooth, fraction_bits: int, bits: int, leader: bool) -> Array:
     """Return a share of the series at c - r."""
-    cosines, sines = _waves(c, curve, fraction_bits)
-    factor = np.reshape(curve.coefficients[1:], (-1, *(1 for _ in c.shape))) * 2.0**bits
-    total = np.full(c.shape, round(curve.coefficients[0] * 4.0**bits) if leader else 0, np.int64)
-    if curve.half:  # cos(c - r) = cos c cos r + sin c sin r
-        first, second = np.rint(cosines * factor), np.rint(sines * factor)
-    else:  # sin(c - r) = sin c cos r - cos c sin r
-        first, second = np.rint(sines * factor), np.rint(-cosines * factor)
-    total += (first.astype(np.int64) * dealt[0]).sum(axis=0, dtype=np.int64)
-    total += (second.astype(np.int64) * dealt[1]).sum(axis=0, dtype=np.int64)
+    constant, *factors = curve.coefficients
+    total = np.full(c.shape, round(constant * 4.0**bits) if leader else 0, np.int64)
+    for place, (cosine, sine) in enumerate(_waves(c, curve, fraction_bits)):
+        # cos(c - r) = cos c cos r + sin c sin r, and sin(c - r) = sin c cos r - cos c sin r
+        parts = (cosine, sine) if curve.half else (sine, -cosine)
+        for kind, part in enumerate(parts):
+            total += np.rint(part * (factors[place] * 2.0**bits)).astype(np.int64) * dealt[kind, place]
     return total
 
 
