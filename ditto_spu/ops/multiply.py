@@ -32,6 +32,7 @@ from ditto_spu.plan.plan import INTEGER
 
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by ring
 MOST_FACTOR_BITS = 26  # fraction bits of one whose smallest element needs them
+SCALED_BITS = 22  # fraction bits of a value that a constant scales, where what reads the result wants more
 SPREAD_BITS = 3  # elements of a factor may be smaller than the largest by so many bits, in a narrow ring
 
 
@@ -85,7 +86,9 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
         bits = narrow
     else:
         current = Fxp(64, current.fraction_bits)
-        bits = max(FACTOR_BITS[64] - lead, min(finest, MOST_FACTOR_BITS))
+        spare = current.fraction_bits - chooser.default_format.fraction_bits  # they take the product's room
+        digits = FACTOR_BITS[64] - min(max(spare, 0), MOST_FACTOR_BITS - SCALED_BITS)
+        bits = max(digits - lead, min(finest, MOST_FACTOR_BITS))
     bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
     if known is not None:
         bits = min(bits, digits_below_one(known))

@@ -15,6 +15,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import record_of
 from ditto_spu.ops.decision import Kind, read_entry, write, write_formats
+from ditto_spu.ops.multiply import SCALED_BITS
 from ditto_spu.ops.public_operands import largest
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.visibility import visibility
@@ -117,11 +118,14 @@ def _want(state: State, op: ir.Op) -> None:
 def _wanted_of_scaled(state: State, op: ir.Op) -> Fxp | None:
     """Return the format in ring 64 in which the consumers of a value take it, so that its factor keeps bits.
 
-    Such a value is a mean, which is a sum times a known number.
+    Such a value is a mean, which is a sum times a known number. The product with that number needs room, too,
+    so that the sum gets `SCALED_BITS` at most.
     """
     wanted = state.wanted(op.results[0])
     known = all(state.secret[each] or largest(each) is not None for each in op.operands)
-    return wanted if known and wanted is not None and wanted.ring_bits == 64 else None
+    if not known or wanted is None or wanted.ring_bits < 64:
+        return None
+    return Fxp(wanted.ring_bits, min(wanted.fraction_bits, SCALED_BITS))
 
 
 def _finish(state: State, module: ir.Module) -> None:
