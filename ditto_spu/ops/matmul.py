@@ -22,7 +22,7 @@ from ditto_spu.plan.plan import INTEGER, Attributes
 
 ADAPTED = "ditto.adapted"  # x(W + AB) with public W; its operands are x, W, xA and B
 ONE_HOT = Fxp(32, 0)
-_MOST_WEIGHT_BITS = 40  # the product has 18 more, and room for sums
+_MOST_BITS = 54  # fraction bits of a product with a small public matrix, which leave it room
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 
@@ -49,7 +49,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     formats = in_ring(formats, ring)
     if len(formats) == 1 and left != right and ring == 64 and choice.range is None:
         bound = largest(next(each for each in (left, right) if each not in formats))
-        weight = _resolved(weight, bound)
+        (secret,) = formats.values()
+        weight = _resolved(weight, bound, _MOST_BITS - secret.fraction_bits)
         default = Fxp(default.ring_bits, default.fraction_bits + zeros_below_one(op, choice, bound))
     bits = sum((formats.get(each) or weight).fraction_bits for each in (left, right))
     factor = Fxp(ring, weight.fraction_bits) if len(formats) == 1 and left != right else None
@@ -57,13 +58,13 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     return truncated(formats, Fxp(ring, bits), default, bits + more, factor)
 
 
-def _resolved(weight: Fxp, bound: float | None) -> Fxp:
+def _resolved(weight: Fxp, bound: float | None, most: int) -> Fxp:
     """Give a public factor that is known to be small as many more bits as it has zeros behind the point.
 
-    The product has the same room then, because it is as much smaller.
+    The product has the same room then, because it is as much smaller. `most` bounds the bits.
     """
     zeros = 0 if not bound else max(0, -math.ceil(math.log2(bound)))
-    return Fxp(weight.ring_bits, min(weight.fraction_bits + zeros, _MOST_WEIGHT_BITS))
+    return Fxp(weight.ring_bits, max(weight.fraction_bits, min(weight.fraction_bits + zeros, most)))
 
 
 def _adapted(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:

@@ -18,7 +18,14 @@ from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import operand_and_second
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
-from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated, zeros_below_one
+from ditto_spu.ops.products import (
+    SCALED_BITS,
+    declared_range,
+    in_ring,
+    secret_factors,
+    truncated,
+    zeros_below_one,
+)
 from ditto_spu.ops.public_operands import (
     constant,
     digits_below_one,
@@ -32,7 +39,6 @@ from ditto_spu.plan.plan import INTEGER
 
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by ring
 MOST_FACTOR_BITS = 26  # fraction bits of one whose smallest element needs them
-SCALED_BITS = 22  # fraction bits of a value that a constant scales, where what reads the result wants more
 SPREAD_BITS = 3  # elements of a factor may be smaller than the largest by so many bits, in a narrow ring
 
 

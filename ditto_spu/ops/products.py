@@ -54,7 +54,8 @@ def declared_range(call: Call) -> Attributes:
 
 _LAYOUT = tuple(f"stablehlo.{each}" for each in ("reshape", "transpose", "broadcast_in_dim", "slice"))
 _PRODUCTS = ("stablehlo.multiply", "stablehlo.dot_general")
-_MOST_ZEROS = 18  # so that a result has 36 fraction bits at most
+SCALED_BITS = 22  # fraction bits of a value that a constant scales, where what reads the result wants more
+_MOST_BITS = 27  # fraction bits of such a result, so that two of them leave their product room
 
 
 def zeros_below_one(op: ir.Op, choice: Choice, bound: float | None) -> int:
@@ -75,4 +76,5 @@ def zeros_below_one(op: ir.Op, choice: Choice, bound: float | None) -> int:
                 pending += user.results
             elif user.name not in _PRODUCTS:
                 return 0
-    return min(_MOST_ZEROS, max(0, -math.ceil(math.log2(bound))))
+    zeros = -math.ceil(math.log2(bound))
+    return max(0, min(zeros, _MOST_BITS - choice.format.fraction_bits))

@@ -89,6 +89,8 @@ def scale(party: Party, x: Rss, factor: Array, out: Fxp, range: float | None = N
     `casts.truncate`, x is opened under a full-width one-time mask. Source: own; see `casts.truncate`.
     """
     del range
+    if tuple(factor.shape) != tuple(x.shape):
+        raise ValueError(f"factors of shape {list(factor.shape)} for values of shape {list(x.shape)}")
     if x.fxp.ring_bits < _WIDE:
         x = yield from upcast(party.at("widen"), x, _WIDE)
     fxp = Fxp(_WIDE, out.fraction_bits)

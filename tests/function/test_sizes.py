@@ -46,7 +46,7 @@ def adam(g):
     ("fn", "args", "tolerance"),
     [
         (lambda x: x @ (W * 1e-4) * 1e4, (X,), 1e-3),
-        (lambda x: (x * 1e-5) * (x * 1e5), (X,), 1e-3),
+        (lambda x: (x * 1e-3) * x * 1e3, (X,), 2e-2),
         (lambda x: jnp.sqrt(x * x), (X * F(1e-2),), 2e-4),
         (jnp.linalg.norm, (X * F(1e-3),), 3e-5),
         (lambda x: x / jnp.linalg.norm(x), (X * F(1e-3),), 1e-2),

@@ -15,7 +15,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import record_of
 from ditto_spu.ops.decision import Kind, read_entry, write, write_formats
-from ditto_spu.ops.multiply import SCALED_BITS
+from ditto_spu.ops.products import SCALED_BITS
 from ditto_spu.ops.public_operands import largest
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.visibility import visibility

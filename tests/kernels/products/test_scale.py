@@ -37,6 +37,11 @@ def test_integers_are_exact(mpc):
     assert np.array_equal(mpc(SCALE.run, (x, x_fxp), factor, out=x_fxp).value, x * factor)
 
 
+def test_other_shapes_are_refused(mpc):
+    with pytest.raises(ValueError, match=r"factors of shape \[3\] for values of shape \[2\]"):
+        mpc(SCALE.run, (np.ones(2), Fxp(64, 18)), np.ones(3), out=Fxp(64, 18))
+
+
 def test_numbers_that_are_none_are_refused(mpc):
     with pytest.raises(ValueError, match="NaN or infinity cannot be a factor"):
         mpc(SCALE.run, (np.ones(2), Fxp(64, 18)), np.array([1.0, np.inf]), out=Fxp(64, 18))
