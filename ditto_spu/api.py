@@ -89,7 +89,8 @@ def secure(
         online. Requests take turns in which party it is.
     checked: verify every step while simulating: each value is joined and compared with its meaning.
     check: run the plaintext program beside the simulation, and raise RangeError for a value that leaves a
-        range that the plan relies on. Without it such a value gives a wrong result without a word.
+        range that the plan relies on. An output that lost its digits gives a RangeWarning. Without the check
+        such values give a wrong result without a word.
     guard: let the parties count in shares which products left their rings, and tell the client in one bit
         whether any did (docs/security.md). Such a call raises RangeError. By default parties on hosts do so,
         and a simulation, which has `check`, does not.

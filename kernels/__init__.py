@@ -22,6 +22,7 @@ from ditto_kernels.products.embedding import EMBEDDING_KERNEL
 from ditto_kernels.products.matmul import MATMUL
 from ditto_kernels.products.matmul_public import MATMUL_ADAPTED, MATMUL_PUBLIC
 from ditto_kernels.products.multiply import MULTIPLY
+from ditto_kernels.products.scale import SCALE
 from ditto_kernels.protocol.kernel import Kernel
 from ditto_kernels.sharing.casts import CAST
 from ditto_kernels.softmax.exponential import EXPONENTIAL
@@ -52,6 +53,7 @@ KERNELS: dict[str, Kernel] = {
     "maximum": MAXIMUM,
     "minimum": MINIMUM,
     "multiply": MULTIPLY,
+    "scale": SCALE,
     "odd_series": ODD,
     "product_guard": PRODUCT_GUARD,
     "range_guard": RANGE_GUARD,

@@ -23,6 +23,7 @@ from ditto_spu.ops import observed, record_of, subject
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import Facts
 from ditto_spu.ops.op import Op, Span, span
+from ditto_spu.ops.public_operands import of_any_size
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.needed import Choices, Ways, choices, is_elementwise, mask, predicates, ways
 from ditto_spu.passes.analysis.visibility import visibility
@@ -150,13 +151,14 @@ class _Numbers:
         self._end = end
         self._known: dict[ir.Value, int] = {}  # where the numbers of a value's elements begin
 
-    def measure(self, op: ir.Op, kind: Kind, found: Ways) -> tuple[int, tuple[str, ...]]:
+    def measure(self, op: ir.Op, kind: Kind, found: Ways, reads: bool) -> tuple[int, tuple[str, ...]]:
         """Write the measure of an operation. Returns where its numbers begin, and their names.
 
         found: the ways by which elements of the result reach an output.
+        reads: whether its protocol has ranges for operands.
         """
         result = op.results[0]
-        operands = list(op.operands) if kind in _MEASURED else []
+        operands = list(op.operands) if reads else []
         if not operands and found is None:
             return self.elements(result), (RESULT,)
         booleans = list(dict.fromkeys(predicates(found)))
@@ -218,7 +220,9 @@ class Observer:
             found = taken[op.results[0]]
             for each in (op.results[0], *predicates(found)):
                 arrays.setdefault(each, len(arrays))
-            start, known = numbers.measure(op, kind, found)
+            public = [each for each in op.operands if not secret[each]]
+            reads = kind in _MEASURED or (kind is Kind.SCALE and any(map(of_any_size, public)))
+            start, known = numbers.measure(op, kind, found, reads)
             needed = None if found is None else choices(found, arrays)
             place = ir.path_of(op), subject(op, kind)
             self._probes.append(_Probe(number, place, arrays[op.results[0]], needed, start, known))

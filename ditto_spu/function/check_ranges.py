@@ -6,12 +6,11 @@ value that leaves a range is an error with its place, never a wrong result. Part
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.calibration.headroom import Ranges
@@ -20,19 +19,17 @@ from ditto_spu.calibration.relied_ranges import argument_ranges, relied_on
 from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.compiler import Lowered
 from ditto_spu.errors import RangeError
-from ditto_spu.frontend.kept_arguments import is_kept
 from ditto_spu.function.check_fills import FillCheck
+from ditto_spu.function.check_outputs import Expected
 from ditto_spu.function.check_roundings import RoundingCheck
 from ditto_spu.runtime.client import check_extremes, check_shape
-
-_PLAUSIBLE = 2.0  # an output may differ from plaintext by so many times the largest one, and 1
 
 
 class RangeCheck:
     """The ranges of one compiled call, and the plaintext program that observes its values."""
 
     def __init__(self, lowered: Lowered) -> None:
-        self._plan = lowered.plan
+        self._lowered = lowered
         self._fills = FillCheck(lowered.traced)
         self._roundings = RoundingCheck(lowered)
         self._observer = Observer(lowered.traced, lowered.config)
@@ -40,21 +37,21 @@ class RangeCheck:
         self._rows = list(relied_on(module, lowered.program.public))
         self._inputs = argument_ranges(module, lowered.program.paths)
 
-    def require(self, values: Sequence[Any], arrays: Sequence[Any]) -> Mapping[int, NDArray[Any]]:
+    def require(self, values: Sequence[Any], arrays: Sequence[Any]) -> Expected:
         """Raise RangeError, with path, line, value and remedy, for the value that leaves its range furthest.
 
         Inputs that cannot be shared raise the errors of sharing. Values that are too small for their formats
-        are a RangeWarning. Returns outputs of the plaintext program, by place.
+        are a RangeWarning. Returns what the plaintext program returns.
 
         values: one array for each input of the plan.
         arrays: the arrays of the call, from which owners may have prepared `values`.
         """
-        for entry, value in zip(self._plan.inputs, values, strict=True):
-            check_shape(self._plan, entry, value)
+        for entry, value in zip(self._lowered.plan.inputs, values, strict=True):
+            check_shape(self._lowered.plan, entry, value)
         seen = self._observer.extremes(values)
-        for entry, ends in zip(self._plan.inputs, seen.arguments, strict=True):
+        for entry, ends in zip(self._lowered.plan.inputs, seen.arguments, strict=True):
             if ends is not None:
-                check_extremes(self._plan, entry, ends)
+                check_extremes(self._lowered.plan, entry, ends)
         self._fills.require(arrays)
         for place, output in seen.returned.items():
             if not np.isfinite(np.asarray(output, np.float64)).all():
@@ -66,28 +63,4 @@ class RangeCheck:
         self._roundings.require(arrays)
         given = [replace(row, observed=seen.arguments[place]) for place, row in self._inputs]
         warn_unresolved(given)
-        return seen.returned
-
-
-def refuse_implausible(outputs: Sequence[Any], plaintext: Mapping[int, NDArray[Any]]) -> None:
-    """Refuse outputs that lie far outside of everything that the plaintext program returns.
-
-    Every value may stay in its range and yet lose all its digits, if it lies below the resolution of its
-    format and is divided by. No rounding that decides a comparison moves an output so far.
-
-    outputs: the results of a run, of which some may be handles.
-    plaintext: the results of the plaintext program, by place.
-    Raises RangeError for the first such output.
-    """
-    for place, expected in plaintext.items():
-        got, largest = outputs[place], float(np.max(np.abs(np.asarray(expected, np.float64)), initial=0.0))
-        if is_kept(got) or not np.issubdtype(expected.dtype, np.floating):
-            continue
-        apart = np.abs(np.asarray(got, np.float64) - np.asarray(expected, np.float64))
-        worst = float(np.max(apart, initial=0.0))
-        if worst > _PLAUSIBLE * largest + 1:
-            raise RangeError(
-                f"output {place} is off by {worst:.4g} from the plaintext program, whose largest value is "
-                f"{largest:.4g}: values on the way lie below the resolution of their formats, and something "
-                "is divided by them. Scale them up, or give them more fraction bits (rule `format`)"
-            )
+        return Expected(self._lowered, values, arrays, seen.returned)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-from numpy.typing import NDArray
 
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.calibration.calibration import Calibration, collect
@@ -22,7 +21,8 @@ from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
 from ditto_spu.function.batches import arguments, iterated
 from ditto_spu.function.check_inputs import InputCheck
-from ditto_spu.function.check_ranges import RangeCheck, refuse_implausible
+from ditto_spu.function.check_outputs import Expected
+from ditto_spu.function.check_ranges import RangeCheck
 from ditto_spu.function.options import ConfigSource, Options
 from ditto_spu.passes.pipeline import begin
 from ditto_spu.plan.cost_report import CostReport
@@ -105,7 +105,7 @@ class SecureFunction:
         """
         lowered, values = self._ready(args, kwargs)
         arrays = self._options.signature.leaves(*self._whole(args, kwargs))
-        plaintext = self._check_ranges(lowered, values, arrays)
+        expected = self._check_ranges(lowered, values, arrays)
         plan = self._turned(lowered.plan, material)
         done = simulate(
             plan,
@@ -117,20 +117,22 @@ class SecureFunction:
             held=self._shares(lowered, plan, values),
             keep=kept_places(lowered.traced.out_tree, keep),
         )
-        refuse_implausible(done.outputs, plaintext)
+        if expected is not None:
+            expected.hold(done.outputs)
         outputs = jax.tree_util.tree_unflatten(lowered.traced.out_tree, done.outputs)
         return Result(outputs, replace(done.report, hoisted=lowered.program.hoisted))
 
-    def _check_ranges(
-        self, lowered: Lowered, values: list[Any], arrays: list[Any]
-    ) -> Mapping[int, NDArray[Any]]:
-        """Hold inputs against the plan's ranges, and return plaintext outputs. Handles have no values."""
+    def _check_ranges(self, lowered: Lowered, values: list[Any], arrays: list[Any]) -> Expected | None:
+        """Hold the inputs against the plan's ranges, and return what plaintext returns, if that is known.
+
+        Handles of kept outputs have no values to hold.
+        """
         if self._options.guard:  # as owners do before they share for hosts
             held = lowered.program.held(self._held.arguments)
             self._check(self._inputs, InputCheck, lowered).require_all(values, held)
         shapes_alone = any(isinstance(each, jax.ShapeDtypeStruct) for each in (*values, *arrays))
         if not self._options.check or shapes_alone or any(map(is_kept, (*values, *arrays))):
-            return {}
+            return None
         return self._check(self._checks, RangeCheck, lowered).require(values, arrays)
 
     def _check(self, kept: dict[int, T], make: Callable[[Lowered], T], lowered: Lowered) -> T:

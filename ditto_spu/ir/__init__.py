@@ -13,7 +13,7 @@ from ditto_spu.ir.build import (
     splice,
     unary,
 )
-from ditto_spu.ir.cut_out import extract, retype
+from ditto_spu.ir.cut_out import extract, retype, widened
 from ditto_spu.ir.integer_bounds import bounds
 from ditto_spu.ir.intervals import EVERYTHING, Interval, intervals
 from ditto_spu.ir.locations import at_path, name_of, path_of, source_of
@@ -119,4 +119,5 @@ __all__ = [
     "users",
     "verify",
     "walk",
+    "widened",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from ditto_spu.errors import CompileError
 from ditto_spu.ir.bindings import Location, Module, Op, Value, context, mlir
 from ditto_spu.ir.build import copy
@@ -89,3 +91,24 @@ def retype(source: str, to: str, element: str = "") -> str:
     """
     pattern = re.compile(rf"(?<=[x<]){element}(?=[>,])") if element else _FLOAT_ELEMENT
     return pattern.sub(to, source)
+
+
+_BYTES = re.compile(r'dense<"0x([0-9A-F]+)">(?= : tensor<[0-9x]*f32>)')
+_BITS = re.compile(r"(?<![\w\"])0x([0-9A-F]{8})(?=[\],>])")
+
+
+def widened(source: str) -> str:
+    """Return the module text with float64 in place of float32, in types and constants.
+
+    Programs that read the bits of floats do not survive this: XLA refuses them.
+    """
+
+    def longer(found: re.Match[str]) -> str:
+        values = np.frombuffer(bytes.fromhex(found[1]), "<f4").astype("<f8")
+        return f'dense<"0x{values.tobytes().hex().upper()}">'
+
+    def infinite(found: re.Match[str]) -> str:
+        value = np.frombuffer(bytes.fromhex(found[1]), ">f4").astype(">f8")
+        return f"0x{value.tobytes().hex().upper()}"
+
+    return retype(_BITS.sub(infinite, _BYTES.sub(longer, source)), "f64", "f32")

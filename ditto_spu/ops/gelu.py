@@ -12,12 +12,13 @@ import numpy as np
 from jax import Array
 
 from ditto_kernels.activation.series_tables import GELU as CURVE
+from ditto_kernels.activation.tanh_sigmoid_silu import PRECISE
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, affine, close, polynomial, splat, whole
 from ditto_spu.ops import observed, puma_formulas
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import NARROW, curve_ladder, first_operand
+from ditto_spu.ops.kernel_formats import NARROW, PRECISE_FORM, curve_formats, curve_ladder
 from ditto_spu.ops.match import Match, factors, lies_as
 from ditto_spu.ops.op import Approximation, Op, Pattern, Sample
 from ditto_spu.ops.tries import Tries
@@ -118,10 +119,11 @@ GELU = Op(
     kernels={"ditto.gelu": "gelu"},
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.multiply", "stablehlo.divide"), match_gelu, gelu),
-    formats=first_operand,
+    formats=curve_formats,
     options=("approx",),
     approximations={
         "fourier": Approximation(windowed=True),
+        PRECISE: PRECISE_FORM,
         "table": Approximation(windowed=True),
         "even": Approximation(reads=polynomial_reads),
         "puma": Approximation(meaning=puma_formulas.gelu, reads=polynomial_reads),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from ditto_kernels.activation.tanh_sigmoid_silu import PRECISE
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.ops.op import Choice, Chooser, Formats, name_of
+from ditto_spu.ops.op import Approximation, Choice, Chooser, Formats, name_of
 from ditto_spu.ops.public_operands import constant, source
 from ditto_spu.ops.tries import Rung
 from ditto_spu.plan.plan import INTEGER
@@ -132,6 +134,42 @@ def _may_be_whole(value: ir.Value) -> bool:
 def _is_whole(value: ir.Value) -> bool:
     known = constant(value)
     return known is not None and bool(np.all(known == np.round(np.asarray(known, np.float64))))
+
+
+# What may stand between a function and a product of matrices, which adds up many elements.
+_BEFORE_PRODUCTS = (
+    *("stablehlo.multiply", "stablehlo.reshape", "stablehlo.transpose", "stablehlo.broadcast_in_dim"),
+    *("stablehlo.slice", "stablehlo.concatenate", "stablehlo.convert"),
+)
+PRECISE_FORM = Approximation(reads=lambda fxp: fxp.limit - 16)  # no window ends beyond 15
+
+
+def curve_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
+    """Let rules speak about the operand of a function with a window, and choose its form where none does.
+
+    In ring 64 nothing is known about the operand, which may be small. So the form is precise there, unless
+    all that reads the result are products of matrices. These are long sums of which single errors are a small
+    part, and the precise form would take twice the bytes.
+    """
+    formats = first_operand(chooser, op, choice, default)
+    operand = formats.operands.get(op.operands[0])
+    if operand is None or operand.ring_bits < 64 or _only_in_products(op.results[0]):
+        return formats
+    return replace(formats, approx=PRECISE)
+
+
+def _only_in_products(value: ir.Value) -> bool:
+    """Tell whether every reader of a value is a product of matrices, perhaps behind factors and layout."""
+    pending, seen = [value], {value}
+    while pending:
+        for user in ir.users(pending.pop()):
+            if user.name in _BEFORE_PRODUCTS:
+                found = [each for each in user.results if each not in seen]
+                pending += found
+                seen.update(found)
+            elif user.name != "stablehlo.dot_general":
+                return False
+    return True
 
 
 # The operand formats that a search tries for functions with a window.

@@ -7,18 +7,22 @@ products of matrices, too.
 
 from __future__ import annotations
 
+import math
+
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import table_format
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
-from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
+from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated, zeros_below_one
+from ditto_spu.ops.public_operands import largest
 from ditto_spu.ops.tries import Rung, Tries
 from ditto_spu.plan.plan import INTEGER, Attributes
 
 ADAPTED = "ditto.adapted"  # x(W + AB) with public W; its operands are x, W, xA and B
 ONE_HOT = Fxp(32, 0)
+_MOST_BITS = 54  # fraction bits of a product with a small public matrix, which leave it room
 Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
 
 
@@ -43,10 +47,24 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     wide = 32 if one_hot else default.ring_bits  # one-hot rows are long, so they stay in ring 32
     ring = max([32, wide, *(each.ring_bits for each in formats.values())])
     formats = in_ring(formats, ring)
+    if len(formats) == 1 and left != right and ring == 64 and choice.range is None:
+        bound = largest(next(each for each in (left, right) if each not in formats))
+        (secret,) = formats.values()
+        weight = _resolved(weight, bound, _MOST_BITS - secret.fraction_bits)
+        default = Fxp(default.ring_bits, default.fraction_bits + zeros_below_one(op, choice, bound))
     bits = sum((formats.get(each) or weight).fraction_bits for each in (left, right))
     factor = Fxp(ring, weight.fraction_bits) if len(formats) == 1 and left != right else None
     more = len(formats) == 2  # a product of two secret matrices is cheaper when doubled
     return truncated(formats, Fxp(ring, bits), default, bits + more, factor)
+
+
+def _resolved(weight: Fxp, bound: float | None, most: int) -> Fxp:
+    """Give a public factor that is known to be small as many more bits as it has zeros behind the point.
+
+    The product has the same room then, because it is as much smaller. `most` bounds the bits.
+    """
+    zeros = 0 if not bound else max(0, -math.ceil(math.log2(bound)))
+    return Fxp(weight.ring_bits, max(weight.fraction_bits, min(weight.fraction_bits + zeros, most)))
 
 
 def _adapted(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:

@@ -12,17 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.products.scale import FACTOR_BITS as SCALE_BITS
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import operand_and_second
-from ditto_spu.ops.op import Choice, Chooser, Formats, Op
-from ditto_spu.ops.products import declared_range, in_ring, secret_factors, truncated
+from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
+from ditto_spu.ops.products import (
+    SCALED_BITS,
+    declared_range,
+    in_ring,
+    secret_factors,
+    truncated,
+    zeros_below_one,
+)
 from ditto_spu.ops.public_operands import (
     constant,
     digits_below_one,
     is_integral,
     largest,
+    of_any_size,
     power_of_two,
     quotient,
 )
@@ -54,13 +63,17 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
 def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
     """Choose the formats of a product with a public value.
 
-    A power of two only moves the point, and an integer needs no truncation. Other factors are encoded in ring
-    64, where the product has room and narrowing is free, unless a declared range says that the product fits
-    the ring of the value.
+    A power of two only moves the point, and an integer needs no truncation. A factor of which only a run
+    knows the size has a kernel of its own. Other factors are encoded in ring 64, where the product has room
+    and narrowing is free, unless a declared range says that the product fits the ring of the value.
     """
     value, other = op.operands if chooser.is_secret(op.operands[0]) else tuple(op.operands)[::-1]
     known = constant(other)
     current = chooser.settle(value, default)
+    if of_any_size(other):
+        return Formats({value: Fxp(64, current.fraction_bits)}, default, kind=Kind.KERNEL)
+    zeros = zeros_below_one(op, choice, largest(other)) if default.ring_bits == 64 else 0
+    default = Fxp(default.ring_bits, default.fraction_bits + zeros)
     if known is not None and (shift := power_of_two(known)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
@@ -68,7 +81,7 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
             # they are dropped.
             kept = Fxp(current.ring_bits, min(bits, max(default.fraction_bits, current.fraction_bits)))
             return Formats({value: current}, kept, Fxp(current.ring_bits, bits), kind=Kind.RETAG)
-    target = Fxp(current.ring_bits, min(current.fraction_bits, default.fraction_bits))
+    target = Fxp(current.ring_bits, min(current.fraction_bits + zeros, default.fraction_bits))
     bound = largest(other)
     lead = math.ceil(math.log2(bound)) if bound else 0
     narrow = FACTOR_BITS[max(16, current.ring_bits)] - lead
@@ -79,7 +92,9 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
         bits = narrow
     else:
         current = Fxp(64, current.fraction_bits)
-        bits = max(FACTOR_BITS[64] - lead, min(finest, MOST_FACTOR_BITS))
+        spare = current.fraction_bits - chooser.default_format.fraction_bits  # they take the product's room
+        digits = FACTOR_BITS[64] - min(max(spare, 0), MOST_FACTOR_BITS - SCALED_BITS)
+        bits = max(digits - lead, min(finest, MOST_FACTOR_BITS))
     bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
     if known is not None:
         bits = min(bits, digits_below_one(known))
@@ -114,13 +129,28 @@ def _fits(declared: float | None, fxp: Fxp, factor_bits: int) -> bool:
     )
 
 
+def kernel_call(call: Call) -> KernelCall:
+    """Return the call of the kernel for two secret factors, or of that for a public one of any size."""
+    left, right = call.op.operands
+    if call.secret(left) and call.secret(right):
+        return KernelCall("multiply", declared_range(call), (left, right))
+    return KernelCall("scale", declared_range(call), (left, right) if call.secret(left) else (right, left))
+
+
+def operand_limit(call: Call, fxp: Fxp) -> float:
+    """Return the largest magnitude of a factor. One beside a public factor of any size leaves it room."""
+    scaled = call.decision.kind is Kind.KERNEL
+    return fxp.limit / 2 ** (SCALE_BITS + 1) if scaled else fxp.limit / 2
+
+
 MULTIPLY = Op(
     name="multiply",
     summary="an elementwise product",
     kernels={"stablehlo.multiply": "multiply"},
     kind=Kind.MULTIPLY,
     formats=choose_formats,
-    extra=declared_range,
+    call=kernel_call,
+    operand_limit=operand_limit,
     mixed=lambda op: ir.element(op.results[0]) != "i1",
     facts=operand_and_second,
 )

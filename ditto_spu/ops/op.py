@@ -154,6 +154,7 @@ class Formats:
     factor: the format in which a public factor is encoded.
     kind: the kind of the operation, where it turns out to be another one than `classify` said.
     untruncated: the products that keep their fraction bits until this operation has added them.
+    approx: the approximation, where no rule chooses one.
     """
 
     operands: Mapping[ir.Value, Fxp]
@@ -162,6 +163,7 @@ class Formats:
     factor: Fxp | None = None
     kind: Kind | None = None
     untruncated: tuple[ir.Op, ...] = ()
+    approx: str | None = None
 
 
 class Chooser(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ditto_kernels.values.formats import Fxp
@@ -49,3 +50,31 @@ def declared_range(call: Call) -> Attributes:
     """Return the range that a rule declares for the result. It lets a product take a cheaper form."""
     declared = call.decision.range
     return () if declared is None else (("range", declared),)
+
+
+_LAYOUT = tuple(f"stablehlo.{each}" for each in ("reshape", "transpose", "broadcast_in_dim", "slice"))
+_PRODUCTS = ("stablehlo.multiply", "stablehlo.dot_general")
+SCALED_BITS = 22  # fraction bits of a value that a constant scales, where what reads the result wants more
+_MOST_BITS = 27  # fraction bits of such a result, so that two of them leave their product room
+
+
+def zeros_below_one(op: ir.Op, choice: Choice, bound: float | None) -> int:
+    """Return how many more fraction bits a product with a small public factor may have than other values.
+
+    The result is as much smaller as the factor is below 1. So it needs these bits, and takes no room from the
+    products that read it. A sum would bring other values to its format, so that all readers have to be
+    products. Only ring 64 has the room, and a rule that declares a range has chosen formats itself.
+
+    bound: the largest magnitude of the public factor, or None.
+    """
+    if not bound or choice.range is not None or choice.format.ring_bits < 64:
+        return 0
+    pending = [op.results[0]]
+    while pending:
+        for user in ir.users(pending.pop()):
+            if user.name in _LAYOUT:
+                pending += user.results
+            elif user.name not in _PRODUCTS:
+                return 0
+    zeros = -math.ceil(math.log2(bound))
+    return max(0, min(zeros, _MOST_BITS - choice.format.fraction_bits))

@@ -85,6 +85,11 @@ def _followed(value: ir.Value, depth: int, known: dict[ir.Value, float | None]) 
     return max(found) if found and len(found) == len(sizes) else None
 
 
+def of_any_size(value: ir.Value) -> bool:
+    """Tell whether nothing bounds the magnitude of a public value, or its least digit, before a run."""
+    return ir.is_float(value) and largest(value) is None and not is_integral(value)
+
+
 def is_integral(value: ir.Value) -> bool:
     """Tell whether a public value is a converted integer or boolean, perhaps broadcast or reshaped."""
     maker = source(value)

@@ -29,7 +29,7 @@ from ditto_spu.ops.tries import Rung, Tries
 ARGUMENTS = (2.0**-9, 256.0)  # the arguments that the kernel serves in its window
 OPERAND = Fxp(64, 28)  # the format of an operand that is open, for arguments of any size
 
-WIDE_BITS = 22  # its fraction bits where values have ring 64 anyway, and products of it need room
+WIDE_BITS = 26  # its fraction bits where values have ring 64 anyway
 
 
 def root_wish(choice: Choice) -> Fxp | None:

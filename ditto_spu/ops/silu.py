@@ -8,12 +8,13 @@ import jax
 from jax import Array
 
 from ditto_kernels.activation.series_tables import SILU as CURVE
+from ditto_kernels.activation.tanh_sigmoid_silu import PRECISE
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import binary, kind
 from ditto_spu.ops import observed, puma_formulas
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.gelu import polynomial_reads
-from ditto_spu.ops.kernel_formats import NARROW, curve_ladder, first_operand
+from ditto_spu.ops.kernel_formats import NARROW, PRECISE_FORM, curve_formats, curve_ladder
 from ditto_spu.ops.match import Match
 from ditto_spu.ops.op import Approximation, Op, Pattern, Sample
 from ditto_spu.ops.tries import Tries
@@ -42,10 +43,11 @@ SILU = Op(
     kernels={"ditto.silu": "silu"},
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.multiply",), match_silu, silu),
-    formats=first_operand,
+    formats=curve_formats,
     options=("approx",),
     approximations={
         "fourier": Approximation(windowed=True),
+        PRECISE: PRECISE_FORM,
         "table": Approximation(windowed=True),
         "even": Approximation(reads=polynomial_reads),
     },

@@ -5,9 +5,10 @@ the composite of the GeLU.
 """
 
 from ditto_kernels.activation.series_tables import TANH as CURVE
+from ditto_kernels.activation.tanh_sigmoid_silu import PRECISE
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
-from ditto_spu.ops.kernel_formats import NARROW, curve_ladder, first_operand
+from ditto_spu.ops.kernel_formats import NARROW, PRECISE_FORM, curve_formats, curve_ladder
 from ditto_spu.ops.op import Approximation, Op, Sample
 from ditto_spu.ops.tries import Tries
 
@@ -17,10 +18,11 @@ TANH = Op(
     kernels={"stablehlo.tanh": "tanh"},
     bounds=(-1.0, 1.0),
     kind=Kind.KERNEL,
-    formats=first_operand,
+    formats=curve_formats,
     options=("approx",),
     approximations={
         "fourier": Approximation(windowed=True),
+        PRECISE: PRECISE_FORM,
         "table": Approximation(windowed=True),
         "odd": Approximation(),
     },

@@ -1,4 +1,4 @@
-"""Tanh, sigmoid and SiLU are clipped series by default, or tables, or polynomials.
+"""Tanh, sigmoid and SiLU are clipped series by default, or precise series, tables, or polynomials.
 
 `Activation` is the frame that they share with GeLU.
 """
@@ -17,24 +17,32 @@ from ditto_kernels.activation.curve import Curve, Fits
 from ditto_kernels.activation.polynomial import piecewise, piecewise_error
 from ditto_kernels.activation.polynomial_tables import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
 from ditto_kernels.activation.series_tables import SIGMOID, SILU, TANH
+from ditto_kernels.activation.smooth_series import smooth, smooth_error
+from ditto_kernels.activation.smooth_series_tables import SIGMOID as SMOOTH_SIGMOID
+from ditto_kernels.activation.smooth_series_tables import SILU as SMOOTH_SILU
+from ditto_kernels.activation.smooth_series_tables import TANH as SMOOTH_TANH
+from ditto_kernels.activation.smooth_series_tables import Smooth
 from ditto_kernels.activation.value_table import Function
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
+PRECISE = "precise"  # the form whose error is near the step of ring 64
+
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """A saturating function in several forms: `fourier` (the default), `table`, and its polynomials."""
+    """A saturating function as `fourier` (the default), `precise`, `table` or polynomials."""
 
     function: Function
     fits: Fits
+    smooth: Smooth
     polynomials: dict[str, Pieces]
 
     @property
     def forms(self) -> tuple[str, ...]:
-        return ("fourier", "table", *self.polynomials)
+        return ("fourier", PRECISE, "table", *self.polynomials)
 
     def _window(self, x: Fxp, approx: str) -> tuple[Curve, Function | None]:
         require(self.forms, approx)
@@ -43,7 +51,9 @@ class Activation:
         return self.fits.at(x), None
 
     def run(self, party: Party, x: Rss, out: Fxp, approx: str = "fourier") -> Protocol[Rss]:
-        """Compute the function of every element, by `clipped.clipped` or `polynomial.piecewise`."""
+        """Compute the function of every element, by `clipped`, `smooth` or `piecewise`."""
+        if approx == PRECISE:
+            return (yield from smooth(party, x, self.smooth, out))
         if approx in self.polynomials:
             return (yield from piecewise(party, x, out, self.polynomials[approx]))
         curve, function = self._window(x.fxp, approx)
@@ -52,11 +62,14 @@ class Activation:
     def variant(self, x: Spec, out: Fxp, approx: str = "fourier") -> str:
         """Name the way in which few elements are compared with the window's bounds."""
         assert x.fxp is not None
-        return "" if approx in self.polynomials else clipped_variant(x, self._window(x.fxp, approx)[0])
+        few = approx not in (PRECISE, *self.polynomials)
+        return "" if not few else clipped_variant(x, self._window(x.fxp, approx)[0])
 
     def error(self, x: Spec, out: Fxp, approx: str = "fourier") -> float:
         """Bound the error of `run` against the exact function."""
         assert x.fxp is not None
+        if approx == PRECISE:
+            return smooth_error(x.fxp, self.smooth, out)
         if approx in self.polynomials:
             return piecewise_error(x.fxp, out, self.polynomials[approx])
         curve, function = self._window(x.fxp, approx)
@@ -93,6 +106,6 @@ def _kernel(name: str, activation: Activation) -> Kernel:
     )
 
 
-TANH_KERNEL = _kernel("tanh", Activation(_tanh, TANH, {"odd": TANH_ODD}))
-SIGMOID_KERNEL = _kernel("sigmoid", Activation(_sigmoid, SIGMOID, {"odd": SIGMOID_ODD}))
-SILU_KERNEL = _kernel("silu", Activation(_silu, SILU, {"even": SILU_EVEN}))
+TANH_KERNEL = _kernel("tanh", Activation(_tanh, TANH, SMOOTH_TANH, {"odd": TANH_ODD}))
+SIGMOID_KERNEL = _kernel("sigmoid", Activation(_sigmoid, SIGMOID, SMOOTH_SIGMOID, {"odd": SIGMOID_ODD}))
+SILU_KERNEL = _kernel("silu", Activation(_silu, SILU, SMOOTH_SILU, {"even": SILU_EVEN}))

@@ -101,10 +101,10 @@ def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -
     wraps = yield from reshared_wrap(party, c, ring, width, masks)
     of_mask = partial(_shifted_mask, ring=ring, bits=bits)
     of_opening = partial(_shifted_opening, ring=ring, bits=bits)
-    return Rss(*_components(party, c, masks, wraps, of_mask, of_opening), fxp)
+    return Rss(*components(party, c, masks, wraps, of_mask, of_opening), fxp)
 
 
-def _components(
+def components(
     party: Party,
     c: Array,
     masks: Masks,
@@ -147,11 +147,11 @@ def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
     """Truncate a 2-of-2 sharing, as `truncate` does."""
     ring = x.fxp.ring_bits
     fxp = Fxp(ring, x.fxp.fraction_bits - bits)
-    c, masks = yield from _open_biased(party, x, truncation_bias(ring, bits))
+    c, masks = yield from open_biased(party, x, truncation_bias(ring, bits))
     return (yield from truncate_opened(party, c, masks, fxp, bits))
 
 
-def _open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, Masks]]:
+def open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, Masks]]:
     """Return (c = x + bias + r, which A and B know; the masks)."""
     dtype = x.fxp.dtype
     if party.role == "D":
@@ -200,7 +200,7 @@ def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) 
         raise ValueError(f"upcast from ring {source} to ring {ring}: use downcast")
     bias = 1 << (source - 2) if bias is None else bias
     additive = from_rss(party, x) if isinstance(x, Rss) else x
-    c, masks = yield from _open_biased(party, additive, bias)
+    c, masks = yield from open_biased(party, additive, bias)
     return (yield from lift_opened(party, c, masks, x.fxp, ring, bias))
 
 
@@ -213,7 +213,7 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
     wraps = yield from reshared_wrap(party, c, source.ring_bits, width, masks)
     of_mask = partial(_lifted_mask, ring=source.ring_bits, target=ring)
     of_opening = partial(_lifted_opening, ring=source.ring_bits, target=ring, bias=bias)
-    return Rss(*_components(party, c, masks, wraps, of_mask, of_opening), fxp)
+    return Rss(*components(party, c, masks, wraps, of_mask, of_opening), fxp)
 
 
 def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol[Additive]:
@@ -223,7 +223,7 @@ def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol
     of (target - k) bits, in 1 round.
     """
     source, fxp = x.fxp.ring_bits, Fxp(ring, x.fxp.fraction_bits)
-    c, masks = yield from _open_biased(party, x, bias)
+    c, masks = yield from open_biased(party, x, bias)
     wrap = yield from _dealt_wrap(party, c, source, container_bits(ring - source), masks)
     if party.role == "D":
         return Additive(absent(x.shape, fxp.dtype), fxp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from jax.experimental import enable_x64
 
 import ditto_spu as ditto
-from ditto_spu.errors import DittoError
+from ditto_spu.errors import DittoError, RangeWarning
 from tests.fuzz.programs import Program, Reference, run_line
 
 # One line may err by this much: some steps of fxp64.18 and of the tables, and a relative part of kernels.
@@ -24,7 +25,10 @@ SECONDS = 120
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a program: `right`, `refused`, `wrong`, `bare` or `hang`, with its reason."""
+    """What became of a program: `right`, `refused`, `wrong`, `bare` or `hang`, with its reason.
+
+    A program whose result comes with a RangeWarning counts as refused.
+    """
 
     kind: str
     reason: str = ""
@@ -82,7 +86,9 @@ def judge(program: Program) -> Verdict:
 
     def run() -> None:
         try:
-            box.append(np.asarray(ditto.secure(program.function, public=program.public)(*program.inputs)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", RangeWarning)
+                box.append(np.asarray(ditto.secure(program.function, public=program.public)(*program.inputs)))
         except BaseException as error:  # any error at all is what the fuzzer looks for
             box.append(error)
 
@@ -92,7 +98,7 @@ def judge(program: Program) -> Verdict:
     if not box:
         return Verdict("hang", f"no result after {SECONDS} s", in_range)
     got = box[0]
-    if isinstance(got, DittoError):
+    if isinstance(got, DittoError | RangeWarning):
         return Verdict("refused", f"{type(got).__name__}: {got}", in_range)
     if isinstance(got, BaseException):
         return Verdict("bare", f"{type(got).__name__}: {got}", in_range)

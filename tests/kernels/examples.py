@@ -253,6 +253,10 @@ EXAMPLES = [
     Example("gelu", ((-9, 9, (45,), "fxp32.12"),), "fxp32.12", {"approx": "puma"}),
     Example("tanh", ((-6, 6, (45,), "fxp16.9"),), "fxp32.12", {"approx": "odd"}),
     Example("silu", ((-9, 9, (45,), "fxp16.9"),), "fxp16.9", {"approx": "even"}),
+    Example("tanh", ((-9, 9, (45,), "fxp64.18"),), "fxp64.18", {"approx": "precise"}),
+    Example("gelu", ((-9, 9, (45,), "fxp64.18"),), "fxp32.12", {"approx": "precise", "approximate": "tanh"}),
+    Example("scale", ((-9, 9, (9, 5), "fxp64.18"), (-3, 3, (9, 5))), "fxp64.18"),
+    Example("scale", ((-9, 9, (9, 5), "fxp32.12"), (-3, 3, (9, 5))), "fxp32.14", {"range": 30.0}),
 ]
 
 

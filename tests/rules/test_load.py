@@ -105,7 +105,7 @@ def test_unused_rules() -> None:
         (
             {"op": "gelu", "approx": "2relu"},
             "approximation '2relu' is for softmax, not for gelu: "
-            "choose one of fourier, table, even, puma, quad",
+            "choose one of fourier, precise, table, even, puma, quad",
         ),
         ({"op": "add", "approx": "quad"}, "add has no approximations to choose from: remove approx = 'quad'"),
         ({"approx": "quad"}, "approx = 'quad' needs the op it is for: add a line such as op = \"gelu\""),

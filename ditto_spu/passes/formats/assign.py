@@ -15,6 +15,8 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import record_of
 from ditto_spu.ops.decision import Kind, read_entry, write, write_formats
+from ditto_spu.ops.products import SCALED_BITS
+from ditto_spu.ops.public_operands import largest
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.assign_op import decide
@@ -102,7 +104,7 @@ def _want(state: State, op: ir.Op) -> None:
     elif kind is Kind.LOCAL:
         wanted = state.wanted(op.results[0])
     elif kind is Kind.SCALE:
-        wanted = None
+        wanted = _wanted_of_scaled(state, op)
     else:
         record = record_of(op, kind)
         assert record is not None
@@ -111,6 +113,19 @@ def _want(state: State, op: ir.Op) -> None:
         if state.secret[operand] and ir.is_float(operand):
             known = state.wants.get(operand, wanted)
             state.wants[operand] = wanted if known == wanted else None
+
+
+def _wanted_of_scaled(state: State, op: ir.Op) -> Fxp | None:
+    """Return the format in ring 64 in which the consumers of a value take it, so that its factor keeps bits.
+
+    Such a value is a mean, which is a sum times a known number. The product with that number needs room, too,
+    so that the sum gets `SCALED_BITS` at most.
+    """
+    wanted = state.wanted(op.results[0])
+    known = all(state.secret[each] or largest(each) is not None for each in op.operands)
+    if not known or wanted is None or wanted.ring_bits < 64:
+        return None
+    return Fxp(wanted.ring_bits, min(wanted.fraction_bits, SCALED_BITS))
 
 
 def _finish(state: State, module: ir.Module) -> None:

@@ -30,7 +30,7 @@ def decide(state: State, op: ir.Op) -> None:
         state.formats[maker.results[0]] = earlier.natural
     decision = _decision(kind, path, op, formats)
     if kind is Kind.KERNEL:
-        decision = replace(decision, approx=choice.approx, inner=choice.inner)
+        decision = replace(decision, approx=choice.approx or formats.approx, inner=choice.inner)
     state.decisions[op] = replace(decision, range=choice.range)
     state.formats[result] = formats.result
     if formats.result is None:

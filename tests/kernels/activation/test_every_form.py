@@ -84,5 +84,5 @@ def test_shapes(mpc, rng, name, approx, room, shape):
 
 
 def test_an_unknown_form_is_refused(mpc):
-    with pytest.raises(ValueError, match="choose fourier or table or odd"):
+    with pytest.raises(ValueError, match="choose fourier or precise or table or odd"):
         mpc(KERNELS["tanh"].run, (np.ones(3), Fxp(16, 9)), out=Fxp(16, 9), approx="even")

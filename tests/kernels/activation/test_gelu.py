@@ -76,7 +76,7 @@ def test_out_of_window_values_are_exact(mpc):
 
 
 def test_an_unknown_approximation_is_refused(mpc):
-    with pytest.raises(ValueError, match="choose fourier or table"):
+    with pytest.raises(ValueError, match="choose fourier or precise or table"):
         mpc(GELU_KERNEL.run, (np.ones(3), Fxp(16, 9)), out=Fxp(16, 9), approx="spline")
 
 

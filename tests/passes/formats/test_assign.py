@@ -139,12 +139,23 @@ def test_fraction_bits_that_nobody_asked_for_are_dropped(compile_to):
 
 
 def test_other_factors_are_multiplied_in_ring_64_and_narrowed(compile_to):
-    for public in (), ("m",):
-        fn = (lambda x, m: x * 0.3) if not public else (lambda x, m: x * m)
-        program = compile_to(fn, X, np.ones(3, np.float32), to="assigned", public=public)
-        kind, format_, natural = decisions(program.op("stablehlo.multiply"), "kind", "format", "natural")
-        assert (kind, format_) == ("scale", "fxp32.12")
-        assert natural.startswith("fxp64.")
+    program = compile_to(lambda x: x * 0.3, X, to="assigned")
+    kind, format_, natural = decisions(program.op("stablehlo.multiply"), "kind", "format", "natural")
+    assert (kind, format_) == ("scale", "fxp32.12")
+    assert natural.startswith("fxp64.")
+
+
+def test_a_factor_of_which_only_a_run_knows_the_size_has_a_kernel(compile_to):
+    program = compile_to(lambda x, m: x * m, X, np.ones(3, np.float32), to="assigned", public=("m",))
+    found = decisions(program.op("stablehlo.multiply"), "kind", "format", "operands", "natural")
+    assert found == ("kernel", "fxp32.12", "fxp64.12,-", None)
+
+
+def test_a_small_factor_gives_products_that_read_it_more_bits(compile_to):
+    config = {"default": "fxp64.18"}
+    for fn, format_ in ((lambda x: x * 1e-3 * x, "fxp64.27"), (lambda x: x * 1e-3 + x, "fxp64.18")):
+        program = compile_to(fn, X, to="assigned", config=config)
+        assert decisions(program.ops("stablehlo.multiply")[0], "kind", "format") == ("scale", format_)
 
 
 def test_a_declared_range_keeps_the_product_with_a_factor_in_its_ring(compile_to):
