@@ -14,14 +14,14 @@ from rich.table import Table
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.calibration.calibration import Calibration
+from ditto_spu.calibration.known import Known
 from ditto_spu.calibration.needed import ways
-from ditto_spu.calibration.observe import Observed
+from ditto_spu.calibration.summary import Observed
 from ditto_spu.errors import RangeError, RangeWarning, UnsupportedOpError
 from ditto_spu.ir.locations import UNKNOWN_LINE
 from ditto_spu.ops import interval_of, record_of, subject
 from ditto_spu.ops.cast import is_cast
-from ditto_spu.ops.decision import Kind, read, read_entry
+from ditto_spu.ops.decision import Kind, Nth, read, read_entry
 from ditto_spu.ops.op import Call, Span
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room, result_room
@@ -40,6 +40,7 @@ class Range:
     """One range on which a protocol relies: a quantity must stay within [low, high].
 
     path, op: the place in the program.
+    nth: which one of the operations of the kind at the path it is.
     what: the name of the quantity, such as "result", "declared range", "product" or "variance".
     format: the format that gives the range.
     observed: least and largest value of the quantity. None without a calibration, or where it has no values.
@@ -52,6 +53,7 @@ class Range:
 
     path: str
     op: str
+    nth: Nth | None
     what: str
     format: str
     low: float
@@ -75,6 +77,11 @@ class Range:
         if self.observed is not None:
             return "calibrated"
         return "unknown" if self.declared is None else "declared"
+
+    @property
+    def name(self) -> str:
+        """The op, with its number where the path has several of the kind."""
+        return self.op if self.nth is None or self.nth.of == 1 else f"{self.op} {self.nth}"
 
     def seen(self, values: Observed | None) -> Range:
         """Return the range with the observed values of its quantity."""
@@ -124,7 +131,7 @@ class Ranges:
         thin = [row for row in self.rows if 0 <= _headroom(row) < THIN]
         if thin:
             rows = ", ".join(
-                f"{row.op} at '{row.path}' ({row.what}, {_headroom(row):.2f} bits)"
+                f"{row.name} at '{row.path}' ({row.what}, {_headroom(row):.2f} bits)"
                 for row in sorted(thin, key=_headroom)
             )
             warnings.warn(
@@ -146,7 +153,7 @@ class Ranges:
                 else f"{worst.format} admits {admits} (headroom {_headroom(worst):.2f} bits)"
             )
             raise RangeError(
-                f"{worst.op} at '{worst.path}'{line}: {worst.what} reached "
+                f"{worst.name} at '{worst.path}'{line}: {worst.what} reached "
                 f"{_span(worst.observed)}, but {admits}: {_remedy(worst)}"
                 + (f"; {more} more ranges are too small" if more else "")
             )
@@ -157,8 +164,8 @@ class Ranges:
             if row.proven is not None and (row.proven[0] > row.high or row.proven[1] < row.low):
                 line = f" ({row.line})" if row.line else ""
                 raise RangeError(
-                    f"{row.op} at '{row.path}'{line}: {row.what} is {_span(row.proven)} for every input, but "
-                    f"{row.format} admits {_span((row.low, row.high))}: {_remedy(row)}"
+                    f"{row.name} at '{row.path}'{line}: {row.what} is {_span(row.proven)} for every input, "
+                    f"but {row.format} admits {_span((row.low, row.high))}: {_remedy(row)}"
                 )
 
     def as_dicts(self) -> list[dict[str, Any]]:
@@ -173,7 +180,7 @@ class Ranges:
         for row in self.rows:
             table.add_row(
                 row.path,
-                row.op,
+                row.name,
                 row.what,
                 row.ground,
                 "-" if row.observed is None else _span(row.observed),
@@ -219,31 +226,41 @@ def ranges(
     module: ir.Module,
     public: Sequence[bool],
     arguments: Sequence[str],
-    calibration: Calibration | None = None,
+    known: Known | None = None,
 ) -> Ranges:
-    """Return the ranges of a module that has formats.
+    """Return the ranges of a module that has formats, the narrowest one of each quantity.
 
     public: for each argument, whether it is public.
     arguments: the paths of the arguments.
-    calibration: supplies the observed values.
+    known: the observed values.
     """
-    rows = [row for _, row in argument_ranges(module, arguments)]
-    rows += (row for _, row in relied_on(module, public))
-    if calibration is None:
-        return Ranges(_worst(rows))
-    noted: list[Range] = []
-    for row in rows:
-        seen = calibration.at(row.path, row.op)
+    of_arguments = (row for _, row in observed_arguments(module, arguments, known))
+    return Ranges(_worst([*of_arguments, *(row for _, row in observed_operations(module, public, known))]))
+
+
+def observed_arguments(
+    module: ir.Module, paths: Sequence[str], known: Known | None
+) -> Iterator[tuple[int, Range]]:
+    """Yield what `argument_ranges` returns, with the observed values."""
+    for place, row in argument_ranges(module, paths):
+        yield place, row if known is None else row.seen(known.argument(row.path))
+
+
+def observed_operations(
+    module: ir.Module, public: Sequence[bool], known: Known | None
+) -> Iterator[tuple[int, Range]]:
+    """Yield what `relied_on` does, with the observed values. Quantities without values are left out."""
+    for number, row in relied_on(module, public):
+        seen = None if known is None else known.operations[number]
         if seen is None or row.what not in OPERANDS or row.what in seen.facts:
-            noted.append(row.seen(seen))
-    return Ranges(_worst(noted))
+            yield number, row.seen(seen)
 
 
 def argument_ranges(module: ir.Module, paths: Sequence[str]) -> list[tuple[int, Range]]:
     """Return the ranges of the shared arguments of a module that has formats, each with its place."""
     formats = read_entry(module).formats
     return [
-        (place, Range(path, INPUT, "result", str(fxp), -fxp.limit / 2, fxp.limit / 2))
+        (place, Range(path, INPUT, None, "result", str(fxp), -fxp.limit / 2, fxp.limit / 2))
         for place, (value, path, fxp) in enumerate(zip(ir.arguments(module), paths, formats, strict=False))
         if fxp is not None and ir.is_float(value)
     ]
@@ -297,23 +314,27 @@ def _has_ranges(op: ir.Op, kind: Kind) -> bool:
 
 
 def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
-    """Return the narrowest of the ranges that bound the same quantity at the same place.
+    """Return the narrowest of the ranges that bound the same quantity of the same operations.
 
-    Of equal ones it is one that is not proven, if there is any.
+    Of equal ones it is one that is not proven, if there is any. Operations without a number, such as the
+    layout at a path, count as one.
     """
-    kept: dict[tuple[str, str, str], Range] = {}
+    kept: dict[tuple[str, str, Nth | None, str], Range] = {}
     for row in rows:
-        key = (row.path, row.op, row.what)
-        other = kept.get(key)
-        if other is None or row.high < other.high or (row.high == other.high and other.ground == "proven"):
+        key = (row.path, row.op, row.nth, row.what)
+        if key not in kept or _tightness(row) < _tightness(kept[key]):
             kept[key] = row
     return tuple(kept.values())
+
+
+def _tightness(row: Range) -> tuple[float, float, bool]:
+    return _headroom(row), row.high, row.ground == "proven"
 
 
 def _on_spu(call: Call) -> Iterator[Range]:
     """Yield the range on which an operation in a step of SPU relies."""
     path, op, format_ = call.decision.path, subject(call.op, Kind.SPU), str(SPU_FORMAT)
-    yield Range(path, op, "result", format_, -limits.RESULT, limits.RESULT)
+    yield Range(path, op, None, "result", format_, -limits.RESULT, limits.RESULT)
 
 
 def _of(call: Call) -> Iterator[Range]:
@@ -326,7 +347,7 @@ def _of(call: Call) -> Iterator[Range]:
     def row(what: str, fxp: Fxp, high: float, fact: str = "", low: float | None = None) -> Range:
         about = declared if not fact else None
         low = -high if low is None else low
-        return Range(decision.path, record.name, what, str(fxp), low, high, None, about, fact)
+        return Range(decision.path, record.name, decision.nth, what, str(fxp), low, high, None, about, fact)
 
     if ir.is_float(op.results[0]):
         yield row("result", out, result_room(op, decision))

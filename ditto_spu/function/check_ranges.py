@@ -22,6 +22,7 @@ from ditto_spu.errors import RangeError
 from ditto_spu.frontend.kept_arguments import is_kept
 from ditto_spu.function.check_fills import FillCheck
 from ditto_spu.function.check_roundings import RoundingCheck
+from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.runtime.client import check_extremes, check_shape
 
 _PLAUSIBLE = 2.0  # an output may differ from plaintext by so many times the largest one, and 1
@@ -34,7 +35,7 @@ class RangeCheck:
         self._plan = lowered.plan
         self._fills = FillCheck(lowered.traced)
         self._roundings = RoundingCheck(lowered)
-        self._observer = Observer(lowered.traced, lowered.config)
+        self._observer = Observer(advance(begin(lowered.traced), "linearise"), lowered.config)
         module = ir.parse(lowered.as_text("formats"))
         self._rows = list(relied_on(module, lowered.program.public))
         self._inputs = argument_ranges(module, lowered.program.paths)
@@ -62,7 +63,7 @@ class RangeCheck:
                     "hold: choose a finite number there with jnp.where"
                 )
         Ranges(tuple(row.seen(seen.values.get(number)) for number, row in self._rows)).refuse()
-        self._roundings.require(arrays)
+        self._roundings.require(arrays, seen.returned)
         given = [replace(row, observed=seen.arguments[place]) for place, row in self._inputs]
         warn_unresolved(given)
         return seen.returned
