@@ -121,6 +121,8 @@ def compile_program(
     """
     linear = advance(replace(work, config=config, name=name, masked=masked, guard=guard), "linearise")
     seen = None if calibration is None else known(calibration, linear)
+    if seen is not None:
+        seen.warn_of_changes()
     wide = config if seen is None else replace(config, narrow=False)
     lowered = _compile(linear, wide, seen)
     if seen is not None and config.narrow:

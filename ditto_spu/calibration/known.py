@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -23,15 +22,29 @@ class Known:
 
     operations: the observed values of each operation of @main, in order and without casts, or None for one
         that is unknown.
+    changed: the unknown operations at paths where others of their kind were observed.
     calibration: knows the arguments.
     """
 
     operations: tuple[Observed | None, ...]
+    changed: tuple[Identity, ...]
     calibration: Calibration
 
     def argument(self, path: str) -> Observed | None:
         """Return the observed values of the argument at a path."""
         return self.calibration.at(path, INPUT)
+
+    def warn_of_changes(self) -> None:
+        """Warn with a RangeWarning if a part of the program has changed since the calibration."""
+        if self.changed:
+            first = self.changed[0]
+            warnings.warn(
+                f"{len(self.changed)} operations of the program are not those that were calibrated, such as "
+                f"{first.op} at '{first.path}': they take formats for values of any size. Calibrate this "
+                "program to have narrower ones",
+                RangeWarning,
+                stacklevel=2,
+            )
 
 
 def known(calibration: Calibration, linear: Work) -> Known:
@@ -41,8 +54,7 @@ def known(calibration: Calibration, linear: Work) -> Known:
     it was. In any other program it must be like one that was observed. Where more or fewer operations are
     alike than in the calibration, each takes the values of all of them.
 
-    Raises InputError for a calibration of another function, which knows no operation of the program. Warns
-    with a RangeWarning if a part of the program has changed since.
+    Raises InputError for a calibration of another function, which knows no operation of the program.
     """
     program = identities(linear)
     like: dict[Key, list[Observation]] = {}
@@ -61,32 +73,22 @@ def known(calibration: Calibration, linear: Work) -> Known:
         if not same and not strict:
             same = [alike[rank]] if len(alike) == counts[operation.key] else alike
         found.append(reduce(add, (each.seen for each in same)) if same else None)
-    _compare(calibration, program.operations, found)
-    return Known(tuple(found), calibration)
+    if any(program.operations) and not any(found):
+        _refuse_foreign(calibration)
+    changed = tuple(
+        each
+        for each, seen in zip(program.operations, found, strict=True)
+        if each is not None and seen is None and (each.path, each.op) in calibration.values
+    )
+    return Known(tuple(found), changed, calibration)
 
 
-def _compare(
-    calibration: Calibration, operations: Sequence[Identity | None], found: Sequence[Observed | None]
-) -> None:
-    """Refuse the calibration of another function, and warn of operations that have changed."""
+def _refuse_foreign(calibration: Calibration) -> None:
+    """Raise InputError for the calibration of another function, unless it observed no operation at all."""
     observed = [each for each in calibration.observations if each.op != INPUT]
-    if observed and not any(found) and any(operations):
+    if observed:
         first = observed[0]
         raise InputError(
             f"the calibration of '{calibration.function}' knows no operation of this program (it has "
             f"{first.op} at '{first.path}' and {len(observed) - 1} more): calibrate the function that you run"
-        )
-    places = {(each.path, each.op) for each in observed}
-    changed = [
-        each
-        for each, seen in zip(operations, found, strict=True)
-        if each is not None and seen is None and (each.path, each.op) in places
-    ]
-    if changed:
-        warnings.warn(
-            f"{len(changed)} operations of the program are not those that were calibrated, such as "
-            f"{changed[0].op} at '{changed[0].path}': they take formats for values of any size. Calibrate "
-            "this program to have narrower ones",
-            RangeWarning,
-            stacklevel=2,
         )
