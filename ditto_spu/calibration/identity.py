@@ -128,9 +128,8 @@ class _Digests:
     def _public(self, op: ir.Op) -> str:
         """Return the near digest of a public value: a number that counts no elements, or nothing of it."""
         number = splat(op.results[0]) if len(op.results) == 1 and ir.is_float(op.results[0]) else None
-        if number is None or not self._counts.isdisjoint((number, _inverse(number))):
-            return "public"
-        return f"{number:.6g}"
+        counts = {number, _inverse(number)} if number is not None and math.isfinite(number) else {number}
+        return "public" if number is None or counts & self._counts else f"{number:.6g}"
 
 
 def _inverse(number: float) -> float:
