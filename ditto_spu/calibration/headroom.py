@@ -131,7 +131,7 @@ class Ranges:
         thin = [row for row in self.rows if 0 <= _headroom(row) < THIN]
         if thin:
             rows = ", ".join(
-                f"{row.name} at '{row.path}' ({row.what}, {_headroom(row):.2f} bits)"
+                f"{row.op} at '{row.path}' ({row.what}, {_headroom(row):.2f} bits)"
                 for row in sorted(thin, key=_headroom)
             )
             warnings.warn(
@@ -153,7 +153,7 @@ class Ranges:
                 else f"{worst.format} admits {admits} (headroom {_headroom(worst):.2f} bits)"
             )
             raise RangeError(
-                f"{worst.name} at '{worst.path}'{line}: {worst.what} reached "
+                f"{worst.op} at '{worst.path}'{line}: {worst.what} reached "
                 f"{_span(worst.observed)}, but {admits}: {_remedy(worst)}"
                 + (f"; {more} more ranges are too small" if more else "")
             )
@@ -164,7 +164,7 @@ class Ranges:
             if row.proven is not None and (row.proven[0] > row.high or row.proven[1] < row.low):
                 line = f" ({row.line})" if row.line else ""
                 raise RangeError(
-                    f"{row.name} at '{row.path}'{line}: {row.what} is {_span(row.proven)} for every input, "
+                    f"{row.op} at '{row.path}'{line}: {row.what} is {_span(row.proven)} for every input, "
                     f"but {row.format} admits {_span((row.low, row.high))}: {_remedy(row)}"
                 )
 
