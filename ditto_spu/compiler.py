@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.calibration.headroom import Ranges, ranges
+from ditto_spu.calibration.headroom import Ranges
 from ditto_spu.calibration.known import Known, known
 from ditto_spu.calibration.narrow import narrow
+from ditto_spu.calibration.relied_on import ranges
 from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.calibration.supply_ranges import supply
 from ditto_spu.errors import DittoError, InputError, nearest

@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from ditto_spu import ir
 from ditto_spu.calibration.fraction_bits import needed_bits
-from ditto_spu.calibration.headroom import Range, observed_arguments, observed_operations
+from ditto_spu.calibration.headroom import Range
 from ditto_spu.calibration.known import Known
 from ditto_spu.calibration.ladders import ALL, MARGIN, USUAL, Ladders
 from ditto_spu.calibration.places import Place, place_of
+from ditto_spu.calibration.relied_on import observed_arguments, observed_operations
 from ditto_spu.calibration.summary import Observed
 from ditto_spu.errors import DittoError
 from ditto_spu.ops import OPS

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ditto_spu import ir
-from ditto_spu.calibration.headroom import Range, Ranges, about_values
+from ditto_spu.calibration.headroom import Range, Ranges
+from ditto_spu.calibration.relied_on import about_values
 from ditto_spu.compiler import Lowered
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.op import span

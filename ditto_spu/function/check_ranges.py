@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu import ir
-from ditto_spu.calibration.headroom import Ranges, argument_ranges, relied_on
+from ditto_spu.calibration.headroom import Ranges
 from ditto_spu.calibration.observe import Observer
+from ditto_spu.calibration.relied_on import argument_ranges, relied_on
 from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.compiler import Lowered
 from ditto_spu.errors import RangeError
