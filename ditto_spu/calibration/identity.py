@@ -35,6 +35,7 @@ class Identity:
     path, op: the path of the user's module, and the op of the rules.
     nth: which one of those of its kind at the path it is. None for layout, and for what runs on SPU.
     near, exact: the digests.
+    source: for layout, what it rearranges: the number of an operation in @main, or the path of an argument.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Identity:
     nth: Nth | None
     near: str
     exact: str
+    source: int | str | None = None
 
     @property
     def key(self) -> Key:
@@ -69,11 +71,16 @@ def identities(linear: Work) -> Identities:
     *operations, _ = ir.ops(ir.body(ir.main(module)))
     found = kinds(operations, digests.secret.__getitem__)
     nths = numbers(found)
+    makers: dict[ir.Value, int | str] = dict(zip(ir.arguments(module), program.paths, strict=True))
     made: list[Identity | None] = []
-    for op, kind in found.items():
+    for number, (op, kind) in enumerate(found.items()):
         near, exact = digests.add(op, kind)
         place = ir.path_of(op), subject(op, kind)
-        made.append(None if not is_observed(op, kind) else Identity(*place, nths.get(op), near, exact))
+        source = makers[op.operands[0]] if kind is Kind.LOCAL and rearranges(op) else None
+        makers |= dict.fromkeys(op.results, number)
+        made.append(
+            None if not is_observed(op, kind) else Identity(*place, nths.get(op), near, exact, source)
+        )
     return Identities(_digest(texts), tuple(made))
 
 

@@ -52,7 +52,8 @@ def known(calibration: Calibration, linear: Work) -> Known:
 
     In a program whose arguments have the types of a call that was observed, an operation must be exactly what
     it was. In any other program it must be like one that was observed. Where more or fewer operations are
-    alike than in the calibration, each takes the values of all of them.
+    alike than in the calibration, each takes the values of all of them. New layout takes the values of what
+    it rearranges.
 
     Raises InputError for a calibration of another function, which knows no operation of the program.
     """
@@ -72,8 +73,14 @@ def known(calibration: Calibration, linear: Work) -> Known:
         same = [each for each in alike if operation.exact in each.exact]
         if not same and not strict:
             same = [alike[rank]] if len(alike) == counts[operation.key] else alike
-        found.append(reduce(add, (each.seen for each in same)) if same else None)
-    if any(program.operations) and not any(found):
+        seen = reduce(add, (each.seen for each in same)) if same else None
+        if seen is None and operation.source is not None:
+            source = operation.source
+            seen = calibration.at(source, INPUT) if isinstance(source, str) else found[source]
+        found.append(seen)
+    pairs = zip(program.operations, found, strict=True)
+    computed = [seen for each, seen in pairs if each is not None and each.source is None]
+    if computed and not any(computed):
         _refuse_foreign(calibration)
     changed = tuple(
         each

@@ -145,3 +145,13 @@ def test_solvers_are_right_with_a_calibration(name):
     got = ditto.secure(fn, calibration=ditto.calibrate(fn, [args]))(*args)
     expected = np.asarray(fn(*args), np.float64)
     assert np.max(np.abs(got - expected)) <= 0.01 * np.max(np.abs(expected))
+
+
+def test_new_layout_has_the_values_of_what_it_rearranges():
+    def other(x):
+        return two_sizes(jnp.flip(x, 1).T.T)[::-1].reshape(-1, 3)
+
+    calibration = ditto.calibrate(two_sizes, [(rows(4),)])
+    found, unknown = seen(calibration, other, rows(9))
+    assert unknown == []
+    assert seen(calibration, two_sizes, rows(9))[0][-1] in found
