@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ditto_spu import ir
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.calibration.headroom import Ranges
+from ditto_spu.calibration.known import Known, known
 from ditto_spu.calibration.narrow import narrow
-from ditto_spu.calibration.relied_ranges import ranges
+from ditto_spu.calibration.relied_on import ranges
 from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.calibration.supply_ranges import supply
 from ditto_spu.errors import DittoError, InputError, nearest
@@ -82,8 +83,10 @@ class Lowered:
 
         With a calibration each range has its headroom above the observed values.
         """
+        work = Work(self.program.module, self.traced, self.program, done="hoist")
+        seen = None if calibration is None else known(calibration, advance(work, "linearise"))
         module = ir.parse(self.texts["formats"])
-        return ranges(module, self.program.public, self.program.paths, calibration)
+        return ranges(module, self.program.public, self.program.paths, seen)
 
     def emulate(self, values: list[Any]) -> list[NDArray[Any]]:
         """Run the program in plaintext with all roundings of its formats, and return its outputs.
@@ -118,11 +121,14 @@ def compile_program(
     that nothing can run, and RangeError for a range that does not fit.
     """
     linear = advance(replace(work, config=config, name=name, masked=masked, guard=guard), "linearise")
-    wide = config if calibration is None else replace(config, narrow=False)
-    lowered = _compile(linear, wide, calibration)
-    if calibration is not None and config.narrow:
+    seen = None if calibration is None else known(calibration, linear)
+    if seen is not None:
+        seen.warn_of_changes()
+    wide = config if seen is None else replace(config, narrow=False)
+    lowered = _compile(linear, wide, seen)
+    if seen is not None and config.narrow:
         try:
-            narrowed = _compile(linear, narrow(wide, linear, calibration), calibration)
+            narrowed = _compile(linear, narrow(wide, linear, seen), seen)
         except DittoError:
             narrowed = lowered  # some plan of a kernel does not serve these formats
         lowered = min(narrowed, lowered, key=_sent)
@@ -135,17 +141,17 @@ def _sent(lowered: Lowered) -> int:
     return sum(lowered.cost_analysis().bytes_sent_per_party)
 
 
-def _compile(linear: Work, config: Config, calibration: Calibration | None) -> Lowered:
+def _compile(linear: Work, config: Config, seen: Known | None) -> Lowered:
     """Compile a program with the formats of a configuration, and with ranges that a calibration supplies."""
     assigned = advance(replace(linear, config=config), "assign")
-    if calibration is not None:
-        config = supply(config, assigned.module, calibration)
+    if seen is not None:
+        config = supply(config, assigned.module, seen)
         assigned = advance(replace(linear, config=config), "assign")
     checked = advance(assigned, "verify")
     program = checked.parts
-    used = ranges(checked.module, program.public, program.paths, calibration)
+    used = ranges(checked.module, program.public, program.paths, seen)
     used.refuse_impossible()
-    if calibration is not None:
+    if seen is not None:
         used.require()
         warn_unresolved(used.rows)
     plan = advance(checked, "segment").plan

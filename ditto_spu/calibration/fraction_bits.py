@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ditto_spu import ir
-from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.calibration.observe import Observed, Place
-from ditto_spu.ops import OPS, subject
+from ditto_spu.calibration.places import place_of
+from ditto_spu.calibration.summary import Observed
+from ditto_spu.ops import OPS
 from ditto_spu.ops.decision import Kind, decided
 from ditto_spu.ops.public_operands import largest
-from ditto_spu.rules.rule import INPUT
+from ditto_spu.ops.slopes import Sizes
 
 USUAL_BITS = 6  # a value of the usual size has at least so many bits: it is rounded by less than 1 %
 RETURNED_BITS = 9  # the same for what is returned
@@ -29,32 +29,23 @@ def bits_for(size: float, bits: int = USUAL_BITS) -> int:
     return math.ceil(bits - math.log2(size)) if 0 < size < math.inf else 0
 
 
-def place_of(op: ir.Op) -> Place:
-    """Return the place of an operation with a decision."""
-    decision = decided(op)
-    return decision.path, subject(op, decision.kind)
-
-
 def needed_bits(
     operations: Sequence[ir.Op],
     returned: Sequence[ir.Value],
-    arguments: Mapping[ir.Value, str],
-    calibration: Calibration,
+    seen: Mapping[ir.Value, Observed | None],
 ) -> dict[ir.Value, int]:
-    """Return the fraction bits that readers of each secret value need, where a calibration knows its size.
+    """Return the fraction bits that readers of each secret value need, where its size is known.
 
     A sum needs the bits of its own result, so small terms of a large sum may be rounded away, and terms that
-    cancel may not. Other readers need the bits of what they read. Decisions, such as comparisons, need all
-    bits of what they read, and more bits of everything that it is computed from. The scale and the shift of a
-    norm have formats of their own.
+    cancel may not. Products, quotients, roots and the like need the bits of what they read, and those with
+    which its rounding stays small in their result. Other readers need the bits of what they read. Decisions,
+    such as comparisons, need all bits of what they read, and more bits of everything that it is computed
+    from. The scale and the shift of a norm have formats of their own.
 
     operations: those of @main with decisions, in order.
     returned: the results of @main.
-    arguments: the paths of the secret arguments.
+    seen: the observed values of the results of operations and of arguments.
     """
-    sizes = {value: usual_size(calibration.at(path, INPUT)) for value, path in arguments.items()}
-    for op in operations:
-        sizes[op.results[0]] = usual_size(calibration.at(*place_of(op)))
     decided_by = _decided_by(operations)
     needs: dict[ir.Value, int] = {}
 
@@ -63,7 +54,7 @@ def needed_bits(
 
     def need_own(value: ir.Value, bits: int = USUAL_BITS) -> None:
         bits = max(bits, DECIDING_BITS) if value in decided_by else bits
-        need(value, bits_for(sizes.get(value, 0.0), bits))
+        need(value, bits_for(usual_size(seen.get(value)), bits))
 
     for value in returned:
         need_own(value, RETURNED_BITS)
@@ -81,7 +72,11 @@ def needed_bits(
         elif kind is Kind.MATMUL:
             need_own(op.operands[0])
             need_own(op.operands[1])
-        elif (record := OPS.get(place_of(op)[1])) is None or not record.search.absolute:
+        elif slopes := _slopes(op, seen):
+            for each, slope in slopes.items():
+                need_own(each)
+                need(each, needs.get(op.results[0], 0) + math.ceil(math.log2(slope)))
+        elif (record := OPS.get(place_of(op).op)) is None or not record.search.absolute:
             for each in op.operands:
                 if record is not None and record.search.decides:
                     need(each, EXACT_BITS)
@@ -90,11 +85,32 @@ def needed_bits(
     return needs
 
 
+def _slopes(op: ir.Op, seen: Mapping[ir.Value, Observed | None]) -> dict[ir.Value, float]:
+    """Return the factors by which errors of the secret operands reach the result, where they are known."""
+    record = OPS.get(place_of(op).op)
+    if record is None or record.search.slopes is None:
+        return {}
+    sizes = {each: _sizes(seen.get(each)) for each in (*op.operands, *op.results)}
+    found = record.search.slopes([sizes[each] for each in op.operands], sizes[op.results[0]])
+    slopes: dict[ir.Value, float] = {}
+    for each, slope in zip(op.operands, found, strict=True):
+        if seen.get(each) is not None and 0 < slope < math.inf:
+            slopes[each] = max(slope, slopes.get(each, 0.0))
+    return slopes
+
+
+def _sizes(seen: Observed | None) -> Sizes:
+    """Return the magnitudes of a value, 1 where they are unknown or zero."""
+    if seen is None or not seen.usual or not math.isfinite(seen.largest):
+        return Sizes(1.0, 1.0, 1.0)
+    return Sizes(seen.smallest, seen.usual, seen.largest)
+
+
 def _decided_by(operations: Sequence[ir.Op]) -> set[ir.Value]:
     """Return all values on which a decision depends."""
     found: set[ir.Value] = set()
     for op in reversed(operations):
-        record = OPS.get(place_of(op)[1])
+        record = OPS.get(place_of(op).op)
         decides = record is not None and record.search.decides
         if decides or any(each in found for each in op.results):
             found.update(op.operands)

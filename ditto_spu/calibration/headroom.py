@@ -11,13 +11,13 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from ditto_spu.calibration.observe import Observed
+from ditto_spu.calibration.summary import Observed
 from ditto_spu.errors import RangeError, RangeWarning
+from ditto_spu.ops.decision import Nth
 from ditto_spu.ops.op import Span
 from ditto_spu.plan.printed import printed
 from ditto_spu.rules.rule import WEIGHT
 
-OPERANDS = ("operand", "second")
 GROUNDS = ("proven", "calibrated", "declared", "unknown")
 THIN = 0.25  # less headroom than this, in bits, is worth a warning
 
@@ -27,6 +27,7 @@ class Range:
     """One range on which a protocol relies: a quantity must stay within [low, high].
 
     path, op: the place in the program.
+    nth: which one of the operations of the kind at the path it is.
     what: the name of the quantity, such as "result", "declared range", "product" or "variance".
     format: the format that gives the range.
     observed: least and largest value of the quantity. None without a calibration, or where it has no values.
@@ -40,6 +41,7 @@ class Range:
 
     path: str
     op: str
+    nth: Nth | None
     what: str
     format: str
     low: float
@@ -76,6 +78,11 @@ class Range:
         if self.observed is not None:
             return "calibrated"
         return "unknown" if self.declared is None else "declared"
+
+    @property
+    def name(self) -> str:
+        """The op, with its number where the path has several of the kind."""
+        return self.op if self.nth is None or self.nth.of == 1 else f"{self.op} {self.nth}"
 
     def seen(self, values: Observed | None) -> Range:
         """Return the range with the observed values of its quantity."""
@@ -158,8 +165,8 @@ class Ranges:
             if row.proven is not None and (row.proven[0] > row.high or row.proven[1] < row.low):
                 line = f" ({row.line})" if row.line else ""
                 raise RangeError(
-                    f"{row.op} at '{row.path}'{line}: {row.what} is {_span(row.proven)} for every input, but "
-                    f"{row.format} admits {_span((row.low, row.high))}: {_remedy(row)}"
+                    f"{row.op} at '{row.path}'{line}: {row.what} is {_span(row.proven)} for every input, "
+                    f"but {row.format} admits {_span((row.low, row.high))}: {_remedy(row)}"
                 )
 
     def as_dicts(self) -> list[dict[str, Any]]:
@@ -177,7 +184,7 @@ class Ranges:
         for row in self.rows:
             table.add_row(
                 row.path,
-                row.op,
+                row.name,
                 row.what,
                 row.ground,
                 row.watched,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.calibration.observe import Place
+from ditto_spu.calibration.places import Place, grouped
 from ditto_spu.ops import OPS
 from ditto_spu.ops.op import Choice
 from ditto_spu.ops.tries import Rung
@@ -44,7 +45,7 @@ class Ladders:
         """
         if place in self.left:
             return
-        record = OPS.get(place[1])
+        record = OPS.get(place.op)
         if not known:
             self.left[place] = ()
         elif record is not None and op is not None and record.search.ladder is not None:
@@ -55,7 +56,7 @@ class Ladders:
 
     def at(self, place: Place) -> Rung:
         """Return the present step of a place."""
-        left, record = self.left[place], OPS.get(place[1])
+        left, record = self.left[place], OPS.get(place.op)
         if left:
             return left[0]
         wide = Choice(self.wide, None, None, None, None, None, frozenset())
@@ -88,16 +89,18 @@ class Ladders:
 
     def rules(self) -> Iterator[Rule]:
         """Yield the rules that stand for the present steps, one for all places on the same step."""
-        groups: dict[tuple[str, Rung], list[str]] = {}
-        for (path, op), left in self.left.items():
-            rung = self.at((path, op))
-            finer = self.finer.get((path, op)) if left else None
-            groups.setdefault((op, replace(rung, format=finer or rung.format, weight=None)), []).append(path)
-            if rung.weight is not None and op != INPUT and OPS[op].search.products:
-                weight = self.weights.get((path, op)) or rung.weight
-                groups.setdefault((WEIGHT, Rung(format=weight)), []).append(path)
-        for (op, rung), paths in groups.items():
+        rungs, weights = {}, {}
+        for place, left in self.left.items():
+            rung = self.at(place)
+            finer = self.finer.get(place) if left else None
+            rungs[place] = replace(rung, format=finer or rung.format, weight=None)
+            if rung.weight is not None and place.op != INPUT and OPS[place.op].search.products:
+                weights[place._replace(op=WEIGHT)] = Rung(format=self.weights.get(place) or rung.weight)
+        groups: dict[tuple[str, tuple[tuple[str, Any], ...], Rung], list[str]] = {}
+        for each, rung in (*grouped(rungs), *grouped(weights)):
+            groups.setdefault((each.op, tuple(each.numbers.items()), rung), []).append(each.path)
+        for (op, numbers, rung), paths in sorted(groups.items(), key=lambda group: not group[0][1]):
             values = {name: value for name in TAKES[op] if (value := getattr(rung, name, None)) is not None}
             if values:
-                path = "|".join(map(literal, dict.fromkeys(paths)))
-                yield Rule(path=path, op=(op,), optional=True, **values)
+                path = "|".join(map(literal, paths))
+                yield Rule(path=path, op=(op,), **dict(numbers), optional=True, **values)

@@ -7,7 +7,7 @@ values.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,96 +16,21 @@ from jax import Array
 from numpy.typing import NDArray
 
 from ditto_spu import ir
+from ditto_spu.calibration.identity import is_observed
 from ditto_spu.calibration.measure import RESULT, Measure, names, read
+from ditto_spu.calibration.summary import Observed, summary
 from ditto_spu.calibration.wrapped_integers import arithmetic
-from ditto_spu.frontend.trace import Traced
 from ditto_spu.ops import observed, record_of, subject
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import Facts
-from ditto_spu.ops.op import Op, Span, span
+from ditto_spu.ops.op import Op, Span
 from ditto_spu.ops.public_operands import of_any_size
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.needed import Choices, Ways, choices, is_elementwise, mask, predicates, ways
 from ditto_spu.passes.analysis.visibility import visibility
-from ditto_spu.passes.pipeline import advance, begin
-from ditto_spu.rules.rule import INPUT, NEED_TRAINING, Config
+from ditto_spu.passes.pipeline import Work, advance
+from ditto_spu.rules.rule import Config
 
-STEPS = 4  # bins of the histogram per octave
-USUAL = "usual size"  # the name of a fact, see `Observed.usual`
-_COMMON = 0.99  # the part of the elements that counts there; the largest ones may be outliers
-ZERO = -400  # the bin of zeros, and of all magnitudes below 2^-100
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The values observed at one place. `+` joins two of them.
-
-    least, most: the extreme values.
-    count: the number of values.
-    histogram: by i, the number of magnitudes in [2^(i/4), 2^((i+1)/4)).
-    facts: by name, the least and the largest value of further quantities that a protocol bounds, such as the
-        variances of rows.
-    """
-
-    least: float
-    most: float
-    count: int
-    histogram: Mapping[int, int]
-    facts: Mapping[str, Span] = field(default_factory=dict)
-
-    def __add__(self, other: Observed) -> Observed:
-        bins = {**self.histogram}
-        for each, count in other.histogram.items():
-            bins[each] = bins.get(each, 0) + count
-        facts = {**self.facts}
-        for name, (low, high) in other.facts.items():
-            known = facts.get(name, (low, high))
-            facts[name] = min(low, known[0]), max(high, known[1])
-        return Observed(
-            min(self.least, other.least),
-            max(self.most, other.most),
-            self.count + other.count,
-            dict(sorted(bins.items())),
-            facts,
-        )
-
-    @property
-    def largest(self) -> float:
-        """Return the largest magnitude."""
-        return max(abs(self.least), abs(self.most))
-
-    @property
-    def usual(self) -> float:
-        """Return the root mean square of the magnitudes without the largest hundredth, or 0.
-
-        Where several arrays were observed at one place, it is the least one of them.
-        """
-        if USUAL in self.facts:
-            return self.facts[USUAL][0]
-        for part in (_COMMON, 1.0):  # of arrays that are nearly all zero, the rest counts
-            left, total = part * self.count, 0.0
-            for each, count in sorted(self.histogram.items()):
-                taken = min(count, left)
-                left -= taken
-                total += 0.0 if each == ZERO else taken * 4.0 ** ((each + 0.5) / STEPS)
-            if total:
-                return float(np.sqrt(total / (part * self.count)))
-        return 0.0
-
-    def percentile(self, percent: float) -> float:
-        """Return a magnitude that this percentage of the values does not exceed.
-
-        It is the upper edge of a bin of the histogram, but at most the largest magnitude.
-        """
-        wanted, seen = percent / 100 * self.count, 0
-        for each, count in sorted(self.histogram.items()):
-            seen += count
-            if seen >= wanted:
-                return 0.0 if each == ZERO else min(2.0 ** ((each + 1) / STEPS), self.largest)
-        return self.largest
-
-
-Place = tuple[str, str]  # a path, and an op of the rules
 _REARRANGED = ("stablehlo.reshape", "stablehlo.transpose", "stablehlo.broadcast_in_dim", "stablehlo.reverse")
 _MEASURED = (Kind.KERNEL, Kind.MATMUL, Kind.MULTIPLY, Kind.SPU)  # protocols with ranges for operands
 
@@ -128,14 +53,13 @@ class Extremes:
 class _Probe:
     """One operation of the observed program.
 
-    number: its number.
+    number: its number among those of @main.
     result: the output of the program with arrays that holds its result.
     needed: the choices by which elements of its result reach an output, or None where all may.
     start, names: where the numbers of its measure begin, and what they are.
     """
 
     number: int
-    place: Place
     result: int
     needed: Choices | None
     start: int
@@ -197,25 +121,23 @@ def _origin(value: ir.Value) -> ir.Value:
 class Observer:
     """The fused program of a traced call, extended so that it measures every secret value that it computes.
 
-    traced: the call.
+    linear: the call after the pass `linearise`.
     config: supplies the functions to replace.
     """
 
-    def __init__(self, traced: Traced, config: Config) -> None:
-        work = advance(begin(traced), "linearise")
-        if any(rule.approx in NEED_TRAINING for rule in config.rules):
+    def __init__(self, linear: Work, config: Config) -> None:
+        work = linear
+        if config.replaces_functions:
             work = advance(replace(work, config=config), "replace_functions")
-        self._program, module = work.parts, work.module
+        self._program, module = work.parts, ir.clone(work.module)
         secret = visibility(module, self._program.public)
         *operations, end = ir.ops(ir.body(ir.main(module)))
         taken = ways(operations)
-        self._seen: dict[str, Any] = {}  # the arguments of the last call, by path
         self._probes: list[_Probe] = []
         arrays: dict[ir.Value, int] = {}  # results and the booleans of choices, with their places as outputs
         numbers = _Numbers(module, end)
         for number, (op, kind) in enumerate(kinds(operations, lambda value: secret[value]).items()):
-            floats = [*op.results, *(op.operands if kind is Kind.KERNEL else ())]
-            if kind is Kind.PUBLIC or len(op.results) != 1 or not any(map(ir.is_float, floats)):
+            if not is_observed(op, kind):
                 continue
             found = taken[op.results[0]]
             for each in (op.results[0], *predicates(found)):
@@ -224,8 +146,7 @@ class Observer:
             reads = kind in _MEASURED or (kind is Kind.SCALE and any(map(of_any_size, public)))
             start, known = numbers.measure(op, kind, found, reads)
             needed = None if found is None else choices(found, arrays)
-            place = ir.path_of(op), subject(op, kind)
-            self._probes.append(_Probe(number, place, arrays[op.results[0]], needed, start, known))
+            self._probes.append(_Probe(number, arrays[op.results[0]], needed, start, known))
         values = list(arrays)
         outputs = {each: place for place, each in enumerate(end.operands)}
         returned = [
@@ -257,29 +178,20 @@ class Observer:
         for probe in self._probes:
             yield probe, *read(probe.names, numbers[probe.start : probe.start + 2 * len(probe.names)])
 
-    def __call__(self, arrays: Sequence[Any]) -> dict[Place, Observed]:
-        """Run one call and return the values observed in it, by place.
+    def __call__(self, values: Sequence[Any]) -> dict[int, Observed]:
+        """Run one call and return the values observed in it, by the number of the operation.
 
-        An argument that is the same object as in the last call is not counted again.
-
-        arrays: the arguments of the call, in the order of the trace.
+        values: one array for each argument of the program that the parties run.
         """
-        found: dict[Place, Observed] = {}
-        values = self._program.values(arrays)
-        for argument, value in zip(self._program.arguments, values, strict=True):
-            if argument.public or not np.issubdtype(np.dtype(argument.dtype), np.floating):
-                continue
-            if self._seen.get(argument.path) is not value:  # every call has the same weights
-                _join(found, (argument.path, INPUT), summary(np.asarray(value, np.float32)))
-                self._seen[argument.path] = value
         returned = ir.evaluate(self._with_arrays, values)
+        found = {}
         numbers: Sequence[Any] = returned[: self._count]
         outputs: Sequence[Any] = returned[self._count :]
         for probe, _, facts in self._read(numbers):
             result = outputs[probe.result]
             if probe.needed is not None:
                 result = result[np.asarray(mask(probe.needed, result.shape, outputs))]
-            _join(found, probe.place, summary(result, facts))
+            found[probe.number] = summary(result, facts)
         return found
 
     def extremes(self, values: Sequence[Any]) -> Extremes:
@@ -314,23 +226,3 @@ def _facts(op: ir.Op, record: Op | None, operands: Sequence[Array]) -> Facts:
 def _no_facts(operands: Sequence[Array]) -> Facts:
     del operands
     return {}
-
-
-def _join(found: dict[Place, Observed], place: Place, seen: Observed) -> None:
-    found[place] = found[place] + seen if place in found else seen
-
-
-def summary(value: NDArray[Any], facts: Mapping[str, Span] | None = None) -> Observed:
-    """Return extremes and histogram of one array.
-
-    A NaN counts as infinite. `facts` are added as they are.
-    """
-    low, high = span(value)
-    magnitudes = np.nan_to_num(np.abs(np.asarray(value, np.float32)).ravel(), nan=np.inf)
-    with np.errstate(divide="ignore"):
-        places = np.floor(STEPS * np.log2(magnitudes))
-    bins, counts = np.unique(np.clip(places, ZERO, -ZERO).astype(np.int32), return_counts=True)
-    histogram = dict(zip(bins.tolist(), counts.tolist(), strict=True))
-    seen = Observed(low, high, int(magnitudes.size), histogram, facts or {})
-    usual = seen.usual
-    return replace(seen, facts={**seen.facts, USUAL: (usual, usual)}) if usual else seen

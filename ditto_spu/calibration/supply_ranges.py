@@ -5,7 +5,6 @@ With a range, products take cheaper forms, and formats may become narrower.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from ditto_kernels.products.matmul import doubles
@@ -13,9 +12,8 @@ from ditto_kernels.products.multiply import MULTIPLY, symmetric
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.errors import InputError
-from ditto_spu.ops import subject
+from ditto_spu.calibration.known import Known
+from ditto_spu.calibration.places import Place, grouped, place_of
 from ditto_spu.ops.decision import Decision, Kind, decided, read
 from ditto_spu.passes.formats.verify import product_room
 from ditto_spu.rules.rule import Config, Rule, literal
@@ -26,43 +24,46 @@ _SUPPLIED = (Kind.MATMUL, Kind.MULTIPLY, Kind.LOCAL, Kind.SCALE, Kind.RETAG)
 _FILL = 0.99  # the part of a format's range that a supplied range may take
 
 
-def supply(config: Config, module: ir.Module, calibration: Calibration) -> Config:
+def supply(config: Config, module: ir.Module, known: Known) -> Config:
     """Return the configuration with further rules, which declare ranges from a calibration.
 
     A range is the largest value observed, times a margin of 1.5 to 2. The new rules stand behind those of the
-    configuration. A place whose formats have no room for the smallest margin gets no range.
+    configuration. An operation whose formats have no room for the smallest margin gets no range.
 
     module: the program with the formats that the configuration gives it without the new rules.
-
-    Raises InputError for a calibration of another function: none of its places is in the program.
     """
-    rooms: dict[tuple[str, str], float] = {}
-    prices: dict[tuple[str, str], list[ir.Op]] = {}
-    for op in ir.ops(ir.body(ir.main(module)))[:-1]:
+    ranges: dict[Place, float | None] = {}
+    for number, op in enumerate(ir.ops(ir.body(ir.main(module)))[:-1]):
         decision = read(op)
-        if decision is None or decision.kind not in _SUPPLIED or not ir.is_float(op.results[0]):
+        if decision is None:
             continue
-        place = (decision.path, subject(op, decision.kind))
-        rooms[place] = min(rooms.get(place, math.inf), _room(decision))
-        prices.setdefault(place, []).append(op)
-    if calibration.values and rooms and not any(place in calibration.values for place in rooms):
-        path, kind = next(iter(calibration.values))
-        raise InputError(
-            f"the calibration of '{calibration.function}' has no place of this program (it has {kind} at "
-            f"'{path}' and {len(calibration.values) - 1} more): calibrate the function that you run"
-        )
-    rules = []
-    for (path, op_kind), room in rooms.items():
-        seen, choice = calibration.at(path, op_kind), config.lookup(op_kind, path)
-        if seen is None or choice.range is not None or not seen.largest:
+        place, seen = place_of(op), known.operations[number]
+        ranges[place] = None  # for layout, the range of what it rearranges counts
+        if place.nth is None or decision.kind not in _SUPPLIED or not ir.is_float(op.results[0]):
             continue
-        room = min(room, choice.format.limit / 2) * _FILL
-        fitting = [safety * seen.largest for safety in SAFETY if safety * seen.largest <= room]
-        if fitting:
-            costs = [sum(_price(op, each) for op in prices[path, op_kind]) for each in fitting]
-            chosen = next(each for each, cost in zip(fitting, costs, strict=True) if cost <= min(costs))
-            rules.append(Rule(path=literal(path), op=(op_kind,), range=_rounded(chosen), optional=True))
+        declared = config.lookup(*place)
+        if seen is not None and declared.range is None and seen.largest:
+            ranges[place] = _range(op, decision, seen.largest, declared.format)
+    rules = (
+        Rule(path=literal(places.path), op=(places.op,), **places.numbers, range=value, optional=True)
+        for places, value in grouped(ranges)
+        if value is not None
+    )
     return replace(config, rules=(*config.rules, *rules))
+
+
+def _range(op: ir.Op, decision: Decision, largest: float, ruled: Fxp) -> float | None:
+    """Return the range for an operation, or None where its formats have no room for one.
+
+    largest: the largest magnitude observed.
+    ruled: the format that the configuration gives to the result.
+    """
+    room = min(_room(decision), ruled.limit / 2) * _FILL
+    fitting = [safety * largest for safety in SAFETY if safety * largest <= room]
+    if not fitting:
+        return None
+    costs = [_price(op, each) for each in fitting]
+    return _rounded(next(each for each, cost in zip(fitting, costs, strict=True) if cost <= min(costs)))
 
 
 def _room(decision: Decision) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ditto_spu import ir
 from ditto_spu.calibration.headroom import Range, Ranges
-from ditto_spu.calibration.relied_ranges import about_values
+from ditto_spu.calibration.relied_on import about_values
 from ditto_spu.compiler import Lowered
 from ditto_spu.frontend.kept_arguments import is_kept
 from ditto_spu.ops.cast import is_cast

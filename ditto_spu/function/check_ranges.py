@@ -15,13 +15,14 @@ import numpy as np
 from ditto_spu import ir
 from ditto_spu.calibration.headroom import Ranges
 from ditto_spu.calibration.observe import Observer
-from ditto_spu.calibration.relied_ranges import argument_ranges, relied_on
+from ditto_spu.calibration.relied_on import argument_ranges, relied_on
 from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.compiler import Lowered
 from ditto_spu.errors import RangeError
 from ditto_spu.function.check_fills import FillCheck
 from ditto_spu.function.check_outputs import Expected
 from ditto_spu.function.check_roundings import RoundingCheck
+from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.runtime.client import check_extremes, check_shape
 
 
@@ -32,7 +33,7 @@ class RangeCheck:
         self._lowered = lowered
         self._fills = FillCheck(lowered.traced)
         self._roundings = RoundingCheck(lowered)
-        self._observer = Observer(lowered.traced, lowered.config)
+        self._observer = Observer(advance(begin(lowered.traced), "linearise"), lowered.config)
         module = ir.parse(lowered.as_text("formats"))
         self._rows = list(relied_on(module, lowered.program.public))
         self._inputs = argument_ranges(module, lowered.program.paths)
@@ -60,7 +61,7 @@ class RangeCheck:
                     "hold: choose a finite number there with jnp.where"
                 )
         Ranges(tuple(row.seen(seen.values.get(number)) for number, row in self._rows)).refuse()
-        self._roundings.require(arrays)
+        self._roundings.require(arrays, seen.returned)
         given = [replace(row, observed=seen.arguments[place]) for place, row in self._inputs]
         warn_unresolved(given)
         return Expected(self._lowered, values, arrays, seen.returned)

@@ -7,10 +7,11 @@ for one without scores. Here the caller's own values tell whether it matters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ditto_spu import ir
 from ditto_spu.compiler import Lowered
@@ -23,28 +24,35 @@ _TOLERANCE = 2.0**-6  # of the largest output
 
 
 class RoundingCheck:
-    """The traced and the fused program of a call, if a constant of the program is large and finite."""
+    """The traced program of a call, if a constant of the program is large and finite.
+
+    The observer of ranges runs the fused program, unless the configuration replaces functions (Quad).
+    """
 
     def __init__(self, lowered: Lowered) -> None:
         module = ir.parse(lowered.as_text("traced"))
-        self._texts: tuple[str, str] | None = None
+        self._traced = self._fused = ""
         for function in ir.functions(module).values():
             for op in ir.walk(function):
                 large = _large(op)
                 if large is not None:
                     self._large, self._line = large, _line_of(op)
-                    self._texts = lowered.as_text("traced"), lowered.as_text("fused")
+                    self._traced = lowered.as_text("traced")
+                    self._fused = lowered.as_text("fused") if lowered.config.replaces_functions else ""
                     return
 
-    def require(self, arrays: Sequence[Any]) -> None:
-        """Raise RangeError, with the line of the large number, if both programs differ.
+    def require(self, arrays: Sequence[Any], observed: Mapping[int, NDArray[Any]]) -> None:
+        """Raise RangeError, with the line of the large number, if the traced and the fused program differ.
 
         arrays: the arrays of the call, in the order of the program's arguments.
+        observed: the outputs of the program that the observer ran, by place.
         """
-        if self._texts is None:
+        if not self._traced:
             return
-        traced, fused = (ir.evaluate(text, arrays) for text in self._texts)
-        for place, (plain, compiled) in enumerate(zip(traced, fused, strict=True)):
+        traced = ir.evaluate(self._traced, arrays)
+        fused = dict(enumerate(ir.evaluate(self._fused, arrays))) if self._fused else observed
+        for place, compiled in fused.items():
+            plain = traced[place]
             if not plain.size or not np.issubdtype(plain.dtype, np.floating):
                 continue
             wide = np.asarray(plain, np.float64)

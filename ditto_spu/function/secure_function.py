@@ -212,7 +212,7 @@ class SecureFunction:
         return getattr(self._fn, "__name__", "function")
 
     def calibrate(self, batches: Iterable[Any]) -> Calibration:
-        """Run the plaintext program on every batch, and record by path and op which values occur.
+        """Run the plaintext program on every batch, and record which values each operation takes.
 
         Functions that the configuration replaces (Quad, 2Quad, 2ReLU) are replaced here, too. A batch is the
         arguments of one call: a tuple of positional ones, or a dictionary of named ones. Raises InputError

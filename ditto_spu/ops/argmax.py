@@ -128,7 +128,7 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     and equal elements would no longer be equal. An argument takes the format of the rule, because encoding
     rounds equal elements alike.
     """
-    if not chooser.ruled_format(ARGMAX.name, ir.path_of(op)):
+    if not chooser.ruled_format(ARGMAX.name, op):
         default = chooser.wanted(op.results[0]) or whole_format(chooser, op.results[0], INDICATOR.ring_bits)
     operand, asked = op.operands[0], choice.operand
     if not ir.is_float(op.results[0]):

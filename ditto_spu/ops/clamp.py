@@ -6,10 +6,12 @@ and a minimum.
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.ops import slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
 from ditto_spu.ops.observed import Facts, Operands, extremes
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import INTEGER
 
 
@@ -39,4 +41,5 @@ CLAMP = Op(
     ignores=("format",),  # the result has the format of the operands
     mixed=lambda op: True,
     facts=observe,
+    search=Tries(slopes=slopes.passed),
 )

@@ -26,7 +26,7 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     formats = operands_of(chooser, op, choice, main=0)
     if not ir.is_float(op.results[0]):
         return Formats(formats, INTEGER)
-    if not chooser.ruled_format(CONVERT.name, ir.path_of(op)):
+    if not chooser.ruled_format(CONVERT.name, op):
         whole = INDICATOR if ir.element(op.operands[0]) == BOOLEAN else WHOLE
         default = chooser.wanted(op.results[0]) or whole_format(chooser, op.results[0], whole.ring_bits)
     return Formats(formats, default)

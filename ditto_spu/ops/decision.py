@@ -30,11 +30,33 @@ class Kind(str, Enum):
 
 
 @dataclass(frozen=True)
+class Nth:
+    """The place of an operation among those of one kind at one path, in the order of the program.
+
+    number: its number, from 1.
+    of: how many there are.
+    """
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Nth:
+        """Read the text that `str` gives."""
+        number, of = text.split("/")
+        return cls(int(number), int(of))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(frozen=True)
 class Decision:
     """All decisions about one operation.
 
     kind: how the parties compute it.
     path: the path of the user's module.
+    nth: which one of those of its kind at the path it is. None for layout, and for what runs on SPU.
     format: the format of the result. It is None while the result only rearranges an argument whose format is
         still open.
     natural: the format before the cast that belongs to the operation, since a product has the fraction bits
@@ -46,6 +68,7 @@ class Decision:
 
     kind: Kind
     path: str
+    nth: Nth | None = None
     format: Fxp | None = None
     natural: Fxp | None = None
     operands: tuple[Fxp | None, ...] | None = None
@@ -77,9 +100,11 @@ def read(op: ir.Op) -> Decision | None:
     texts = {each.name: each.attr.value for each in op.attributes if each.name.startswith("ditto.")}
     formats = {name: _format(text) for name in _FORMATS if (text := texts.get(f"ditto.{name}")) is not None}
     operands, declared = texts.get("ditto.operands"), texts.get("ditto.range")
+    nth = texts.get("ditto.nth")
     return Decision(
         Kind(texts["ditto.kind"]),
         texts["ditto.path"],
+        None if nth is None else Nth.parse(nth),
         operands=None if operands is None else _parsed(operands),
         approx=texts.get("ditto.approx"),
         range=None if declared is None else float(declared),
@@ -99,6 +124,7 @@ def write(op: ir.Op, decision: Decision) -> None:
     texts = {
         "kind": decision.kind.value,
         "path": decision.path,
+        "nth": None if decision.nth is None else str(decision.nth),
         "range": None if decision.range is None else f"{decision.range:g}",
         "approx": decision.approx,
         "operands": None if decision.operands is None else _text(decision.operands),

@@ -12,7 +12,7 @@ from jax import Array
 from ditto_kernels.inverse.whole_range import WHOLE, WINDOW, fit_quotient
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.ops import observed
+from ditto_spu.ops import observed, slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
 from ditto_spu.ops.observed import Facts, Operands, extremes
@@ -97,6 +97,6 @@ DIVIDE = Op(
     wish=wish,
     relies_on=relies_on,
     facts=observe,
-    search=Tries(ladder=lambda op: (Rung(approx=WINDOW),)),
+    search=Tries(ladder=lambda op: (Rung(approx=WINDOW),), slopes=slopes.quotient),
     sample=Sample(positive={1: 0.5}),
 )

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 from ditto_kernels.inverse.whole_range import WHOLE
 from ditto_kernels.softmax.whole_exponential import fit_exponential
-from ditto_spu.ops import observed
+from ditto_spu.ops import observed, slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import first_operand
 from ditto_spu.ops.op import Call, Op, Relied, Sample, name_of
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import Attributes
 
 MINUS_ONE = "stablehlo.exponential_minus_one"
@@ -51,5 +52,6 @@ EXPONENTIAL = Op(
     extra=extra,
     relies_on=relies_on,
     facts=observed.operand,
+    search=Tries(slopes=slopes.exponential),
     sample=Sample(limit=4.0),
 )

@@ -6,11 +6,12 @@ pattern is needed.
 
 from collections.abc import Iterator
 
-from ditto_spu.ops import observed
+from ditto_spu.ops import observed, slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.divide import COARSE
 from ditto_spu.ops.op import Call, Op, Relied, Sample, name_of
 from ditto_spu.ops.rsqrt import choose_formats, root_wish
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import Attributes
 
 LOG_PLUS_ONE = "stablehlo.log_plus_one"
@@ -38,5 +39,6 @@ LOGARITHM = Op(
     wish=root_wish,
     relies_on=relies_on,
     facts=observed.operand,
+    search=Tries(slopes=slopes.logarithm),
     sample=Sample(positive={0: 0.01}),
 )

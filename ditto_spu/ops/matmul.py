@@ -38,7 +38,7 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
         secrets = [each for each in (left, right) if chooser.is_secret(each)]
         return Formats(dict.fromkeys(secrets, INTEGER), INTEGER, factor=INTEGER)
     asked = choice.operand or chooser.default_format
-    weight = chooser.rules("weight", ir.path_of(op)).format
+    weight = chooser.rules("weight", op).format
     wishes = {right: weight, left: asked}
     one_hot = chooser.is_binary(left)  # the table is exact, unless a range makes rounding cheap
     if one_hot:
@@ -70,7 +70,7 @@ def _resolved(weight: Fxp, bound: float | None, most: int) -> Fxp:
 def _adapted(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
     """Choose one ring for x w + t b, where w is public. b gets the bits that let t b meet x w."""
     x, _, t, b = op.operands
-    weight = chooser.rules("weight", ir.path_of(op)).format
+    weight = chooser.rules("weight", op).format
     asked = choice.operand or chooser.default_format
     known = chooser.settle(x, asked)
     formats = {x: choice.operand or known, t: chooser.settle(t, asked)}

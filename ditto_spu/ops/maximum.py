@@ -10,10 +10,12 @@ import jax.numpy as jnp
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.ops import slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
 from ditto_spu.ops.observed import Facts, Operands, extremes, real
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op, Relied
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import INTEGER
 
 LEAST = "stablehlo.minimum"
@@ -76,4 +78,5 @@ MAXIMUM = Op(
     mixed=lambda op: True,
     relies_on=relies_on,
     facts=observe,
+    search=Tries(slopes=slopes.passed),
 )

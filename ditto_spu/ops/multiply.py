@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ditto_kernels.products.scale import FACTOR_BITS as SCALE_BITS
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.ops import slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.observed import operand_and_second
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats, KernelCall, Op
@@ -35,6 +36,7 @@ from ditto_spu.ops.public_operands import (
     power_of_two,
     quotient,
 )
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import INTEGER
 
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by ring
@@ -153,4 +155,5 @@ MULTIPLY = Op(
     operand_limit=operand_limit,
     mixed=lambda op: ir.element(op.results[0]) != "i1",
     facts=operand_and_second,
+    search=Tries(slopes=slopes.product),
 )

@@ -190,11 +190,11 @@ class Chooser(Protocol):
     def wanted(self, value: ir.Value) -> Fxp | None:
         """Return the format in which all consumers of a value take it, or None if they differ."""
 
-    def rules(self, subject: str, path: str) -> Choice:
-        """Return the values that rules choose for an op, or for "input" or "weight", at a path."""
+    def rules(self, subject: str, op: ir.Op) -> Choice:
+        """Return the values that rules choose for an operation under its own name or as "weight"."""
 
-    def ruled_format(self, subject: str, path: str) -> bool:
-        """Tell whether a rule sets the format of an op at a path."""
+    def ruled_format(self, subject: str, op: ir.Op) -> bool:
+        """Tell whether a rule sets the format of an operation."""
 
     def decision(self, op: ir.Op) -> Decision | None:
         """Return the decision about an earlier operation, or None."""

@@ -47,6 +47,8 @@ _REARRANGED = {
     "convert": (0,),
     "negate": (0,),
     "select": (1, 2),
+    "minimum": (0, 1),
+    "maximum": (0, 1),
 }
 
 

@@ -23,7 +23,7 @@ _MODES = {
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
     """Choose no fraction bits for the result, unless a rule or a consumer wants some."""
     formats = operands_of(chooser, op, choice, main=1)
-    if not chooser.ruled_format(ROUND.name, ir.path_of(op)):
+    if not chooser.ruled_format(ROUND.name, op):
         ring_bits = max(32, formats[op.operands[0]].ring_bits)
         default = chooser.wanted(op.results[0]) or whole_format(chooser, op.results[0], ring_bits)
     return Formats(formats, default)

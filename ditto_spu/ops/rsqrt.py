@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.ops import observed
+from ditto_spu.ops import observed, slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.divide import COARSE
 from ditto_spu.ops.kernel_formats import first_operand
@@ -78,6 +78,6 @@ RSQRT = Op(
     wish=root_wish,
     relies_on=relies_on,
     facts=observed.operand,
-    search=Tries(ladder=lambda op: (Rung(approx=WINDOW),)),
+    search=Tries(ladder=lambda op: (Rung(approx=WINDOW),), slopes=slopes.inverse_root),
     sample=Sample(positive={0: 0.01}),
 )

@@ -11,11 +11,13 @@ import numpy as np
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.ops import slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import meeting, operands_of
 from ditto_spu.ops.observed import Facts, Operands, extremes
 from ditto_spu.ops.op import Choice, Chooser, Formats, Op
 from ditto_spu.ops.public_operands import constant
+from ditto_spu.ops.tries import Tries
 from ditto_spu.plan.plan import INTEGER, SPU_FORMAT
 
 
@@ -62,4 +64,5 @@ SELECT = Op(
     ignores=("format",),  # the result has the format of the branches
     mixed=serves,
     facts=observe,
+    search=Tries(slopes=slopes.passed),
 )

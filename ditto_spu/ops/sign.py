@@ -20,7 +20,7 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     formats = operands_of(chooser, op, choice, main=1)
     if not ir.is_float(op.results[0]):
         return Formats(formats, INTEGER)
-    if not chooser.ruled_format(SIGN.name, ir.path_of(op)):
+    if not chooser.ruled_format(SIGN.name, op):
         default = chooser.wanted(op.results[0]) or whole_format(chooser, op.results[0], RING)
     return Formats(formats, default)
 

@@ -6,10 +6,11 @@ normalisation belongs to the composite of the normalisation.
 
 from collections.abc import Iterator
 
-from ditto_spu.ops import observed
+from ditto_spu.ops import observed, slopes
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.op import Call, Op, Relied, Sample
 from ditto_spu.ops.rsqrt import choose_formats, root_wish
+from ditto_spu.ops.tries import Tries
 
 
 def relies_on(call: Call) -> Iterator[Relied]:
@@ -28,5 +29,6 @@ SQRT = Op(
     wish=root_wish,
     relies_on=relies_on,
     facts=observed.operand,
+    search=Tries(slopes=slopes.root),
     sample=Sample(positive={0: 0.01}),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.ops.slopes import Slopes
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Tries:
     ladder: gives the steps from the cheapest formats to wider ones, which a calibration climbs until all
         observed values fit. The formats of unknown values stand behind the last step.
     decides: whether its result jumps, so that the rounding of an operand may change it altogether.
+    slopes: gives the factors by which errors of its operands reach its result.
     absolute: whether small operands may be rounded away, as only the absolute error of an operand counts.
     """
 
@@ -41,5 +43,6 @@ class Tries:
     inner: tuple[Fxp, ...] = ()
     products: bool = False
     ladder: Callable[[ir.Op], tuple[Rung, ...]] | None = None
+    slopes: Slopes | None = None
     absolute: bool = False
     decides: bool = False

@@ -121,6 +121,11 @@ def _value(key: str, value: Any) -> Any:
         ):
             raise ConfigError("op must be a name or a list of names")
         return tuple(kinds)
+    if key in ("number", "of"):
+        found = value if key == "number" and isinstance(value, list | tuple) else (value,)
+        if not all(isinstance(each, int) and not isinstance(each, bool) for each in found):
+            raise ConfigError(f"{key} must be a whole number{' or a list of them' * (key == 'number')}")
+        return tuple(found) if key == "number" else value
     if key in ("range", "error"):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{key} must be a number, not {value!r}")

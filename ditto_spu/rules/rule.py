@@ -9,11 +9,13 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError, ConfigWarning, nearest
 from ditto_spu.ops import OPS
+from ditto_spu.ops.decision import Nth
 from ditto_spu.ops.op import Choice
 from ditto_spu.rules.misspelt import nearly_matches
 
@@ -37,7 +39,7 @@ ERROR_LIMITED = tuple(op.name for op in OPS.values() if op.steepness is not None
 TAKES = {INPUT: ("format",), WEIGHT: ("format",), **{op.name: op.takes for op in OPS.values()}}
 WITH_INNER = tuple(op.name for op in OPS.values() if "inner" in op.options)
 
-KEYS = ("path", "op", "optional")
+KEYS = ("path", "op", "number", "of", "optional")
 VALUES = ("format", "operand", "inner", "range", "approx", "error")
 
 
@@ -45,13 +47,15 @@ VALUES = ("format", "operand", "inner", "range", "approx", "error")
 class Rule:
     """One rule: an op of kind `op` at a path that `path` fully matches gets the values that are set.
 
-    The first three fields are keys, and the others are values.
-    Raises ConfigError for an unknown op, a path that is not a regular expression, values that do not fit the
-    op, and a rule that sets no value.
+    The first five fields are keys, and the others are values.
+    Raises ConfigError for an unknown op, a path that is not a regular expression, numbers that do not fit,
+    values that do not fit the op, and a rule that sets no value.
     """
 
     path: str | None = None  # a regular expression; None matches every path
     op: tuple[str, ...] | None = None  # kinds of op; None matches every kind
+    number: tuple[int, ...] = ()  # which of the ops of this kind at this path, from 1; () matches all
+    of: int | None = None  # how many there are; with another number the rule is refused
     optional: bool = False  # an optional rule may stay unused
 
     format: Fxp | None = None  # the format of the op's result
@@ -70,6 +74,7 @@ class Rule:
                 re.compile(self.path)
             except re.error as error:
                 raise ConfigError(f"path '{self.path}' is not a regular expression: {error}") from None
+        _check_numbers(self)
         if self.approx is not None:
             _check_approximation(self.approx, self.op)
         if self.inner is not None:
@@ -90,7 +95,7 @@ class Rule:
     def matches(self, op: str, path: str) -> bool:
         """Tell whether the rule speaks about this op at this path."""
         return (self.op is None or op in self.op) and (
-            self.path is None or re.fullmatch(self.path, path) is not None
+            self.path is None or _pattern(self.path).fullmatch(path) is not None
         )
 
     def __str__(self) -> str:
@@ -119,18 +124,28 @@ class Config:
     rules: tuple[Rule, ...] = ()
     source: str = "a dictionary"
 
-    def lookup(self, op: str, path: str) -> Choice:
+    @property
+    def replaces_functions(self) -> bool:
+        """Whether a rule replaces functions by others, which only trained models can work with."""
+        return any(rule.approx in NEED_TRAINING for rule in self.rules)
+
+    def lookup(self, op: str, path: str, nth: Nth | None = None) -> Choice:
         """Return the values that the rules choose for an op at a path.
 
         For each value, the first rule that matches the op and sets this value wins.
-        Raises ConfigError for an unknown op, and for a range that the format does not hold.
+
+        nth: which one of several ops of this kind at the path it is. Without it, rules with numbers do not
+            match.
+
+        Raises ConfigError for an unknown op, for a range that the format does not hold, and for a rule with
+        numbers that was written for a program with more or fewer such ops.
         """
         if op not in SUBJECTS:
             raise ConfigError(f"unknown op '{op}'" + nearest(op, SUBJECTS))
         chosen: dict[str, Any] = {}
         giver: dict[str, int] = {}
         for index, rule in enumerate(self.rules):
-            if not rule.matches(op, path):
+            if not self.applies(index, op, path, nth):
                 continue
             for name in TAKES[op]:
                 value = getattr(rule, name)
@@ -154,6 +169,22 @@ class Config:
             error=chosen.get("error"),
             rules=frozenset(giver.values()),
         )
+
+    def applies(self, index: int, op: str, path: str, nth: Nth | None) -> bool:
+        """Tell whether a rule speaks about this op at this path.
+
+        nth: as for `lookup`.
+        """
+        rule = self.rules[index]
+        if not rule.matches(op, path):
+            return False
+        if rule.number and nth is not None and nth.of != rule.of:
+            raise self._error(
+                index,
+                f"it was written for a program with {rule.of} ops of kind {op} at '{path}', and this program "
+                f"has {nth.of}: calibrate this program, or number its ops anew",
+            )
+        return not rule.number or (nth is not None and nth.number in rule.number)
 
     def unused_rules(self, used: Collection[int]) -> tuple[int, ...]:
         """Return the indices of the rules that no op took a value from, except the optional ones."""
@@ -196,6 +227,22 @@ class Config:
 
     def _error(self, index: int, message: str) -> ConfigError:
         return rule_error(message, index, str(self.rules[index]), self.source)
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(path)
+
+
+def _check_numbers(rule: Rule) -> None:
+    if not rule.number and rule.of is None:
+        return
+    if not rule.number or rule.of is None:
+        raise ConfigError("number and of go together: number = [1, 3] and of = 4 are two of four ops")
+    if not all(1 <= each <= rule.of for each in rule.number):
+        raise ConfigError(f"number {list(rule.number)} does not lie within 1 to {rule.of}")
+    if rule.op is None or len(rule.op) != 1 or rule.op[0] == INPUT:
+        raise ConfigError("numbers count the ops of one kind at a path: name one op that is no input")
 
 
 def _check_approximation(approx: str, ops: tuple[str, ...] | None) -> None:

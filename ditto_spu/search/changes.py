@@ -72,8 +72,8 @@ def groups(module: ir.Module, config: Config) -> list[Group]:
         ):
             continue
         named, path = subject(op, decision.kind), decision.path
-        choice = config.lookup(named, path)
-        weight = config.lookup(WEIGHT, path).format if OPS[named].search.products else None
+        choice = config.lookup(named, path, decision.nth)
+        weight = config.lookup(WEIGHT, path, decision.nth).format if OPS[named].search.products else None
         same = (named, _DIGITS.sub("#", path), choice.format, choice.operand, choice.inner, weight)
         found.setdefault(same, []).append((path, number))
     made = []
@@ -102,7 +102,7 @@ def moves(group: Group, config: Config, module: ir.Module, calibration: Calibrat
     """
     decision = decided(ir.ops(ir.body(ir.main(module)))[group.places[0]])
     record, path = OPS[group.op], group.paths[0]
-    choice, kinds = config.lookup(group.op, path), (group.op,)
+    choice, kinds = config.lookup(group.op, path, decision.nth), (group.op,)
     results = (*_near(decision.out), *_narrow(decision.out, group, calibration))
     for fxp in results if "format" in record.takes else ():
         yield Move(group, Rule(path=group.path, op=kinds, format=fxp))
@@ -113,7 +113,7 @@ def moves(group: Group, config: Config, module: ir.Module, calibration: Calibrat
         first = decision.operands[0] if decision.operands else None
         for fxp in _near(choice.operand or first or decision.out):
             yield Move(group, Rule(path=group.path, op=kinds, operand=fxp))
-        for fxp in _near(config.lookup(WEIGHT, path).format):
+        for fxp in _near(config.lookup(WEIGHT, path, decision.nth).format):
             yield Move(group, Rule(path=group.path, op=(WEIGHT,), format=fxp))
     for fxp in record.search.operands:
         if fxp != choice.operand:

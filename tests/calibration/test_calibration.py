@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
-from ditto_spu.calibration.observe import ZERO, summary
+from ditto_spu.calibration.summary import ZERO, summary
 from ditto_spu.errors import ConfigError, InputError, RangeError, RangeWarning
 from tests.on_spu import paired
 
@@ -99,7 +99,7 @@ def test_a_file_holds_all_of_it(tmp_path):
     [
         ("{", "not JSON"),
         ('{"version": 9}', "version 9: calibrate anew"),
-        ('{"version": 1, "function": "f", "batches": 1, "values": [{"path": ""}]}', "damaged.*'op'"),
+        ('{"version": 2, "function": "f", "batches": 1, "values": [{"path": ""}]}', "damaged.*'histogram'"),
     ],
 )
 def test_damaged_files(tmp_path, text, message):
@@ -312,5 +312,5 @@ def test_a_calibration_becomes_a_configuration(tmp_path: Path) -> None:
 def test_a_calibration_of_another_function_is_refused() -> None:
     x = np.array([1.0, 2.0], np.float32)
     other = ditto.calibrate(lambda x: jax.nn.softmax(x), [(x,)])
-    with pytest.raises(InputError, match="no place of this program"):
+    with pytest.raises(InputError, match="knows no operation of this program"):
         ditto.secure(lambda x: x @ x, calibration=other)(x)

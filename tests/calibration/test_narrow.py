@@ -7,7 +7,7 @@ import pytest
 
 import ditto_spu as ditto
 from ditto_spu.calibration.fraction_bits import bits_for, usual_size
-from ditto_spu.calibration.observe import Observed, summary
+from ditto_spu.calibration.summary import Observed, summary
 from ditto_spu.errors import ConfigError, InputError, RangeError
 from ditto_spu.models import named_model
 from ditto_spu.rules.load import load_config

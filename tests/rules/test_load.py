@@ -9,6 +9,7 @@ import pytest
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import ConfigError
+from ditto_spu.ops.decision import Nth
 from ditto_spu.rules.load import Config, Rule, configurations, load_config
 from ditto_spu.rules.rule import APPROXIMATIONS, SUBJECTS
 
@@ -76,6 +77,16 @@ def test_rules_in_python() -> None:
     assert Config(name="mine", default_format=Fxp(32, 8), rules=(rule,)).lookup("tanh", "layer/2").range == 60
 
 
+def test_rules_about_one_of_several_ops() -> None:
+    made = config({"path": "a", "op": "multiply", "number": [1, 3], "of": 3, "range": 5}, {"range": 7})
+    ranges = [made.lookup("multiply", "a", Nth(number, 3)).range for number in (1, 2, 3)]
+    assert ranges == [5, 7, 5]
+    assert made.lookup("multiply", "a").range == made.lookup("multiply", "b", Nth(1, 4)).range == 7
+    assert str(made.rules[0]).splitlines()[2:4] == ["number = [1, 3]", "of = 3"]
+    with pytest.raises(ConfigError, match="rule 1: it was written for a program with 3 ops of kind multiply"):
+        made.lookup("multiply", "a", Nth(1, 4))
+
+
 def test_unused_rules() -> None:
     made = config(
         {"op": "gelu", "approx": "quad"},
@@ -131,6 +142,19 @@ def test_unused_rules() -> None:
         ({"range": "60"}, "range must be a number, not '60'"),
         ({"op": [], "range": 1}, "op must be a name or a list of names"),
         ({"path": 3, "range": 1}, "path must be a string, not 3"),
+        (
+            {"op": "add", "number": 2, "range": 1},
+            "number and of go together: number = [1, 3] and of = 4 are two of four ops",
+        ),
+        ({"op": "add", "number": [0], "of": 2, "range": 1}, "number [0] does not lie within 1 to 2"),
+        (
+            {"op": "add", "number": [1.5], "of": 2, "range": 1},
+            "number must be a whole number or a list of them",
+        ),
+        (
+            {"number": 1, "of": 2, "range": 1},
+            "numbers count the ops of one kind at a path: name one op that is no input",
+        ),
         ({"optional": "yes", "range": 1}, "optional must be true or false, not 'yes'"),
         (
             {"op": "gelu"},

@@ -18,6 +18,7 @@ from ditto_spu.ops.decision import Kind, read_entry, write, write_formats
 from ditto_spu.ops.products import SCALED_BITS
 from ditto_spu.ops.public_operands import largest
 from ditto_spu.passes.analysis.classify import kinds
+from ditto_spu.passes.analysis.numbers import numbers
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.assign_op import decide
 from ditto_spu.passes.formats.assign_state import State
@@ -40,7 +41,8 @@ def assign(
     module = ir.clone(module)
     secret = visibility(module, public)
     operations = ir.ops(ir.body(ir.main(module)))[:-1]
-    state = State(config, secret, kinds(operations, lambda value: secret[value]))
+    found = kinds(operations, lambda value: secret[value])
+    state = State(config, secret, found, numbers(found))
     for op in reversed(operations):
         _want(state, op)
     entry = read_entry(module)
@@ -73,7 +75,11 @@ def assign(
 
 def _ruled(state: State, subject: str, path: str) -> Fxp | None:
     """Return the format that a rule for this path gives to a value that its owner computes in plaintext."""
-    rules = (rule for rule in state.config.rules if rule.path is not None and rule.matches(subject, path))
+    rules = (
+        rule
+        for rule in state.config.rules
+        if rule.path is not None and not rule.number and rule.matches(subject, path)
+    )
     return next((rule.format for rule in rules if rule.format is not None), None)
 
 
@@ -87,7 +93,7 @@ def _by_rule(state: State, path: str) -> Fxp | None:
         for rule in state.config.rules
     ):
         return None
-    return state.rules(INPUT, path).format
+    return state.rules_at(INPUT, path).format
 
 
 def _want(state: State, op: ir.Op) -> None:
@@ -136,7 +142,7 @@ def _finish(state: State, module: ir.Module) -> None:
     formats: list[Fxp | None] = []
     for argument in ir.arguments(module):
         if state.secret[argument] and state.formats[argument] is None:
-            state.settle(argument, state.rules(INPUT, "").format)
+            state.settle(argument, state.rules_at(INPUT, "").format)
         formats.append(state.formats[argument] if state.secret[argument] else None)
     write_formats(module, formats)
     for op, decision in state.decisions.items():

@@ -21,14 +21,14 @@ def decide(state: State, op: ir.Op) -> None:
         return
     choice = state.choice_of(op)
     default = choice.format
-    if not state.ruled_format(record.name, path):
+    if not state.ruled_format(record.name, op):
         default = state.wanted(result) or default
     formats = record.formats(state, op, choice, default)
     for maker in formats.untruncated:
         earlier = state.decisions[maker]
         state.decisions[maker] = replace(earlier, format=earlier.natural, natural=None)
         state.formats[maker.results[0]] = earlier.natural
-    decision = _decision(kind, path, op, formats)
+    decision = replace(_decision(kind, path, op, formats), nth=state.numbers.get(op))
     if kind is Kind.KERNEL:
         decision = replace(decision, approx=choice.approx or formats.approx, inner=choice.inner)
     state.decisions[op] = replace(decision, range=choice.range)
@@ -52,8 +52,8 @@ def _decision(kind: Kind, path: str, op: ir.Op, formats: Formats) -> Decision:
     return Decision(
         formats.kind or kind,
         path,
-        formats.result,
-        natural,
-        None if formats.result is None else operands,
-        formats.factor,
+        format=formats.result,
+        natural=natural,
+        operands=None if formats.result is None else operands,
+        factor=formats.factor,
     )

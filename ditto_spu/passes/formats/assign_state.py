@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import subject
-from ditto_spu.ops.decision import Decision, Kind
+from ditto_spu.ops.decision import Decision, Kind, Nth
 from ditto_spu.ops.op import Choice
 from ditto_spu.passes.formats.choose_within_error import cheapest
 from ditto_spu.rules.rule import Config
@@ -20,6 +20,7 @@ class State:
     config: the configuration.
     secret: whether each value is secret.
     kinds: the kind of each operation.
+    numbers: which one of those of its kind at its path an operation is.
     binary: the arguments that hold only zeros and ones.
     formats: the formats of the secret values so far. An entry is None for an argument whose format is still
         open, and for a value that only rearranges such an argument.
@@ -34,6 +35,7 @@ class State:
     config: Config
     secret: dict[ir.Value, bool]
     kinds: dict[ir.Op, Kind]
+    numbers: dict[ir.Op, Nth]
     binary: set[ir.Value] = field(default_factory=set)
     formats: dict[ir.Value, Fxp | None] = field(default_factory=dict)
     roots: dict[ir.Value, ir.Value] = field(default_factory=dict)
@@ -70,14 +72,22 @@ class State:
         returned = any(each.name in ("func.return", "stablehlo.return") for each in ir.users(value))
         return None if returned else self.wants.get(value)
 
-    def rules(self, subject: str, path: str) -> Choice:
-        choice = self.config.lookup(subject, path)
+    def rules(self, subject: str, op: ir.Op) -> Choice:
+        return self.rules_at(subject, ir.path_of(op), self.numbers.get(op))
+
+    def rules_at(self, subject: str, path: str, nth: Nth | None = None) -> Choice:
+        """Return the values that rules choose for an argument or an operation at a path."""
+        choice = self.config.lookup(subject, path, nth)
         self.used |= choice.rules
         self.paths.add(path)
         return choice
 
-    def ruled_format(self, subject: str, path: str) -> bool:
-        return any(rule.format is not None and rule.matches(subject, path) for rule in self.config.rules)
+    def ruled_format(self, subject: str, op: ir.Op) -> bool:
+        path, nth = ir.path_of(op), self.numbers.get(op)
+        return any(
+            rule.format is not None and self.config.applies(index, subject, path, nth)
+            for index, rule in enumerate(self.config.rules)
+        )
 
     def decision(self, op: ir.Op) -> Decision | None:
         return self.decisions.get(op)
@@ -87,7 +97,7 @@ class State:
 
         Where they set an error limit, this is the cheapest choice that stays within it.
         """
-        choice = self.rules(subject(op, self.kinds[op]), ir.path_of(op))
+        choice = self.rules(subject(op, self.kinds[op]), op)
         if choice.error is None or (choice.operand and choice.approx):
             return choice
         if op not in self.within_error:
@@ -98,4 +108,4 @@ class State:
         """Return the range that a rule promises for the result of an operation, or None."""
         if self.kinds.get(op, Kind.PUBLIC) in (Kind.PUBLIC, Kind.CAST, Kind.SPU):
             return None
-        return self.rules(subject(op, self.kinds[op]), ir.path_of(op)).range
+        return self.rules(subject(op, self.kinds[op]), op).range

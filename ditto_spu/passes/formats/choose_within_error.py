@@ -77,7 +77,9 @@ def _kernel(
     op: ir.Op, record: Op, candidate: Choice, secret: Secret, reach: float | None
 ) -> tuple[Kernel, dict[str, Any]]:
     """Return the kernel that the candidate would call, and its attributes."""
-    decision = Decision(Kind.KERNEL, "", candidate.format, approx=candidate.approx, inner=candidate.inner)
+    decision = Decision(
+        Kind.KERNEL, "", format=candidate.format, approx=candidate.approx, inner=candidate.inner
+    )
     call = record.kernel_call(Call(op, decision, secret, lambda _: reach))
     return KERNELS[call.kernel], dict(call.attributes)
 

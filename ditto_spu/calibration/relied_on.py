@@ -1,19 +1,20 @@
-"""List the ranges on which the operations of a program with formats rely."""
+"""List every range on which the operations of a program rely, once it has formats."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.calibration.headroom import OPERANDS, Range, Ranges
+from ditto_spu.calibration.headroom import Range, Ranges
+from ditto_spu.calibration.known import Known
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.locations import UNKNOWN_LINE
 from ditto_spu.ops import interval_of, record_of, subject
 from ditto_spu.ops.cast import is_cast
-from ditto_spu.ops.decision import Decision, Kind, read, read_entry
+from ditto_spu.ops.decision import Decision, Kind, Nth, read, read_entry
 from ditto_spu.ops.op import Call
 from ditto_spu.passes.analysis.guarded import DIVISOR, guarding
 from ditto_spu.passes.analysis.needed import ways
@@ -24,36 +25,48 @@ from ditto_spu.plan.plan import SPU_FORMAT
 from ditto_spu.rules.rule import INPUT
 from ditto_spu.spu import limits
 
+OPERANDS = ("operand", "second")
+
 
 def ranges(
     module: ir.Module,
     public: Sequence[bool],
     arguments: Sequence[str],
-    calibration: Calibration | None = None,
+    known: Known | None = None,
 ) -> Ranges:
-    """Return the ranges of a module that has formats.
+    """Return the ranges of a module that has formats, the narrowest one of each quantity.
 
     public: for each argument, whether it is public.
     arguments: the paths of the arguments.
-    calibration: supplies the observed values.
+    known: the observed values.
     """
-    rows = [row for _, row in argument_ranges(module, arguments)]
-    rows += (row for _, row in relied_on(module, public))
-    if calibration is None:
-        return Ranges(_worst(rows))
-    noted: list[Range] = []
-    for row in rows:
-        seen = calibration.at(row.path, row.op)
+    of_arguments = (row for _, row in observed_arguments(module, arguments, known))
+    return Ranges(_worst([*of_arguments, *(row for _, row in observed_operations(module, public, known))]))
+
+
+def observed_arguments(
+    module: ir.Module, paths: Sequence[str], known: Known | None
+) -> Iterator[tuple[int, Range]]:
+    """Yield what `argument_ranges` returns, with the observed values."""
+    for place, row in argument_ranges(module, paths):
+        yield place, row if known is None else row.seen(known.argument(row.path))
+
+
+def observed_operations(
+    module: ir.Module, public: Sequence[bool], known: Known | None
+) -> Iterator[tuple[int, Range]]:
+    """Yield what `relied_on` does, with the observed values. Quantities without values are left out."""
+    for number, row in relied_on(module, public):
+        seen = None if known is None else known.operations[number]
         if seen is None or row.what not in OPERANDS or row.what in seen.facts:
-            noted.append(row.seen(seen))
-    return Ranges(_worst(noted))
+            yield number, row.seen(seen)
 
 
 def argument_ranges(module: ir.Module, paths: Sequence[str]) -> list[tuple[int, Range]]:
     """Return the ranges of the shared arguments of a module that has formats, each with its place."""
     formats = read_entry(module).formats
     return [
-        (place, Range(path, INPUT, "result", str(fxp), -fxp.limit / 2, fxp.limit / 2, watch="owner"))
+        (place, Range(path, INPUT, None, "result", str(fxp), -fxp.limit / 2, fxp.limit / 2, watch="owner"))
         for place, (value, path, fxp) in enumerate(zip(ir.arguments(module), paths, formats, strict=False))
         if fxp is not None and ir.is_float(value)
     ]
@@ -119,23 +132,28 @@ def _has_ranges(op: ir.Op, kind: Kind) -> bool:
 
 
 def _worst(rows: Sequence[Range]) -> tuple[Range, ...]:
-    """Return the narrowest of the ranges that bound the same quantity at the same place.
+    """Return the narrowest of the ranges that bound the same quantity of the same operations.
 
-    Of equal ones it is one that is not proven, if there is any.
+    Of equal ones it is one that is not proven, if there is any. Operations without a number, such as the
+    layout at a path, count as one.
     """
-    kept: dict[tuple[str, str, str], Range] = {}
+    kept: dict[tuple[str, str, Nth | None, str], Range] = {}
     for row in rows:
-        key = (row.path, row.op, row.what)
-        other = kept.get(key)
-        if other is None or row.high < other.high or (row.high == other.high and other.ground == "proven"):
+        key = (row.path, row.op, row.nth, row.what)
+        if key not in kept or _tightness(row) < _tightness(kept[key]):
             kept[key] = row
     return tuple(kept.values())
+
+
+def _tightness(row: Range) -> tuple[float, float, bool]:
+    room = math.inf if row.headroom is None else row.headroom
+    return room, row.high, row.ground == "proven"
 
 
 def _on_spu(call: Call) -> Iterator[Range]:
     """Yield the range on which an operation in a step of SPU relies."""
     path, op, format_ = call.decision.path, subject(call.op, Kind.SPU), str(SPU_FORMAT)
-    yield Range(path, op, "result", format_, -limits.RESULT, limits.RESULT)
+    yield Range(path, op, None, "result", format_, -limits.RESULT, limits.RESULT)
 
 
 def _of(call: Call) -> Iterator[Range]:
@@ -148,7 +166,7 @@ def _of(call: Call) -> Iterator[Range]:
     def row(what: str, fxp: Fxp, high: float, fact: str = "", low: float | None = None) -> Range:
         about = declared if not fact else None
         low = -high if low is None else low
-        return Range(decision.path, record.name, what, str(fxp), low, high, None, about, fact)
+        return Range(decision.path, record.name, decision.nth, what, str(fxp), low, high, None, about, fact)
 
     if ir.is_float(op.results[0]):
         yield row("result", out, result_room(op, decision))
