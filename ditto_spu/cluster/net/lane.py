@@ -17,10 +17,7 @@ class Carrier(Protocol):
     """What a lane needs from the link that carries its messages."""
 
     rank: int
-
-    @property
-    def failure(self) -> BaseException | None:
-        """Return why the link has failed, or None while it works."""
+    expired: BaseException | None  # why nothing more is sent, or None
 
     @property
     def peers(self) -> Collection[int]:
@@ -52,11 +49,11 @@ class Lane:
     def send(self, messages: Sequence[Send]) -> None:
         """Send tensors. Those for one peer travel as one message, dealt material as a separate one.
 
-        Raises LinkError if the link has failed. So a protocol ends with its next round, also with one in
-        which this party sends and receives nothing.
+        Raises LinkError if the request has expired. So a protocol ends with its next round, also with one
+        in which this party sends and receives nothing.
         """
-        if self._carrier.failure is not None:
-            raise LinkError(str(self._carrier.failure))
+        if self._carrier.expired is not None:
+            raise LinkError(str(self._carrier.expired))
         started = time.perf_counter()
         for offline in (False, True):
             for peer in self._carrier.peers:

@@ -57,6 +57,7 @@ class PeerLink:
         self.tunnel: Callable[[int, Message], None] = _no_tunnel
         self._alive: set[int] = set()
         self._mailbox = Mailbox()
+        self.expired: BaseException | None = None
         self._request = 0
         self._waiting = 0
         self._lanes: list[
@@ -187,6 +188,14 @@ class PeerLink:
             if self._lanes:  # not what SPU's processes say to each other before the first step
                 self._lanes[0].count_other(len(data))
         self._channels[peer].send("tunnel", facts, [("data", np.frombuffer(data, np.uint8))])
+
+    def expire(self, failure: BaseException) -> None:
+        """Fail, and send nothing more.
+
+        A link that has failed otherwise goes on with what has arrived: a peer may be done before this party.
+        """
+        self.expired = failure
+        self.fail(failure)
 
     def fail(self, failure: BaseException) -> None:
         """Mark the link as failed, and wake every thread that waits on it."""

@@ -69,8 +69,8 @@ def execute(
                 link.tell(tag, {"digest": told[tag]})
         if behind is not None and last:
             behind.finished(number)
-        if link.failure is not None:
-            raise LinkError(str(link.failure))
+        if link.expired is not None:
+            raise LinkError(str(link.expired))
 
     started = time.perf_counter()
     with in_time(link, seconds), behind or contextlib.nullcontext():
@@ -107,7 +107,7 @@ def in_time(link: PeerLink, seconds: float) -> Iterator[None]:
     is at most one local step, or what a kernel does in one round. `check_plan` bounds both.
     """
     late = PartyError(f"the request has computed for {seconds:g} s, `request` in [timeouts]")
-    timer = threading.Timer(seconds, link.fail, (late,))
+    timer = threading.Timer(seconds, link.expire, (late,))
     timer.daemon = True
     timer.start()
     try:
