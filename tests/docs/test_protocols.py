@@ -10,6 +10,7 @@ import pytest
 
 from bench.protocol_costs import FOLDER, block_figures, kernel_figures, marked, pages, rewritten, rows
 from ditto_kernels import KERNELS
+from ditto_kernels.activation import smooth_series_tables as smooth
 from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
 
 PAGES = pages()
@@ -70,6 +71,23 @@ def test_the_table_of_series_is_that_of_the_curves():
         assert int(row["harmonics"]) == len(curve.harmonics)
         assert float(row["error of the fit"]) == curve.fit_error
         assert float(row["of the tails"]) == curve.tail_error
+    assert not wanted
+
+
+def test_the_table_of_precise_forms_is_that_of_the_code():
+    wanted = {
+        "GeLU": smooth.GELU,
+        "GeLU by tanh": smooth.GELU_BY_TANH,
+        "SiLU": smooth.SILU,
+        "tanh": smooth.TANH,
+        "sigmoid": smooth.SIGMOID,
+    }
+    for row in rows(ALL, "precise form"):
+        curve = wanted.pop(row["precise form"])
+        said = [float(row[name]) for name in ("window", "error of the fit", "of the tails")]
+        assert said == [curve.bound, curve.fit_error, curve.tail_error]
+        assert int(row["period"]) == 1 << curve.period_bits
+        assert int(row["harmonics"]) == len(curve.harmonics)
     assert not wanted
 
 
