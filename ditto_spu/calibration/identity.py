@@ -19,6 +19,7 @@ import numpy as np
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import splat
 from ditto_spu.ops import subject
+from ditto_spu.ops.compare import COMPARE
 from ditto_spu.ops.decision import Kind, Nth, read_entry
 from ditto_spu.passes.analysis.classify import kinds
 from ditto_spu.passes.analysis.numbers import numbers, rearranges
@@ -175,7 +176,7 @@ def _nearly(op: ir.Op) -> Iterator[str]:
     yield from (f"{value:.6g}" for value in ir.composite_attributes(op).values() if isinstance(value, float))
     for each in (op, *ir.walk(op)):
         yield each.name
-        if each.name == "stablehlo.compare":
+        if each.name in COMPARE.kernels:
             yield ir.comparison(each)
 
 

@@ -40,6 +40,7 @@ from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Known, Rss
 
 Attributes = Sequence[tuple[str, Any]]
+MATRICES = ("matmul", "matmul_public")  # the kernels whose results are watched row by row
 
 
 @dataclass(frozen=True)

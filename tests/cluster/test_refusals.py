@@ -46,7 +46,7 @@ def test_weights_serve_the_clients_and_the_plan_that_their_owner_chose(alice, bo
     bob.upload(layer.hold(w=-W), x=X, name="private")  # a name of his own
     assert bob.run(blind, X, weights="private").outputs["y"] == pytest.approx(expected(-W), abs=0.01)
     assert alice.run(blind, X, weights="private").outputs["y"] == pytest.approx(expected(), abs=0.01)
-    with pytest.raises(ClusterError, match="clients of this cluster"):
+    with pytest.raises(ClusterError, match="there is no client"):
         alice.upload(layer.hold(w=W), x=X, name="other", users=["carol"])
     assert bob.run(layer, W, X).outputs["y"] == pytest.approx(expected(), abs=0.01)  # the session goes on
 

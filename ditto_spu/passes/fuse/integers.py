@@ -16,6 +16,7 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind, splat
+from ditto_spu.ops.clamp import CLAMP
 
 _MOST = 1 << 62  # of a shifted divisor, whose difference from the rest must not wrap in ring 64
 
@@ -88,7 +89,7 @@ def _ends(value: ir.Value) -> tuple[float, float]:
         return -math.inf, math.inf
     if kind(op) in ("round_nearest_even", "floor", "ceil", "reshape", "broadcast_in_dim"):
         return _ends(op.operands[0])
-    if kind(op) == "clamp":
+    if op.name in CLAMP.kernels:
         least, most = splat(op.operands[0]), splat(op.operands[2])
         return -math.inf if least is None else least, math.inf if most is None else most
     if kind(op) in ("maximum", "minimum"):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ditto_kernels.guard.element_guard import counts_of
 from ditto_kernels.guard.one_bit import ANSWER
-from ditto_kernels.guard.product_guard import sums_of, watched
+from ditto_kernels.guard.product_guard import MATRICES, sums_of, watched
 from ditto_kernels.guard.range_guard import Range
 from ditto_kernels.guard.spread_guard import Limit
 from ditto_kernels.guard.top_bits import LIMBS
@@ -23,7 +23,6 @@ from ditto_spu.plan.plan import PATIENT, Attributes, KernelStep, Step, Var
 
 PRODUCTS, ELEMENTS, RANGES, SPREADS, BIT = PATIENT
 GROUP = 8  # so many values are watched together, which takes fewer messages and keeps values longer
-MATRICES = ("matmul", "matmul_public")
 Item = tuple[tuple[int, ...], Attributes]  # the variables of one watched value, and how it is watched
 
 
