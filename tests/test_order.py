@@ -29,7 +29,7 @@ def order(fn: Callable[..., Any], *args: Any, **options: Any) -> None:
         np.testing.assert_allclose(np.float64(mine), np.float64(plain), atol=1e-3)
 
 
-@pytest.mark.parametrize("config", ["ditto", "uniform64"])
+@pytest.mark.parametrize("config", ["ditto", pytest.param("uniform64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "fn",
     [
@@ -77,7 +77,9 @@ def test_argmax_and_argmin_of_ties(attempt: int) -> None:
     order(lambda x: jax.nn.one_hot(jnp.argmax(x - x[:1], axis=-1), 5), TIES)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize(
+    "size", [1, 2, 3, 5, *(pytest.param(each, marks=pytest.mark.slow) for each in (8, 13))]
+)
 @pytest.mark.parametrize("ties", [False, True])
 def test_sizes(size: int, ties: bool) -> None:
     x = np.zeros(size, np.float32) if ties else np.cos(np.arange(size, dtype=np.float32) * 5)

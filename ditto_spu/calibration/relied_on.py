@@ -10,7 +10,6 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.headroom import Range, Ranges
 from ditto_spu.calibration.known import Known
-from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.locations import UNKNOWN_LINE
 from ditto_spu.ops import interval_of, record_of, subject
 from ditto_spu.ops.cast import is_cast
@@ -18,6 +17,7 @@ from ditto_spu.ops.decision import Decision, Kind, Nth, read, read_entry
 from ditto_spu.ops.op import Call
 from ditto_spu.passes.analysis.guarded import DIVISOR, guarding
 from ditto_spu.passes.analysis.needed import ways
+from ditto_spu.passes.analysis.needed_ranges import not_taken
 from ditto_spu.passes.analysis.reach import reach
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room, result_room
@@ -95,9 +95,8 @@ def about_values(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[in
         whole = taken[op.results[0]] is None
         try:
             found = list(rows(Call(op, decision, secret.__getitem__, reach)))
-        except ValueError as error:  # a format that the kernel does not take
-            place = ir.path_of(op) or "the program"
-            raise UnsupportedOpError(f"{place} ({line}): {subject(op, decision.kind)}: {error}") from error
+        except ValueError as error:
+            raise not_taken(op, error) from error
         for row in found:
             about = _subject(op, row.fact) if whole else None
             proven = None if about is None else known.get(about)

@@ -24,7 +24,6 @@ QUICK = (
     "vit-tiny",
     "llama-tiny",
     "t5-tiny",
-    "t5-gated-tiny",
     "linen-tiny",
     "nnx-tiny",
 )

@@ -111,7 +111,13 @@ def test_every_pass_keeps_the_meaning(name):
     through_all_passes(CASES[name], load_config({"default": "fxp32.12"}))
 
 
-@pytest.mark.parametrize("config", configurations())
+@pytest.mark.parametrize(
+    "config",
+    [
+        each if each in ("auto", "ditto") else pytest.param(each, marks=pytest.mark.slow)
+        for each in configurations()
+    ],
+)
 def test_a_whole_bert_in_every_configuration(config):
     program = named_model("bert-tiny").build()
     tolerance = 0.15 if config == "ditto-paper" else 0.03

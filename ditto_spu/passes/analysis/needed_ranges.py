@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.ops import record_of
+from ditto_spu.errors import UnsupportedOpError
+from ditto_spu.ops import record_of, subject
 from ditto_spu.ops.cast import Cast, is_cast, read_cast
 from ditto_spu.ops.decision import Decision, Kind, read
 from ditto_spu.ops.op import Call, Secret
@@ -45,10 +46,22 @@ def needs_of(
     for op in operations:
         if not all(each in whole for each in op.results):
             continue
-        for value, need in _needed(op, secret):
+        try:
+            needed = list(_needed(op, secret))
+        except ValueError as error:
+            raise not_taken(op, error) from error
+        for value, need in needed:
             if ir.is_float(value) and secret(value):
                 needs[value] = meeting(needs.get(value, ir.EVERYTHING), need)
     return needs
+
+
+def not_taken(op: ir.Op, error: ValueError) -> UnsupportedOpError:
+    """Return the error, with path and line, for an operation whose kernel does not take its formats."""
+    decision = read(op)
+    assert decision is not None
+    place = ir.path_of(op) or "the program"
+    return UnsupportedOpError(f"{place} ({ir.source_of(op)}): {subject(op, decision.kind)}: {error}")
 
 
 def _needed(op: ir.Op, secret: Secret) -> Iterator[tuple[ir.Value, ir.Interval]]:

@@ -51,7 +51,7 @@ def test_positive_definite_systems(config: str) -> None:
     np.testing.assert_allclose(got, np.linalg.solve(np.float64(A), np.float64(B)), atol=1e-2)
 
 
-@pytest.mark.parametrize("rows", [1, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 5))])
+@pytest.mark.parametrize("rows", [2, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 3, 5))])
 def test_systems_that_need_pivots(rows: int) -> None:
     a = (np.random.default_rng(rows).normal(size=(rows, rows)) + np.eye(rows))[::-1]
     b = np.arange(1.0, rows + 1)
@@ -94,7 +94,7 @@ def test_least_squares_by_qr_and_its_gradient() -> None:
     np.testing.assert_allclose(ditto.secure(lambda a: slope(a))(a), slope(a), atol=3e-3)
 
 
-@pytest.mark.parametrize("rows", [1, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 4))])
+@pytest.mark.parametrize("rows", [2, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 3, 4))])
 def test_determinants(rows: int) -> None:
     a = np.random.default_rng(rows).normal(size=(rows, rows)).astype(np.float32)
     exact = a.astype(np.float64)
