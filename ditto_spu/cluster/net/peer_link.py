@@ -22,6 +22,7 @@ from ditto_spu.cluster.net.wire import Message, Named
 _CONTROL = "control:"  # marks facts between parties; the tags of kernels start with "/"
 _STOPPED = re.compile(r"party \d stopped: ")  # a reason with this start is passed on unchanged
 _MAX_CONTROL = 1 << 16
+DISTANT = 2e-3  # seconds there and back from which on computing while messages travel pays
 _ANSWER = 2.0  # seconds within which a party that works answers a ping
 
 
@@ -56,6 +57,8 @@ class PeerLink:
         self._failed = failed
         self.tunnel: Callable[[int, Message], None] = _no_tunnel
         self._alive: set[int] = set()
+        self._pinged: dict[int, float] = {}  # by peer, when a ping has left whose answer has not come
+        self._round_trips: dict[int, float] = {}  # by peer, the shortest one, in seconds
         self._mailbox = Mailbox()
         self.expired: BaseException | None = None
         self._request = 0
@@ -76,6 +79,13 @@ class PeerLink:
         with self._mailbox.condition:
             self._request = request
             self._lanes = []
+            self._pinged = dict.fromkeys(self._channels, time.monotonic())
+        self._ping_all()
+
+    @property
+    def distant(self) -> bool:
+        """Return whether a message takes long to a peer and back, as far as pings of requests have told."""
+        return any(self._round_trips.get(peer, DISTANT) >= DISTANT for peer in self._channels)
 
     @property
     def peers(self) -> Collection[int]:
@@ -208,6 +218,10 @@ class PeerLink:
                 channel.send("abort", {"reason": reason})
             channel.close()
 
+    def _ping_all(self) -> None:
+        for channel in self._channels.values():  # a thread for each: sending blocks if the peer does not read
+            threading.Thread(target=_ping, args=(channel,), daemon=True).start()
+
     def _unasked(self, source: int) -> str:
         with self._mailbox.condition:
             others = [tag.partition("|")[2] for sender, tag in self._mailbox.arrived if sender == source]
@@ -218,8 +232,9 @@ class PeerLink:
 
         The party that this one waits for may itself be waiting for the third.
         """
-        for channel in self._channels.values():  # a thread for each: sending blocks if the peer does not read
-            threading.Thread(target=_ping, args=(channel,), daemon=True).start()
+        with self._mailbox.condition:
+            self._alive.clear()
+        self._ping_all()
         with self._mailbox.condition:
             self._mailbox.condition.wait_for(lambda: len(self._alive) == len(self._channels), _ANSWER)
             silent = sorted(set(self._channels) - self._alive)
@@ -246,6 +261,9 @@ class PeerLink:
         if message.kind == "pong":
             with self._mailbox.condition:
                 self._alive.add(source)
+                if (left := self._pinged.pop(source, None)) is not None:
+                    taken = time.monotonic() - left
+                    self._round_trips[source] = min(taken, self._round_trips.get(source, taken))
                 self._mailbox.condition.notify_all()
             return
         if message.kind == "tunnel":

@@ -46,27 +46,33 @@ def execute(
     window: the material is dealt while the steps run, at most so many bytes ahead of them. It has been dealt
         before if this is None.
 
+    Among near peers there is hardly a wait in which to deal or to compute for other members. There the
+    material is dealt in line and all members run together. Each party decides this for itself.
+
     Every party computes the public steps by itself, and processors may round differently. So each tells the
     others a digest of the results at once, and reads theirs at the end. This costs no round.
 
     Raises LinkError after so many seconds, as `in_time` says, and if the parties have computed different
     public values. Their outputs would be garbage.
     """
+    distant = link.distant
     online = [replace(each, party=in_phase(each.party, "online")) for each in members]
-    in_groups = groups(online, 1 if needs_spu(plan) else 2, link)
-    digests = [hashlib.sha256() for _ in in_groups]
+    in_line = window is not None and not distant
+    in_groups = groups(members if in_line else online, 2 if distant and not needs_spu(plan) else 1, link)
     told: dict[str, str] = {}
-    behind = None if window is None else DealBehind(plan, members, link, window, len(in_groups))
+    behind = None
+    if window is not None and distant:
+        behind = DealBehind(plan, members, link, window, len(in_groups))
 
     def observe(group: int, member: int, number: int, step: Step, values: Sequence[Any]) -> None:
         last = member == len(in_groups[group].members) - 1
         if isinstance(step, PublicStep):
+            digest = hashlib.sha256()
             for each in values:
-                digests[group].update(np.ascontiguousarray(each).tobytes())
-            if last:
-                tag = f"public values of step {number}, group {group}"
-                told[tag] = digests[group].hexdigest()
-                link.tell(tag, {"digest": told[tag]})
+                digest.update(np.ascontiguousarray(each).tobytes())
+            tag = f"public values of step {number}, {in_groups[group].members[member].party.scope}"
+            told[tag] = digest.hexdigest()
+            link.tell(tag, {"digest": told[tag]})
         if behind is not None and last:
             behind.finished(number)
         if link.expired is not None:

@@ -10,6 +10,7 @@ import pytest
 
 from ditto_spu import secure
 from ditto_spu.cluster.client.client import connect
+from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party import deal_behind, session
 from ditto_spu.errors import PartyError
 
@@ -25,7 +26,8 @@ program = secure(plain, guard=False)
 
 
 @pytest.fixture
-def alice(parties):
+def alice(parties, monkeypatch):
+    monkeypatch.setattr(PeerLink, "distant", True)
     with connect(parties.file, "alice") as client:
         yield client
 

@@ -10,7 +10,6 @@ from ditto_spu import secure
 from ditto_spu.cluster.client.client import connect
 from ditto_spu.cluster.net.peer_link import PeerLink
 from ditto_spu.cluster.party import groups as module
-from ditto_spu.cluster.party import timed_run
 from ditto_spu.cluster.party.groups import groups
 from ditto_spu.errors import PartyError
 
@@ -37,11 +36,14 @@ def alice(parties):
         yield client
 
 
+@pytest.mark.parametrize("distant", [(0, 1, 2), (1,)])
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_outputs_bytes_and_rounds_are_those_of_one_group(alice, monkeypatch, count):
+def test_outputs_bytes_and_rounds_are_those_of_one_group(alice, monkeypatch, count, distant):
+    """Each party decides for itself whether it computes while messages travel."""
     calls = [(X + number / 8, np.float32(number / 10)) for number in range(count)]
+    monkeypatch.setattr(PeerLink, "distant", property(lambda link: link.rank in distant))
     together = alice.run_many(program, calls)
-    monkeypatch.setattr(timed_run, "groups", lambda members, most, link: groups(members, 1, link))
+    monkeypatch.setattr(PeerLink, "distant", False)
     alone = alice.run_many(program, calls)
     for call, output in zip(calls, together.outputs, strict=True):
         assert output == pytest.approx(np.asarray(plain(*call)), abs=0.01)
@@ -53,6 +55,7 @@ def test_outputs_bytes_and_rounds_are_those_of_one_group(alice, monkeypatch, cou
 @pytest.mark.parametrize("group", [0, 1])
 def test_a_group_that_fails_ends_the_other_with_its_reason(alice, monkeypatch, group):
     executing = module.executing
+    monkeypatch.setattr(PeerLink, "distant", True)
 
     def failing(plan, members, lane, *rest):
         if lane.rank == 1 and members[0].party.scope == f"/member{group}":
