@@ -22,6 +22,7 @@ from ditto_spu.errors import RangeError
 from ditto_spu.function.check_fills import FillCheck
 from ditto_spu.function.check_outputs import Expected
 from ditto_spu.function.check_roundings import RoundingCheck
+from ditto_spu.passes.fuse.infinite_masks import LARGEST
 from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.runtime.client import check_extremes, check_shape
 
@@ -55,7 +56,8 @@ class RangeCheck:
                 check_extremes(self._lowered.plan, entry, ends)
         self._fills.require(arrays)
         for place, output in seen.returned.items():
-            if not np.isfinite(np.asarray(output, np.float64)).all():
+            sizes = np.abs(np.asarray(output, np.float64))
+            if not np.isfinite(sizes).all() or (sizes == LARGEST).any():  # it stands for infinity
                 raise RangeError(
                     f"output {place} of the plaintext program holds NaN or infinity, which shares cannot "
                     "hold: choose a finite number there with jnp.where"

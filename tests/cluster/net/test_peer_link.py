@@ -174,7 +174,7 @@ def test_what_a_peer_sends_wrongly_ends_in_a_clear_error(fake, spoil, reason):
 def test_a_peer_that_goes_away(fake, sent):
     fake.socket.sendall(fake.message()[:sent])
     fake.socket.close()
-    with pytest.raises(LinkError, match="party 0(: connection lost| closed the connection)"):
+    with pytest.raises(LinkError, match=r"party 0(: connection lost| closed the connection)"):
         fake.receive()
 
 

@@ -36,3 +36,8 @@ def test_infinity_leaves_elements_out(fn: Callable[[Any], Any]) -> None:
 def test_what_would_be_encoded_is_refused_when_compiling() -> None:
     with pytest.raises(RangeError, match=r"select .*\.py:\d+.*: a constant .* NaN or infinity"):
         ditto.secure(jnp.nanmax).lower(X)
+
+
+def test_a_maximum_of_nothing_is_refused() -> None:
+    with pytest.raises(RangeError, match="output 0 of the plaintext program holds NaN or infinity"):
+        ditto.secure(lambda x: jnp.max(jnp.where(x > 5, x, -jnp.inf)))(X)
