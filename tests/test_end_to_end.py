@@ -18,7 +18,12 @@ COARSE = pytest.mark.filterwarnings("ignore:output 0 is off:ditto_spu.errors.Ran
 
 
 @pytest.mark.parametrize(
-    "config", ["ditto", "uniform64", pytest.param("ditto-paper", marks=[COARSE, pytest.mark.slow])]
+    "config",
+    [
+        "ditto",
+        pytest.param("uniform64", marks=pytest.mark.slow),
+        pytest.param("ditto-paper", marks=[COARSE, pytest.mark.slow]),
+    ],
 )
 def test_a_whole_bert_in_every_configuration(config):
     program = named_model("bert-tiny").build()

@@ -98,6 +98,7 @@ def test_a_network_sorts_every_array_of_zeros_and_ones_and_a_part_of_it_its_plac
         np.testing.assert_array_equal(got[:, places], np.sort(rows, axis=1)[:, places])
 
 
+@pytest.mark.slow
 def test_what_is_made_of_sorts() -> None:
     order(lambda x: (jnp.median(x, axis=1), jnp.quantile(x, 0.3), jnp.percentile(x, 80, axis=0)), TIES)
     order(lambda n: jnp.unique(n, size=8, fill_value=-7), WHOLE)

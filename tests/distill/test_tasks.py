@@ -65,6 +65,7 @@ def test_too_few_sources_are_refused(library):
         docstring_task(library / "empty")
 
 
+@pytest.mark.slow
 def test_the_librarys_own_splits_are_fixed_disjoint_and_large_enough():
     first = docstring_task()
     splits = [set(split.texts) for split in (first.train, first.validation, first.test)]
