@@ -26,6 +26,7 @@ from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect, secure
 from ditto_spu.cluster.client.client import ClusterClient
 from ditto_spu.cluster.client.party_connections import Parties, Upload
+from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.cluster_file import load_cluster
 from ditto_spu.errors import DittoError
 from ditto_spu.plan.codec import decode_plan, encode_plan
@@ -115,18 +116,24 @@ def hostile_numbers(file: Path, client: str, rng: random.Random) -> None:
                 return
 
 
+def send_spoilt(client: ClusterClient, sound: Sequence[bytes], rng: random.Random) -> list[Channel]:
+    """Send one sound message to all parties, changed, and say that no more follows."""
+    channels = parties_of(client)._channels
+    data = mutated(rng, rng.choice(sound))
+    for channel in channels:
+        channel._write(memoryview(data))
+    for channel in channels:
+        channel.finish()
+    return channels
+
+
 def malformed_messages(file: Path, client: str, rng: random.Random) -> None:
     """Send messages with changed, missing or added bytes, each in a session of its own."""
     plan = encode_plan(PLAN)
     sound = frames(plan, PLAN.hash())
     for _ in range(4):
         with refusals(), connect(file, client) as me:
-            channels = parties_of(me)._channels
-            data = mutated(rng, rng.choice(sound))
-            for channel in channels:
-                channel._write(memoryview(data))
-            for channel in channels:
-                channel.finish()
+            for channel in send_spoilt(me, sound, rng):
                 channel.receive(_PAUSE)
 
 

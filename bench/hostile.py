@@ -20,9 +20,21 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.attacks import PLAN, VICTIM, W, X, layer, parties_of, refusals, run_with_zeros, send_plan, together
+from bench.attacks import (
+    PLAN,
+    VICTIM,
+    W,
+    X,
+    layer,
+    parties_of,
+    refusals,
+    run_with_zeros,
+    send_plan,
+    send_spoilt,
+    together,
+)
 from bench.hostile_plans import HOSTILE, local, on_spu, public, with_hostile_numbers
-from bench.malformed import frames, mutated
+from bench.malformed import frames
 from bench.siege import LIMITS, Served, print_memory, serve
 from bench.soak import party_processes, resident
 from ditto_kernels.protocol.link import LinkError
@@ -75,12 +87,7 @@ def send_messages(file: Path, name: str, count: int, rng: random.Random, outcome
     sound = frames(encode_plan(PLAN), PLAN.hash())
     for _ in range(count):
         with refusals(), connect(file, name) as client:
-            channels = parties_of(client)._channels
-            bad = mutated(rng, rng.choice(sound))
-            for channel in channels:
-                channel._write(memoryview(bad))
-            for channel in channels:
-                channel.finish()
+            send_spoilt(client, sound, rng)
         outcomes["messages"] += 1
 
 

@@ -52,15 +52,16 @@ class Signature:
 
     def places(self, count: int) -> tuple[int, ...]:
         """Return the places of the static ones of `count` arguments that are given by place."""
-        given = [each + count if each < 0 else each for each in self.nums]
         named = [self.positional.index(each) for each in self.names if each in self.positional]
-        return tuple(each for each in dict.fromkeys((*given, *named)) if each < count)
+        return tuple(each for each in dict.fromkeys((*self._given(count), *named)) if each < count)
 
     def all_names(self, count: int) -> tuple[str, ...]:
         """Return the names of the static parameters, where `count` arguments are given by place."""
-        given = [each + count if each < 0 else each for each in self.nums]
-        placed = [self.positional[each] for each in given if each < len(self.positional)]
+        placed = [self.positional[each] for each in self._given(count) if each < len(self.positional)]
         return tuple(dict.fromkeys((*self.names, *placed)))
+
+    def _given(self, count: int) -> list[int]:
+        return [each + count if each < 0 else each for each in self.nums]
 
     @property
     def options(self) -> dict[str, Any]:

@@ -63,9 +63,7 @@ class PeerLink:
         self.expired: BaseException | None = None
         self._request = 0
         self._waiting = 0
-        self._lanes: list[
-            Lane
-        ] = []  # of this request; SPU's bytes are counted at the first, which waits for it
+        self._lanes: list[Lane] = []  # of this request; the first waits for SPU, and counts its bytes
         for source, channel in self._channels.items():
             threading.Thread(target=self._read, args=(source, channel), daemon=True).start()
 

@@ -5,7 +5,6 @@ A quotient is a long division: one comparison for each bit of the dividend. This
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -15,8 +14,9 @@ import numpy as np
 from jax import Array, lax
 
 from ditto_spu import ir
-from ditto_spu.ir.arithmetic import kind, splat
-from ditto_spu.ops.clamp import CLAMP
+from ditto_spu.ir.arithmetic import kind
+from ditto_spu.ops import interval_of
+from ditto_spu.ops.cast import is_cast
 
 _MOST = 1 << 62  # of a shifted divisor, whose difference from the rest must not wrap in ring 64
 
@@ -59,20 +59,25 @@ def saturate_conversions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
     A signed type of 32 bits or more has no such comparison, because its range is nearly that of the formats.
     A simulated call is refused beyond it (`calibration/wrapped_integers.py`).
     """
-    for op in [each for each in ir.walk(ir.main(module)) if kind(each) == "convert"]:
-        value, result = op.operands[0], op.results[0]
-        if not secret.get(value, False) or not ir.is_float(value) or ir.is_float(result):
-            continue
-        if ir.element(result) == "i1" or (_is_signed(result) and ir.dtype(result).itemsize >= 4):
-            continue
-        info = np.iinfo(ir.dtype(result))
-        low, high = _ends(value)
+    conversions = [op for op in ir.walk(ir.main(module)) if kind(op) == "convert" and _may_leave(op, secret)]
+    known = ir.intervals(module, interval_of, is_cast) if conversions else {}
+    for op in conversions:
+        kept = ir.dtype(op.results[0])
+        info, (low, high) = np.iinfo(kept), known.get(op.operands[0], ir.EVERYTHING)
         ends = (
             info.min if low < info.min else None,
-            info.max if high > info.max and ir.dtype(result).itemsize < 4 else None,
+            info.max if high > info.max and kept.itemsize < 4 else None,
         )
         if ends != (None, None):
-            ir.rewrite(op, partial(_saturated, dtype=ir.dtype(result), ends=ends))
+            ir.rewrite(op, partial(_saturated, dtype=kept, ends=ends))
+
+
+def _may_leave(op: ir.Op, secret: Mapping[ir.Value, bool]) -> bool:
+    """Tell whether a conversion makes a secret float a narrow or unsigned integer."""
+    value, result = op.operands[0], op.results[0]
+    if not secret.get(value, False) or not ir.is_float(value) or ir.is_float(result):
+        return False
+    return ir.element(result) != "i1" and not (_is_signed(result) and ir.dtype(result).itemsize >= 4)
 
 
 def _saturated(x: Array, dtype: np.dtype[Any], ends: tuple[int | None, int | None]) -> Array:
@@ -80,25 +85,6 @@ def _saturated(x: Array, dtype: np.dtype[Any], ends: tuple[int | None, int | Non
     x = x if least is None else jnp.maximum(x, jnp.asarray(least, x.dtype))
     x = x if most is None else jnp.minimum(x, jnp.asarray(most, x.dtype))
     return x.astype(dtype)
-
-
-def _ends(value: ir.Value) -> tuple[float, float]:
-    """Return bounds of a float that the program has clipped itself."""
-    op = ir.define(value)
-    if op is None:
-        return -math.inf, math.inf
-    if kind(op) in ("round_nearest_even", "floor", "ceil", "reshape", "broadcast_in_dim"):
-        return _ends(op.operands[0])
-    if op.name in CLAMP.kernels:
-        least, most = splat(op.operands[0]), splat(op.operands[2])
-        return -math.inf if least is None else least, math.inf if most is None else most
-    if kind(op) in ("maximum", "minimum"):
-        known = [
-            (number, number) if (number := splat(each)) is not None else _ends(each) for each in op.operands
-        ]
-        choose = max if kind(op) == "maximum" else min
-        return choose(low for low, _ in known), choose(high for _, high in known)
-    return -math.inf, math.inf
 
 
 def _is_signed(value: ir.Value) -> bool:
