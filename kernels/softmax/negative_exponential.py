@@ -49,8 +49,8 @@ _ONE_ROUND = 5  # From this many high digits on, one more round joins them in gr
 class Window:
     """A window is the range of T for which e^(gain - s T) is represented.
 
-    The low `bits` of T count, and beyond them the result is exactly 0. In the last sixteenth of the window a
-    value may be 0 too: a wrap of the low bits shows in their highest digit unless T lies there.
+    The low `bits` of T count, and beyond them the result is 0 within `factor_error`. In the last sixteenth of
+    the window a value may be 0 too: a wrap of the low bits shows in their highest digit unless T lies there.
     """
 
     bits: int
@@ -91,6 +91,11 @@ class Window:
     def error(self) -> float:
         """The error of a value within the window."""
         return self.factor_error + self.out.ulp
+
+    @property
+    def below_zero(self) -> int:
+        """The number of ulp of `out` by which rounding may bring a value below zero."""
+        return math.ceil(self.error / self.out.ulp)
 
 
 def fit_window(
@@ -242,54 +247,69 @@ def _factors(positions: Array, window: Window, sign: float, offset: float, bits:
     return np.rint(np.exp2(sign * window.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
 
 
-def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> tuple[Array, Array, Array]:
-    """Return the selected value for opened bits (0, 0), and the terms that each opened bit adds."""
+def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> tuple[Array, Array]:
+    """Return the two numbers of which `_terms` makes the result.
+
+    Let P be the factor of the mask and W = 2^-length P the one for wrapped low bits. By the masks (s0, s1) of
+    the range bits, the numbers are (0, P) for (0, 0), (P, W) for (1, 0), (W, P) for (0, 1), and (-P, 0) for
+    (1, 1).
+    """
     size = mask.size
     flat = mask.reshape(-1)
-    chosen, chosen_wrapped = unpack(sigma, size, word_bits).astype(np.int64)
+    inside, wraps = unpack(sigma, size, word_bits)
     plain = _factors(flat, window, 1.0, 0.0, window.dealt_bits)
     wrapped = _factors(flat, window, 1.0, -window.length, window.dealt_bits)
-    chosen *= plain
-    chosen_wrapped *= wrapped
-    plain -= 2 * chosen
-    wrapped -= 2 * chosen_wrapped
-    chosen += chosen_wrapped
-    return chosen, plain, wrapped
+    first = np.where(wraps, np.where(inside, -plain, wrapped), plain * inside)
+    second = np.where(inside, wrapped * ~wraps, plain)
+    return first, second
 
 
-def _sum(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
+def _terms(bits: Array, first: Array, second: Array, factor: Array, wrapped: Array) -> Array:
+    """Return a share of the result from the opened range bits and shares of the two dealt numbers.
+
+    The multipliers of both are (f, 0), (-g, f), (-f, g) and (0, f) for the opened bits (0, 0), (1, 0), (0, 1)
+    and (1, 1). Here f is the public factor and g = 2^-length f. So the result is f P if the opened bits differ
+    from their masks in the first one, g P or f W if in the second one, and 0 or f W - g P, which is 0 up to
+    rounding, if they are equal. T is never in both cases at once.
+    """
     ring = bits.astype(np.int64)
-    return (base + ring[0] * same + ring[1] * wrap) * factor
+    one, other = ring[0], ring[1]
+    both, neither = one * other, (1 - one) * (1 - other)
+    of_first = (neither + both - other) * factor - (one - both) * wrapped
+    of_second = one * factor + (other - both) * wrapped
+    return first * of_first + second * of_second
 
 
-_sum_at_once = jax.jit(_sum)  # It makes one pass over memory, at the price of a call of XLA.
+_terms_at_once = jax.jit(_terms)  # It makes one pass over memory, at the price of a call of XLA.
 
 
-@local_step(lambda bits, base, *_: absent(base.shape, base.dtype))
-def chosen_product(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
-    """Return a share of the product: the dealt terms that the opened bits choose, times the public factor."""
-    return np.asarray(_sum_at_once(bits, base, same, wrap, factor))
+@local_step(lambda bits, first, *_: absent(first.shape, first.dtype))
+def chosen_product(bits: Array, first: Array, second: Array, factor: Array, wrapped: Array) -> Array:
+    """Return a share of the result: the dealt numbers times public factors that the opened bits choose."""
+    return np.asarray(_terms_at_once(bits, first, second, factor, wrapped))
 
 
-chosen_product.for_few(lambda bits, base, *_: base.size <= tuning.NUMPY_PRODUCT_ELEMENTS)(_sum)
+chosen_product.for_few(lambda bits, first, *_: first.size <= tuning.NUMPY_PRODUCT_ELEMENTS)(_terms)
 
 
 def exp_products(party: Party, x: Additive, window: Window) -> Protocol[Additive]:
     """Compute e^(gain - s T) for T >= 0 in ring 64, with the fraction bits of both factors.
 
-    The result is 0 beyond the window. Range, error, cost and security: see `exp_negative`, which rounds these
-    products.
+    The result is 0 beyond the window, up to `Window.factor_error`. Range, error, cost and security: see
+    `exp_negative`, which rounds these products.
     """
     opened = yield from open_masked(party.at("open"), x)
     inside = yield from _range_bits(party.at("range"), opened, window)
     alpha, _, shares = yield from open_bits(
         party.at("bits"),
         inside,
-        [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")],
+        [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("first", "second")],
         lambda sigma: _dealer_terms(opened.mask, sigma, window, inside.word_bits),
     )
-    factor = _factors(opened.c.reshape(-1), window, -1.0, window.gain, window.public_bits)
-    product = chosen_product(unpack(alpha, x.size, inside.word_bits), *shares, factor)
+    c = opened.c.reshape(-1)
+    factor = _factors(c, window, -1.0, window.gain, window.public_bits)
+    wrapped = _factors(c, window, -1.0, window.gain - window.length, window.public_bits)
+    product = chosen_product(unpack(alpha, x.size, inside.word_bits), *shares, factor, wrapped)
     return Additive(product.reshape(x.shape), window.product)
 
 
@@ -307,7 +327,7 @@ def exp_negative(party: Party, x: Additive, window: Window) -> Protocol[Additive
     """Compute e^(gain - s T) for T >= 0, as additive shares in the format of the window.
 
     Range: 0 <= T < 2^compared - 2^digit ulp. A T up to 2^digit ulp below 0 gives the right value or 0. A T
-    beyond the window gives exactly 0. Error: `Window.error`. Cost at ring 16: 42 bits online and 216 bits
+    beyond the window gives 0. Error: `Window.error`, also there. Cost at ring 16: 42 bits online and 152 bits
     offline per element, in 3 rounds (3 or 4 for ring 32, and 5 for ring 64).
 
     Security: c is masked over the full ring, and the range bits are masked once each. Factors are dealt as

@@ -86,7 +86,7 @@ def _run(
     - denominator, epsilon: attributes of 2quad and 2relu.
 
     Range: |x| <= `largest_score`. A score that is further below the row's maximum than the window (some 21
-    units of base 2) becomes exactly 0. Error: see `_error`.
+    units of base 2) becomes 0, up to `Window.error`. Error: see `_error`.
 
     Security: that of the parts. Only shapes and public masks are public.
     """
@@ -116,7 +116,7 @@ def _run(
 def _exact(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[list[Rss]]:
     """Return (numerators, reciprocals of their sums), with masks applied."""
     values, sums = yield from exponentials(party.at("numerators"), x, keep, plan)
-    replication = replicated(party.at("replicate"), values, plan.inner.ring_bits)
+    replication = replicated(party.at("replicate"), values, plan)
     if sums is not None and values.fxp.ring_bits == plan.inner.ring_bits:
         inversion = inverse(party.at("inverse"), sums, plan.inverse, plan.inverted)
         return (yield from parallel(replication, inversion))
@@ -163,8 +163,14 @@ def _landed(plan: Plan, out: Fxp) -> tuple[Fxp, tuple[float, float] | None]:
     """Return (format of the last product, its range if that lets it be lifted straight to `out`)."""
     small = plan.landing
     if small.ring_bits < out.ring_bits == plan.inner.ring_bits and small.fraction_bits == out.fraction_bits:
-        return out, (-4 * out.ulp, 1.05)  # Probabilities leave [0, 1] by rounding alone.
+        return out, (-_below_zero(plan) * out.ulp, 1.05)
     return small, None
+
+
+def _below_zero(plan: Plan) -> int:
+    """Return the number of ulp of the last product by which rounding may bring a probability below zero."""
+    numerator = 0.0 if plan.window is None else plan.window.error
+    return 4 + math.ceil(numerator / plan.lowest / plan.landing.ulp)
 
 
 def _quotient(party: Party, numerators: Rss, reciprocals: Rss, plan: Plan, out: Fxp) -> Protocol[Rss]:
@@ -173,7 +179,7 @@ def _quotient(party: Party, numerators: Rss, reciprocals: Rss, plan: Plan, out: 
     product = yield from multiply(party.at("divide"), numerators, reciprocals, landing, values)
     if landing.ring_bits < out.ring_bits and landing.fraction_bits == out.fraction_bits:
         # Only rounding can make it negative, and 1.0 may lie beyond the range of the default bias.
-        return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=4))
+        return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=_below_zero(plan)))
     return (yield from convert(party.at("cast"), product, out))
 
 
