@@ -26,7 +26,7 @@ from ditto_kernels.inverse.by_octaves import (
     noise,
     octaves,
 )
-from ditto_kernels.products.multiply import multiply
+from ditto_kernels.products.multiply import multiply_masked
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
@@ -238,7 +238,8 @@ def inverse(party: Party, x: Rss | Additive, table: Table, out: Fxp) -> Protocol
     more if x grows into the table's ring. Few elements take `by_octaves`.
 
     Security: x and u are opened under full-width masks, and threshold bits under one-time masks. Products of
-    bits and masks, and waves of masks, are dealt. One product leaves under a zero share. Source: own, by
+    bits and masks, and waves of masks, are dealt. So is the dealer's share of the last product, whose factors
+    are masks at the dealer. Source: own, by
     threshold guess and trigonometric correction.
     """
     few = table.few_of(x.size)
@@ -253,4 +254,4 @@ def inverse(party: Party, x: Rss | Additive, table: Table, out: Fxp) -> Protocol
         to_rss(party.at("guess"), guess), _series(party.at("series"), scaled, table)
     )
     factor = yield from to_rss(party.at("series"), series)
-    return (yield from multiply(party.at("result"), replicated, factor, out))
+    return (yield from multiply_masked(party.at("result"), replicated, factor, out))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import inverse
 from ditto_kernels.maximum import tournament
-from ditto_kernels.products.multiply import multiply
+from ditto_kernels.products.multiply import multiply, multiply_masked
 from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec, listed
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -176,7 +176,9 @@ def _below_zero(plan: Plan) -> int:
 def _quotient(party: Party, numerators: Rss, reciprocals: Rss, plan: Plan, out: Fxp) -> Protocol[Rss]:
     """Return probabilities: the last product in the format of `plan.landing`, cast to the output's format."""
     landing, values = _landed(plan, out)
-    product = yield from multiply(party.at("divide"), numerators, reciprocals, landing, values)
+    # After an exponential and an inverse the dealer has masks alone. Other numerators are products.
+    times = multiply if plan.window is None else multiply_masked
+    product = yield from times(party.at("divide"), numerators, reciprocals, landing, values)
     if landing.ring_bits < out.ring_bits and landing.fraction_bits == out.fraction_bits:
         # Only rounding can make it negative, and 1.0 may lie beyond the range of the default bias.
         return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=_below_zero(plan)))
