@@ -17,6 +17,7 @@ from ditto_kernels.inverse.whole_range import WHOLE, WHOLE_RANGE
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import Few, few, few_error
 from ditto_kernels.norm.whole_norm import WholeNorm, fit_norm, normalise_whole, whole_error
+from ditto_kernels.products.low_bits import LOW, finish_low
 from ditto_kernels.products.multiply import finish, finish_kind, local_product, multiply
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -31,6 +32,7 @@ VARIANCE = (2.0**-11, 2.0**8)  # Real models have rows with variances of 0.002 a
 _MEAN_BITS = 30  # the fraction bits of the public 1/n
 _ROOT_BITS = 14  # the bits of the reciprocal standard deviation where it is smallest
 _SQUARES_BITS = 46  # the bits of the sum of a row's squares
+_LEAST_BITS = 12  # The squares of a row of the least variance have at least so many bits.
 _TOP_BITS = 9  # The result stays below 2^9.
 _GAMMA_LIMIT = 4.0  # The error bound holds for |gamma| up to this.
 
@@ -47,6 +49,8 @@ class Plan:
     inverse: Table
     root: Fxp  # the format of the reciprocal standard deviation
     landing: Fxp
+    divisor: int  # the number by which the squares are too large: the length, or its square
+    low: bool  # whether rows are normalised modulo 2^48 before they meet gamma
     few: Few | None = None  # the plan for few rows, if they are few
 
     @property
@@ -61,6 +65,11 @@ class Plan:
     def product_bits(self) -> int:
         """The fraction bits of the last product."""
         return self.centred.fraction_bits + self.gamma.fraction_bits + self.root.fraction_bits
+
+    @property
+    def low_bits(self) -> int:
+        """The fraction bits of rows that are normalised modulo 2^48."""
+        return self.centred.fraction_bits + self.root.fraction_bits - (_WIDE - LOW)
 
 
 @lru_cache(maxsize=64)
@@ -102,7 +111,10 @@ def plan_norm(
             bits = min(budget - root - weight, least + 4, squared)
             dropped = bits + weight + root - landing.fraction_bits
             if bits >= least + spare and finish_kind(_WIDE, dropped, landing):
-                plan = _complete(shape, bits, weight, root, landing, eps, lo, hi, length)
+                formats = Fxp(_WIDE, bits), Fxp(_WIDE, weight), Fxp(_WIDE, root), landing
+                low = centred and gamma is not None and landing is out and _fits_low(fxp, length, lo, hi)
+                squared_bits = 2 * fxp.fraction_bits if low else 2 * bits if bits <= 14 else 26
+                plan = _complete(shape, formats, eps, lo, hi, length**2 if low else length, squared_bits, low)
                 return replace(plan, few=few(shape, fxp, gamma, out, variance, eps, least, centred))
     raise ValueError(
         f"normalisation from {fxp} to {out}, {length} elements a row of a variance up to {hi:g}: "
@@ -110,34 +122,46 @@ def plan_norm(
     )
 
 
+def _fits_low(fxp: Fxp, length: int, lo: float, hi: float) -> bool:
+    """Return whether squares of rows that are not centred fit, and have bits enough for the least variance.
+
+    Rows must come from a smaller ring, because what leaves its cast is a mask at the dealer.
+    """
+    scale = length**2 * fxp.ulp**-2
+    return fxp.ring_bits < _WIDE and hi * scale < 2.0 ** (_WIDE - 2) and lo * scale >= 2.0**_LEAST_BITS
+
+
 def _complete(
     shape: tuple[int, ...],
-    centred: int,
-    weight: int,
-    root: int,
-    landing: Fxp,
+    formats: tuple[Fxp, Fxp, Fxp, Fxp],
     eps: float,
     lo: float,
     hi: float,
-    length: int,
+    divisor: int,
+    squared_bits: int,
+    low: bool,
 ) -> Plan:
+    centred, gamma, root, landing = formats
     # The inverse root needs multipliers of at least 16 bits, so sums of squares stay below 2^45.
-    room = _SQUARES_BITS - math.ceil(portable.log2(hi * length))
-    squares = Fxp(_WIDE, min(2 * centred if centred <= 14 else 26, room))
-    plan = fit_table("rsqrt", squares, lo, hi, Fxp(_WIDE, root), length)
-    small = round(eps * length * 2.0**squares.fraction_bits)
-    return Plan(
-        shape, Fxp(_WIDE, centred), Fxp(_WIDE, weight), squares, small, plan, Fxp(_WIDE, root), landing
-    )
+    room = _SQUARES_BITS - math.ceil(portable.log2(hi * divisor))
+    squares = Fxp(_WIDE, min(squared_bits, room))
+    plan = fit_table("rsqrt", squares, lo, hi, root, divisor)
+    small = round(eps * divisor * 2.0**squares.fraction_bits)
+    return Plan(shape, centred, gamma, squares, small, plan, root, landing, divisor, low)
 
 
 def _centre(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
-    """Return x - mean in ring 64.
+    """Return x - mean in ring 64."""
+    wide = x if x.fxp.ring_bits == _WIDE else (yield from upcast(party.at("widen"), x, _WIDE))
+    return (yield from _less_mean(party, wide, plan))
+
+
+def _less_mean(party: Party, wide: Rss, plan: Plan) -> Protocol[Rss]:
+    """Return x - mean of an x in ring 64.
 
     The row sum is local, 1/n is public, and there is one truncation per row.
     """
-    wide = x if x.fxp.ring_bits == _WIDE else (yield from upcast(party.at("widen"), x, _WIDE))
-    fine = plus_constant(party, wide, 0, 1 << (plan.centred.fraction_bits - x.fxp.fraction_bits))
+    fine = plus_constant(party, wide, 0, 1 << (plan.centred.fraction_bits - wide.fxp.fraction_bits))
     share_of_row = round(2.0**_MEAN_BITS / plan.length)
     mine, following = (
         part.sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(share_of_row)
@@ -146,6 +170,29 @@ def _centre(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
     sums = Rss(mine, following, Fxp(_WIDE, plan.centred.fraction_bits + _MEAN_BITS))
     mean = yield from truncate(party.at("mean"), sums, _MEAN_BITS)
     return Rss(fine.mine - mean.mine, fine.next - mean.next, plan.centred)
+
+
+def _normalised(party: Party, wide: Rss, plan: Plan) -> Protocol[Rss]:
+    """Return (x - mean) / sqrt(variance + eps) modulo 2^48, for an x in ring 64 that is a mask at the dealer.
+
+    The squares are n Σ x^2 - (Σ x)^2, which is exact, so that the inverse root does not wait for the mean.
+    """
+    mine, following = (part.sum(axis=-1, keepdims=True, dtype=np.int64) for part in (wide.mine, wide.next))
+    squares = local_product(wide, wide).sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(plan.length)
+    sums = Rss(mine, following, wide.fxp)
+    centred, root = yield from parallel(
+        _less_mean(party, wide, plan),
+        _root(party, squares - local_product(sums, sums), 2 * wide.fxp.fraction_bits, plan),
+    )
+    bits = centred.fxp.fraction_bits + root.fxp.fraction_bits
+    return (yield from finish_low(party.at("normalised"), local_product(centred, root), bits))
+
+
+def _root(party: Party, squares: Array, fraction_bits: int, plan: Plan) -> Protocol[Rss]:
+    """Return the inverse root of the squares of each row, from a 3-of-3 sharing of them."""
+    total = yield from finish(party.at("squares"), squares, fraction_bits, plan.squares)
+    total = plus_constant(party, total, plan.eps)
+    return (yield from inverse(party.at("root"), total, plan.inverse, plan.root))
 
 
 def scaled(party: Party, plan: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
@@ -178,14 +225,15 @@ def scaled_error(plan: Plan, gamma: Fxp | None, variance: tuple[float, float], s
     """
     lo, hi = variance
     relative = plan.inverse.error + 1.5 * plan.root.ulp * math.sqrt(hi) + shift**2 / lo
-    relative += 2 * plan.squares.ulp / (plan.length * lo)
+    relative += 2 * plan.squares.ulp / (plan.divisor * lo)
     largest = math.sqrt(plan.length)
     grid = plan.gamma.ulp * (
         1.5 if gamma is not None and gamma.fraction_bits > plan.gamma.fraction_bits else 0.5
     )
-    return (
-        _GAMMA_LIMIT * (shift / math.sqrt(lo) + largest * relative) + largest * grid + 1.5 * plan.landing.ulp
-    )
+    units = shift / math.sqrt(lo) + largest * relative
+    if plan.low:
+        units += 1.5 * 2.0**-plan.low_bits
+    return _GAMMA_LIMIT * units + largest * grid + 1.5 * plan.landing.ulp
 
 
 def whole_of(
@@ -216,7 +264,7 @@ def _run(
     - inner: the least number of fraction bits.
 
     Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error: relative 2e-4 in
-    1/sigma, 1.5 ulp of the centred format in the mean, and 1.5 ulp of `out`. Cost with ring 32 in and out: 60
+    1/sigma, 1.5 ulp of the centred format in the mean, and 1.5 ulp of `out`. Cost with ring 32 in and out: 54
     bytes per element, or 36 if gamma is public. Up to `tuning.FIVE_ROUND_ROWS` rows are normalised by
     `five_rounds`. They take 5 rounds instead of 14, with a smaller error and more bytes.
 
@@ -231,19 +279,25 @@ def _run(
     plan = plan_norm(x.shape, x.fxp, gamma_fxp, out, **attributes)
     if plan.few is not None:
         return (yield from normalise(party, plan.few, x, gamma, beta, out))
-    centred, scale, shift = yield from parallel(
-        _centre(party.at("centre"), x, plan),
+    rows = party.at("centre")
+    value, scale, shift = yield from parallel(
+        upcast(rows.at("widen"), x, _WIDE) if plan.low else _centre(rows, x, plan),
         convert(party.at("gamma"), gamma, plan.gamma) if isinstance(gamma, Rss) else nothing(),
         convert(party.at("beta"), beta, Fxp(_WIDE, beta.fxp.fraction_bits))
         if isinstance(beta, Rss)
         else nothing(),
     )
-    product = yield from scaled(party, plan, centred, gamma if scale is None else scale)
+    if plan.low:
+        bits = plan.low_bits + plan.gamma.fraction_bits
+        product = local_product((yield from _normalised(rows, value, plan)), scale)
+    else:
+        bits = plan.product_bits
+        product = yield from scaled(party, plan, value, gamma if scale is None else scale)
     if isinstance(beta, Rss):
-        product = product + (shift.mine << np.int64(plan.product_bits - shift.fxp.fraction_bits))
+        product = product + (shift.mine << np.int64(bits - shift.fxp.fraction_bits))
     elif party.rank == 0:
-        product = product + encode(beta, Fxp(_WIDE, plan.product_bits))
-    result = yield from finish(party.at("result"), product, plan.product_bits, plan.landing)
+        product = product + encode(beta, Fxp(_WIDE, bits))
+    result = yield from finish(party.at("result"), product, bits, plan.landing)
     return (yield from convert(party.at("cast"), result, out))
 
 

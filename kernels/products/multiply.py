@@ -128,7 +128,7 @@ def finish(
     if plan.kind == "truncate":
         c, masks = yield from _open_product(party, z, truncation_bias(plan.ring, plan.dropped))
         return (yield from truncate_opened(party, c, masks, out, plan.dropped))
-    mine = _shifted(party, z, plan)
+    mine = shifted(party, z, plan)
     if plan.kind == "lift":
         c, masks = yield from _open_product(party, mine, plan.bias)
         return (yield from lift_opened(party, c, masks, plan.target, out.ring_bits, plan.bias))
@@ -139,11 +139,11 @@ def finish(
     return Rss(mine, following, out)
 
 
-def _shifted(party: Party, z: Array, plan: Finish) -> Array:
+def shifted(party: Party, z: Array, plan: Finish) -> Array:
     """Return a party's 3-of-3 share in `plan.target`."""
     bias = narrowing_bias(plan.dropped) if party.rank == 0 else 0
-    shifted: Array = narrow(z, plan.dropped, plan.target.ring_bits, bias)
-    return shifted
+    moved: Array = narrow(z, plan.dropped, plan.target.ring_bits, bias)
+    return moved
 
 
 def finish_masked(
@@ -164,7 +164,7 @@ def finish_masked(
                 party, Additive(z + dealt, Fxp(plan.ring, fraction_bits)), plan.dropped
             )
         )
-    mine = _shifted(party, z, plan)
+    mine = shifted(party, z, plan)
     (dealt,) = yield from deal(party, [Deal("product", mine.shape, mine.dtype)], lambda: [mine])
     return (yield from _replicated(party, Additive(mine + dealt, plan.target), plan))
 

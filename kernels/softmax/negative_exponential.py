@@ -267,10 +267,10 @@ def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> 
 def _terms(bits: Array, first: Array, second: Array, factor: Array, wrapped: Array) -> Array:
     """Return a share of the result from the opened range bits and shares of the two dealt numbers.
 
-    Let f be the public factor and g = 2^-length f. The multipliers of both numbers are (f, 0), (-g, f), (-f, g)
-    and (0, f) for the opened bits (0, 0), (1, 0), (0, 1) and (1, 1). So the result is f P if the opened bits
-    differ from their masks in the first one, and g P or f W if they differ in the second one. If they are
-    equal, it is 0 or f W - g P, which is 0 up to rounding. They never differ in both.
+    Let f be the public factor and g = 2^-length f. The multipliers of both numbers are (f, 0), (-g, f),
+    (-f, g) and (0, f) for the opened bits (0, 0), (1, 0), (0, 1) and (1, 1). So the result is f P if the
+    opened bits differ from their masks in the first one, and g P or f W if they differ in the second one. If
+    they are equal, it is 0 or f W - g P, which is 0 up to rounding. They never differ in both.
     """
     ring = bits.astype(np.int64)
     one, other = ring[0], ring[1]
