@@ -6,6 +6,7 @@ The functions are 1/x and 1/sqrt(x), for few elements (one per row).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -38,6 +39,8 @@ from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
 _GUESS_BITS = 6  # The least guess has this many bits.
+_ROOM_BITS = 46  # The multipliers of larger numbers have less than 16 bits, so guesses are chosen for them.
+_NEAR = 2.0**-6  # Chosen guesses differ from the middle by at most this much.
 _DRIFT = 2.0**-15  # A guess and its multiplier may differ by this much, else x grows into ring 64.
 
 
@@ -102,16 +105,21 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
         raise ValueError(f"{power} on [{lo:g}, {hi:g}]: {fxp} does not hold that range")
     steps = max(1, math.ceil(portable.log2(hi / lo) / OCTAVES[power]))
     bounds = [lo * portable.power(hi / lo, step / steps) for step in range(steps + 1)]
-    guess_bits = _GUESS_BITS - math.floor(portable.log2(portable.power(hi, exponent)))
+    more = max(
+        0, math.ceil(portable.log2(hi * ulps)) - _ROOM_BITS
+    )  # More bits of a guess leave more choices.
+    guess_bits = _GUESS_BITS + more - math.floor(portable.log2(portable.power(hi, exponent)))
     guesses = [
         round(2.0**guess_bits * portable.power((left + right) / 2, exponent))
         for left, right in pairwise(bounds)
     ]
     for ring in (32, 64):
         unit = 2.0 ** (ring - 2)
-        exact = [unit / ulps * portable.power(guess / 2.0**guess_bits, -1 / exponent) for guess in guesses]
-        multipliers = [round(each) for each in exact]
-        drift = max(abs(whole / each - 1) for whole, each in zip(multipliers, exact, strict=True))
+        exact = partial(_exact_multiplier, guess_bits=guess_bits, exponent=exponent, scale=unit / ulps)
+        if more and ring == _WIDE:
+            guesses = [_chosen_guess(guess, exact) for guess in guesses]
+        multipliers = [round(exact(guess)) for guess in guesses]
+        drift = max(_drift(guess, exact) for guess in guesses)
         if ring >= fxp.ring_bits and drift < _DRIFT:
             break
     else:
@@ -141,6 +149,22 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
         error + drift + noise(series, wave_bits) / portable.power(max(spread), exponent),
         octaves(power, fxp, bounds, out, divisor),
     )
+
+
+def _exact_multiplier(guess: int, guess_bits: int, exponent: float, scale: float) -> float:
+    return scale * portable.power(guess / 2.0**guess_bits, -1 / exponent)
+
+
+def _drift(guess: int, exact: Callable[[int], float]) -> float:
+    """Return by how much a guess and its whole multiplier differ."""
+    multiplier = exact(guess)
+    return abs(round(multiplier) / multiplier - 1)
+
+
+def _chosen_guess(guess: int, exact: Callable[[int], float]) -> int:
+    """Return the guess near this one whose multiplier is nearest to a whole number."""
+    reach = int(guess * _NEAR)
+    return min(range(guess - reach, guess + reach + 1), key=lambda each: _drift(each, exact))
 
 
 def _wave_bits(largest: float, guess_bits: int, out: Fxp) -> int:

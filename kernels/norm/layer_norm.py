@@ -20,7 +20,8 @@ from ditto_kernels.norm.whole_norm import WholeNorm, fit_norm, normalise_whole, 
 from ditto_kernels.products.low_bits import LOW, finish_low
 from ditto_kernels.products.multiply import finish, finish_kind, local_product, multiply
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.protocol.party import Party, Protocol, parallel
+from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
+from ditto_kernels.sharing.additive import Additive
 from ditto_kernels.sharing.casts import convert, truncate, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
 from ditto_kernels.values import portable
@@ -31,8 +32,8 @@ _WIDE = 64
 VARIANCE = (2.0**-11, 2.0**8)  # Real models have rows with variances of 0.002 and 129 side by side.
 _MEAN_BITS = 30  # the fraction bits of the public 1/n
 _ROOT_BITS = 14  # the bits of the reciprocal standard deviation where it is smallest
-_SQUARES_BITS = 46  # the bits of the sum of a row's squares
-_LEAST_BITS = 12  # The squares of a row of the least variance have at least so many bits.
+_SQUARES_BITS = 46  # the bits of the sum of a row's squares, for which multipliers have at least 16 bits
+_LEAST_BITS, _MOST_BITS = 12, 52  # the bits of n^2 times the variance of a row, in ulp of the squares
 _TOP_BITS = 9  # The result stays below 2^9.
 _GAMMA_LIMIT = 4.0  # The error bound holds for |gamma| up to this.
 
@@ -113,8 +114,8 @@ def plan_norm(
             if bits >= least + spare and finish_kind(_WIDE, dropped, landing):
                 formats = Fxp(_WIDE, bits), Fxp(_WIDE, weight), Fxp(_WIDE, root), landing
                 low = centred and gamma is not None and landing is out and _fits_low(fxp, length, lo, hi)
-                squared_bits = 2 * fxp.fraction_bits if low else 2 * bits if bits <= 14 else 26
-                plan = _complete(shape, formats, eps, lo, hi, length**2 if low else length, squared_bits, low)
+                squares = _squares(fxp if low else formats[0], hi * length, low)
+                plan = _complete(shape, formats, eps, lo, hi, length**2 if low else length, squares, low)
                 return replace(plan, few=few(shape, fxp, gamma, out, variance, eps, least, centred))
     raise ValueError(
         f"normalisation from {fxp} to {out}, {length} elements a row of a variance up to {hi:g}: "
@@ -128,7 +129,15 @@ def _fits_low(fxp: Fxp, length: int, lo: float, hi: float) -> bool:
     Rows must come from a smaller ring, because what leaves its cast is a mask at the dealer.
     """
     scale = length**2 * fxp.ulp**-2
-    return fxp.ring_bits < _WIDE and hi * scale < 2.0 ** (_WIDE - 2) and lo * scale >= 2.0**_LEAST_BITS
+    return fxp.ring_bits < _WIDE and hi * scale < 2.0**_MOST_BITS and lo * scale >= 2.0**_LEAST_BITS
+
+
+def _squares(fxp: Fxp, largest: float, low: bool) -> Fxp:
+    """Return the format of squares of rows in `fxp`, whose sums stay below `largest`."""
+    if low:
+        return Fxp(_WIDE, 2 * fxp.fraction_bits)
+    room = _SQUARES_BITS - math.ceil(portable.log2(largest))
+    return Fxp(_WIDE, min(2 * fxp.fraction_bits if fxp.fraction_bits <= 14 else 26, room))
 
 
 def _complete(
@@ -138,13 +147,10 @@ def _complete(
     lo: float,
     hi: float,
     divisor: int,
-    squared_bits: int,
+    squares: Fxp,
     low: bool,
 ) -> Plan:
     centred, gamma, root, landing = formats
-    # The inverse root needs multipliers of at least 16 bits, so sums of squares stay below 2^45.
-    room = _SQUARES_BITS - math.ceil(portable.log2(hi * divisor))
-    squares = Fxp(_WIDE, min(squared_bits, room))
     plan = fit_table("rsqrt", squares, lo, hi, root, divisor)
     small = round(eps * divisor * 2.0**squares.fraction_bits)
     return Plan(shape, centred, gamma, squares, small, plan, root, landing, divisor, low)
@@ -175,24 +181,21 @@ def _less_mean(party: Party, wide: Rss, plan: Plan) -> Protocol[Rss]:
 def _normalised(party: Party, wide: Rss, plan: Plan) -> Protocol[Rss]:
     """Return (x - mean) / sqrt(variance + eps) modulo 2^48, for an x in ring 64 that is a mask at the dealer.
 
-    The squares are n Σ x^2 - (Σ x)^2, which is exact, so that the inverse root does not wait for the mean.
+    The squares are n Σ x^2 - (Σ x)^2, which is exact. The dealer deals its share of them, which is made of
+    masks. So the inverse root waits neither for the mean nor for a reshare.
     """
     mine, following = (part.sum(axis=-1, keepdims=True, dtype=np.int64) for part in (wide.mine, wide.next))
     squares = local_product(wide, wide).sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(plan.length)
     sums = Rss(mine, following, wide.fxp)
+    share = squares - local_product(sums, sums)
+    (dealt,) = yield from deal(party, [Deal("squares", share.shape, share.dtype)], lambda: [share])
+    eps = np.int64(plan.eps if party.role == "A" else 0)
     centred, root = yield from parallel(
         _less_mean(party, wide, plan),
-        _root(party, squares - local_product(sums, sums), 2 * wide.fxp.fraction_bits, plan),
+        inverse(party.at("root"), Additive(share + dealt + eps, plan.squares), plan.inverse, plan.root),
     )
     bits = centred.fxp.fraction_bits + root.fxp.fraction_bits
     return (yield from finish_low(party.at("normalised"), local_product(centred, root), bits))
-
-
-def _root(party: Party, squares: Array, fraction_bits: int, plan: Plan) -> Protocol[Rss]:
-    """Return the inverse root of the squares of each row, from a 3-of-3 sharing of them."""
-    total = yield from finish(party.at("squares"), squares, fraction_bits, plan.squares)
-    total = plus_constant(party, total, plan.eps)
-    return (yield from inverse(party.at("root"), total, plan.inverse, plan.root))
 
 
 def scaled(party: Party, plan: Plan, centred: Rss, gamma: Rss | Array) -> Protocol[Array]:
@@ -266,7 +269,7 @@ def _run(
     Range: |x| < 2^(k-2) ulp, |mean| < 2^(27-f), |result| < 2^9 and within `out`. Error: relative 2e-4 in
     1/sigma, 1.5 ulp of the centred format in the mean, and 1.5 ulp of `out`. Cost with ring 32 in and out: 54
     bytes per element, or 36 if gamma is public. Up to `tuning.FIVE_ROUND_ROWS` rows are normalised by
-    `five_rounds`. They take 5 rounds instead of 14, with a smaller error and more bytes.
+    `five_rounds`. They take 5 rounds instead of 12, with a smaller error and more bytes.
 
     Security: sums are local, and every product leaves under a zero share or a full-width mask.
 
