@@ -10,6 +10,7 @@ import numpy as np
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
+from ditto_kernels.protocol.round_worth import ROUND_WORTH
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -106,11 +107,11 @@ def _slice(array: Array, axis: int | None, start: int, stop: int) -> Array:
 
 
 def spread_costs(
-    kernel: Kernel, specs: Sequence[Spec], out: Fxp, count: int, **attributes: Any
+    kernel: Kernel, specs: Sequence[Spec], out: Fxp, count: int, worth: int = ROUND_WORTH, **attributes: Any
 ) -> list[Cost]:
     """Return the cost of every part. Bytes add up, and rounds are shared."""
     parts_of = part_specs(kernel, specs, count, **attributes)
-    return [kernel.cost(*each, out=out, **attributes) for each in parts_of]
+    return [kernel.cost(*each, out=out, worth=worth, **attributes) for each in parts_of]
 
 
 def part_specs(kernel: Kernel, specs: Sequence[Spec], count: int, **attributes: Any) -> list[list[Spec]]:

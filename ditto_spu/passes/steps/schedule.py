@@ -137,11 +137,11 @@ def step_cost(step: KernelStep, variables: Sequence[Var], masked: bool = False) 
     specs = [Spec(variables[var].shape, variables[var].fxp) for var in step.inputs]
     attributes = dict(step.attributes)
     if len(step.dealers) == 1:
-        cost = kernel.cost(*specs, out=out, masked=masked, **attributes)
+        cost = kernel.cost(*specs, out=out, masked=masked, worth=step.worth, **attributes)
         if masked and kernel.all_deal:
             cost = cost + cost_of(remask, Spec(variables[step.outputs[0]].shape, out))
         return (*cost.by_rank(step.dealers[0]), cost.rounds)
-    costs = spread_costs(kernel, specs, out, len(step.dealers), **attributes)
+    costs = spread_costs(kernel, specs, out, len(step.dealers), step.worth, **attributes)
     parts = [cost.by_rank(dealer) for dealer, cost in zip(step.dealers, costs, strict=True)]
     online, offline = (
         (sum(p[i][0] for p in parts), sum(p[i][1] for p in parts), sum(p[i][2] for p in parts))
