@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ditto_kernels.protocol.round_worth import ROUND_WORTHS
 from ditto_kernels.values.replicated import PARTIES
-from ditto_spu.network.model import Network, predicted_seconds
+from ditto_spu.network.model import LOOPBACK, Network, predicted_seconds
 from ditto_spu.passes.steps.schedule import schedule, step_cost
 from ditto_spu.plan.plan import KernelStep, Step, Var
 
@@ -58,10 +58,12 @@ def choose_worths(
 def _worths(network: Network) -> tuple[int, ...]:
     """Return the worths to try: up to the bytes of all parties that take as long as a few rounds.
 
-    On a network as fast as loopback this is the least one alone.
+    Parties as near as those of one host have the least one, for which the limits were measured.
     """
-    round_seconds, byte_seconds = predicted_seconds(network, 0.0, [0], 1), _byte_seconds(1, network)
-    return tuple(each for each in ROUND_WORTHS if each <= _SAVED * round_seconds / byte_seconds)
+    if network.round_trip <= LOOPBACK.round_trip:
+        return ROUND_WORTHS[:1]
+    most = _SAVED * predicted_seconds(network, 0.0, [0], 1) / _byte_seconds(1, network)
+    return tuple(each for each in ROUND_WORTHS if each <= max(most, ROUND_WORTHS[0]))
 
 
 def _byte_seconds(count: int, network: Network) -> float:
