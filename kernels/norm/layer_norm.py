@@ -291,4 +291,4 @@ def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> 
 
 
 _PAPER = "own: centred sums in ring 64, threshold inverse root, gamma and beta folded into the last product"
-LAYER_NORM = Kernel("layer_norm", _run, _reference, _error, _PAPER, variant=_variant)
+LAYER_NORM = Kernel("layer_norm", _run, _reference, _error, _PAPER, along="dim", vectors=2, variant=_variant)

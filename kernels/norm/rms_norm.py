@@ -96,4 +96,4 @@ def _error(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> float:
 
 
 _PAPER = "own: as layer_norm, without the mean"
-RMS_NORM = Kernel("rms_norm", _run, _reference, _error, _PAPER, variant=_variant)
+RMS_NORM = Kernel("rms_norm", _run, _reference, _error, _PAPER, along="dim", vectors=1, variant=_variant)

@@ -35,6 +35,7 @@ class Kernel:
     - paper is its source.
     - elementwise says that elements do not interact.
     - along is the attribute that names the one dimension along which elements interact.
+    - vectors is how many of the last operands are vectors along that dimension, as weights are.
     - all_deal says that all three parties take part alike. Its result is no masked sharing before
       `deal_ahead.remask`.
     - keeps_public says that a public operand may be `Known`, of which prepared forms are kept.
@@ -50,6 +51,7 @@ class Kernel:
     paper: str
     elementwise: bool = False
     along: str | None = None
+    vectors: int = 0
     all_deal: bool = False
     keeps_public: bool = False
     variant: Callable[..., str] = _usual

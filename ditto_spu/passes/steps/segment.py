@@ -110,7 +110,7 @@ def segment(
     builder.watch.values(watched, builder.use)
     bit = add_guard(made, builder.vars, builder.watch, given)
     outputs = outputs if bit is None else (*outputs, bit)
-    steps = balance(choose_worths(made, builder.vars, network, masked), builder.vars)
+    steps = balance(choose_worths(made, builder.vars, network, masked), builder.vars, network)
     variables, stages = tuple(builder.vars), schedule(steps, builder.vars)
     plan = Plan(name, config, variables, tuple(inputs), tuple(steps), outputs, stages, guard=bit)
     return plan.dealt_by(0) if masked else plan
