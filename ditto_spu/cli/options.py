@@ -53,6 +53,12 @@ OutFile = Annotated[
         "--out", help="File to write, in a folder that exists.", show_default=False, callback=_in_a_folder
     ),
 ]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        help='Make the plan for this network between the parties: lan, wan or "bandwidth=100Mbps,rtt=20ms".'
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -66,21 +66,16 @@ class Table:
 
     @property
     def error(self) -> float:
-        """The relative error of few or of many elements."""
+        """The relative error, whichever form serves."""
         return max(self.many_error, 0.0 if self.few is None else self.few.error)
 
-    def error_of(self, count: int) -> float:
-        """Return the relative error of so many elements."""
-        few = self.few_of(count)
-        return self.many_error if few is None else few.error
-
-    def variant(self, count: int) -> str:
+    def variant(self, count: int, worth: int) -> str:
         """Return the name of the other form, if it serves so many elements."""
-        return "by octaves" if self.few_of(count) is not None else ""
+        return "by octaves" if self.few_of(count, worth) is not None else ""
 
-    def few_of(self, count: int) -> Octaves | None:
-        """Return the other form, if it serves so many elements."""
-        return self.few if self.few is not None and self.few.serve(count) else None
+    def few_of(self, count: int, worth: int) -> Octaves | None:
+        """Return the other form, if it serves so many elements where a saved round is worth so many bytes."""
+        return self.few if self.few is not None and self.few.serve(count, worth) else None
 
     @property
     def harmonics(self) -> int:
@@ -266,7 +261,7 @@ def inverse(party: Party, x: Rss | Additive, table: Table, out: Fxp) -> Protocol
     are masks at the dealer. Source: own, by
     threshold guess and trigonometric correction.
     """
-    few = table.few_of(x.size)
+    few = table.few_of(x.size, party.worth)
     if few is not None:
         own = from_rss(party, x) if isinstance(x, Rss) else x
         return (yield from by_octaves(party.at("octaves"), own, few, out))

@@ -21,6 +21,7 @@ from ditto_kernels.products.low_bits import LOW, finish_low
 from ditto_kernels.products.multiply import finish, finish_kind, local_product, multiply
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
+from ditto_kernels.protocol.round_worth import ROUND_WORTH
 from ditto_kernels.sharing.additive import Additive
 from ditto_kernels.sharing.casts import convert, truncate, upcast
 from ditto_kernels.sharing.local_arithmetic import plus_constant
@@ -52,7 +53,11 @@ class Plan:
     landing: Fxp
     divisor: int  # the number by which the squares are too large: the length, or its square
     low: bool  # whether rows are normalised modulo 2^48 before they meet gamma
-    few: Few | None = None  # the plan for few rows, if they are few
+    few: Few | None = None  # the plan for few rows, if it serves these formats
+
+    def few_of(self, worth: int) -> Few | None:
+        """Return the plan for few rows, if they are few where a saved round is worth so many bytes."""
+        return self.few if self.few is not None and self.few.serves(worth) else None
 
     @property
     def length(self) -> int:
@@ -239,6 +244,17 @@ def scaled_error(plan: Plan, gamma: Fxp | None, variance: tuple[float, float], s
     return _GAMMA_LIMIT * units + largest * grid + 1.5 * plan.landing.ulp
 
 
+def norm_error(
+    plan: Plan, x: Fxp, gamma: Fxp | None, variance: tuple[float, float], shift: float, out: Fxp
+) -> float:
+    """Bound the error of a norm for |gamma| <= 4, by whichever form it is computed."""
+    few = 0.0 if plan.few is None else few_error(plan.few, x, gamma, variance, out)
+    if plan.few_of(ROUND_WORTH) is not None:
+        return few  # Rows that are few on every network take no other form.
+    bound = scaled_error(plan, gamma, variance, shift)
+    return max(few, bound + (1.5 * out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0.0))
+
+
 def whole_of(
     x: Spec | Rss, gamma: Fxp | None, out: Fxp, attributes: dict[str, Any], centred: bool
 ) -> WholeNorm | None:
@@ -280,8 +296,9 @@ def _run(
     if whole is not None:
         return (yield from normalise_whole(party.at("whole"), x, gamma, beta, out, whole))
     plan = plan_norm(x.shape, x.fxp, gamma_fxp, out, **attributes)
-    if plan.few is not None:
-        return (yield from normalise(party, plan.few, x, gamma, beta, out))
+    few = plan.few_of(party.worth)
+    if few is not None:
+        return (yield from normalise(party, few, x, gamma, beta, out))
     rows = party.at("centre")
     value, scale, shift = yield from parallel(
         upcast(rows.at("widen"), x, _WIDE) if plan.low else _centre(rows, x, plan),
@@ -304,11 +321,11 @@ def _run(
     return (yield from convert(party.at("cast"), result, out))
 
 
-def _variant(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> str:
+def _variant(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, worth: int, **attributes: Any) -> str:
     assert x.fxp is not None
     if whole_of(x, gamma.fxp, out, attributes, centred=True) is not None:
         return WHOLE_RANGE
-    few = plan_norm(x.shape, x.fxp, gamma.fxp, out, **attributes).few
+    few = plan_norm(x.shape, x.fxp, gamma.fxp, out, **attributes).few_of(worth)
     return few.name if few is not None else ""
 
 
@@ -326,12 +343,9 @@ def _error(x: Spec, gamma: Spec, beta: Spec, *, out: Fxp, **attributes: Any) -> 
     if whole is not None:
         return whole_error(whole, gamma.fxp, out)
     plan = plan_norm(x.shape, x.fxp, gamma.fxp, out, **attributes)
-    if plan.few is not None:
-        return few_error(plan.few, x.fxp, gamma.fxp, attributes.get("variance", VARIANCE), out)
     mean = 1.5 * plan.centred.ulp + 8 * plan.length * 2.0 ** -(_MEAN_BITS + 1)
-    bound = scaled_error(plan, gamma.fxp, attributes.get("variance", VARIANCE), mean)
-    return bound + (1.5 * out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0.0)
+    return norm_error(plan, x.fxp, gamma.fxp, attributes.get("variance", VARIANCE), mean, out)
 
 
 _PAPER = "own: centred sums in ring 64, threshold inverse root, gamma and beta folded into the last product"
-LAYER_NORM = Kernel("layer_norm", _run, _reference, _error, _PAPER, variant=_variant)
+LAYER_NORM = Kernel("layer_norm", _run, _reference, _error, _PAPER, along="dim", vectors=2, variant=_variant)

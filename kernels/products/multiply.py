@@ -122,7 +122,11 @@ def finish(
         return (yield from finish_masked(party, z, fraction_bits, out, values))
     plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
     z = z + zero_share(party, "zero", z.shape, plan.ring)
-    if plan.kind == "truncate" and plan.ring == 64 and math.prod(z.shape) >= tuning.GATHERED_ELEMENTS:
+    if (
+        plan.kind == "truncate"
+        and plan.ring == 64
+        and math.prod(z.shape) >= party.limit(tuning.GATHERED_ELEMENTS)
+    ):
         gathered = yield from _gathered(party, z, Fxp(plan.ring, fraction_bits))
         return (yield from truncate_additive(party, gathered, plan.dropped))
     if plan.kind == "truncate":

@@ -169,7 +169,7 @@ def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
     """
     ring = x.fxp.ring_bits
     low, high = _digits(window)
-    if serves(x.size, ring - window.digit):
+    if serves(x.size, ring - window.digit, party.worth):
         return (yield from _few_range_bits(party, x, window))
     split, words, dtype = unary_planes(low), word_count(x.size, ring), unsigned(ring)
     items = [Deal("digits", (split + unary_planes(high), words), dtype, xor=True)]
@@ -188,9 +188,9 @@ def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
     return Bits(np.stack([*inputs]), ring)
 
 
-def range_variant(plan: Window, ring: int, count: int) -> str:
+def range_variant(plan: Window, ring: int, count: int, worth: int) -> str:
     """Name the way in which range bits are computed, if there are few elements."""
-    return one_hot_digits.variant(count, ring - plan.digit)
+    return one_hot_digits.variant(count, ring - plan.digit, worth)
 
 
 @lru_cache(maxsize=8)

@@ -185,15 +185,19 @@ def _quotient(party: Party, numerators: Rss, reciprocals: Rss, plan: Plan, out: 
     return (yield from convert(party.at("cast"), product, out))
 
 
-def _variant(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> str:
+def _variant(
+    x: Spec, mask: Spec | None = None, *, out: Fxp, worth: int, dim: int = -1, **attributes: Any
+) -> str:
     assert x.fxp is not None
     secret = mask is not None and mask.fxp is not None
     plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
     rows, taken = elements(plan.rows), plan.approx in ("exact", "puma")
     return listed(
-        tournament.variant(plan.length, rows) if taken else "",
-        range_variant(plan.window, plan.fxp.ring_bits, elements(x.shape)) if plan.window is not None else "",
-        plan.inverse.variant(rows),
+        tournament.variant(plan.length, rows, worth) if taken else "",
+        range_variant(plan.window, plan.fxp.ring_bits, elements(x.shape), worth)
+        if plan.window is not None
+        else "",
+        plan.inverse.variant(rows, worth),
     )
 
 
@@ -226,7 +230,7 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
     secret = mask is not None and mask.fxp is not None
     plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
     last = 1.5 * (plan.landing.ulp + (out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0))
-    last += plan.inverse.error_of(elements(plan.rows)) + 1.5 * plan.inverted.ulp * plan.length
+    last += plan.inverse.error + 1.5 * plan.inverted.ulp * plan.length
     step = plan.inner.ulp
     if plan.window is not None:
         # Rounding errors are centred and independent. Masks are uniform over the window, and a factor's error
