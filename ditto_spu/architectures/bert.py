@@ -58,7 +58,7 @@ class BertConfig:
 
     @classmethod
     def of(cls, settings: Settings) -> BertConfig:
-        """Read the settings of a checkpoint. Raises InputError for those that this module does not compute."""
+        """Read the settings of a checkpoint. Raises InputError for those that are not computed here."""
         kind = settings.choice("model_type", "bert", tuple(_FAMILIES))
         known = Settings({**_SIZES, **_FAMILIES[kind], **settings.values}, settings.source)
         known.choice("position_embedding_type", "absolute", ("absolute",))
@@ -123,7 +123,8 @@ class SelfAttention(nn.Module):
         c = self.config
         shape = (*x.shape[:2], c.heads, c.width // c.heads)
         parts = (nn.Dense(c.width, name=name)(x).reshape(shape) for name in ("query", "key", "value"))
-        return attend(*parts, mask[:, None] > 0)
+        query, key, value = parts
+        return attend(query, key, value, mask[:, None] > 0)
 
 
 class Added(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 from flax import linen as nn
 
 from ditto_spu.architectures.attention import attend, causal, remember
-from ditto_spu.architectures.model import Model, language_model
+from ditto_spu.architectures.model import SMALL, Model, language_model
 from ditto_spu.checkpoints.stored import Settings
 
 _SIZES = {
@@ -35,7 +35,7 @@ class GPT2Config:
 
     @classmethod
     def of(cls, settings: Settings) -> GPT2Config:
-        """Read the settings of a checkpoint. Raises InputError for those that this module does not compute."""
+        """Read the settings of a checkpoint. Raises InputError for those that are not computed here."""
         known = Settings({**_SIZES, **settings.values}, settings.source)
         known.choice("activation_function", "gelu_new", ("gelu_new", "gelu_pytorch_tanh"))
         for name, usual in (
@@ -67,7 +67,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
-        kernel = self.param("kernel", nn.initializers.normal(0.02), (self.features, x.shape[-1]))
+        kernel = self.param("kernel", SMALL, (self.features, x.shape[-1]))
         return x @ kernel.T + self.param("bias", nn.initializers.zeros, (self.features,))
 
 
@@ -135,8 +135,8 @@ class Stack(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        self.wte = nn.Embed(c.vocabulary, c.width)
-        self.wpe = nn.Embed(c.positions, c.width)
+        self.wte = nn.Embed(c.vocabulary, c.width, embedding_init=SMALL)
+        self.wpe = nn.Embed(c.positions, c.width, embedding_init=SMALL)
         self.h = Layers(c)
         self.ln_f = nn.LayerNorm(epsilon=c.epsilon)
 
@@ -149,9 +149,11 @@ class GPT2(nn.Module):
     def setup(self) -> None:
         self.transformer = Stack(self.config)
         if not self.config.tied:
-            self.lm_head = nn.Dense(self.config.vocabulary, use_bias=False)
+            self.lm_head = nn.Dense(self.config.vocabulary, use_bias=False, kernel_init=SMALL)
 
-    def __call__(self, tokens: Any, start: Any, mask: Any = None, cache: Any = None, last: bool = False) -> Any:
+    def __call__(
+        self, tokens: Any, start: Any, mask: Any = None, cache: Any = None, last: bool = False
+    ) -> Any:
         """Return (logits, cache), as `language_model` says."""
         import jax
         import jax.numpy as jnp

@@ -8,7 +8,7 @@ from typing import Any
 from flax import linen as nn
 
 from ditto_spu.architectures.attention import attend, causal, remember
-from ditto_spu.architectures.model import Model, language_model
+from ditto_spu.architectures.model import SMALL, Model, language_model
 from ditto_spu.architectures.rotary import frequencies, turn
 from ditto_spu.checkpoints.stored import Settings
 
@@ -59,7 +59,7 @@ class LlamaConfig:
 
     @classmethod
     def of(cls, settings: Settings) -> LlamaConfig:
-        """Read the settings of a checkpoint. Raises InputError for those that this module does not compute."""
+        """Read the settings of a checkpoint. Raises InputError for those that are not computed here."""
         kind = settings.choice("model_type", "llama", FAMILIES)
         known = Settings({**_SIZES, **_DEFAULTS[kind], **settings.values}, settings.source)
         known.choice("hidden_act", "silu", ("silu", "swish"))
@@ -67,14 +67,18 @@ class LlamaConfig:
         shared, width = known.whole("num_key_value_heads", heads), known.whole("hidden_size")
         head_width = known.whole("head_dim", max(width // heads, 1))
         if heads % shared or head_width % 2:
-            raise known.wrong("num_attention_heads", heads, f"a multiple of {shared}, and heads of even width")
+            raise known.wrong(
+                "num_attention_heads", heads, f"a multiple of {shared}, and heads of even width"
+            )
         for name, whole in (("rotary_width", head_width), ("partial_rotary_factor", 1.0)):
             if known.number(name, whole) != whole:  # models that turn a part of each head alone
                 raise known.wrong(name, known.values[name], str(whole))
         bias = known.flag("attention_bias", False)
         windowed = known.values.get("sliding_window") is not None and known.flag("use_sliding_window", True)
         if windowed and kind == "qwen2":
-            raise known.wrong("use_sliding_window", True, "false: windows in some layers alone are not supported")
+            raise known.wrong(
+                "use_sliding_window", True, "false: windows in some layers alone are not supported"
+            )
         return cls(
             known.whole("vocab_size"),
             width,
@@ -92,6 +96,10 @@ class LlamaConfig:
             known.whole("sliding_window") if windowed else None,
             known.flag("tie_word_embeddings", False),
         )
+
+
+def _dense(features: int, bias: bool, name: str | None = None) -> nn.Dense:
+    return nn.Dense(features, use_bias=bias, kernel_init=SMALL, name=name)
 
 
 class RMSNorm(nn.Module):
@@ -121,7 +129,7 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
 
         def heads(name: str, count: int) -> Any:
-            found = nn.Dense(count * c.head_width, use_bias=c.input_bias, name=name)(x)
+            found = _dense(count * c.head_width, c.input_bias, name)(x)
             return found.reshape(batch, length, count, c.head_width)
 
         query, key = heads("q_proj", c.heads), heads("k_proj", c.shared_heads)
@@ -130,7 +138,7 @@ class Attention(nn.Module):
             query, key = (turn(each, positions, c.frequencies) for each in (query, key))
         kept = remember(cache, key, value, positions)
         context = attend(query, *kept, allowed)
-        return nn.Dense(c.width, use_bias=c.output_bias, name="o_proj")(context), kept
+        return _dense(c.width, c.output_bias, "o_proj")(context), kept
 
 
 class Gated(nn.Module):
@@ -141,9 +149,9 @@ class Gated(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:
         c = self.config
-        gate = nn.Dense(c.inner, use_bias=c.mlp_bias, name="gate_proj")(x)
-        up = nn.Dense(c.inner, use_bias=c.mlp_bias, name="up_proj")(x)
-        return nn.Dense(c.width, use_bias=c.mlp_bias, name="down_proj")(nn.silu(gate) * up)
+        gate = _dense(c.inner, c.mlp_bias, "gate_proj")(x)
+        up = _dense(c.inner, c.mlp_bias, "up_proj")(x)
+        return _dense(c.width, c.mlp_bias, "down_proj")(nn.silu(gate) * up)
 
 
 class Layer(nn.Module):
@@ -181,7 +189,7 @@ class Stack(nn.Module):
     config: LlamaConfig
 
     def setup(self) -> None:
-        self.embed_tokens = nn.Embed(self.config.vocabulary, self.config.width)
+        self.embed_tokens = nn.Embed(self.config.vocabulary, self.config.width, embedding_init=SMALL)
         self.layers = Layers(self.config)
         self.norm = RMSNorm(self.config.epsilon)
 
@@ -194,9 +202,11 @@ class Llama(nn.Module):
     def setup(self) -> None:
         self.model = Stack(self.config)
         if not self.config.tied:
-            self.lm_head = nn.Dense(self.config.vocabulary, use_bias=False)
+            self.lm_head = _dense(self.config.vocabulary, False)
 
-    def __call__(self, tokens: Any, start: Any, mask: Any = None, cache: Any = None, last: bool = False) -> Any:
+    def __call__(
+        self, tokens: Any, start: Any, mask: Any = None, cache: Any = None, last: bool = False
+    ) -> Any:
         """Return (logits, cache), as `language_model` says."""
         import jax
         import jax.numpy as jnp

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from flax import linen as nn
+
 from ditto_spu.generation.decoder import Decoder
+
+# Decoders start from small weights; checkpoints replace them.
+SMALL = nn.initializers.normal(0.02)
 
 
 @dataclass(frozen=True)

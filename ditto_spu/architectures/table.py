@@ -17,21 +17,23 @@ _ENCODER = rf"{BUFFERS}|(.*\.)?(pooler|cls|lm_head)\..*"  # what pre-training ne
 
 @dataclass(frozen=True)
 class Architecture:
-    """A family: its model, the part that some checkpoints name without its prefix, and tensors to leave out."""
+    """A family: its model, the part whose prefix some checkpoints leave out, and tensors that it ignores."""
 
     model: Callable[[Settings], Model]
     base: str
     spare: str
 
 
+_LLAMA = Architecture(llama.model, "model", _HEAD)
+_ROBERTA = Architecture(bert.model, "roberta", _ENCODER)
 ARCHITECTURES = {
-    "llama": Architecture(llama.model, "model", _HEAD),
-    "mistral": Architecture(llama.model, "model", _HEAD),
-    "qwen2": Architecture(llama.model, "model", _HEAD),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
     "gpt2": Architecture(gpt2.model, "transformer", _HEAD),
     "bert": Architecture(bert.model, "bert", _ENCODER),
-    "roberta": Architecture(bert.model, "roberta", _ENCODER),
-    "xlm-roberta": Architecture(bert.model, "roberta", _ENCODER),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
 }
 
 

@@ -22,7 +22,8 @@ def render(template: str, messages: Sequence[Message], special: Mapping[str, str
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError:
         raise InputError(
-            "chat templates need one more package: run `pip install ditto-spu[checkpoints]`, or give plain text"
+            "chat templates need one more package: run `pip install ditto-spu[checkpoints]`, or give "
+            "plain text"
         ) from None
 
     def refuse(reason: str) -> Any:

@@ -58,8 +58,8 @@ def _folder(folder: Path) -> Checkpoint:
             return Checkpoint(folder, found, tensors)
     if any((folder / name).is_file() for name in _PICKLES):
         raise InputError(
-            f"{folder} holds its weights as pickled torch files, which can run code and are never opened here: "
-            "load them where they come from and save_pretrained(folder, safe_serialization=True)"
+            f"{folder} holds its weights as pickled torch files, which can run code and are never opened "
+            "here: load them where they come from and save_pretrained(folder, safe_serialization=True)"
         )
     raise InputError(f"{folder} holds no weights: expected {_FORMS}")
 
@@ -86,15 +86,15 @@ def _sentences(folder: Path) -> dict[str, Any]:
     kinds = [str(each.get("type", "")).rsplit(".", 1)[-1] for each in parts if isinstance(each, dict)]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise InputError(
-            f"{folder / 'modules.json'} chains {', '.join(kinds)}: supported are a Transformer, a Pooling and "
-            "perhaps a Normalize"
+            f"{folder / 'modules.json'} chains {', '.join(kinds)}: supported are a Transformer, a Pooling "
+            "and perhaps a Normalize"
         )
     modes = json_file(folder / str(parts[1].get("path", "1_Pooling")) / "config.json") or {}
     chosen = [name for name, on in modes.items() if name.startswith("pooling_mode_") and on]
     known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if len(chosen) != 1 or chosen[0] not in known:
         raise InputError(
-            f"{folder} pools by {', '.join(chosen) or 'nothing'}: supported are {', '.join(known)}, one of them"
+            f"{folder} pools by {', '.join(chosen) or 'nothing'}: supported is one of {', '.join(known)}"
         )
     return {"pooling": known[chosen[0]], "normalised": kinds[-1] == "Normalize"}
 

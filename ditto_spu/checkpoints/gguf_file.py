@@ -26,7 +26,9 @@ def read(path: Path) -> Checkpoint:
     """
     reader = _open(path)
     # The lists of tokens are long, and reading weights takes none of them.
-    fields = {name: each.contents() for name, each in reader.fields.items() if not name.startswith("tokenizer.")}
+    fields = {
+        name: each.contents() for name, each in reader.fields.items() if not name.startswith("tokenizer.")
+    }
     architecture = fields.get("general.architecture")
     if architecture not in FAMILIES:
         raise InputError(
@@ -65,7 +67,10 @@ def _open(path: Path) -> Any:
 def _settings(
     fields: Mapping[str, Any], architecture: str, family: Family, raw: Mapping[str, Any]
 ) -> dict[str, Any]:
-    values: dict[str, Any] = {"model_type": family.model_type, "tie_word_embeddings": "output.weight" not in raw}
+    values: dict[str, Any] = {
+        "model_type": family.model_type,
+        "tie_word_embeddings": "output.weight" not in raw,
+    }
     for key, name in family.settings.items():
         if (value := fields.get(f"{architecture}.{key}")) is not None:
             values[name] = value
@@ -92,7 +97,7 @@ def _settings(
 
 
 def _torch_name(name: str, family: Family) -> str:
-    """Return what torch calls a tensor. A tensor that the table lacks keeps its name, and is refused later."""
+    """Return what torch calls a tensor. A tensor that the table lacks keeps its name, and is refused."""
     stem, _, kind = name.rpartition(".")
     if found := re.fullmatch(r"blk\.(\d+)\.(\w+)", stem):
         layer, part = found.groups()
@@ -104,7 +109,7 @@ def _stored(path: Path, tensor: Any, family: Family, heads: tuple[int | None, in
     from gguf import quants
 
     shape = tuple(int(size) for size in reversed(tensor.shape))
-    part = tensor.name.split(".")[-2]
+    part = tensor.name.rpartition(".")[0].rpartition(".")[2]
     rows = heads[0] if part == "attn_q" else heads[1] or heads[0]
     turned = part in family.transposed and len(shape) == 2
 
@@ -113,7 +118,7 @@ def _stored(path: Path, tensor: Any, family: Family, heads: tuple[int | None, in
             array = np.asarray(quants.dequantize(tensor.data, tensor.tensor_type), np.float32).reshape(shape)
         except NotImplementedError:
             raise InputError(
-                f"{path} holds '{tensor.name}' as {tensor.tensor_type.name}, which the package gguf cannot read"
+                f"{path} has '{tensor.name}' as {tensor.tensor_type.name}, which the package gguf cannot read"
             ) from None
         if part in family.rotated and rows:
             # llama.cpp pairs neighbouring rows of a head, and torch pairs its halves.

@@ -13,8 +13,8 @@ _CONTROL = (3, 4)  # types of tokens that stand for themselves in a text: contro
 # own tokenizer.json.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
-    r"\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _LLAMA3 = _WORDS.replace("{DIGITS}", "{1,3}")
 _QWEN2 = _WORDS.replace("{DIGITS}", "")
@@ -117,7 +117,11 @@ def _words(path: Path, fields: Mapping[str, Any], tokens: list[str]) -> Any:
 
     types = fields["tokenizer.ggml.token_type"]
     plain = [
-        token if kind in _CONTROL or token.startswith("[") else token[1:] if token.startswith("▁") else f"##{token}"
+        token
+        if kind in _CONTROL or token.startswith("[")
+        else token[1:]
+        if token.startswith("▁")
+        else f"##{token}"
         for token, kind in zip(tokens, types, strict=True)
     ]
     place = {token: number for number, token in enumerate(plain)}

@@ -14,7 +14,12 @@ from ditto_spu.errors import InputError
 
 # Buffers that torch stores and Flax computes.
 BUFFERS = r"(.*\.)?(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|num_batches_tracked)"
-_TORCH = {"kernel": ("weight",), "scale": ("weight", "gamma"), "embedding": ("weight",), "bias": ("bias", "beta")}
+_TORCH = {
+    "kernel": ("weight",),
+    "scale": ("weight", "gamma"),
+    "embedding": ("weight",),
+    "bias": ("bias", "beta"),
+}
 _SHOWN = 3  # names in an error
 
 
@@ -41,12 +46,11 @@ def fill(
     taken, missing, wrong = {}, [], []
     used = set()
     for path, shape in wanted.items():
-        for name, transposed in _names(path, base):
-            if name in checkpoint.tensors:
-                break
-        else:
+        found = next((each for each in _names(path, base) if each[0] in checkpoint.tensors), None)
+        if found is None:
             missing.append(".".join(path))
             continue
+        name, transposed = found
         used.add(name)
         stored = checkpoint.tensors[name]
         if stored.shape != (expected := _in_torch(tuple(shape), transposed)):
@@ -62,8 +66,8 @@ def fill(
         )
     if wrong:
         raise InputError(
-            f"{source} has {len(wrong)} weights of another shape than its settings say: {'; '.join(wrong[:_SHOWN])}"
-            ": give the config.json that belongs to the weights"
+            f"{source} has {len(wrong)} weights of another shape than its settings say: "
+            f"{'; '.join(wrong[:_SHOWN])}: give the config.json that belongs to the weights"
         )
     if extra:
         raise InputError(

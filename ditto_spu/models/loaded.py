@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ditto_spu.checkpoints.folder import open_checkpoint
 from ditto_spu.checkpoints.match import fill, shapes
+from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class LoadedModel:
         return open_tokenizer(self.source)
 
 
-def load(place: str | Path) -> LoadedModel:
+def load(place: str | Path, *, of: str | None = None) -> LoadedModel:
     """Load a checkpoint: a folder as the hub has it, a .gguf file or a .safetensors file.
 
     Families: Llama, Mistral, Qwen 2 and 2.5, SmolLM2, GPT-2, BERT, RoBERTa, XLM-RoBERTa and sentence
@@ -55,15 +56,19 @@ def load(place: str | Path) -> LoadedModel:
     by torch or Flax, or GGUF with the types that the package `gguf` reads (`pip install
     ditto-spu[checkpoints]`). Neither torch nor a network is needed.
 
+    of: the family that the checkpoint has to be of, such as "llama". None accepts every family.
+
     Raises InputError for a family or setting that is not supported, and names weights that are missing, left
     over or of another shape.
     """
-    from ditto_spu.architectures.table import architecture
+    from ditto_spu.architectures.table import ARCHITECTURES, architecture
 
     checkpoint = open_checkpoint(place)
     kind, found = architecture(checkpoint.settings)
+    if of is not None and found is not ARCHITECTURES[of]:
+        raise InputError(
+            f"{checkpoint.source} holds a {kind}, where a {of} is wanted: give its path as the model"
+        )
     model = found.model(checkpoint.settings)
     params = fill(shapes(model.outline()), checkpoint, what=kind, base=found.base, spare=found.spare)
-    return LoadedModel(
-        kind, model.fn, model.output, params, model.config, model.decoder, checkpoint.source
-    )
+    return LoadedModel(kind, model.fn, model.output, params, model.config, model.decoder, checkpoint.source)
