@@ -61,9 +61,10 @@ def main() -> None:
     out = Path(sys.argv[1])
     table = Table("model", "largest error", "largest output", "12 greedy tokens")
     wrong = []
-    for reference in sorted((out / "references").glob(f"*/{REFERENCE}")):
+    for reference in sorted((out / "references").glob(f"*/{REFERENCE}"), key=lambda each: str(each).lower()):
         name = reference.parent.name
         error, size, tokens = compare(out / name, np.load(reference))
+        print(f"ours: {name}: {error:.1e} of {size:.3g} {tokens}", file=sys.stderr, flush=True)
         table.add_row(name, f"{error:.1e}", f"{size:.3g}", tokens)
         if not error <= LIMIT * size or tokens == "DIFFERENT":
             wrong.append(name)

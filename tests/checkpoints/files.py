@@ -143,12 +143,15 @@ def save(
 
 
 def save_gguf(
-    path: Path, weights: Mapping[str, np.ndarray], kind: str = "F32", tokenizer: bool = False
+    path: Path,
+    s: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    kind: str = "F32",
+    tokenizer: bool = False,
 ) -> Path:
-    """Write the weights of LLAMA as llama.cpp's converter does, its order of rows included."""
+    """Write a model of the form of LLAMA as llama.cpp's converter does, its order of rows included."""
     import gguf
 
-    s = LLAMA
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(s["num_hidden_layers"])
     writer.add_context_length(s["max_position_embeddings"])

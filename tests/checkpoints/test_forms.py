@@ -13,6 +13,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import ditto_spu as ditto
+from ditto_spu.checkpoints.gguf_names import FAMILIES
 from ditto_spu.errors import InputError
 from tests.checkpoints.files import BERT, DTYPES, GPT2, LLAMA, save, save_gguf, torch_weights
 
@@ -28,21 +29,15 @@ def same(first: Any, second: Any) -> None:
 def test_torch_and_flax_forms_hold_the_same_model(tmp_path: Path, settings: dict[str, Any]) -> None:
     weights = torch_weights(settings)
     model = ditto.load(save(tmp_path / "torch", settings, weights))
-    if settings is not BERT:
-        name = "wte.weight" if settings is GPT2 else "model.layers.1.self_attn.k_proj.weight"
-        found = model.params["transformer"]["wte"]["embedding"] if settings is GPT2 else None
-        found = (
-            model.params["model"]["layers"]["1"]["self_attn"]["k_proj"]["kernel"].T
-            if found is None
-            else found
-        )
-        np.testing.assert_array_equal(found, weights[name])
+    flat = {".".join(path): leaf for path, leaf in flatten_dict(model.params).items()}
+    if settings is LLAMA:
+        kernel = flat["model.layers.1.self_attn.k_proj.kernel"]
+        np.testing.assert_array_equal(kernel.T, weights["model.layers.1.self_attn.k_proj.weight"])
     leaves = jax.tree_util.tree_leaves(model.params)
     assert all(type(leaf) is np.ndarray and leaf.dtype == np.float32 for leaf in leaves)
-    for dtype in DTYPES:
+    for dtype in DTYPES if settings is LLAMA else ["BF16"]:
         same(ditto.load(save(tmp_path / dtype, settings, weights, dtype, shards=3)).params, model.params)
-    flax = {".".join(path): leaf for path, leaf in flatten_dict(model.params).items()}
-    same(ditto.load(save(tmp_path / "flax", settings, flax)).params, model.params)
+    same(ditto.load(save(tmp_path / "flax", settings, flat)).params, model.params)
     from flax.serialization import msgpack_serialize
 
     (tmp_path / "msgpack").mkdir()
@@ -58,7 +53,7 @@ def test_torch_and_flax_forms_hold_the_same_model(tmp_path: Path, settings: dict
 def test_gguf_holds_the_same_model(tmp_path: Path, kind: str, error: float) -> None:
     weights = torch_weights(LLAMA)
     expected = ditto.load(save(tmp_path, LLAMA, weights))
-    model = ditto.load(save_gguf(tmp_path / "model.gguf", weights, kind))
+    model = ditto.load(save_gguf(tmp_path / "model.gguf", LLAMA, weights, kind))
     assert model.config == dataclasses.replace(expected.config, epsilon=float(np.float32(1e-6)))
     for mine, other in zip(*map(jax.tree_util.tree_leaves, (model.params, expected.params)), strict=True):
         np.testing.assert_allclose(mine, other, atol=error)
@@ -139,3 +134,16 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(40))
     with pytest.raises(InputError, match=r"model\.gguf is no complete GGUF file|architecture 'None'"):
         ditto.load(tmp_path / "model.gguf")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_names_of_gguf_are_those_of_the_package(name: str) -> None:
+    import gguf
+
+    family = FAMILIES[name]
+    kinds = {text: kind for kind, text in gguf.MODEL_ARCH_NAMES.items()}
+    names = gguf.get_tensor_name_map(kinds[name], 3)
+    for mine, torchs in family.whole.items():
+        assert names.get_name(torchs) == mine
+    for mine, torchs in family.layer.items():
+        assert names.get_name(torchs.format(n=2)) == f"blk.2.{mine}"

@@ -17,7 +17,7 @@ from tests.checkpoints.files import LLAMA, TEMPLATE, TOKENS, save_gguf, torch_we
 
 
 def test_a_gguf_file_brings_its_tokenizer(tmp_path: Path) -> None:
-    model = ditto.load(save_gguf(tmp_path / "model.gguf", torch_weights(LLAMA), tokenizer=True))
+    model = ditto.load(save_gguf(tmp_path / "model.gguf", LLAMA, torch_weights(LLAMA), tokenizer=True))
     tokenizer = model.tokenizer
     ids = tokenizer.encode("ab cab 12")
     assert [TOKENS[each] for each in ids] == ["ab", "Ġ", "c", "ab", "Ġ", "1", "2"]
