@@ -118,7 +118,7 @@ def order_of_turns(clients):
     for number, client in enumerate(clients):
         threads.append(threading.Thread(target=request, args=(number, client)))
         threads[-1].start()
-        while turns.queued + turns.running <= number or len(turns._line) < number:
+        while turns.queued + turns.running <= number or turns._line.waiting < number:
             time.sleep(0.01)
     release.set()
     for each in threads:
