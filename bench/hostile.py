@@ -47,6 +47,8 @@ from ditto_spu.plan.codec import decode_plan, encode_plan
 
 HOSTILE_CLIENTS = ("mallory", "trudy", "oscar", "eve", "sybil", "chuck", "craig")
 _EACH = 50  # plans of one session
+# By a part of the reason: what became of a plan.
+_REASONS = {"ended early": "plans whose check died", "its next one in": "plans that came too soon"}
 _PAUSE = 0.1  # seconds between two requests
 _PHASES = 8.0, 24.0  # seconds without the senders, and beside them
 
@@ -66,7 +68,8 @@ def send(client: ClusterClient, data: bytes) -> str:
     try:
         send_plan(parties, data)
     except ClusterError as error:
-        return "plans whose check died" if "ended early" in str(error) else "plans refused"
+        found = [what for part, what in _REASONS.items() if part in str(error)]
+        return found[0] if found else "plans refused"
     try:
         client._session(lambda: run_with_zeros(parties, decode_plan(data)))
     except (DittoError, LinkError):

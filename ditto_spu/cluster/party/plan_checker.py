@@ -48,7 +48,10 @@ class CheckedPlan:
 
 
 class PlanRefused(ClusterError):
-    """A plan is refused. `seconds` is how long its check took: 0 if it was refused before."""
+    """A plan is refused.
+
+    `seconds` is the processor time that its check took: 0 if it was refused before.
+    """
 
     def __init__(self, reason: str, seconds: float) -> None:
         super().__init__(f"the plan is refused: {reason}")
@@ -115,7 +118,7 @@ class PlanChecker:
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         if isinstance(found, str):
-            raise PlanRefused(found, time.monotonic() - started)
+            raise PlanRefused(found, answer["seconds"])
         return found
 
     def _remembered(self, key: tuple[str, PlanLimits]) -> Need | str | None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 from ditto_spu.cluster.party.memory_limit import limit_memory
@@ -56,6 +57,7 @@ def _one(connection: socket.socket) -> None:
         thread = threading.Thread(target=lambda: answer.update(_checked(data, limits)))
         thread.start()
         thread.join()
+        answer["seconds"] = time.process_time()
         connection.sendall(json.dumps(answer).encode())
         connection.shutdown(socket.SHUT_RDWR)
     finally:
