@@ -26,12 +26,6 @@ LOOKED_UP_ELEMENTS = 1 << 13
 NUMPY_PRODUCT_ELEMENTS = 1 << 12
 # Factors of exponentials are looked up in windows of up to so many bits, and computed in larger windows.
 FACTOR_TABLE_BITS = 16
-# Matrix products of fewer multiplications take less time in numpy than a call of XLA does.
-XLA_MATMUL_TERMS = 1 << 17
-# The same for generated code, whose operands have to be packed.
-GENERATED_MATMUL_TERMS = 1 << 15
-# Each thread of a matrix product has at least so many multiplications.
-TERMS_PER_THREAD = 1 << 22
 # Public factors of up to so many limbs, by ring, are multiplied faster in float64 than as integers.
 FLOAT_LIMBS = {8: 1, 16: 1, 32: 1, 64: 6}
 # An embedding expands so many bytes of one-hot shares at once.
