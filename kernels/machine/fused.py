@@ -8,7 +8,6 @@ it. Both give the same bits.
 from __future__ import annotations
 
 import ctypes
-import functools
 import inspect
 import math
 import threading
@@ -20,19 +19,16 @@ from numpy.typing import NDArray
 
 from ditto_kernels.machine import tuning
 from ditto_kernels.machine.backends import backend
+from ditto_kernels.machine.fields import FIELD, elements_are_found
 from ditto_kernels.machine.loop_code import LOOP, Loop, Operand, compiled_loop
 from ditto_kernels.values.absent import Absent
 
 _COMPILING = threading.Lock()  # Parties of one process ask at once, and a loop is compiled once.
 _KEPT_CALLS = 1 << 10  # of a step, for so many shapes of its operands
-_FIELD = object.__basicsize__  # The address of an array's elements lies behind the head of the object.
 
 
 class _Call(NamedTuple):
-    """What stays the same in all calls of a step with operands of the same shapes and strides.
-
-    Loops find the address of an array at its `_FIELD`, since asking numpy for it would take 2 us.
-    """
+    """What stays the same in all calls of a step with operands of the same shapes and strides."""
 
     loop: Loop | None
     run: Callable[[Any], None] | None
@@ -71,7 +67,7 @@ class FusedStep:
         results = [np.empty(*each) for each in call.results]
         block = [*call.sizes]
         for array, strides in zip(arrays + results, call.strides, strict=True):
-            block += (id(array) + _FIELD, *strides)
+            block += (id(array) + FIELD, *strides)
         call.run(call.block(*block))
         assert call.loop is not None
         return results[0] if call.loop.single else tuple(results)
@@ -156,19 +152,12 @@ def _compile(
 ) -> Loop | None:
     """Return the loop of a step, or None where numpy has to run it."""
     processor = backend().target
-    if processor is None or not _finds_elements():
+    if processor is None or not elements_are_found():
         return None
     try:
         return compiled_loop(step, kinds, public, processor)
     except RuntimeError:
         return None
-
-
-@functools.cache
-def _finds_elements() -> bool:
-    """Tell whether the address of an array's elements lies where loops look for it."""
-    array = np.zeros(1)
-    return ctypes.c_void_p.from_address(id(array) + _FIELD).value == array.ctypes.data
 
 
 class _Placed(NamedTuple):

@@ -13,3 +13,7 @@ TERMS_PER_THREAD = 1 << 22
 NUMPY_ELEMENTS = 1 << 11
 # A loop runs along the last axis if that has so many elements, and otherwise along all axes of copies.
 LOOP_ELEMENTS = 64
+# Up to so many bytes of a stream are copied out of the cipher in less time than they are written in place.
+COPIED_STREAM_BYTES = 1 << 12
+# Streams are encrypted block by block. This many zeros and the written block stay in the cache.
+STREAM_BLOCK_BYTES = 1 << 18

@@ -6,10 +6,6 @@ among protocols. Both parties and the dealer must agree on it, and `Kernel.varia
 
 # These numbers choose other instructions for the same bits.
 
-# Up to so many bytes of a stream are copied out of the cipher in less time than they are written in place.
-COPIED_STREAM_BYTES = 1 << 12
-# Streams are encrypted block by block. This many zeros and the written block stay in the cache.
-STREAM_BLOCK_BYTES = 1 << 18
 # Up to so many bytes of elements turn into bit planes faster through a byte per bit than by word operations.
 FEW_ELEMENT_BYTES = 3 << 9
 # Up to so many bytes of planes, a few calls over all digits are faster than passes that stay in the cache.
