@@ -10,16 +10,10 @@ among protocols. Both parties and the dealer must agree on it, and `Kernel.varia
 FEW_ELEMENT_BYTES = 3 << 9
 # Up to so many bytes of planes, a few calls over all digits are faster than passes that stay in the cache.
 FEW_PLANE_BYTES = 1 << 10
-# More than so many bytes of planes are compared block by block, because they would leave the caches.
-COMPARED_BYTES = 1 << 21
-# Blocks of a comparison have at least so many words.
-COMPARED_WORDS = 64
 # Up to so many bytes of inputs of products of bits, a few calls over all terms beat one call per term.
 FEW_INPUT_BYTES = 1 << 10
 # Tables are looked up for so many elements at a time, which stay in the cache.
 LOOKED_UP_ELEMENTS = 1 << 13
-# Up to so many elements, numpy multiplies the factors of exponentials faster than a call of XLA does.
-NUMPY_PRODUCT_ELEMENTS = 1 << 12
 # Factors of exponentials are looked up in windows of up to so many bits, and computed in larger windows.
 FACTOR_TABLE_BITS = 16
 # Public factors of up to so many limbs, by ring, are multiplied faster in float64 than as integers.

@@ -7,10 +7,10 @@ dealer deals the second.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +31,8 @@ from ditto_kernels.bits.bit_planes import (
 from ditto_kernels.bits.bit_products import Outputs, evaluate
 from ditto_kernels.bits.one_hot_digits import onehot, onehot_item, packed_truth, parities, serves
 from ditto_kernels.bits.select import open_bits
+from ditto_kernels.machine.fused import fused
+from ditto_kernels.machine.words import entries
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
@@ -229,6 +231,11 @@ def _table(window: Window, sign: float, offset: float, bits: int) -> NDArray[np.
     return np.rint(np.exp2(exponents)).astype(np.int64)
 
 
+@fused(tables=("table",))
+def _found(table: Array, places: Array) -> Array:
+    return entries(table, places)
+
+
 @local_step(lambda positions, *_: absent(positions.shape, np.dtype(np.int64)))
 def _factors(positions: Array, window: Window, sign: float, offset: float, bits: int) -> Array:
     """Return round(2^(bits + offset + sign * rate * position)) as int64.
@@ -238,40 +245,30 @@ def _factors(positions: Array, window: Window, sign: float, offset: float, bits:
     word = positions.view(unsigned(8 * positions.dtype.itemsize))
     low = word & word.dtype.type((1 << window.bits) - 1)
     if window.bits <= tuning.FACTOR_TABLE_BITS:
-        return np.take(_table(window, sign, offset, bits), low.astype(np.intp))
+        made: Array = _found(_table(window, sign, offset, bits), low)
+        return made
     return np.rint(np.exp2(sign * window.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
 
 
-def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> tuple[Array, Array, Array]:
+def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> Sequence[Array]:
     """Return the selected value for opened bits (0, 0), and the terms that each opened bit adds."""
-    size = mask.size
     flat = mask.reshape(-1)
-    chosen, chosen_wrapped = unpack(sigma, size, word_bits).astype(np.int64)
     plain = _factors(flat, window, 1.0, 0.0, window.dealt_bits)
     wrapped = _factors(flat, window, 1.0, -window.length, window.dealt_bits)
-    chosen *= plain
-    chosen_wrapped *= wrapped
-    plain -= 2 * chosen
-    wrapped -= 2 * chosen_wrapped
-    chosen += chosen_wrapped
-    return chosen, plain, wrapped
+    terms: Sequence[Array] = _selected(plain, wrapped, *unpack(sigma, mask.size, word_bits))
+    return terms
 
 
-def _sum(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
-    ring = bits.astype(np.int64)
-    return (base + ring[0] * same + ring[1] * wrap) * factor
+@fused()
+def _selected(plain: Array, wrapped: Array, same: Array, wrap: Array) -> tuple[Array, Array, Array]:
+    first, second = same.astype(np.int64) * plain, wrap.astype(np.int64) * wrapped
+    return first + second, plain - first - first, wrapped - second - second
 
 
-_sum_at_once = jax.jit(_sum)  # It makes one pass over memory, at the price of a call of XLA.
-
-
-@local_step(lambda bits, base, *_: absent(base.shape, base.dtype))
-def chosen_product(bits: Array, base: Array, same: Array, wrap: Array, factor: Array) -> Array:
+@fused(rows=("bits",))
+def chosen_product(bits: Sequence[Array], base: Array, same: Array, wrap: Array, factor: Array) -> Array:
     """Return a share of the product: the dealt terms that the opened bits choose, times the public factor."""
-    return np.asarray(_sum_at_once(bits, base, same, wrap, factor))
-
-
-chosen_product.for_few(lambda bits, base, *_: base.size <= tuning.NUMPY_PRODUCT_ELEMENTS)(_sum)
+    return (base + bits[0].astype(np.int64) * same + bits[1].astype(np.int64) * wrap) * factor
 
 
 def exp_products(party: Party, x: Additive, window: Window) -> Protocol[Additive]:
