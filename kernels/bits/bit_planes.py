@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ditto_kernels.machine import tuning as loops
 from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
@@ -44,6 +45,26 @@ class Bits:
 def word_count(size: int, word_bits: int) -> int:
     """Return the number of words that hold so many bits."""
     return -(-size // word_bits)
+
+
+def transpose_bits(planes: Array) -> None:
+    """Do `_transposed` in place, for so few words that a loop would have no whole vector."""
+    bits = planes.shape[0]
+    if planes.shape[-1] * planes.dtype.itemsize % 8 == 0:
+        planes = planes.view(np.uint64)  # This takes several words at once. Masks drop bits that cross words.
+    word, width = planes.dtype.type, 8 * planes.dtype.itemsize
+    step = bits // 2
+    while step:
+        mask = word(((1 << width) - 1) // ((1 << step) + 1))  # It has the bits j with j & step == 0.
+        blocks = planes.reshape(bits // (2 * step), 2, step, *planes.shape[1:])
+        upper, lower = blocks[:, 0], blocks[:, 1]
+        swap = upper >> word(step)
+        swap ^= lower
+        swap &= mask
+        lower ^= swap
+        swap <<= word(step)
+        upper ^= swap
+        step //= 2
 
 
 @fused(rows=("rows",))
@@ -82,7 +103,13 @@ def _rows(elements: Array, bits: int) -> Array:
 )
 def to_planes(elements: Array, bits: int) -> Array:
     """Turn ring elements (..., n) into planes (bits, ..., words). Padding elements are zero."""
-    planes: Array = _transposed(np.moveaxis(_rows(elements, bits), -2, 0), bits=bits)
+    rows = np.moveaxis(_rows(elements, bits), -2, 0)
+    planes: Array
+    if rows[0].size >= loops.LOOP_ELEMENTS:
+        planes = _transposed(rows, bits=bits)
+    else:
+        planes = np.array(rows, unsigned(bits), order="C")
+        transpose_bits(planes)
     return planes
 
 

@@ -1,5 +1,7 @@
 """Bit planes and products of shared bits are exact, whatever the number of words."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from ditto_kernels.bits.bit_planes import (
     digits_of,
     pack,
     to_planes,
+    transpose_bits,
     unary,
     unary_planes,
     unpack,
@@ -16,6 +19,21 @@ from ditto_kernels.bits.bit_planes import (
 from ditto_kernels.bits.bit_products import evaluate
 from ditto_kernels.protocol.derived_cost import cost_of
 from ditto_kernels.values.absent import absent, is_absent
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64])
+def test_transposition_is_an_involution_that_makes_planes(bits, rng):
+    word = np.dtype(f"uint{bits}")
+    rows = rng.integers(0, 2**bits, (bits, 3), dtype=word)
+    planes = rows.copy()
+    transpose_bits(planes)
+    again = planes.copy()
+    transpose_bits(again)
+    assert np.array_equal(again, rows)
+    one = word.type(1)
+    for row, plane in itertools.product(range(bits), repeat=2):
+        left = (planes[plane] >> word.type(row)) & one
+        assert np.array_equal(left, (rows[row] >> word.type(plane)) & one)
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32, 64])
