@@ -118,7 +118,8 @@ def mask_products(masks: Array, outputs: Outputs) -> Array:
 
 @fused(rows=("masks",))
 def _multiplied(masks: Sequence[Array], *, outputs: Outputs) -> list[Array]:
-    known = {(index,): mask for index, mask in zip(opened_inputs(outputs), masks, strict=True)}
+    singles = zip(opened_inputs(outputs), masks, strict=True)
+    known: dict[Monomial, Array] = {(index,): mask for index, mask in singles}
     for subset in subsets(outputs):  # Shorter subsets come first.
         known[subset] = known[subset[:-1]] & known[subset[-1:]]
     return [known[subset] for subset in subsets(outputs)]
@@ -183,7 +184,8 @@ def _joined(
     """Do `expand`. `alone` has the inputs that are monomials, in order."""
     zero = masks[0] ^ masks[0]
     one = ~zero if leader else zero
-    factors, known = {}, {(): one}
+    factors: dict[int, Array] = {}
+    known: dict[Monomial, Array] = {(): one}
     for place, index in enumerate(opened_inputs(outputs)):
         factors[index], factors[~index] = opened[place], ~opened[place]
         known[index,] = masks[place]

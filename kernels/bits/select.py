@@ -26,7 +26,7 @@ def bits_to_ring(beta: Array, rho: Array, *, leader: bool) -> Array:
 def bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, *, leader: bool) -> Array:
     """Return a share of b (c - r) = beta (c - r) + (1 - 2 beta)(c rho - rho r)."""
     value = c - mask if leader else -mask
-    other = c * rho - rho_r
+    other: Array = c * rho - rho_r
     return beta.astype(rho.dtype) * (value - other - other) + other
 
 

@@ -1,4 +1,4 @@
-"""Generated code finds the elements of a numpy array without asking numpy, which would take 2 us each time."""
+"""Generated code finds the elements of numpy arrays. Asking numpy for an address would take 2 us."""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ class _Call(NamedTuple):
 
     loop: Loop | None
     run: Callable[[Any], None] | None
-    copies: tuple[tuple[int, bool, tuple[int, ...]], ...]  # the operands that the loop cannot read: see `_spread`
+    copies: tuple[
+        tuple[int, bool, tuple[int, ...]], ...
+    ]  # the operands that the loop cannot read: see `_spread`
     results: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
     sizes: tuple[int, int]  # of the outer and of the inner axis
     strides: tuple[tuple[int, int], ...]  # by array, of the outer axis and of rows
@@ -135,9 +137,9 @@ def fused(
     """Decorate a local step that is a function of arrays, element by element.
 
     Its operands are broadcast against each other. `rows` names the operands whose first axis the step reads
-    by number, and `tables` those that it reads by `entries` alone. Public numbers that choose its instructions
-    are keywords. The step returns an array, a list of arrays of one type, which become an array with an axis
-    in front, or a tuple of these. Types are cast by `astype` alone, and bools are chosen by `choose`.
+    by number, and `tables` those that it reads by `entries` alone. Public numbers are keywords.
+    The step returns an array, a list of arrays of one type, which become an array with an axis in
+    front, or a tuple of these. Types are cast by `astype` alone.
 
     If an operand is absent, so are the results.
     """
@@ -148,9 +150,7 @@ def _joined(made: Any) -> Any:
     return np.stack(made) if isinstance(made, list) else made
 
 
-def _compile(
-    step: Callable[..., Any], kinds: Sequence[Operand], public: Mapping[str, Any]
-) -> Loop | None:
+def _compile(step: Callable[..., Any], kinds: Sequence[Operand], public: Mapping[str, Any]) -> Loop | None:
     """Return the loop of a step, or None where numpy has to run it."""
     processor = backend().target
     if processor is None or not elements_are_found():
@@ -198,9 +198,7 @@ def _table(array: NDArray[Any], by_rows: bool) -> _Placed:
     return _Placed(Operand(array.dtype, "table", len(array) if by_rows else None), 0, array.shape[-1], copied)
 
 
-def _operand(
-    array: NDArray[Any], by_rows: bool, shape: tuple[int, ...], sizes: tuple[int, int]
-) -> _Placed:
+def _operand(array: NDArray[Any], by_rows: bool, shape: tuple[int, ...], sizes: tuple[int, int]) -> _Placed:
     """Place an operand whose elements lie at equal distances along both axes, or a copy of it."""
     (outer, inner), rows = sizes, len(array) if by_rows else None
     wanted = shape if rows is None else (rows, *shape)
@@ -212,9 +210,7 @@ def _operand(
     if spread.flags.c_contiguous and array.shape == wanted:
         return _Placed(Operand(array.dtype, "elements", rows), inner, row)
     regular = inner == shape[-1] and not any(each % size for each in spread.strides)
-    regular &= all(
-        strides[axis] == strides[axis + 1] * shape[axis + 1] for axis in range(len(strides) - 2)
-    )
+    regular &= all(strides[axis] == strides[axis + 1] * shape[axis + 1] for axis in range(len(strides) - 2))
     distance = strides[-2] // size if len(strides) > 1 else 0
     if regular and strides[-1] == size:
         return _Placed(Operand(array.dtype, "elements", rows), distance, row)

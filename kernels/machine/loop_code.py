@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ditto_kernels.machine.ir_text import Function, Symbol
-from ditto_kernels.machine.words import Code, Word, WordRows, WordTable, element_type
+from ditto_kernels.machine.words import Code, Word, WordRows, WordTable
 
 if TYPE_CHECKING:  # It needs llvmlite, which may be missing where loops are not compiled.
     from ditto_kernels.machine.compile import Code as Compiled
@@ -98,7 +98,8 @@ def _module(
     code = Code(f, lanes)
     outer, inner = (_argument(f, place) for place in range(_AXES))
     last = f.subtract(inner, lanes)
-    arrays = [(each.dtype, each.rows) for each in (*operands, *results)]
+    both: tuple[Operand | Result, ...] = (*operands, *results)
+    arrays = [(each.dtype, each.rows) for each in both]
     starts = [_start(f, place) for place in range(len(arrays))]
     with f.loop(0, outer) as place:
         pointers = [
@@ -143,9 +144,7 @@ def _rows(
     return [f.at(_held(dtype), first, f.multiply(row, number)) for number in range(rows)]
 
 
-def _fixed(
-    code: Code, operands: Sequence[Operand], pointers: Sequence[Sequence[str]]
-) -> list[Word | None]:
+def _fixed(code: Code, operands: Sequence[Operand], pointers: Sequence[Sequence[str]]) -> list[Word | None]:
     """Read the operands that have one element for each place of the outer axis."""
     return [
         code.load_one(each.dtype, of[0]) if each.form == "one" else None

@@ -19,7 +19,7 @@ _COMPARED = {"lt": ("slt", "ult"), "ge": ("sge", "uge"), "gt": ("sgt", "ugt"), "
 
 def element_type(dtype: np.dtype[Any]) -> str:
     """Return the LLVM type of one element. A bool is one bit in registers and a byte in memory."""
-    return "i1" if dtype == bool else f"i{8 * dtype.itemsize}"
+    return "i1" if dtype.kind == "b" else f"i{8 * dtype.itemsize}"
 
 
 class Code:
@@ -33,30 +33,30 @@ class Code:
 
     def constant(self, value: int, dtype: np.dtype[Any]) -> Word:
         """Return a word of equal elements. Raises OverflowError if the type does not hold the value."""
-        low, high = (0, 1) if dtype == bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         if not low <= value <= high:
             raise OverflowError(f"{value} does not fit {dtype}")
-        lane = f"{element_type(dtype)} {value}" if dtype != bool else f"i1 {'true' if value else 'false'}"
+        lane = f"{element_type(dtype)} {value}" if dtype.kind != "b" else f"i1 {'true' if value else 'false'}"
         return Word(self, f"<{', '.join([lane] * self.lanes)}>", dtype)
 
     def load(self, dtype: np.dtype[Any], pointer: str) -> Word:
         """Read elements that lie side by side."""
-        held = "i8" if dtype == bool else element_type(dtype)
+        held = "i8" if dtype.kind == "b" else element_type(dtype)
         value = self.function.load(f"<{self.lanes} x {held}>", pointer)
-        if dtype == bool:
+        if dtype.kind == "b":
             value = self.function.value(f"trunc <{self.lanes} x i8> {value} to {self.kind(dtype)}")
         return Word(self, value, dtype)
 
     def load_one(self, dtype: np.dtype[Any], pointer: str) -> Word:
         """Read one element that serves all lanes."""
-        held = "i8" if dtype == bool else element_type(dtype)
+        held = "i8" if dtype.kind == "b" else element_type(dtype)
         value = self.function.load(held, pointer)
-        if dtype == bool:
+        if dtype.kind == "b":
             value = self.function.value(f"trunc i8 {value} to i1")
         return Word(self, self.function.spread(element_type(dtype), value, self.lanes), dtype)
 
     def store(self, word: Word, pointer: str) -> None:
-        if word.dtype == bool:
+        if word.dtype.kind == "b":
             word = word.astype(np.uint8)
         self.function.store(self.kind(word.dtype), word.name, pointer)
 
@@ -124,7 +124,7 @@ class Word:
         return self.code.constant(0, self.dtype) - self
 
     def __invert__(self) -> Word:
-        if self.dtype == bool:
+        if self.dtype.kind == "b":
             return self ^ True
         return self ^ self.code.constant(-1, np.dtype(f"int{8 * self.dtype.itemsize}")).view(self.dtype)
 
@@ -152,27 +152,18 @@ class Word:
         kinds = self.code.kind(self.dtype), self.code.kind(target)
         if kinds[0] == kinds[1]:
             return Word(self.code, self.name, target)
-        if target == bool:
+        if target.kind == "b":
             return self != 0
-        wider = target.itemsize > self.dtype.itemsize or self.dtype == bool
+        wider = target.itemsize > self.dtype.itemsize or self.dtype.kind == "b"
         change = ("sext" if self.dtype.kind == "i" else "zext") if wider else "trunc"
         return self._new(f"{change} {kinds[0]} {self.name} to {kinds[1]}", target)
 
     def view(self, dtype: Any) -> Word:
         """Read the same bits as another type of their size."""
         target = np.dtype(dtype)
-        if target.itemsize != self.dtype.itemsize or bool in (target, self.dtype):
+        if target.itemsize != self.dtype.itemsize or "b" in target.kind + self.dtype.kind:
             raise TypeError(f"{self.dtype} cannot be read as {target} in a loop")
         return Word(self.code, self.name, target)
-
-    def chosen(self, x: Any, y: Any) -> Word:
-        """Return x where this bool is true, and y elsewhere. One of them must be a word."""
-        x = x if isinstance(x, Word) else y._like(x)
-        y = x._like(y)
-        kind = self.code.kind(x.dtype)
-        return self._new(
-            f"select {self.code.kind(self.dtype)} {self.name}, {kind} {x.name}, {kind} {y.name}", x.dtype
-        )
 
 
 class WordRows:
@@ -222,11 +213,6 @@ class WordTable:
             f"<{lanes} x i1> {every}, {kind} poison)"
         )
         return Word(self._code, entry, self._dtype)
-
-
-def choose(condition: Any, x: Any, y: Any) -> Any:
-    """Return x where the condition holds, and y elsewhere, in a local step."""
-    return condition.chosen(x, y) if isinstance(condition, Word) else np.where(condition, x, y)
 
 
 def entries(table: Any, index: Any) -> Any:

@@ -47,14 +47,17 @@ def _plus_zero(z: Array, mine: Array, following: Array) -> Array:
 
 
 @fused()
-def _narrowed_with_zero(z: Array, mine: Array, following: Array, bias: Array, *, dropped: int, ring: int) -> Array:
+def _narrowed_with_zero(
+    z: Array, mine: Array, following: Array, bias: Array, *, dropped: int, ring: int
+) -> Array:
     total = z + (mine - following) + bias
     return (total.view(unsigned(8 * z.dtype.itemsize)) >> dropped).astype(signed(ring))
 
 
 def _zero_halves(party: Party, shape: tuple[int, ...], ring: int) -> tuple[Array, Array]:
     """Draw F_i and F_{i+1}, whose difference is a party's 3-of-3 share of zero."""
-    return party.draw(party.rank, "zero", shape, signed(ring)), party.draw(party.rank + 1, "zero", shape, signed(ring))
+    mine, following = (party.draw(party.rank + each, "zero", shape, signed(ring)) for each in range(2))
+    return mine, following
 
 
 def finish_kind(ring: int, dropped: int, out: Fxp) -> str:

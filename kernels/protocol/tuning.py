@@ -20,6 +20,8 @@ FACTOR_TABLE_BITS = 16
 FLOAT_LIMBS = {8: 1, 16: 1, 32: 1, 64: 6}
 # An embedding expands so many bytes of one-hot shares at once.
 ONE_HOT_TILE_BYTES = 1 << 22
+# Where a party's turn takes so long in one process, the two others take theirs side by side.
+LONG_TURN_SECONDS = 3e-4
 
 # These numbers choose other messages or another protocol.
 

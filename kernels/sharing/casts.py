@@ -51,9 +51,7 @@ def _dealt_wrap(party: Party, c: Array, width: int, masks: Masks) -> Protocol[tu
     return carry, top
 
 
-def reshared_wrap(
-    party: Party, c: Array, width: int, masks: Masks
-) -> Protocol[tuple[Array, Array]]:
+def reshared_wrap(party: Party, c: Array, width: int, masks: Masks) -> Protocol[tuple[Array, Array]]:
     """Return components (mine, next) of v, the number of wraps: c - r = c - r_A - r_B + 2^k v.
 
     A and B know the opening c, and c - r lies in [0, 2^(k-1)). v = carry(r_A + r_B) + (1 - msb c) msb(r) is
@@ -222,7 +220,8 @@ def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol
     carry, top = yield from _dealt_wrap(party, c, container_bits(ring - source), masks)
     if party.role == "D":
         return Additive(absent(x.shape, fxp.dtype), fxp)
-    share = _lifted_mask(masks[0 if party.role == "A" else 1], _wraps(c, carry, top), ring=source, target=ring)
+    mask, wraps = masks[0 if party.role == "A" else 1], _wraps(c, carry, top)
+    share: Array = _lifted_mask(mask, wraps, ring=source, target=ring)
     if party.role == "A":
         share += c.view(unsigned(source))
         share -= share.dtype.type(bias)
