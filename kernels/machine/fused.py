@@ -48,7 +48,6 @@ class FusedStep:
         self.plain = function
         names = [*inspect.signature(function).parameters]
         self._rows, self._tables = ([names.index(each) for each in group] for group in (rows, tables))
-        self._few = tuning.LOOP_ELEMENTS if rows else tuning.NUMPY_ELEMENTS  # Rows take many calls of numpy.
         self._loops: dict[Any, Loop | None] = {}
         self._calls: dict[Any, _Call] = {}
         self.__doc__, self.__name__ = function.__doc__, function.__name__
@@ -56,7 +55,9 @@ class FusedStep:
     def __call__(self, *operands: Any, **public: Any) -> Any:
         if Absent in map(type, operands):
             return self.by_numpy(*operands, **public)
-        if max([each.size for each in operands]) <= self._few:
+        # Steps that read by rows take many calls of numpy.
+        few = tuning.LOOP_ELEMENTS if self._rows else tuning.NUMPY_ELEMENTS
+        if max([each.size for each in operands]) <= few:
             return self.by_numpy(*operands, **public)
         arrays = [each if type(each) is np.ndarray else np.asarray(each) for each in operands]
         key = (*[(each.shape, each.strides, each.dtype) for each in arrays], *public.values())
