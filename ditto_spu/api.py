@@ -8,8 +8,10 @@ from typing import Any, overload
 
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.errors import InputError
+from ditto_spu.function.call import Call, Result
 from ditto_spu.function.options import ConfigSource, Options
-from ditto_spu.function.secure_function import Call, Result, SecureFunction
+from ditto_spu.function.secure_function import SecureFunction
+from ditto_spu.network.model import Network
 from ditto_spu.rules.load import DEFAULT
 
 __all__ = ["Call", "ConfigSource", "Result", "SecureFunction", "calibrate", "secure", "secured"]
@@ -31,6 +33,7 @@ def secure(
     calibration: Calibration | str | Path | None = ...,
     p_error: float | None = ...,
     seed: int | None = ...,
+    network: str | Network | None = ...,
 ) -> SecureFunction: ...
 
 
@@ -50,6 +53,7 @@ def secure(
     calibration: Calibration | str | Path | None = ...,
     p_error: float | None = ...,
     seed: int | None = ...,
+    network: str | Network | None = ...,
 ) -> Callable[[Callable[..., Any]], SecureFunction]: ...
 
 
@@ -68,6 +72,7 @@ def secure(
     calibration: Calibration | str | Path | None = None,
     p_error: float | None = None,
     seed: int | None = None,
+    network: str | Network | None = None,
 ) -> SecureFunction | Callable[[Callable[..., Any]], SecureFunction]:
     """Decorate a JAX function so that calling it runs three simulated parties on secret shares.
 
@@ -100,6 +105,10 @@ def secure(
         close to it gives a RangeWarning.
     p_error: refuse plans that err beyond their bounds with a higher probability, or with an unknown one.
     seed: make the randomness of runs reproducible and INSECURE.
+    network: the network between the parties, for which plans are made: "loopback", "lan", "wan" or
+        "bandwidth=100Mbps,rtt=20ms". Where a round takes long, protocols with fewer rounds and more bytes are
+        chosen, as long as the predicted time falls. By default plans are made for the network that a cluster
+        file names, or for parties on one host. Results differ by rounding alone.
 
     Returns a `SecureFunction`, or a decorator that returns one. Raises ConfigError for a wrong configuration
     and InputError for what is no function.
@@ -118,6 +127,7 @@ def secure(
         calibration=calibration,
         p_error=p_error,
         seed=seed,
+        network=network,
     )
 
     def decorated(function: Callable[..., Any]) -> SecureFunction:

@@ -20,6 +20,7 @@ from ditto_spu.errors import DittoError, InputError, nearest
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.ownership_report import Ownership, ownership
 from ditto_spu.frontend.trace import Traced
+from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.passes.pipeline import Work, advance
 from ditto_spu.passes.steps.schedule import step_cost
 from ditto_spu.plan.cost_report import CostReport, CostRow
@@ -38,6 +39,7 @@ class Lowered:
     traced: the call as JAX traced it.
     program: the parts of the call that the parties compute, and that owners prepare for it.
     texts: StableHLO by stage of the compiler.
+    network: the network for which the plan was made.
     plan: the steps that the parties execute.
     """
 
@@ -45,6 +47,7 @@ class Lowered:
     program: Program
     config: Config
     texts: Mapping[str, str]
+    network: Network
     plan: Plan
 
     def as_text(self, stage: str = "plan") -> str:
@@ -66,8 +69,8 @@ class Lowered:
         """Return what owners compute before sharing, which arrays they share, and how much that saves."""
         nobody = replace(self.traced, arguments=tuple(replace(each, owner="") for each in self.program.call))
         work = Work(ir.parse(self.texts["fused"]), nobody, done="fuse")
-        guard = self.plan.guard is not None
-        without = compile_program(work, self.config, self.plan.name, self.plan.masked, guard=guard)
+        name, masked, guard = self.plan.name, self.plan.masked, self.plan.guard is not None
+        without = compile_program(work, self.config, name, masked, guard=guard, network=self.network)
         return ownership(self.program, self.plan, self.cost_analysis(), without.cost_analysis())
 
     def cost_analysis(self) -> CostReport:
@@ -106,6 +109,7 @@ def compile_program(
     calibration: Calibration | None = None,
     p_error: float | None = None,
     guard: bool = False,
+    network: Network = LOOPBACK,
 ) -> Lowered:
     """Run the passes that `work` has not been through, and return the compiled call.
 
@@ -116,11 +120,13 @@ def compile_program(
         all ranges in use.
     p_error: the highest probability of an error beyond the bounds that the plan may have.
     guard: whether the parties look for products that leave their rings.
+    network: the network between the parties, for which the plan is made.
 
     Raises ConfigError for a configuration that is wrong or exceeds `p_error`, UnsupportedOpError for an op
     that nothing can run, and RangeError for a range that does not fit.
     """
-    linear = advance(replace(work, config=config, name=name, masked=masked, guard=guard), "linearise")
+    work = replace(work, config=config, name=name, masked=masked, guard=guard, network=network)
+    linear = advance(work, "linearise")
     seen = None if calibration is None else known(calibration, linear)
     if seen is not None:
         seen.warn_of_changes()
@@ -162,7 +168,7 @@ def _compile(linear: Work, config: Config, seen: Known | None) -> Lowered:
         "owners": program.as_text(),
         "formats": ir.text(checked.module, True),
     }
-    return Lowered(linear.traced, program, config, texts, plan)
+    return Lowered(linear.traced, program, config, texts, linear.network, plan)
 
 
 def _cost_row(plan: Plan, number: int) -> CostRow:

@@ -25,7 +25,8 @@ FLOORS = (
     ("compare", "emulation"),
     ("function",),
     ("api",),
-    ("cluster", "distill", "generation", "search"),
+    ("checkpoints", "cluster", "distill", "generation", "search"),
+    ("architectures",),
     ("models",),
     ("cli", "demos"),
 )

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from ditto_spu.calibration.calibration import load_calibration
-from ditto_spu.cli.options import Json, Model, OneConfig, OutFile, Weights, load_program, secure_model
+from ditto_spu.cli.options import (
+    Json,
+    Model,
+    Network,
+    OneConfig,
+    OutFile,
+    Weights,
+    load_program,
+    secure_model,
+)
 from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.errors import InputError
 from ditto_spu.rules.load import load_config
@@ -144,12 +153,13 @@ def inspect(
             "headroom."
         ),
     ] = None,
+    network: Network = None,
     weights: Weights = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ranges as JSON.")] = False,
 ) -> None:
     """Print a model's StableHLO after a stage of the compiler, its plan, or the ranges it relies on."""
     known = None if calibration is None else load_calibration(calibration)
-    function, args = secure_model(model, config, weights)
+    function, args = secure_model(model, config, weights, network=network)
     if stage is Stage.ranges:  # shown also where the calibration refuses them
         print_result(function.lower(*args).ranges(known), as_json)
         return

@@ -1,25 +1,40 @@
-"""Define `ditto generate`: text from a named decoder, with the cost of every token."""
+"""Define `ditto generate`: text from a decoder, with the cost of every token."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ditto_spu.cli.options import Json, OneConfig
+from ditto_spu.cli.options import Json, OneConfig, Weights
 from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.errors import InputError
-from ditto_spu.models import MODELS, named_model
+from ditto_spu.models import MODELS, Text, named_model
 from ditto_spu.rules.load import load_config
 
 
 def generate(
-    model: Annotated[str, typer.Argument(help="A decoder from `ditto models`.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(help="A decoder from `ditto models`, or a checkpoint of one.", show_default=False),
+    ],
+    weights: Weights = None,
     steps: Annotated[int, typer.Option(help="Number of tokens to generate.")] = 8,
     prompt: Annotated[
-        str | None, typer.Option(help="Token ids, such as '3,14,15'. If left out, the model's own prompt.")
+        str | None,
+        typer.Option(help="Text to answer, in the checkpoint's chat template if it has one."),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Continue the prompt as it stands, without a chat template.")
+    ] = False,
+    ids: Annotated[
+        str | None,
+        typer.Option(
+            help="Token ids in the place of --prompt, such as '3,14,15'. If both are left out, an example."
+        ),
     ] = None,
     length: Annotated[
         int | None,
@@ -37,27 +52,41 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(help="Seed of the client's draw. No share depends on it.")
     ] = None,
-    stop: Annotated[str, typer.Option(help="Token ids that end the text, such as '50256'.")] = "",
+    stop: Annotated[
+        str | None,
+        typer.Option(
+            help="Token ids that end the text, such as '50256'. If left out, those of the checkpoint."
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="File that `ditto calibrate` wrote for the decoder's ranges.")
+    ] = None,
     config: OneConfig = "auto",
     as_json: Json = False,
 ) -> None:
-    """Generate tokens under MPC: the prompt runs once, then each token is a step over a cache in shares."""
+    """Generate text under MPC: the prompt runs once, then each token is a step over a cache in shares."""
     named, loaded = named_model(model), load_config(config)
     if named.text is None:
         known = ", ".join(name for name, each in MODELS.items() if each.text is not None)
-        raise InputError(f"'{model}' generates no text: choose one of {known}")
-    ends = _ids(stop, "--stop") if stop else []
-    ids = None if prompt is None else _ids(prompt, "--prompt")
+        raise InputError(f"'{model}' generates no text: choose a checkpoint, or one of {known}")
+    if prompt is not None and ids is not None:
+        raise InputError("--prompt and --ids both say what to continue: leave one out")
+    ends = None if stop is None else _ids(stop, "--stop")
+    given = None if ids is None else _ids(ids, "--ids")
     from ditto_spu.generation.generator import (  # imports jax, for which `ditto models` need not wait
         Generation,
         Generator,
     )
     from ditto_spu.generation.sampling import Sampling
 
-    sampling, text = Sampling(top_k, temperature, seed), named.text()
-    start = np.atleast_2d(text.prompt if ids is None else ids)
+    sampling, text = Sampling(top_k, temperature, seed), named.text(weights)
+    start = np.atleast_2d(_start(text, prompt, given, plain))
+    if ends is None:
+        ends = [] if text.tokenizer is None else sorted(text.tokenizer.stop)
     room = length or start.shape[1] + steps
-    generator = Generator(text.decoder, text.params, length=room, next_token=next_token, config=loaded)
+    generator = Generator(
+        text.decoder, text.params, length=room, next_token=next_token, config=loaded, calibration=calibration
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tokens = []
     with Progress(*columns, console=progress_console()) as progress:
@@ -66,16 +95,38 @@ def generate(
             tokens.append(token)
             progress.update(task, advance=1, description=f"{model}: token {token.ids[0]}")
     generation = Generation.of(start, tokens)
+    texts = _texts(text, generation.ids[:, start.shape[1] :])
     if as_json:
-        print_result({"ids": generation.ids.tolist(), "tokens": generation.as_dicts()}, True)
+        answer = {"ids": generation.ids.tolist(), "texts": texts, "tokens": generation.as_dicts()}
+        print_result(answer, True)
         return
     print_result(generation, False)
-    for row in generation.ids:
-        print_result(" ".join(map(str, row)), False)
+    for line in texts or [" ".join(map(str, row)) for row in generation.ids]:
+        typer.echo(line)
+
+
+def _start(text: Text, prompt: str | None, ids: list[int] | None, plain: bool) -> Any:
+    """Return the ids of what the user wants to be continued."""
+    if ids is not None:
+        return ids
+    if prompt is None:
+        return text.prompt
+    if text.tokenizer is None:
+        raise InputError(
+            "random weights have no tokenizer: give --weights, or --ids in the place of --prompt"
+        )
+    if plain or text.tokenizer.template is None:
+        return text.tokenizer.encode(prompt)
+    return text.tokenizer.chat(prompt)
+
+
+def _texts(text: Text, ids: Any) -> list[str] | None:
+    """Return the generated texts, or None without a tokenizer."""
+    return None if text.tokenizer is None else [text.tokenizer.decode(row) for row in ids.tolist()]
 
 
 def _ids(text: str, option: str) -> list[int]:
     try:
-        return [int(each) for each in text.split(",")]
+        return [int(each) for each in text.split(",") if each]
     except ValueError:
         raise InputError(f"{option} '{text}' is no list of token ids: write such as 3,14,15") from None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ditto_spu.cli.options import Json, OneConfig
+from ditto_spu.cli.options import Json, Network, OneConfig
 from ditto_spu.cli.output import print_rows, progress_console
 from ditto_spu.models import MODELS, NamedModel, named_model
 from ditto_spu.rules.load import configurations, load_config
@@ -18,12 +18,13 @@ def models(
         typer.Option(help="Compile this model and print the cost of a run. May be given several times."),
     ] = None,
     config: OneConfig = "ditto",
+    network: Network = None,
     as_json: Json = False,
 ) -> None:
     """List the named models, or print the cost of some of them with --cost."""
     if cost:
         load_config(config)
-        print_rows([_cost(named_model(name), config) for name in cost], as_json)
+        print_rows([_cost(named_model(name), config, network) for name in cost], as_json)
         return
     rows = [
         {
@@ -41,22 +42,22 @@ def models(
     print_rows(rows, as_json)
 
 
-def _cost(model: NamedModel, config: str) -> dict[str, Any]:
+def _cost(model: NamedModel, config: str, network: str | None) -> dict[str, Any]:
     """Return the cost of a model's plan, derived from its protocols. The compiler needs shapes alone."""
     from ditto_spu.api import secure
     from ditto_spu.plan.cost_report import LAN, WAN, predicted_seconds
 
     with progress_console().status(f"{model.name}: compiling"):
         program = model.shapes()
-        lowered = secure(program.fn, config=config, **program.options).lower(*program.args)
-        found = lowered.cost_analysis()
+        function = secure(program.fn, config=config, network=network, **program.options)
+        found = function.lower(*program.args).cost_analysis()
     on_spu = sum(row.kind == "spu" for row in found.rows)
     sent = max(found.bytes_sent_per_party)
     seconds = [
         None
         if found.rounds is None
-        else round(predicted_seconds(network, 0.0, found.bytes_sent_per_party, found.rounds), 3)
-        for network in (LAN, WAN)
+        else round(predicted_seconds(each, 0.0, found.bytes_sent_per_party, found.rounds), 3)
+        for each in (LAN, WAN)
     ]
     return {
         "name": model.name,

@@ -14,7 +14,8 @@ from ditto_spu.rules.load import load_config
 Model = Annotated[
     str,
     typer.Argument(
-        help="A name from `ditto models`, or a folder that `ditto finetune` or `ditto distill` wrote.",
+        help="A name from `ditto models`, a checkpoint (folder or .gguf file), or a folder that "
+        "`ditto finetune` or `ditto distill` wrote.",
         show_default=False,
     ),
 ]
@@ -37,7 +38,10 @@ Masked = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="Folder that save_pretrained wrote. Its weights and sizes replace the random ones."),
+    typer.Option(
+        help="Checkpoint: a folder with config.json and weights, or a .gguf file. Its weights and sizes "
+        "replace the random ones."
+    ),
 ]
 
 
@@ -51,6 +55,12 @@ OutFile = Annotated[
     Path,
     typer.Option(
         "--out", help="File to write, in a folder that exists.", show_default=False, callback=_in_a_folder
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        help='Make the plan for this network between the parties: lan, wan or "bandwidth=100Mbps,rtt=20ms".'
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -50,8 +50,9 @@ def run(
     network: Annotated[
         str | None,
         typer.Option(
-            help="Run between three processes of this machine, over an emulated network: lan, wan, "
-            'loopback or "bandwidth=100Mbps,rtt=20ms". The predicted time is printed too.'
+            help="Make the plan for this network, and run it between three processes of this machine that "
+            'it separates: lan, wan, loopback or "bandwidth=100Mbps,rtt=20ms". The predicted time is printed '
+            "too."
         ),
     ] = None,
     weights: Weights = None,

@@ -35,7 +35,8 @@ def local_parties(
     """Start three parties as processes that talk over TLS. They end with the context.
 
     network: is emulated between all parties and clients, each of which counts as a host of its own (see
-        `network.relay`). On LOOPBACK they connect directly.
+        `network.relay`). On LOOPBACK they connect directly. The cluster file names it, so that clients make
+        plans for it.
     clients: the names of the clients that may connect.
 
     Raises PartyError if a party does not start.
@@ -44,7 +45,7 @@ def local_parties(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ditto-parties-")))
         addresses = free_addresses(PARTIES)
         made = init_cluster(folder / "cluster", tuple(addresses), tuple(clients))
-        made.write_text(made.read_text() + _TIMEOUTS)
+        made.write_text(f'network = "{network.spec}"\n{made.read_text()}{_TIMEOUTS}')
         reached = stack.enter_context(emulated(network, addresses, clients))
         parties = LocalParties({name: _as_reached(made, name, reached[name]) for name in reached})
         stack.callback(parties.stop)

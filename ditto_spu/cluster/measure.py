@@ -65,6 +65,7 @@ def measure(function: SecureFunction, inputs: Sequence[Any], network: Network, r
     network: is emulated between the processes. On LOOPBACK there is no relay and no prediction.
     """
     threads, seconds, requests = [], [], []
+    function = function.with_network(network)
     function = function.with_guard(function.call(*inputs).lowered.plan.guard is not None)  # also in threads
     function.run(*inputs)
     with local_parties(network) as parties, parties.connect() as client:

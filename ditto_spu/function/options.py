@@ -12,6 +12,7 @@ import numpy as np
 from ditto_spu.calibration.calibration import Calibration, load_calibration
 from ditto_spu.errors import InputError
 from ditto_spu.frontend.static_arguments import Signature
+from ditto_spu.network.model import Network, parse_network
 from ditto_spu.rules.load import DEFAULT, load_config
 from ditto_spu.rules.rule import Config
 
@@ -32,6 +33,7 @@ _FORMS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "calibration": ((Calibration, str, Path, type(None)), "a result of `calibrate`, or the path of its file"),
     "p_error": ((float, int, type(None)), "a probability"),
     "seed": ((int, np.integer, type(None)), "a whole number"),
+    "network": ((str, Network, type(None)), '"loopback", "lan", "wan" or "bandwidth=100Mbps,rtt=20ms"'),
 }
 _SEVERAL = ("public", "static_argnums", "static_argnames")
 
@@ -58,6 +60,7 @@ class Options:
     calibration: Calibration | None
     p_error: float | None
     seed: int | None
+    network: Network | None
 
     @classmethod
     def of(
@@ -75,6 +78,7 @@ class Options:
         calibration: Calibration | str | Path | None = None,
         p_error: float | None = None,
         seed: int | None = None,
+        network: str | Network | None = None,
     ) -> Options:
         """Make options from the forms that a user may write.
 
@@ -92,6 +96,7 @@ class Options:
             "calibration": calibration,
             "p_error": p_error,
             "seed": seed,
+            "network": network,
         }
         for name, value in given.items():
             _check(name, value)
@@ -107,6 +112,7 @@ class Options:
             load_calibration(calibration) if isinstance(calibration, str | Path) else calibration,
             p_error,
             seed,
+            parse_network(network) if isinstance(network, str) else network,
         )
 
     def bound_to(self, fn: Callable[..., Any]) -> Options:

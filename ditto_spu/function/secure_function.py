@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,12 +20,13 @@ from ditto_spu.frontend.kept_arguments import Keep, abstract, is_kept, kept_plac
 from ditto_spu.frontend.owner_program import Prepared
 from ditto_spu.frontend.trace import Traced, check_held, trace, whole_call
 from ditto_spu.function.batches import arguments, iterated
+from ditto_spu.function.call import Call, Result
 from ditto_spu.function.check_inputs import InputCheck
 from ditto_spu.function.check_outputs import Expected
 from ditto_spu.function.check_ranges import RangeCheck
 from ditto_spu.function.options import ConfigSource, Options
+from ditto_spu.network.model import LOOPBACK, Network, parse_network
 from ditto_spu.passes.pipeline import begin
-from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.plan import Plan
 from ditto_spu.runtime.held_arguments import HeldArguments
 from ditto_spu.runtime.material import Material
@@ -33,34 +34,6 @@ from ditto_spu.runtime.precompute import HeldShares, precompute
 from ditto_spu.runtime.simulate import simulate
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call in the form in which it goes to three parties.
-
-    lowered: the compiled call.
-    values: its arrays, in the order of the plan's inputs.
-    held: the places of the inputs that come from arguments given to `hold`.
-    check: holds each array that is about to be shared against the plan's ranges.
-    """
-
-    lowered: Lowered
-    values: list[Any]
-    held: tuple[int, ...]
-    check: InputCheck
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a run.
-
-    outputs: the pytree that the plain function would return, with handles in place of kept outputs.
-    report: bytes, messages, rounds and seconds of every step.
-    """
-
-    outputs: Any
-    report: CostReport
 
 
 class SecureFunction:
@@ -164,8 +137,13 @@ class SecureFunction:
 
         Held arguments may be jax.ShapeDtypeStructs. Raises InputError if an argument is a handle.
         """
+        return self.call_over(LOOPBACK, args, kwargs)
+
+    def call_over(self, network: Network, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+        """Do `call` for parties with this network between them, if the function names no other one."""
+        args, kwargs = tuple(args), dict(kwargs)
         refuse(self._options.signature.leaves(*self._whole(args, kwargs)), "a call to parties elsewhere")
-        lowered, values = self._ready(args, kwargs, elsewhere=True)
+        lowered, values = self._ready(args, kwargs, network)
         places = lowered.program.held(self._held.arguments)
         return Call(lowered, values, places, self._check(self._inputs, InputCheck, lowered))
 
@@ -173,11 +151,17 @@ class SecureFunction:
         """Compile for these arguments, without running."""
         return self._lower(*self._whole(args, kwargs))
 
-    def _lower(self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: bool = False) -> Lowered:
-        """Compile for a simulation, or for parties elsewhere, which usually have a guard."""
-        guard = elsewhere if self._options.guard is None else self._options.guard
+    def _lower(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: Network | None = None
+    ) -> Lowered:
+        """Compile for a simulation, or for parties elsewhere, which usually have a guard.
+
+        elsewhere: the network between these parties, which counts if the function names none.
+        """
+        guard = elsewhere is not None if self._options.guard is None else self._options.guard
+        network = self._options.network or elsewhere or LOOPBACK
         call = compilation_key(self._options.signature, args, kwargs)
-        key = None if call is None else (call, guard)
+        key = None if call is None else (call, guard, network)
         if key is None or key not in self._compiled:
             traced = self._traced(args, kwargs)
             lowered = compile_program(
@@ -188,6 +172,7 @@ class SecureFunction:
                 self._options.calibration,
                 self._options.p_error,
                 guard,
+                network,
             )
             if key is None:
                 return lowered
@@ -278,7 +263,7 @@ class SecureFunction:
         return plan.dealt_by(dealer)
 
     def _ready(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: bool = False
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], elsewhere: Network | None = None
     ) -> tuple[Lowered, list[Any]]:
         """Compile a call, and return it with the plan's inputs.
 
@@ -301,6 +286,11 @@ class SecureFunction:
     def with_guard(self, guard: bool) -> SecureFunction:
         """Return the same function with the guard of `secure`, or without it, wherever it runs."""
         return SecureFunction(self._fn, replace(self._options, guard=guard), self._held)
+
+    def with_network(self, network: str | Network) -> SecureFunction:
+        """Return the same function with plans for this network, as `secure` describes it."""
+        known = parse_network(network) if isinstance(network, str) else network
+        return SecureFunction(self._fn, replace(self._options, network=known), self._held)
 
     def compare(
         self,

@@ -8,14 +8,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from ditto_spu.errors import InputError, nearest
-from ditto_spu.models import bert, encoders, gpt2, llama, marill, minilm, plain, single_ops, t5, trained, vit
+from ditto_spu.models import (
+    bert,
+    encoders,
+    gpt2,
+    llama,
+    marill,
+    minilm,
+    own,
+    plain,
+    single_ops,
+    t5,
+    trained,
+    vit,
+)
 from ditto_spu.models.hugging_face import HuggingFace
+from ditto_spu.models.loaded import load
 from ditto_spu.models.named import NamedModel, Program, Text
 
 __all__ = ["MODELS", "NamedModel", "Program", "Text", "named_model"]
 
 _HF = "Hugging Face FlaxBert, random weights (seed 0, its own initialiser)"
-_GPT2 = "Hugging Face FlaxGPT2LMHeadModel, random weights (seed 0, its own initialiser)"
+_GPT2 = "random, or --weights"
 _BERT_SIZES = "sizes of BERT-base, sequence 128"
 _RANDOM = "random, or --weights"
 
@@ -23,6 +37,19 @@ _RANDOM = "random, or --weights"
 def _model(name: str, description: str, what: HuggingFace, parameters: int) -> NamedModel:
     source = f"{what.model_class}, {_RANDOM}"
     return NamedModel(name, description, what.build, source, parameters, load=what.load, outline=what.outline)
+
+
+def _llama(name: str, description: str, what: own.OwnModel, parameters: int) -> NamedModel:
+    return NamedModel(
+        name,
+        description,
+        what.build,
+        _RANDOM,
+        parameters,
+        load=what.load,
+        outline=what.outline,
+        text=what.text,
+    )
 
 
 # The numbers of parameters at the full size and at the tiny one, by family and task.
@@ -95,9 +122,9 @@ MODELS = {
         *_encoders(),
         _model("vit", "image classification, ViT-B/16, 224 x 224", vit.BASE, 86_567_656),
         _model("vit-tiny", "image classification, tiny, two images of 16 x 16", vit.TINY, 23_685),
-        _model("llama", "logits of 32 tokens, sizes of TinyLlama-1.1B", llama.FULL, 1_100_048_384),
-        _model("llama-layer", "the same with 1 layer and 1000 words", llama.LAYER, 48_142_336),
-        _model("llama-tiny", "logits, tiny, two prompts of 8 tokens", llama.TINY, 21_792),
+        _llama("llama", "logits of 32 tokens, sizes of TinyLlama-1.1B", llama.FULL, 1_100_048_384),
+        _llama("llama-layer", "the same with 1 layer and 1000 words", llama.LAYER, 48_142_336),
+        _llama("llama-tiny", "logits, tiny, two prompts of 8 tokens", llama.TINY, 21_792),
         _model("t5", "logits of 8 tokens after 64, sizes of t5-small", t5.BASE, 60_506_624),
         _model("t5-tiny", "logits, tiny", t5.TINY, 43_200),
         _model("t5-gated", "the same, sizes of t5-v1_1-small: gated GeLU", t5.GATED_BASE, 76_961_152),
@@ -133,16 +160,27 @@ MODELS = {
 
 
 def named_model(name: str) -> NamedModel:
-    """Return the model of that name, or the one in a folder that `ditto finetune` or `ditto distill` wrote.
+    """Return the model of that name, or the one at a path.
 
+    A path leads to a checkpoint for `ditto.load`, or to a folder of `ditto finetune` or `ditto distill`.
     An unknown name raises an InputError that suggests the nearest one.
     """
-    if name not in MODELS and ("/" in name or Path(name).is_dir()):
-        folder = Path(name)
-        card = trained.load_card(folder)
-        return NamedModel(
-            folder.name, f"classifier of '{card.task}'", trained.builder(folder), "trained here"
-        )
+    path = Path(name)
+    if name not in MODELS and ("/" in name or path.exists()):
+        if path.is_file() or not (path / trained.CARD).is_file():
+            return _checkpoint(path)
+        card = trained.load_card(path)
+        return NamedModel(path.name, f"classifier of '{card.task}'", trained.builder(path), "trained here")
     if name not in MODELS:
         raise InputError(f"there is no model '{name}'{nearest(name, MODELS)}")
     return MODELS[name]
+
+
+def _checkpoint(path: Path) -> NamedModel:
+    return NamedModel(
+        path.name,
+        "a checkpoint",
+        lambda: own.program(load(path)),
+        str(path),
+        text=lambda weights: own.text(load(path if weights is None else weights)),
+    )

@@ -1,4 +1,4 @@
-"""Build GPT-2 from Hugging Face's Flax classes as a decoder.
+"""Build GPT-2 as a decoder.
 
 It takes the prompt in one call, and then one token per call over a key/value cache.
 """
@@ -8,104 +8,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder, one_hot
+from ditto_spu.models import own
+from ditto_spu.models.loaded import load as load_checkpoint
 from ditto_spu.models.named import Program, Text
 
 PROMPT = 32  # tokens
 TINY = {"n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 50, "n_positions": 16}
+FAMILY = {"model_type": "gpt2"}
 
 
-def decoder(model: Any) -> Decoder:
-    """Return the decoder of a transformers.FlaxGPT2LMHeadModel or of a GPT2Config.
+def load(place: str | Path) -> tuple[Decoder, Any]:
+    """Return (decoder, parameters) of a checkpoint on disk, in any form that `ditto.load` reads.
 
-    Its parameters are the model's own (`model.params`). The output table is the input table if they are tied.
-    Raises InputError for a model with cross-attention.
+    Raises InputError as `ditto.load` does, and for a checkpoint of another family.
     """
-    import jax
-    import jax.numpy as jnp
-    from transformers.models.gpt2.modeling_flax_gpt2 import FlaxGPT2LMHeadModule
-
-    config = getattr(model, "config", model)
-    if config.add_cross_attention:
-        raise InputError(
-            "a GPT-2 with cross-attention needs an encoder's states: only plain decoders run here"
-        )
-    module = FlaxGPT2LMHeadModule(config)
-
-    def logits(module: Any, hot: Any, positions: Any, room: int) -> Any:
-        """Return logits [batch, vocabulary] at the last position.
-
-        `hot` holds one-hot tokens [batch, length, vocabulary].
-        """
-        parts = module.transformer
-        with jax.named_scope("wte"):
-            hidden = hot @ parts.wte.embedding
-        hidden = hidden + parts.wpe(positions)
-        whole = np.ones((hot.shape[0], room), np.int32)  # the module adds the causal mask itself
-        hidden = parts.h(hidden, whole, deterministic=True, return_dict=False)[0]
-        hidden = parts.ln_f(hidden[:, -1:])[:, 0]
-        if not config.tie_word_embeddings:
-            return module.lm_head(hidden)
-        with jax.named_scope("wte/attend"):
-            return hidden @ parts.wte.embedding.T
-
-    def run(params: Any, layers: Any, hot: Any, position: Any) -> tuple[Any, Any]:
-        states = {
-            name: {"attn": {"cached_key": key, "cached_value": value, "cache_index": jnp.asarray(position)}}
-            for name, (key, value) in layers.items()
-        }
-        positions = position + jnp.arange(hot.shape[1])[None]
-        variables = {"params": params, "cache": {"transformer": {"h": states}}}
-        room = layers["0"][0].shape[1]
-        result, changed = module.apply(variables, hot, positions, room, method=logits, mutable=["cache"])
-        after = changed["cache"]["transformer"]["h"]
-        return result, {
-            name: (after[name]["attn"]["cached_key"], after[name]["attn"]["cached_value"]) for name in layers
-        }
-
-    def prefill(params: Any, one_hot: Any, *, length: int) -> tuple[Any, Any]:
-        batch, prompt, _ = one_hot.shape
-        shape = (batch, prompt, config.n_head, config.n_embd // config.n_head)
-        empty = {str(layer): (jnp.zeros(shape), jnp.zeros(shape)) for layer in range(config.n_layer)}
-        result, cache = run(params, empty, one_hot, 0)
-        # The prompt attends to itself alone. Room for later tokens is added afterwards.
-        room = ((0, 0), (0, length - prompt), (0, 0), (0, 0))
-        return result, jax.tree_util.tree_map(lambda each: jnp.pad(each, room), cache)
-
-    def step(params: Any, cache: Any, one_hot: Any, position: Any) -> tuple[Any, Any]:
-        return run(params, cache, one_hot, position)
-
-    return Decoder(prefill, step, config.vocab_size, config.n_positions)
-
-
-def load(folder: str | Path) -> tuple[Decoder, Any]:
-    """Return (decoder, parameters) of a checkpoint on disk, as `save_pretrained` writes it.
-
-    Raises InputError if the folder has no config.json.
-    """
-    import jax
-    from transformers import FlaxGPT2LMHeadModel
-
-    if not (Path(folder) / "config.json").is_file():
-        raise InputError(f"there is no GPT-2 in '{folder}': it holds no config.json")
-    model = FlaxGPT2LMHeadModel.from_pretrained(folder, local_files_only=True)
-    return decoder(model), jax.device_get(model.params)
+    model = load_checkpoint(place, of="gpt2")
+    assert model.decoder is not None
+    return model.decoder, model.params
 
 
 def initialised(seed: int = 0, **sizes: int) -> tuple[Decoder, Any]:
-    """Return (decoder, parameters) with random weights from Hugging Face's own initialiser.
+    """Return (decoder, parameters) with random weights, distributed as in GPT-2 before its training.
 
-    `sizes` are options of GPT2Config.
+    `sizes` are settings of config.json, such as n_layer.
     """
-    import jax
-    from transformers import FlaxGPT2LMHeadModel, GPT2Config
-
-    model = FlaxGPT2LMHeadModel(GPT2Config(**sizes), seed=seed)
-    return decoder(model), jax.device_get(model.params)
+    made = own.OwnModel(FAMILY | sizes, PROMPT).text(seed=seed)
+    return made.decoder, made.params
 
 
 def base() -> Program:
@@ -113,14 +42,15 @@ def base() -> Program:
     return next_token(text())
 
 
-def stored(folder: Path) -> Program:
-    """Build the same function for a checkpoint on disk."""
-    return next_token(prompted(*load(folder)))
+def stored(place: Path) -> Program:
+    """Build the same function for a checkpoint on disk, with random prompts."""
+    decoder, params = load(place)
+    return next_token(Text(decoder, params, own.random_tokens(decoder.vocabulary, 1, PROMPT)))
 
 
-def text() -> Text:
-    """Return GPT-2 base and a random prompt."""
-    return prompted(*initialised())
+def text(weights: Path | None = None) -> Text:
+    """Return GPT-2 base and a random prompt, or a checkpoint and a question."""
+    return own.OwnModel(FAMILY, PROMPT, prompt=PROMPT).text(weights)
 
 
 def tiny() -> Program:
@@ -128,17 +58,9 @@ def tiny() -> Program:
     return next_token(tiny_text())
 
 
-def tiny_text() -> Text:
-    """Return the tiny decoder and a random prompt."""
-    return prompted(*initialised(**TINY), length=6)
-
-
-def prompted(decoder: Decoder, params: Any, length: int = PROMPT) -> Text:
-    """Return the decoder with a random prompt of `length` tokens.
-
-    The prompt can be random because random weights know no language either.
-    """
-    return Text(decoder, params, _tokens(decoder, length, seed=0))
+def tiny_text(weights: Path | None = None) -> Text:
+    """Return the tiny decoder and a random prompt, or a checkpoint and a question."""
+    return own.OwnModel(FAMILY | TINY, PROMPT).text(weights)
 
 
 def next_token(text: Text) -> Program:
@@ -151,10 +73,6 @@ def next_token(text: Text) -> Program:
     def logits(params: Any, one_hot: Any) -> Any:
         return decoder.prefill(params, one_hot, length=length)[0]
 
-    prompts = (text.prompt, *(_tokens(decoder, length, seed) for seed in range(1, 4)))
-    calls = [(params, one_hot(each, decoder.vocabulary)) for each in prompts]
+    others = (own.random_tokens(decoder.vocabulary, 1, length, seed) for seed in range(1, 4))
+    calls = [(params, one_hot(each, decoder.vocabulary)) for each in (text.prompt, *others)]
     return Program(logits, calls[0], weights=1, examples=tuple(calls[1:]))
-
-
-def _tokens(decoder: Decoder, length: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, decoder.vocabulary, (1, length))

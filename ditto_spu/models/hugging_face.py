@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.models.checkpoints import load
+from ditto_spu.checkpoints.folder import open_checkpoint
+from ditto_spu.checkpoints.match import BUFFERS, fill, shapes
+from ditto_spu.errors import InputError
 from ditto_spu.models.classes import flax_class
 from ditto_spu.models.named import Program
 
+# What checkpoints hold beside the weights of a task: heads of other tasks, and tables that T5 stores twice.
+_SPARE = (
+    rf"{BUFFERS}|(.*\.)?(pooler|cls|lm_head|(pre_)?classifier|qa_outputs|vocab_\w+)\..*|"
+    r"(encoder|decoder)\.embed_tokens\.weight|.*EncDecAttention\.relative_attention_bias\.weight"
+)
 Inputs = Callable[[Any], tuple[NDArray[Any], ...]]
 
 
@@ -48,9 +55,28 @@ class HuggingFace:
         model, initialise = self._model()
         return self._program(model, jax.eval_shape(initialise, jax.random.PRNGKey(0)))
 
-    def load(self, folder: Path) -> Program:
-        """Build the program with the weights and sizes of a checkpoint on disk."""
-        return self._program(*load(self.model_class, folder))
+    def load(self, place: Path) -> Program:
+        """Build the program with the weights and sizes of a checkpoint on disk, in any form of `ditto.load`.
+
+        Raises InputError for a checkpoint of another family, or whose weights do not fit.
+        """
+        import transformers
+
+        checkpoint = open_checkpoint(place)
+        wanted = getattr(transformers, self.config_class)
+        kind = checkpoint.settings.values.get("model_type")
+        if kind != wanted.model_type:
+            raise InputError(f"{place} does not hold a {self.model_class}: it is of model_type '{kind}'")
+        config = wanted.from_dict(dict(checkpoint.settings.values))
+        model = flax_class(self.model_class)(config, _do_init=False)
+        params = fill(
+            shapes(model.params_shape_tree),
+            checkpoint,
+            what=self.model_class,
+            base=model.base_model_prefix,
+            spare=_SPARE,
+        )
+        return self._program(model, params)
 
     def _model(self) -> tuple[Any, Callable[[Any], Any]]:
         import transformers

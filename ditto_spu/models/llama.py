@@ -5,13 +5,11 @@ They have RMSNorm, SiLU gates, rotary positions, grouped-query attention and a l
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from ditto_spu.models.hugging_face import HuggingFace, tokens
+from ditto_spu.models.own import OwnModel
 
 # These are the sizes of TinyLlama-1.1B, where 32 query heads share 4 key heads.
 SIZES = {
+    "model_type": "llama",
     "vocab_size": 32000,
     "hidden_size": 2048,
     "num_hidden_layers": 22,
@@ -22,6 +20,7 @@ SIZES = {
     "rms_norm_eps": 1e-5,
 }
 SMALL = {
+    "model_type": "llama",
     "vocab_size": 50,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -31,18 +30,6 @@ SMALL = {
     "max_position_embeddings": 16,
 }
 
-
-def _logits(model: Any) -> Callable[..., Any]:
-    def predict(params: Any, ids: Any, mask: Any) -> Any:
-        return model(ids, attention_mask=mask, params=params).logits
-
-    return predict
-
-
-def _llama(sizes: dict[str, Any], inputs: Any) -> HuggingFace:
-    return HuggingFace("FlaxLlamaForCausalLM", "LlamaConfig", sizes, inputs, _logits, public=("mask",))
-
-
-FULL = _llama(SIZES, tokens(32))
-LAYER = _llama(SIZES | {"num_hidden_layers": 1, "vocab_size": 1000}, tokens(32))
-TINY = _llama(SMALL, tokens(8, padded=3, rows=2))
+FULL = OwnModel(SIZES, 32, prompt=32)
+LAYER = OwnModel(SIZES | {"num_hidden_layers": 1, "vocab_size": 1000}, 32)
+TINY = OwnModel(SMALL, 8, rows=2, padded=3)

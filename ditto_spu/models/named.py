@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_spu.checkpoints.tokenizer import Tokenizer
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder
 
@@ -53,11 +54,12 @@ class Program:
 
 @dataclass(frozen=True)
 class Text:
-    """A decoder, its parameters and a prompt [batch, length] to continue."""
+    """A decoder, its parameters, a prompt [batch, length] to continue, and the tokenizer of a checkpoint."""
 
     decoder: Decoder
     params: Any
     prompt: NDArray[np.int64]
+    tokenizer: Tokenizer | None = None
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ class NamedModel:
 
     build: builds the model. It imports and initialises all that the model needs; nothing does so earlier.
     parameters: the number of values in its weights.
-    load: builds it from a folder that `save_pretrained` wrote.
+    load: builds it from a checkpoint on disk.
     outline: builds it with shapes in the place of arrays. It is set where arrays would take long to make.
-    text: returns decoder and prompt. It is set for models that generate.
+    text: returns decoder and prompt, of a checkpoint if it gets one. It is set for models that generate.
     """
 
     name: str
@@ -78,7 +80,7 @@ class NamedModel:
     parameters: int = 0
     load: Callable[[Path], Program] | None = None
     outline: Callable[[], Program] | None = None
-    text: Callable[[], Text] | None = None
+    text: Callable[[Path | None], Text] | None = None
 
     def program(self, weights: Path | None = None) -> Program:
         """Build the model with its own weights, or with those of a checkpoint on disk.

@@ -23,6 +23,11 @@ class Network:
     bandwidth: float
     round_trip: float
 
+    @property
+    def spec(self) -> str:
+        """The text from which `parse_network` makes a network of the same figures."""
+        return f"bandwidth={self.bandwidth:.0f}bps,rtt={self.round_trip * 1e6:.3f}us"
+
 
 LAN = Network("LAN (5 Gbps, 0.4 ms)", 5e9, 0.4e-3)
 WAN = Network("WAN (400 Mbps, 40 ms)", 400e6, 40e-3)
@@ -58,7 +63,8 @@ def parse_network(text: str) -> Network:
     for name in units:
         if name not in found:
             raise InputError(f"network '{text}' lacks {name}: for example {_EXAMPLE}")
-    return Network(_name(found["bandwidth"], found["rtt"]), found["bandwidth"], found["rtt"])
+    made = Network(_name(found["bandwidth"], found["rtt"]), found["bandwidth"], found["rtt"])
+    return next((each for each in NETWORKS.values() if each.spec == made.spec), made)
 
 
 def predicted_seconds(network: Network, compute: float, sent: Sequence[int], rounds: int) -> float:

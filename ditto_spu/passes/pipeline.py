@@ -9,6 +9,7 @@ from ditto_spu import ir
 from ditto_spu.errors import CompileError, DittoError
 from ditto_spu.frontend.owner_program import Program
 from ditto_spu.frontend.trace import Traced
+from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.insert_casts import insert_casts
 from ditto_spu.passes.formats.linearise import linearise
@@ -30,6 +31,7 @@ class Work:
     program: the parts of parties and owners, once `hoist` has told them apart.
     config: the configuration, which the passes from `assign` on need.
     name, masked, guard: the name of the plan, whether it uses masked shares, and whether it has a guard.
+    network: the network between the parties, for which the plan is made.
     plan: the plan, once `segment` has made it.
     done: the name of the last pass that has run, or ''.
     """
@@ -41,6 +43,7 @@ class Work:
     name: str = ""
     masked: bool = False
     guard: bool = False
+    network: Network = LOOPBACK
     plan: Plan | None = None
     done: str = ""
 
@@ -98,7 +101,9 @@ def _verify(work: Work) -> Work:
 
 def _segment(work: Work) -> Work:
     parts, config = work.parts, work.rules.name
-    plan = segment(work.module, parts.public, parts.paths, work.name, config, work.masked, work.guard)
+    plan = segment(
+        work.module, parts.public, parts.paths, work.name, config, work.masked, work.guard, work.network
+    )
     inputs = [replace(each, made=made) for each, made in zip(plan.inputs, parts.made, strict=True)]
     return replace(work, plan=replace(plan, inputs=tuple(inputs)))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.round_worth import ROUND_WORTHS
 from ditto_kernels.protocol.split_dealers import cut
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import PARTIES
@@ -153,6 +154,8 @@ def _check_kernel(plan: Plan, step: KernelStep) -> Need:
         raise ValueError("with masked shares one party deals for everything")
     if len(step.outputs) != 1 or not 1 <= len(step.dealers) == len(dealers & set(range(PARTIES))):
         raise ValueError("one result and dealers among the parties are expected")
+    if step.worth not in ROUND_WORTHS:
+        raise ValueError(f"a saved round cannot be worth {step.worth} bytes")
     kernel, out = KERNELS[step.kernel], plan.vars[step.outputs[0]]
     attributes: dict[str, Any] = dict(step.attributes)
     operands = [plan.vars[var] for var in step.inputs]

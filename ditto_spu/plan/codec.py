@@ -10,7 +10,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu.errors import InputError
 from ditto_spu.plan.plan import Input, KernelStep, LocalInput, LocalStep, Plan, PublicStep, SpuStep, Var
 
-VERSION = 1  # of this form and of what steps mean; a release that changes either counts on
+VERSION = 2  # of this form and of what steps mean; a release that changes either counts on
 _STEPS: Mapping[str, type] = {"public": PublicStep, "local": LocalStep, "kernel": KernelStep, "spu": SpuStep}
 _KINDS = {made: kind for kind, made in _STEPS.items()}
 _TEXT_STEPS = ("public", "local", "spu")
@@ -68,7 +68,8 @@ def _step(step: Any) -> dict[str, Any]:
         made["inputs"] = list(step.inputs)
     if isinstance(step, KernelStep):
         attributes = [[name, _attribute(value)] for name, value in step.attributes]
-        return made | {"kernel": step.kernel, "attributes": attributes, "dealers": list(step.dealers)}
+        made |= {"kernel": step.kernel, "attributes": attributes}
+        return made | {"dealers": list(step.dealers), "worth": step.worth}
     return made | {"text": step.text}
 
 
@@ -78,8 +79,12 @@ def _read_step(table: Any) -> Any:
         attributes = tuple(
             (_text(name), _read_attribute(value)) for name, value in _list(table["attributes"])
         )
-        inputs, dealers = _numbers(table["inputs"]), _numbers(table["dealers"])
-        return KernelStep(path, _text(table["kernel"]), inputs, outputs, attributes, dealers)
+        inputs, dealers, worth = (
+            _numbers(table["inputs"]),
+            _numbers(table["dealers"]),
+            _number(table["worth"]),
+        )
+        return KernelStep(path, _text(table["kernel"]), inputs, outputs, attributes, dealers, worth)
     if kind not in _TEXT_STEPS:
         raise ValueError(f"there is no kind {kind!r:.40} of steps")
     if kind == "local":

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.round_worth import ROUND_WORTH
 from ditto_kernels.protocol.split_dealers import part_specs
 from ditto_kernels.values.formats import Fxp
 
@@ -88,6 +89,7 @@ class KernelStep:
     outputs: exactly one variable.
     attributes: keyword arguments of the kernel.
     dealers: each of these parties deals the correlated randomness of an equal part of the kernel.
+    worth: how many bytes a saved round is worth, by which the kernel chooses its protocol for few elements.
     """
 
     path: str
@@ -96,6 +98,7 @@ class KernelStep:
     outputs: tuple[int, ...]  # one
     attributes: Attributes
     dealers: tuple[int, ...]
+    worth: int = ROUND_WORTH
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ class Plan:
         kernel = KERNELS[step.kernel]
         if len(step.dealers) > 1:
             specs = part_specs(kernel, specs, len(step.dealers), **attributes)[0]
-        return kernel.variant(*specs, out=out, **attributes)
+        return kernel.variant(*specs, out=out, worth=step.worth, **attributes)
 
     def _line(self, step: Step) -> str:
         results = ", ".join(f"%{var}: {self.vars[var]}" for var in step.outputs)
@@ -239,6 +242,7 @@ class Plan:
         if isinstance(step, KernelStep):
             notes = [f"{key}={value}" for key, value in step.attributes if _worth_showing(value)]
             variant = self._variant(step)
+            notes += [f"round_worth={step.worth}"] if step.worth != ROUND_WORTH else []
             notes += [f"({variant})"] if variant else []
             notes.append(f"dealer={','.join(map(str, step.dealers))}")
             what = " ".join([f"{step.kernel}({operands})", *notes])

@@ -74,7 +74,8 @@ def kernel_size(plan: Plan, step: KernelStep) -> Need:
     out = plan.vars[step.outputs[0]].fxp
     assert out is not None
     specs = [Spec(each.shape, each.fxp) for each in operands]
-    cost = KERNELS[step.kernel].cost(*specs, out=out, masked=plan.masked, **dict(step.attributes))
+    kernel, attributes = KERNELS[step.kernel], dict(step.attributes)
+    cost = kernel.cost(*specs, out=out, masked=plan.masked, worth=step.worth, **attributes)
     sent = cost.total_bytes
     sizes = [math.prod(plan.vars[var].shape) for var in (*used(step), *step.outputs)]
     # Sizes are of (m, k), (k, n), (m, n).

@@ -126,7 +126,8 @@ def _kernel(
     operands: list[Any] = [
         nothing(plan.vars[var].shape, fxp) if (fxp := plan.vars[var].fxp) else env[var] for var in step.inputs
     ]
-    mine, attributes = mine.at(f"step{number}")._replace(masked=False), dict(step.attributes)
+    mine = mine.at(f"step{number}")._replace(masked=False, worth=step.worth)
+    attributes = dict(step.attributes)
     if len(step.dealers) > 1:
         part = parts(kernel, mine, operands, out, step.dealers, **attributes)[step.dealers.index(party.rank)]
         return results, deal_ahead(part)[1]

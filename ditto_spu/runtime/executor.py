@@ -293,7 +293,7 @@ def kernel_protocol(plan: Plan, number: int, party: Party, env: Mapping[int, Val
     assert isinstance(step, KernelStep)
     out = plan.vars[step.outputs[0]].fxp
     assert out is not None
-    mine, kernel = party.at(f"step{number}"), KERNELS[step.kernel]
+    mine, kernel = party.at(f"step{number}")._replace(worth=step.worth), KERNELS[step.kernel]
     operands: list[Any] = [env[var] if kernel.keeps_public else _array(env[var]) for var in step.inputs]
     attributes: dict[str, Any] = dict(step.attributes)
     if len(step.dealers) > 1:

@@ -144,10 +144,11 @@ def joined(
     return (yield from convert(party.at("out/convert"), shared, out))
 
 
-def clipped_variant(x: Spec, curve: Curve) -> str:
+def clipped_variant(x: Spec, curve: Curve, worth: int) -> str:
     """Name the way in which the signs of few elements are computed."""
     assert x.fxp is not None
-    return one_hot_digits.variant(elements(x.shape), x.fxp.ring_bits - _window(curve, x.fxp)[1] - 1)
+    bits = x.fxp.ring_bits - _window(curve, x.fxp)[1] - 1
+    return one_hot_digits.variant(elements(x.shape), bits, worth)
 
 
 def clipped_error(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> float:

@@ -70,8 +70,8 @@ def gelu_error(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fouri
     return _EXACT[approximate].error(x, out, approx) + other
 
 
-def _variant(x: Spec, out: Fxp, approximate: str = "erf", approx: str = "fourier") -> str:
-    return "" if approx == "quad" else _EXACT[approximate].variant(x, out, approx)
+def _variant(x: Spec, out: Fxp, worth: int, approximate: str = "erf", approx: str = "fourier") -> str:
+    return "" if approx == "quad" else _EXACT[approximate].variant(x, out, worth, approx)
 
 
 GELU_KERNEL = Kernel(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal
+from ditto_kernels.protocol.round_worth import limit
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, unsigned
 
@@ -27,14 +28,17 @@ def _words(bits: int) -> int:
     return max(1, (1 << bits) // _WORD)
 
 
-def serves(size: int, bits: int) -> bool:
-    """Return whether there are few enough elements to deal so many bits of each one-hot."""
-    return bits <= _MOST_BITS and size * _words(bits) * _WORD // 8 <= tuning.ONE_HOT_BYTES
+def serves(size: int, bits: int, worth: int) -> bool:
+    """Return whether there are few enough elements to deal so many bits of each one-hot.
+
+    `worth` says how many bytes a saved round is worth.
+    """
+    return bits <= _MOST_BITS and size * _words(bits) * _WORD // 8 <= limit(tuning.ONE_HOT_BYTES, worth)
 
 
-def variant(size: int, bits: int) -> str:
+def variant(size: int, bits: int, worth: int) -> str:
     """Return the name of this form where it serves, else ''."""
-    return "one-hot digits" if serves(size, bits) else ""
+    return "one-hot digits" if serves(size, bits, worth) else ""
 
 
 def onehot_item(size: int, bits: int) -> Deal:

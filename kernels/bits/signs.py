@@ -128,7 +128,7 @@ def signs(
     nothing. Source: masked comparison as in Rabbit (ePrint 2021/119). The unary digits are our own.
     """
     width = x.fxp.ring_bits - low if width is None else width
-    if serves(x.size, width - 1):
+    if serves(x.size, width - 1, party.worth):
         return (yield from _few_signs(party, x, offsets, low, width))
     digits, word_bits = digits_of(0, width - 1), container_bits(width)
     dtype = unsigned(word_bits)

@@ -20,6 +20,7 @@ from ditto_kernels.products.multiply import finish_additive
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
+from ditto_kernels.protocol.round_worth import limit
 from ditto_kernels.sharing.additive import Additive, open_masked
 from ditto_kernels.values import portable
 from ditto_kernels.values.absent import absent
@@ -54,9 +55,9 @@ class Octaves:
         """Return the dealt bytes for choosing between the series of so many elements."""
         return count * len(self.periods) * (4 * self.harmonics + 1) * _WIDE // 8
 
-    def serve(self, count: int) -> bool:
-        """Return whether so many elements are few."""
-        return self.dealt_bytes(count) <= tuning.OCTAVES_BYTES
+    def serve(self, count: int, worth: int) -> bool:
+        """Return whether so many elements are few where a saved round is worth so many bytes."""
+        return self.dealt_bytes(count) <= limit(tuning.OCTAVES_BYTES, worth)
 
 
 def fit(exponent: float, least: float, most: float, harmonics: int) -> tuple[tuple[float, ...], float]:

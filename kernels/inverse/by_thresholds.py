@@ -6,6 +6,7 @@ The functions are 1/x and 1/sqrt(x), for few elements (one per row).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -26,7 +27,7 @@ from ditto_kernels.inverse.by_octaves import (
     noise,
     octaves,
 )
-from ditto_kernels.products.multiply import multiply
+from ditto_kernels.products.multiply import multiply_masked
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
@@ -38,6 +39,8 @@ from ditto_kernels.values.replicated import Rss
 
 _WIDE = 64
 _GUESS_BITS = 6  # The least guess has this many bits.
+_ROOM_BITS = 46  # The multipliers of larger numbers have less than 16 bits, so guesses are chosen for them.
+_NEAR = 2.0**-6  # Chosen guesses differ from the middle by at most this much.
 _DRIFT = 2.0**-15  # A guess and its multiplier may differ by this much, else x grows into ring 64.
 
 
@@ -63,21 +66,16 @@ class Table:
 
     @property
     def error(self) -> float:
-        """The relative error of few or of many elements."""
+        """The relative error, whichever form serves."""
         return max(self.many_error, 0.0 if self.few is None else self.few.error)
 
-    def error_of(self, count: int) -> float:
-        """Return the relative error of so many elements."""
-        few = self.few_of(count)
-        return self.many_error if few is None else few.error
-
-    def variant(self, count: int) -> str:
+    def variant(self, count: int, worth: int) -> str:
         """Return the name of the other form, if it serves so many elements."""
-        return "by octaves" if self.few_of(count) is not None else ""
+        return "by octaves" if self.few_of(count, worth) is not None else ""
 
-    def few_of(self, count: int) -> Octaves | None:
-        """Return the other form, if it serves so many elements."""
-        return self.few if self.few is not None and self.few.serve(count) else None
+    def few_of(self, count: int, worth: int) -> Octaves | None:
+        """Return the other form, if it serves so many elements where a saved round is worth so many bytes."""
+        return self.few if self.few is not None and self.few.serve(count, worth) else None
 
     @property
     def harmonics(self) -> int:
@@ -102,16 +100,21 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
         raise ValueError(f"{power} on [{lo:g}, {hi:g}]: {fxp} does not hold that range")
     steps = max(1, math.ceil(portable.log2(hi / lo) / OCTAVES[power]))
     bounds = [lo * portable.power(hi / lo, step / steps) for step in range(steps + 1)]
-    guess_bits = _GUESS_BITS - math.floor(portable.log2(portable.power(hi, exponent)))
+    more = max(
+        0, math.ceil(portable.log2(hi * ulps)) - _ROOM_BITS
+    )  # More bits of a guess leave more choices.
+    guess_bits = _GUESS_BITS + more - math.floor(portable.log2(portable.power(hi, exponent)))
     guesses = [
         round(2.0**guess_bits * portable.power((left + right) / 2, exponent))
         for left, right in pairwise(bounds)
     ]
     for ring in (32, 64):
         unit = 2.0 ** (ring - 2)
-        exact = [unit / ulps * portable.power(guess / 2.0**guess_bits, -1 / exponent) for guess in guesses]
-        multipliers = [round(each) for each in exact]
-        drift = max(abs(whole / each - 1) for whole, each in zip(multipliers, exact, strict=True))
+        exact = partial(_exact_multiplier, guess_bits=guess_bits, exponent=exponent, scale=unit / ulps)
+        if more and ring == _WIDE:
+            guesses = [_chosen_guess(guess, exact) for guess in guesses]
+        multipliers = [round(exact(guess)) for guess in guesses]
+        drift = max(_drift(guess, exact) for guess in guesses)
         if ring >= fxp.ring_bits and drift < _DRIFT:
             break
     else:
@@ -141,6 +144,22 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
         error + drift + noise(series, wave_bits) / portable.power(max(spread), exponent),
         octaves(power, fxp, bounds, out, divisor),
     )
+
+
+def _exact_multiplier(guess: int, guess_bits: int, exponent: float, scale: float) -> float:
+    return scale * portable.power(guess / 2.0**guess_bits, -1 / exponent)
+
+
+def _drift(guess: int, exact: Callable[[int], float]) -> float:
+    """Return by how much a guess and its whole multiplier differ."""
+    multiplier = exact(guess)
+    return abs(round(multiplier) / multiplier - 1)
+
+
+def _chosen_guess(guess: int, exact: Callable[[int], float]) -> int:
+    """Return the guess near this one whose multiplier is nearest to a whole number."""
+    reach = int(guess * _NEAR)
+    return min(range(guess - reach, guess + reach + 1), key=lambda each: _drift(each, exact))
 
 
 def _wave_bits(largest: float, guess_bits: int, out: Fxp) -> int:
@@ -238,10 +257,11 @@ def inverse(party: Party, x: Rss | Additive, table: Table, out: Fxp) -> Protocol
     more if x grows into the table's ring. Few elements take `by_octaves`.
 
     Security: x and u are opened under full-width masks, and threshold bits under one-time masks. Products of
-    bits and masks, and waves of masks, are dealt. One product leaves under a zero share. Source: own, by
+    bits and masks, and waves of masks, are dealt. So is the dealer's share of the last product, whose factors
+    are masks at the dealer. Source: own, by
     threshold guess and trigonometric correction.
     """
-    few = table.few_of(x.size)
+    few = table.few_of(x.size, party.worth)
     if few is not None:
         own = from_rss(party, x) if isinstance(x, Rss) else x
         return (yield from by_octaves(party.at("octaves"), own, few, out))
@@ -253,4 +273,4 @@ def inverse(party: Party, x: Rss | Additive, table: Table, out: Fxp) -> Protocol
         to_rss(party.at("guess"), guess), _series(party.at("series"), scaled, table)
     )
     factor = yield from to_rss(party.at("series"), series)
-    return (yield from multiply(party.at("result"), replicated, factor, out))
+    return (yield from multiply_masked(party.at("result"), replicated, factor, out))

@@ -55,12 +55,12 @@ def _run(power: Power, party: Party, x: Rss, out: Fxp, lo: float, hi: float) -> 
 def _error(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> float:
     assert x.fxp is not None
     table, _ = _table_for(power, x.fxp, lo, hi, out)
-    return table.error_of(elements(x.shape)) * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
+    return table.error * lo ** (-1.0 if power == "reciprocal" else -0.5) + 3 * out.ulp
 
 
-def _variant(power: Power, x: Spec, out: Fxp, lo: float, hi: float) -> str:
+def _variant(power: Power, x: Spec, out: Fxp, lo: float, hi: float, worth: int) -> str:
     assert x.fxp is not None
-    return _table_for(power, x.fxp, lo, hi, out)[0].variant(elements(x.shape))
+    return _table_for(power, x.fxp, lo, hi, out)[0].variant(elements(x.shape), worth)
 
 
 def _run_reciprocal(party: Party, x: Rss, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> Protocol[Rss]:
@@ -88,14 +88,16 @@ def _rsqrt_error(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, appr
     return _error("rsqrt", x, out, lo, hi)
 
 
-def _reciprocal_variant(x: Spec, out: Fxp, lo: float = 0.5, hi: float = 1024.0) -> str:
-    return _variant("reciprocal", x, out, lo, hi)
+def _reciprocal_variant(x: Spec, out: Fxp, worth: int, lo: float = 0.5, hi: float = 1024.0) -> str:
+    return _variant("reciprocal", x, out, lo, hi, worth)
 
 
-def _rsqrt_variant(x: Spec, out: Fxp, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW) -> str:
+def _rsqrt_variant(
+    x: Spec, out: Fxp, worth: int, lo: float = 2.0**-9, hi: float = 256.0, approx: str = WINDOW
+) -> str:
     if approx == WHOLE:
         return WHOLE_RANGE
-    return _variant("rsqrt", x, out, lo, hi)
+    return _variant("rsqrt", x, out, lo, hi, worth)
 
 
 def _reciprocal_reference(x: Array, **_: Any) -> Array:
@@ -201,13 +203,14 @@ def _divide_error(
     assert x.fxp is not None
     inverted, _ = _quotient(x.fxp, out, lo, range)
     table, _ = _table_for("reciprocal", y.fxp, lo, hi, inverted)
-    return (table.error_of(elements(y.shape)) + 3 * inverted.ulp * hi) * range + 3 * out.ulp
+    return (table.error + 3 * inverted.ulp * hi) * range + 3 * out.ulp
 
 
 def _divide_variant(
     x: Spec,
     y: Spec,
     out: Fxp,
+    worth: int,
     lo: float = 0.5,
     hi: float = 1024.0,
     range: float = 256.0,
@@ -217,7 +220,7 @@ def _divide_variant(
     if approx == WHOLE:
         return WHOLE_RANGE
     assert x.fxp is not None
-    return _variant("reciprocal", y, _quotient(x.fxp, out, lo, range)[0], lo, hi)
+    return _variant("reciprocal", y, _quotient(x.fxp, out, lo, range)[0], lo, hi, worth)
 
 
 def _divide_reference(x: Array, y: Array, **_: Any) -> Array:

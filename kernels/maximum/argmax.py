@@ -30,6 +30,7 @@ from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, parallel
+from ditto_kernels.protocol.round_worth import limit
 from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.values.absent import absent, contiguous
 from ditto_kernels.values.formats import Array, Fxp
@@ -62,10 +63,10 @@ class _Level:
 
 
 @lru_cache(maxsize=16)
-def _levels(length: int, rows: int) -> tuple[_Level, ...]:
+def _levels(length: int, rows: int, worth: int) -> tuple[_Level, ...]:
     levels = []
     while length > 1:
-        size = min(4, length) if length * rows <= tuning.ARGMAX_VALUES else 2
+        size = min(4, length) if length * rows <= limit(tuning.ARGMAX_VALUES, worth) else 2
         levels.append(_Level(size, length // size, length % size))
         length = length // size + length % size
     return tuple(levels)
@@ -187,7 +188,7 @@ def _run(party: Party, x: Rss, out: Fxp, dim: int = -1) -> Protocol[Rss]:
     """
     value = axis_first(from_rss(party, x), dim)
     (length, *tail), rows = value.shape, math.prod(value.shape[1:])
-    levels, decisions = _levels(length, rows), []
+    levels, decisions = _levels(length, rows, party.worth), []
     for number, level in enumerate(levels):
         last = number == len(levels) - 1
         won, value = yield from _decide(party.at(f"level{number}"), value, level, last)
@@ -213,8 +214,8 @@ def _error(x: Spec, out: Fxp, dim: int = -1) -> float:
     return 0.0
 
 
-def _variant(x: Spec, out: Fxp, dim: int = -1) -> str:
-    sizes = [level.size for level in _levels(x.shape[dim], elements(x.shape) // x.shape[dim])]
+def _variant(x: Spec, out: Fxp, worth: int, dim: int = -1) -> str:
+    sizes = [level.size for level in _levels(x.shape[dim], elements(x.shape) // x.shape[dim], worth)]
     return f"groups of {'·'.join(map(str, sizes))}" if any(size > 2 for size in sizes) else ""
 
 

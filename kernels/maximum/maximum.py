@@ -108,8 +108,8 @@ def _reduce_error(x: Spec, out: Fxp, **_: Any) -> float:
     return cast_error(x.fxp, out)
 
 
-def _reduce_variant(x: Spec, out: Fxp, dim: int = -1, **_: Any) -> str:
-    return variant(x.shape[dim], elements(dropped(x.shape, dim)))
+def _reduce_variant(x: Spec, out: Fxp, worth: int, dim: int = -1, **_: Any) -> str:
+    return variant(x.shape[dim], elements(dropped(x.shape, dim)), worth)
 
 
 _PAPER = "PUMA, arXiv 2307.12533 (tournament); masked comparison as in Rabbit, ePrint 2021/119"

@@ -17,6 +17,7 @@ from ditto_kernels.bits.signs import signs
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol
+from ditto_kernels.protocol.round_worth import ROUND_WORTH, limit
 from ditto_kernels.sharing.additive import Additive, Opened, open_masked
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array
@@ -137,27 +138,27 @@ def _depth(length: int) -> int:
     return depth
 
 
-def _group(length: int, rows: int) -> int:
+def _group(length: int, rows: int, worth: int) -> int:
     """Return the entries of a group. Among few entries it is the smallest group that saves a level."""
-    if length * rows > tuning.TOURNAMENT_ENTRIES:
+    if length * rows > limit(tuning.TOURNAMENT_ENTRIES, worth):
         return min(tuning.LATE_GROUP, length) if length <= tuning.LATE_ENTRIES else 2
     depth = _depth(length)
     return next(size for size in range(2, length + 1) if _depth(length // size + length % size) < depth)
 
 
-def _levels(length: int, rows: int) -> Iterator[tuple[int, int, int]]:
+def _levels(length: int, rows: int, worth: int) -> Iterator[tuple[int, int, int]]:
     """Yield (entries of a group, groups, entries left over) for every level of a tournament."""
     while length > 1:
-        size = _group(length, rows)
+        size = _group(length, rows, worth)
         yield size, length // size, length % size
         length = length // size + length % size
 
 
-def variant(length: int, rows: int) -> str:
+def variant(length: int, rows: int, worth: int) -> str:
     """Name the groups of a tournament over few entries."""
-    if length * rows > tuning.TOURNAMENT_ENTRIES or length < 2:
-        return ""
-    return f"groups of {'·'.join(str(size) for size, _, _ in _levels(length, rows))}"
+    levels = [*_levels(length, rows, worth)]
+    few = length * rows <= tuning.TOURNAMENT_ENTRIES or levels != [*_levels(length, rows, ROUND_WORTH)]
+    return f"groups of {'·'.join(str(size) for size, _, _ in levels)}" if levels and few else ""
 
 
 def tournament(party: Party, x: Additive) -> Protocol[Additive]:
@@ -171,7 +172,7 @@ def tournament(party: Party, x: Additive) -> Protocol[Additive]:
     Source: the tournament is that of PUMA (arXiv 2307.12533), on masked comparison. Levels of fours are our
     own.
     """
-    for level, (size, groups, left) in enumerate(_levels(x.shape[0], math.prod(x.shape[1:]))):
+    for level, (size, groups, left) in enumerate(_levels(x.shape[0], math.prod(x.shape[1:]), party.worth)):
         tail, scope = x.shape[1:], party.at(f"level{level}")
         members = x.share[: size * groups].reshape(size, groups, *tail)
         if size == 2:

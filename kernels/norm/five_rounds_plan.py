@@ -10,6 +10,7 @@ from functools import cached_property
 from ditto_kernels.norm.root_by_tables import ENTRIES, NUMBER_BITS, TERMS, Windows, fit_windows
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.party import Deal
+from ditto_kernels.protocol.round_worth import limit
 from ditto_kernels.sharing.lift_opened import Lift
 from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Fxp, signed
@@ -42,6 +43,10 @@ class Few:
     product_bits: int  # fraction bits of the last product
 
     name = "five rounds"
+
+    def serves(self, worth: int) -> bool:
+        """Return whether the rows are few where a saved round is worth so many bytes."""
+        return self.rows <= limit(tuning.FIVE_ROUND_ROWS, worth)
 
     @property
     def centres(self) -> bool:
@@ -111,11 +116,12 @@ def few(
 ) -> Few | None:
     """Return the plan for rows whose variances, or mean squares, lie in `span`.
 
-    Returns None if this form does not serve. `weight` is the format of gamma, or None if gamma is public.
-    `least` is the least number of fraction bits of the weighted values.
+    Returns None if this form does not serve these formats. `Few.serves` says whether the rows are few.
+    `weight` is the format of gamma, or None if gamma is public. `least` is the least number of fraction bits
+    of the weighted values.
     """
     length, rows, (lo, hi) = shape[-1], math.prod(shape[:-1]), span
-    if not 1 <= rows <= tuning.FIVE_ROUND_ROWS or length < 2 or x.ring_bits < 32:
+    if rows < 1 or length < 2 or x.ring_bits < 32:
         return None
     factor = length if centred else 1
     squares = portable.log2(factor * length * (hi + eps)) + 2 * x.fraction_bits

@@ -8,8 +8,7 @@ import numpy as np
 
 from ditto_kernels.inverse.whole_range import WHOLE_RANGE
 from ditto_kernels.norm.five_rounds import normalise
-from ditto_kernels.norm.five_rounds_plan import few_error
-from ditto_kernels.norm.layer_norm import Plan, nothing, plan_norm, scaled, scaled_error, whole_of
+from ditto_kernels.norm.layer_norm import Plan, norm_error, nothing, plan_norm, scaled, whole_of
 from ditto_kernels.norm.whole_norm import normalise_whole, whole_error
 from ditto_kernels.products.multiply import finish
 from ditto_kernels.protocol.kernel import Kernel, Spec
@@ -62,8 +61,9 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
     if whole is not None:
         return (yield from normalise_whole(party.at("whole"), x, gamma, None, out, whole))
     plan = _plan(x, gamma_fxp, out, **attributes)
-    if plan.few is not None:
-        return (yield from normalise(party, plan.few, x, gamma, None, out))
+    few = plan.few_of(party.worth)
+    if few is not None:
+        return (yield from normalise(party, few, x, gamma, None, out))
     wide, scale = yield from parallel(
         _widen(party.at("widen"), x, plan),
         convert(party.at("gamma"), gamma, plan.gamma) if isinstance(gamma, Rss) else nothing(),
@@ -73,10 +73,10 @@ def _run(party: Party, x: Rss, gamma: Rss | Array, *, out: Fxp, **attributes: An
     return (yield from convert(party.at("cast"), result, out))
 
 
-def _variant(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> str:
+def _variant(x: Spec, gamma: Spec, *, out: Fxp, worth: int, **attributes: Any) -> str:
     if whole_of(x, gamma.fxp, out, attributes, centred=False) is not None:
         return WHOLE_RANGE
-    few = _plan(x, gamma.fxp, out, **attributes).few
+    few = _plan(x, gamma.fxp, out, **attributes).few_of(worth)
     return few.name if few is not None else ""
 
 
@@ -91,12 +91,9 @@ def _error(x: Spec, gamma: Spec, *, out: Fxp, **attributes: Any) -> float:
     if whole is not None:
         return whole_error(whole, gamma.fxp, out)
     plan = _plan(x, gamma.fxp, out, **attributes)
-    if plan.few is not None:
-        assert x.fxp is not None
-        return few_error(plan.few, x.fxp, gamma.fxp, attributes.get("variance", MEAN_SQUARE), out)
-    bound = scaled_error(plan, gamma.fxp, attributes.get("variance", MEAN_SQUARE), 0.0)
-    return bound + (1.5 * out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0.0)
+    assert x.fxp is not None
+    return norm_error(plan, x.fxp, gamma.fxp, attributes.get("variance", MEAN_SQUARE), 0.0, out)
 
 
 _PAPER = "own: as layer_norm, without the mean"
-RMS_NORM = Kernel("rms_norm", _run, _reference, _error, _PAPER, variant=_variant)
+RMS_NORM = Kernel("rms_norm", _run, _reference, _error, _PAPER, along="dim", vectors=1, variant=_variant)

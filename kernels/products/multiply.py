@@ -84,6 +84,11 @@ class Finish:
     kind: str
     bias: int = 0  # makes the value of a lift positive, in ulp of `out`
 
+    @property
+    def target(self) -> Fxp:
+        """The format into which shares are shifted, where no truncation follows."""
+        return Fxp(_LIFTED if self.kind == "lift" else self.out.ring_bits, self.out.fraction_bits)
+
 
 def lift_bias(out: Fxp, least: float, most: float) -> int | None:
     """Return the bias for a lift of a value in [least, most], or None if no bias serves.
@@ -131,20 +136,22 @@ def finish(
       Many elements of ring 64 take 3k + 4w bits and 3 rounds: A takes over the dealer's share first.
 
     Security: every share leaves under a fresh zero share, and A and B open values under full-width masks.
-    With masked shares the dealer deals its share in the offline phase, and A and B go on with a 2-of-2
-    sharing.
+    With masked shares the dealer deals its share in the offline phase (`finish_masked`).
     """
-    plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
     if party.masked:
-        return (yield from _finish_masked(party, z, plan))
+        return (yield from finish_masked(party, z, fraction_bits, out, values))
+    plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
     halves = _zero_halves(party, tuple(z.shape), plan.ring)
     if plan.kind in ("narrow", "lift"):
         bias = np.asarray(narrowing_bias(plan.dropped) if party.rank == 0 else 0, z.dtype)
-        target = _LIFTED if plan.kind == "lift" else out.ring_bits
-        mine = _narrowed_with_zero(z, *halves, bias, dropped=plan.dropped, ring=target)
+        mine = _narrowed_with_zero(z, *halves, bias, dropped=plan.dropped, ring=plan.target.ring_bits)
     else:
         z = mine = _plus_zero(z, *halves)
-    if plan.kind == "truncate" and plan.ring == 64 and math.prod(z.shape) >= tuning.GATHERED_ELEMENTS:
+    if (
+        plan.kind == "truncate"
+        and plan.ring == 64
+        and math.prod(z.shape) >= party.limit(tuning.GATHERED_ELEMENTS)
+    ):
         gathered = yield from _gathered(party, z, Fxp(plan.ring, fraction_bits))
         return (yield from truncate_additive(party, gathered, plan.dropped))
     if plan.kind == "truncate":
@@ -152,8 +159,7 @@ def finish(
         return (yield from truncate_opened(party, c, masks, out, plan.dropped))
     if plan.kind == "lift":
         c, masks = yield from _open_product(party, mine, plan.bias)
-        small = Fxp(_LIFTED, out.fraction_bits)
-        return (yield from lift_opened(party, c, masks, small, out.ring_bits, plan.bias))
+        return (yield from lift_opened(party, c, masks, plan.target, out.ring_bits, plan.bias))
     (following,) = yield Round(
         (party.send((party.rank - 1) % 3, "reshare", mine),),
         (party.expect((party.rank + 1) % 3, "reshare", z.shape, out.dtype),),
@@ -161,14 +167,34 @@ def finish(
     return Rss(mine, following, out)
 
 
-def _finish_masked(party: Party, z: Array, plan: Finish) -> Protocol[Rss]:
-    """Finish with masked shares: deal the dealer's share and go on with a 2-of-2 sharing.
+def shifted(party: Party, z: Array, plan: Finish) -> Array:
+    """Return a party's 3-of-3 share in `plan.target`."""
+    bias = narrowing_bias(plan.dropped) if party.rank == 0 else 0
+    moved: Array = narrow(z, plan.dropped, plan.target.ring_bits, bias)
+    return moved
 
-    The dealer's share depends on no input.
+
+def finish_masked(
+    party: Party, z: Array, fraction_bits: int, out: Fxp, values: tuple[float, float] | None = None
+) -> Protocol[Rss]:
+    """Do `finish` for a product whose operands are masks at the dealer, such as results of `to_rss` or casts.
+
+    The dealer's share then depends on no input. It is dealt, after it has been shifted where no truncation
+    follows, and A and B go on with a 2-of-2 sharing. The result is a mask at the dealer, too. The forms,
+    ranges and errors are those of `finish`. Cost: plain and narrow 3l bits and 1 round; lift 112 and truncate
+    3k + 4w bits, both in 2 rounds.
     """
-    (dealt,) = yield from deal(party, [Deal("product", z.shape, z.dtype)], lambda: [z])
-    product = Additive(z + dealt, Fxp(plan.ring, plan.out.fraction_bits + plan.dropped))
-    return (yield from _finish_additive(party, product, plan))
+    plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
+    if plan.kind == "truncate":
+        (dealt,) = yield from deal(party, [Deal("product", z.shape, z.dtype)], lambda: [z])
+        return (
+            yield from truncate_additive(
+                party, Additive(z + dealt, Fxp(plan.ring, fraction_bits)), plan.dropped
+            )
+        )
+    mine = shifted(party, z, plan)
+    (dealt,) = yield from deal(party, [Deal("product", mine.shape, mine.dtype)], lambda: [mine])
+    return (yield from _replicated(party, Additive(mine + dealt, plan.target), plan))
 
 
 def finish_additive(
@@ -180,15 +206,15 @@ def finish_additive(
     truncate 2k + 4w bits, both in 2 rounds.
     """
     plan = how_to_finish(z.fxp.ring_bits, z.fxp.fraction_bits, out, values)
-    return (yield from _finish_additive(party, z, plan))
-
-
-def _finish_additive(party: Party, z: Additive, plan: Finish) -> Protocol[Rss]:
     if plan.kind == "truncate":
         return (yield from truncate_additive(party, z, plan.dropped))
-    target = Fxp(_LIFTED if plan.kind == "lift" else plan.out.ring_bits, plan.out.fraction_bits)
     bias = narrowing_bias(plan.dropped, shares=2) if party.role == "A" else 0
-    small = Additive(narrow(z.share, plan.dropped, target.ring_bits, bias), target)
+    small = Additive(narrow(z.share, plan.dropped, plan.target.ring_bits, bias), plan.target)
+    return (yield from _replicated(party, small, plan))
+
+
+def _replicated(party: Party, small: Additive, plan: Finish) -> Protocol[Rss]:
+    """Turn shares in `plan.target` into replicated ones in `plan.out`."""
     if plan.kind == "lift":
         return (yield from upcast(party, small, plan.out.ring_bits, plan.bias))
     return (yield from to_rss(party, small))
@@ -262,6 +288,14 @@ def multiply(
         raise ValueError(f"operands in different rings: {x.fxp} and {y.fxp}")
     z = local_product(x, y)
     return (yield from finish(party, z, x.fxp.fraction_bits + y.fxp.fraction_bits, out, values))
+
+
+def multiply_masked(
+    party: Party, x: Rss, y: Rss, out: Fxp, values: tuple[float, float] | None = None
+) -> Protocol[Rss]:
+    """Do `multiply` for operands of which the dealer has masks alone, such as results of `to_rss`."""
+    z = local_product(x, y)
+    return (yield from finish_masked(party, z, x.fxp.fraction_bits + y.fxp.fraction_bits, out, values))
 
 
 def symmetric(range: float | None) -> tuple[float, float] | None:

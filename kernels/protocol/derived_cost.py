@@ -12,6 +12,7 @@ import numpy as np
 from ditto_kernels.protocol.cost import Cost
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.protocol.party import Party, Protocol, Round
+from ditto_kernels.protocol.round_worth import ROUND_WORTH
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import PARTIES, Rss
@@ -42,16 +43,21 @@ _STREAMS: Any = _AbsentStreams()
 
 
 def cost_of(
-    protocol: Callable[..., Protocol[Any]], *operands: Any, masked: bool = False, **attributes: Any
+    protocol: Callable[..., Protocol[Any]],
+    *operands: Any,
+    masked: bool = False,
+    worth: int = ROUND_WORTH,
+    **attributes: Any,
 ) -> Cost:
     """Return bytes and rounds of `protocol(party, *operands, **attributes)`, as links count them.
 
     An operand is a `Spec`, or any argument that the protocol takes, with absent arrays in it. `masked` asks
-    for the cost with masked shares (`Party.masked`). Costs are cached where protocol, operands and attributes
-    are hashable. Raises ValueError as the protocol raises it, TypeError if a message of the protocol depends
-    on data, and LinkError if all parties wait or a message differs from the expected one.
+    for the cost with masked shares, and `worth` is what a saved round is worth (see `Party`). Costs are
+    cached where protocol, operands and attributes are hashable. Raises ValueError as the protocol raises it,
+    TypeError if a message of the protocol depends on data, and LinkError if all parties wait or a message
+    differs from the expected one.
     """
-    return _outcome(protocol, operands, masked, attributes)[0]
+    return _outcome(protocol, operands, masked, worth, attributes)[0]
 
 
 def result_of(protocol: Callable[..., Protocol[Any]], *operands: Any, **attributes: Any) -> Spec:
@@ -59,13 +65,17 @@ def result_of(protocol: Callable[..., Protocol[Any]], *operands: Any, **attribut
 
     Nothing is computed. The arguments and errors are those of `cost_of`.
     """
-    return _outcome(protocol, operands, False, attributes)[1]
+    return _outcome(protocol, operands, False, ROUND_WORTH, attributes)[1]
 
 
 def _outcome(
-    protocol: Callable[..., Protocol[Any]], operands: Sequence[Any], masked: bool, attributes: dict[str, Any]
+    protocol: Callable[..., Protocol[Any]],
+    operands: Sequence[Any],
+    masked: bool,
+    worth: int,
+    attributes: dict[str, Any],
 ) -> tuple[Cost, Spec]:
-    call = (protocol, operands, masked, tuple(attributes.items()))
+    call = (protocol, operands, masked, worth, tuple(attributes.items()))
     return _kept(*call) if _hashable(call) else _counted(*call)
 
 
@@ -81,12 +91,15 @@ def _counted(
     protocol: Callable[..., Protocol[Any]],
     operands: Sequence[Any],
     masked: bool,
+    worth: int,
     attributes: tuple[tuple[str, Any], ...],
 ) -> tuple[Cost, Spec]:
     turns = [
         _Turn(
             protocol(
-                Party(rank, _STREAMS, _DEALER, masked=masked), *map(_operand, operands), **dict(attributes)
+                Party(rank, _STREAMS, _DEALER, masked=masked, worth=worth),
+                *map(_operand, operands),
+                **dict(attributes),
             )
         )
         for rank in range(PARTIES)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.protocol.link import Link, Receive, Send
 from ditto_kernels.protocol.randomness import Randomness
+from ditto_kernels.protocol.round_worth import ROUND_WORTH, limit
 from ditto_kernels.values.absent import absent, is_absent
 from ditto_kernels.values.formats import Array
 
@@ -57,6 +58,7 @@ class Party(NamedTuple):
     `masked` says that D's two components of every value are masks that depend on no input, with one dealer
     for a whole request. All messages of D can then be made in the offline phase. `phase` is "ahead" to make
     the dealt material and nothing else, "online" if that was done before, and "whole" to do both at once.
+    `worth` says how many bytes a saved round is worth, by which all three choose among protocols.
     """
 
     rank: int
@@ -65,6 +67,7 @@ class Party(NamedTuple):
     scope: str = ""
     masked: bool = False
     phase: Phase = "whole"
+    worth: int = ROUND_WORTH
 
     @property
     def role(self) -> str:
@@ -85,10 +88,14 @@ class Party(NamedTuple):
         The names address random streams and messages.
         """
         scope = f"{self.scope}/{name}"
-        return Party(self.rank, self.randomness, self.dealer, scope, self.masked, self.phase)
+        return Party(self.rank, self.randomness, self.dealer, scope, self.masked, self.phase, self.worth)
 
     def with_dealer(self, dealer: int) -> Party:
-        return Party(self.rank, self.randomness, dealer % 3, self.scope, self.masked, self.phase)
+        return self._replace(dealer=dealer % 3)
+
+    def limit(self, measured: int) -> int:
+        """Return a limit of `tuning` for what a saved round is worth here."""
+        return limit(measured, self.worth)
 
     def draw(self, component: int, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Draw uniform elements that the two holders of `component` have in common."""

@@ -10,6 +10,7 @@ import numpy as np
 from ditto_kernels.protocol.cost import Cost, elements
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
+from ditto_kernels.protocol.round_worth import ROUND_WORTH
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -23,10 +24,11 @@ def cut(
     """Return (the axis to cut along, the places of the cuts), with axis None for the flat operand.
 
     Returns None if the kernel cannot be cut or the operand is too small. A kernel along one dimension is cut
-    along the largest other one. All operands must have one shape.
+    along the largest other one. All operands must have one shape, but for the vectors of `Kernel.vectors`,
+    which every part takes whole.
     """
     shape = shapes[0]
-    if any(each != shape for each in shapes):
+    if any(each != shape for each in shapes[: None if kernel.vectors == 0 else -kernel.vectors]):
         return None
     if kernel.elementwise:
         size = elements(shape)
@@ -36,7 +38,7 @@ def cut(
         return None, (*(place * part for place in range(parts)), size)
     if kernel.along is None:
         return None
-    along = attributes[kernel.along] % len(shape)
+    along = attributes.get(kernel.along, -1) % len(shape)
     others = [axis for axis in range(len(shape)) if axis != along and shape[axis] >= parts]
     if not others:
         return None
@@ -76,10 +78,12 @@ def parts(
 ) -> list[Protocol[Rss]]:
     """Return the kernel's protocol on every part, in the order of their dealers."""
     axis, cuts = _found(kernel, operands, len(dealers), **attributes)
+    count = len(operands) - kernel.vectors  # the operands that are cut
     return [
         kernel.run(
             party.at(f"part{place}").with_dealer(dealer),
-            *(_part(each, axis, cuts[place], cuts[place + 1]) for each in operands),
+            *(_part(each, axis, cuts[place], cuts[place + 1]) for each in operands[:count]),
+            *operands[count:],
             out=out,
             **attributes,
         )
@@ -106,21 +110,23 @@ def _slice(array: Array, axis: int | None, start: int, stop: int) -> Array:
 
 
 def spread_costs(
-    kernel: Kernel, specs: Sequence[Spec], out: Fxp, count: int, **attributes: Any
+    kernel: Kernel, specs: Sequence[Spec], out: Fxp, count: int, worth: int = ROUND_WORTH, **attributes: Any
 ) -> list[Cost]:
     """Return the cost of every part. Bytes add up, and rounds are shared."""
     parts_of = part_specs(kernel, specs, count, **attributes)
-    return [kernel.cost(*each, out=out, **attributes) for each in parts_of]
+    return [kernel.cost(*each, out=out, worth=worth, **attributes) for each in parts_of]
 
 
 def part_specs(kernel: Kernel, specs: Sequence[Spec], count: int, **attributes: Any) -> list[list[Spec]]:
     """Return the operands of every part."""
     axis, cuts = _found(kernel, specs, count, **attributes)
     sizes = [cuts[place + 1] - cuts[place] for place in range(count)]
+    whole = len(specs) - kernel.vectors
     return [
         [
             Spec((size,) if axis is None else (*each.shape[:axis], size, *each.shape[axis + 1 :]), each.fxp)
-            for each in specs
+            for each in specs[:whole]
         ]
+        + [*specs[whole:]]
         for size in sizes
     ]

@@ -71,8 +71,10 @@ def exponentials(
     return values, rounded(party, sums, plan.summed)
 
 
-def replicated(party: Party, x: Additive, ring: int) -> Protocol[Rss]:
-    """Return numerators as replicated shares in that ring."""
-    if x.fxp.ring_bits == ring:
+def replicated(party: Party, x: Additive, plan: Plan) -> Protocol[Rss]:
+    """Return numerators as replicated shares in the ring of `plan.inner`."""
+    assert plan.window is not None
+    if x.fxp.ring_bits == plan.inner.ring_bits:
         return (yield from to_rss(party, x))
-    return (yield from upcast(party, x, ring, bias=2))  # Only rounding can make a numerator negative.
+    # Only rounding can make a numerator negative.
+    return (yield from upcast(party, x, plan.inner.ring_bits, bias=plan.window.below_zero + 2))

@@ -82,13 +82,13 @@ def _error(
 
 
 def _variant(
-    x: Spec, out: Fxp, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW, minus: int = 0
+    x: Spec, out: Fxp, worth: int, lo: float = -8.0, hi: float = 8.0, approx: str = WINDOW, minus: int = 0
 ) -> str:
     del minus
     assert x.fxp is not None
     if approx == WHOLE:
         return WHOLE_RANGE
-    return range_variant(_plan(x.fxp, out, lo, hi)[0], x.fxp.ring_bits, elements(x.shape))
+    return range_variant(_plan(x.fxp, out, lo, hi)[0], x.fxp.ring_bits, elements(x.shape), worth)
 
 
 def _reference(x: Array, minus: int = 0, **_: object) -> Array:

@@ -51,8 +51,8 @@ _ONE_ROUND = 5  # From this many high digits on, one more round joins them in gr
 class Window:
     """A window is the range of T for which e^(gain - s T) is represented.
 
-    The low `bits` of T count, and beyond them the result is exactly 0. In the last sixteenth of the window a
-    value may be 0 too: a wrap of the low bits shows in their highest digit unless T lies there.
+    The low `bits` of T count, and beyond them the result is 0 within `factor_error`. In the last sixteenth of
+    the window a value may be 0 too: a wrap of the low bits shows in their highest digit unless T lies there.
     """
 
     bits: int
@@ -93,6 +93,11 @@ class Window:
     def error(self) -> float:
         """The error of a value within the window."""
         return self.factor_error + self.out.ulp
+
+    @property
+    def below_zero(self) -> int:
+        """The number of ulp of `out` by which rounding may bring a value below zero."""
+        return math.ceil(self.error / self.out.ulp)
 
 
 def fit_window(
@@ -166,7 +171,7 @@ def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
     """
     ring = x.fxp.ring_bits
     low, high = _digits(window)
-    if serves(x.size, ring - window.digit):
+    if serves(x.size, ring - window.digit, party.worth):
         return (yield from _few_range_bits(party, x, window))
     split, words, dtype = unary_planes(low), word_count(x.size, ring), unsigned(ring)
     items = [Deal("digits", (split + unary_planes(high), words), dtype, xor=True)]
@@ -185,9 +190,9 @@ def _range_bits(party: Party, x: Opened, window: Window) -> Protocol[Bits]:
     return Bits(np.stack([*inputs]), ring)
 
 
-def range_variant(plan: Window, ring: int, count: int) -> str:
+def range_variant(plan: Window, ring: int, count: int, worth: int) -> str:
     """Name the way in which range bits are computed, if there are few elements."""
-    return one_hot_digits.variant(count, ring - plan.digit)
+    return one_hot_digits.variant(count, ring - plan.digit, worth)
 
 
 @lru_cache(maxsize=8)
@@ -251,7 +256,12 @@ def _factors(positions: Array, window: Window, sign: float, offset: float, bits:
 
 
 def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> Sequence[Array]:
-    """Return the selected value for opened bits (0, 0), and the terms that each opened bit adds."""
+    """Return the two numbers of which `chosen_product` makes the result.
+
+    Let P be the factor of the mask and W = 2^-length P the one for wrapped low bits. By the masks (s0, s1) of
+    the range bits, the numbers are (0, P) for (0, 0), (P, W) for (1, 0), (W, P) for (0, 1), and (-P, 0) for
+    (1, 1).
+    """
     flat = mask.reshape(-1)
     plain = _factors(flat, window, 1.0, 0.0, window.dealt_bits)
     wrapped = _factors(flat, window, 1.0, -window.length, window.dealt_bits)
@@ -260,33 +270,49 @@ def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> 
 
 
 @fused()
-def _selected(plain: Array, wrapped: Array, same: Array, wrap: Array) -> tuple[Array, Array, Array]:
-    first, second = same.astype(np.int64) * plain, wrap.astype(np.int64) * wrapped
-    return first + second, plain - first - first, wrapped - second - second
+def _selected(plain: Array, wrapped: Array, inside: Array, wraps: Array) -> tuple[Array, Array]:
+    one, other = inside.astype(np.int64), wraps.astype(np.int64)
+    both = one * other
+    first = plain * (one - both - both) + wrapped * (other - both)
+    return first, wrapped * (one - both) + plain - plain * one
 
 
 @fused(rows=("bits",))
-def chosen_product(bits: Sequence[Array], base: Array, same: Array, wrap: Array, factor: Array) -> Array:
-    """Return a share of the product: the dealt terms that the opened bits choose, times the public factor."""
-    return (base + bits[0].astype(np.int64) * same + bits[1].astype(np.int64) * wrap) * factor
+def chosen_product(
+    bits: Sequence[Array], first: Array, second: Array, factor: Array, wrapped: Array
+) -> Array:
+    """Return a share of the result from the opened range bits and shares of the two dealt numbers.
+
+    Let f be the public factor and g = 2^-length f. The multipliers of both numbers are (f, 0), (-g, f),
+    (-f, g) and (0, f) for the opened bits (0, 0), (1, 0), (0, 1) and (1, 1). So the result is f P if the
+    opened bits differ from their masks in the first one, and g P or f W if they differ in the second one. If
+    they are equal, it is 0 or f W - g P, which is 0 up to rounding. They never differ in both.
+    """
+    one, other = bits[0].astype(np.int64), bits[1].astype(np.int64)
+    both, neither = one * other, (1 - one) * (1 - other)
+    of_first = (neither + both - other) * factor - (one - both) * wrapped
+    of_second = one * factor + (other - both) * wrapped
+    return first * of_first + second * of_second
 
 
 def exp_products(party: Party, x: Additive, window: Window) -> Protocol[Additive]:
     """Compute e^(gain - s T) for T >= 0 in ring 64, with the fraction bits of both factors.
 
-    The result is 0 beyond the window. Range, error, cost and security: see `exp_negative`, which rounds these
-    products.
+    The result is 0 beyond the window, up to `Window.factor_error`. Range, error, cost and security: see
+    `exp_negative`, which rounds these products.
     """
     opened = yield from open_masked(party.at("open"), x)
     inside = yield from _range_bits(party.at("range"), opened, window)
     alpha, _, shares = yield from open_bits(
         party.at("bits"),
         inside,
-        [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("base", "same", "wrap")],
+        [Deal(name, (x.size,), np.dtype(np.int64)) for name in ("first", "second")],
         lambda sigma: _dealer_terms(opened.mask, sigma, window, inside.word_bits),
     )
-    factor = _factors(opened.c.reshape(-1), window, -1.0, window.gain, window.public_bits)
-    product = chosen_product(unpack(alpha, x.size, inside.word_bits), *shares, factor)
+    c = opened.c.reshape(-1)
+    factor = _factors(c, window, -1.0, window.gain, window.public_bits)
+    wrapped = _factors(c, window, -1.0, window.gain - window.length, window.public_bits)
+    product = chosen_product(unpack(alpha, x.size, inside.word_bits), *shares, factor, wrapped)
     return Additive(product.reshape(x.shape), window.product)
 
 
@@ -304,7 +330,7 @@ def exp_negative(party: Party, x: Additive, window: Window) -> Protocol[Additive
     """Compute e^(gain - s T) for T >= 0, as additive shares in the format of the window.
 
     Range: 0 <= T < 2^compared - 2^digit ulp. A T up to 2^digit ulp below 0 gives the right value or 0. A T
-    beyond the window gives exactly 0. Error: `Window.error`. Cost at ring 16: 42 bits online and 216 bits
+    beyond the window gives 0. Error: `Window.error`, also there. Cost at ring 16: 42 bits online and 152 bits
     offline per element, in 3 rounds (3 or 4 for ring 32, and 5 for ring 64).
 
     Security: c is masked over the full ring, and the range bits are masked once each. Factors are dealt as

@@ -9,7 +9,7 @@ import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import inverse
 from ditto_kernels.maximum import tournament
-from ditto_kernels.products.multiply import multiply
+from ditto_kernels.products.multiply import multiply, multiply_masked
 from ditto_kernels.protocol.cost import elements
 from ditto_kernels.protocol.kernel import Kernel, Spec, listed
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -92,7 +92,7 @@ def _run(
     - denominator, epsilon: attributes of 2quad and 2relu.
 
     Range: |x| <= `largest_score`. A score that is further below the row's maximum than the window (some 21
-    units of base 2) becomes exactly 0. Error: see `_error`.
+    units of base 2) becomes 0, up to `Window.error`. Error: see `_error`.
 
     Security: that of the parts. Only shapes and public masks are public.
     """
@@ -123,7 +123,7 @@ def _run(
 def _exact(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[list[Rss]]:
     """Return (numerators, reciprocals of their sums), with masks applied."""
     values, sums = yield from exponentials(party.at("numerators"), x, keep, plan)
-    replication = replicated(party.at("replicate"), values, plan.inner.ring_bits)
+    replication = replicated(party.at("replicate"), values, plan)
     if sums is not None and values.fxp.ring_bits == plan.inner.ring_bits:
         inversion = inverse(party.at("inverse"), sums, plan.inverse, plan.inverted)
         return (yield from parallel(replication, inversion))
@@ -170,29 +170,41 @@ def _landed(plan: Plan, out: Fxp) -> tuple[Fxp, tuple[float, float] | None]:
     """Return (format of the last product, its range if that lets it be lifted straight to `out`)."""
     small = plan.landing
     if small.ring_bits < out.ring_bits == plan.inner.ring_bits and small.fraction_bits == out.fraction_bits:
-        return out, (-4 * out.ulp, 1.05)  # Probabilities leave [0, 1] by rounding alone.
+        return out, (-_below_zero(plan) * out.ulp, 1.05)
     return small, None
+
+
+def _below_zero(plan: Plan) -> int:
+    """Return the number of ulp of the last product by which rounding may bring a probability below zero."""
+    numerator = 0.0 if plan.window is None else plan.window.error
+    return 4 + math.ceil(numerator / plan.lowest / plan.landing.ulp)
 
 
 def _quotient(party: Party, numerators: Rss, reciprocals: Rss, plan: Plan, out: Fxp) -> Protocol[Rss]:
     """Return probabilities: the last product in the format of `plan.landing`, cast to the output's format."""
     landing, values = _landed(plan, out)
-    product = yield from multiply(party.at("divide"), numerators, reciprocals, landing, values)
+    # After an exponential and an inverse the dealer has masks alone. Other numerators are products.
+    times = multiply if plan.window is None else multiply_masked
+    product = yield from times(party.at("divide"), numerators, reciprocals, landing, values)
     if landing.ring_bits < out.ring_bits and landing.fraction_bits == out.fraction_bits:
         # Only rounding can make it negative, and 1.0 may lie beyond the range of the default bias.
-        return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=4))
+        return (yield from upcast(party.at("cast"), product, out.ring_bits, bias=_below_zero(plan)))
     return (yield from convert(party.at("cast"), product, out))
 
 
-def _variant(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> str:
+def _variant(
+    x: Spec, mask: Spec | None = None, *, out: Fxp, worth: int, dim: int = -1, **attributes: Any
+) -> str:
     assert x.fxp is not None
     secret = mask is not None and mask.fxp is not None
     plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
     rows, taken = elements(plan.rows), plan.approx in ("exact", "puma")
     return listed(
-        tournament.variant(plan.length, rows) if taken else "",
-        range_variant(plan.window, plan.fxp.ring_bits, elements(x.shape)) if plan.window is not None else "",
-        plan.inverse.variant(rows),
+        tournament.variant(plan.length, rows, worth) if taken else "",
+        range_variant(plan.window, plan.fxp.ring_bits, elements(x.shape), worth)
+        if plan.window is not None
+        else "",
+        plan.inverse.variant(rows, worth),
     )
 
 
@@ -225,7 +237,7 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
     secret = mask is not None and mask.fxp is not None
     plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
     last = 1.5 * (plan.landing.ulp + (out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0))
-    last += plan.inverse.error_of(elements(plan.rows)) + 1.5 * plan.inverted.ulp * plan.length
+    last += plan.inverse.error + 1.5 * plan.inverted.ulp * plan.length
     step = plan.inner.ulp
     if plan.window is not None:
         # Rounding errors are centred and independent. Masks are uniform over the window, and a factor's error

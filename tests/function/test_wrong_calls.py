@@ -28,6 +28,7 @@ X = np.linspace(-1, 1, 6, dtype=np.float32)
         ("masked", 1, "True or False"),
         ("guard", 3, "True, False or None"),
         ("p_error", "a", "a probability"),
+        ("network", 5, '"loopback", "lan"'),
     ],
 )
 def test_options_of_the_wrong_type(option: str, value: Any, remedy: str) -> None:

@@ -163,8 +163,9 @@ def test_a_checkpoint_from_disk_and_what_is_none(tmp_path):
     jax.tree_util.tree_map(np.testing.assert_array_equal, params, jax.device_get(model.params))
     with pytest.raises(InputError, match=r"holds no config\.json"):
         gpt2.load(tmp_path)
-    with pytest.raises(InputError, match="cross-attention"):
-        gpt2.decoder(GPT2Config(**gpt2.TINY, add_cross_attention=True))
+    (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2", "add_cross_attention": true}')
+    with pytest.raises(InputError, match="sets add_cross_attention to True, where it needs false"):
+        gpt2.load(tmp_path / "gpt2")
 
 
 def test_any_decoder_of_the_protocol_generates():
@@ -191,12 +192,15 @@ def test_any_decoder_of_the_protocol_generates():
 
 def test_the_command_line_generates_and_names_what_does_not():
     runner = CliRunner()
-    done = runner.invoke(app, ["generate", "gpt2-tiny", "--steps", "1", "--prompt", "3,1,4", "--json"])
+    done = runner.invoke(app, ["generate", "gpt2-tiny", "--steps", "1", "--ids", "3,1,4", "--json"])
     assert done.exit_code == 0, done.output
     assert '"ids"' in done.output
     for arguments, message in (
         (["bert-tiny"], "generates no text"),
-        (["gpt2-tiny", "--prompt", "a,b"], "no list of token ids"),
+        (["gpt2-tiny", "--ids", "a,b"], "no list of token ids"),
+        (["gpt2-tiny", "--prompt", "a"], "random weights have no tokenizer: give --weights, or --ids"),
+        (["gpt2-tiny", "--prompt", "a", "--ids", "1"], "--prompt and --ids both say"),
+        (["llama-tiny", "--weights", "/nowhere"], "there is no folder or file /nowhere"),
         (["gpt2-tiny", "--top-k", "0"], "top_k is 0"),
     ):
         failed = runner.invoke(app, ["generate", *arguments])

@@ -12,6 +12,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_spu.errors import InputError
 from ditto_spu.models import MODELS, encoders, llama, named_model
+from tests.checkpoints.files import BERT, save, torch_weights
 
 LIMIT = 0.03  # limit of the absolute error; logits and states here reach 0.1 to 20
 TINY = [name for name in MODELS if name.endswith("-tiny")]
@@ -67,20 +68,24 @@ def test_weights_from_disk(tmp_path: Path) -> None:
         named_model("roberta-qa").program(tmp_path)
 
 
+def test_classes_of_transformers_read_torchs_weights(tmp_path: Path) -> None:
+    weights = torch_weights(BERT)
+    program = named_model("bert-embedding").program(save(tmp_path, BERT, weights, "BF16", shards=2))
+    layer = program.args[0]["encoder"]["layer"]["1"]
+    kernel = layer["intermediate"]["dense"]["kernel"]
+    np.testing.assert_array_equal(kernel.T, weights["encoder.layer.1.intermediate.dense.weight"])
+    assert np.asarray(program.fn(*program.args)).shape == (1, 32)
+
+
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
     wanted = named_model("llama-tiny")
-    with pytest.raises(InputError, match=r"there is no folder .*nowhere: give the one that save_pretrained"):
+    with pytest.raises(InputError, match=r"there is no folder or file .*nowhere: give the folder"):
         wanted.program(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"holds no config\.json"):
+    save(tmp_path, BERT, torch_weights(BERT))
+    with pytest.raises(InputError, match="holds a bert, where a llama is wanted: give its path as the model"):
         wanted.program(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(
-        InputError, match=r"holds no weights: expected flax_model\.msgpack or model\.safetensors"
-    ):
-        wanted.program(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="does not hold a FlaxLlamaForCausalLM"):
-        wanted.program(tmp_path)
+    with pytest.raises(InputError, match="does not hold a FlaxRobertaModel: it is of model_type 'bert'"):
+        named_model("roberta").program(tmp_path)
     with pytest.raises(InputError, match="model 'gelu' takes no weights from disk"):
         named_model("gelu").program(tmp_path)
 

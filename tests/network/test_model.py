@@ -52,3 +52,8 @@ def test_what_is_wrong_is_named(text, reason):
 
 def test_a_prediction_adds_compute_bytes_and_rounds():
     assert predicted_seconds(WAN, 1.0, (50_000_000, 0, 1), 10) == pytest.approx(1.0 + 1.0 + 0.2)
+
+
+def test_the_spec_of_a_network_names_it():
+    for network in (LAN, WAN, LOOPBACK, parse_network("bandwidth=1.5Gbps,rtt=0.7ms")):
+        assert parse_network(network.spec) == network

@@ -98,12 +98,13 @@ CALL = """func.func public @main(%arg0: tensor<4x4xi32>) -> tensor<4x4xi32> {
         (lambda p: with_step(p, KernelStep, dealers=(1, 1)), "dealers among the parties"),
         (lambda p: with_step(p, KernelStep, dealers=(0, 1)), "cannot be cut into 2 parts"),
         (lambda p: with_step(p, KernelStep, attributes=(("open", True),)), "is refused"),
+        (lambda p: with_step(p, KernelStep, worth=1 << 40), "a saved round cannot be worth"),
         (lambda p: with_step(p, KernelStep, outputs=(0,)), "defines variable 0 wrongly"),
         (lambda p: with_step(p, LocalStep, text="not a program"), "is refused"),
         (lambda p: with_step(p, LocalStep, text=CALL), "custom_call"),
         (lambda p: with_step(p, LocalStep, inputs=()), "arguments differ"),
     ],
-    ids=range(27),
+    ids=range(28),
 )
 def test_a_plan_that_is_not_sound_is_refused(plan, spoil, reason):
     with pytest.raises(InputError, match=reason):

@@ -9,20 +9,28 @@ import jax
 
 from ditto_spu.api import Call, SecureFunction
 from ditto_spu.errors import InputError
+from ditto_spu.network.model import Network
 from ditto_spu.runtime.client import without_guard
 
 
-def call_of(function: SecureFunction, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
-    """Compile one call. Raises InputError for a function that `secure` has not made."""
+def call_of(
+    function: SecureFunction, args: Sequence[Any], kwargs: Mapping[str, Any], network: Network
+) -> Call:
+    """Compile one call.
+
+    network: is between the parties, and counts if the function names no other one.
+
+    Raises InputError for a function that `secure` has not made.
+    """
     if not isinstance(function, SecureFunction):
         raise InputError(f"{type(function).__name__} is no secure function: give secure(fn)")
     if "keep" in kwargs:
         raise InputError("a cluster keeps no outputs in shares: leave `keep` out")
-    return function.call(*args, **kwargs)
+    return function.call_over(network, args, kwargs)
 
 
-def calls_of(function: SecureFunction, inputs: Sequence[Any], most: int) -> list[Call]:
-    """Compile the calls of one request, at most `most`, which are alike.
+def calls_of(function: SecureFunction, inputs: Sequence[Any], most: int, network: Network) -> list[Call]:
+    """Compile the calls of one request, at most `most`, which are alike, as `call_of` does.
 
     inputs: the arguments of each call, as a tuple of positional arguments or a dictionary of named ones.
     """
@@ -33,7 +41,7 @@ def calls_of(function: SecureFunction, inputs: Sequence[Any], most: int) -> list
         if not isinstance(each, tuple | Mapping):
             raise InputError(f"inputs are tuples or dictionaries of arguments, not {type(each).__name__}")
         args, kwargs = ((), each) if isinstance(each, Mapping) else (each, {})
-        calls.append(call_of(function, args, kwargs))
+        calls.append(call_of(function, args, kwargs, network))
     if len({call.lowered.plan.hash() for call in calls}) > 1:
         raise InputError("the inputs of one request have the same shapes and static arguments")
     return calls

@@ -67,7 +67,7 @@ class ClusterClient:
 
     def __init__(self, cluster: Cluster, client: str) -> None:
         self._client = client
-        self._batch = cluster.limits.batch
+        self._batch, self._network = cluster.limits.batch, cluster.network
         self._parties = Parties(cluster, client)
         self._plans: set[str] = set()
         # By plan, the name and the arrays: the same objects, which keeps them alive.
@@ -111,7 +111,7 @@ class ClusterClient:
         Raises ClusterError if a party refuses, or if there are weights of this name and `replace` is False.
         Raises InputError if the function has no held arguments.
         """
-        call = call_of(function, args, kwargs)
+        call = call_of(function, args, kwargs, self._network)
         if not call.held:
             raise InputError("the function holds no arguments: upload(function.hold(params=params), ...)")
         self._once_more(lambda: self._upload(call, name, users, replace, lasting=True))
@@ -149,7 +149,7 @@ class ClusterClient:
         parties (docs/security.md), and PartyError if the request fails. After a PartyError the next request
         opens a new session.
         """
-        call = call_of(function, args, kwargs)
+        call = call_of(function, args, kwargs, self._network)
         outputs, report = self._once_more(lambda: self._run([call], weights, material))
         return Result(returned(call, outputs[0]), replace(report, hoisted=call.lowered.program.hoisted))
 
@@ -168,7 +168,7 @@ class ClusterClient:
 
         The other arguments are as for `run`.
         """
-        calls = calls_of(function, inputs, self._batch)
+        calls = calls_of(function, inputs, self._batch, self._network)
         outputs, report = self._once_more(lambda: self._run(calls, weights, material))
         trees = [returned(call, values) for call, values in zip(calls, outputs, strict=True)]
         return BatchResult(trees, report)
@@ -181,14 +181,14 @@ class ClusterClient:
         This does not need the secret inputs: only their shapes matter. The material belongs to this session
         and serves one `run` of the same plan, weights and public arguments. It is lost when the session ends.
         """
-        call = call_of(function, args, kwargs)
+        call = call_of(function, args, kwargs, self._network)
         return self._once_more(lambda: self._ahead([call], weights))
 
     def precompute_many(
         self, function: SecureFunction, inputs: Sequence[Any], *, weights: str | None = None
     ) -> ClusterMaterial:
         """Do the same as `precompute` for a `run_many` with the same number of inputs."""
-        calls = calls_of(function, inputs, self._batch)
+        calls = calls_of(function, inputs, self._batch, self._network)
         return self._once_more(lambda: self._ahead(calls, weights))
 
     def _once_more(self, action: Callable[[], Any]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.cluster.net.certificates import Authority, create_authority, fingerprint, write_identity
 from ditto_spu.errors import ConfigError, InputError, nearest
+from ditto_spu.network.model import LOOPBACK, Network, parse_network
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -83,6 +84,7 @@ class Cluster:
     The participants are the parties, named party0 to party2, and the clients.
 
     addresses: host and port at which each party is reached, by rank.
+    network: the network between the parties. Clients make plans for it, unless a function names another one.
     fingerprints: SHA-256 of each participant's certificate, by name. The authority's signature alone is not
         enough.
     via: host and port, by rank, for parties that this participant does not reach at their address. Each
@@ -96,6 +98,7 @@ class Cluster:
     fingerprints: Mapping[str, str]
     clients: tuple[str, ...]
     tls: bool = True
+    network: Network = LOOPBACK
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     via: Mapping[int, tuple[str, int]] = field(default_factory=dict)
@@ -116,7 +119,7 @@ class Cluster:
     def hash(self) -> str:
         """Return a digest of what all participants must agree on: all but the folder, `via` and `listen`."""
         what = (self.addresses, sorted(self.fingerprints.items()), self.clients, self.tls, self.timeouts)
-        return hashlib.sha256(repr((what, self.limits)).encode()).hexdigest()
+        return hashlib.sha256(repr((what, self.limits, self.network.spec)).encode()).hexdigest()
 
     @property
     def authority(self) -> Path:
@@ -137,11 +140,12 @@ def load_cluster(path: str | Path) -> Cluster:
         raise ConfigError(f"cluster file {file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"cluster file {file} is no TOML: {error}") from None
-    _known(table, ("tls", "party", "client", "timeouts", "limits"), str(file))
+    _known(table, ("tls", "network", "party", "client", "timeouts", "limits"), str(file))
     tls = table.get("tls", True)
     parties, clients = table.get("party", []), table.get("client", [])
     if not isinstance(tls, bool):
         raise ConfigError(f"{file}: tls is true or false")
+    network = _network(table.get("network", "loopback"), file)
     if not isinstance(parties, list) or len(parties) != PARTIES:
         raise ConfigError(f"{file}: there are three [[party]] tables, in the order of their ranks")
     if not isinstance(clients, list):
@@ -171,6 +175,7 @@ def load_cluster(path: str | Path) -> Cluster:
         fingerprints,
         tuple(names),
         tls,
+        network,
         Timeouts(**_numbers(table.get("timeouts", {}), Timeouts, f"{file}, [timeouts]")),
         limits,
         via,
@@ -248,6 +253,13 @@ def _address(text: Any, where: str, name: str = "address") -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise ConfigError(f'{where}: {name} = "host:port" is expected, not {text!r}')
     return host, int(port)
+
+
+def _network(text: Any, file: Path) -> Network:
+    try:
+        return parse_network(str(text))
+    except InputError as error:
+        raise ConfigError(f"{file}: {error}") from None
 
 
 def _fingerprint(text: Any, tls: bool, where: str) -> str:

@@ -11,12 +11,15 @@ from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.split_dealers import cut, spread_costs
 from ditto_kernels.sharing.deal_ahead import remask
 from ditto_kernels.values.replicated import PARTIES
+from ditto_spu.network.model import LOOPBACK, Network, predicted_seconds
 from ditto_spu.plan.cost_report import Triple
 from ditto_spu.plan.plan import PATIENT, KernelStep, Step, Var, kind, used
 
 # The admitted ratio of the busiest party to the mean. Levelling further would cut kernels, which costs some
 # time.
 LEVEL = 1.15
+# The admitted seconds for which parties wait for the dealer of one kernel. A cut costs messages and calls.
+LONG = 4e-3
 Dealers = tuple[int, ...]
 _WHOLE: tuple[Dealers, ...] = ((0,), (1,), (2,))
 _HALVES: tuple[Dealers, ...] = ((0, 1), (1, 2), (0, 2))
@@ -62,17 +65,19 @@ def _rounds(step: Step, variables: Sequence[Var]) -> int:
     return step_cost(step, variables)[2]
 
 
-def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
+def balance(steps: Sequence[Step], variables: Sequence[Var], network: Network = LOOPBACK) -> list[Step]:
     """Return the steps with dealers that level the bytes sent by the three parties.
 
-    While the busiest party sends more than LEVEL times the mean, one more of the dearest kernels is cut, into
+    A kernel whose dealer would send for long, while the others wait, is cut into thirds to begin with. While
+    the busiest party sends more than LEVEL times the mean, one more of the dearest kernels is cut, into
     halves or thirds with one dealer each. The first cut that levels the parties is taken, or else the one
     that helps most.
     """
     kernels = {number: step for number, step in enumerate(steps) if isinstance(step, KernelStep)}
     dearest = sorted(kernels, key=lambda each: -sum(_by_dealers(kernels[each], variables, (0,))))
     whole = [number for number in dearest if _divisible(kernels[number], variables)]
-    cuts: Cuts = {}
+    cuts: Cuts = {number: _THIRDS for number in whole if _waits(kernels[number], variables, network)}
+    whole = [number for number in whole if number not in cuts]
     dealers, totals = _choose(kernels, variables, dearest, cuts)
     while not _level(totals) and whole:
         tried = [{**cuts, number: options} for options in (_HALVES, _THIRDS) for number in whole[:_TRIED]]
@@ -85,6 +90,12 @@ def balance(steps: Sequence[Step], variables: Sequence[Var]) -> list[Step]:
         replace(step, dealers=dealers[number]) if isinstance(step, KernelStep) else step
         for number, step in enumerate(steps)
     ]
+
+
+def _waits(step: KernelStep, variables: Sequence[Var], network: Network) -> bool:
+    """Return whether the busiest party of a kernel sends for longer than the mean by `LONG`."""
+    sent = _by_dealers(step, variables, (0,))
+    return predicted_seconds(network, 0.0, [round(max(sent) - sum(sent) / PARTIES)], 0) > LONG
 
 
 def _level(totals: Sequence[int]) -> bool:
@@ -137,11 +148,11 @@ def step_cost(step: KernelStep, variables: Sequence[Var], masked: bool = False) 
     specs = [Spec(variables[var].shape, variables[var].fxp) for var in step.inputs]
     attributes = dict(step.attributes)
     if len(step.dealers) == 1:
-        cost = kernel.cost(*specs, out=out, masked=masked, **attributes)
+        cost = kernel.cost(*specs, out=out, masked=masked, worth=step.worth, **attributes)
         if masked and kernel.all_deal:
             cost = cost + cost_of(remask, Spec(variables[step.outputs[0]].shape, out))
         return (*cost.by_rank(step.dealers[0]), cost.rounds)
-    costs = spread_costs(kernel, specs, out, len(step.dealers), **attributes)
+    costs = spread_costs(kernel, specs, out, len(step.dealers), step.worth, **attributes)
     parts = [cost.by_rank(dealer) for dealer, cost in zip(step.dealers, costs, strict=True)]
     online, offline = (
         (sum(p[i][0] for p in parts), sum(p[i][1] for p in parts), sum(p[i][2] for p in parts))

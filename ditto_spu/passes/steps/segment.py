@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.errors import DittoError, UnsupportedOpError
+from ditto_spu.network.model import LOOPBACK, Network
 from ditto_spu.ops import record_of
 from ditto_spu.ops.cast import ENCODED, LIFTED, is_cast, read_cast
 from ditto_spu.ops.decision import Kind, decided, read, read_entry
@@ -20,6 +21,7 @@ from ditto_spu.passes.analysis.guarded import Guarding, guarding
 from ditto_spu.passes.analysis.reach import reach
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.steps.guard import Watch, add_guard
+from ditto_spu.passes.steps.round_worths import choose_worths
 from ditto_spu.passes.steps.schedule import balance, schedule, step_cost
 from ditto_spu.plan.plan import (
     INTEGER,
@@ -77,6 +79,7 @@ def segment(
     config: str,
     masked: bool = False,
     guard: bool = False,
+    network: Network = LOOPBACK,
 ) -> Plan:
     """Return the plan of a module that has been through insert_casts.
 
@@ -86,6 +89,7 @@ def segment(
     masked: whether the plan uses masked shares, with party 0 as the only dealer, which works in the offline
         phase.
     guard: whether the parties look for values that leave their ranges.
+    network: the network between the parties, for which kernels choose their protocols.
     """
     module = ir.clone(module)  # `_widen_indices` writes operations
     watched = guarding(module, public) if guard else Guarding()
@@ -106,7 +110,7 @@ def segment(
     builder.watch.values(watched, builder.use)
     bit = add_guard(made, builder.vars, builder.watch, given)
     outputs = outputs if bit is None else (*outputs, bit)
-    steps = balance(made, builder.vars)
+    steps = balance(choose_worths(made, builder.vars, network, masked), builder.vars, network)
     variables, stages = tuple(builder.vars), schedule(steps, builder.vars)
     plan = Plan(name, config, variables, tuple(inputs), tuple(steps), outputs, stages, guard=bit)
     return plan.dealt_by(0) if masked else plan

@@ -3,14 +3,19 @@
 import socket
 import threading
 
+import numpy as np
 import pytest
 
 from ditto_kernels.protocol.link import LinkError
+from ditto_spu.api import secure
+from ditto_spu.cluster.client.calls import call_of
+from ditto_spu.cluster.client.client import ClusterClient
 from ditto_spu.cluster.net.certificates import create_authority, days_left, fingerprint, write_identity
 from ditto_spu.cluster.net.cluster_file import init_cluster, load_cluster
 from ditto_spu.cluster.net.connect import accept, channel, check_pin, context, dial
 from ditto_spu.cluster.party.server import PartyServer
 from ditto_spu.errors import ConfigError, InputError
+from ditto_spu.network.model import LAN, LOOPBACK, WAN
 from tests.cluster.conftest import plan_checker
 
 
@@ -160,6 +165,23 @@ def test_a_participant_may_reach_a_party_elsewhere_than_where_it_listens(trial):
 def test_three_parties_are_needed(trial):
     trial.file.write_text("party = []")
     with pytest.raises(ConfigError, match="three"):
+        load_cluster(trial.file)
+
+
+def test_a_cluster_file_names_the_network_between_its_parties(trial):
+    plain, text = load_cluster(trial.file), trial.file.read_text()
+    assert plain.network == LOOPBACK
+    trial.file.write_text(f'network = "wan"\n{text}')
+    cluster = load_cluster(trial.file)
+    assert cluster.network == WAN and cluster.hash() != plain.hash()
+    maximum, rows = secure(lambda x: x.max(-1), config="ditto"), np.ones((64, 96), np.float32)
+    client = ClusterClient(cluster, cluster.clients[0])
+    call = call_of(maximum, (rows,), {}, client._network)
+    assert call.lowered.network == WAN and call.lowered.plan != maximum.call(rows).lowered.plan
+    own = call_of(maximum.with_network("lan"), (rows,), {}, client._network)
+    assert own.lowered.network == LAN
+    trial.file.write_text(f'network = "wann"\n{text}')
+    with pytest.raises(ConfigError, match="did you mean 'wan'"):
         load_cluster(trial.file)
 
 

@@ -14,6 +14,7 @@ from ditto_kernels.bits.one_hot_digits import (
 )
 from ditto_kernels.protocol.derived_cost import cost_of
 from ditto_kernels.protocol.party import deal
+from ditto_kernels.protocol.round_worth import ROUND_WORTH, ROUND_WORTHS
 
 
 @pytest.mark.parametrize("bits", [2, 6, 8])
@@ -43,5 +44,6 @@ def test_signs_of_every_byte_under_every_mask(low, width, rng):
 
 
 def test_only_few_elements_are_served():
-    assert serves(12, 10) and serves(1500, 7)
-    assert not serves(12, 15) and not serves(3072, 8)
+    assert serves(12, 10, ROUND_WORTH) and serves(1500, 7, ROUND_WORTH)
+    assert not serves(12, 15, ROUND_WORTHS[-1]) and not serves(3072, 8, ROUND_WORTH)
+    assert serves(3072, 8, 4 * ROUND_WORTH)

@@ -16,6 +16,7 @@ from ditto_kernels.norm.root_by_tables import (
     window_shares,
 )
 from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.round_worth import ROUND_WORTH
 from ditto_kernels.protocol.tuning import FIVE_ROUND_ROWS
 from ditto_kernels.sharing.lift_opened import Lift, dealers_part, mask_part, open_part
 from ditto_kernels.values.formats import Fxp, signed
@@ -216,11 +217,12 @@ def test_variances_below_the_range_give_bounded_results(mpc, value):
 def test_what_takes_the_way_of_many_rows():
     weight, out = F("fxp64.14"), F("fxp32.11")
 
-    def few(shape, source, **attributes):
-        return plan_norm(shape, F(source), weight, out, **attributes).few
+    def few(shape, source, worth=ROUND_WORTH, **attributes):
+        return plan_norm(shape, F(source), weight, out, **attributes).few_of(worth)
 
     assert few((FIVE_ROUND_ROWS, 768), "fxp32.14") and few((2, FIVE_ROUND_ROWS // 2, 768), "fxp32.14")
     assert few((FIVE_ROUND_ROWS + 1, 768), "fxp32.14") is None
+    assert few((4 * FIVE_ROUND_ROWS, 768), "fxp32.14", 4 * ROUND_WORTH)
     assert few((1, 64), "fxp16.7", variance=(2.0**-4, 2.0**8)) is None  # Wraps of ring 16 would count twice.
     assert few((1, 1 << 14), "fxp32.14") is None  # Sums of squares have no room.
 

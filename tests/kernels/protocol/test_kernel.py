@@ -4,6 +4,7 @@ import pytest
 
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.round_worth import ROUND_WORTH, ROUND_WORTHS
 from ditto_kernels.values.formats import Fxp
 from tests.kernels.examples import EXAMPLES, F, specs
 
@@ -22,8 +23,10 @@ FEW = [
 MANY = 1 << 14
 
 
-def _variant(name, shapes, fxp, attributes):
-    return KERNELS[name].variant(*(Spec(shape, F(fxp)) for shape in shapes), out=Fxp(32, 11), **attributes)
+def _variant(name, shapes, fxp, attributes, worth=ROUND_WORTH):
+    return KERNELS[name].variant(
+        *(Spec(shape, F(fxp)) for shape in shapes), out=Fxp(32, 11), worth=worth, **attributes
+    )
 
 
 @pytest.mark.parametrize(("name", "shapes", "fxp", "attributes", "variant"), FEW)
@@ -35,5 +38,6 @@ def test_the_way_for_few_is_named_and_that_for_many_is_not(name, shapes, fxp, at
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_every_kernel_says_which_variant_it_takes(example):
-    variant = KERNELS[example.kernel].variant(*specs(example), out=F(example.out), **example.attributes)
-    assert isinstance(variant, str)
+    for worth in ROUND_WORTHS:
+        given = {"out": F(example.out), "worth": worth, **example.attributes}
+        assert isinstance(KERNELS[example.kernel].variant(*specs(example), **given), str)

@@ -1,4 +1,4 @@
-"""Exponentials stay within their bound, are exactly 0 far below their range, and have exact costs."""
+"""Exponentials stay within their bound, are 0 far below their range, and have exact costs."""
 
 import numpy as np
 import pytest
@@ -49,14 +49,15 @@ def test_every_distance_of_ring_16(mpc, scale):
     inside = steps * how.rate <= how.reach
     assert np.max(np.abs(value - exact)[inside]) <= how.error
     assert np.max(np.abs(value - exact)[~inside]) <= how.error + 2.0**-how.reach
-    assert not value[1 << how.bits :].any()
+    beyond = value[1 << how.bits :]
+    assert np.max(np.abs(beyond), initial=0.0) <= how.error and abs(np.mean(beyond)) <= 0.05 * how.error
 
 
-def test_far_values_are_exactly_zero(mpc):
-    fxp = Fxp(16, 6)
+def test_far_values_are_zero_up_to_rounding(mpc):
+    fxp, out = Fxp(16, 6), Fxp(32, 20)
     x = -np.linspace(40, 250, 300)
-    outcome = mpc(EXPONENTIAL.run, (x, fxp), out=Fxp(32, 20), lo=-20.0, hi=0.0)
-    assert not outcome.value.any()
+    outcome = mpc(EXPONENTIAL.run, (x, fxp), out=out, lo=-20.0, hi=0.0)
+    assert np.max(np.abs(outcome.value)) <= EXPONENTIAL.error(Spec(x.shape, fxp), out=out, lo=-20.0, hi=0.0)
 
 
 def test_no_window_is_an_error():

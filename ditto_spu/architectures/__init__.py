@@ -1,0 +1,1 @@
+"""Define the models that checkpoints are loaded into: compact Flax modules, and their settings."""

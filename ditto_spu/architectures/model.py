@@ -1,0 +1,67 @@
+"""Turn a Flax module into the functions that `secure` and `generate` take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flax import linen as nn
+
+from ditto_spu.generation.decoder import Decoder
+
+# Decoders start from small weights; checkpoints replace them.
+SMALL = nn.initializers.normal(0.02)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model without its parameters.
+
+    fn: `fn(params, ids, mask)`. output: what it returns, as `models.loaded.LoadedModel` says.
+    outline: returns the parameters as shapes, and `initial(key)` returns random ones.
+    decoder: the model for `generate`, if it generates.
+    """
+
+    config: Any
+    fn: Callable[..., Any]
+    output: str
+    initial: Callable[[Any], Any]
+    decoder: Decoder | None = None
+
+    def outline(self) -> Any:
+        """Return the parameters as shapes."""
+        import jax
+
+        return jax.eval_shape(self.initial, jax.random.PRNGKey(0))
+
+
+def language_model(config: Any, module: Any) -> Model:
+    """Return the model of a causal module `module(tokens, start, mask, cache, last) -> (logits, cache)`.
+
+    tokens: ids [batch, length] or one-hot rows [batch, length, vocabulary]. They stand at the positions
+        `start`, `start + 1`, ...
+    mask: [batch, length], 0 at padding, or None.
+    cache: a pair of keys and values [batch, places, heads, width] for each layer, or None.
+    last: whether to return the logits of the last token alone, [batch, vocabulary].
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def predict(params: Any, ids: Any, mask: Any) -> Any:
+        return module.apply({"params": params}, ids, 0, mask)[0]
+
+    def prefill(params: Any, one_hot: Any, *, length: int) -> tuple[Any, Any]:
+        logits, cache = module.apply({"params": params}, one_hot, 0, last=True)
+        # The prompt attends to itself alone. Room for later tokens is added afterwards.
+        room = ((0, 0), (0, length - one_hot.shape[1]), (0, 0), (0, 0))
+        return logits, jax.tree_util.tree_map(lambda each: jnp.pad(each, room), cache)
+
+    def step(params: Any, cache: Any, one_hot: Any, position: Any) -> tuple[Any, Any]:
+        return module.apply({"params": params}, one_hot, position, cache=cache, last=True)
+
+    def initial(key: Any) -> Any:
+        return module.init(key, jnp.zeros((1, 1), jnp.int32), 0)["params"]
+
+    decoder = Decoder(prefill, step, config.vocabulary, config.positions)
+    return Model(config, predict, "logits", initial, decoder)
