@@ -32,8 +32,9 @@ FLOORS = (
 )
 KERNEL_FLOORS = (
     ("values",),
+    ("machine",),
     ("protocol",),
-    ("machine", "sharing"),
+    ("sharing",),
     ("bits",),
     ("maximum", "products"),
     ("activation", "guard", "inverse"),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party
 from ditto_kernels.sharing.additive import Opened
@@ -74,12 +75,16 @@ def _plain_half(c: Array, mask: Array, lift: int, leader: bool) -> Array:
 
 @local_step(lambda c, *_: absent(c.shape, signed(_RING)))
 def _wrapped_half(c: Array, mask: Array, wraps: Array, lift: int, leader: bool) -> Array:
-    share = -mask.view(unsigned(_NARROW)).astype(np.int32)
     biased = c + c.dtype.type(_BIAS)
-    if leader:
-        share += biased.view(unsigned(_NARROW))
-        share -= np.int32(_BIAS)
     parity = wraps[0] ^ (wraps[1] & np.packbits(biased.reshape(-1) >= 0))
-    share += np.unpackbits(parity, count=c.size).reshape(c.shape).astype(np.int32) << _NARROW
-    share <<= np.int32(lift)
-    return share
+    odd = np.unpackbits(parity, count=c.size).reshape(c.shape)
+    made: Array = _lifted_half(biased, mask, odd, lift=lift, leader=leader)
+    return made
+
+
+@fused()
+def _lifted_half(biased: Array, mask: Array, odd: Array, *, lift: int, leader: bool) -> Array:
+    share = (odd.astype(np.int32) << _NARROW) - mask.view(unsigned(_NARROW)).astype(np.int32)
+    if leader:
+        share = share + biased.view(unsigned(_NARROW)).astype(np.int32) - np.int32(_BIAS)
+    return share << lift

@@ -9,15 +9,16 @@ whose bits then choose between series and tails.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import lru_cache
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.activation.curve import NARROW, Curve
 from ditto_kernels.activation.half_of_x import half, wrap_items, wrap_values
+from ditto_kernels.machine.fused import fused
+from ditto_kernels.machine.words import entries
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
@@ -114,22 +115,39 @@ def _dealt_rows(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
     return np.ascontiguousarray(dealt_waves(curve, bits, middle).T)
 
 
-@partial(jax.jit, static_argnames=("shift", "bits"))
-def _look_up(table: Array, value: Array, shift: int, bits: int) -> list[Array]:
-    index = _angle(value, shift, bits)
-    return [row.at[index].get(mode="promise_in_bounds") for row in table]
+@lru_cache(maxsize=32)
+def _factor_pairs(curve: Curve, bits: int, middle: int) -> NDArray[np.int32]:
+    """Return `public_factors` in pairs, which are read at once: the sine's in the upper half."""
+    cosine, sine = np.split(public_factors(curve, bits, middle).astype(np.int32), 2)
+    return (sine << 16) | (cosine & 0xFFFF)
 
 
-@partial(jax.jit, static_argnames=("shift", "bits", "drop"))
+@lru_cache(maxsize=32)
+def _wave_pairs(curve: Curve, bits: int, middle: int) -> NDArray[np.int64]:
+    """Return `dealt_waves` in pairs."""
+    cosine, sine = np.split(dealt_waves(curve, bits, middle).astype(np.int64), 2)
+    return (sine << 32) | (cosine & 0xFFFFFFFF)
+
+
+@fused(rows=("table",), tables=("table",))
+def _waves_at(table: Sequence[Array], mask: Array, *, shift: int, bits: int) -> list[Array]:
+    """Return the dealt waves of every angle of a mask: cosines, then sines."""
+    index = _angle(mask, shift, bits)
+    pairs = [entries(each, index) for each in table]
+    return [*(each.astype(np.int32) for each in pairs), *((each >> 32).astype(np.int32) for each in pairs)]
+
+
+@fused(rows=("table",), tables=("table",))
 def _inner_product(
-    table: Array, value: Array, shares: list[Array], constant: Array, shift: int, bits: int, drop: int
+    table: Sequence[Array], c: Array, start: Array, *shares: Array, shift: int, bits: int, drop: int
 ) -> Array:
     """Return one share of the series, truncated into ring 16."""
-    index = _angle(value, shift, bits)
-    total = constant
-    for row, share in zip(table, shares, strict=True):
-        total = total + row.at[index].get(mode="promise_in_bounds") * share
-    return (total >> drop).astype(jnp.int16)
+    index, total = _angle(c, shift, bits), start
+    for place in range(len(table)):
+        pair = entries(table[place], index)
+        total = total + pair.astype(np.int16).astype(np.int32) * shares[place]
+        total = total + (pair >> 16) * shares[len(table) + place]
+    return (total >> drop).astype(np.int16)
 
 
 def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Additive]:
@@ -154,8 +172,7 @@ def series(party: Party, x: Opened, curve: Curve, middle: int) -> Protocol[Addit
         if few:
             made = [np.take(_dealt_rows(curve, bits, middle), _angle(x.mask, shift, bits), axis=0)]
         else:
-            waves_of = dealt_waves(curve, bits, middle)
-            made = [np.asarray(each) for each in _look_up(waves_of, x.mask, shift, bits)]
+            made = [*_waves_at(_wave_pairs(curve, bits, middle), x.mask, shift=shift, bits=bits)]
         return [*made, *(wrap_values(x) if curve.half else [])]
 
     dealt = yield from deal(party, items, make)
@@ -185,8 +202,9 @@ def _products_of_columns(
     c: Array, shares: list[Array], start: Array, curve: Curve, bits: int, shift: int, middle: int
 ) -> Array:
     """Return a share of the series for many elements. Each wave is an array of its own."""
-    table, drop = public_factors(curve, bits, middle), scale_bits(middle) - middle
-    return np.asarray(_inner_product(table, c, shares, start, shift, bits, drop))
+    table, drop = _factor_pairs(curve, bits, middle), scale_bits(middle) - middle
+    made: Array = _inner_product(table, c, start, *shares, shift=shift, bits=bits, drop=drop)
+    return made
 
 
 def noise(curve: Curve, bits: int, middle: int) -> float:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ditto_kernels.machine import tuning as loops
+from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.values.absent import absent
@@ -46,10 +48,7 @@ def word_count(size: int, word_bits: int) -> int:
 
 
 def transpose_bits(planes: Array) -> None:
-    """Turn k rows of k-bit words into k planes in place, by delta swaps.
-
-    Bit b of plane j is bit j of row b.
-    """
+    """Do `_transposed` in place, for so few words that a loop would have no whole vector."""
     bits = planes.shape[0]
     if planes.shape[-1] * planes.dtype.itemsize % 8 == 0:
         planes = planes.view(np.uint64)  # This takes several words at once. Masks drop bits that cross words.
@@ -68,11 +67,31 @@ def transpose_bits(planes: Array) -> None:
         step //= 2
 
 
+@fused(rows=("rows",))
+def _transposed(rows: Sequence[Array], *, bits: int) -> list[Array]:
+    """Turn k rows of elements into k planes of k-bit words, by delta swaps.
+
+    Bit b of plane j is bit j of row b.
+    """
+    planes = [each.astype(unsigned(bits)) for each in rows]
+    word, step = unsigned(bits).type, bits // 2
+    while step:
+        mask = word(((1 << bits) - 1) // ((1 << step) + 1))  # It has the bits j with j & step == 0.
+        for place in (each for each in range(bits) if not each & step):
+            upper, lower = planes[place], planes[place + step]
+            swap = ((upper >> word(step)) ^ lower) & mask
+            planes[place], planes[place + step] = upper ^ (swap << word(step)), lower ^ swap
+        step //= 2
+    return planes
+
+
 def _rows(elements: Array, bits: int) -> Array:
-    """Put ring elements (..., n) into words of that many bits, padded with zeros: (..., bits, words)."""
+    """Put ring elements (..., n) into rows of words, padded with zeros: (..., bits, words)."""
     lead, size = elements.shape[:-1], elements.shape[-1]
     words = word_count(size, bits)
-    rows = np.zeros((*lead, bits * words), unsigned(bits))
+    if size == bits * words:
+        return elements.reshape(*lead, bits, words)
+    rows = np.zeros((*lead, bits * words), elements.dtype)
     rows[..., :size] = elements
     return rows.reshape(*lead, bits, words)
 
@@ -84,8 +103,13 @@ def _rows(elements: Array, bits: int) -> Array:
 )
 def to_planes(elements: Array, bits: int) -> Array:
     """Turn ring elements (..., n) into planes (bits, ..., words). Padding elements are zero."""
-    planes = np.ascontiguousarray(np.moveaxis(_rows(elements, bits), -2, 0))
-    transpose_bits(planes)
+    rows = np.moveaxis(_rows(elements, bits), -2, 0)
+    planes: Array
+    if rows[0].size >= loops.LOOP_ELEMENTS:
+        planes = _transposed(rows, bits=bits)
+    else:
+        planes = np.array(rows, unsigned(bits), order="C")
+        transpose_bits(planes)
     return planes
 
 
@@ -97,7 +121,7 @@ def to_planes(elements: Array, bits: int) -> Array:
 )
 def _few_planes(elements: Array, bits: int) -> Array:
     """Do `to_planes` through one byte per bit, which takes a few calls whatever the width."""
-    padded = _rows(elements, bits)
+    padded = _rows(elements, bits).astype(unsigned(bits))
     rows = padded.reshape(-1, *padded.shape[-2:])
     apart = np.unpackbits(rows.view(np.uint8), axis=-1, bitorder="little")
     joined = np.packbits(apart.reshape(*rows.shape, bits), axis=1, bitorder="little")
@@ -149,22 +173,25 @@ def unary_planes(digits: Sequence[tuple[int, int]]) -> int:
     return sum((1 << width) - 1 for _, width in digits)
 
 
+@fused(rows=("planes",))
+def _unary(planes: Sequence[Array], *, digits: Sequence[tuple[int, int]]) -> list[Array]:
+    made: list[Array] = []
+    for start, width in digits:
+        digit: list[Array] = []  # of the lower bits: entries for v = 1 .. 2^place - 1
+        for place in range(start, start + width):
+            bit = planes[place]
+            digit = [*(each | bit for each in digit), bit, *(each & bit for each in digit)]
+        made += digit
+    return made
+
+
 def unary(planes: Array, digits: Sequence[tuple[int, int]]) -> Array:
     """Return the dealer's digits of r in unary: [digit >= v] for v = 1, 2, ...
 
     The shape is (unary_planes, words).
     """
-    result = np.empty((unary_planes(digits), *planes.shape[1:]), planes.dtype)
-    offset = 0
-    for start, width in digits:
-        for place, bit in enumerate(planes[start : start + width]):
-            known = (1 << place) - 1  # The lower bits have entries for v = 1 .. known.
-            lower, upper = result[offset : offset + known], result[offset + known + 1 :][:known]
-            np.bitwise_and(lower, bit, out=upper)
-            lower |= bit
-            result[offset + known] = bit
-        offset += (1 << width) - 1
-    return result
+    made: Array = _unary(planes, digits=tuple(digits))
+    return made
 
 
 def look_up(terms: Array, planes: Array) -> Array:
@@ -178,6 +205,29 @@ def look_up(terms: Array, planes: Array) -> Array:
         chosen ^= even
         terms = chosen
     return terms[:, 0]
+
+
+def _entry(terms: Sequence[Array], bits: Sequence[Array]) -> Array:
+    """Do `look_up` in a list of terms."""
+    for bit in bits:
+        terms = [even ^ ((even ^ odd) & bit) for even, odd in zip(terms[0::2], terms[1::2], strict=True)]
+    return terms[0]
+
+
+@fused(rows=("planes", "shares"))
+def _digits_compared(
+    planes: Sequence[Array], shares: Sequence[Array], *, digits: Sequence[tuple[int, int]], leader: bool
+) -> tuple[list[Array], list[Array]]:
+    less, equal, offset = [], [], 0
+    for start, width in digits:
+        last = (1 << width) - 1
+        entries = [shares[offset + place] for place in range(last)]
+        zero = entries[0] ^ entries[0]
+        bits = [planes[place] for place in range(start, start + width)]
+        less.append(_entry([*entries, zero], bits))
+        equal.append(_entry([~zero if leader else zero, *entries], bits) ^ less[-1])
+        offset += last
+    return less, equal
 
 
 def _compared(
@@ -196,27 +246,7 @@ def compare_digits(
     They are entries of the shared unary digits of r. "Less" is [r_j >= c_j + 1], and "equal" is the exclusive
     or of that and [r_j >= c_j].
     """
-    shape = (len(digits), *planes.shape[1:])
-    less, equal = np.empty(shape, planes.dtype), np.empty(shape, planes.dtype)
-    middle = (1,) * (planes.ndim - 2)  # the dimensions of offsets, which c has and r lacks
-    one = np.iinfo(planes.dtype).max if leader else 0
-    block = max(
-        tuning.COMPARED_WORDS,
-        tuning.COMPARED_BYTES * planes.shape[-1] // (planes[:1].nbytes * 2 << DIGIT_BITS),
-    )
-    for first in range(0, planes.shape[-1], block):
-        part = slice(first, first + block)
-        offset = 0
-        for place, (start, width) in enumerate(digits):
-            last = (1 << width) - 1
-            entries = shares[offset : offset + last, part].reshape(last, *middle, -1)
-            offset += last
-            terms = np.empty((2, last + 1, *entries.shape[1:]), shares.dtype)
-            terms[0, :last], terms[0, last] = entries, 0
-            terms[1, 1:], terms[1, 0] = entries, one
-            bits = planes[start : start + width, ..., part]
-            less[place, ..., part], equal[place, ..., part] = look_up(terms, bits)
-    equal ^= less
+    less, equal = _digits_compared(planes, shares, digits=tuple(digits), leader=leader)
     return less, equal
 
 

@@ -12,6 +12,7 @@ from operator import xor
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol
@@ -111,12 +112,17 @@ def _are_few(inputs: Array) -> bool:
 @local_step(_product_of_masks)
 def mask_products(masks: Array, outputs: Outputs) -> Array:
     """Return the products of masks that the dealer deals, in the order of `subsets`."""
-    needed, opened = subsets(outputs), opened_inputs(outputs)
-    products = np.empty((len(needed), *masks.shape[1:]), masks.dtype)
-    known: dict[Monomial, Array] = {(index,): mask for index, mask in zip(opened, masks, strict=True)}
-    for subset, product in zip(needed, products, strict=True):  # Shorter subsets come first.
-        known[subset] = np.bitwise_and(known[subset[:-1]], known[subset[-1:]], out=product)
-    return products
+    made: Array = _multiplied(masks, outputs=outputs)
+    return made
+
+
+@fused(rows=("masks",))
+def _multiplied(masks: Sequence[Array], *, outputs: Outputs) -> list[Array]:
+    singles = zip(opened_inputs(outputs), masks, strict=True)
+    known: dict[Monomial, Array] = {(index,): mask for index, mask in singles}
+    for subset in subsets(outputs):  # Shorter subsets come first.
+        known[subset] = known[subset[:-1]] & known[subset[-1:]]
+    return [known[subset] for subset in subsets(outputs)]
 
 
 @mask_products.for_few(lambda masks, outputs: _are_few(masks))
@@ -159,22 +165,39 @@ def _expanded(
 @local_step(_expanded)
 def expand(inputs: Rows, opened: Array, masks: Array, dealt: Array, outputs: Outputs, leader: bool) -> Rows:
     """Return shares of the outputs from the opened inputs and from shares of all products of their masks."""
+    alone = {_place(m[0]) for monomials in outputs for m in monomials if len(m) == 1}
+    stacked = np.stack([inputs[place] for place in sorted(alone)]) if alone else masks[:0]
+    made: Array = _joined(stacked, opened, masks, dealt, outputs=outputs, leader=leader)
+    return made
+
+
+@fused(rows=("alone", "opened", "masks", "dealt"))
+def _joined(
+    alone: Sequence[Array],
+    opened: Sequence[Array],
+    masks: Sequence[Array],
+    dealt: Sequence[Array],
+    *,
+    outputs: Outputs,
+    leader: bool,
+) -> list[Array]:
+    """Do `expand`. `alone` has the inputs that are monomials, in order."""
+    zero = masks[0] ^ masks[0]
+    one = ~zero if leader else zero
     factors: dict[int, Array] = {}
-    one = masks.dtype.type(np.iinfo(masks.dtype).max if leader else 0)
     known: dict[Monomial, Array] = {(): one}
     for place, index in enumerate(opened_inputs(outputs)):
-        factors[index] = opened[place]
+        factors[index], factors[~index] = opened[place], ~opened[place]
         known[index,] = masks[place]
     known |= dict(zip(subsets(outputs), dealt, strict=True))
-    negated = {each for monomials in outputs for m in monomials if len(m) > 1 for each in m if each < 0}
-    factors |= {each: ~factors[~each] for each in negated}
+    single = sorted({_place(m[0]) for monomials in outputs for m in monomials if len(m) == 1})
 
     def term(monomial: Monomial) -> Array:
         if len(monomial) > 1:
             masks_of = [known[subset] for subset in _binary_order(monomial)]
             return _share_of_product([factors[each] for each in sorted(monomial, key=_place)], masks_of)
-        alone = inputs[_place(monomial[0])]
-        return alone ^ one if monomial[0] < 0 else alone
+        input_of = alone[single.index(_place(monomial[0]))]
+        return input_of ^ one if monomial[0] < 0 else input_of
 
     return [reduce(xor, map(term, monomials)) for monomials in outputs]
 

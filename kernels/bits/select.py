@@ -7,33 +7,27 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ditto_kernels.bits.bit_planes import Bits, unpack
+from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol import tuning
-from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive, Opened
 from ditto_kernels.sharing.open_and_deal import open_and_deal
-from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
 
 
-@local_step(lambda beta, rho, leader: absent(rho.shape, rho.dtype))
-def bits_to_ring(beta: Array, rho: Array, leader: bool) -> Array:
+@fused()
+def bits_to_ring(beta: Array, rho: Array, *, leader: bool) -> Array:
     """Return a share of b = beta + (1 - 2 beta) rho."""
-    one = rho.dtype.type(1 if leader else 0)
-    return rho + beta * (one - rho - rho)
+    one = rho.dtype.type(leader)
+    return rho + beta.astype(rho.dtype) * (one - rho - rho)
 
 
-@local_step(lambda beta, c, mask, rho, *_: absent(rho.shape, rho.dtype))
-def bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, leader: bool) -> Array:
+@fused()
+def bits_times(beta: Array, c: Array, mask: Array, rho: Array, rho_r: Array, *, leader: bool) -> Array:
     """Return a share of b (c - r) = beta (c - r) + (1 - 2 beta)(c rho - rho r)."""
-    value: Array = c - mask if leader else -mask
-    other: Array = c * rho
-    other -= rho_r
-    value = value - other
-    value -= other
-    value *= beta
-    value += other
-    return value
+    value = c - mask if leader else -mask
+    other: Array = c * rho - rho_r
+    return beta.astype(rho.dtype) * (value - other - other) + other
 
 
 def open_bits(
@@ -59,8 +53,8 @@ def to_arithmetic(party: Party, bits: Bits, size: int, fxp: Fxp) -> Protocol[Add
         [Deal("rho_ring", (*bits.shape[:-1], size), fxp.dtype)],
         lambda rho: [unpack(rho, size, bits.word_bits).astype(fxp.dtype)],
     )
-    beta = unpack(opened, size, bits.word_bits).astype(fxp.dtype)
-    return Additive(bits_to_ring(beta, dealt[0], party.role == "A"), Fxp(fxp.ring_bits, 0))
+    beta = unpack(opened, size, bits.word_bits)
+    return Additive(bits_to_ring(beta, dealt[0], leader=party.role == "A"), Fxp(fxp.ring_bits, 0))
 
 
 def multiply_bits(party: Party, bits: Bits, x: Opened) -> Protocol[Additive]:
@@ -104,5 +98,5 @@ def _multiply(party: Party, bits: Bits, c: Array, mask: Array, size: int) -> Pro
         return ring, ring * mask
 
     opened, _, dealt = yield from open_bits(party, bits, items, make)
-    beta = unpack(opened, size, bits.word_bits).astype(dtype)
-    return bits_times(beta, c, mask, dealt[0], dealt[1], party.role == "A")
+    beta = unpack(opened, size, bits.word_bits)
+    return bits_times(beta, c, mask, dealt[0], dealt[1], leader=party.role == "A")

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.machine import tuning
 from ditto_kernels.machine.compile import Code, Processor, compiled
 from ditto_kernels.machine.operands import Combination, Prepared
 from ditto_kernels.machine.pack_code import PACK_LEFT, PACK_RIGHT
 from ditto_kernels.machine.product_code import MULTIPLY, module
 from ditto_kernels.machine.tiles import Tiles
-from ditto_kernels.protocol import tuning
 
 
 class Generated:
@@ -26,13 +26,14 @@ class Generated:
     least_terms = tuning.GENERATED_MATMUL_TERMS
 
     def __init__(self, target: Processor) -> None:
-        self._target = target
+        self.target: Processor | None = target
+        self._processor = target
 
     def prepare(self, operand: Combination, left: bool) -> Prepared:
         dtype = operand.x.dtype
         x, y = (_strided(each) for each in (operand.x, operand.y if operand.q else operand.x))
         batch, free, terms = x.shape
-        tiles, code = _products(self._target, x.dtype)
+        tiles, code = _products(self._processor, x.dtype)
         rows = free if left else -(-free // tiles.width) * tiles.width
         packed = np.empty(batch * rows * terms, x.dtype)
         strides = [stride // x.dtype.itemsize for each in (x, y) for stride in each.strides]
@@ -44,7 +45,7 @@ class Generated:
         left, right = pairs[0]
         (batch, m, _), (_, n, _) = left.shape, right.shape
         total = np.zeros((batch, m, n), left.form.dtype)
-        tiles, code = _products(self._target, total.dtype)
+        tiles, code = _products(self._processor, total.dtype)
         multiply = code.functions[MULTIPLY.name]
 
         def some(first: int, last: int) -> None:

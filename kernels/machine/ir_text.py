@@ -29,6 +29,16 @@ class Function:
         self._lines = ["start:"]
         self._block = "start"
         self._names = 0
+        self.declared: dict[str, None] = {}  # in the order in which they were first needed
+
+    def needs(self, declaration: str) -> None:
+        """Note that the module has to declare an intrinsic function."""
+        self.declared[declaration] = None
+
+    @property
+    def length(self) -> int:
+        """The number of lines so far."""
+        return len(self._lines)
 
     def text(self) -> str:
         """Return the whole function, which ends here."""

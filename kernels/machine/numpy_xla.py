@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.machine import tuning
 from ditto_kernels.machine.operands import Combination, Prepared
-from ditto_kernels.protocol import tuning
+
+if TYPE_CHECKING:
+    from ditto_kernels.machine.compile import Processor
 
 LIMB_BITS = 22
 MAX_CONTRACTION = 2048  # 2 * 21 bits of a limb product and 11 bits of terms fit float64's 53 exact bits.
@@ -24,6 +27,7 @@ class NumpyXla:
 
     fast_integers = False
     least_terms = tuning.XLA_MATMUL_TERMS
+    target: Processor | None = None
 
     def prepare(self, operand: Combination, left: bool) -> Prepared:
         x, y, p, q = operand

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ditto_kernels.machine.compile import Processor
 
 
 class Combination(NamedTuple):
@@ -40,10 +43,12 @@ class Backend(Protocol):
 
     fast_integers: whether no product in float64 is faster than one of integers.
     least_terms: numpy is faster at products of fewer multiplications whose operands are not prepared.
+    target: the processor for which code can be made, or None.
     """
 
     fast_integers: bool
     least_terms: int
+    target: Processor | None
 
     def prepare(self, operand: Combination, left: bool) -> Prepared:
         """Prepare a left or a right operand. The result does not share memory with the arrays."""

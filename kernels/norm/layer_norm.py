@@ -14,6 +14,7 @@ import numpy as np
 
 from ditto_kernels.inverse.by_thresholds import Table, fit_table, inverse
 from ditto_kernels.inverse.whole_range import WHOLE, WHOLE_RANGE
+from ditto_kernels.machine.fused import fused
 from ditto_kernels.norm.five_rounds import normalise
 from ditto_kernels.norm.five_rounds_plan import Few, few, few_error
 from ditto_kernels.norm.whole_norm import WholeNorm, fit_norm, normalise_whole, whole_error
@@ -172,15 +173,22 @@ def _less_mean(party: Party, wide: Rss, plan: Plan) -> Protocol[Rss]:
 
     The row sum is local, 1/n is public, and there is one truncation per row.
     """
-    fine = plus_constant(party, wide, 0, 1 << (plan.centred.fraction_bits - wide.fxp.fraction_bits))
-    share_of_row = round(2.0**_MEAN_BITS / plan.length)
+    rise = plan.centred.fraction_bits - wide.fxp.fraction_bits
+    share_of_row = round(2.0**_MEAN_BITS / plan.length) << rise
     mine, following = (
         part.sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(share_of_row)
-        for part in (fine.mine, fine.next)
+        for part in (wide.mine, wide.next)
     )
     sums = Rss(mine, following, Fxp(_WIDE, plan.centred.fraction_bits + _MEAN_BITS))
     mean = yield from truncate(party.at("mean"), sums, _MEAN_BITS)
-    return Rss(fine.mine - mean.mine, fine.next - mean.next, plan.centred)
+    mine, following = (_less(wide.mine, mean.mine, rise=rise), _less(wide.next, mean.next, rise=rise))
+    return Rss(mine, following, plan.centred)
+
+
+@fused()
+def _less(x: Array, mean: Array, *, rise: int) -> Array:
+    """Return x with more fraction bits, less the mean of its row."""
+    return (x << rise) - mean
 
 
 def _normalised(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal
@@ -26,7 +27,7 @@ from ditto_kernels.sharing.casts import (
     upcast,
 )
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, Fxp, signed
+from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 from ditto_kernels.values.replicated import Rss
 
 _LIFTED = 16  # the ring of the opening from which a lift starts
@@ -38,6 +39,25 @@ def zero_share(party: Party, name: str, shape: tuple[int, ...], ring: int) -> Ar
     share = party.draw(party.rank, name, shape, dtype)
     share -= party.draw(party.rank + 1, name, shape, dtype)
     return share
+
+
+@fused()
+def _plus_zero(z: Array, mine: Array, following: Array) -> Array:
+    return z + (mine - following)
+
+
+@fused()
+def _narrowed_with_zero(
+    z: Array, mine: Array, following: Array, bias: Array, *, dropped: int, ring: int
+) -> Array:
+    total = z + (mine - following) + bias
+    return (total.view(unsigned(8 * z.dtype.itemsize)) >> dropped).astype(signed(ring))
+
+
+def _zero_halves(party: Party, shape: tuple[int, ...], ring: int) -> tuple[Array, Array]:
+    """Draw F_i and F_{i+1}, whose difference is a party's 3-of-3 share of zero."""
+    mine, following = (party.draw(party.rank + each, "zero", shape, signed(ring)) for each in range(2))
+    return mine, following
 
 
 def finish_kind(ring: int, dropped: int, out: Fxp) -> str:
@@ -121,7 +141,12 @@ def finish(
     if party.masked:
         return (yield from finish_masked(party, z, fraction_bits, out, values))
     plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
-    z = z + zero_share(party, "zero", z.shape, plan.ring)
+    halves = _zero_halves(party, tuple(z.shape), plan.ring)
+    if plan.kind in ("narrow", "lift"):
+        bias = np.asarray(narrowing_bias(plan.dropped) if party.rank == 0 else 0, z.dtype)
+        mine = _narrowed_with_zero(z, *halves, bias, dropped=plan.dropped, ring=plan.target.ring_bits)
+    else:
+        z = mine = _plus_zero(z, *halves)
     if (
         plan.kind == "truncate"
         and plan.ring == 64
@@ -132,7 +157,6 @@ def finish(
     if plan.kind == "truncate":
         c, masks = yield from _open_product(party, z, truncation_bias(plan.ring, plan.dropped))
         return (yield from truncate_opened(party, c, masks, out, plan.dropped))
-    mine = shifted(party, z, plan)
     if plan.kind == "lift":
         c, masks = yield from _open_product(party, mine, plan.bias)
         return (yield from lift_opened(party, c, masks, plan.target, out.ring_bits, plan.bias))
@@ -213,6 +237,11 @@ def _gathered(party: Party, z: Array, fxp: Fxp) -> Protocol[Additive]:
     return Additive(absent(shape, dtype), fxp)
 
 
+@fused()
+def _sum(x: Array, y: Array, z: Array) -> Array:
+    return x + y + z
+
+
 def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array, Masks]]:
     """Open c = z + bias + r to A and B in one round.
 
@@ -221,7 +250,7 @@ def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array
     shape, dtype = tuple(share.shape), share.dtype
     if party.role == "D":
         masks = party.draw_both("mask", shape, dtype)
-        share = share + masks[0] + masks[1]
+        share = _sum(share, *masks)
         yield Round((party.send(party.a, "product", share), party.send(party.b, "product", share)))
         return absent(shape, dtype), masks
     mask = party.draw_with_dealer("mask", shape, dtype)
@@ -232,14 +261,18 @@ def _open_product(party: Party, share: Array, bias: int) -> Protocol[tuple[Array
         (party.send(other, "product", share),),
         (party.expect(other, "product", shape, dtype), party.expect(party.dealer, "product", shape, dtype)),
     )
-    return share + received[0] + received[1], own_half(party, mask)
+    return _sum(share, *received), own_half(party, mask)
+
+
+@fused()
+def _product(x_mine: Array, x_next: Array, y_mine: Array, y_next: Array) -> Array:
+    return (x_mine + x_next) * y_mine + x_mine * y_next
 
 
 def local_product(x: Rss, y: Rss) -> Array:
     """Return a party's own 3-of-3 share of the elementwise product, without its zero share."""
-    product = (x.mine + x.next) * y.mine
-    product += x.mine * y.next
-    return product
+    made: Array = _product(x.mine, x.next, y.mine, y.next)
+    return made
 
 
 def multiply(

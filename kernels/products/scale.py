@@ -99,7 +99,7 @@ def scale(party: Party, x: Rss, factor: Array, out: Fxp, range: float | None = N
     if party.role == "A":
         product = product + _bias(dropped)
     c, masks = yield from open_biased(party, Additive(product, fxp), 0)
-    wraps = yield from reshared_wrap(party, c, _WIDE, _WIDE, masks)
+    wraps = yield from reshared_wrap(party, c, _WIDE, masks)
     parts = components(
         party,
         c,

@@ -1,12 +1,13 @@
 """Three parties of one process take turns in one thread, which saves waiting and switching threads.
 
 A small protocol consists of hundreds of rounds of microseconds each. Threads that wake each other take ten
-times as long as the work. Heavy turns run side by side. Those that begin together do so once every party that
-can come has come so far.
+times as long as the work. Heavy turns run side by side, and so do those that turn out to be long. Those
+that begin together do so once every party that can come has come so far.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from jax.experimental import enable_x64
 from numpy.typing import NDArray
 
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.link import LinkError, MemLink, Traffic, Tray, memory_links
 from ditto_kernels.protocol.party import Heavy, Party, Protocol, Round, Together
 from ditto_kernels.protocol.randomness import Randomness
@@ -80,9 +82,12 @@ def run_in_turns(
             going = [turn for turn in ready if not turn.before(Together)] or ready
             apart = [turn for turn in going if turn.before(Heavy)] if len(going) > 1 else []
             begun = [pool.submit(_apart, turn) for turn in apart]
-            for turn in going:
-                if turn not in apart:
-                    turn.take()
+            others = [turn for turn in going if turn not in apart]
+            while others:
+                started = time.perf_counter()
+                others.pop(0).take()
+                if len(others) > 1 and time.perf_counter() - started > tuning.LONG_TURN_SECONDS:
+                    begun.append(pool.submit(_apart, others.pop(0)))
             for each in begun:
                 each.result()
     return [turn.result for turn in turns], [link.traffic() for link in links]

@@ -12,17 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from ditto_kernels.protocol import tuning
+from ditto_kernels.machine.streams import NONCE_BYTES, streams
 
 KEY_BYTES = 16
-_NONCE_BYTES = 12  # The other four bytes of the counter block count blocks, up to 64 GiB per stream.
-_BLOCK = 16
-_FIRST_BLOCK = bytes(_BLOCK - _NONCE_BYTES)
-_ZEROS = memoryview(bytes(tuning.STREAM_BLOCK_BYTES))
-_SPARE = 15  # The function update_into needs room for a block less one byte.
 
 
 class StreamReuseError(RuntimeError):
@@ -45,13 +39,6 @@ class PairKeys:
         if len(self.mine) != KEY_BYTES or len(self.next) != KEY_BYTES:
             raise ValueError(f"a pairwise key has {KEY_BYTES} bytes")
 
-    def key(self, component: int) -> bytes:
-        if component == self.rank:
-            return self.mine
-        if component == (self.rank + 1) % 3:
-            return self.next
-        raise ValueError(f"party {self.rank} does not hold the key of component {component}")
-
 
 class Randomness:
     """The streams of one party for one request.
@@ -65,9 +52,8 @@ class Randomness:
         self._keys, self._session, self._request = keys, session, request
         self._prefix = f"{session}/{request}/".encode()
         self._spent: set[tuple[int, str]] = set()
-        self._ciphers = {
-            key: Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK))).encryptor()
-            for key in (keys.mine, keys.next)
+        self._streams = {
+            rank: streams(key) for rank, key in ((keys.rank, keys.mine), ((keys.rank + 1) % 3, keys.next))
         }
 
     def for_thread(self) -> Randomness:
@@ -85,15 +71,8 @@ class Randomness:
                 f"stream '{label}' of component {component} was drawn twice in one request"
             )
         self._spent.add(address)
-        nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
-        cipher = self._ciphers[self._keys.key(component)]
-        cipher.reset_nonce(nonce + _FIRST_BLOCK)  # A new cipher would take longer than most draws.
+        if component not in self._streams:
+            raise ValueError(f"party {self._keys.rank} does not hold the key of component {component}")
+        nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=NONCE_BYTES).digest()
         size = math.prod(shape) * dtype.itemsize
-        if 0 < size <= tuning.COPIED_STREAM_BYTES:
-            return np.frombuffer(bytearray(cipher.update(_ZEROS[:size])), dtype).reshape(shape)
-        stream = np.empty(size + _SPARE, np.uint8)
-        view = stream.data
-        for start in range(0, size, len(_ZEROS)):
-            count = min(len(_ZEROS), size - start)
-            cipher.update_into(_ZEROS[:count], view[start : start + count + _SPARE])
-        return stream[:size].view(dtype).reshape(shape)
+        return self._streams[component].draw(nonce, size).view(dtype).reshape(shape)

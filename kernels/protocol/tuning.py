@@ -6,36 +6,22 @@ among protocols. Both parties and the dealer must agree on it, and `Kernel.varia
 
 # These numbers choose other instructions for the same bits.
 
-# Up to so many bytes of a stream are copied out of the cipher in less time than they are written in place.
-COPIED_STREAM_BYTES = 1 << 12
-# Streams are encrypted block by block. This many zeros and the written block stay in the cache.
-STREAM_BLOCK_BYTES = 1 << 18
 # Up to so many bytes of elements turn into bit planes faster through a byte per bit than by word operations.
 FEW_ELEMENT_BYTES = 3 << 9
 # Up to so many bytes of planes, a few calls over all digits are faster than passes that stay in the cache.
 FEW_PLANE_BYTES = 1 << 10
-# More than so many bytes of planes are compared block by block, because they would leave the caches.
-COMPARED_BYTES = 1 << 21
-# Blocks of a comparison have at least so many words.
-COMPARED_WORDS = 64
 # Up to so many bytes of inputs of products of bits, a few calls over all terms beat one call per term.
 FEW_INPUT_BYTES = 1 << 10
 # Tables are looked up for so many elements at a time, which stay in the cache.
 LOOKED_UP_ELEMENTS = 1 << 13
-# Up to so many elements, numpy multiplies the factors of exponentials faster than a call of XLA does.
-NUMPY_PRODUCT_ELEMENTS = 1 << 12
 # Factors of exponentials are looked up in windows of up to so many bits, and computed in larger windows.
 FACTOR_TABLE_BITS = 16
-# Matrix products of fewer multiplications take less time in numpy than a call of XLA does.
-XLA_MATMUL_TERMS = 1 << 17
-# The same for generated code, whose operands have to be packed.
-GENERATED_MATMUL_TERMS = 1 << 15
-# Each thread of a matrix product has at least so many multiplications.
-TERMS_PER_THREAD = 1 << 22
 # Public factors of up to so many limbs, by ring, are multiplied faster in float64 than as integers.
 FLOAT_LIMBS = {8: 1, 16: 1, 32: 1, 64: 6}
 # An embedding expands so many bytes of one-hot shares at once.
 ONE_HOT_TILE_BYTES = 1 << 22
+# Where a party's turn takes so long in one process, the two others take theirs side by side.
+LONG_TURN_SECONDS = 3e-4
 
 # These numbers choose other messages or another protocol.
 

@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 
+from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
 from ditto_kernels.sharing.additive import Additive, from_rss
 from ditto_kernels.values.absent import absent
@@ -24,33 +24,34 @@ Masks = tuple[Array, Array]  # A's and B's half of an opening's mask. The half t
 
 def _logical(value: Array, bits: int) -> Array:
     """Shift right as an unsigned number."""
-    word = value.view(unsigned(8 * value.dtype.itemsize))
-    return (word >> word.dtype.type(bits)).view(value.dtype)
+    return (value.view(unsigned(8 * value.dtype.itemsize)) >> bits).view(value.dtype)
 
 
-def carry_and_top(r1: Array, r3: Array, ring: int, width: int) -> tuple[Array, Array]:
+@fused()
+def carry_and_top(r1: Array, r3: Array, *, width: int) -> tuple[Array, Array]:
     """Return the carry of r1 + r3 and msb(r1 + r3 mod 2^k), in the container of the wrap correction."""
-    total = r1 + r3
-    carry = (total.view(unsigned(ring)) < r1.view(unsigned(ring))).astype(signed(width))
-    return carry, (total < 0).astype(signed(width))
+    total, word = r1 + r3, unsigned(8 * r1.dtype.itemsize)
+    return (total.view(word) < r1.view(word)).astype(signed(width)), (total < 0).astype(signed(width))
 
 
-def _dealt_wrap(party: Party, c: Array, ring: int, width: int, masks: Masks) -> Protocol[Array]:
-    """Return a 2-of-2 share of carry + (1 - msb c) msb(r), the number of wraps. The dealer's is absent."""
-    shape, dtype = c.shape, signed(width)
-    items = [Deal("carry", shape, dtype), Deal("top", shape, dtype)]
-    carry, top = yield from deal(party, items, lambda: carry_and_top(*masks, ring, width))
-    if party.role == "D":
-        return absent(shape, dtype)
-    share = (c >= 0).astype(dtype)
-    share *= top
-    share += carry
-    return share
+@fused()
+def _wraps(c: Array, carry: Array, top: Array) -> Array:
+    return carry + (c >= 0).astype(top.dtype) * top
 
 
-def reshared_wrap(
-    party: Party, c: Array, ring: int, width: int, masks: Masks
-) -> Protocol[tuple[Array, Array]]:
+@fused()
+def _padded_wraps(c: Array, carry: Array, top: Array, pad: Array) -> Array:
+    return carry + (c >= 0).astype(top.dtype) * top - pad
+
+
+def _dealt_wrap(party: Party, c: Array, width: int, masks: Masks) -> Protocol[tuple[Array, Array]]:
+    """Deal shares of carry and of msb(r): the number of wraps is carry + (1 - msb c) msb(r)."""
+    items = [Deal("carry", c.shape, signed(width)), Deal("top", c.shape, signed(width))]
+    carry, top = yield from deal(party, items, lambda: carry_and_top(*masks, width=width))
+    return carry, top
+
+
+def reshared_wrap(party: Party, c: Array, width: int, masks: Masks) -> Protocol[tuple[Array, Array]]:
     """Return components (mine, next) of v, the number of wraps: c - r = c - r_A - r_B + 2^k v.
 
     A and B know the opening c, and c - r lies in [0, 2^(k-1)). v = carry(r_A + r_B) + (1 - msb c) msb(r) is
@@ -60,13 +61,13 @@ def reshared_wrap(
     Security: carry and msb(r) are dealt, and v leaves under pads that are shared with the dealer.
     """
     shape, dtype = c.shape, signed(width)
-    mine = yield from _dealt_wrap(party, c, ring, width, masks)
+    carry, top = yield from _dealt_wrap(party, c, width, masks)
     if party.role == "D":
         yield Round()
         pad_a, pad_b = party.draw_both("wrap_pad", shape, dtype)
         return pad_b, pad_a
     pad = party.draw_with_dealer("wrap_pad", shape, dtype)
-    mine -= pad
+    mine = _padded_wraps(c, carry, top, pad)
     other = yield from exchange(party, "wrap", mine)
     joined = mine + other
     return (pad, joined) if party.role == "A" else (joined, pad)
@@ -77,19 +78,15 @@ def truncation_bias(ring: int, bits: int) -> int:
     return (1 << (ring - 2)) - (1 << (bits - 1))
 
 
-def _shifted_mask(mask: Array, wrap: Array, ring: int, bits: int) -> Array:
-    share = wrap.astype(mask.dtype)
-    share <<= mask.dtype.type(ring - bits)
-    share -= _logical(mask, bits)
-    return share
+@fused()
+def _shifted_mask(mask: Array, wrap: Array, *, ring: int, bits: int) -> Array:
+    return (wrap.astype(mask.dtype) << (ring - bits)) - _logical(mask, bits)
 
 
-def _shifted_opening(c: Array, wrap: Array, ring: int, bits: int) -> Array:
-    share = wrap.astype(c.dtype)
-    share <<= c.dtype.type(ring - bits)
-    share += _logical(c, bits)
-    share -= c.dtype.type(1 << (ring - 2 - bits))
-    return share
+@fused()
+def _shifted_opening(c: Array, wrap: Array, *, ring: int, bits: int) -> Array:
+    lowest = c.dtype.type(1 << (ring - 2 - bits))
+    return (wrap.astype(c.dtype) << (ring - bits)) + _logical(c, bits) - lowest
 
 
 def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -> Protocol[Rss]:
@@ -98,7 +95,7 @@ def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -
     See `truncate` for range and error.
     """
     ring, width = fxp.ring_bits, container_bits(bits)
-    wraps = yield from reshared_wrap(party, c, ring, width, masks)
+    wraps = yield from reshared_wrap(party, c, width, masks)
     of_mask = partial(_shifted_mask, ring=ring, bits=bits)
     of_opening = partial(_shifted_opening, ring=ring, bits=bits)
     return Rss(*components(party, c, masks, wraps, of_mask, of_opening), fxp)
@@ -172,19 +169,15 @@ def own_half(party: Party, mask: Array) -> Masks:
     return (mask, lacking) if party.role == "A" else (lacking, mask)
 
 
-def _lifted_mask(mask: Array, wrap: Array, ring: int, target: int) -> Array:
-    share = wrap.astype(signed(target))
-    share <<= share.dtype.type(ring)
-    share -= mask.view(unsigned(ring))
-    return share
+@fused()
+def _lifted_mask(mask: Array, wrap: Array, *, ring: int, target: int) -> Array:
+    return (wrap.astype(signed(target)) << ring) - mask.view(unsigned(ring)).astype(signed(target))
 
 
-def _lifted_opening(c: Array, wrap: Array, ring: int, target: int, bias: int) -> Array:
-    share = wrap.astype(signed(target))
-    share <<= share.dtype.type(ring)
-    share += c.view(unsigned(ring))
-    share -= share.dtype.type(bias)
-    return share
+@fused()
+def _lifted_opening(c: Array, wrap: Array, *, ring: int, target: int, bias: int) -> Array:
+    value = (wrap.astype(signed(target)) << ring) + c.view(unsigned(ring)).astype(signed(target))
+    return value - value.dtype.type(bias)
 
 
 def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) -> Protocol[Rss]:
@@ -210,7 +203,7 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
     Range and error are those of `upcast`.
     """
     fxp, width = Fxp(ring, source.fraction_bits), container_bits(ring - source.ring_bits)
-    wraps = yield from reshared_wrap(party, c, source.ring_bits, width, masks)
+    wraps = yield from reshared_wrap(party, c, width, masks)
     of_mask = partial(_lifted_mask, ring=source.ring_bits, target=ring)
     of_opening = partial(_lifted_opening, ring=source.ring_bits, target=ring, bias=bias)
     return Rss(*components(party, c, masks, wraps, of_mask, of_opening), fxp)
@@ -224,10 +217,11 @@ def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol
     """
     source, fxp = x.fxp.ring_bits, Fxp(ring, x.fxp.fraction_bits)
     c, masks = yield from open_biased(party, x, bias)
-    wrap = yield from _dealt_wrap(party, c, source, container_bits(ring - source), masks)
+    carry, top = yield from _dealt_wrap(party, c, container_bits(ring - source), masks)
     if party.role == "D":
         return Additive(absent(x.shape, fxp.dtype), fxp)
-    share = _lifted_mask(masks[0 if party.role == "A" else 1], wrap, source, ring)
+    mask, wraps = masks[0 if party.role == "A" else 1], _wraps(c, carry, top)
+    share: Array = _lifted_mask(mask, wraps, ring=source, target=ring)
     if party.role == "A":
         share += c.view(unsigned(source))
         share -= share.dtype.type(bias)
@@ -242,10 +236,14 @@ def narrowing_bias(bits: int, shares: int = 3) -> int:
     return shares * ((1 << bits) - 1) // 2
 
 
-@local_step(lambda component, bits, ring, bias: absent(component.shape, signed(ring)))
+@fused()
+def _narrowed(component: Array, bias: Array, *, bits: int, ring: int) -> Array:
+    return _logical(component + bias, bits).astype(signed(ring))
+
+
 def narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
     """Add the bias to a component and shift it right, as an unsigned number, into a smaller ring."""
-    return _logical(component + component.dtype.type(bias), bits).astype(signed(ring))
+    return _narrowed(component, np.asarray(bias, component.dtype), bits=bits, ring=ring)
 
 
 def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:

@@ -86,7 +86,7 @@ def mask_part(mask: Array, lift: Lift, wraps: Array) -> Array:
 
 def dealers_part(first: Array, second: Array, lift: Lift) -> tuple[Array, Array, Array]:
     """Return the dealer's (R in ring 64, carry, top), from A's and B's halves of r."""
-    carry, top = carry_and_top(first, second, lift.ring, lift.container_bits)
+    carry, top = carry_and_top(first, second, width=lift.container_bits)
     inner = _shifted(first, lift.dropped)
     inner += _shifted(second, lift.dropped)
     if lift.wraps:

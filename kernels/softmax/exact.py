@@ -12,6 +12,7 @@ from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
 from ditto_kernels.sharing.casts import upcast
 from ditto_kernels.softmax.negative_exponential import exp_products, rounded
 from ditto_kernels.softmax.plan import Plan
+from ditto_kernels.values.absent import contiguous
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
@@ -41,6 +42,7 @@ def _row_maximum(party: Party, x: Additive, keep: Array | None, plan: Plan) -> P
 def distance(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[Additive]:
     """Return max - x in 2-of-2 shares. It is never negative."""
     value = from_rss(party, x)
+    value = Additive(contiguous(value.share), value.fxp)
     if plan.bound is not None:
         best = constant(party, np.full(x.shape[1:], plan.bound, plan.fxp.dtype), plan.fxp)
     else:

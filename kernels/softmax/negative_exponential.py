@@ -7,10 +7,10 @@ dealer deals the second.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +31,8 @@ from ditto_kernels.bits.bit_planes import (
 from ditto_kernels.bits.bit_products import Outputs, evaluate
 from ditto_kernels.bits.one_hot_digits import onehot, onehot_item, packed_truth, parities, serves
 from ditto_kernels.bits.select import open_bits
+from ditto_kernels.machine.fused import fused
+from ditto_kernels.machine.words import entries
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal
@@ -234,6 +236,11 @@ def _table(window: Window, sign: float, offset: float, bits: int) -> NDArray[np.
     return np.rint(np.exp2(exponents)).astype(np.int64)
 
 
+@fused(tables=("table",))
+def _found(table: Array, places: Array) -> Array:
+    return entries(table, places)
+
+
 @local_step(lambda positions, *_: absent(positions.shape, np.dtype(np.int64)))
 def _factors(positions: Array, window: Window, sign: float, offset: float, bits: int) -> Array:
     """Return round(2^(bits + offset + sign * rate * position)) as int64.
@@ -243,28 +250,37 @@ def _factors(positions: Array, window: Window, sign: float, offset: float, bits:
     word = positions.view(unsigned(8 * positions.dtype.itemsize))
     low = word & word.dtype.type((1 << window.bits) - 1)
     if window.bits <= tuning.FACTOR_TABLE_BITS:
-        return np.take(_table(window, sign, offset, bits), low.astype(np.intp))
+        made: Array = _found(_table(window, sign, offset, bits), low)
+        return made
     return np.rint(np.exp2(sign * window.rate * low.astype(np.float64) + (offset + bits))).astype(np.int64)
 
 
-def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> tuple[Array, Array]:
-    """Return the two numbers of which `_terms` makes the result.
+def _dealer_terms(mask: Array, sigma: Array, window: Window, word_bits: int) -> Sequence[Array]:
+    """Return the two numbers of which `chosen_product` makes the result.
 
     Let P be the factor of the mask and W = 2^-length P the one for wrapped low bits. By the masks (s0, s1) of
     the range bits, the numbers are (0, P) for (0, 0), (P, W) for (1, 0), (W, P) for (0, 1), and (-P, 0) for
     (1, 1).
     """
-    size = mask.size
     flat = mask.reshape(-1)
-    inside, wraps = unpack(sigma, size, word_bits)
     plain = _factors(flat, window, 1.0, 0.0, window.dealt_bits)
     wrapped = _factors(flat, window, 1.0, -window.length, window.dealt_bits)
-    first = np.where(wraps, np.where(inside, -plain, wrapped), plain * inside)
-    second = np.where(inside, wrapped * ~wraps, plain)
-    return first, second
+    terms: Sequence[Array] = _selected(plain, wrapped, *unpack(sigma, mask.size, word_bits))
+    return terms
 
 
-def _terms(bits: Array, first: Array, second: Array, factor: Array, wrapped: Array) -> Array:
+@fused()
+def _selected(plain: Array, wrapped: Array, inside: Array, wraps: Array) -> tuple[Array, Array]:
+    one, other = inside.astype(np.int64), wraps.astype(np.int64)
+    both = one * other
+    first = plain * (one - both - both) + wrapped * (other - both)
+    return first, wrapped * (one - both) + plain - plain * one
+
+
+@fused(rows=("bits",))
+def chosen_product(
+    bits: Sequence[Array], first: Array, second: Array, factor: Array, wrapped: Array
+) -> Array:
     """Return a share of the result from the opened range bits and shares of the two dealt numbers.
 
     Let f be the public factor and g = 2^-length f. The multipliers of both numbers are (f, 0), (-g, f),
@@ -272,24 +288,11 @@ def _terms(bits: Array, first: Array, second: Array, factor: Array, wrapped: Arr
     opened bits differ from their masks in the first one, and g P or f W if they differ in the second one. If
     they are equal, it is 0 or f W - g P, which is 0 up to rounding. They never differ in both.
     """
-    ring = bits.astype(np.int64)
-    one, other = ring[0], ring[1]
+    one, other = bits[0].astype(np.int64), bits[1].astype(np.int64)
     both, neither = one * other, (1 - one) * (1 - other)
     of_first = (neither + both - other) * factor - (one - both) * wrapped
     of_second = one * factor + (other - both) * wrapped
     return first * of_first + second * of_second
-
-
-_terms_at_once = jax.jit(_terms)  # It makes one pass over memory, at the price of a call of XLA.
-
-
-@local_step(lambda bits, first, *_: absent(first.shape, first.dtype))
-def chosen_product(bits: Array, first: Array, second: Array, factor: Array, wrapped: Array) -> Array:
-    """Return a share of the result: the dealt numbers times public factors that the opened bits choose."""
-    return np.asarray(_terms_at_once(bits, first, second, factor, wrapped))
-
-
-chosen_product.for_few(lambda bits, first, *_: first.size <= tuning.NUMPY_PRODUCT_ELEMENTS)(_terms)
 
 
 def exp_products(party: Party, x: Additive, window: Window) -> Protocol[Additive]:

@@ -35,10 +35,16 @@ from ditto_kernels.values.replicated import Rss
 _BY_DISTANCE = ("exact", "bounded", "puma")  # Here numerators depend on max - x.
 
 
+def _seen(x: Rss, source: int, target: int) -> Rss:
+    """Move one dimension to another place, without a copy."""
+    mine, following = (np.moveaxis(part, source, target) for part in (x.mine, x.next))
+    return Rss(mine, following, x.fxp)
+
+
 def _moved(x: Rss, source: int, target: int) -> Rss:
     """Move one dimension to another place."""
-    mine, following = (contiguous(np.moveaxis(part, source, target)) for part in (x.mine, x.next))
-    return Rss(mine, following, x.fxp)
+    seen = _seen(x, source, target)
+    return Rss(contiguous(seen.mine), contiguous(seen.next), x.fxp)
 
 
 def _choose(party: Party, keep: Array, x: Rss, otherwise: int) -> Rss:
@@ -92,7 +98,8 @@ def _run(
     """
     secret = isinstance(mask, Rss)
     plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
-    value = _moved(x, dim, 0)
+    by_distance = plan.approx in _BY_DISTANCE and not secret
+    value = _seen(x, dim, 0) if by_distance else _moved(x, dim, 0)  # A distance sums first.
     keep = None
     if isinstance(mask, Rss):
         mask = _moved(mask, dim, 0)

@@ -37,7 +37,7 @@ def test_transposition_is_an_involution_that_makes_planes(bits, rng):
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32, 64])
-@pytest.mark.parametrize("size", [1, 7, 64, 100])
+@pytest.mark.parametrize("size", [1, 7, 64, 100, 9000])
 def test_planes_unpack_to_the_elements_bits(bits, size, rng):
     elements = rng.integers(0, 2**bits, size, dtype=np.dtype(f"uint{bits}"))
     planes = to_planes(elements, bits)

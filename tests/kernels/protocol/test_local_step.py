@@ -11,7 +11,6 @@ import ditto_kernels
 from ditto_kernels.bits.bit_planes import compare_digits, digits_of, to_planes, unary_planes, unpack
 from ditto_kernels.bits.bit_products import expand, mask_products, opened_inputs, subsets
 from ditto_kernels.protocol.local_step import LocalStep, local_step
-from ditto_kernels.softmax.negative_exponential import chosen_product
 from ditto_kernels.values.absent import absent, is_absent
 
 OUTPUTS = (((0, ~1, 2, 3),), ((~3,), (2, ~4), (~0, ~1)), ((4,), (~2,)))
@@ -52,18 +51,12 @@ def _products(rng, size):
     return [(inputs, opened, masks, dealt, OUTPUTS, leader) for leader in (False, True)]
 
 
-def _terms(rng, size):
-    terms = rng.integers(-(2**62), 2**62, (4, size))
-    return [(rng.random((2, size)) < 0.5, *terms)]
-
-
 OPERANDS = {
     to_planes: _planes,
     unpack: _unpack,
     compare_digits: _digits,
     mask_products: _masks,
     expand: _products,
-    chosen_product: _terms,
 }
 
 
