@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
-from ditto_kernels.norm.layer_norm import VARIANCE
+from ditto_kernels.norm.norm_plan import VARIANCE
 from ditto_kernels.norm.whole_norm import fit_norm, serves
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
