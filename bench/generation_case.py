@@ -32,7 +32,7 @@ def rows(
     """Return one row per way to choose the next token, or one row of agreement. `small` takes gpt2-tiny."""
     named = named_model("gpt2-tiny" if small else "gpt2")
     assert named.text is not None
-    text = named.text()
+    text = named.text(None)
     if case == "gpt2-agreement":
         return [{"case": case, "config": config, **_agreement(text, config, say)}]
     return [

@@ -1,8 +1,9 @@
 """Send parties hostile plans and messages, and see how another client is served meanwhile.
 
-`python -m bench.hostile` starts three parties. A client asks them for a small model, first alone. Then others
-send every program of `bench.hostile_plans`, thousands of plans of a valid structure with wild numbers, and
-messages with wild bytes. Plans that pass are run. It prints the client's times and the parties' memory.
+`python -m bench.hostile` starts three parties. A client asks them for a small model. Others send every
+program of `bench.hostile_plans`, thousands of plans of a valid structure with wild numbers, and messages
+with wild bytes. Plans that pass are run. The senders are stopped in every other phase. It prints the
+client's times with and without them, and the memory of the parties.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.attacks import (
@@ -35,7 +36,8 @@ from bench.attacks import (
 )
 from bench.hostile_plans import HOSTILE, local, on_spu, public, with_hostile_numbers
 from bench.malformed import frames
-from bench.siege import LIMITS, Served, print_memory, serve
+from bench.phases import Phases, alternate, print_phases
+from bench.siege import LIMITS, print_memory, serve
 from bench.soak import party_processes, resident
 from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect
@@ -43,9 +45,12 @@ from ditto_spu.cluster.client.client import ClusterClient
 from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.plan.codec import decode_plan, encode_plan
 
-HOSTILE_CLIENTS = ("mallory", "trudy", "oscar", "eve")
+HOSTILE_CLIENTS = ("mallory", "trudy", "oscar", "eve", "sybil", "chuck", "craig")
 _EACH = 50  # plans of one session
+# By a part of the reason: what became of a plan.
+_REASONS = {"ended early": "plans whose check died", "its next one in": "plans that came too soon"}
 _PAUSE = 0.1  # seconds between two requests
+_PHASES = 8.0, 24.0  # seconds without the senders, and beside them
 
 
 def plans(count: int, rng: random.Random) -> Iterator[bytes]:
@@ -63,7 +68,8 @@ def send(client: ClusterClient, data: bytes) -> str:
     try:
         send_plan(parties, data)
     except ClusterError as error:
-        return "plans whose check died" if "ended early" in str(error) else "plans refused"
+        found = [what for part, what in _REASONS.items() if part in str(error)]
+        return found[0] if found else "plans refused"
     try:
         client._session(lambda: run_with_zeros(parties, decode_plan(data)))
     except (DittoError, LinkError):
@@ -122,19 +128,24 @@ def send_all(file: Path, plan_count: int, message_count: int, seconds: float) ->
 
 
 def under_fire(
-    file: Path, plan_count: int, message_count: int, seconds: float
-) -> tuple[Served, dict[str, int]]:
-    """Let a process send everything while the owner asks. Returns what the owner got, and what was sent."""
+    file: Path, pids: Sequence[int], plan_count: int, message_count: int, seconds: float, nice: int = 0
+) -> tuple[Phases, Phases, dict[str, int]]:
+    """Let a process send everything while the owner asks, and stop it in every other phase.
+
+    Returns what the owner got without it and beside it, and what was sent.
+    """
     command = [sys.executable, "-m", "bench.hostile", "--send", str(file), "--plans", str(plan_count)]
-    command += ["--messages", str(message_count), "--seconds", str(seconds)]
-    spells: list[Served] = []
+    command += ["--messages", str(message_count), "--seconds", str(seconds), "--nice", str(nice)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hostile:
-        while hostile.poll() is None:
-            spells.append(serve(file, ("owner",), 5.0, _PAUSE))
+        alone, beside = alternate(
+            hostile,
+            lambda seconds: serve(file, ("owner",), seconds, _PAUSE),
+            pids,
+            _PHASES,
+            lambda: hostile.poll() is not None,
+        )
         outcomes: dict[str, int] = json.loads(hostile.communicate()[0])
-    every = [each for part in spells for each in part.seconds]
-    errors = sum((part.errors for part in spells), Counter[str]())
-    return Served(every, sum(part.wrong for part in spells), errors), outcomes
+    return alone, beside, outcomes
 
 
 def main() -> None:
@@ -142,27 +153,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plans", type=int, default=10_000)
     parser.add_argument("--messages", type=int, default=2_000)
-    parser.add_argument("--seconds", type=float, default=3600.0, help="after which no more plans are sent")
+    parser.add_argument("--seconds", type=float, default=7200.0, help="after which no more plans are sent")
+    parser.add_argument("--nice", type=int, default=0, help="of the senders, who share this machine")
     parser.add_argument("--send", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.getLogger("ditto_spu.cluster").setLevel(logging.ERROR)
     amount = options.plans, options.messages, options.seconds
     if options.send is not None:
-        os.nice(19)  # clients have machines of their own, so they take no time from the parties
+        os.nice(options.nice)
         print(json.dumps(send_all(options.send, *amount)))
         return
     with party_processes(["owner", *HOSTILE_CLIENTS], LIMITS) as (file, pids):
         with connect(file, "owner") as owner:
             owner.upload(layer.hold(w=W), X, name=VICTIM)
         serve(file, ("owner",), 5.0, _PAUSE)
-        print("alone:", usual := serve(file, ("owner",), 30.0, _PAUSE), flush=True)
         before, started = [resident(pid) for pid in pids], time.monotonic()
-        served, outcomes = under_fire(file, *amount)
-        print(f"meanwhile, {time.monotonic() - started:.0f} s:", served)
+        alone, beside, outcomes = under_fire(file, pids, *amount, options.nice)
+        print(f"{time.monotonic() - started:.0f} s")
+        print_phases(alone, beside)
         print("sent:", ", ".join(f"{count} {what}" for what, count in outcomes.items()))
-        for percent in (50, 99):
-            ratio = served.percentile(percent) / usual.percentile(percent)
-            print(f"p{percent} meanwhile / alone: {ratio:.2f}")
         print_memory(pids, before)
 
 

@@ -1,13 +1,14 @@
 """Serve clients of a cluster with and without a hostile one, and compare.
 
-`python -m bench.siege` starts three parties. Seven clients ask them for a small model, first alone, then
-while an eighth client does all of `bench.attacks` at once, in a process of its own. It prints whether every
-answer was right, the times of both, and the memory of the parties.
+`python -m bench.siege` starts three parties. Seven clients ask them for a small model, while an eighth client
+does all of `bench.attacks` at once, in a process of its own that is stopped in every other phase. It prints
+whether every answer was right, the times with and without it, and the memory of the parties.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import subprocess
@@ -15,13 +16,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from bench.attacks import ATTACKS, HOSTILE_CLIENT, VICTIM, W, X, attack, layer, together
+from bench.phases import Served, alternate, print_phases
 from bench.soak import party_processes, resident
 from ditto_spu import connect
 from ditto_spu.cluster.client.client import ClusterClient
@@ -30,24 +31,6 @@ CLIENTS = ("owner", "one", "two", "three", "four", "five", "six")
 TOLERANCE = 0.02
 # An operator sets limits as small as the models allow. The others are the defaults.
 LIMITS = "\n[timeouts]\nconnect = 60\nrequest = 60\n[limits]\nsessions = 16\nrunning = 2\nrequest_mb = 256\n"
-
-
-@dataclass(frozen=True)
-class Served:
-    """What clients got: the seconds of each right answer, wrong answers, and errors by their text."""
-
-    seconds: list[float]
-    wrong: int
-    errors: Counter[str]
-
-    def percentile(self, percent: float) -> float:
-        """Return the seconds within which so many percent of the right answers came."""
-        return float(np.percentile(self.seconds, percent)) if self.seconds else float("inf")
-
-    def __str__(self) -> str:
-        times = ", ".join(f"p{each} {self.percentile(each):.3f} s" for each in (50, 90, 99))
-        failed = "".join(f"\n  {count} x {text}" for text, count in self.errors.most_common())
-        return f"{len(self.seconds)} right, {self.wrong} wrong, {self.errors.total()} errors; {times}{failed}"
 
 
 def serve(file: Path, clients: tuple[str, ...], seconds: float, pause: float) -> Served:
@@ -92,13 +75,15 @@ def print_memory(pids: Sequence[int], before: Sequence[int]) -> None:
 def main() -> None:
     """Start parties and clients, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=300.0, help="under attack; alone, a fifth of it")
+    parser.add_argument("--seconds", type=float, default=300.0, help="under attack, and as long without")
+    parser.add_argument("--phase", type=float, default=20.0, help="seconds of one phase")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between two requests of a client")
+    parser.add_argument("--nice", type=int, default=0, help="of the attacker, who shares this machine")
     parser.add_argument("--attack", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.getLogger("ditto_spu.cluster").setLevel(logging.ERROR)
     if options.attack is not None:
-        os.nice(19)  # a client has a machine of its own, so it takes no time from the parties
+        os.nice(options.nice)
         counts = attack(options.attack, ATTACKS, sys.stdin.read)
         print(", ".join(f"{name} {count}" for name, count in counts.items()))
         return
@@ -106,17 +91,21 @@ def main() -> None:
         with connect(file, "owner") as owner:
             owner.upload(layer.hold(w=W), X, name=VICTIM, users=CLIENTS)
         serve(file, CLIENTS, 10.0, options.pause)
-        alone = serve(file, CLIENTS, options.seconds / 5, options.pause)
-        print("alone:", alone, flush=True)
         before = [resident(pid) for pid in pids]
-        command = [sys.executable, "-m", "bench.siege", "--attack", str(file)]
+        command = [sys.executable, "-m", "bench.siege", "--attack", str(file), "--nice", str(options.nice)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hostile:
             time.sleep(10.0)  # it has started
-            attacked = serve(file, CLIENTS, options.seconds, options.pause)
+            phases = itertools.count(1)
+            alone, beside = alternate(
+                hostile,
+                lambda seconds: serve(file, CLIENTS, seconds, options.pause),
+                pids,
+                (options.phase, options.phase),
+                lambda: next(phases) * options.phase >= options.seconds,
+            )
             attacks, _ = hostile.communicate("")
-        print("under attack:", attacked)
+        print_phases(alone, beside)
         print("attacks:", attacks.strip())
-        print(f"p99 under attack / alone: {attacked.percentile(99) / alone.percentile(99):.2f}")
         print_memory(pids, before)
 
 

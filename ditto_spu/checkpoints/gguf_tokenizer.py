@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,31 @@ _WORDS = (
 )
 _LLAMA3 = _WORDS.replace("{DIGITS}", "{1,3}")
 _QWEN2 = _WORDS.replace("{DIGITS}", "")
-# Name of the cut: its pattern, and whether single digits are cut first.
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a text becomes tokens of merged bytes.
+
+    digits: whether each digit stands alone. composed: whether letters and their accents are joined first.
+    whole: whether a word that is a token is taken without merging. starts: whether a text starts with the
+    token for it, unless the file says otherwise.
+    """
+
+    pattern: str
+    digits: bool = False
+    composed: bool = False
+    whole: bool = False
+    starts: bool = False
+
+
 CUTS = {
-    "default": (_GPT2, False),
-    "gpt-2": (_GPT2, False),
-    "smollm": (_GPT2, True),
-    "llama-bpe": (_LLAMA3, False),
-    "llama3": (_LLAMA3, False),
-    "qwen2": (_QWEN2, False),
+    "default": Cut(_GPT2),
+    "gpt-2": Cut(_GPT2),
+    "smollm": Cut(_GPT2, digits=True),
+    "llama-bpe": Cut(_LLAMA3, whole=True, starts=True),
+    "llama3": Cut(_LLAMA3, whole=True, starts=True),
+    "qwen2": Cut(_QWEN2, composed=True),
 }
 
 
@@ -48,7 +66,8 @@ def build(path: Path, fields: Mapping[str, Any]) -> tuple[Any, dict[str, str], f
     special = {name: tokens[value] for name, value in ids.items() if value is not None}
     inner = _BUILDERS[kind](path, fields, list(tokens))
     _add_special(inner, fields, list(tokens))
-    first = ids["bos_token"] if fields.get("tokenizer.ggml.add_bos_token", kind == "llama") else None
+    usual = CUTS[fields.get("tokenizer.ggml.pre", "default")].starts if kind == "gpt2" else kind == "llama"
+    first = ids["bos_token"] if fields.get("tokenizer.ggml.add_bos_token", usual) else None
     if first is not None:
         _start_with(inner, tokens[first], first)
     ends = (ids["eos_token"], fields.get("tokenizer.ggml.eot_token_id"))
@@ -57,7 +76,7 @@ def build(path: Path, fields: Mapping[str, Any]) -> tuple[Any, dict[str, str], f
 
 def _bytes(path: Path, fields: Mapping[str, Any], tokens: list[str]) -> Any:
     """Build a tokenizer that merges bytes, as GPT-2 does."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     cut = fields.get("tokenizer.ggml.pre", "default")
     if cut not in CUTS:
@@ -65,14 +84,16 @@ def _bytes(path: Path, fields: Mapping[str, Any], tokens: list[str]) -> Any:
             f"{path} cuts texts as '{cut}' does: known are {', '.join(CUTS)}; "
             "put tokenizer.json of the model into a folder with the .gguf file"
         )
-    pattern, digits = CUTS[cut]
+    found = CUTS[cut]
     merges = [tuple(each.split(" ")) for each in fields["tokenizer.ggml.merges"]]
     vocabulary = {token: place for place, token in enumerate(tokens)}
-    inner = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pattern is _LLAMA3))
-    steps = [pre_tokenizers.Digits(individual_digits=True)] if digits else []
-    steps.append(pre_tokenizers.Split(Regex(pattern), "isolated"))
+    inner = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=found.whole))
+    steps = [pre_tokenizers.Digits(individual_digits=True)] if found.digits else []
+    steps.append(pre_tokenizers.Split(Regex(found.pattern), "isolated"))
     steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     inner.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    if found.composed:
+        inner.normalizer = normalizers.NFC()
     inner.decoder = decoders.ByteLevel()
     return inner
 
@@ -126,7 +147,9 @@ def _words(path: Path, fields: Mapping[str, Any], tokens: list[str]) -> Any:
     ]
     place = {token: number for number, token in enumerate(plain)}
     inner = Tokenizer(models.WordPiece(place, unk_token="[UNK]"))
-    inner.normalizer = normalizers.BertNormalizer(lowercase=True)
+    # The file does not say whether letters become small, but a table with large ones wants them.
+    large = any(token != token.lower() for token in plain if not token.startswith("["))
+    inner.normalizer = normalizers.BertNormalizer(lowercase=not large)
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     inner.decoder = decoders.WordPiece()
     inner.post_processor = processors.TemplateProcessing(

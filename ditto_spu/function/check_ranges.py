@@ -10,19 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ditto_spu import ir
 from ditto_spu.calibration.headroom import Ranges
 from ditto_spu.calibration.observe import Observer
 from ditto_spu.calibration.relied_on import argument_ranges, relied_on
 from ditto_spu.calibration.resolution import warn_unresolved
 from ditto_spu.compiler import Lowered
-from ditto_spu.errors import RangeError
 from ditto_spu.function.check_fills import FillCheck
+from ditto_spu.function.check_infinity import refuse_infinity
 from ditto_spu.function.check_outputs import Expected
 from ditto_spu.function.check_roundings import RoundingCheck
-from ditto_spu.passes.fuse.infinite_masks import LARGEST
 from ditto_spu.passes.pipeline import advance, begin
 from ditto_spu.runtime.client import check_extremes, check_shape
 
@@ -55,13 +52,7 @@ class RangeCheck:
             if ends is not None:
                 check_extremes(self._lowered.plan, entry, ends)
         self._fills.require(arrays)
-        for place, output in seen.returned.items():
-            sizes = np.abs(np.asarray(output, np.float64))
-            if not np.isfinite(sizes).all() or (sizes == LARGEST).any():  # it stands for infinity
-                raise RangeError(
-                    f"output {place} of the plaintext program holds NaN or infinity, which shares cannot "
-                    "hold: choose a finite number there with jnp.where"
-                )
+        refuse_infinity(self._lowered, seen.returned)
         Ranges(tuple(row.seen(seen.values.get(number)) for number, row in self._rows)).refuse()
         self._roundings.require(arrays, seen.returned)
         given = [replace(row, observed=seen.arguments[place]) for place, row in self._inputs]

@@ -177,10 +177,15 @@ def named_model(name: str) -> NamedModel:
 
 
 def _checkpoint(path: Path) -> NamedModel:
+    def text(weights: Path | None) -> Text:
+        if weights is not None:
+            raise InputError(f"model '{path}' is a checkpoint itself: leave --weights out")
+        return own.text(load(path))
+
     return NamedModel(
         path.name,
         "a checkpoint",
         lambda: own.program(load(path)),
         str(path),
-        text=lambda weights: own.text(load(path if weights is None else weights)),
+        text=text,
     )

@@ -191,12 +191,13 @@ def _less(x: Array, mean: Array, *, rise: int) -> Array:
     return (x << rise) - mean
 
 
-def _normalised(party: Party, wide: Rss, plan: Plan) -> Protocol[Rss]:
-    """Return (x - mean) / sqrt(variance + eps) modulo 2^48, for an x in ring 64 that is a mask at the dealer.
+def _normalised(party: Party, x: Rss, plan: Plan) -> Protocol[Rss]:
+    """Return (x - mean) / sqrt(variance + eps) modulo 2^48, for an x from a smaller ring.
 
     The squares are n Σ x^2 - (Σ x)^2, which is exact. The dealer deals its share of them, which is made of
     masks. So the inverse root waits neither for the mean nor for a reshare.
     """
+    wide = yield from upcast(party.at("widen"), x, _WIDE)
     mine, following = (part.sum(axis=-1, keepdims=True, dtype=np.int64) for part in (wide.mine, wide.next))
     squares = local_product(wide, wide).sum(axis=-1, keepdims=True, dtype=np.int64) * np.int64(plan.length)
     sums = Rss(mine, following, wide.fxp)
@@ -309,7 +310,7 @@ def _run(
         return (yield from normalise(party, few, x, gamma, beta, out))
     rows = party.at("centre")
     value, scale, shift = yield from parallel(
-        upcast(rows.at("widen"), x, _WIDE) if plan.low else _centre(rows, x, plan),
+        _normalised(rows, x, plan) if plan.low else _centre(rows, x, plan),
         convert(party.at("gamma"), gamma, plan.gamma) if isinstance(gamma, Rss) else nothing(),
         convert(party.at("beta"), beta, Fxp(_WIDE, beta.fxp.fraction_bits))
         if isinstance(beta, Rss)
@@ -317,7 +318,7 @@ def _run(
     )
     if plan.low:
         bits = plan.low_bits + plan.gamma.fraction_bits
-        product = local_product((yield from _normalised(rows, value, plan)), scale)
+        product = local_product(value, scale)
     else:
         bits = plan.product_bits
         product = yield from scaled(party, plan, value, gamma if scale is None else scale)

@@ -71,6 +71,26 @@ def test_a_template_runs_in_a_sandbox_and_may_refuse() -> None:
         render(TEMPLATE, [{"content": "a"}], {})
 
 
+def test_families_cut_texts_in_their_own_way(tmp_path: Path) -> None:
+    tokens = [*"abc123", "é", "Ġ", "abc", "Ã", "©", "Ã©", "<s>"]
+    fields = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.merges": ["Ã ©", "1 2"],
+        "tokenizer.ggml.token_type": [1] * 12 + [3],
+        "tokenizer.ggml.bos_token_id": 12,
+    }
+    fields["tokenizer.ggml.tokens"][6] = "12"
+    found = {}
+    for cut in ("gpt-2", "smollm", "llama-bpe", "qwen2"):
+        inner, _, _ = gguf_tokenizer.build(tmp_path, fields | {"tokenizer.ggml.pre": cut})
+        found[cut] = inner.encode("abc123").tokens, inner.encode("e\u0301").tokens
+    assert found["gpt-2"][0] == ["a", "b", "c", "12", "3"]
+    assert found["smollm"][0] == ["a", "b", "c", "1", "2", "3"]
+    assert found["llama-bpe"][0] == ["<s>", "abc", "12", "3"]  # the whole word is a token
+    assert found["qwen2"] == (["a", "b", "c", "1", "2", "3"], ["Ã©"])
+
+
 def test_pieces_and_words_of_gguf(tmp_path: Path) -> None:
     pieces = ["<unk>", "<s>", "</s>", "▁", "r", "e", "d", "re", "▁re", "▁red", "<0x21>"]
     fields = {
@@ -93,6 +113,8 @@ def test_pieces_and_words_of_gguf(tmp_path: Path) -> None:
     }
     inner, _, _ = gguf_tokenizer.build(tmp_path, fields)
     assert inner.encode("Reddish, red blue").ids == [2, 4, 5, 6, 4, 1, 3]
+    cased = fields | {"tokenizer.ggml.tokens": [*words[:4], "▁Red", "dish", "▁,"]}
+    assert gguf_tokenizer.build(tmp_path, cased)[0].encode("Reddish red").ids == [2, 4, 5, 1, 3]
     for kind, cut, message in (
         ("rwkv", "default", "tokenizer of kind 'rwkv'"),
         ("gpt2", "tekken", "cuts texts as 'tekken' does"),

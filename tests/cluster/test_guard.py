@@ -1,6 +1,7 @@
 """Parties on hosts find products that leave their rings, and the client learns one bit about a request."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -60,6 +61,13 @@ def test_held_weights_and_material(alice, masked):
                 continue
             with pytest.raises(RangeError, match="left the range"):
                 alice.run(function, x=X, material=material)
+
+
+def test_a_maximum_of_nothing_is_refused(alice):
+    largest = secure(lambda x: 2 * jnp.max(jnp.where(x > 9, x, -jnp.inf)), guard=False)
+    assert alice.run(largest, 10 * np.abs(X)).outputs == pytest.approx(20 * np.abs(X).max(), rel=1e-4)
+    with pytest.raises(RangeError, match="output 0 of the program holds NaN or infinity"):
+        alice.run(largest, X)
 
 
 def test_owners_check_what_they_share(alice):

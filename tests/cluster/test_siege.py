@@ -48,7 +48,8 @@ def test_another_client_is_served_while_hostile_plans_and_messages_arrive():
             owner.upload(layer.hold(w=W), X, name=VICTIM)
         assert serve(file, ("owner",), 5.0, 0.1).seconds
         before = [resident(pid) for pid in pids]
-        served, outcomes = under_fire(file, plan_count=200, message_count=50, seconds=600.0)
+        _, beside, outcomes = under_fire(file, pids, plan_count=200, message_count=50, seconds=600.0)
+        served = beside.served
         assert served.seconds and not served.wrong and not served.errors, served
         assert outcomes["plans refused"] > 100 and outcomes["plans run"] > 0 and outcomes["messages"] == 50
         for pid, size in zip(pids, before, strict=True):

@@ -202,11 +202,11 @@ def test_a_client_that_goes_away_while_uploading_or_computing(parties, monkeypat
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert computing.wait(10)
+    assert computing.wait(LATE)
     Channel.close(
         client._parties._channels[rank]
     )  # only one connection; the other parties hear of it from this one
-    thread.join(10)
+    thread.join(LATE)
     assert failure
     monkeypatch.undo()
     client.close()

@@ -103,7 +103,7 @@ def test_three_parties_agree_with_the_flat_module(mode: str) -> None:
         assert got.dtype == expected.dtype
         np.testing.assert_allclose(got, expected, atol=3e-2)
     assert len(result.bytes_sent_per_party) == len(result.messages_per_party) == 3
-    assert min(result.bytes_sent_per_party) > 1000
+    assert sum(result.bytes_sent_per_party) > 3000  # SPU draws which party sends how much
     assert result.seconds > 0
     assert result.peak_memory_bytes > 1_000_000
 

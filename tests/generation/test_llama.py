@@ -21,10 +21,11 @@ WORDS = 50
 SHALLOW = LLAMA | {"num_hidden_layers": 1}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
-    "wide heads, untied": {"head_dim": 12, "tie_word_embeddings": False},
+    "wide heads, untied": {"head_dim": 12, "tie_word_embeddings": False, "num_hidden_layers": 1},
     "mistral": {"model_type": "mistral", "sliding_window": 3},
     "qwen2": {"model_type": "qwen2"},
 }
+QUICK = ("wide heads, untied", "mistral")
 
 
 def scaled(settings: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -33,7 +34,9 @@ def scaled(settings: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: each + 1 if "norm" in name else 2 * each for name, each in weights.items()}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+)
 def test_the_cache_equals_whole_passes(tmp_path: Path, name: str) -> None:
     settings = LLAMA | FAMILIES[name]
     model = ditto.load(save(tmp_path, settings, scaled(settings)))

@@ -9,6 +9,7 @@ import jax
 
 from ditto_spu.api import Call, SecureFunction
 from ditto_spu.errors import InputError
+from ditto_spu.function.check_infinity import refuse_infinity
 from ditto_spu.network.model import Network
 from ditto_spu.runtime.client import without_guard
 
@@ -50,7 +51,9 @@ def calls_of(function: SecureFunction, inputs: Sequence[Any], most: int, network
 def returned(call: Call, values: list[Any]) -> Any:
     """Return what the function returns, from the joined outputs of its plan.
 
-    Raises RangeError if the plan's guard says that a value left its range. The session goes on.
+    Raises RangeError if the plan's guard says that a value left its range, or if an output stands for
+    infinity. The session goes on.
     """
     outputs = without_guard(call.lowered.plan, values)
+    refuse_infinity(call.lowered, dict(enumerate(outputs)))
     return jax.tree_util.tree_unflatten(call.lowered.traced.out_tree, outputs)

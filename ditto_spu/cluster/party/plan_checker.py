@@ -14,10 +14,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections import OrderedDict, defaultdict
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ditto_spu.cluster.party.line import Line
 from ditto_spu.errors import ClusterError
 from ditto_spu.plan.codec import decode_plan
 from ditto_spu.plan.plan import Plan
@@ -26,7 +29,8 @@ from ditto_spu.plan.resources import Need, PlanLimits
 _MODULE = "ditto_spu.cluster.party.plan_checker_child"
 _STARTED = 120.0  # seconds until the process that makes others is there
 _ENDS = 0.2  # seconds until it is seen whether that process itself has ended
-_REMEMBERED = 1 << 10  # plans that have passed
+_REMEMBERED = 1 << 10  # plans
+_TURNS = 10  # so many checks of others may come before a plan's own
 _SLACK = 10.0  # seconds that a busy machine may take beyond the limit
 
 
@@ -43,48 +47,86 @@ class CheckedPlan:
         return self.plan.hash()
 
 
+class PlanRefused(ClusterError):
+    """A plan is refused.
+
+    `seconds` is the processor time that its check took: 0 if it was refused before.
+    """
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(f"the plan is refused: {reason}")
+        self.seconds = seconds
+
+
 class PlanChecker:
-    """Checks plans, one at a time for each client.
+    """Checks plans, one at a time. Clients take turns.
 
     The first check starts a process that imports what a check needs. For each plan that process forks another
-    one, which checks the plan, compiles its programs and ends. Plans that have passed are remembered by their
-    digest, because clients send them again in every session.
+    one, which checks the plan, compiles its programs and ends. They run at a low priority. What became
+    of a plan is remembered by its digest: clients send plans again in every session, and may send a refused
+    one again and again.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._one: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._passed: OrderedDict[tuple[str, PlanLimits], Need] = OrderedDict()
+        self._line = Line(1, 1)
+        self._known: OrderedDict[tuple[str, PlanLimits], Need | str] = OrderedDict()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
-    def check(self, client: str, data: bytes, limits: PlanLimits, seconds: float) -> CheckedPlan:
-        """Return the plan in `data`. Raises ClusterError with the reason if it is refused.
+    def check(
+        self,
+        client: str,
+        data: bytes,
+        limits: PlanLimits,
+        seconds: float,
+        failure: Callable[[], BaseException | None] = lambda: None,
+    ) -> CheckedPlan:
+        """Return the plan in `data`. Raises PlanRefused with the reason if it is refused.
+
+        Raises LinkError if its turn does not come in time, or if nobody waits for it.
 
         client: whose plan it is.
         limits: those of the plan.
-        seconds: the longest time that the check may take.
+        seconds: the longest time that the check may take. It waits ten times as long for its turn.
+        failure: returns why nobody waits for the check any more.
         """
         key = hashlib.sha256(data).hexdigest(), limits
-        with self._one[client]:
-            if (known := self._passed.get(key)) is not None:
-                return CheckedPlan(decode_plan(data), known)
-            answer = self._ask(data, limits, seconds)
-            if not answer and self._has_ended():  # the process that makes others is gone, and starts again
-                answer = self._ask(data, limits, seconds)
-        if not answer:
-            raise ClusterError(
-                "the plan is refused: its check has ended early, because it crashed the compiler, or needed "
-                f"more memory than it may have, or more than {seconds:g} s"
+        if (found := self._remembered(key)) is None:
+            with self._line.turn(client, _TURNS * seconds, failure):
+                if (found := self._remembered(key)) is None:  # not even by the check before this one
+                    found = self._first_check(key, data, seconds)
+        if isinstance(found, str):
+            raise PlanRefused(found, 0.0)
+        return CheckedPlan(decode_plan(data), found)
+
+    def _first_check(self, key: tuple[str, PlanLimits], data: bytes, seconds: float) -> Need:
+        """Check a plan and remember what became of it. Raises PlanRefused."""
+        started = time.monotonic()
+        answer = self._ask(data, key[1], seconds)
+        if not answer and self._has_ended():  # the process that makes others is gone, and starts again
+            answer = self._ask(data, key[1], seconds)
+        if not answer:  # not remembered: on another day the machine may be less busy
+            reason = (
+                "its check has ended early, because it crashed the compiler, or needed more memory than it "
+                f"may have, or more than {seconds:g} s"
             )
-        if "refusal" in answer:
-            raise ClusterError(f"the plan is refused: {answer['refusal']}")
-        need = Need(answer["bytes"], answer["work"])
+            raise PlanRefused(reason, time.monotonic() - started)
+        found = answer["refusal"] if "refusal" in answer else Need(answer["bytes"], answer["work"])
         with self._lock:
-            self._passed[key] = need
-            while len(self._passed) > _REMEMBERED:
-                self._passed.popitem(last=False)
-        return CheckedPlan(decode_plan(data), need)
+            self._known[key] = found
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        if isinstance(found, str):
+            raise PlanRefused(found, answer["seconds"])
+        return found
+
+    def _remembered(self, key: tuple[str, PlanLimits]) -> Need | str | None:
+        """Return what became of a plan that was checked before: what it needs, or why it is refused."""
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+            return self._known.get(key)
 
     def start(self) -> None:
         """Start the process that makes others, unless it runs. Returns at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 from ditto_spu.cluster.party.memory_limit import limit_memory
@@ -24,24 +26,29 @@ _NICENESS = 10  # requests that compute go first
 
 
 def main() -> None:
-    """Fork a process for each connection that comes over the socket whose number is the argument."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those processes
+    """Fork a process for each connection that comes over the socket whose number is the argument.
+
+    One process ends before the next begins.
+    """
+    os.nice(_NICENESS)
+    gc.freeze()  # collections in a forked process would copy all that is imported here
     control = socket.socket(fileno=int(sys.argv[1]))
     while True:
         _, files, *_ = socket.recv_fds(control, 1, 1)
         if not files:
             return  # the party has ended
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             control.close()
             _one(socket.socket(fileno=files[0]))
         os.close(files[0])
+        os.waitpid(child, 0)
 
 
 def _one(connection: socket.socket) -> None:
     """Check one plan, send the answer, and end this process."""
     answer: dict[str, Any] = {}
     try:
-        os.nice(_NICENESS)
         what = json.loads(_read(connection, int.from_bytes(_read(connection, 4), "big")))
         _limit(what["seconds"])
         data = _read(connection, what["size"])
@@ -50,6 +57,7 @@ def _one(connection: socket.socket) -> None:
         thread = threading.Thread(target=lambda: answer.update(_checked(data, limits)))
         thread.start()
         thread.join()
+        answer["seconds"] = time.process_time()
         connection.sendall(json.dumps(answer).encode())
         connection.shutdown(socket.SHUT_RDWR)
     finally:

@@ -30,6 +30,7 @@ from ditto_spu.errors import ClusterError, ConfigError, DittoError
 log = logging.getLogger("ditto_spu.cluster")
 _RENEW = 30.0  # days: a certificate that ends earlier is a warning at the start
 _LINGER = 2.0  # seconds that the other end gets to read why it is refused or its session is over
+_OPENING = 0.1  # seconds that a client owes for a session
 _END = 5.0  # seconds that sessions get to end after their connections were closed
 
 
@@ -213,6 +214,8 @@ class PartyServer:
 
     def _serve(self, session: str, client: str, made: Channel) -> None:
         """Open a client's session together with the other parties, and serve it until it ends."""
+        self._shared.delays.charge(client, _OPENING)
+        self._shared.delays.wait(client)
         with self._changed:
             if session in self._sessions:
                 raise ClusterError("this session exists already")

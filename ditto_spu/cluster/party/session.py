@@ -22,6 +22,7 @@ from ditto_spu.cluster.party.agreement import Agreement, OtherUpload
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Material, Materials, Parts, deal, drawn_inputs, member
 from ditto_spu.cluster.party.input_digests import InputDigests, digests
+from ditto_spu.cluster.party.plan_checker import PlanRefused
 from ditto_spu.cluster.party.requests import (
     UPLOAD_FACTS,
     Call,
@@ -39,6 +40,8 @@ from ditto_spu.plan.resources import PlanLimits
 from ditto_spu.runtime.executor import Member, prepare
 
 log = logging.getLogger("ditto_spu.cluster")
+_REFUSAL = 0.1  # seconds that a client owes for a refused request
+_CHECK = 10  # for each second in which a refused plan was checked
 _WORK = 1e10  # additions or multiplications that a request may take for each second of its timeout
 
 
@@ -51,7 +54,7 @@ class Session:
         self._timeouts, self._limits = shared.cluster.timeouts, shared.cluster.limits
         self._clients = shared.cluster.clients
         self._store, self._turns, self._metrics = shared.store, shared.turns, shared.metrics
-        self._checker = shared.checker
+        self._checker, self._delays = shared.checker, shared.delays
         self._plan_limits = PlanLimits(
             self._limits.message_mb << 20,
             self._limits.request_mb << 20,
@@ -81,6 +84,7 @@ class Session:
         }
         while True:
             message = self._port.next_request(self._timeouts.idle)
+            self._delays.wait(self._client)
             try:
                 if message.kind not in actions:
                     raise LinkError(f"a message of kind '{message.kind}' is not expected here")
@@ -89,6 +93,8 @@ class Session:
                 self._metrics.failures.labels("refused").inc()
                 self._log("request refused", kind=message.kind, reason=str(error)[:500])
                 again = isinstance(error, OtherUpload)
+                if not again:
+                    self._delays.charge(self._client, _refusal_costs(error))
                 self._port.channel.send("error", {"reason": str(error), "over": False, "again": again})
             except Exception as error:
                 self._metrics.failures.labels(self._whose(error)).inc()
@@ -123,7 +129,10 @@ class Session:
                 f"the plan is refused: it has {data.nbytes} bytes, more than `plan_mb` in [limits]; give "
                 "large constants of the function as arguments"
             )
-        checked = self._checker.check(self._client, data.tobytes(), self._plan_limits, self._timeouts.plan)
+        self._delays.require(self._client)
+        checked = self._checker.check(
+            self._client, data.tobytes(), self._plan_limits, self._timeouts.plan, lambda: self._port.failure
+        )
         try:
             prepare(checked.plan)
             if needs_spu(checked.plan):
@@ -308,6 +317,11 @@ class Session:
     def _log(self, event: str, **what: Any) -> None:
         """Log an event of this client, which says who asked for what and whether it was granted."""
         log.info(event, extra={"facts": {"session": self._name, "client": self._client, **what}})
+
+
+def _refusal_costs(error: ClusterError) -> float:
+    """Return for how many seconds a client owes a refused request: some times what it took this party."""
+    return _REFUSAL + (_CHECK * error.seconds if isinstance(error, PlanRefused) else 0.0)
 
 
 def _asked(facts: Mapping[str, Any]) -> dict[str, Any]:

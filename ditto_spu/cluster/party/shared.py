@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ditto_spu.cluster.net.cluster_file import Cluster
+from ditto_spu.cluster.party.delays import Delays
 from ditto_spu.cluster.party.metrics import Metrics
 from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.cluster.party.quota import Quota
@@ -25,6 +26,7 @@ class Shared:
     sessions: Quota
     material: Quota
     checker: PlanChecker
+    delays: Delays = field(default_factory=Delays)
     metrics: Metrics = field(default_factory=Metrics)
 
 

@@ -16,7 +16,7 @@ from ditto_spu.errors import RangeError, UnsupportedOpError
 from ditto_spu.ops import find
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Decision, Kind, read
-from ditto_spu.ops.public_operands import constant
+from ditto_spu.ops.public_operands import constant, source
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.rules.rule import WEIGHT
 
@@ -139,8 +139,8 @@ def _bits(bound: float) -> int:
 def _finite(op: ir.Op) -> None:
     """Raise RangeError for a constant that no format holds beside a secret operand."""
     for operand in op.operands:
-        known = constant(operand) if ir.is_float(operand) else None
-        if known is None or np.all(np.isfinite(np.asarray(known, np.float64))):
+        known = _magnitudes(operand) if ir.is_float(operand) else None
+        if known is None or np.all(np.isfinite(known)):
             continue
         if _SOLVERS.search(ir.name_of(op)):
             raise UnsupportedOpError(f"{_place(op)}: the search for a pivot has no bound: {_PIVOTS}")
@@ -153,17 +153,23 @@ def _finite(op: ir.Op) -> None:
 def _constants(op: ir.Op, decision: Decision) -> None:
     fxp = decision.out
     for operand in op.operands:
-        known = constant(operand) if ir.is_float(operand) else None
-        if known is None:
+        value = _magnitudes(operand) if ir.is_float(operand) else None
+        if value is None:
             continue
-        value = np.asarray(known, np.float64)
-        if np.max(np.abs(value), initial=0.0) >= fxp.limit:
-            worst = value.reshape(-1)[np.argmax(np.abs(value.reshape(-1)))]
+        if (worst := np.max(value, initial=0.0)) >= fxp.limit:
             raise RangeError(
-                f"{_place(op)}: constant {worst:g} does not fit {fxp}, which holds |x| < {fxp.limit:g}: "
-                "as a mask, make it a boolean used by select or a bias on softmax; else choose a wider "
-                "format for this path"
+                f"{_place(op)}: a constant of magnitude {worst:g} does not fit {fxp}, which holds |x| < "
+                f"{fxp.limit:g}: as a mask, make it a boolean used by select or a bias on softmax; else "
+                "choose a wider format for this path"
             )
+
+
+def _magnitudes(value: ir.Value) -> np.ndarray | None:
+    """Return the magnitudes of a constant, perhaps rearranged and negated, or None for other values."""
+    maker = source(value)
+    negated = maker is not None and maker.name == "stablehlo.negate"
+    known = constant(maker.operands[0]) if maker is not None and negated else constant(value)
+    return None if known is None else np.abs(np.asarray(known, np.float64))
 
 
 def _place(op: ir.Op) -> str:

@@ -1,7 +1,8 @@
 """Bring infinite constants that only leave elements out to where formats can hold them.
 
 `jnp.argmax(jnp.where(mask, x, -jnp.inf))` leaves elements out, and so does a sum of exponentials. Any number
-below all others does the same. A maximum of which nothing is left is then -LARGEST in place of -infinity.
+below all others does the same. A maximum of which nothing is left is then -LARGEST in place of -infinity:
+`function/check_infinity.py` refuses outputs that show it.
 This is a part of fuse.
 """
 

@@ -19,7 +19,7 @@ from ditto_spu.plan.plan import PATIENT, KernelStep, Step, Var, kind, used
 # time.
 LEVEL = 1.15
 # The admitted seconds for which parties wait for the dealer of one kernel. A cut costs messages and calls.
-LONG = 4e-3
+LONG = 20e-3
 Dealers = tuple[int, ...]
 _WHOLE: tuple[Dealers, ...] = ((0,), (1,), (2,))
 _HALVES: tuple[Dealers, ...] = ((0, 1), (1, 2), (0, 2))

@@ -13,6 +13,7 @@ import pytest
 
 from bench.hostile_plans import HOSTILE, doubling, local, on_spu, products, public
 from ditto_kernels import KERNELS
+from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.protocol.party import Round
 from ditto_spu import connect, secure
 from ditto_spu.cluster.party import session
@@ -32,9 +33,9 @@ def small(x):
     return jax.nn.gelu(x)
 
 
-def refused(data, match, checker=None, seconds=60.0):
+def refused(data, match, checker=None, seconds=60.0, client="mallory"):
     with pytest.raises(ClusterError, match=match):
-        (checker or plan_checker()).check("mallory", data, LIMITS, seconds)
+        (checker or plan_checker()).check(client, data, LIMITS, seconds)
 
 
 @pytest.mark.parametrize("kind", [local, public, on_spu])
@@ -76,8 +77,39 @@ def test_a_plan_that_has_passed_is_not_checked_again(monkeypatch):
         assert checker.check("bob", data, LIMITS, 60.0) == first
     with pytest.raises(ClusterError, match="longer than a request may take"):
         checker.check("bob", data, replace(LIMITS, work=1), 60.0)
-    with pytest.raises(ClusterError, match="no plan"):
+    with pytest.raises(ClusterError, match="no plan") as refusal:
         checker.check("bob", data[:-1], LIMITS, 60.0)
+    assert refusal.value.seconds > 0
+    monkeypatch.setattr(checker, "_ask", lambda *_: pytest.fail("it is checked again"))
+    with pytest.raises(ClusterError, match="no plan") as refusal:
+        checker.check("alice", data[:-1], LIMITS, 60.0)
+    assert refusal.value.seconds == 0
+
+
+def test_plans_are_checked_one_at_a_time_in_turns(monkeypatch):
+    """A client with one plan goes before one that has sent many, and nobody waits for who has left."""
+    checker, order, release = PlanChecker(), [], threading.Event()
+
+    def ask(data, *_):
+        order.append(data.decode())
+        release.wait(60)
+        return {"refusal": "of a test"}
+
+    monkeypatch.setattr(checker, "_ask", ask)
+    threads = []
+    for number, name in enumerate(("m1", "m2", "m3", "a1")):
+        client = {"m": "mallory", "a": "alice"}[name[0]]
+        arguments = name.encode(), "of a test", checker, 60.0, client
+        threads.append(threading.Thread(target=refused, args=arguments))
+        threads[-1].start()
+        while len(order) + checker._line.waiting <= number:
+            time.sleep(0.01)
+    with pytest.raises(LinkError, match="has left"):
+        checker.check("bob", b"b1", LIMITS, 60.0, lambda: LinkError("has left"))
+    release.set()
+    for each in threads:
+        each.join()
+    assert order == ["m1", "a1", "m2", "m3"]
 
 
 def test_hostile_kernels_are_refused():
@@ -117,7 +149,7 @@ def rss():
         return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmRSS"))
 
 
-def test_parties_serve_others_while_a_client_sends_hostile_plans(trial):
+def test_parties_serve_others_while_a_client_sends_hostile_plans(trial, monkeypatch):
     trial.file.write_text(trial.file.read_text() + "\n[limits]\nplan_mb = 1\n")
     trial.serve()
     plans = [
@@ -126,6 +158,7 @@ def test_parties_serve_others_while_a_client_sends_hostile_plans(trial):
     ]
     plans.append(encode_plan(replace(local(HOSTILE["calls itself"][0]), name="x" * (28 << 20))))
     done, refusals = threading.Event(), []
+    monkeypatch.setattr("ditto_spu.cluster.party.session._CHECK", 0)  # the next plan is checked soon
 
     def attack():
         with connect(trial.file, "bob") as mallory:

@@ -111,14 +111,14 @@ def order_of_turns(clients):
     turns, order, release, threads = Turns(1, 1, inputs()), [], threading.Event(), []
 
     def request(number, client):
-        with turns.admitted(client, 30), turns.turn(client, 10, lambda: None):
+        with turns.admitted(client, 30), turns.turn(client, 60, lambda: None):
             order.append(number)
-            release.wait(10)
+            release.wait(60)
 
     for number, client in enumerate(clients):
         threads.append(threading.Thread(target=request, args=(number, client)))
         threads[-1].start()
-        while turns.queued + turns.running <= number or len(turns._line) < number:
+        while turns.queued + turns.running <= number or turns._line.waiting < number:
             time.sleep(0.01)
     release.set()
     for each in threads:
@@ -206,7 +206,7 @@ def test_requests_that_outlive_the_grace_are_ended(trial, monkeypatch, eventuall
 
 
 def ask(server, path):
-    connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
     body = answer.read().decode()

@@ -42,7 +42,7 @@ def test_spu_steps_run_and_their_bytes_are_counted(parties, eventually, monkeypa
         assert all(stat.S_ISSOCK(file.stat().st_mode) for each in folders for file in each.iterdir())
         (row,) = [each for each in result.report.rows if each.kind == "spu"]
         assert row.source == "measured"
-        assert all(each > 500 for each in row.online_bytes), row.online_bytes
+        assert sum(row.online_bytes) > 1500, row.online_bytes  # SPU draws which party sends how much
     eventually(lambda: not any(server._sessions for server in parties.servers))
     assert not children()
     assert not any(each.exists() for each in folders)

@@ -36,8 +36,15 @@ def test_infinity_leaves_elements_out(fn: Callable[[Any], Any]) -> None:
 def test_what_would_be_encoded_is_refused_when_compiling() -> None:
     with pytest.raises(RangeError, match=r"select .*\.py:\d+.*: a constant .* NaN or infinity"):
         ditto.secure(jnp.nanmax).lower(X)
+    with pytest.raises(RangeError, match=r"select .*\.py:\d+.*: a constant .* NaN or infinity"):
+        ditto.secure(jax.scipy.stats.norm.ppf).lower(X)  # it selects what it has negated
 
 
-def test_a_maximum_of_nothing_is_refused() -> None:
-    with pytest.raises(RangeError, match="output 0 of the plaintext program holds NaN or infinity"):
-        ditto.secure(lambda x: jnp.max(jnp.where(x > 5, x, -jnp.inf)))(X)
+@pytest.mark.parametrize("after", [lambda m: m, lambda m: 2 * m, lambda m: 5 - m, lambda m: m - m / 3])
+def test_a_maximum_of_nothing_is_refused(after: Callable[[Any], Any]) -> None:
+    with pytest.raises(RangeError, match="output 0 of the program holds NaN or infinity"):
+        ditto.secure(lambda x: after(jnp.max(jnp.where(x > 5, x, -jnp.inf))))(X)
+
+
+def test_large_outputs_without_infinity_are_no_maximum_of_nothing() -> None:
+    assert ditto.secure(lambda x: x * 2.0**42)(X) == pytest.approx(X * 2.0**42, rel=1e-4)
