@@ -216,8 +216,9 @@ def _entry(terms: Sequence[Array], bits: Sequence[Array]) -> Array:
 
 @fused(rows=("planes", "shares"))
 def _digits_compared(
-    planes: Sequence[Array], shares: Sequence[Array], *, digits: Sequence[tuple[int, int]], leader: bool
+    planes: Sequence[Array], shares: Sequence[Array], one: Array, *, digits: Sequence[tuple[int, int]]
 ) -> tuple[list[Array], list[Array]]:
+    """Do `compare_digits`. `one` has the party's share of 1 in every bit."""
     less, equal, offset = [], [], 0
     for start, width in digits:
         last = (1 << width) - 1
@@ -225,7 +226,7 @@ def _digits_compared(
         zero = entries[0] ^ entries[0]
         bits = [planes[place] for place in range(start, start + width)]
         less.append(_entry([*entries, zero], bits))
-        equal.append(_entry([~zero if leader else zero, *entries], bits) ^ less[-1])
+        equal.append(_entry([one, *entries], bits) ^ less[-1])
         offset += last
     return less, equal
 
@@ -246,7 +247,8 @@ def compare_digits(
     They are entries of the shared unary digits of r. "Less" is [r_j >= c_j + 1], and "equal" is the exclusive
     or of that and [r_j >= c_j].
     """
-    less, equal = _digits_compared(planes, shares, digits=tuple(digits), leader=leader)
+    one = np.asarray(np.iinfo(planes.dtype).max if leader else 0, planes.dtype)
+    less, equal = _digits_compared(planes, shares, one, digits=tuple(digits))
     return less, equal
 
 

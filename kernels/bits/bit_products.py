@@ -167,7 +167,8 @@ def expand(inputs: Rows, opened: Array, masks: Array, dealt: Array, outputs: Out
     """Return shares of the outputs from the opened inputs and from shares of all products of their masks."""
     alone = {_place(m[0]) for monomials in outputs for m in monomials if len(m) == 1}
     stacked = np.stack([inputs[place] for place in sorted(alone)]) if alone else masks[:0]
-    made: Array = _joined(stacked, opened, masks, dealt, outputs=outputs, leader=leader)
+    one = np.asarray(np.iinfo(masks.dtype).max if leader else 0, masks.dtype)
+    made: Array = _joined(stacked, opened, masks, dealt, one, outputs=outputs)
     return made
 
 
@@ -177,13 +178,11 @@ def _joined(
     opened: Sequence[Array],
     masks: Sequence[Array],
     dealt: Sequence[Array],
+    one: Array,
     *,
     outputs: Outputs,
-    leader: bool,
 ) -> list[Array]:
-    """Do `expand`. `alone` has the inputs that are monomials, in order."""
-    zero = masks[0] ^ masks[0]
-    one = ~zero if leader else zero
+    """Do `expand`. `alone` has the inputs that are monomials, in order, and `one` the party's share of 1."""
     factors: dict[int, Array] = {}
     known: dict[Monomial, Array] = {(): one}
     for place, index in enumerate(opened_inputs(outputs)):

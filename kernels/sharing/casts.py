@@ -175,9 +175,8 @@ def _lifted_mask(mask: Array, wrap: Array, *, ring: int, target: int) -> Array:
 
 
 @fused()
-def _lifted_opening(c: Array, wrap: Array, *, ring: int, target: int, bias: int) -> Array:
-    value = (wrap.astype(signed(target)) << ring) + c.view(unsigned(ring)).astype(signed(target))
-    return value - value.dtype.type(bias)
+def _lifted_opening(c: Array, wrap: Array, bias: Array, *, ring: int, target: int) -> Array:
+    return (wrap.astype(signed(target)) << ring) + c.view(unsigned(ring)).astype(signed(target)) - bias
 
 
 def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) -> Protocol[Rss]:
@@ -205,7 +204,12 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
     fxp, width = Fxp(ring, source.fraction_bits), container_bits(ring - source.ring_bits)
     wraps = yield from reshared_wrap(party, c, width, masks)
     of_mask = partial(_lifted_mask, ring=source.ring_bits, target=ring)
-    of_opening = partial(_lifted_opening, ring=source.ring_bits, target=ring, bias=bias)
+
+    def of_opening(opened: Array, wrap: Array) -> Array:
+        minus = np.asarray(bias, signed(ring))
+        made: Array = _lifted_opening(opened, wrap, minus, ring=source.ring_bits, target=ring)
+        return made
+
     return Rss(*components(party, c, masks, wraps, of_mask, of_opening), fxp)
 
 
