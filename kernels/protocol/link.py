@@ -38,8 +38,7 @@ class Receive(NamedTuple):
     dtype: np.dtype[Any]
 
 
-@dataclass(frozen=True)
-class Traffic:
+class Traffic(NamedTuple):
     """The counts of one party's messages.
 
     `rounds` is the longest chain of dependent online messages since `start_clock`.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -195,8 +194,7 @@ def exchange(party: Party, name: str, array: Array) -> Protocol[Array]:
     return received
 
 
-@dataclass(frozen=True)
-class Deal:
+class Deal(NamedTuple):
     """A tensor to deal. The dealer's value is split between A and B, additively or by XOR."""
 
     name: str

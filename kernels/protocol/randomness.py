@@ -21,6 +21,9 @@ KEY_BYTES = 16
 _NONCE_BYTES = 12  # The other four bytes of the counter block count blocks, up to 64 GiB per stream.
 _BLOCK = 16
 _FIRST_BLOCK = bytes(_BLOCK - _NONCE_BYTES)
+_FEW_BLOCKS = 16
+# `nonce.join(_COUNTERS[: n + 1])` is the first n counter blocks of a stream.
+_COUNTERS = (b"", *(block.to_bytes(_BLOCK - _NONCE_BYTES, "big") for block in range(_FEW_BLOCKS)))
 _ZEROS = memoryview(bytes(tuning.STREAM_BLOCK_BYTES))
 _SPARE = 15  # The function update_into needs room for a block less one byte.
 
@@ -65,10 +68,11 @@ class Randomness:
         self._keys, self._session, self._request = keys, session, request
         self._prefix = f"{session}/{request}/".encode()
         self._spent: set[tuple[int, str]] = set()
-        self._ciphers = {
-            key: Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK))).encryptor()
-            for key in (keys.mine, keys.next)
+        pair = (keys.mine, keys.next)
+        self._counting = {
+            key: Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK))).encryptor() for key in pair
         }
+        self._blocks = {key: Cipher(algorithms.AES(key), modes.ECB()).encryptor() for key in pair}
 
     def for_thread(self) -> Randomness:
         """Return the same streams for another thread, since ciphers serve one thread at a time.
@@ -86,9 +90,14 @@ class Randomness:
             )
         self._spent.add(address)
         nonce = hashlib.blake2b(self._prefix + label.encode(), digest_size=_NONCE_BYTES).digest()
-        cipher = self._ciphers[self._keys.key(component)]
+        key, size = self._keys.key(component), math.prod(shape) * dtype.itemsize
+        if 0 < size <= _FEW_BLOCKS * _BLOCK:
+            # Few counter blocks are encrypted as they are, because setting a nonce takes longer.
+            blocks = nonce.join(_COUNTERS[: 1 - -size // _BLOCK])
+            stream = bytearray(self._blocks[key].update(blocks))
+            return np.frombuffer(stream, dtype, size // dtype.itemsize).reshape(shape)
+        cipher = self._counting[key]
         cipher.reset_nonce(nonce + _FIRST_BLOCK)  # A new cipher would take longer than most draws.
-        size = math.prod(shape) * dtype.itemsize
         if 0 < size <= tuning.COPIED_STREAM_BYTES:
             return np.frombuffer(bytearray(cipher.update(_ZEROS[:size])), dtype).reshape(shape)
         stream = np.empty(size + _SPARE, np.uint8)

@@ -8,7 +8,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -188,7 +187,7 @@ class PeerLink:
 
     def traffic(self) -> Traffic:
         """Return the counts of all lanes of this request. Their rounds do not add up, and are left out."""
-        return replace(Traffic().beside([each.traffic() for each in self._lanes]), rounds=0)
+        return Traffic().beside([each.traffic() for each in self._lanes])._replace(rounds=0)
 
     def send_through(self, peer: int, facts: Mapping[str, Any], data: bytes) -> None:
         """Send bytes of the parties' SPU processes to a peer. They count as the plan's traffic."""
