@@ -134,14 +134,14 @@ class Party(NamedTuple):
 def run(link: Link, protocol: Protocol[T]) -> T:
     """Drive one protocol over a link and return its result."""
     received: list[NDArray[Any]] | None = None
-    while True:
-        try:
-            with np.errstate(over="ignore"):  # Rings wrap, and numpy reports that for scalars.
+    with np.errstate(over="ignore"):  # Rings wrap, and numpy reports that for scalars.
+        while True:
+            try:
                 step = next(protocol) if received is None else protocol.send(received)
-        except StopIteration as stop:
-            return stop.value
-        link.send(step.sends)
-        received = link.receive(step.receives)
+            except StopIteration as stop:
+                return stop.value
+            link.send(step.sends)
+            received = link.receive(step.receives)
 
 
 def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:

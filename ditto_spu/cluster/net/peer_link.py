@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,11 +83,6 @@ class PeerLink:
     def distant(self) -> bool:
         """Return whether a message takes long to a peer and back, as far as pings of requests have told."""
         return any(self._round_trips.get(peer, DISTANT) >= DISTANT for peer in self._channels)
-
-    @property
-    def peers(self) -> Collection[int]:
-        """Return the ranks of the other parties."""
-        return self._channels
 
     def lane(self) -> Lane:
         """Return a lane for one more thread that runs protocols of this request."""
@@ -278,8 +273,7 @@ class PeerLink:
                 raise LinkError(f"party {source} sent more than {self._max_waiting} bytes ahead of their use")
         if request not in (current, current + 1):
             raise LinkError(f"party {source} sent tensors of request {request} during request {current}")
-        for tag, array in message.tensors:
-            self._mailbox.put(source, f"{request}|{tag}", array, clock)
+        self._mailbox.put_all(source, [(f"{request}|{tag}", each) for tag, each in message.tensors], clock)
 
 
 def _ping(channel: Channel) -> None:
