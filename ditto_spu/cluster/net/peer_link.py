@@ -17,11 +17,11 @@ from ditto_kernels.protocol.link import Dealt, LinkError, Mailbox, Traffic
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.lane import Lane
 from ditto_spu.cluster.net.wire import Message, Named
+from ditto_spu.network.run_time import DISTANT_SECONDS
 
 _CONTROL = "control:"  # marks facts between parties; the tags of kernels start with "/"
 _STOPPED = re.compile(r"party \d stopped: ")  # a reason with this start is passed on unchanged
 _MAX_CONTROL = 1 << 16
-DISTANT = 2e-3  # seconds there and back from which on computing while messages travel pays
 _ANSWER = 2.0  # seconds within which a party that works answers a ping
 
 
@@ -82,7 +82,7 @@ class PeerLink:
     @property
     def distant(self) -> bool:
         """Return whether a message takes long to a peer and back, as far as pings of requests have told."""
-        return any(self._round_trips.get(peer, DISTANT) >= DISTANT for peer in self._channels)
+        return any(self._round_trips.get(peer, DISTANT_SECONDS) >= DISTANT_SECONDS for peer in self._channels)
 
     def lane(self) -> Lane:
         """Return a lane for one more thread that runs protocols of this request."""
