@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from ditto_kernels.activation.curve import NARROW, Curve

@@ -24,7 +24,7 @@ def test_distant_hosts_deal_behind_the_stages():
 @pytest.mark.parametrize("compute", (0.01, 1.0, 100.0))
 @pytest.mark.parametrize("bandwidth", (1e5, 12e6, 1e10))
 @pytest.mark.parametrize("round_trip", (DISTANT_SECONDS, 1.0))
-def test_a_batch_of_distant_hosts_hides_something_and_never_more_than_there_is(compute, bandwidth, round_trip):
+def test_a_batch_of_distant_hosts_hides_no_more_than_there_is(compute, bandwidth, round_trip):
     network = Network("", bandwidth, round_trip)
     waiting = 10 * (round_trip / 2 + EXCHANGE_SECONDS)
     transfer = 4 * 12e6 / bandwidth

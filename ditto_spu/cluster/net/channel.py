@@ -127,7 +127,7 @@ class Channel:
             self._wait(select.POLLIN, None if timeout is None else time.monotonic() + timeout, timeout)
 
     def _read(self, view: memoryview, timeout: float | None) -> None:
-        """Fill the view. Small pieces of messages come through a buffer, by one call of the socket for many."""
+        """Fill the view. Small pieces come through a buffer, by one call of the socket for many."""
         while view:
             if not self._arrived and len(view) < len(self._buffer):
                 self._arrived = self._buffer[: self._receive(self._buffer, timeout)]
