@@ -94,8 +94,8 @@ class Randomness:
         if 0 < size <= _FEW_BLOCKS * _BLOCK:
             # Few counter blocks are encrypted as they are, because setting a nonce takes longer.
             blocks = nonce.join(_COUNTERS[: 1 - -size // _BLOCK])
-            stream = bytearray(self._blocks[key].update(blocks))
-            return np.frombuffer(stream, dtype, size // dtype.itemsize).reshape(shape)
+            few = bytearray(self._blocks[key].update(blocks))
+            return np.frombuffer(few, dtype, size // dtype.itemsize).reshape(shape)
         cipher = self._counting[key]
         cipher.reset_nonce(nonce + _FIRST_BLOCK)  # A new cipher would take longer than most draws.
         if 0 < size <= tuning.COPIED_STREAM_BYTES:
