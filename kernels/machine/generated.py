@@ -31,6 +31,8 @@ class Generated:
 
     def prepare(self, operand: Combination, left: bool) -> Prepared:
         dtype = operand.x.dtype
+        if operand.q and (operand.x.shape, dtype) != (operand.y.shape, operand.y.dtype):
+            raise ValueError("the two arrays of an operand are not alike")  # the code relies on it
         x, y = (_strided(each) for each in (operand.x, operand.y if operand.q else operand.x))
         batch, free, terms = x.shape
         tiles, code = _products(self._processor, x.dtype)
@@ -44,6 +46,10 @@ class Generated:
     def multiply(self, pairs: Sequence[tuple[Prepared, Prepared]]) -> NDArray[Any]:
         left, right = pairs[0]
         (batch, m, _), (_, n, _) = left.shape, right.shape
+        for a, b in pairs:  # the code reads as much memory as these shapes say
+            wanted = (batch, m, a.shape[2]), (batch, n, a.shape[2])
+            if (a.shape, b.shape) != wanted or {a.form.dtype, b.form.dtype} != {left.form.dtype}:
+                raise ValueError(f"operands of shapes {a.shape} and {b.shape} have no product here")
         total = np.zeros((batch, m, n), left.form.dtype)
         tiles, code = _products(self._processor, total.dtype)
         multiply = code.functions[MULTIPLY.name]
