@@ -88,8 +88,8 @@ def test_a_plan_that_has_passed_is_not_checked_again(monkeypatch):
     assert refusal.value.seconds == 0
 
 
-def test_plans_are_checked_one_at_a_time_in_turns(monkeypatch):
-    """A client with one plan goes before one that has sent many, and nobody waits for who has left."""
+def test_one_plan_of_each_client_is_checked_at_a_time_in_turns(monkeypatch):
+    """A client with one plan goes before one that has sent many. A check of who has left is not made."""
     checker, order, release = PlanChecker(), [], threading.Event()
 
     def ask(data, *_):
