@@ -64,7 +64,7 @@ def source_of(op: Op) -> str:
 
 
 def _with_files(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the lines of files that are neither installed packages nor parts of this one that run functions."""
+    """Return the lines of files, but for installed packages and the parts of this one that run functions."""
     return [
         each
         for each in lines

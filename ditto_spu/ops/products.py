@@ -34,8 +34,8 @@ def secret_factors(
     return formats
 
 
-# Fraction bits of two factors beyond the default's. An argument may have so many more, because a root reads it
-# too, that its products would have no room.
+# Fraction bits that two factors may have beyond the default's. An argument that a root reads, too, may have
+# more, and its products would have no room.
 _MORE_BITS = 6
 
 

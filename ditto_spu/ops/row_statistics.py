@@ -25,10 +25,11 @@ def deviation(seen: Seen, divides: bool) -> tuple[Seen, float] | None:
     if not right:
         return None
     inside = peel(seen.operand(0))
-    for index in (0, 1) if inside.name == "add" and inside.op is not None else ():
-        eps = splat(inside.op.operands[1 - index])
-        if eps is not None:
-            return inside.operand(index), eps
+    if inside.name == "add" and inside.op is not None:
+        for index in (0, 1):
+            eps = splat(inside.op.operands[1 - index])
+            if eps is not None:
+                return inside.operand(index), eps
     return inside, 0.0
 
 
