@@ -113,7 +113,9 @@ def _normalised(value: ir.Value) -> _Normalised | None:
     if x is None or len(deviations) != 1 or len(vectors) > 1:
         return None
     variance, eps = deviations[0]
-    return _Normalised(x, vectors[0] if vectors else None, eps) if is_variance(variance, x) else None
+    if not is_variance(variance, x) or not (eps or serves(ir.shape(x)[-1], centred=True)):
+        return None  # without eps a window of variances would be a guess
+    return _Normalised(x, vectors[0] if vectors else None, eps)
 
 
 def windowed(op: ir.Op, decision: Choice | Decision, centred: bool) -> bool:

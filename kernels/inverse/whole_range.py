@@ -17,7 +17,7 @@ from ditto_kernels.products.multiply import finish_additive, multiply
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
-from ditto_kernels.sharing.casts import convert, truncate, upcast
+from ditto_kernels.sharing.casts import convert, downcast, truncate, upcast
 from ditto_kernels.values import portable
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, encode
@@ -117,6 +117,16 @@ def chosen(
             share = share + np.int64(level[-1])
         sums.append(Additive(share.reshape(x.shape), INTEGER))
     return (yield from parallel(*(to_rss(party.at(f"level{at}"), each) for at, each in enumerate(sums))))
+
+
+def zero_unless(party: Party, kept: Rss, x: Rss) -> Protocol[Rss]:
+    """x where the integer `kept` is 1, and exactly 0 where it is 0, without the rounding error of x.
+
+    Programs compare with 0, and they order values of which several are 0. Cost: 3k bits in 1 round.
+    """
+    if x.fxp.ring_bits < kept.fxp.ring_bits:
+        kept = downcast(party, kept, Fxp(x.fxp.ring_bits, 0))
+    return (yield from multiply(party, kept, x, x.fxp))
 
 
 def widened(party: Party, x: Rss) -> Protocol[Rss]:

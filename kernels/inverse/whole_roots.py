@@ -17,6 +17,7 @@ from ditto_kernels.inverse.whole_range import (
     fit_whole,
     scaled_series,
     widened,
+    zero_unless,
 )
 from ditto_kernels.products.multiply import finish_additive, multiply
 from ditto_kernels.protocol.kernel import Kernel, Spec
@@ -73,23 +74,26 @@ def fit_root(root: Root, x: Fxp, out: Fxp) -> RootPlan:
 def root_whole(party: Party, x: Rss, root: Root, out: Fxp) -> Protocol[Rss]:
     """x^(-1/2) or x^(1/2) for every positive x.
 
-    Range: 1 ulp <= x < 2^(k-2) ulp; sqrt of values that are not positive is 0, rsqrt of 0 is some number.
-    Error: relative 3e-5, 2 ulp of `out`. Cost: for each of 14 thresholds (29 in ring 64) one comparison of
-    x and one bit in ring 64; one series; two products. Rounds: 9 to 11. Security and source: see
-    `divide_whole`.
+    Range: 1 ulp <= x < 2^(k-2) ulp; sqrt of values that are not positive is exactly 0, rsqrt of 0 is some
+    number. Error: relative 3e-5, 2 ulp of `out`. Cost: for each of 14 thresholds (29 in ring 64) one
+    comparison of x and one bit in ring 64; one series; two products, and three for sqrt. Rounds: 9 to 12.
+    Security and source: see `divide_whole`.
     """
     how = fit_root(root, x.fxp, out)
-    edges, scales, levels = list(how.plan.edges), list(how.plan.scales), list(how.levels)
+    edges, rows = list(how.plan.edges), [list(how.plan.scales), list(how.levels)]
     if root == "sqrt":
-        edges, scales, levels = [1, *edges], [0, *scales], [0, *levels]
-    (scale, level), wide = yield from parallel(
-        chosen(party.at("scale"), from_rss(party, x), edges, [scales, levels]),
+        edges = [1, *edges]
+        rows = [[0, *row] for row in (*rows, [1] * how.plan.pieces)]
+    (scale, level, *positive), wide = yield from parallel(
+        chosen(party.at("scale"), from_rss(party, x), edges, rows),
         widened(party.at("widen"), x),
     )
     series = yield from scaled_series(party.at("series"), wide, scale, how.plan)
     factor = yield from finish_additive(party.at("factor"), series, Fxp(WIDE, how.factor))
     tagged = level.retagged(Fxp(WIDE, how.product - how.factor))
     result = yield from multiply(party.at("product"), tagged, factor, how.landing)
+    for bit in positive:
+        result = yield from zero_unless(party.at("positive"), bit, result)
     return (yield from convert(party.at("cast"), result, out))
 
 
