@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ditto_kernels.guard.random_sums import weighted
+from ditto_kernels.guard.random_sums import lifted
 from ditto_kernels.guard.top_bits import cells_within, parities, top_bits
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, signed, unsigned
+from ditto_kernels.values.formats import Array, signed
 from ditto_kernels.values.replicated import Rss
 
 _TOP = 4  # so many of the highest bits decide
@@ -51,12 +51,11 @@ def lifted_sums(
     for y, ring, some, cell, size in zip(ys, rings, factors, cells, sizes, strict=True):
         wide = signed(ring)
         if role == "D":
-            known = _unsigned(_sum(y.mine, y.next, cell.bias), wide)
-            sums.append(weighted(known - wide.type(cell.bias), some))
+            known = lifted(_sum(y.mine, y.next, cell.bias), some, wide)
+            sums.append(known - _total(some, wide) * wide.type(cell.bias))
             continue
-        wrapped = _wide(counts[start : start + size].reshape(y.shape), wide)
-        share = weighted(wrapped, some) << wide.type(bits)
-        sums.append(weighted(_unsigned(y.next, wide), some) - share if role == "A" else -share)
+        share = lifted(counts[start : start + size].reshape(y.shape), some, wide) << wide.type(bits)
+        sums.append(lifted(y.next, some, wide) - share if role == "A" else -share)
         start += size
     return sums, near
 
@@ -82,15 +81,9 @@ def _sum(mine: Array, following: Array, bias: int) -> Array:
     return mine + following + np.asarray(bias).astype(mine.dtype)
 
 
-@local_step(lambda value, dtype: absent(value.shape, dtype))
-def _unsigned(value: Array, dtype: np.dtype[Any]) -> Array:
-    """Return ring elements as unsigned numbers in a larger ring."""
-    return value.view(unsigned(8 * value.dtype.itemsize)).astype(dtype)
-
-
-@local_step(lambda value, dtype: absent(value.shape, dtype))
-def _wide(value: Array, dtype: np.dtype[Any]) -> Array:
-    return value.astype(dtype)
+@local_step(lambda factors, dtype: absent((factors.shape[-1],), dtype))
+def _total(factors: Array, dtype: np.dtype[Any]) -> Array:
+    return np.asarray(factors.sum(axis=0), dtype)
 
 
 @local_step(lambda first, second, count: absent((count,), _BYTE))

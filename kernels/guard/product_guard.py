@@ -24,7 +24,6 @@ from ditto_kernels.guard.random_sums import (
     rounded,
     rows,
     sizes,
-    times,
     weighted,
 )
 from ditto_kernels.guard.top_bits import LIMBS
@@ -237,9 +236,9 @@ def _with_other(each: Watched, short: Rss | Array) -> Array:
     """Return this party's 3-of-3 share of the product of the other operand with the short one."""
     mine = rows(each.other.mine, each.dims, each.right)
     if not isinstance(short, Rss):
-        return times(mine, short)
+        return weighted(mine, short)
     following = rows(each.other.next, each.dims, each.right)
-    return times(mine, short.mine + short.next) + times(following, short.mine)
+    return weighted(mine, short.mine + short.next) + weighted(following, short.mine)
 
 
 def _sums_of_results(

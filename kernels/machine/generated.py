@@ -16,6 +16,7 @@ from ditto_kernels.machine.compile import Code, Processor, compiled
 from ditto_kernels.machine.operands import Combination, Prepared
 from ditto_kernels.machine.pack_code import PACK_LEFT, PACK_RIGHT
 from ditto_kernels.machine.product_code import MULTIPLY, module
+from ditto_kernels.machine.sum_code import ALONG_ROWS, ALONG_TERMS, sums_module
 from ditto_kernels.machine.tiles import Tiles
 
 
@@ -62,6 +63,24 @@ class Generated:
             each.result()
         return total.astype(left.dtype, copy=False)
 
+    def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
+        (batch, rows, terms), columns = values.shape, factors.shape[2]
+        size, ring = values.dtype.itemsize, factors.dtype
+        total = np.zeros((batch, columns, rows), ring)
+        if not values.size:
+            return total.swapaxes(1, 2)
+        by_rows = values.strides[1] == size and values.strides[2] % size == 0
+        if not by_rows and (values.strides[2] != size or values.strides[1] % size):
+            values = np.ascontiguousarray(values)
+        elif values.strides[0] % size:
+            values = values.copy()
+        own = np.ascontiguousarray(factors.swapaxes(1, 2))
+        symbol, step = (ALONG_ROWS, values.strides[2]) if by_rows else (ALONG_TERMS, values.strides[1])
+        function = _sums(self._target, size, ring.itemsize).functions[symbol.name]
+        strides = (values.strides[0] // size, step // size, columns * terms if len(own) > 1 else 0)
+        function(*_addresses(total, values, own), batch, rows, terms, columns, *strides)
+        return total.swapaxes(1, 2)
+
 
 def _strided(values: NDArray[Any]) -> NDArray[Any]:
     """Return the elements in a type that has products, at distances of whole elements."""
@@ -85,6 +104,13 @@ def _products(target: Processor, dtype: np.dtype[Any]) -> tuple[Tiles, Code]:
     vectors, heights = (2, (8, 4, 2, 1)) if target.registers >= 32 else (3, (4, 2, 1))
     tiles = Tiles(8 * size, target.vector_bytes // size, vectors, heights)
     return tiles, compiled(module(tiles), (MULTIPLY, PACK_LEFT, PACK_RIGHT), target)
+
+
+@functools.cache
+def _sums(target: Processor, source: int, ring: int) -> Code:
+    """Return the code that sums elements of so many bytes in a ring of so many."""
+    text = sums_module(8 * source, 8 * ring, target.vector_bytes // ring)
+    return compiled(text, (ALONG_TERMS, ALONG_ROWS), target)
 
 
 def _processors() -> int:

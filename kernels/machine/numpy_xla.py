@@ -46,6 +46,9 @@ class NumpyXla:
             return np.asarray(total).astype(dtype)
         return np.asarray(sum(_product64(left.form, right.form) for left, right in pairs))
 
+    def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
+        return np.matmul(values.astype(factors.dtype, copy=False), factors)
+
 
 @jax.jit
 def _int_products(left: list[jax.Array], right: list[jax.Array]) -> Any:

@@ -59,3 +59,10 @@ class Backend(Protocol):
         A left operand (batch, m, k) and a right one (batch, n, k) make (batch, m, n). Every pair makes the
         same shape.
         """
+
+    def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
+        """Return the products of matrices and a few columns of factors, in the ring of the factors.
+
+        values: ring elements (batch, rows, terms), or numbers of a smaller unsigned type, with any strides.
+        factors: (batch, terms, columns), or (1, terms, columns) for all of the batch.
+        """
