@@ -49,7 +49,11 @@ class _Sums:
         f = self.f
         with f.loop(0, "%batch") as entry:
             target = self.at("%target", f.multiply(entry, "%columns"), "%rows")
-            yield target, self.element_at("%x", entry, "%x_batch"), self.at("%factors", entry, "%factors_batch")
+            yield (
+                target,
+                self.element_at("%x", entry, "%x_batch"),
+                self.at("%factors", entry, "%factors_batch"),
+            )
 
     def columns(self, target: str, factors: str) -> Iterator[tuple[list[str], list[str]]]:
         """Loop over groups of columns. Yields the addresses of their sums and of their factors."""
@@ -76,7 +80,11 @@ class _Sums:
         """Return an element, or a vector of neighbours, in the ring."""
         source = f"<{lanes} x i{self.source}>" if lanes > 1 else f"i{self.source}"
         value = self.f.load(source, pointer)
-        return value if self.source == self.ring else self.f.value(f"zext {source} {value} to {self.kind(lanes)}")
+        return (
+            value
+            if self.source == self.ring
+            else self.f.value(f"zext {source} {value} to {self.kind(lanes)}")
+        )
 
     def added(self, total: str, x: str, factor: str, lanes: int) -> str:
         """Return a sum with one more product."""
@@ -99,7 +107,9 @@ def _along_terms(s: _Sums, lanes: int) -> Function:
                     for each, factor in enumerate(groups):
                         new[each] = s.added(sums[each], read, f.load(vector, s.at(factor, term)), lanes)
                 for place, total in zip(sums_at, new, strict=True):
-                    one = f.value(f"call {element} @llvm.vector.reduce.add.v{lanes}{element}({vector} {total})")
+                    one = f.value(
+                        f"call {element} @llvm.vector.reduce.add.v{lanes}{element}({vector} {total})"
+                    )
                     f.store(element, f.value(f"add {element} {f.load(element, place)}, {one}"), place)
             with f.loop(first, "%terms") as term:
                 read = s.loaded(s.element_at(elements, term))

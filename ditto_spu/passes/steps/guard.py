@@ -13,7 +13,7 @@ from ditto_kernels.guard.element_guard import counts_of
 from ditto_kernels.guard.one_bit import ANSWER
 from ditto_kernels.guard.product_guard import MATRICES, sums_of, watched
 from ditto_kernels.guard.range_guard import Range
-from ditto_kernels.guard.spread_guard import Limit
+from ditto_kernels.guard.spread_guard import Limit, spreads_of
 from ditto_kernels.guard.top_bits import LIMBS
 from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.protocol.kernel import Spec
@@ -30,32 +30,39 @@ Item = tuple[tuple[int, ...], Attributes]  # the variables of one watched value,
 class Watch:
     """The variables that a guard watches, in the order of the program.
 
+    products: steps that multiply matrices, and the values that they compute.
     matrices, elements: operands and result of products and casts, each with its attributes.
     ranges: variables with the range in which each has to lie.
     spreads: variables with the largest variance, or mean square, of their rows.
     """
 
+    products: list[tuple[KernelStep, ir.Value]] = field(default_factory=list)
     matrices: list[Item] = field(default_factory=list)
     elements: list[Item] = field(default_factory=list)
     ranges: list[tuple[int, Range]] = field(default_factory=list)
     spreads: list[tuple[int, Limit]] = field(default_factory=list)
 
     def values(self, found: Guarding, use: Callable[[ir.Value], int]) -> None:
-        """Add the values that have to lie in a range. use: returns the variable of a value."""
+        """Add products of matrices, and the values that have to lie in a range.
+
+        use: returns the variable of a value.
+        """
+        for step, value in self.products:
+            told, made = (*step.attributes, ("within", found.wraps[value])), step.outputs
+            if value in found.shifted:
+                told, made = (*told, ("shifted", True)), tuple(map(use, found.shifted[value]))
+            self.matrices.append(((*step.inputs, *made), told))
         self.ranges = [(use(value), range) for value, range in found.tests.items()]
         self.spreads = [(use(value), limit) for value, limit in found.spreads.items()]
 
-    def product(self, step: Step, within: float) -> None:
-        """Add a product.
-
-        within: the magnitude from which on a result in a narrower ring is refused.
-        """
+    def product(self, step: Step, value: ir.Value, found: Guarding) -> None:
+        """Add a product. value: what it computes before any cast."""
         assert isinstance(step, KernelStep)
-        told = (*step.attributes, ("within", within))
         if step.kernel in MATRICES:
-            self.matrices.append(((*step.inputs, *step.outputs), told))
+            self.products.append((step, value))
         else:
-            self.elements.append(((*step.inputs, *step.outputs), (("operands", 3), *told)))
+            told = (("operands", 3), *step.attributes, ("within", found.wraps[value]))
+            self.elements.append(((*step.inputs, *step.outputs), told))
 
     def cast(self, op: ir.Op, var: int, found: Guarding, use: Callable[[ir.Value], int]) -> None:
         """Add a cast, or the product with a public value that it belongs to, if the guard watches it.
@@ -85,7 +92,7 @@ def add_guard(steps: list[Step], variables: list[Var], watch: Watch, given: Coll
         *_grouped(PRODUCTS, "products", summed, variables, sums_of),
         *_grouped(ELEMENTS, "items", watch.elements, variables, counts_of),
         *_grouped(RANGES, "ranges", _alone(watch.ranges), variables, lambda *_: LIMBS),
-        *_grouped(SPREADS, "limits", _alone(watch.spreads), variables, lambda *_: LIMBS),
+        *_grouped(SPREADS, "limits", _alone(watch.spreads), variables, spreads_of),
     ]
     if not counts:
         return None
@@ -101,8 +108,10 @@ def _alone(found: Sequence[tuple[int, Any]]) -> list[tuple[tuple[int, ...], Any]
 
 def _side(used: Sequence[int], told: Attributes, variables: Sequence[Var], given: Collection[int]) -> str:
     """Return the operand whose free dimension is summed."""
-    x, w, y = (Spec(variables[var].shape, variables[var].fxp) for var in used)
+    x, w, y = (Spec(variables[var].shape, variables[var].fxp) for var in used[:3])
     plain: dict[str, Any] = dict(told)
+    if plain.pop("shifted", False):
+        return "right"
     if x.fxp is None or w.fxp is None:
         return "left" if plain["public_left"] else "right"
     if (used[0] in given) != (used[1] in given):
