@@ -138,8 +138,8 @@ def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[At
         _short_operands(party, found, factors), _sums_of_results(party, found, factors)
     )
     differences = [
-        (_with_other(each, short) - total, each.how.low)
-        for each, short, total in zip(found, shorts, sums, strict=True)
+        (product - total, each.how.low)
+        for product, total, each in zip(_with_others(found, shorts), sums, found, strict=True)
     ]
     return (yield from counted(party, differences, near))
 
@@ -250,13 +250,31 @@ def _apart(whole: Rss, like: Sequence[Additive]) -> Iterator[Rss]:
         start = stop
 
 
-def _with_other(each: Watched, short: Rss | Array) -> Array:
-    """Return this party's 3-of-3 share of the product of the other operand with the short one."""
-    mine = rows(each.other.mine, each.dims, each.right)
-    if not isinstance(short, Rss):
-        return weighted(mine, short)
-    following = rows(each.other.next, each.dims, each.right)
-    return weighted(mine, short.mine + short.next) + weighted(following, short.mine)
+def _with_others(found: Sequence[Watched], shorts: Sequence[Rss | Array]) -> list[Array]:
+    """Return this party's 3-of-3 shares of the products of the other operands with the short ones.
+
+    Products that read one operand alike, such as queries, keys and values, read it once.
+    """
+    results: list[Any] = [None] * len(found)
+    alike: dict[Any, list[int]] = {}
+    for place, (each, short) in enumerate(zip(found, shorts, strict=True)):
+        alike.setdefault((id(each.other), each.dims, each.right, type(short)), []).append(place)
+    for places in alike.values():
+        first, several = found[places[0]], [shorts[place] for place in places]
+        mine = rows(first.other.mine, first.dims, first.right)
+        if isinstance(several[0], Rss):
+            following = rows(first.other.next, first.dims, first.right)
+            near, far = (np.concatenate(parts, axis=-1) for parts in zip(*map(_components, several), strict=True))
+            total = weighted(mine, near + far) + weighted(following, near)
+        else:
+            total = weighted(mine, np.concatenate(several, axis=-1))
+        for number, place in enumerate(places):
+            results[place] = total[..., number * REPEATS : (number + 1) * REPEATS]
+    return results
+
+
+def _components(short: Rss) -> tuple[Array, Array]:
+    return short.mine, short.next
 
 
 def _sums_of_results(

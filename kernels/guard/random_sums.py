@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Coefficients:
     base: Array
     mix: Array
 
-    @property
+    @cached_property
     def whole(self) -> Array:
         """The coefficients [count, REPEATS] themselves, below 300 in magnitude."""
         return _product(self.base, self.mix)
@@ -66,7 +66,8 @@ def coefficients(party: Party, counts: Sequence[int]) -> Protocol[list[Coefficie
     D and A draw a seed, and D tells B in the offline phase.
     """
     mix = _mix((yield from _seed(party)))
-    return [Coefficients(_base(count), mix) for count in counts]
+    made = {count: Coefficients(_base(count), mix) for count in set(counts)}
+    return [made[count] for count in counts]
 
 
 def few_coefficients(party: Party, count: int, repeats: int) -> Protocol[Array]:

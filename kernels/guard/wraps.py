@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,6 +52,7 @@ class Shown:
         return self.unit - self.shift - WRAPS.fraction_bits
 
 
+@lru_cache(maxsize=256)
 def shown(
     ring: int,
     bits: int,

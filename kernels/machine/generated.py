@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.machine import tuning
-from ditto_kernels.machine.compile import Code, Processor, compiled
+from ditto_kernels.machine.compile import Code, Processor, addresses, compiled
+from ditto_kernels.machine.generated_cells import GeneratedCells
 from ditto_kernels.machine.operands import Combination, Prepared
 from ditto_kernels.machine.pack_code import PACK_LEFT, PACK_RIGHT
 from ditto_kernels.machine.product_code import MULTIPLY, module
@@ -29,6 +30,7 @@ class Generated:
     def __init__(self, target: Processor) -> None:
         self.target: Processor | None = target
         self._processor = target
+        self.cells = GeneratedCells(target)
 
     def prepare(self, operand: Combination, left: bool) -> Prepared:
         dtype = operand.x.dtype
@@ -39,7 +41,7 @@ class Generated:
         packed = np.empty(batch * rows * terms, x.dtype)
         strides = [stride // x.dtype.itemsize for each in (x, y) for stride in each.strides]
         pack = code.functions[(PACK_LEFT if left else PACK_RIGHT).name]
-        pack(*_addresses(packed, x, y), batch, free, terms, *strides, operand.p, operand.q)
+        pack(*addresses(packed, x, y), batch, free, terms, *strides, operand.p, operand.q)
         return Prepared((batch, free, terms), dtype, packed)
 
     def multiply(self, pairs: Sequence[tuple[Prepared, Prepared]]) -> NDArray[Any]:
@@ -51,7 +53,7 @@ class Generated:
 
         def some(first: int, last: int) -> None:
             for a, b in pairs:
-                multiply(*_addresses(a.form, b.form, total), m, n, a.shape[2], first, last)
+                multiply(*addresses(a.form, b.form, total), m, n, a.shape[2], first, last)
 
         units = batch * -(-m // tiles.rows) * -(-n // tiles.width)
         terms = total.size * sum(each.shape[2] for each, _ in pairs)
@@ -76,9 +78,9 @@ class Generated:
             values = values.copy()
         own = np.ascontiguousarray(factors.swapaxes(1, 2))
         symbol, step = (ALONG_ROWS, values.strides[2]) if by_rows else (ALONG_TERMS, values.strides[1])
-        function = _sums(self._target, size, ring.itemsize).functions[symbol.name]
+        function = _sums(self._processor, size, ring.itemsize).functions[symbol.name]
         strides = (values.strides[0] // size, step // size, columns * terms if len(own) > 1 else 0)
-        function(*_addresses(total, values, own), batch, rows, terms, columns, *strides)
+        function(*addresses(total, values, own), batch, rows, terms, columns, *strides)
         return total.swapaxes(1, 2)
 
 
@@ -90,10 +92,6 @@ def _strided(values: NDArray[Any]) -> NDArray[Any]:
     if any(stride % array.dtype.itemsize for stride in array.strides):
         return array.copy()
     return array
-
-
-def _addresses(*arrays: NDArray[Any]) -> list[int]:
-    return [each.ctypes.data for each in arrays]
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.machine import tuning
+from ditto_kernels.machine.cells import NumpyCells
 from ditto_kernels.machine.operands import Combination, Prepared
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _ROWS_BY_COLUMNS = (((2,), (1,)), ((0,), (0,)))
 class NumpyXla:
     """The back end that needs no generated code. XLA has one fast product of integers, of int32."""
 
+    cells = NumpyCells()
     fast_integers = False
     least_terms = tuning.XLA_MATMUL_TERMS
     target: Processor | None = None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.machine.cells import Cells
+
 if TYPE_CHECKING:
     from ditto_kernels.machine.compile import Processor
 
@@ -49,6 +51,10 @@ class Backend(Protocol):
     fast_integers: bool
     least_terms: int
     target: Processor | None
+
+    @property
+    def cells(self) -> Cells:
+        """The steps of guards that are no products."""
 
     def prepare(self, operand: Combination, left: bool) -> Prepared:
         """Prepare a left or a right operand. The result does not share memory with the arrays."""
