@@ -262,19 +262,16 @@ def _with_others(found: Sequence[Watched], shorts: Sequence[Rss | Array]) -> lis
     for places in alike.values():
         first, several = found[places[0]], [shorts[place] for place in places]
         mine = rows(first.other.mine, first.dims, first.right)
+        near = np.concatenate([each.mine if isinstance(each, Rss) else each for each in several], axis=-1)
         if isinstance(several[0], Rss):
+            far = np.concatenate([each.next for each in several if isinstance(each, Rss)], axis=-1)
             following = rows(first.other.next, first.dims, first.right)
-            near, far = (np.concatenate(parts, axis=-1) for parts in zip(*map(_components, several), strict=True))
             total = weighted(mine, near + far) + weighted(following, near)
         else:
-            total = weighted(mine, np.concatenate(several, axis=-1))
+            total = weighted(mine, near)
         for number, place in enumerate(places):
             results[place] = total[..., number * REPEATS : (number + 1) * REPEATS]
     return results
-
-
-def _components(short: Rss) -> tuple[Array, Array]:
-    return short.mine, short.next
 
 
 def _sums_of_results(

@@ -62,7 +62,7 @@ class Tops:
     leader: bool
 
     def read(self, counts: Sequence[int]) -> tuple[Array, Array]:
-        """Return packed XOR shares of whether elements may lie outside of their cells, and of whether they wrap.
+        """Return packed XOR shares of whether elements may lie outside of their cells and whether they wrap.
 
         counts: the number of cells of each value. Each value begins a byte. Whether a + b wraps is right for
         elements that do not lie in the ring's last cell.
@@ -81,10 +81,8 @@ def own_number(party: Party, x: Rss, bias: int) -> Array:
 
     bias: brings the least x to 0.
     """
-    known = {"D": lambda: _biased(x.mine, x.next, bias), "A": lambda: x.next, "B": lambda: x.mine}[
-        party.role
-    ]()
-    flat = contiguous(known).reshape(-1)
+    known = x.next if party.role == "A" else x.mine
+    flat = contiguous(_biased(x.mine, x.next, bias) if party.role == "D" else known).reshape(-1)
     return flat.view(unsigned(8 * flat.dtype.itemsize))
 
 

@@ -33,7 +33,7 @@ class Cells(Protocol):
         cells: so many cells from 0 on are admitted. leader: whether this party adds what is known.
 
         The first bit tells that the sum of both highest bits, which is the cell or the one before it, is not
-        one of the first cells - 1. The second one tells whether the sum wraps, unless it lies in the last cell.
+        one of the first cells - 1. The second tells whether the sum wraps, unless it lies in the last cell.
         """
 
     def counts(
@@ -46,7 +46,7 @@ class Cells(Protocol):
         """
 
     def parities(self, bits: Bytes, stream: Bytes, windows: int) -> Bytes:
-        """Return for each of the first windows of a stream the XOR of the bytes that it chooses of the bits."""
+        """Return for each window of a stream the XOR of the bytes of bits that it chooses."""
 
 
 class NumpyCells:

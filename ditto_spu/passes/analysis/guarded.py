@@ -200,7 +200,7 @@ class _State:
                 return
 
     def _lifted(self, result: ir.Value) -> ir.Value | None:
-        """Return the product of matrices behind a cast, if its elements are lifted and nothing else is read."""
+        """Return the product behind a cast whose elements are lifted, if nothing else reads them."""
         cast = ir.define(result)
         if cast is None or not is_cast(cast) or len(ir.users(result)) > 1:
             return None

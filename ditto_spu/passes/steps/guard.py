@@ -80,6 +80,8 @@ class Watch:
 def add_guard(steps: list[Step], variables: list[Var], watch: Watch, given: Collection[int]) -> int | None:
     """Append the steps, and return the variable of the bit: it is 0 if everything is in range.
 
+    The last values of each kind are watched by the step that makes the bit, in fewer rounds.
+
     steps, variables: those of a plan in the making. Both grow.
     given: the inputs of the plan. Of two operands the input is summed, because weights are small numbers.
 
@@ -88,17 +90,26 @@ def add_guard(steps: list[Step], variables: list[Var], watch: Watch, given: Coll
     summed = [
         (used, (*told, ("summed", _side(used, told, variables, given)))) for used, told in watch.matrices
     ]
-    counts = [
-        *_grouped(PRODUCTS, "products", summed, variables, sums_of),
-        *_grouped(ELEMENTS, "items", watch.elements, variables, counts_of),
-        *_grouped(RANGES, "ranges", _alone(watch.ranges), variables, lambda *_: LIMBS),
-        *_grouped(SPREADS, "limits", _alone(watch.spreads), variables, spreads_of),
+    groups = [
+        *_grouped(PRODUCTS, "products", summed, sums_of),
+        *_grouped(ELEMENTS, "items", watch.elements, counts_of),
+        *_grouped(RANGES, "ranges", _alone(watch.ranges), lambda *_: LIMBS),
+        *_grouped(SPREADS, "limits", _alone(watch.spreads), spreads_of),
     ]
-    if not counts:
+    if not groups:
         return None
+    last = [group for group, after in zip(groups, [*groups[1:], None], strict=True) if group.ends(after)]
+    counts: list[int] = []
+    for group in groups:
+        if group not in last:
+            variables.append(Var((group.size(variables),), "float32", WRAPS, "guard"))
+            result, told = (len(variables) - 1,), (group.told,)
+            steps.append(KernelStep("guard", group.kernel, group.operands, result, told, (0,)))
+            counts.append(*result)
     variables.append(Var((1,), "int64", ANSWER, "guard"))
-    every = tuple(step.outputs[0] for step in counts)
-    steps += [*counts, KernelStep("guard", BIT, every, (len(variables) - 1,), (), (0,))]
+    operands = (*(var for group in last for var in group.operands), *counts)
+    every = tuple(group.told for group in last)
+    steps.append(KernelStep("guard", BIT, operands, (len(variables) - 1,), every, (0,)))
     return len(variables) - 1
 
 
@@ -120,18 +131,39 @@ def _side(used: Sequence[int], told: Attributes, variables: Sequence[Var], given
     return max(sides, key=lambda side: 0 if (found := sides[side]) is None else found.summed)
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Values that one kernel watches together.
+
+    name: the attribute that has the attributes of each value. counted: returns the size of the result.
+    """
+
+    kernel: str
+    name: str
+    items: Sequence[tuple[tuple[int, ...], Any]]
+    counted: Callable[[Sequence[Var], Sequence[Any]], int]
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        return tuple(var for used, _ in self.items for var in used)
+
+    @property
+    def told(self) -> tuple[str, tuple[Any, ...]]:
+        return self.name, tuple(each for _, each in self.items)
+
+    def size(self, variables: Sequence[Var]) -> int:
+        return self.counted([variables[var] for var in self.operands], self.told[1])
+
+    def ends(self, after: _Group | None) -> bool:
+        """Tell whether this is the last group of its kernel."""
+        return after is None or after.kernel != self.kernel
+
+
 def _grouped(
     kernel: str,
     name: str,
     items: Sequence[tuple[tuple[int, ...], Any]],
-    variables: list[Var],
-    size: Callable[[Sequence[Var], Sequence[Any]], int],
-) -> Iterator[KernelStep]:
-    """Yield the steps of one kernel, which tell about a group of items each."""
+    counted: Callable[[Sequence[Var], Sequence[Any]], int],
+) -> Iterator[_Group]:
     for start in range(0, len(items), GROUP):
-        group = items[start : start + GROUP]
-        operands = tuple(var for used, _ in group for var in used)
-        told = tuple(each for _, each in group)
-        count = size([variables[var] for var in operands], told)
-        variables.append(Var((count,), "float32", WRAPS, "guard"))
-        yield KernelStep("guard", kernel, operands, (len(variables) - 1,), ((name, told),), (0,))
+        yield _Group(kernel, name, items[start : start + GROUP], counted)
