@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.guard.element_guard import how_shown
-from ditto_kernels.guard.product_guard import Watched, watched
 from ditto_kernels.guard.range_guard import Range, coarse
 from ditto_kernels.guard.spread_guard import admits
+from ditto_kernels.guard.watched_product import Watched, watched
 from ditto_kernels.guard.wraps import Shown
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp

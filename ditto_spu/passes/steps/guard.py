@@ -11,10 +11,11 @@ from typing import Any
 
 from ditto_kernels.guard.element_guard import counts_of
 from ditto_kernels.guard.one_bit import ANSWER
-from ditto_kernels.guard.product_guard import MATRICES, sums_of, watched
+from ditto_kernels.guard.product_guard import sums_of
 from ditto_kernels.guard.range_guard import Range
 from ditto_kernels.guard.spread_guard import Limit, spreads_of
 from ditto_kernels.guard.top_bits import LIMBS
+from ditto_kernels.guard.watched_product import MATRICES, watched
 from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.protocol.kernel import Spec
 from ditto_spu import ir
