@@ -15,11 +15,12 @@ from ditto_kernels.inverse.whole_range import (
     Whole,
     chosen,
     fit_whole,
+    landing_error,
     scaled_series,
     widened,
     zero_unless,
 )
-from ditto_kernels.products.multiply import finish_additive, multiply
+from ditto_kernels.products.multiply import finish_additive, multiply_dealt
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import from_rss
@@ -91,7 +92,7 @@ def root_whole(party: Party, x: Rss, root: Root, out: Fxp) -> Protocol[Rss]:
     series = yield from scaled_series(party.at("series"), wide, scale, how.plan)
     factor = yield from finish_additive(party.at("factor"), series, Fxp(WIDE, how.factor))
     tagged = level.retagged(Fxp(WIDE, how.product - how.factor))
-    result = yield from multiply(party.at("product"), tagged, factor, how.landing)
+    result = yield from multiply_dealt(party.at("product"), tagged, factor, how.landing)
     for bit in positive:
         result = yield from zero_unless(party.at("positive"), bit, result)
     return (yield from convert(party.at("cast"), result, out))
@@ -99,7 +100,7 @@ def root_whole(party: Party, x: Rss, root: Root, out: Fxp) -> Protocol[Rss]:
 
 def root_error(how: RootPlan, out: Fxp, largest: float) -> float:
     """Error bound for roots of a magnitude up to `largest`."""
-    return (how.plan.error + 2.0 ** (1 - how.factor)) * largest + (3 if how.landing != out else 1.5) * out.ulp
+    return (how.plan.error + 2.0 ** (1 - how.factor)) * largest + landing_error(how.landing, out)
 
 
 def _run_sqrt(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
