@@ -42,7 +42,7 @@ from bench.soak import party_processes, resident
 from ditto_kernels.protocol.link import LinkError
 from ditto_spu import connect
 from ditto_spu.cluster.client.client import ClusterClient
-from ditto_spu.errors import ClusterError, DittoError
+from ditto_spu.errors import ClusterError, DittoError, PartyError
 from ditto_spu.plan.codec import decode_plan, encode_plan
 
 HOSTILE_CLIENTS = ("mallory", "trudy", "oscar", "eve", "sybil", "chuck", "craig")
@@ -64,9 +64,11 @@ def plans(count: int, rng: random.Random) -> Iterator[bytes]:
 
 def send(client: ClusterClient, data: bytes) -> str:
     """Send a plan, and run it if it passes. Returns what became of it."""
-    parties = parties_of(client)
     try:
+        parties = parties_of(client)
         send_plan(parties, data)
+    except PartyError:
+        return "plans that ended their session"
     except ClusterError as error:
         found = [what for part, what in _REASONS.items() if part in str(error)]
         return found[0] if found else "plans refused"

@@ -3,7 +3,7 @@
 from ditto_kernels.activation.gelu import GELU_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
 from ditto_kernels.guard.element_guard import ELEMENT_GUARD
-from ditto_kernels.guard.one_bit import GUARD_BIT
+from ditto_kernels.guard.last_guard import GUARD_BIT
 from ditto_kernels.guard.product_guard import PRODUCT_GUARD
 from ditto_kernels.guard.range_guard import RANGE_GUARD
 from ditto_kernels.guard.spread_guard import SPREAD_GUARD

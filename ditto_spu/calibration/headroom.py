@@ -215,7 +215,7 @@ def _span(span: Span) -> str:
 
 def _remedy(row: Range) -> str:
     if row.what == "declared range":
-        return "raise the declared range and give its format room, or calibrate the default configuration"
+        return "a rule declares it, or a calibration saw no more: raise it, or calibrate with such inputs"
     if row.what == "argument":
         return "bring it there with jnp.clip, or give small arguments more fraction bits (rule `operand`)"
     if row.what == "divisor":

@@ -59,7 +59,7 @@ class Arithmetic:
         worst = int(exact.max()) if exact.max() > info.max else int(exact.min())
         path = ir.path_of(self.op)
         raise RangeError(
-            f"{kind(self.op)} at '{path}' ({ir.source_of(self.op)}): an integer reached {worst}, which "
+            f"{_written(self.op)} at '{path}' ({ir.source_of(self.op)}): an integer reached {worst}, which "
             + (
                 f"{info.dtype} does not hold. JAX takes the end of the type, and shares wrap: clip it before"
                 if _saturates(self.op)
@@ -125,6 +125,11 @@ def _may_wrap(op: ir.Op) -> bool:
     if kind(op) == "convert":
         return _is_integer(op.operands[0])
     return kind(op) in _EXACT or (kind(op) in _SUMS and _is_sum(op))
+
+
+def _written(op: ir.Op) -> str:
+    """Return the name of an operation, as the user wrote it where a product stands for a shift."""
+    return "shift" if "shift" in ir.name_of(op).rpartition("/")[2] else kind(op)
 
 
 def _saturates(op: ir.Op) -> bool:

@@ -45,7 +45,7 @@ def models(
 def _cost(model: NamedModel, config: str, network: str | None) -> dict[str, Any]:
     """Return the cost of a model's plan, derived from its protocols. The compiler needs shapes alone."""
     from ditto_spu.api import secure
-    from ditto_spu.plan.cost_report import LAN, WAN, predicted_seconds
+    from ditto_spu.network.model import LAN, WAN
 
     with progress_console().status(f"{model.name}: compiling"):
         program = model.shapes()
@@ -54,9 +54,7 @@ def _cost(model: NamedModel, config: str, network: str | None) -> dict[str, Any]
     on_spu = sum(row.kind == "spu" for row in found.rows)
     sent = max(found.bytes_sent_per_party)
     seconds = [
-        None
-        if found.rounds is None
-        else round(predicted_seconds(each, 0.0, found.bytes_sent_per_party, found.rounds), 3)
+        None if (predicted := found.predicted_seconds(each)) is None else round(predicted, 3)
         for each in (LAN, WAN)
     ]
     return {

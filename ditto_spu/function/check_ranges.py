@@ -20,7 +20,7 @@ from ditto_spu.function.check_fills import FillCheck
 from ditto_spu.function.check_infinity import refuse_infinity
 from ditto_spu.function.check_outputs import Expected
 from ditto_spu.function.check_roundings import RoundingCheck
-from ditto_spu.passes.pipeline import advance, begin
+from ditto_spu.passes.pipeline import Work, advance
 from ditto_spu.runtime.client import check_extremes, check_shape
 
 
@@ -31,7 +31,8 @@ class RangeCheck:
         self._lowered = lowered
         self._fills = FillCheck(lowered.traced)
         self._roundings = RoundingCheck(lowered)
-        self._observer = Observer(advance(begin(lowered.traced), "linearise"), lowered.config)
+        parts = Work(lowered.program.module, lowered.traced, lowered.program, done="hoist")
+        self._observer = Observer(advance(parts, "linearise"), lowered.config)
         module = ir.parse(lowered.as_text("formats"))
         self._rows = list(relied_on(module, lowered.program.public))
         self._inputs = argument_ranges(module, lowered.program.paths)

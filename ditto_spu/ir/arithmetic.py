@@ -103,16 +103,20 @@ def splat(value: ir.Value, depth: int = DEPTH) -> float | None:
     Arithmetic on constants is folded.
     """
     op = ir.define(value)
-    if op is None or depth == 0 or not ir.is_known(value):
+    if op is None or depth == 0:
         return None
     name = kind(op)
     if name == "constant":
+        if not ir.is_known(value):
+            return None
         array = ir.constant_value(op)
         if array.size == 0 or (array != array.flat[0]).any():
             return float("nan") if array.size and _all_nan(array) else None
         return float(array.flat[0])
     if name in _SAME:
         number = splat(op.operands[0], depth - 1)
+        if name == "convert" and number is not None and not ir.is_known(value):
+            return None
         if name == "convert" and number is not None and not ir.is_float(value) and math.isfinite(number):
             return float(number != 0) if ir.element(value) == "i1" else float(int(number))
         return number

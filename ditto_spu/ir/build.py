@@ -157,7 +157,7 @@ def scalar(value: Any, like: Value, before: Op, location: Location) -> Value:
     if mlir.IntegerType.isinstance(element):
         number = mlir.IntegerAttr.get(element, int(value))
     else:
-        number = mlir.FloatAttr.get(element, float(value))
+        number = mlir.FloatAttr.get(element, float(value), loc=location)
     made = mlir.Operation.create(
         "stablehlo.constant",
         results=[like.type],

@@ -7,6 +7,8 @@ import re
 from ditto_spu.ir.bindings import Location, Op, context
 
 UNKNOWN_LINE = "unknown source"
+_TRACER = "ditto_spu/frontend/trace.py"  # calls the user's function: what comes before it is inside of that
+_RUNS = re.compile(r"ditto_spu/(?:frontend|function|api)\b")
 _NAME = re.compile(r'loc\((?:callsite\(|fused(?:<[^\[]*>)?\[)*"((?:[^"\\]|\\.)*)"(:\d+:\d+)?')
 _WRAPPED = re.compile(r"^(?:vmap|jvp|transpose|checkpoint|remat|custom_jvp|custom_vjp)\((.*)\)$")
 _DROPPED = re.compile(r"^(?:jit|pjit|pmap|xla_call)\(.*\)$|^(?:main|pjit|custom_jvp_call|custom_vjp_call)$")
@@ -45,10 +47,29 @@ def _unwrap(part: str) -> str:
 
 
 def source_of(op: Op) -> str:
-    """Return `file:line` of the user's code that made the operation, for error messages."""
+    """Return `file:line` of the user's code that made the operation, for error messages.
+
+    Code made by `exec` has no file. Then it is the line in that code, with the place that called it.
+    """
     lines = re.findall(r'"([^"]+)":(\d+):\d+', str(op.location))
-    own = [each for each in lines if "site-packages" not in each[0] and not each[0].startswith("<")]
-    return ":".join((own or lines)[0]) if lines else UNKNOWN_LINE
+    tracer = next((place for place, each in enumerate(lines) if each[0].endswith(_TRACER)), len(lines))
+    inside, around = lines[:tracer], _with_files(lines[tracer:])
+    if own := _with_files(inside):
+        return ":".join(own[0])
+    fileless = [each for each in inside if each[0].startswith("<")]
+    if fileless:
+        caller = f", called at {':'.join(around[0])}" if around else ""
+        return f"line {fileless[0][1]} of code without a file{caller}"
+    return ":".join(lines[0]) if lines else UNKNOWN_LINE
+
+
+def _with_files(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the lines of files, but for installed packages and the parts of this one that run functions."""
+    return [
+        each
+        for each in lines
+        if "site-packages" not in each[0] and not each[0].startswith("<") and not _RUNS.search(each[0])
+    ]
 
 
 def at_path(path: str, location: Location) -> Location:

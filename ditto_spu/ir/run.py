@@ -13,23 +13,34 @@ import numpy as np
 from ditto_spu.ir.bindings import Module, Op
 from ditto_spu.ir.cut_out import extract
 from ditto_spu.ir.module import arguments, parse, text
+from ditto_spu.ir.parts import parts
 from ditto_spu.ir.program_cache import kept_by_text
 from ditto_spu.ir.values import dtype, element, shape
 
 
 @dataclass(frozen=True)
 class _Program:
-    """A compiled module and the dtypes of its arguments."""
+    """A compiled module: the dtypes of its arguments, and its parts, of which short programs have one.
 
-    executable: Any
+    parts: for each part its executable, and the places of its arguments among the values so far.
+    results: the places of the results.
+    """
+
     dtypes: tuple[np.dtype[Any], ...]
+    parts: tuple[tuple[Any, tuple[int, ...]], ...]
+    results: tuple[int, ...] | None
 
 
 @kept_by_text
 def _compiled(source: str) -> _Program:
     module = parse(source)
     dtypes = tuple(dtype(each) for each in arguments(module))
-    return _Program(jax.extend.backend.get_backend("cpu").compile(source), dtypes)
+    compile_text = jax.extend.backend.get_backend("cpu").compile
+    cut = parts(module)
+    if cut is None:
+        return _Program(dtypes, ((compile_text(source), tuple(range(len(dtypes)))),), None)
+    made = tuple((compile_text(each.text), each.arguments) for each in cut.parts)
+    return _Program(dtypes, made, cut.results)
 
 
 def prepare(source: str) -> None:
@@ -43,8 +54,14 @@ def evaluate(program: str | Module, args: Sequence[Any]) -> list[np.ndarray[Any,
     Composites mean their decompositions.
     """
     compiled = _compiled(program if isinstance(program, str) else text(program))
-    buffers = [buffer(each, dtype) for each, dtype in zip(args, compiled.dtypes, strict=True)]
-    return [np.asarray(each) for each in compiled.executable.execute(buffers)]
+    values = [buffer(each, dtype) for each, dtype in zip(args, compiled.dtypes, strict=True)]
+    returned: list[Any] = []
+    for executable, places in compiled.parts:
+        returned = executable.execute([values[place] for place in places])
+        values += returned
+    if compiled.results is not None:
+        returned = [values[place] for place in compiled.results]
+    return [np.asarray(each) for each in returned]
 
 
 def buffer(value: Any, dtype: np.dtype[Any]) -> jax.Array:

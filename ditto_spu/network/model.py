@@ -68,7 +68,9 @@ def parse_network(text: str) -> Network:
 
 
 def predicted_seconds(network: Network, compute: float, sent: Sequence[int], rounds: int) -> float:
-    """Predict the seconds of a run: compute + bytes / bandwidth + rounds * round trip / 2.
+    """Predict the seconds of a run by its totals: compute + bytes / bandwidth + rounds * round trip / 2.
+
+    This ranks alternatives. `run_time.predicted_run` knows stages, and what hosts add and hide.
 
     compute: seconds of local computation.
     sent: bytes that each party sends. The formula uses those of the busiest party.

@@ -18,10 +18,15 @@ class Uplink:
     """Models the link by which one host sends to all others. Bytes leave in the order in which they come.
 
     Times are seconds of the caller's clock.
+
+    in_flight: an attribute, the bytes that fit between two hosts: those that travel and those that wait to
+        leave.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        travelling = network.bandwidth / 8 * (self.one_way + BACKLOG_SECONDS)
+        self.in_flight = int(travelling) + 2 * self.turn
         self._free = float("-inf")  # the time at which the last byte given so far has left
 
     @property
@@ -33,12 +38,6 @@ class Uplink:
     def one_way(self) -> float:
         """Return the seconds that a byte travels after it has left."""
         return self._network.round_trip / 2
-
-    @property
-    def in_flight(self) -> int:
-        """Return the bytes that fit between two hosts: those that travel and those that wait to leave."""
-        travelling = self._network.bandwidth / 8 * (self.one_way + BACKLOG_SECONDS)
-        return int(travelling) + 2 * self.turn
 
     def pause(self, now: float) -> float:
         """Return the seconds until this link takes more bytes, or 0 if it takes some now."""

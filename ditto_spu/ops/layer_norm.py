@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
-from ditto_kernels.norm.layer_norm import VARIANCE
+from ditto_kernels.norm.norm_plan import VARIANCE
 from ditto_kernels.norm.whole_norm import fit_norm, serves
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
@@ -113,7 +113,9 @@ def _normalised(value: ir.Value) -> _Normalised | None:
     if x is None or len(deviations) != 1 or len(vectors) > 1:
         return None
     variance, eps = deviations[0]
-    return _Normalised(x, vectors[0] if vectors else None, eps) if is_variance(variance, x) else None
+    if not is_variance(variance, x) or not (eps or serves(ir.shape(x)[-1], centred=True)):
+        return None  # without eps a window of variances would be a guess
+    return _Normalised(x, vectors[0] if vectors else None, eps)
 
 
 def windowed(op: ir.Op, decision: Choice | Decision, centred: bool) -> bool:

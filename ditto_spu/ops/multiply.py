@@ -23,6 +23,7 @@ from ditto_spu.ops.products import (
     SCALED_BITS,
     declared_range,
     in_ring,
+    is_sum,
     secret_factors,
     truncated,
     zeros_below_one,
@@ -41,6 +42,9 @@ from ditto_spu.plan.plan import INTEGER
 
 FACTOR_BITS = {16: 8, 32: 11, 64: 20}  # significant bits of a public factor, by ring
 MOST_FACTOR_BITS = 26  # fraction bits of one whose smallest element needs them
+# The mean of 2^6 elements or more: bits of the sum that 1/n moves behind the last one are dropped first, but
+# for these. They would take as much room from the product, and the mean of 1,000 salaries would not fit.
+LONG_SUM, GUARD_BITS = 5, 2
 SPREAD_BITS = 3  # elements of a factor may be smaller than the largest by so many bits, in a narrow ring
 
 
@@ -97,6 +101,8 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
         spare = current.fraction_bits - chooser.default_format.fraction_bits  # they take the product's room
         digits = FACTOR_BITS[64] - min(max(spare, 0), MOST_FACTOR_BITS - SCALED_BITS)
         bits = max(digits - lead, min(finest, MOST_FACTOR_BITS))
+        if -lead > LONG_SUM and is_sum(value):
+            current = Fxp(64, max(0, current.fraction_bits + lead + GUARD_BITS))
     bits = max(0, min(bits, current.ring_bits - 2 - current.fraction_bits))
     if known is not None:
         bits = min(bits, digits_below_one(known))

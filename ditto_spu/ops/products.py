@@ -25,7 +25,26 @@ def secret_factors(
             if value not in formats:
                 asked = choice.operand if value == op.operands[0] and not chooser.is_binary(value) else None
                 formats[value] = asked or settled
+    bits = sum(formats[each].fraction_bits for each in tuple(op.operands)[:2] if each in formats)
+    least = chooser.default_format
+    if choice.operand is None and len(formats) and bits > 2 * least.fraction_bits + _MORE_BITS:
+        for value, fxp in formats.items():
+            if _is_argument(value) and fxp.ring_bits == least.ring_bits == 64:
+                formats[value] = Fxp(64, min(fxp.fraction_bits, least.fraction_bits))
     return formats
+
+
+# Fraction bits that two factors may have beyond the default's. An argument that a root reads, too, may have
+# more, and its products would have no room.
+_MORE_BITS = 6
+
+
+def _is_argument(value: ir.Value) -> bool:
+    """Tell whether a value is an argument, perhaps rearranged."""
+    maker = ir.define(value)
+    while maker is not None and maker.name in _LAYOUT:
+        maker = ir.define(maker.operands[0])
+    return maker is None
 
 
 def in_ring(formats: Mapping[ir.Value, Fxp], ring_bits: int) -> dict[ir.Value, Fxp]:
@@ -50,6 +69,14 @@ def declared_range(call: Call) -> Attributes:
     """Return the range that a rule declares for the result. It lets a product take a cheaper form."""
     declared = call.decision.range
     return () if declared is None else (("range", declared),)
+
+
+def is_sum(value: ir.Value) -> bool:
+    """Tell whether a value is a sum over dimensions, perhaps rearranged, and so has fewer elements."""
+    maker = ir.define(value)
+    while maker is not None and maker.name in _LAYOUT:
+        maker = ir.define(maker.operands[0])
+    return maker is not None and maker.name == "stablehlo.reduce"
 
 
 _LAYOUT = tuple(f"stablehlo.{each}" for each in ("reshape", "transpose", "broadcast_in_dim", "slice"))

@@ -11,6 +11,7 @@ from jax import Array
 
 from ditto_kernels.inverse.whole_range import WHOLE, WINDOW
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE
+from ditto_kernels.norm.whole_norm import serves
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, peel, row_mean, splat, squared, whole
@@ -67,6 +68,8 @@ def match_rms_norm(root: ir.Op) -> Match | None:
     x = None if mean is None else squared(mean[0])
     if mean is None or x is None or mean[1] != len(ir.shape(value)) - 1:
         return None
+    if not (eps or serves(ir.shape(x)[-1], centred=False)):
+        return None  # without eps a window of mean squares would be a guess
     for place, data in enumerate(rest):
         vectors = [peel(each) for each in rest[:place] + rest[place + 1 :]]
         if (

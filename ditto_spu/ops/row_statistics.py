@@ -14,7 +14,7 @@ def centred(seen: Seen) -> ir.Value | None:
 
 
 def deviation(seen: Seen, divides: bool) -> tuple[Seen, float] | None:
-    """Return (variance, eps) if the factor is 1/sqrt(variance + eps), else None.
+    """Return (variance, eps) if the factor is 1/sqrt(variance + eps), else None. Without eps it is 0.
 
     divides: whether the factor stands below the line of a quotient.
     """
@@ -25,13 +25,12 @@ def deviation(seen: Seen, divides: bool) -> tuple[Seen, float] | None:
     if not right:
         return None
     inside = peel(seen.operand(0))
-    if inside.name != "add" or inside.op is None:
-        return None
-    for index in (0, 1):
-        eps = splat(inside.op.operands[1 - index])
-        if eps is not None:
-            return inside.operand(index), eps
-    return None
+    if inside.name == "add" and inside.op is not None:
+        for index in (0, 1):
+            eps = splat(inside.op.operands[1 - index])
+            if eps is not None:
+                return inside.operand(index), eps
+    return inside, 0.0
 
 
 def is_variance(seen: Seen, x: ir.Value) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from ditto_spu.network.model import LAN, WAN, Network, predicted_seconds
+from ditto_spu.network.model import LAN, WAN, Network
+from ditto_spu.network.run_time import Load, predicted_run
 from ditto_spu.plan.printed import printed
 
 Triple = tuple[int, int, int]
@@ -110,15 +111,23 @@ class CostReport:
         """
         return _rounds(self.rows)
 
-    def predicted_seconds(self, network: Network) -> float | None:
-        """Return the time that the run would take on a network.
+    def predicted_seconds(self, network: Network, calls: int = 1) -> float | None:
+        """Return the time that the run would take between hosts on a network.
 
-        It is compute + bytes / bandwidth + rounds * round trip / 2, with the bytes of the busiest party. None
-        if rounds are unknown, or if the run was already on an emulated network.
+        calls: how many such calls run as one batch.
+
+        The formula is that of `predicted_run`. None if rounds are unknown, or if the run was already on an
+        emulated network.
         """
         if self.rounds is None or self.network is not None:
             return None
-        return predicted_seconds(network, self.seconds, self.bytes_sent_per_party, self.rounds)
+        load = Load(
+            in_line=_by_busiest(self.rows, lambda row: _total([row.online_bytes, row.offline_bytes])),
+            online=_by_busiest(self.rows, lambda row: row.online_bytes),
+            dealt=max(self.offline_bytes_sent_per_party),
+            rounds=self.rounds,
+        )
+        return predicted_run(network, self.seconds, load, calls)
 
     def by_kind(self) -> dict[str, CostRow]:
         """Return totals by kind of step, with most bytes first."""
@@ -180,6 +189,14 @@ class CostReport:
 
     def __str__(self) -> str:
         return printed(self, width=160)
+
+
+def _by_busiest(rows: Sequence[CostRow], sent: Callable[[CostRow], Triple]) -> int:
+    """Return the bytes of each stage's busiest party, summed over the stages."""
+    stages: dict[int, list[Triple]] = {}
+    for row in rows:
+        stages.setdefault(row.stage, []).append(sent(row))
+    return sum(max(_total(each)) for each in stages.values())
 
 
 def _numbers(row: CostRow) -> tuple[str, str, str, str]:

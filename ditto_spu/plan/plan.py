@@ -207,7 +207,7 @@ class Plan:
                 later += ELEMENT * sizes[-1]
             elif isinstance(step, KernelStep) and step.kernel in PATIENT:
                 first += max(sizes)
-                later += ELEMENT * max(sizes[2::3], default=0)  # of the products that are watched
+                later += ELEMENT * max(sizes)
             elif isinstance(step, KernelStep):
                 first += ELEMENT * max(sizes)
                 later += ELEMENT * max(sizes)

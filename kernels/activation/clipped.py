@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -68,7 +67,7 @@ def minus(x: Opened, constant: float) -> Opened:
     if not constant:
         return x
     step = np.asarray(round(constant * 2.0**x.fxp.fraction_bits)).astype(x.fxp.dtype)
-    return replace(x, c=x.c - step)
+    return x._replace(c=x.c - step)
 
 
 def plus(party: Party, x: Additive, constant: float) -> Additive:

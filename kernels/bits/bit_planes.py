@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ FAN_IN = 4
 DIGIT_BITS = 4
 
 
-@dataclass(frozen=True)
-class Bits:
+class Bits(NamedTuple):
     """XOR shares of bits at A and B, absent at the dealer.
 
     They lie in words of k bits, of shape (..., words).

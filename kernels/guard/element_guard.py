@@ -79,7 +79,7 @@ def guard_elements(party: Party, *operands: Any, out: Fxp, items: Sequence[Attri
         _sums_of_results(party, found, factors),
     )
     differences = [
-        (weighted(_groups(short), factors) - raised(total, how), how)
+        (weighted(_groups(short), factors) - raised(total, how), how.low)
         for short, total, (_, _, _, how, _) in zip(shorts, sums, found, strict=True)
     ]
     return (yield from counted(party, differences, near))

@@ -6,18 +6,18 @@ decide (`top_bits`). A dealt product of masks turns the shared bits into numbers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ditto_kernels.guard.random_sums import weighted
-from ditto_kernels.guard.top_bits import cells_within, parities, top_bits
+from ditto_kernels.guard.random_sums import lifted
+from ditto_kernels.guard.top_bits import cells_within, own_number, parities, top_bits
+from ditto_kernels.machine.backends import backend
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, signed, unsigned
+from ditto_kernels.values.formats import Array, signed
 from ditto_kernels.values.replicated import Rss
 
 _TOP = 4  # so many of the highest bits decide
@@ -43,73 +43,53 @@ def lifted_sums(
     """
     bits, role = ys[0].fxp.ring_bits, party.role
     cells = [cells_within(bound, bits, _TOP) for bound in bounds]
-    tops = yield from top_bits(party, ys, [each.bias for each in cells], _TOP)
-    sizes = [math.prod(y.shape) for y in ys]
-    counts = yield from _as_numbers(party.at("numbers"), tops.wraps(), sum(sizes))
-    near = parities(party, tops.outside([each.count for each in cells], sizes))
+    numbers = [own_number(party, y, cell.bias) for y, cell in zip(ys, cells, strict=True)]
+    tops = yield from top_bits(party, numbers, _TOP)
+    outside, wraps = tops.read([each.count for each in cells])
+    counts = yield from _as_numbers(party.at("numbers"), wraps)
+    near = parities(party, outside)
     sums, start = [], 0
-    for y, ring, some, cell, size in zip(ys, rings, factors, cells, sizes, strict=True):
-        wide = signed(ring)
+    for y, ring, some, cell, number in zip(ys, rings, factors, cells, numbers, strict=True):
+        wide, shape = signed(ring), y.shape
+        known = lifted(number.reshape(shape), some, wide) if role != "B" else None
         if role == "D":
-            known = _unsigned(_sum(y.mine, y.next, cell.bias), wide)
-            sums.append(weighted(known - wide.type(cell.bias), some))
+            sums.append(known - _total(some, wide) * wide.type(cell.bias))
             continue
-        wrapped = _wide(counts[start : start + size].reshape(y.shape), wide)
-        share = weighted(wrapped, some) << wide.type(bits)
-        sums.append(weighted(_unsigned(y.next, wide), some) - share if role == "A" else -share)
-        start += size
+        share = lifted(counts[start : start + number.size].reshape(shape), some, wide) << wide.type(bits)
+        sums.append(-share if known is None else known - share)
+        start += -(-number.size // 8) * 8  # each value begins a byte
     return sums, near
 
 
-def _as_numbers(party: Party, words: Array, size: int) -> Protocol[Array]:
+def _as_numbers(party: Party, words: Array) -> Protocol[Array]:
     """Return additive shares modulo 2^8 of XOR-shared bits: a + b - 2ab, with a dealt product of masks."""
-    item = Deal("products", (size,), _BYTE)
+    item = Deal("products", (8 * words.size,), _BYTE)
     if party.role == "D":
         first, second = party.draw_to_deal("masks", words.shape, _BYTE)
-        yield from deal(party, [item], lambda: [_both(first, second, size)])
+        yield from deal(party, [item], lambda: [_both(first, second)])
         yield Round()
-        return absent((size,), _BYTE)
+        return absent(item.shape, _BYTE)
     mask = party.draw_with_dealer("masks", words.shape, _BYTE)
     (product,) = yield from deal(party, [item], list)
     mine = words ^ mask
     other = yield from exchange(party, "bits", mine)
-    pair = (mine, other) if party.role == "A" else (other, mine)
-    return _numbers(words, mask, *pair, product, party.role == "A")
+    return _numbers(words, mask, mine, other, product, party.role == "A")
 
 
-@local_step(lambda mine, following, bias: mine)
-def _sum(mine: Array, following: Array, bias: int) -> Array:
-    return mine + following + np.asarray(bias).astype(mine.dtype)
+@local_step(lambda factors, dtype: absent((factors.shape[-1],), dtype))
+def _total(factors: Array, dtype: np.dtype[Any]) -> Array:
+    return np.asarray(factors.sum(axis=0), dtype)
 
 
-@local_step(lambda value, dtype: absent(value.shape, dtype))
-def _unsigned(value: Array, dtype: np.dtype[Any]) -> Array:
-    """Return ring elements as unsigned numbers in a larger ring."""
-    return value.view(unsigned(8 * value.dtype.itemsize)).astype(dtype)
+@local_step(lambda first, second: absent((8 * first.size,), _BYTE))
+def _both(first: Array, second: Array) -> Array:
+    return np.unpackbits(np.bitwise_and(first, second, dtype=np.uint8), bitorder="little")
 
 
-@local_step(lambda value, dtype: absent(value.shape, dtype))
-def _wide(value: Array, dtype: np.dtype[Any]) -> Array:
-    return value.astype(dtype)
-
-
-@local_step(lambda first, second, count: absent((count,), _BYTE))
-def _both(first: Array, second: Array, count: int) -> Array:
-    return np.unpackbits(np.bitwise_and(first, second, dtype=np.uint8), count=count)
-
-
-def _no_numbers(bits: Array, mask: Array, first: Array, second: Array, product: Array, leader: bool) -> Array:
+def _no_numbers(bits: Array, own: Array, mine: Array, other: Array, product: Array, leader: bool) -> Array:
     return absent(product.shape, _BYTE)
 
 
 @local_step(_no_numbers)
-def _numbers(bits: Array, mask: Array, first: Array, second: Array, product: Array, leader: bool) -> Array:
-    """Return additive shares modulo 2^8 of the XOR of both parties' bits: a + b - 2ab.
-
-    first, second: A's and B's bits under their masks p and q. product: shares of pq.
-    """
-    one, two, bit, own = (np.unpackbits(each, count=len(product)) for each in (first, second, bits, mask))
-    sign_one, sign_two = 1 - 2 * one, 1 - 2 * two
-    apart = one * two + sign_one * two * own if leader else one * sign_two * own
-    result: Array = bit - 2 * (apart + sign_one * sign_two * product)
-    return result
+def _numbers(bits: Array, own: Array, mine: Array, other: Array, product: Array, leader: bool) -> Array:
+    return backend().cells.counts(bits, own, mine, other, product, leader)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import word_count
 from ditto_kernels.bits.signs import signs
 from ditto_kernels.guard.top_bits import subset_parities
 from ditto_kernels.guard.wraps import WRAPS
-from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, Fxp
+from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
 
 ANSWER = Fxp(64, 0)
@@ -57,22 +53,3 @@ def all_in_range(party: Party, *wraps: Rss, out: Fxp) -> Protocol[Rss]:
     outside = np.concatenate([below, ~reached if party.role == "A" else reached])
     share = subset_parities(party, "subsets", outside, ANSWER.dtype.itemsize).view(ANSWER.dtype)
     return (yield from to_rss(party, Additive(share if party.role == "A" else -share, ANSWER)))
-
-
-def _reference(*wraps: Array, **_: Any) -> NDArray[Any]:
-    """Return 0 where all is in range. Other numbers are random, so the reference has 1."""
-    return np.array([float(any(bool((np.abs(each) >= 0.5).any()) for each in wraps))])
-
-
-def _error(*_: Spec, out: Fxp) -> float:
-    return 0.0
-
-
-GUARD_BIT = Kernel(
-    "guard_bit",
-    all_in_range,
-    _reference,
-    _error,
-    "Naor, Naor 1990, on shares; our own",
-    all_deal=True,
-)

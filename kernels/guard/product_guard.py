@@ -9,9 +9,8 @@ difference of its row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +23,11 @@ from ditto_kernels.guard.random_sums import (
     rounded,
     rows,
     sizes,
-    times,
     weighted,
 )
 from ditto_kernels.guard.top_bits import LIMBS
-from ditto_kernels.guard.wraps import WRAPS, Shown, counted, raised, shown
-from ditto_kernels.products.matmul import Dimensions, doubles
-from ditto_kernels.products.multiply import symmetric
+from ditto_kernels.guard.watched_product import Watched, watched
+from ditto_kernels.guard.wraps import WRAPS, counted, raised
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive
@@ -40,68 +37,6 @@ from ditto_kernels.values.formats import Array, Fxp, encode
 from ditto_kernels.values.replicated import Known, Rss
 
 Attributes = Sequence[tuple[str, Any]]
-MATRICES = ("matmul", "matmul_public")  # the kernels whose results are watched row by row
-
-
-@dataclass(frozen=True)
-class Watched:
-    """One product, and how it is watched.
-
-    one: the operand whose free dimension is summed. other: the other operand, which is shared.
-    right: whether `one` is the right operand.
-    y: the result. public_bits: the fraction bits of a public `one`.
-    how: how its wraps show.
-    """
-
-    one: Any
-    other: Any
-    y: Any
-    dims: Dimensions
-    right: bool
-    public_bits: int | None
-    how: Shown
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """The sizes of the result: batch, left and right free dimensions."""
-        return sizes(*((self.other, self.one) if self.right else (self.one, self.other)), self.dims)
-
-    @property
-    def summed(self) -> int:
-        """The number of elements in a sum."""
-        return self.sizes[2 if self.right else 1]
-
-
-def watched(
-    x: Any,
-    w: Any,
-    y: Any,
-    *,
-    dims: Dimensions,
-    summed: str = "right",
-    range: float | None = None,
-    weight_fraction_bits: int | None = None,
-    public_left: bool = False,
-    within: float | None = None,
-) -> Watched | None:
-    """Return how to watch a product, or None where no wrap can be seen.
-
-    x, w, y: operands and result of `matmul` or `matmul_public`, or their `Spec`, with its attributes.
-    summed, within: see `guard_products`.
-    """
-    public = weight_fraction_bits is not None
-    ring = x.fxp.ring_bits
-    bits = x.fxp.fraction_bits + (weight_fraction_bits if public else w.fxp.fraction_bits)
-    try:
-        double = not public and doubles(ring, bits, y.fxp, symmetric(range))
-    except ValueError:  # the product is finished in another format and cast from there
-        return None
-    how = shown(ring, bits, y.fxp, range, double, within)
-    if how is None:
-        return None
-    right = summed == "right"
-    one, other = (x, w) if right == public_left else (w, x)
-    return Watched(one, other, y, dims, right, weight_fraction_bits, how)
 
 
 def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[Attributes]) -> Protocol[Rss]:
@@ -111,6 +46,8 @@ def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[At
     products: the attributes of each, with "summed": the operand whose free dimension is summed, which is
         "right" for one sum a row. A public operand is the summed one. "within" is the magnitude from which on
         a result in a narrower ring than its operands is refused, by default the limit of its format.
+        "shifted" says that y is such a result after a row was added to all its rows. The row, of y's format
+        and at most half of its limit in magnitude, is the next operand, and "within" is about the sum.
     Returns `out` = fxp16.9 [sums + 4], with REPEATS sums a row: the sum of e_j t_j modulo 2^7, for odd
     coefficients e_j and the wraps t_j of the elements. The last four are zero, or random if a result in a
     narrower ring than the operands leaves the range in which it lifts. All are in units of one wrap.
@@ -134,20 +71,33 @@ def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[At
         _short_operands(party, found, factors), _sums_of_results(party, found, factors)
     )
     differences = [
-        (_with_other(each, short) - total, each.how)
-        for each, short, total in zip(found, shorts, sums, strict=True)
+        (product - total, each.how.low)
+        for product, total, each in zip(_with_others(found, shorts), sums, found, strict=True)
     ]
     return (yield from counted(party, differences, near))
 
 
 def _all_watched(operands: Sequence[Any], products: Sequence[Attributes]) -> list[Watched]:
     found = []
-    for place, attributes in enumerate(products):
-        each = watched(*operands[3 * place : 3 * place + 3], **dict(attributes))
-        if each is None:
+    for place, (used, plain) in enumerate(_each(operands, products)):
+        row = used[3] if len(used) > 3 else None
+        each = watched(*used[:3], **plain, row=row)
+        if each is None or (row is not None and not (each.right and each.how.lifted)):
             raise ValueError(f"the wraps of product {place} cannot be seen")
         found.append(each)
     return found
+
+
+def _each(
+    operands: Sequence[Any], products: Sequence[Attributes]
+) -> Iterator[tuple[Sequence[Any], dict[str, Any]]]:
+    """Yield the operands and the other attributes of each product."""
+    start = 0
+    for attributes in products:
+        plain = dict(attributes)
+        stop = start + 3 + plain.pop("shifted", False)
+        yield operands[start:stop], plain
+        start = stop
 
 
 def _short_operands(
@@ -233,13 +183,28 @@ def _apart(whole: Rss, like: Sequence[Additive]) -> Iterator[Rss]:
         start = stop
 
 
-def _with_other(each: Watched, short: Rss | Array) -> Array:
-    """Return this party's 3-of-3 share of the product of the other operand with the short one."""
-    mine = rows(each.other.mine, each.dims, each.right)
-    if not isinstance(short, Rss):
-        return times(mine, short)
-    following = rows(each.other.next, each.dims, each.right)
-    return times(mine, short.mine + short.next) + times(following, short.mine)
+def _with_others(found: Sequence[Watched], shorts: Sequence[Rss | Array]) -> list[Array]:
+    """Return this party's 3-of-3 shares of the products of the other operands with the short ones.
+
+    Products that read one operand alike, such as queries, keys and values, read it once.
+    """
+    results: list[Any] = [None] * len(found)
+    alike: dict[Any, list[int]] = {}
+    for place, (each, short) in enumerate(zip(found, shorts, strict=True)):
+        alike.setdefault((id(each.other), each.dims, each.right, type(short)), []).append(place)
+    for places in alike.values():
+        first, several = found[places[0]], [shorts[place] for place in places]
+        mine = rows(first.other.mine, first.dims, first.right)
+        near = np.concatenate([each.mine if isinstance(each, Rss) else each for each in several], axis=-1)
+        if isinstance(several[0], Rss):
+            far = np.concatenate([each.next for each in several if isinstance(each, Rss)], axis=-1)
+            following = rows(first.other.next, first.dims, first.right)
+            total = weighted(mine, near + far) + weighted(following, near)
+        else:
+            total = weighted(mine, near)
+        for number, place in enumerate(places):
+            results[place] = total[..., number * REPEATS : (number + 1) * REPEATS]
+    return results
 
 
 def _sums_of_results(
@@ -249,33 +214,46 @@ def _sums_of_results(
 
     Also return its share of whether all results lift (`lifted_sums`).
     """
-    totals: list[Any] = [None] * len(found)
-    results = [_result(each) for each in found]
     near = np.zeros(LIMBS, WRAPS.dtype)
-    for place, each in enumerate(found):
-        if not each.how.lifted:
-            totals[place] = weighted(results[place].mine, factors[place].whole)
-    lifted = sorted(
-        (p for p, each in enumerate(found) if each.how.lifted), key=lambda p: results[p].fxp.ring_bits
-    )
-    groups = [[*group] for _, group in groupby(lifted, lambda place: results[place].fxp.ring_bits)]
+    totals: list[Any] = [
+        None if each.how.lifted else weighted(_result(each).mine, some.whole)
+        for each, some in zip(found, factors, strict=True)
+    ]
+    parts = [part for place, each in enumerate(found) if each.how.lifted for part in _lifted(each, place)]
+    parts.sort(key=lambda part: part.y.fxp.ring_bits)
+    groups = [[*group] for _, group in groupby(parts, lambda part: part.y.fxp.ring_bits)]
     made = yield from parallel(
         *(
             lifted_sums(
-                party.at(f"lift{group[0]}"),
-                [results[place] for place in group],
-                [found[place].how.ring for place in group],
-                [factors[place].whole for place in group],
-                [found[place].how.bound for place in group],
+                party.at(f"lift{group[0].place}"),
+                [part.y for part in group],
+                [found[part.place].how.ring for part in group],
+                [factors[part.place].whole for part in group],
+                [part.bound for part in group],
             )
             for group in groups
         )
     )
     for group, (of_group, near_of_group) in zip(groups, made, strict=True):
         near = near + near_of_group
-        for place, total in zip(group, of_group, strict=True):
-            totals[place] = total
+        for part, total in zip(group, of_group, strict=True):
+            before = totals[part.place]
+            totals[part.place] = total if before is None else before - total
     return [raised(total, each.how) for total, each in zip(totals, found, strict=True)], near
+
+
+class _Part(NamedTuple):
+    """Elements (batch, rows, summed) that are lifted: a result, or a row that is subtracted from its sums."""
+
+    place: int
+    y: Rss
+    bound: float
+
+
+def _lifted(each: Watched, place: int) -> Iterator[_Part]:
+    yield _Part(place, _result(each), each.how.bound)
+    if each.row is not None:
+        yield _Part(place, each.row.reshape((1, 1, -1)), each.row.fxp.limit / each.row.fxp.ulp)
 
 
 def _result(each: Watched) -> Rss:
@@ -287,9 +265,7 @@ def _result(each: Watched) -> Rss:
 def sums_of(operands: Sequence[Any], products: Sequence[Attributes]) -> int:
     """Return how many numbers `guard_products` returns for operands of these shapes."""
     total = LIMBS
-    for place, each in enumerate(products):
-        attributes = dict(each)
-        x, w = operands[3 * place : 3 * place + 2]
+    for (x, w, *_), attributes in _each(operands, products):
         pair = (w, x) if attributes.get("public_left") else (x, w)
         batch, left, right = sizes(*pair, attributes["dims"])
         total += batch * (left if attributes.get("summed", "right") == "right" else right) * REPEATS

@@ -6,23 +6,21 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from ditto_kernels.machine.backends import backend
 from ditto_kernels.products.matmul import Dimensions, as_batches
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Dealing, Party, Protocol
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array
+from ditto_kernels.values.formats import Array, unsigned
 
 REPEATS = 2  # so many sums of every row, each with coefficients of its own
 _BASES = 12  # sums of weights that serve many requests are kept for so many fixed coefficients
 _SEED = 16
-_EXACT = 1 << 12  # so many products of 32 and 9 bits have an exact sum in float64
 _BYTE, _SMALL = np.dtype(np.uint8), np.dtype(np.int16)
 
 
@@ -36,7 +34,7 @@ class Coefficients:
     base: Array
     mix: Array
 
-    @property
+    @cached_property
     def whole(self) -> Array:
         """The coefficients [count, REPEATS] themselves, below 300 in magnitude."""
         return _product(self.base, self.mix)
@@ -68,7 +66,8 @@ def coefficients(party: Party, counts: Sequence[int]) -> Protocol[list[Coefficie
     D and A draw a seed, and D tells B in the offline phase.
     """
     mix = _mix((yield from _seed(party)))
-    return [Coefficients(_base(count), mix) for count in counts]
+    made = {count: Coefficients(_base(count), mix) for count in set(counts)}
+    return [made[count] for count in counts]
 
 
 def few_coefficients(party: Party, count: int, repeats: int) -> Protocol[Array]:
@@ -122,36 +121,21 @@ def _few(seed: Array, count: int, repeats: int) -> Array:
     return (2 * (drawn & np.uint8(7)).astype(np.int16) - 7).reshape(count, repeats)
 
 
-@local_step(lambda values, factors: absent((*values.shape[:-1], factors.shape[-1]), values.dtype))
+@local_step(lambda values, factors: absent((*values.shape[:2], factors.shape[-1]), values.dtype))
 def weighted(values: Array, factors: Array) -> Array:
-    """Return values @ factors in the ring of the values, for factors below 512 in magnitude.
-
-    Sums of so many elements are exact in float64, whose products are fast. Ring 64 takes two of limbs.
-    """
-    real, count = factors.astype(np.float64), values.shape[-1]
-    if count > _EXACT:
-        parts = range(0, count, _EXACT)
-        found = [weighted(values[..., i : i + _EXACT], factors[i : i + _EXACT]) for i in parts]
-        return np.sum(found, axis=0, dtype=values.dtype)
-    if values.dtype.itemsize < 8:
-        return (values.astype(np.float64) @ real).astype(np.int64).astype(values.dtype)
-    high, low = values >> np.int64(32), values & np.int64((1 << 32) - 1)
-    upper, lower = ((limb.astype(np.float64) @ real).astype(np.int64) for limb in (high, low))
-    return (upper << np.int64(32)) + lower
+    """Return values (batch, rows, n) times factors (n, few) or (batch, n, few), in the ring of the values."""
+    return _weighted(values, factors, values.dtype)
 
 
-@jax.jit
-def _int_products(values: jax.Array, sums: jax.Array) -> jax.Array:
-    columns = [jnp.einsum("bmk,bk->bm", values, sums[..., each]) for each in range(sums.shape[-1])]
-    return jnp.stack(columns, axis=-1)
+@local_step(lambda values, factors, dtype: absent((*values.shape[:2], factors.shape[-1]), dtype))
+def lifted(values: Array, factors: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the same for values that are unsigned numbers, in a larger ring."""
+    return _weighted(values.view(unsigned(8 * values.dtype.itemsize)), factors, dtype)
 
 
-@local_step(lambda values, sums: absent((*values.shape[:-1], sums.shape[-1]), values.dtype))
-def times(values: Array, sums: Array) -> Array:
-    """Return the products of (batch, rows, n) and (batch, n, REPEATS) in their ring."""
-    if values.dtype.itemsize != 4:
-        return np.matmul(values, sums)
-    return np.asarray(_int_products(values, sums))
+def _weighted(values: Array, factors: Array, dtype: np.dtype[Any]) -> Array:
+    wide = factors.astype(dtype, copy=False)
+    return backend().sums(values, wide if wide.ndim == 3 else wide[None])
 
 
 @local_step(lambda values, bits: values)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import word_count
 from ditto_kernels.bits.signs import signs
-from ditto_kernels.guard.top_bits import LIMBS, cells_within, parities, top_bits
+from ditto_kernels.guard.top_bits import LIMBS, cells_within, own_number, parities, top_bits
 from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.products.multiply import zero_share
 from ditto_kernels.protocol.kernel import Kernel, Spec
@@ -93,9 +93,10 @@ def reshared(party: Party, found: Sequence[Array]) -> Protocol[Rss]:
 def _by_cells(party: Party, group: Sequence[tuple[Rss, Range]]) -> Protocol[Array]:
     ring = group[0][0].fxp.ring_bits
     cells = [cells_within(range[1] / x.fxp.ulp, ring, fine(ring)) for x, range in group]
-    tops = yield from top_bits(party, [x for x, _ in group], [each.bias for each in cells], fine(ring))
-    sizes = [int(np.prod(x.shape)) for x, _ in group]
-    return parities(party, tops.outside([each.count for each in cells], sizes))
+    numbers = [own_number(party, x, each.bias) for (x, _), each in zip(group, cells, strict=True)]
+    tops = yield from top_bits(party, numbers, fine(ring))
+    outside, _ = tops.read([each.count for each in cells])
+    return parities(party, outside)
 
 
 def compared(party: Party, x: Rss, range: Range) -> Protocol[Array]:

@@ -7,15 +7,15 @@ sends the highest bits of a in unary, under a mask. A and B read what they need 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
+from ditto_kernels.machine.backends import backend
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, Round
-from ditto_kernels.values.absent import absent
+from ditto_kernels.values.absent import absent, contiguous
 from ditto_kernels.values.formats import Array, unsigned
 from ditto_kernels.values.replicated import Rss
 
@@ -51,53 +51,57 @@ def cells_within(bound: float, ring: int, top: int) -> Cells:
 
 @dataclass(frozen=True)
 class Tops:
-    """The highest bits of a, in shared unary numbers, and those of b, of each element.
+    """The highest bits of a, in shared unary numbers, and b, of each element of several values.
 
     words: XOR shares at A and B. Bit v of an element tells whether the highest bits of a are v or more.
-    known: the highest bits of b. Absent at the dealer.
+    numbers: b of each value, in one dimension. leader: whether this party is A.
     """
 
     words: Array
-    known: Array
-    top: int
+    numbers: Sequence[Array]
     leader: bool
 
-    def wraps(self) -> Array:
-        """Return XOR shares of whether a + b wraps, for values that do not lie in the ring's last cell."""
-        return _at_least(self.words, self.known, (1 << self.top) - 1)
+    def read(self, counts: Sequence[int]) -> tuple[Array, Array]:
+        """Return packed XOR shares of whether elements may lie outside of their cells and whether they wrap.
 
-    def outside(self, counts: Sequence[int], sizes: Sequence[int]) -> Array:
-        """Return XOR shares of whether elements may lie outside of their cells.
-
-        counts: the number of cells of a value, for so many elements each as `sizes` says.
+        counts: the number of cells of each value. Each value begins a byte. Whether a + b wraps is right for
+        elements that do not lie in the ring's last cell.
         """
-        return _outside(self.words, self.known, self.top, tuple(counts), tuple(sizes), self.leader)
+        found, start = [], 0
+        for known, count in zip(self.numbers, counts, strict=True):
+            stop = start + known.size
+            found.append(_read(self.words[start:stop], known, count, self.leader))
+            start = stop
+        outside, wraps = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return outside, wraps
 
 
-def top_bits(party: Party, values: Sequence[Rss], biases: Sequence[int], top: int) -> Protocol[Tops]:
+def own_number(party: Party, x: Rss, bias: int) -> Array:
+    """Return a + bias at D, and b at A and B, as unsigned numbers in one dimension: x = a + b.
+
+    bias: brings the least x to 0.
+    """
+    known = x.next if party.role == "A" else x.mine
+    flat = contiguous(_biased(x.mine, x.next, bias) if party.role == "D" else known).reshape(-1)
+    return flat.view(unsigned(8 * flat.dtype.itemsize))
+
+
+def top_bits(party: Party, numbers: Sequence[Array], top: int) -> Protocol[Tops]:
     """Return the highest bits of values of one ring, in one round.
 
-    biases: is added to each value first, so that its least number is 0. top: so many bits are taken, 3 or 4.
+    numbers: those of each value (`own_number`). top: so many bits are taken, 3 or 4.
 
     Cost: 2^top bits an element. Security: D's bits leave under a stream that D and B have in common, so A
     learns nothing. B knows its mask alone. Source: our own.
     """
     role, word = party.role, unsigned(1 << top)
-    component: Callable[[Rss, int], Array] = {
-        "D": lambda x, bias: _biased(x.mine, x.next, bias),
-        "A": lambda x, bias: x.next,
-        "B": lambda x, bias: x.mine,
-    }[role]
-    parts = [component(x, bias).reshape(-1) for x, bias in zip(values, biases, strict=True)]
-    known = _top(np.concatenate(parts), top)
-    shape = known.shape
+    shape = (sum(each.size for each in numbers),)
     if role == "A":
         (words,) = yield Round((), (party.expect(party.dealer, "tops", shape, word),))
-        return Tops(words, known, top, True)
+        return Tops(words, numbers, True)
     mask = party.draw(party.dealer, "tops", shape, word)
-    yield Round((party.send(party.a, "tops", _unary(known, top) ^ mask),) if role == "D" else ())
-    nothing = absent(shape, known.dtype)
-    return Tops(mask, known, top, False) if role == "B" else Tops(absent(shape, word), nothing, top, False)
+    yield Round((party.send(party.a, "tops", _masked(numbers, mask)),) if role == "D" else ())
+    return Tops(mask if role == "B" else absent(shape, word), numbers, False)
 
 
 def parities(party: Party, bits: Array) -> Array:
@@ -117,18 +121,17 @@ def subset_parities(party: Party, name: str, words: Array, count: int) -> Array:
     A and B draw the subsets from a stream that they have in common, each a window of it (Toeplitz hashing).
     If no bit is set, all parities are even, and otherwise they are uniform, whichever bits are set.
     """
-    length = words.size + 8 * count - 1
-    return _parities(words, party.draw(party.dealer + 2, name, (length,), words.dtype), count)
+    bits = words.view(_BYTE)
+    length = bits.size + 8 * count - 1
+    return _parities(bits, party.draw(party.dealer + 2, name, (length,), _BYTE), count)
 
 
-@local_step(lambda words, stream, count: absent((count,), _BYTE))
-def _parities(words: Array, stream: Array, count: int) -> Array:
-    chosen = np.bitwise_xor.reduce(words & sliding_window_view(stream, words.size), axis=1)
-    shift = 4 * words.dtype.itemsize
-    while shift:
-        chosen ^= chosen >> chosen.dtype.type(shift)
-        shift //= 2
-    return np.packbits((chosen & chosen.dtype.type(1)).astype(bool))
+@local_step(lambda bits, stream, count: absent((count,), _BYTE))
+def _parities(bits: Array, stream: Array, count: int) -> Array:
+    chosen = backend().cells.parities(bits, stream, 8 * count)
+    for shift in (4, 2, 1):
+        chosen ^= chosen >> np.uint8(shift)
+    return np.packbits((chosen & np.uint8(1)).astype(bool))
 
 
 @local_step(lambda parities: absent(parities.shape, _LIMB))
@@ -141,51 +144,21 @@ def _biased(mine: Array, following: Array, bias: int) -> Array:
     return mine + following + np.asarray(bias).astype(mine.dtype)
 
 
-@local_step(lambda value, top: absent(value.shape, unsigned(1 << top)))
-def _top(value: Array, top: int) -> Array:
-    """Return the highest bits of every element, in words of 2^top bits."""
-    bits = 8 * value.dtype.itemsize
-    word = np.ascontiguousarray(value).view(unsigned(bits))
-    return (word >> word.dtype.type(bits - top)).astype(unsigned(1 << top))
+@local_step(lambda numbers, masks: masks)
+def _masked(numbers: Sequence[Array], masks: Array) -> Array:
+    """Return the highest bits of all numbers in unary, under masks."""
+    made, start = [], 0
+    for each in numbers:
+        made.append(backend().cells.unary(each, masks[start : start + each.size]))
+        start += each.size
+    return np.concatenate(made) if len(made) > 1 else made[0]
 
 
-@local_step(lambda value, top: absent(value.shape, unsigned(1 << top)))
-def _unary(value: Array, top: int) -> Array:
-    """Return numbers in unary. Bit 0, which says that a number is at least 0, is always set."""
-    full = value.dtype.type((1 << (1 << top)) - 1)
-    return full >> (value.dtype.type((1 << top) - 1) - value)
+def _unread(words: Array, numbers: Array, count: int, leader: bool) -> tuple[Array, Array]:
+    packed = absent((-(-numbers.size // 8),), _BYTE)
+    return packed, packed
 
 
-def _packed(words: Array, *_: object) -> Array:
-    return absent((-(-words.size // 8),), _BYTE)
-
-
-@local_step(_packed)
-def _at_least(words: Array, known: Array, limit: int) -> Array:
-    """Return shares of whether a number and the known one reach a limit together."""
-    return _packed_lowest(words >> (words.dtype.type(limit) - known))
-
-
-@local_step(_packed)
-def _outside(
-    words: Array, known: Array, top: int, counts: tuple[int, ...], sizes: tuple[int, ...], leader: bool
-) -> Array:
-    """Return shares of whether the sum modulo 2^top is one of the first count - 1 numbers, negated.
-
-    The sum of highest bits is the cell, or the one before it.
-    """
-    word, last = words.dtype.type, words.dtype.type((1 << top) - 1)
-    first, after = -known & last, np.empty_like(known)
-    start = 0
-    for count, size in zip(counts, sizes, strict=True):
-        part = slice(start, start + size)
-        after[part] = (word(count - 1) - known[part]) & last
-        start += size
-    inside = (words >> first) ^ (words >> after)
-    if leader:
-        inside ^= first <= after
-    return _packed_lowest(inside)
-
-
-def _packed_lowest(words: Array) -> Array:
-    return np.packbits((words & words.dtype.type(1)).astype(bool))
+@local_step(_unread)
+def _read(words: Array, numbers: Array, count: int, leader: bool) -> tuple[Array, Array]:
+    return backend().cells.read(words, numbers, count, leader)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,7 +46,13 @@ class Shown:
         """The bits by which the result rises to meet the short product."""
         return self.lacks - self.shift
 
+    @property
+    def low(self) -> int:
+        """The bits below those of `WRAPS`, in a difference of short product and result."""
+        return self.unit - self.shift - WRAPS.fraction_bits
 
+
+@lru_cache(maxsize=256)
 def shown(
     ring: int,
     bits: int,
@@ -77,15 +84,14 @@ def raised(total: Array, how: Shown) -> Array:
     return total << total.dtype.type(how.rise)
 
 
-def counted(party: Party, differences: Sequence[tuple[Array, Shown]], near: Array) -> Protocol[Rss]:
-    """Return differences of short products and results as numbers of wraps, with `near` behind them.
+def counted(party: Party, sums: Sequence[tuple[Array, int]], near: Array) -> Protocol[Rss]:
+    """Return sums in units of 2^9 once their lowest bits are dropped, modulo 2^7, with `near` behind them.
 
-    differences, near: this party's 3-of-3 shares. Cost: 48 bits a number, in 1 round. Security: the shares
-    leave under a zero share.
+    sums, near: this party's 3-of-3 shares, and how many bits are dropped. Cost: 48 bits a number, in 1 round.
+    Security: the shares leave under a zero share.
     """
     parts = []
-    for share, how in differences:
-        low = how.unit - how.shift - WRAPS.fraction_bits
+    for share, low in sums:
         bias = narrowing_bias(low) if party.rank == 0 else 0
         parts.append(narrow(share, low, WRAPS.ring_bits, bias).reshape(-1))
     mine = np.concatenate([*parts, near])

@@ -13,11 +13,11 @@ import numpy as np
 from ditto_kernels.bits.select import to_arithmetic
 from ditto_kernels.bits.signs import signs
 from ditto_kernels.inverse.by_octaves import fit, noise
-from ditto_kernels.products.multiply import finish_additive, multiply
+from ditto_kernels.products.multiply import finish_additive, multiply, multiply_dealt
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked, to_rss
-from ditto_kernels.sharing.casts import convert, truncate, upcast
+from ditto_kernels.sharing.casts import convert, downcast, truncate, upcast
 from ditto_kernels.values import portable
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, encode
@@ -119,6 +119,16 @@ def chosen(
     return (yield from parallel(*(to_rss(party.at(f"level{at}"), each) for at, each in enumerate(sums))))
 
 
+def zero_unless(party: Party, kept: Rss, x: Rss) -> Protocol[Rss]:
+    """x where the integer `kept` is 1, and exactly 0 where it is 0, without the rounding error of x.
+
+    Programs compare with 0, and they order values of which several are 0. Cost: 3k bits in 1 round.
+    """
+    if x.fxp.ring_bits < kept.fxp.ring_bits:
+        kept = downcast(party, kept, Fxp(x.fxp.ring_bits, 0))
+    return (yield from multiply(party, kept, x, x.fxp))
+
+
 def widened(party: Party, x: Rss) -> Protocol[Rss]:
     """x as an integer in ring 64."""
     if x.fxp.ring_bits < WIDE:
@@ -168,6 +178,13 @@ def scaled_series(party: Party, x: Rss, scale: Rss, plan: Whole) -> Protocol[Add
     return (yield from series_of(party, u, plan.series))
 
 
+def landing_error(landing: Fxp, out: Fxp) -> float:
+    """Error bound of `multiply_dealt` into a format of ring 64 or into `out`, and of the cast to `out`."""
+    if landing != out:
+        return 3 * out.ulp
+    return (1.5 if out.ring_bits == WIDE else 1) * out.ulp
+
+
 # Quotients.
 
 
@@ -181,6 +198,11 @@ class Quotient:
     scaled: Fxp  # the same after its truncation
     landing: Fxp
     room: float  # magnitudes of quotients below this are right, if `out` holds them
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the scaled dividend is truncated, so that the dealer knows its components in advance."""
+        return self.before > self.scaled.fraction_bits
 
 
 def fit_quotient(x: Fxp | None, y: Fxp, out: Fxp) -> Quotient:
@@ -205,12 +227,14 @@ def divide_whole(party: Party, x: Rss | Array, y: Rss, out: Fxp) -> Protocol[Rss
     """x / y for a divisor of any sign and any size that `Whole` serves; x may be public; both broadcast.
 
     Range: 1 ulp <= |y| < 2^(k-2) ulp, and below 2^44 ulp in ring 64; |x / y| < `Quotient.room`. Where y is 0
-    the result is some number. Error: relative 1e-4 of x / y and 2 ulp of `out`. Cost: for each of 29
-    thresholds (43 in ring 64) one comparison of y and one bit in ring 64; one series; three products.
-    Rounds: 11, and 1 more into ring 64. Security: y and the scaled divisor are opened under full-width
-    masks, threshold bits under one-time masks; every product leaves under a zero share. Source: own, secret
-    scaling as in Catrina and Saxena (FC 2010), with thresholds in place of a prefix and a dealt series in
-    place of iterations.
+    the result is some number. Error: relative 1e-4 of x / y and 2 ulp of `out`. Below ring 64, where the
+    scaled dividend is truncated, the last product has two shares and errs by less than 1 ulp, and the
+    dividend errs by 1.5 / 16. So all of it is 1.25 ulp up to 1,500 ulp, and less than 2^-10 of x / y beyond.
+    Cost: for each of 29 thresholds (43 in ring 64) one comparison of y and one bit in ring 64; one series;
+    three products. Rounds: 11, and 1 more into ring 64. Security: y and the scaled divisor are opened under
+    full-width masks, threshold bits under one-time masks; every product leaves under a zero share. Source:
+    own, secret scaling as in Catrina and Saxena (FC 2010), with thresholds in place of a prefix and a dealt
+    series in place of iterations.
     """
     how = fit_quotient(x.fxp if isinstance(x, Rss) else None, y.fxp, out)
     plan = how.plan
@@ -225,7 +249,8 @@ def divide_whole(party: Party, x: Rss | Array, y: Rss, out: Fxp) -> Protocol[Rss
         _scaled_dividend(party.at("scaled"), dividend, scale, how),
         _factor(party.at("factor"), divisor, scale, plan),
     )
-    result = yield from multiply(party.at("product"), scaled, factor, how.landing)
+    product = multiply_dealt if how.truncated or not isinstance(x, Rss) else multiply
+    result = yield from product(party.at("product"), scaled, factor, how.landing)
     return (yield from convert(party.at("cast"), result, out))
 
 
@@ -255,5 +280,6 @@ def _factor(party: Party, x: Rss, scale: Rss, plan: Whole) -> Protocol[Rss]:
 def quotient_error(how: Quotient, out: Fxp, range: float) -> float:
     """Error bound for quotients of a magnitude up to `range`, of a public dividend as it is encoded."""
     relative = how.plan.error + 6 * 2.0**-_FACTOR_BITS
-    rounding = 1.5 * how.scaled.ulp + (3 if how.landing != out else 1.5) * out.ulp
+    last = 1.0 if how.truncated and out.ring_bits < WIDE else 1.5
+    rounding = 1.5 * how.scaled.ulp + (3 if how.landing != out else last) * out.ulp
     return relative * min(range, how.room) + rounding

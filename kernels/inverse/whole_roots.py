@@ -15,10 +15,12 @@ from ditto_kernels.inverse.whole_range import (
     Whole,
     chosen,
     fit_whole,
+    landing_error,
     scaled_series,
     widened,
+    zero_unless,
 )
-from ditto_kernels.products.multiply import finish_additive, multiply
+from ditto_kernels.products.multiply import finish_additive, multiply_dealt
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import from_rss
@@ -73,29 +75,32 @@ def fit_root(root: Root, x: Fxp, out: Fxp) -> RootPlan:
 def root_whole(party: Party, x: Rss, root: Root, out: Fxp) -> Protocol[Rss]:
     """x^(-1/2) or x^(1/2) for every positive x.
 
-    Range: 1 ulp <= x < 2^(k-2) ulp; sqrt of values that are not positive is 0, rsqrt of 0 is some number.
-    Error: relative 3e-5, 2 ulp of `out`. Cost: for each of 14 thresholds (29 in ring 64) one comparison of
-    x and one bit in ring 64; one series; two products. Rounds: 9 to 11. Security and source: see
-    `divide_whole`.
+    Range: 1 ulp <= x < 2^(k-2) ulp; sqrt of values that are not positive is exactly 0, rsqrt of 0 is some
+    number. Error: relative 3e-5, 2 ulp of `out`. Cost: for each of 14 thresholds (29 in ring 64) one
+    comparison of x and one bit in ring 64; one series; two products, and three for sqrt. Rounds: 9 to 12.
+    Security and source: see `divide_whole`.
     """
     how = fit_root(root, x.fxp, out)
-    edges, scales, levels = list(how.plan.edges), list(how.plan.scales), list(how.levels)
+    edges, rows = list(how.plan.edges), [list(how.plan.scales), list(how.levels)]
     if root == "sqrt":
-        edges, scales, levels = [1, *edges], [0, *scales], [0, *levels]
-    (scale, level), wide = yield from parallel(
-        chosen(party.at("scale"), from_rss(party, x), edges, [scales, levels]),
+        edges = [1, *edges]
+        rows = [[0, *row] for row in (*rows, [1] * how.plan.pieces)]
+    (scale, level, *positive), wide = yield from parallel(
+        chosen(party.at("scale"), from_rss(party, x), edges, rows),
         widened(party.at("widen"), x),
     )
     series = yield from scaled_series(party.at("series"), wide, scale, how.plan)
     factor = yield from finish_additive(party.at("factor"), series, Fxp(WIDE, how.factor))
     tagged = level.retagged(Fxp(WIDE, how.product - how.factor))
-    result = yield from multiply(party.at("product"), tagged, factor, how.landing)
+    result = yield from multiply_dealt(party.at("product"), tagged, factor, how.landing)
+    for bit in positive:
+        result = yield from zero_unless(party.at("positive"), bit, result)
     return (yield from convert(party.at("cast"), result, out))
 
 
 def root_error(how: RootPlan, out: Fxp, largest: float) -> float:
     """Error bound for roots of a magnitude up to `largest`."""
-    return (how.plan.error + 2.0 ** (1 - how.factor)) * largest + (3 if how.landing != out else 1.5) * out.ulp
+    return (how.plan.error + 2.0 ** (1 - how.factor)) * largest + landing_error(how.landing, out)
 
 
 def _run_sqrt(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llvmlite import binding as llvm
+from numpy.typing import NDArray
 
 from ditto_kernels.machine.ir_text import Symbol
 
@@ -83,3 +84,8 @@ def compiled(text: str, symbols: Sequence[Symbol], target: Processor) -> Code:
         for name, pointers, integers in symbols
     }
     return Code(functions, engine)
+
+
+def addresses(*arrays: NDArray[Any]) -> list[int]:
+    """Return where arrays lie, which have to outlive the call that gets them."""
+    return [each.__array_interface__["data"][0] for each in arrays]

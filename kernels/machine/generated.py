@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.machine import tuning
-from ditto_kernels.machine.compile import Code, Processor, compiled
+from ditto_kernels.machine.compile import Code, Processor, addresses, compiled
+from ditto_kernels.machine.generated_cells import GeneratedCells
 from ditto_kernels.machine.operands import Combination, Prepared
 from ditto_kernels.machine.pack_code import PACK_LEFT, PACK_RIGHT
 from ditto_kernels.machine.product_code import MULTIPLY, module
+from ditto_kernels.machine.sum_code import ALONG_ROWS, ALONG_TERMS, sums_module
 from ditto_kernels.machine.tiles import Tiles
 
 
@@ -28,9 +30,12 @@ class Generated:
     def __init__(self, target: Processor) -> None:
         self.target: Processor | None = target
         self._processor = target
+        self.cells = GeneratedCells(target)
 
     def prepare(self, operand: Combination, left: bool) -> Prepared:
         dtype = operand.x.dtype
+        if operand.q and (operand.x.shape, dtype) != (operand.y.shape, operand.y.dtype):
+            raise ValueError("the two arrays of an operand are not alike")  # the code relies on it
         x, y = (_strided(each) for each in (operand.x, operand.y if operand.q else operand.x))
         batch, free, terms = x.shape
         tiles, code = _products(self._processor, x.dtype)
@@ -38,19 +43,23 @@ class Generated:
         packed = np.empty(batch * rows * terms, x.dtype)
         strides = [stride // x.dtype.itemsize for each in (x, y) for stride in each.strides]
         pack = code.functions[(PACK_LEFT if left else PACK_RIGHT).name]
-        pack(*_addresses(packed, x, y), batch, free, terms, *strides, operand.p, operand.q)
+        pack(*addresses(packed, x, y), batch, free, terms, *strides, operand.p, operand.q)
         return Prepared((batch, free, terms), dtype, packed)
 
     def multiply(self, pairs: Sequence[tuple[Prepared, Prepared]]) -> NDArray[Any]:
         left, right = pairs[0]
         (batch, m, _), (_, n, _) = left.shape, right.shape
+        for a, b in pairs:  # the code reads as much memory as these shapes say
+            wanted = (batch, m, a.shape[2]), (batch, n, a.shape[2])
+            if (a.shape, b.shape) != wanted or {a.form.dtype, b.form.dtype} != {left.form.dtype}:
+                raise ValueError(f"operands of shapes {a.shape} and {b.shape} have no product here")
         total = np.zeros((batch, m, n), left.form.dtype)
         tiles, code = _products(self._processor, total.dtype)
         multiply = code.functions[MULTIPLY.name]
 
         def some(first: int, last: int) -> None:
             for a, b in pairs:
-                multiply(*_addresses(a.form, b.form, total), m, n, a.shape[2], first, last)
+                multiply(*addresses(a.form, b.form, total), m, n, a.shape[2], first, last)
 
         units = batch * -(-m // tiles.rows) * -(-n // tiles.width)
         terms = total.size * sum(each.shape[2] for each, _ in pairs)
@@ -61,6 +70,24 @@ class Generated:
         for each in others:
             each.result()
         return total.astype(left.dtype, copy=False)
+
+    def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
+        (batch, rows, terms), columns = values.shape, factors.shape[2]
+        size, ring = values.dtype.itemsize, factors.dtype
+        total = np.zeros((batch, columns, rows), ring)
+        if not values.size:
+            return total.swapaxes(1, 2)
+        by_rows = values.strides[1] == size and values.strides[2] % size == 0
+        if not by_rows and (values.strides[2] != size or values.strides[1] % size):
+            values = np.ascontiguousarray(values)
+        elif values.strides[0] % size:
+            values = values.copy()
+        own = np.ascontiguousarray(factors.swapaxes(1, 2))
+        symbol, step = (ALONG_ROWS, values.strides[2]) if by_rows else (ALONG_TERMS, values.strides[1])
+        function = _sums(self._processor, size, ring.itemsize).functions[symbol.name]
+        strides = (values.strides[0] // size, step // size, columns * terms if len(own) > 1 else 0)
+        function(*addresses(total, values, own), batch, rows, terms, columns, *strides)
+        return total.swapaxes(1, 2)
 
 
 def _strided(values: NDArray[Any]) -> NDArray[Any]:
@@ -73,10 +100,6 @@ def _strided(values: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _addresses(*arrays: NDArray[Any]) -> list[int]:
-    return [each.ctypes.data for each in arrays]
-
-
 @functools.cache
 def _products(target: Processor, dtype: np.dtype[Any]) -> tuple[Tiles, Code]:
     """Return the tiles of a ring, and the code that multiplies in it."""
@@ -85,6 +108,13 @@ def _products(target: Processor, dtype: np.dtype[Any]) -> tuple[Tiles, Code]:
     vectors, heights = (2, (8, 4, 2, 1)) if target.registers >= 32 else (3, (4, 2, 1))
     tiles = Tiles(8 * size, target.vector_bytes // size, vectors, heights)
     return tiles, compiled(module(tiles), (MULTIPLY, PACK_LEFT, PACK_RIGHT), target)
+
+
+@functools.cache
+def _sums(target: Processor, source: int, ring: int) -> Code:
+    """Return the code that sums elements of so many bytes in a ring of so many."""
+    text = sums_module(8 * source, 8 * ring, target.vector_bytes // ring)
+    return compiled(text, (ALONG_TERMS, ALONG_ROWS), target)
 
 
 def _processors() -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.machine import tuning
+from ditto_kernels.machine.cells import NumpyCells
 from ditto_kernels.machine.operands import Combination, Prepared
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _ROWS_BY_COLUMNS = (((2,), (1,)), ((0,), (0,)))
 class NumpyXla:
     """The back end that needs no generated code. XLA has one fast product of integers, of int32."""
 
+    cells = NumpyCells()
     fast_integers = False
     least_terms = tuning.XLA_MATMUL_TERMS
     target: Processor | None = None
@@ -45,6 +47,9 @@ class NumpyXla:
             total = _int_products([left.form for left, _ in pairs], [right.form for _, right in pairs])
             return np.asarray(total).astype(dtype)
         return np.asarray(sum(_product64(left.form, right.form) for left, right in pairs))
+
+    def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
+        return np.matmul(values.astype(factors.dtype, copy=False), factors)
 
 
 @jax.jit

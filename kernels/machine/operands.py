@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.machine.cells import Cells
+
 if TYPE_CHECKING:
     from ditto_kernels.machine.compile import Processor
 
@@ -50,6 +52,10 @@ class Backend(Protocol):
     least_terms: int
     target: Processor | None
 
+    @property
+    def cells(self) -> Cells:
+        """The steps of guards that are no products."""
+
     def prepare(self, operand: Combination, left: bool) -> Prepared:
         """Prepare a left or a right operand. The result does not share memory with the arrays."""
 
@@ -58,4 +64,11 @@ class Backend(Protocol):
 
         A left operand (batch, m, k) and a right one (batch, n, k) make (batch, m, n). Every pair makes the
         same shape.
+        """
+
+    def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
+        """Return the products of matrices and a few columns of factors, in the ring of the factors.
+
+        values: ring elements (batch, rows, terms), or numbers of a smaller unsigned type, with any strides.
+        factors: (batch, terms, columns), or (1, terms, columns) for all of the batch.
         """

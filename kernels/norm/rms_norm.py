@@ -8,7 +8,8 @@ import numpy as np
 
 from ditto_kernels.inverse.whole_range import WHOLE_RANGE
 from ditto_kernels.norm.five_rounds import normalise
-from ditto_kernels.norm.layer_norm import Plan, norm_error, nothing, plan_norm, scaled, whole_of
+from ditto_kernels.norm.layer_norm import nothing, scaled, whole_of
+from ditto_kernels.norm.norm_plan import Plan, norm_error, plan_norm
 from ditto_kernels.norm.whole_norm import normalise_whole, whole_error
 from ditto_kernels.products.multiply import finish
 from ditto_kernels.protocol.kernel import Kernel, Spec

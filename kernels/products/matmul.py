@@ -24,8 +24,18 @@ Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...
 
 
 def result_shape(left: tuple[int, ...], right: tuple[int, ...], dims: Dimensions) -> tuple[int, ...]:
-    """Return the shape of a dot_general: batch, left free and right free dimensions."""
+    """Return the shape of a dot_general: batch, left free and right free dimensions.
+
+    Raises ValueError unless `dims` pairs dimensions of the same size, each at most once. Plans of strangers
+    are held against it.
+    """
     (left_sum, right_sum), (left_batch, right_batch) = dims
+    paired = [(left[i] for i in (*left_sum, *left_batch)), (right[i] for i in (*right_sum, *right_batch))]
+    alike = len(left_sum) == len(right_sum) and len(left_batch) == len(right_batch)
+    named = ((*left_sum, *left_batch), len(left)), ((*right_sum, *right_batch), len(right))
+    once = all(len({*axes}) == len(axes) and {*axes} <= {*range(rank)} for axes, rank in named)
+    if not (alike and once and [*paired[0]] == [*paired[1]]):
+        raise ValueError(f"operands of shapes {left} and {right} have no product by {dims}")
     batch = [left[i] for i in left_batch]
     left_free = [size for i, size in enumerate(left) if i not in (*left_sum, *left_batch)]
     right_free = [size for i, size in enumerate(right) if i not in (*right_sum, *right_batch)]

@@ -38,8 +38,7 @@ class Receive(NamedTuple):
     dtype: np.dtype[Any]
 
 
-@dataclass(frozen=True)
-class Traffic:
+class Traffic(NamedTuple):
     """The counts of one party's messages.
 
     `rounds` is the longest chain of dependent online messages since `start_clock`.
@@ -101,10 +100,15 @@ class Mailbox:
 
     def put(self, source: int, tag: str, array: NDArray[Any], clock: int) -> None:
         """Keep a tensor until it is taken. Raises LinkError if one with that address still lies here."""
+        self.put_all(source, ((tag, array),), clock)
+
+    def put_all(self, source: int, tensors: Sequence[tuple[str, NDArray[Any]]], clock: int) -> None:
+        """Do `put` for the tensors of one message, and wake whoever waits once."""
         with self.condition:
-            if (source, tag) in self.arrived:
-                raise LinkError(f"party {source} sent '{tag}' twice")
-            self.arrived[source, tag] = (array, clock)
+            for tag, array in tensors:
+                if (source, tag) in self.arrived:
+                    raise LinkError(f"party {source} sent '{tag}' twice")
+                self.arrived[source, tag] = (array, clock)
             self.condition.notify_all()
 
     def take(self, rank: int, source: int, tag: str, timeout: float) -> tuple[NDArray[Any], int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -135,14 +134,14 @@ class Party(NamedTuple):
 def run(link: Link, protocol: Protocol[T]) -> T:
     """Drive one protocol over a link and return its result."""
     received: list[NDArray[Any]] | None = None
-    while True:
-        try:
-            with np.errstate(over="ignore"):  # Rings wrap, and numpy reports that for scalars.
+    with np.errstate(over="ignore"):  # Rings wrap, and numpy reports that for scalars.
+        while True:
+            try:
                 step = next(protocol) if received is None else protocol.send(received)
-        except StopIteration as stop:
-            return stop.value
-        link.send(step.sends)
-        received = link.receive(step.receives)
+            except StopIteration as stop:
+                return stop.value
+            link.send(step.sends)
+            received = link.receive(step.receives)
 
 
 def parallel(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
@@ -195,8 +194,7 @@ def exchange(party: Party, name: str, array: Array) -> Protocol[Array]:
     return received
 
 
-@dataclass(frozen=True)
-class Deal:
+class Deal(NamedTuple):
     """A tensor to deal. The dealer's value is split between A and B, additively or by XOR."""
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ditto_kernels.protocol.party import Party, Protocol, Round, exchange
 from ditto_kernels.values.absent import absent
@@ -12,8 +12,7 @@ from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
 
 
-@dataclass(frozen=True)
-class Additive:
+class Additive(NamedTuple):
     """A 2-of-2 sharing: x = share at A + share at B (mod 2^k). The dealer's share is absent."""
 
     share: Array
@@ -31,8 +30,7 @@ class Additive:
         return Additive(self.share.reshape(shape), self.fxp)
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """An opening c = x + r, which A and B know and which is absent at the dealer.
 
     `mask` is A's or B's share of r. At the dealer it is r itself, and `first` is A's share of r.

@@ -9,8 +9,16 @@ from functools import lru_cache
 import numpy as np
 
 from ditto_kernels.inverse.by_octaves import noise
-from ditto_kernels.inverse.whole_range import HARMONICS, INTEGER, Series, chosen, series_of, widened
-from ditto_kernels.products.multiply import finish_additive, multiply
+from ditto_kernels.inverse.whole_range import (
+    HARMONICS,
+    INTEGER,
+    Series,
+    chosen,
+    landing_error,
+    series_of,
+    widened,
+)
+from ditto_kernels.products.multiply import finish_additive, multiply_dealt
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import from_rss
 from ditto_kernels.sharing.casts import convert
@@ -101,7 +109,7 @@ def exponential_whole(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     series = yield from series_of(party.at("series"), rest, how.series)
     factor = yield from finish_additive(party.at("factor"), series, how.factor)
     tagged = level.retagged(Fxp(_WIDE, how.level_bits))
-    product = yield from multiply(party.at("product"), tagged, factor, how.landing)
+    product = yield from multiply_dealt(party.at("product"), tagged, factor, how.landing)
     result = yield from convert(party.at("cast"), product, out)
     top = np.int64(round(how.largest / out.ulp))
     mine, following = ((each * top).astype(out.dtype) for each in (is_beyond.mine, is_beyond.next))
@@ -112,5 +120,5 @@ def exponential_error(x: Fxp, out: Fxp, hi: float) -> float:
     """Error bound for exponents up to `hi`."""
     how = fit_exponential(x, out)
     relative = how.series.error + 1.5 * how.factor.ulp
-    rounding = 2.0 ** (1 - how.level_bits) + (3 if how.landing != out else 1.5) * out.ulp
+    rounding = 2.0 ** (1 - how.level_bits) + landing_error(how.landing, out)
     return relative * min(portable.exp(hi), how.largest) + rounding

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from ditto_kernels.inverse.by_octaves import noise
-from ditto_kernels.inverse.whole_range import INTEGER, Series, Whole, chosen, series_of, widened
+from ditto_kernels.inverse.whole_range import (
+    INTEGER,
+    Series,
+    Whole,
+    chosen,
+    series_of,
+    widened,
+    zero_unless,
+)
 from ditto_kernels.products.multiply import finish_additive, multiply
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -55,13 +65,14 @@ def fit_logarithm(x: Fxp, out: Fxp) -> Whole:
 
 
 def _run(party: Party, x: Rss, out: Fxp, plus: int = 0) -> Protocol[Rss]:
-    """Compute log(x + plus), where plus is 0 or 1.
+    """Compute log(x + plus), where plus is 0 or 1. The result of log(1 + 0) is exactly 0.
 
     Range: 1 ulp <= x + plus < 2^(k-2) ulp. Of other values the result is some number. Error: 1e-6 and 1.5
     ulp of `out`, whatever the size of x, for x as its format holds it. Cost: for each of 14 thresholds (30
-    in ring 64) one comparison of x and one bit in ring 64; one product; one series. Rounds: those of
-    `root_whole` less its last product. Security: x and the scaled x are opened under full-width masks,
-    threshold bits under one-time masks. Source: own; scaling as in `divide_whole`.
+    in ring 64) one comparison of x and one bit in ring 64; one product, and two for log(1 + x); one series.
+    Rounds: those of `root_whole` less its last product. Security: x and the scaled x are opened under
+    full-width masks, threshold bits under one-time masks, and products leave under zero shares. Source: own;
+    scaling as in `divide_whole`.
     """
     plan = fit_logarithm(x.fxp, out)
     value = from_rss(party, x)
@@ -70,8 +81,11 @@ def _run(party: Party, x: Rss, out: Fxp, plus: int = 0) -> Protocol[Rss]:
         value = Additive(value.share + one if party.role == "A" else value.share, x.fxp)
     unit = 2.0 ** (2 * plan.series.wave_bits) * math.log(2)
     levels = [round((2 * piece - x.fxp.fraction_bits) * unit) for piece in range(plan.pieces)]
-    (scale, level), wide = yield from parallel(
-        chosen(party.at("scale"), value, plan.edges, [plan.scales, levels]),
+    edges, rows = list(plan.edges), [list(plan.scales), levels]
+    if plus:
+        edges, rows = _with_zero(edges, rows, plus << x.fxp.fraction_bits)
+    (scale, level, *elsewhere), wide = yield from parallel(
+        chosen(party.at("scale"), value, edges, rows),
         widened(party.at("widen"), x),
     )
     scaled = yield from multiply(party.at("scaled"), wide, scale, INTEGER)
@@ -80,7 +94,22 @@ def _run(party: Party, x: Rss, out: Fxp, plus: int = 0) -> Protocol[Rss]:
         scaled = Rss(scaled.mine + scale.mine * rise, scaled.next + scale.next * rise, INTEGER)
     series = yield from series_of(party.at("series"), scaled, plan.series)
     total = Additive(series.share + from_rss(party, level).share, series.fxp)
-    return (yield from finish_additive(party.at("result"), total, out))
+    result = yield from finish_additive(party.at("result"), total, out)
+    for bit in elsewhere:
+        result = yield from zero_unless(party.at("zero"), bit, result)
+    return result
+
+
+def _with_zero(
+    edges: Sequence[int], rows: Sequence[Sequence[int]], one: int
+) -> tuple[list[int], list[list[int]]]:
+    """Edges and rows of levels with further edges around `one`, and a further row that is 0 there alone."""
+    more = sorted({*edges, one, one + 1})
+    pieces = [bisect_right(edges, edge) for edge in more]
+    return more, [
+        *([row[0], *(row[piece] for piece in pieces)] for row in rows),
+        [1, *(int(edge != one) for edge in more)],
+    ]
 
 
 def _error(x: Spec, out: Fxp, plus: int = 0) -> float:

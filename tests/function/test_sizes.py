@@ -53,8 +53,13 @@ def adam(g):
         (jnp.std, (X * F(1e-2),), 1e-4),
         (lambda x: (x - x.mean()) / (x.std() + 1e-5), (X * F(0.03),), 1e-2),
         (adam, (X,), 1e-2),
+        (jnp.std, (X * F(1e-3),), 1e-5),
+        (lambda x: (x - x.mean()) / x.std(), (X * F(1e-3),), 1e-2),
     ],
-    ids=["matrix", "factors", "root", "norm", "unit vector", "deviation", "z-scores", "Adam"],
+    ids=[
+        *("matrix", "factors", "root", "norm", "unit vector", "deviation", "z-scores", "Adam"),
+        *("small deviation", "z-scores without eps"),
+    ],
 )
 def test_small_values_on_the_way(fn, args, tolerance):
     np.testing.assert_allclose(ditto.secure(fn)(*args), right(fn, *args), atol=tolerance)
@@ -69,3 +74,19 @@ def test_activations_far_from_zero():
     x = np.array([-8, -10, -6, 40, -1e4, 1e4], F)
     for fn in (jax.nn.sigmoid, jax.nn.silu, jax.nn.gelu, jnp.tanh):
         np.testing.assert_allclose(ditto.secure(fn)(x), right(fn, x), atol=2.5e-5)
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [
+        (jnp.mean, (np.linspace(2e4, 8e4, 1000, dtype=F),)),
+        (lambda x: x.mean(axis=0), (np.linspace(-5e2, 8e4, 400, dtype=F).reshape(200, 2),)),
+        (lambda x: x.std(), (np.linspace(0, 1.5e4, 100, dtype=F),)),
+        (lambda x: (x - x.mean()) / x.std(), (np.linspace(2e4, 8e4, 50, dtype=F),)),
+        (lambda x: jnp.sqrt(x) + x * x, (np.array([1, 100, 3000], F),)),
+        (lambda x: jnp.log(x) + x @ x, (np.array([1, 100, 3000], F),)),
+    ],
+    ids=["salaries", "columns", "spread", "z-scores", "root and square", "logarithm and squares"],
+)
+def test_large_values_have_room(fn, args):
+    np.testing.assert_allclose(ditto.secure(fn)(*args), right(fn, *args), rtol=1e-5, atol=1e-4)

@@ -204,3 +204,12 @@ def test_evaluate_all_element_types() -> None:
     for new, old in zip(ir.evaluate(module, args), args, strict=True):
         assert new.dtype == np.asarray(old).dtype
         np.testing.assert_array_equal(new, np.asarray(old))
+
+
+def test_code_without_a_file_has_a_line_and_a_caller() -> None:
+    space: dict[str, Any] = {}
+    exec("def program(x):\n    y = x * 2\n    return y - 1\n", space)
+    module = ir.parse(trace(space["program"], (X,)).module_text)
+    lines = [ir.source_of(op) for op in body(module)[:-1] if op.name != "stablehlo.constant"]
+    assert any(each.startswith("line 2 of code without a file, called at ") for each in lines)
+    assert all("test_ir.py" in each for each in lines if each.startswith("line "))

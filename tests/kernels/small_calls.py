@@ -11,7 +11,7 @@ import numpy as np
 
 from ditto_kernels import KERNELS
 from ditto_kernels.maximum import argmax
-from ditto_kernels.norm.layer_norm import plan_norm
+from ditto_kernels.norm.norm_plan import plan_norm
 from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.derived_cost import cost_of
 from ditto_kernels.protocol.party import Party, Protocol

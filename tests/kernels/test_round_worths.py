@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ditto_kernels import KERNELS
-from ditto_kernels.norm.layer_norm import VARIANCE
+from ditto_kernels.norm.norm_plan import VARIANCE
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.protocol.round_worth import ROUND_WORTH, ROUND_WORTHS

@@ -9,7 +9,8 @@ from ditto_spu import secure
 
 ULP = 2.0**-12
 RELATIVE = 2.0**-10
-STEPS = 1.6  # the last rounding alone errs by up to 1.5 ulp, and one value of 10^5 comes that far
+STEPS = 1.5  # the last rounding errs by less than 1 ulp, and all before it by less than half of one
+TRUNCATED = 1.6  # of rsqrt, whose result is truncated in ring 64, which alone errs by less than 1.5 ulp
 CONFIG = {"default": "fxp32.12"}
 FUNCTIONS = {
     "reciprocal": (lambda x: 1 / x, lambda x: 1 / x),
@@ -40,7 +41,8 @@ def misses(name, count):
         x = x[x < 12.0]
     value = np.asarray(secure(fn, config=CONFIG)(x.astype(np.float32)), np.float64)
     expected = exact(x)
-    wrong = np.abs(value - expected) > np.maximum(RELATIVE * np.abs(expected), STEPS * ULP)
+    steps = TRUNCATED if name == "rsqrt" else STEPS
+    wrong = np.abs(value - expected) > np.maximum(RELATIVE * np.abs(expected), steps * ULP)
     return list(zip(x[wrong], value[wrong], expected[wrong], strict=True))
 
 

@@ -117,3 +117,17 @@ def test_attention_in_float64_masks_with_what_no_format_holds():
 
     with jax.experimental.enable_x64():
         assert np.allclose(secure(attention)(x), attention(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_what_is_zero_stays_exactly_zero(config):
+    """Otherwise programs that compare with 0, or order several zeros, would be decided by rounding."""
+
+    def program(x):
+        return jnp.sqrt(x), jnp.log1p(x), jnp.argsort(jax.nn.softplus(x - 800))
+
+    x = np.array([0, 0, 3, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0], np.float32)
+    root, logarithm, places = secure(program, config=CONFIGS[config])(x)
+    assert np.array_equal(root == 0, x == 0)
+    assert np.array_equal(logarithm == 0, x == 0)
+    assert np.array_equal(places, np.arange(x.size))

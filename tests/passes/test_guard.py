@@ -69,10 +69,10 @@ def test_a_guard_costs_no_round_while_other_kernels_run():
 
     with_guard, without = (guarded(program, guard=each).lower(X, W).plan for each in (True, False))
     names = [kind(step) for step in with_guard.steps]
-    assert (names.count(PRODUCTS), names.count(BIT)) == (1, 1)
-    assert len(with_guard.stages) == len(without.stages) + 1
+    assert (names.count(PRODUCTS), names.count(BIT)) == (0, 1)
+    assert len(with_guard.stages) == len(without.stages)
     rounds = [guarded(program, guard=each).run(X, W).report.rounds for each in (True, False)]
-    assert rounds[0] == rounds[1] + 3
+    assert rounds[0] == rounds[1]
 
 
 def test_products_that_an_interval_proves_have_no_guard():
@@ -118,7 +118,7 @@ def test_many_products_are_watched_in_groups():
 
     function = guarded(chain)
     plan = function.lower(X, W / 2).plan
-    assert [kind(step) for step in plan.steps].count(PRODUCTS) == 3
+    assert [kind(step) for step in plan.steps].count(PRODUCTS) == 2  # the last step watches more
     np.testing.assert_allclose(function(X, W / 2), chain(X, W / 2), atol=0.1)
     with pytest.raises(RangeError, match="left the range"):
         function(X, BIG)

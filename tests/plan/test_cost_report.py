@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ditto_spu.network.model import LAN, WAN, Network
+from ditto_spu.network.run_time import EXCHANGE_SECONDS
 from ditto_spu.plan.cost_report import CostReport, CostRow
 
 MATMUL = CostRow(0, "a", "matmul", "fxp32.12", 0, (1000, 2000, 3000), (0, 0, 600), (2, 2, 2), 2, 0.5)
@@ -41,9 +42,13 @@ def test_rounds_of_spu_are_unknown_and_so_is_a_prediction():
     assert report.predicted_seconds(LAN) is None
 
 
-def test_a_prediction_is_compute_and_the_busiest_partys_bytes_and_half_a_round_trip_a_round():
+def test_a_prediction_adds_the_busiest_party_of_each_stage():
     report = CostReport((MATMUL, CAST), seconds=2.0)
-    assert report.predicted_seconds(Network("", 8 * 3650, 4.0)) == pytest.approx(2.0 + 1.0 + 3 * 2.0)
+    near = Network("", 8 * (3600 + 100), 0.0)  # dealt material goes in line
+    assert report.predicted_seconds(near) == pytest.approx(2.0 + 1.0 + 3 * EXCHANGE_SECONDS)
+    far = Network("", 8 * (3000 + 100 + 650), 4.0)  # dealt material travels behind the stages
+    assert report.predicted_seconds(far) == pytest.approx(2.0 + 1.0 + 3 * (2.0 + EXCHANGE_SECONDS))
+    assert report.predicted_seconds(far, calls=4) < report.predicted_seconds(far) + 3 * (2.0 + 1.0)
     assert report.predicted_seconds(WAN) > report.predicted_seconds(LAN)
 
 

@@ -18,11 +18,11 @@ from ditto_spu.emulation.emulator import Emulator
 from ditto_spu.emulation.kernel_errors import kernel_errors
 from ditto_spu.errors import ConfigError, InputError
 from ditto_spu.models import named_model
+from ditto_spu.network.model import predicted_seconds
 from ditto_spu.passes.formats.assign import assign
 from ditto_spu.passes.formats.linearise import linearise
 from ditto_spu.passes.formats.replace_functions import replace_functions
 from ditto_spu.passes.pipeline import advance, begin
-from ditto_spu.plan.cost_report import predicted_seconds
 from ditto_spu.search.changes import groups, pattern
 from tests.on_spu import paired
 

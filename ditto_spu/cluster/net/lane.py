@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,10 +18,6 @@ class Carrier(Protocol):
 
     rank: int
     expired: BaseException | None  # why nothing more is sent, or None
-
-    @property
-    def peers(self) -> Collection[int]:
-        """Return the ranks of the other parties."""
 
     def post(self, peer: int, clock: int, tensors: Sequence[Named]) -> None:
         """Send tensors to a peer as one message."""
@@ -54,15 +50,17 @@ class Lane:
         """
         if self._carrier.expired is not None:
             raise LinkError(str(self._carrier.expired))
+        if not messages:
+            return
         started = time.perf_counter()
-        for offline in (False, True):
-            for peer in self._carrier.peers:
-                group = [each for each in messages if each.to == peer and each.offline == offline]
-                if group:
-                    tensors = [(each.tag, np.asarray(each.array)) for each in group]
-                    self._counts[2 * offline] += sum(array.nbytes for _, array in tensors)
-                    self._counts[1 + 2 * offline] += 1
-                    self._carrier.post(peer, 0 if offline else self._clock + 1, tensors)
+        groups: dict[tuple[bool, int], list[Named]] = {}
+        for each in messages:
+            groups.setdefault((each.offline, each.to), []).append((each.tag, np.asarray(each.array)))
+        for offline, peer in sorted(groups):
+            tensors = groups[offline, peer]
+            self._counts[2 * offline] += sum(array.nbytes for _, array in tensors)
+            self._counts[1 + 2 * offline] += 1
+            self._carrier.post(peer, 0 if offline else self._clock + 1, tensors)
         self.sending += time.perf_counter() - started
 
     def receive(self, expected: Sequence[Receive]) -> list[NDArray[Any]]:

@@ -7,8 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ from ditto_kernels.protocol.link import Dealt, LinkError, Mailbox, Traffic
 from ditto_spu.cluster.net.channel import Channel
 from ditto_spu.cluster.net.lane import Lane
 from ditto_spu.cluster.net.wire import Message, Named
+from ditto_spu.network.run_time import DISTANT_SECONDS
 
 _CONTROL = "control:"  # marks facts between parties; the tags of kernels start with "/"
 _STOPPED = re.compile(r"party \d stopped: ")  # a reason with this start is passed on unchanged
 _MAX_CONTROL = 1 << 16
-DISTANT = 2e-3  # seconds there and back from which on computing while messages travel pays
 _ANSWER = 2.0  # seconds within which a party that works answers a ping
 
 
@@ -83,12 +82,7 @@ class PeerLink:
     @property
     def distant(self) -> bool:
         """Return whether a message takes long to a peer and back, as far as pings of requests have told."""
-        return any(self._round_trips.get(peer, DISTANT) >= DISTANT for peer in self._channels)
-
-    @property
-    def peers(self) -> Collection[int]:
-        """Return the ranks of the other parties."""
-        return self._channels
+        return any(self._round_trips.get(peer, DISTANT_SECONDS) >= DISTANT_SECONDS for peer in self._channels)
 
     def lane(self) -> Lane:
         """Return a lane for one more thread that runs protocols of this request."""
@@ -188,7 +182,7 @@ class PeerLink:
 
     def traffic(self) -> Traffic:
         """Return the counts of all lanes of this request. Their rounds do not add up, and are left out."""
-        return replace(Traffic().beside([each.traffic() for each in self._lanes]), rounds=0)
+        return Traffic().beside([each.traffic() for each in self._lanes])._replace(rounds=0)
 
     def send_through(self, peer: int, facts: Mapping[str, Any], data: bytes) -> None:
         """Send bytes of the parties' SPU processes to a peer. They count as the plan's traffic."""
@@ -279,8 +273,7 @@ class PeerLink:
                 raise LinkError(f"party {source} sent more than {self._max_waiting} bytes ahead of their use")
         if request not in (current, current + 1):
             raise LinkError(f"party {source} sent tensors of request {request} during request {current}")
-        for tag, array in message.tensors:
-            self._mailbox.put(source, f"{request}|{tag}", array, clock)
+        self._mailbox.put_all(source, [(f"{request}|{tag}", each) for tag, each in message.tensors], clock)
 
 
 def _ping(channel: Channel) -> None:

@@ -68,6 +68,10 @@ DTYPES = {
     )
 }
 
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
+_as_json = json.JSONEncoder(separators=(",", ":")).encode
+
 Array = NDArray[Any]
 Named = tuple[str, Array]
 
@@ -111,14 +115,15 @@ def pack(kind: str, sequence: int, facts: Mapping[str, Any], tensors: Sequence[N
     dtype that no message carries, or the header is longer than MAX_HEADER bytes.
     """
     for name, array in tensors:
-        if str(array.dtype) not in DTYPES:
+        if array.dtype not in _NAMES:
             raise LinkError(f"'{name}' is of dtype {array.dtype}, which no message carries")
-    listed = [[name, str(array.dtype), list(array.shape)] for name, array in tensors]
-    header = json.dumps({"facts": facts, "tensors": listed}, separators=(",", ":")).encode()
+    listed = [(name, _NAMES[array.dtype], array.shape) for name, array in tensors]
+    header = _as_json({"facts": facts, "tensors": listed}).encode()
     if len(header) > MAX_HEADER:
         raise LinkError(f"a header of {len(header)} bytes is too long: the limit is {MAX_HEADER}")
     body = sum(array.nbytes for _, array in tensors)
-    prefix = _PREFIX.pack(_MAGIC, VERSION, KINDS.index(kind), sequence, len(header), body, zlib.crc32(header))
+    number = _KIND_NUMBERS[kind]
+    prefix = _PREFIX.pack(_MAGIC, VERSION, number, sequence, len(header), body, zlib.crc32(header))
     return prefix + _CHECKSUM.pack(zlib.crc32(prefix)) + header
 
 

@@ -30,6 +30,7 @@ _MODULE = "ditto_spu.cluster.party.plan_checker_child"
 _STARTED = 120.0  # seconds until the process that makes others is there
 _ENDS = 0.2  # seconds until it is seen whether that process itself has ended
 _REMEMBERED = 1 << 10  # plans
+_PLACES = 2  # so one client's plan, however long its check takes, does not keep all others waiting
 _TURNS = 10  # so many checks of others may come before a plan's own
 _SLACK = 10.0  # seconds that a busy machine may take beyond the limit
 
@@ -59,7 +60,7 @@ class PlanRefused(ClusterError):
 
 
 class PlanChecker:
-    """Checks plans, one at a time. Clients take turns.
+    """Checks plans, two at a time and one of each client. Clients take turns.
 
     The first check starts a process that imports what a check needs. For each plan that process forks another
     one, which checks the plan, compiles its programs and ends. They run at a low priority. What became
@@ -69,7 +70,7 @@ class PlanChecker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._line = Line(1, 1)
+        self._line = Line(_PLACES, 1)
         self._known: OrderedDict[tuple[str, PlanLimits], Need | str] = OrderedDict()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -26,10 +27,7 @@ _NICENESS = 10  # requests that compute go first
 
 
 def main() -> None:
-    """Fork a process for each connection that comes over the socket whose number is the argument.
-
-    One process ends before the next begins.
-    """
+    """Fork a process for each connection that comes over the socket whose number is the argument."""
     os.nice(_NICENESS)
     gc.freeze()  # collections in a forked process would copy all that is imported here
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -37,12 +35,13 @@ def main() -> None:
         _, files, *_ = socket.recv_fds(control, 1, 1)
         if not files:
             return  # the party has ended
-        child = os.fork()
-        if child == 0:
+        with contextlib.suppress(ChildProcessError):  # there is none
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass  # those that have ended
+        if os.fork() == 0:
             control.close()
             _one(socket.socket(fileno=files[0]))
         os.close(files[0])
-        os.waitpid(child, 0)
 
 
 def _one(connection: socket.socket) -> None:

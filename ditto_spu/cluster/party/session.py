@@ -262,7 +262,7 @@ class Session:
             for number, values in enumerate(done.outputs)
             for place, value in enumerate(values)
         ]
-        rows = [[each.step, each.stage, asdict(each.traffic), each.seconds] for each in done.records]
+        rows = [[each.step, each.stage, each.traffic._asdict(), each.seconds] for each in done.records]
         facts = {"seconds": seconds, "records": rows, "times": asdict(done.times)}
         self._port.channel.send("done", facts, tensors)
 

@@ -19,6 +19,7 @@ from ditto_spu.cluster.party.deal_behind import DealBehind
 from ditto_spu.cluster.party.groups import groups, in_turns
 from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
 from ditto_spu.errors import PartyError
+from ditto_spu.network.run_time import GROUPS
 from ditto_spu.plan.cost_report import PartyTimes
 from ditto_spu.plan.plan import Plan, PublicStep, Step
 from ditto_spu.runtime.executor import Member, StepRecord
@@ -58,7 +59,7 @@ def execute(
     distant = link.distant
     online = [replace(each, party=in_phase(each.party, "online")) for each in members]
     in_line = window is not None and not distant
-    in_groups = groups(members if in_line else online, 2 if distant and not needs_spu(plan) else 1, link)
+    in_groups = groups(members if in_line else online, GROUPS if distant and not needs_spu(plan) else 1, link)
     told: dict[str, str] = {}
     behind = None
     if window is not None and distant:

@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.guard.element_guard import how_shown
-from ditto_kernels.guard.product_guard import watched
 from ditto_kernels.guard.range_guard import Range, coarse
 from ditto_kernels.guard.spread_guard import admits
+from ditto_kernels.guard.watched_product import Watched, watched
+from ditto_kernels.guard.wraps import Shown
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops import interval_of, record_of
 from ditto_spu.ops.cast import ENCODED, LIFTED, Cast, is_cast, read_cast
 from ditto_spu.ops.decision import Decision, Kind, read
-from ditto_spu.ops.op import Call, Relied, Secret
+from ditto_spu.ops.op import Call, KernelCall, Relied, Secret
 from ditto_spu.ops.public_operands import constant
 from ditto_spu.passes.analysis.needed import ways
 from ditto_spu.passes.analysis.needed_ranges import (
@@ -37,6 +38,7 @@ from ditto_spu.passes.analysis.needed_ranges import (
     within,
 )
 from ditto_spu.passes.analysis.reach import reach
+from ditto_spu.passes.analysis.repeated_row import repeated_row
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.verify import product_room
 from ditto_spu.spu import limits
@@ -69,6 +71,8 @@ class Guarding:
 
     wraps: results of products and of casts into smaller rings whose wraps are counted. Each comes with the
         magnitude from which on it is refused, if its ring is too small to hold wraps.
+    shifted: products whose results are watched after the same row was added to each of their rows: the sum,
+        and the row. The magnitude in `wraps` is about the sum.
     tests: values that are compared with a range, and perhaps with a least magnitude.
     spreads: rows of which the variance (True) or the mean square (False) has a limit.
     scaled: those of the products that have a public factor.
@@ -78,6 +82,7 @@ class Guarding:
     """
 
     wraps: dict[ir.Value, float] = field(default_factory=dict)
+    shifted: dict[ir.Value, tuple[ir.Value, ir.Value]] = field(default_factory=dict)
     tests: dict[ir.Value, Range] = field(default_factory=dict)
     spreads: dict[ir.Value, tuple[float, bool]] = field(default_factory=dict)
     scaled: dict[ir.Value, Scaled] = field(default_factory=dict)
@@ -110,6 +115,7 @@ class Guarding:
         return {
             *self.tests,
             *self.spreads,
+            *(value for pair in self.shifted.values() for value in pair),
             *(value for each in self.scaled.values() for value in each.operands),
         }
 
@@ -159,7 +165,9 @@ class _State:
         if decision.kind in PRODUCTS:
             return self._product(op, decision, found)
         if decision.kind in (Kind.LOCAL, Kind.RETAG):
-            return self._tested(value, fxp, found)
+            found = self._tested(value, fxp, found)
+            self._shifted(op, fxp)
+            return found
         return self._of_function(op, decision, fxp, found)
 
     def _tested(self, value: ir.Value, fxp: Fxp, found: ir.Interval) -> ir.Interval:
@@ -173,6 +181,38 @@ class _State:
         if largest(found) + largest(need) >= 2 * fxp.limit:
             self.made.by_chance.add(value)
         return meeting(found, need)
+
+    def _shifted(self, op: ir.Op, fxp: Fxp) -> None:
+        """Test a product and the sum with its bias at once, where both would be brought to their cells."""
+        value = op.results[0]
+        if op.name != "stablehlo.add" or value not in self.made.tests:
+            return
+        range = self.made.tests[value]
+        for result, other in (op.operands, op.operands[::-1]):
+            row = repeated_row(other)
+            if row is None or format_of(row) != fxp or format_of(result) != fxp or not coarse(range, fxp):
+                continue
+            product = self._lifted(result)
+            if product is not None and largest(self.made.bounds.get(row, ir.EVERYTHING)) <= fxp.limit / 2:
+                self.made.wraps[product] = self.made.tests.pop(value)[1]
+                self.made.shifted[product] = (value, row)
+                self.made.by_chance.discard(value)
+                return
+
+    def _lifted(self, result: ir.Value) -> ir.Value | None:
+        """Return the product behind a cast whose elements are lifted, if nothing else reads them."""
+        cast = ir.define(result)
+        if cast is None or not is_cast(cast) or len(ir.users(result)) > 1:
+            return None
+        product = ir.define(cast.operands[0])
+        if product is None or cast.operands[0] not in self.made.wraps:
+            return None
+        decision = read(product)
+        if decision is None or decision.kind is not Kind.MATMUL:
+            return None
+        found = self._watched(product, decision, decision.out)
+        one_row = found is not None and found.how.lifted and found.summed == ir.shape(result)[-1]
+        return cast.operands[0] if one_row else None
 
     def _read_by_kernel(self, op: ir.Op, decision: Decision) -> None:
         """Watch what a kernel needs of its operands beyond their ends: divisors that are not 0, and rows."""
@@ -234,7 +274,7 @@ class _State:
         narrow = cast is not None and is_free(read_cast(cast), fxp)
         if largest(found) < (min(room, largest(need)) if narrow else room):
             return found
-        if cast is not None and self._shows(op, decision, decision.out):
+        if cast is not None and self._how(op, decision, decision.out) is not None:
             self.made.wraps[value] = _bound(need, decision.out)
             if decision.kind is Kind.SCALE:
                 assert decision.factor is not None
@@ -249,24 +289,33 @@ class _State:
             self.made.unseen.add(value)
         return meeting(found, within(room))
 
-    def _shows(self, op: ir.Op, decision: Decision, out: Fxp) -> bool:
-        """Tell whether the wraps of a product show."""
+    def _how(self, op: ir.Op, decision: Decision, out: Fxp) -> Shown | None:
+        """Return how the wraps of a product show, or None."""
         specs = [self._spec(each, place, decision) for place, each in enumerate(op.operands)]
         y = Spec(ir.shape(op.results[0]), out)
         if decision.kind is Kind.SCALE:
             assert decision.factor is not None
             x, w = specs if specs[0].fxp is not None else specs[::-1]
-            return how_shown(x, w, y, weight_fraction_bits=decision.factor.fraction_bits) is not None
+            return how_shown(x, w, y, weight_fraction_bits=decision.factor.fraction_bits)
+        if decision.kind is Kind.MULTIPLY:
+            return how_shown(specs[0], specs[1], y, **self._call(op, decision)[1])
+        found = self._watched(op, decision, out)
+        return None if found is None else found.how
+
+    def _watched(self, op: ir.Op, decision: Decision, out: Fxp) -> Watched | None:
+        """Return how to watch a product of matrices, or None."""
+        call, attributes = self._call(op, decision)
+        if call.kernel == "matmul_adapted":
+            return None
+        places = (list(op.operands).index(each) for each in call.operands)
+        x, w = (self._spec(op.operands[place], place, decision) for place in places)
+        return watched(x, w, Spec(ir.shape(op.results[0]), out), **attributes)
+
+    def _call(self, op: ir.Op, decision: Decision) -> tuple[KernelCall, dict[str, Any]]:
         record = record_of(op, decision.kind)
         assert record is not None
         call = record.kernel_call(Call(op, decision, self.secret))
-        attributes: dict[str, Any] = dict(call.attributes)
-        if decision.kind is Kind.MULTIPLY:
-            return how_shown(specs[0], specs[1], y, **attributes) is not None
-        if call.kernel == "matmul_adapted":
-            return False
-        x, w = (specs[list(op.operands).index(each)] for each in call.operands)
-        return watched(x, w, y, **attributes) is not None
+        return call, dict(call.attributes)
 
     def _spec(self, value: ir.Value, place: int, decision: Decision) -> Spec:
         fxp = decision.operands[place] if decision.operands is not None and self.secret(value) else None

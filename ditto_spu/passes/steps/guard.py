@@ -11,10 +11,11 @@ from typing import Any
 
 from ditto_kernels.guard.element_guard import counts_of
 from ditto_kernels.guard.one_bit import ANSWER
-from ditto_kernels.guard.product_guard import MATRICES, sums_of, watched
+from ditto_kernels.guard.product_guard import sums_of
 from ditto_kernels.guard.range_guard import Range
-from ditto_kernels.guard.spread_guard import Limit
+from ditto_kernels.guard.spread_guard import Limit, spreads_of
 from ditto_kernels.guard.top_bits import LIMBS
+from ditto_kernels.guard.watched_product import MATRICES, watched
 from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.protocol.kernel import Spec
 from ditto_spu import ir
@@ -30,32 +31,39 @@ Item = tuple[tuple[int, ...], Attributes]  # the variables of one watched value,
 class Watch:
     """The variables that a guard watches, in the order of the program.
 
+    products: steps that multiply matrices, and the values that they compute.
     matrices, elements: operands and result of products and casts, each with its attributes.
     ranges: variables with the range in which each has to lie.
     spreads: variables with the largest variance, or mean square, of their rows.
     """
 
+    products: list[tuple[KernelStep, ir.Value]] = field(default_factory=list)
     matrices: list[Item] = field(default_factory=list)
     elements: list[Item] = field(default_factory=list)
     ranges: list[tuple[int, Range]] = field(default_factory=list)
     spreads: list[tuple[int, Limit]] = field(default_factory=list)
 
     def values(self, found: Guarding, use: Callable[[ir.Value], int]) -> None:
-        """Add the values that have to lie in a range. use: returns the variable of a value."""
+        """Add products of matrices, and the values that have to lie in a range.
+
+        use: returns the variable of a value.
+        """
+        for step, value in self.products:
+            told, made = (*step.attributes, ("within", found.wraps[value])), step.outputs
+            if value in found.shifted:
+                told, made = (*told, ("shifted", True)), tuple(map(use, found.shifted[value]))
+            self.matrices.append(((*step.inputs, *made), told))
         self.ranges = [(use(value), range) for value, range in found.tests.items()]
         self.spreads = [(use(value), limit) for value, limit in found.spreads.items()]
 
-    def product(self, step: Step, within: float) -> None:
-        """Add a product.
-
-        within: the magnitude from which on a result in a narrower ring is refused.
-        """
+    def product(self, step: Step, value: ir.Value, found: Guarding) -> None:
+        """Add a product. value: what it computes before any cast."""
         assert isinstance(step, KernelStep)
-        told = (*step.attributes, ("within", within))
         if step.kernel in MATRICES:
-            self.matrices.append(((*step.inputs, *step.outputs), told))
+            self.products.append((step, value))
         else:
-            self.elements.append(((*step.inputs, *step.outputs), (("operands", 3), *told)))
+            told = (("operands", 3), *step.attributes, ("within", found.wraps[value]))
+            self.elements.append(((*step.inputs, *step.outputs), told))
 
     def cast(self, op: ir.Op, var: int, found: Guarding, use: Callable[[ir.Value], int]) -> None:
         """Add a cast, or the product with a public value that it belongs to, if the guard watches it.
@@ -73,6 +81,8 @@ class Watch:
 def add_guard(steps: list[Step], variables: list[Var], watch: Watch, given: Collection[int]) -> int | None:
     """Append the steps, and return the variable of the bit: it is 0 if everything is in range.
 
+    The last values of each kind are watched by the step that makes the bit, in fewer rounds.
+
     steps, variables: those of a plan in the making. Both grow.
     given: the inputs of the plan. Of two operands the input is summed, because weights are small numbers.
 
@@ -81,17 +91,26 @@ def add_guard(steps: list[Step], variables: list[Var], watch: Watch, given: Coll
     summed = [
         (used, (*told, ("summed", _side(used, told, variables, given)))) for used, told in watch.matrices
     ]
-    counts = [
-        *_grouped(PRODUCTS, "products", summed, variables, sums_of),
-        *_grouped(ELEMENTS, "items", watch.elements, variables, counts_of),
-        *_grouped(RANGES, "ranges", _alone(watch.ranges), variables, lambda *_: LIMBS),
-        *_grouped(SPREADS, "limits", _alone(watch.spreads), variables, lambda *_: LIMBS),
+    groups = [
+        *_grouped(PRODUCTS, "products", summed, sums_of),
+        *_grouped(ELEMENTS, "items", watch.elements, counts_of),
+        *_grouped(RANGES, "ranges", _alone(watch.ranges), lambda *_: LIMBS),
+        *_grouped(SPREADS, "limits", _alone(watch.spreads), spreads_of),
     ]
-    if not counts:
+    if not groups:
         return None
+    last = [group for group, after in zip(groups, [*groups[1:], None], strict=True) if group.ends(after)]
+    counts: list[int] = []
+    for group in groups:
+        if group not in last:
+            variables.append(Var((group.size(variables),), "float32", WRAPS, "guard"))
+            result, told = (len(variables) - 1,), (group.told,)
+            steps.append(KernelStep("guard", group.kernel, group.operands, result, told, (0,)))
+            counts.append(*result)
     variables.append(Var((1,), "int64", ANSWER, "guard"))
-    every = tuple(step.outputs[0] for step in counts)
-    steps += [*counts, KernelStep("guard", BIT, every, (len(variables) - 1,), (), (0,))]
+    operands = (*(var for group in last for var in group.operands), *counts)
+    every = tuple(group.told for group in last)
+    steps.append(KernelStep("guard", BIT, operands, (len(variables) - 1,), every, (0,)))
     return len(variables) - 1
 
 
@@ -101,8 +120,10 @@ def _alone(found: Sequence[tuple[int, Any]]) -> list[tuple[tuple[int, ...], Any]
 
 def _side(used: Sequence[int], told: Attributes, variables: Sequence[Var], given: Collection[int]) -> str:
     """Return the operand whose free dimension is summed."""
-    x, w, y = (Spec(variables[var].shape, variables[var].fxp) for var in used)
+    x, w, y = (Spec(variables[var].shape, variables[var].fxp) for var in used[:3])
     plain: dict[str, Any] = dict(told)
+    if plain.pop("shifted", False):
+        return "right"
     if x.fxp is None or w.fxp is None:
         return "left" if plain["public_left"] else "right"
     if (used[0] in given) != (used[1] in given):
@@ -111,18 +132,39 @@ def _side(used: Sequence[int], told: Attributes, variables: Sequence[Var], given
     return max(sides, key=lambda side: 0 if (found := sides[side]) is None else found.summed)
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Values that one kernel watches together.
+
+    name: the attribute that has the attributes of each value. counted: returns the size of the result.
+    """
+
+    kernel: str
+    name: str
+    items: Sequence[tuple[tuple[int, ...], Any]]
+    counted: Callable[[Sequence[Var], Sequence[Any]], int]
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        return tuple(var for used, _ in self.items for var in used)
+
+    @property
+    def told(self) -> tuple[str, tuple[Any, ...]]:
+        return self.name, tuple(each for _, each in self.items)
+
+    def size(self, variables: Sequence[Var]) -> int:
+        return self.counted([variables[var] for var in self.operands], self.told[1])
+
+    def ends(self, after: _Group | None) -> bool:
+        """Tell whether this is the last group of its kernel."""
+        return after is None or after.kernel != self.kernel
+
+
 def _grouped(
     kernel: str,
     name: str,
     items: Sequence[tuple[tuple[int, ...], Any]],
-    variables: list[Var],
-    size: Callable[[Sequence[Var], Sequence[Any]], int],
-) -> Iterator[KernelStep]:
-    """Yield the steps of one kernel, which tell about a group of items each."""
+    counted: Callable[[Sequence[Var], Sequence[Any]], int],
+) -> Iterator[_Group]:
     for start in range(0, len(items), GROUP):
-        group = items[start : start + GROUP]
-        operands = tuple(var for used, _ in group for var in used)
-        told = tuple(each for _, each in group)
-        count = size([variables[var] for var in operands], told)
-        variables.append(Var((count,), "float32", WRAPS, "guard"))
-        yield KernelStep("guard", kernel, operands, (len(variables) - 1,), ((name, told),), (0,))
+        yield _Group(kernel, name, items[start : start + GROUP], counted)

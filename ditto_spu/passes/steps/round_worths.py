@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ditto_kernels.protocol.round_worth import ROUND_WORTHS
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.network.model import LOOPBACK, Network, predicted_seconds
+from ditto_spu.network.run_time import Load, predicted_run
 from ditto_spu.passes.steps.schedule import schedule, step_cost
 from ditto_spu.plan.plan import KernelStep, Step, Var
 
@@ -19,7 +20,7 @@ from ditto_spu.plan.plan import KernelStep, Step, Var
 # 0.03 s more of their processors in a layer of BERT.
 BYTE_SECONDS = 1.5e-9
 # A choice may save so many rounds at once, and is then worth that many times the bytes.
-_SAVED = 4
+_SAVED = 8
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,13 @@ def _worths(network: Network) -> tuple[int, ...]:
     """
     if network.round_trip <= LOOPBACK.round_trip:
         return ROUND_WORTHS[:1]
-    most = _SAVED * predicted_seconds(network, 0.0, [0], 1) / _byte_seconds(1, network)
+    most = _SAVED * _round_seconds(1, network) / _byte_seconds(1, network)
     return tuple(each for each in ROUND_WORTHS if each <= max(most, ROUND_WORTHS[0]))
+
+
+def _round_seconds(rounds: int, network: Network) -> float:
+    """Return the seconds that so many rounds take between hosts, without their bytes."""
+    return predicted_run(network, 0.0, Load(in_line=0, online=0, dealt=0, rounds=rounds))
 
 
 def _byte_seconds(count: int, network: Network) -> float:
@@ -101,7 +107,7 @@ def _fastest(options: Mapping[int, Sequence[_Option]], network: Network) -> dict
                 return best[1]
             chosen[number] = min(fitting, key=lambda each: each.seconds)
         rounds = max(each.rounds for each in chosen.values())
-        seconds = predicted_seconds(network, sum(each.seconds for each in chosen.values()), [0], rounds)
+        seconds = sum(each.seconds for each in chosen.values()) + _round_seconds(rounds, network)
         if best is None or seconds < best[0]:
             best = seconds, chosen
     assert best is not None

@@ -208,7 +208,7 @@ def _kernel(builder: _Builder, op: ir.Op) -> None:
     _add_kernel(builder, decision.path, call.kernel, inputs, var, call.attributes)
     _require_kernel(builder, op)
     if op.results[0] in builder.guarding.wraps:
-        builder.watch.product(builder.steps[-1], builder.guarding.wraps[op.results[0]])
+        builder.watch.product(builder.steps[-1], op.results[0], builder.guarding)
 
 
 def _require_kernel(builder: _Builder, op: ir.Op) -> None:

@@ -15,11 +15,13 @@ from bench.hostile_plans import HOSTILE, doubling, local, on_spu, products, publ
 from ditto_kernels import KERNELS
 from ditto_kernels.protocol.link import LinkError
 from ditto_kernels.protocol.party import Round
+from ditto_kernels.values.formats import Fxp
 from ditto_spu import connect, secure
 from ditto_spu.cluster.party import session
 from ditto_spu.cluster.party.plan_checker import PlanChecker
 from ditto_spu.errors import ClusterError, PartyError
 from ditto_spu.plan.codec import encode_plan
+from ditto_spu.plan.plan import Input, KernelStep, Plan, Var
 from ditto_spu.plan.resources import PlanLimits
 from tests.cluster.conftest import plan_checker
 
@@ -86,8 +88,8 @@ def test_a_plan_that_has_passed_is_not_checked_again(monkeypatch):
     assert refusal.value.seconds == 0
 
 
-def test_plans_are_checked_one_at_a_time_in_turns(monkeypatch):
-    """A client with one plan goes before one that has sent many, and nobody waits for who has left."""
+def test_one_plan_of_each_client_is_checked_at_a_time_in_turns(monkeypatch):
+    """A client with one plan goes before one that has sent many. A check of who has left is not made."""
     checker, order, release = PlanChecker(), [], threading.Event()
 
     def ask(data, *_):
@@ -122,6 +124,37 @@ def test_hostile_kernels_are_refused():
         step = next(each for each in changed["steps"] if each["kind"] == "kernel")
         step["attributes"].append(["of", value])
         refused(json.dumps(changed).encode(), "refused")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dims"),
+    [
+        (((3, 1 << 15), (4, 4)), (((1,), (0,)), ((), ()))),
+        (((3, 4), (7, 4)), (((1,), (0,)), ((), ()))),
+        (((3, 4), (4, 4)), (((-1,), (0,)), ((), ()))),
+        (((3, 4), (4, 4)), (((1,), (2,)), ((), ()))),
+        (((3, 4), (4, 4)), (((1, 1), (0, 0)), ((), ()))),
+        (((3, 4, 4), (2, 4, 4)), (((2,), (1,)), ((0,), (0,)))),
+        (((3, 4, 4), (3, 4, 4)), (((2,), (1,)), ((0,), ()))),
+    ],
+)
+@pytest.mark.parametrize("kernel", ["matmul", "matmul_public"])
+def test_products_of_shapes_that_do_not_fit_are_refused(kernel, shapes, dims):
+    """The code of products reads as much memory as the shapes say, which would be that of others."""
+    fxp = Fxp(64, 18)
+    left, right = shapes
+    free = [size for axis, size in enumerate(right) if axis not in (*dims[0][1], *dims[1][1])]
+    out = Var((*left[:-1], *free), "float32", fxp, "z")
+    public = kernel == "matmul_public"
+    variables = (
+        Var(left, "float32", fxp, "x"),
+        Var(right, "float32", None if public else fxp, "w"),
+        out,
+    )
+    attributes = (("dims", dims), *((("weight_fraction_bits", 10),) if public else ()))
+    step = KernelStep("s", kernel, (0, 1), (2,), attributes, (0,))
+    plan = Plan("p", "c", variables, (Input("x", 0), Input("w", 1)), (step,), (2,), ((0,),))
+    refused(encode_plan(plan), "have no product by")
 
 
 def test_what_a_call_needs_is_counted():

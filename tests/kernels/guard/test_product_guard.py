@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from ditto_kernels.guard.one_bit import ANSWER, all_in_range
-from ditto_kernels.guard.product_guard import guard_products, watched
+from ditto_kernels.guard.product_guard import guard_products
+from ditto_kernels.guard.watched_product import watched
 from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.products.matmul import matmul
 from ditto_kernels.products.matmul_public import matmul_public
 from ditto_kernels.protocol.in_turns import run_in_turns
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp, decode, encode
-from ditto_kernels.values.replicated import reconstruct, share
+from ditto_kernels.values.replicated import Rss, reconstruct, share
 
 F = Fxp.parse
 PLAIN = (((1,), (0,)), ((), ()))
@@ -23,7 +24,10 @@ BATCHED = (((2,), (2,)), ((0,), (0,)))  # [b, m, k] and [b, n, k]
 
 @dataclass(frozen=True)
 class Case:
-    """A way to finish a product. `end`: from this magnitude on, a result may be wrong."""
+    """A way to finish a product.
+
+    end: from this magnitude on, a result may be wrong. shifted: whether a row is added before it is watched.
+    """
 
     x: str
     w: str | int  # the fraction bits of a public one
@@ -33,6 +37,7 @@ class Case:
     summed: str = "right"
     batched: bool = False
     public_left: bool = False
+    shifted: bool = False
 
 
 CASES = {
@@ -41,6 +46,7 @@ CASES = {
     "doubled": Case("fxp32.10", "fxp32.13", "fxp32.11", 64.0, 60.0),
     "lifted": Case("fxp32.11", "fxp32.14", "fxp32.10", 16.0, 15.0),
     "narrow": Case("fxp32.11", "fxp32.14", "fxp16.10", 32.0, 28.0),
+    "narrow, shifted": Case("fxp32.11", "fxp32.14", "fxp16.10", 32.0, 28.0, shifted=True),
     "narrow, batched": Case("fxp32.10", "fxp32.10", "fxp16.6", 512.0, 200.0, "left", True),
     "ring 64": Case("fxp64.18", "fxp64.18", "fxp64.18", 2.0**26),
     "ring 64, batched": Case("fxp64.18", "fxp64.18", "fxp64.18", 2.0**26, batched=True),
@@ -60,13 +66,16 @@ def guarded(case, x, w):
         shared.append((w,) * 3)
     else:
         shared.append(share(encode(w, F(case.w)), F(case.w), os.urandom))
+    row = share(encode(np.linspace(-1, 1, w.shape[-1]), F(case.y)), F(case.y), os.urandom)
     product = matmul_public if isinstance(case.w, int) else matmul
 
     def program(party, _):
         mine = [each[party.rank] for each in shared]
         y = yield from product(party.at("product"), *mine, out=F(case.y), **attributes)
-        told = (*attributes.items(), ("summed", case.summed))
-        wraps = yield from guard_products(party.at("guard"), *mine, y, out=WRAPS, products=(told,))
+        told = (*attributes.items(), ("summed", case.summed), ("shifted", case.shifted))
+        own = row[party.rank]
+        made = (Rss(y.mine + own.mine, y.next + own.next, y.fxp), own) if case.shifted else (y,)
+        wraps = yield from guard_products(party.at("guard"), *mine, *made, out=WRAPS, products=(told,))
         return y, wraps, (yield from all_in_range(party.at("bit"), wraps, out=ANSWER))
 
     results, _ = run_in_turns(program)

@@ -35,5 +35,13 @@ def test_large_rows_are_found(mpc, rng, fxp, centred):
     assert refused(mpc, one, fxp, 256.0, centred)
 
 
+@pytest.mark.parametrize("size", [2.0**10, 2.0**12])
+def test_sums_too_large_to_count_are_compared(mpc, rng, size):
+    rows = rng.normal(size=(130, 48))
+    rows *= size / np.sqrt(3 * (rows**2).mean(-1, keepdims=True))
+    assert not refused(mpc, rows, "fxp32.11", size**2, False)
+    assert refused(mpc, 3.5 * rows, "fxp32.11", size**2, False)
+
+
 def test_narrow_rings_have_no_room_for_sums():
     assert admits(768, F("fxp32.11"), 256.0) and not admits(768, F("fxp16.8"), 256.0)

@@ -21,6 +21,7 @@ from ditto_kernels.values.formats import Fxp, signed
 from ditto_kernels.values.replicated import share
 
 RINGS = (8, 16, 32, 64)
+SHAPES = ((2, 3, 4), (1, 3, 4), (2, 3, 5))
 LAYOUTS = ("rows", "columns", "reversed", "every other", "one row repeated", "unaligned")
 
 
@@ -202,3 +203,23 @@ def test_a_process_that_must_not_make_code_falls_back():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() in (["True", "NumpyXla"], ["False", "Generated"])
+
+
+def test_generated_code_refuses_operands_that_do_not_fit():
+    """It would read beyond their ends."""
+    back = Generated(compile.processor())
+    zeros = {(shape, kind): np.zeros(shape, kind) for shape in SHAPES for kind in (np.int64, np.int32)}
+    left, right = (
+        {key: back.prepare(Combination(each, each), left=side) for key, each in zeros.items()}
+        for side in (True, False)
+    )
+    first = ((2, 3, 4), np.int64)
+    assert back.multiply([(left[first], right[first])]).shape == (2, 3, 3)
+    for other in zeros:
+        if other != first:
+            with pytest.raises(ValueError, match="have no product here"):
+                back.multiply([(left[first], right[other]), (left[first], right[first])])
+            with pytest.raises(ValueError, match="have no product here"):
+                back.multiply([(left[first], right[first]), (left[other], right[first])])
+            with pytest.raises(ValueError, match="are not alike"):
+                back.prepare(Combination(zeros[first], zeros[other], 1, 1), left=True)

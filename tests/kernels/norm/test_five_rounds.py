@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ditto_kernels.norm.layer_norm import LAYER_NORM, VARIANCE, plan_norm
+from ditto_kernels.norm.layer_norm import LAYER_NORM
+from ditto_kernels.norm.norm_plan import VARIANCE, plan_norm
 from ditto_kernels.norm.rms_norm import MEAN_SQUARE, RMS_NORM
 from ditto_kernels.norm.root_by_tables import (
     choose,

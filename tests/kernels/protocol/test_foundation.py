@@ -1,11 +1,13 @@
 """Sharing, streams, links and drivers of protocols do what they promise and refuse misuse."""
 
+import hashlib
 import os
 import threading
 import time
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from ditto_kernels.protocol.link import LinkError, Receive, Send, memory_links
 from ditto_kernels.protocol.party import Party, Round, parallel, run
@@ -53,6 +55,16 @@ def test_streams_differ_by_label_component_session_request_and_key():
         Randomness(fresh_keys()[0]).draw(0, "x", (16,), BYTES),
     ]
     assert len({draw.tobytes() for draw in draws}) == len(draws)
+
+
+@pytest.mark.parametrize("size", (1, 16, 17, 256, 257, 4096, 4097))
+def test_a_stream_is_aes_in_counter_mode(size):
+    keys = fresh_keys(b"seed")[0]
+    nonce = hashlib.blake2b(b"s/r/x", digest_size=12).digest()
+    cipher = Cipher(algorithms.AES(keys.mine), modes.CTR(nonce + bytes(4))).encryptor()
+    drawn = Randomness(keys, "s", "r").draw(0, "x", (size,), BYTES)
+    assert drawn.tobytes() == cipher.update(bytes(size))
+    assert drawn.flags.writeable
 
 
 def test_a_stream_is_never_drawn_twice():

@@ -47,6 +47,22 @@ def counted(x: Any) -> Any:
     return lax.while_loop(lambda s: s[0] < 20, lambda s: (s[0] * 3, s[1] * 0.5), (2, x))
 
 
+def kalman(measured: Any) -> Any:
+    """The variance of the state depends on constants alone, and each turn writes it as a constant."""
+
+    def step(state: Any, z: Any) -> Any:
+        mean, variance = state
+        gain = (variance + 0.1) / (variance + 0.6)
+        mean = mean + gain * (z - mean)
+        return (mean, (1 - gain) * (variance + 0.1)), mean
+
+    return lax.scan(step, (0.0, 1.0), measured)[1]
+
+
+def test_a_loop_with_a_known_float() -> None:
+    assert "while" not in names(fused(kalman, X.ravel()[:4]))
+
+
 def test_scan_over_layers_uses_kernels() -> None:
     module = fused(layers, X, 0.3 * jnp.ones((3, 4, 4)))
     found = [ir.composite_name(op) for op in ir.walk(ir.main(module))]
