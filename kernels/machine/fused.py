@@ -92,11 +92,10 @@ class FusedStep:
 
     def _single(self, operands: Sequence[Any]) -> bool:
         """Return whether the operands have no axis but that of rows."""
-        return not any(
-            len(each.shape) > (place in self._rows)
-            for place, each in enumerate(operands)
-            if place not in self._tables
-        )
+        for place, each in enumerate(operands):
+            if len(each.shape) > (place in self._rows) and place not in self._tables:
+                return False
+        return True
 
     def _prepare(self, key: Any, arrays: Sequence[NDArray[Any]], public: Mapping[str, Any]) -> _Call:
         """Return the call for operands of these shapes, and keep it."""
