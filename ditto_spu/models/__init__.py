@@ -167,6 +167,11 @@ def named_model(name: str) -> NamedModel:
     """
     path = Path(name)
     if name not in MODELS and ("/" in name or path.exists()):
+        if not path.exists():
+            raise InputError(
+                f"there is no folder or file '{name}': give the path of a checkpoint, or make one with "
+                f"`ditto finetune --out {name}`"
+            )
         if path.is_file() or not (path / trained.CARD).is_file():
             return _checkpoint(path)
         card = trained.load_card(path)

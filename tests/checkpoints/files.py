@@ -101,6 +101,7 @@ def _bert(s: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         "embeddings.position_embeddings.weight": (s["max_position_embeddings"], width),
         "embeddings.token_type_embeddings.weight": (2, width),
         "pooler.dense.weight": (width, width),
+        "pooler.dense.bias": (width,),
     }
     dense = {"attention.self.query": (width, width), "attention.self.key": (width, width)}
     dense |= {"attention.self.value": (width, width), "attention.output.dense": (width, width)}

@@ -23,7 +23,7 @@ def text():
 
     Its tables weigh more than in a fresh model, above all the table of positions.
     """
-    decoder, params = gpt2.initialised(**gpt2.TINY)
+    decoder, params = gpt2.initialised(seed=35, **gpt2.TINY)
     for name, factor in (("wte", 20), ("wpe", 100)):
         params["transformer"][name]["embedding"] = params["transformer"][name]["embedding"] * factor
     return decoder, params
