@@ -17,11 +17,14 @@ demo: $(READY)
 demo-cluster: $(READY)
 	$(BIN)/python -m ditto_spu.demos.three_processes
 
+# A process for each core, four at most: each keeps some 3 GB of compiled programs. A file stays in one process.
+PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/pytest
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .
