@@ -117,7 +117,7 @@ def _dealer(party: Party, x: Rss) -> Protocol[Rss]:
     of_a = _drawn(party, party.a, x.shape, ("pad", *_KEYS, *_DEALT))
     of_b = _drawn(party, party.dealer, x.shape, ("pad", *_KEYS))
     first, second = party.draw_both("mask", x.shape, _WORD)
-    values = carry_and_top(first.view(np.int32), second.view(np.int32), RING, 64)
+    values = carry_and_top(first.view(np.int32), second.view(np.int32), width=64)
     for name, value in zip(_DEALT, values, strict=True):
         of_b[name] = value.view(_WIDE) - of_a[name]
     sends = [party.send(party.b, name, of_b[name], offline=True) for name in _DEALT]

@@ -17,8 +17,8 @@ def exchanged(session="s", fingerprints=("a", "b", "c")):
 def test_both_holders_of_a_component_have_its_key_and_all_differ():
     keys, _, _ = exchanged()
     for j in range(3):
-        assert keys[j].key(j) == keys[(j - 1) % 3].key(j)
-    assert len({keys[j].key(j) for j in range(3)}) == 3
+        assert keys[j].mine == keys[(j - 1) % 3].next
+    assert len({keys[j].mine for j in range(3)}) == 3
 
 
 def test_keys_depend_on_session_and_certificates_and_are_fresh():
@@ -31,7 +31,7 @@ def test_keys_depend_on_session_and_certificates_and_are_fresh():
     assert len({each.mine for each in keys}) == 3
     assert keys[0].next != keys[1].next
     assert keys[0].next == keys[2].next  # key 1 belongs to parties 0 and 1, whose certificates did not change
-    assert all(a.key(0) != b.key(0) for a, b in itertools.pairwise([exchanged()[0][0] for _ in range(3)]))
+    assert all(a.mine != b.mine for a, b in itertools.pairwise([exchanged()[0][0] for _ in range(3)]))
 
 
 def test_nothing_secret_is_shown():
