@@ -19,6 +19,7 @@ from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.values.replicated import Rss
 
+Make = Callable[[], tuple[Array, Array]]
 Masks = tuple[Array, Array]  # A's and B's half of an opening's mask. The half that a party lacks is absent.
 
 
@@ -35,6 +36,15 @@ def carry_and_top(r1: Array, r3: Array, *, width: int) -> tuple[Array, Array]:
 
 
 @fused()
+def _joined_carry_and_top(r1: Array, r3: Array, *, ring: int, bits: int) -> tuple[Array, Array]:
+    """Return (carry, msb(r)) as a truncation adds them: shifted, and with the low bits' carry taken off."""
+    total, word, mask = r1 + r3, unsigned(ring), (1 << bits) - 1
+    low = (((r1 & mask) + (r3 & mask)).view(word) >> bits).astype(r1.dtype)
+    carry = (total.view(word) < r1.view(word)).astype(r1.dtype)
+    return (carry << (ring - bits)) - low, (total < 0).astype(r1.dtype) << (ring - bits)
+
+
+@fused()
 def _wraps(c: Array, carry: Array, top: Array) -> Array:
     return carry + (c >= 0).astype(top.dtype) * top
 
@@ -44,24 +54,27 @@ def _padded_wraps(c: Array, carry: Array, top: Array, pad: Array) -> Array:
     return carry + (c >= 0).astype(top.dtype) * top - pad
 
 
-def _dealt_wrap(party: Party, c: Array, width: int, masks: Masks) -> Protocol[tuple[Array, Array]]:
+def _dealt_wrap(party: Party, c: Array, width: int, make: Make) -> Protocol[tuple[Array, Array]]:
     """Deal shares of carry and of msb(r): the number of wraps is carry + (1 - msb c) msb(r)."""
     items = [Deal("carry", c.shape, signed(width)), Deal("top", c.shape, signed(width))]
-    carry, top = yield from deal(party, items, lambda: carry_and_top(*masks, width=width))
+    carry, top = yield from deal(party, items, make)
     return carry, top
 
 
-def reshared_wrap(party: Party, c: Array, width: int, masks: Masks) -> Protocol[tuple[Array, Array]]:
+def reshared_wrap(
+    party: Party, c: Array, width: int, masks: Masks, make: Make | None = None
+) -> Protocol[tuple[Array, Array]]:
     """Return components (mine, next) of v, the number of wraps: c - r = c - r_A - r_B + 2^k v.
 
     A and B know the opening c, and c - r lies in [0, 2^(k-1)). v = carry(r_A + r_B) + (1 - msb c) msb(r) is
     sent in a container ring of `width` bits, which pads always fill. Cost: 2w bits online and 2w bits
-    offline, in 1 round. Error: none.
+    offline, in 1 round. Error: none. `make` returns other numbers in the place of (carry, msb(r)), and v is
+    made from these.
 
     Security: carry and msb(r) are dealt, and v leaves under pads that are shared with the dealer.
     """
     shape, dtype = c.shape, signed(width)
-    carry, top = yield from _dealt_wrap(party, c, width, masks)
+    carry, top = yield from _dealt_wrap(party, c, width, make or partial(carry_and_top, *masks, width=width))
     if party.role == "D":
         yield Round()
         pad_a, pad_b = party.draw_both("wrap_pad", shape, dtype)
@@ -73,31 +86,46 @@ def reshared_wrap(party: Party, c: Array, width: int, masks: Masks) -> Protocol[
     return (pad, joined) if party.role == "A" else (joined, pad)
 
 
+def joins_low_carry(ring: int, bits: int) -> bool:
+    """Return whether the number of wraps is shared in the whole ring, so that it has room for low bits."""
+    return container_bits(bits) == ring
+
+
 def truncation_bias(ring: int, bits: int) -> int:
     """Return the number to add before masking. It makes x + bias positive and centres the rounding error."""
-    return (1 << (ring - 2)) - (1 << (bits - 1))
+    return (1 << (ring - 2)) - (0 if joins_low_carry(ring, bits) else 1 << (bits - 1))
 
 
 @fused()
-def _shifted_mask(mask: Array, wrap: Array, *, ring: int, bits: int) -> Array:
-    return (wrap.astype(mask.dtype) << (ring - bits)) - _logical(mask, bits)
+def _shifted_mask(mask: Array, wrap: Array, *, lift: int, bits: int) -> Array:
+    return (wrap.astype(mask.dtype) << lift) - _logical(mask, bits)
 
 
 @fused()
-def _shifted_opening(c: Array, wrap: Array, *, ring: int, bits: int) -> Array:
-    lowest = c.dtype.type(1 << (ring - 2 - bits))
-    return (wrap.astype(c.dtype) << (ring - bits)) + _logical(c, bits) - lowest
+def _shifted_opening(c: Array, wrap: Array, *, lift: int, bits: int, lowest: int) -> Array:
+    return (wrap.astype(c.dtype) << lift) + _logical(c, bits) - c.dtype.type(lowest)
 
 
 def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -> Protocol[Rss]:
     """Do the second half of every truncation: from c = x + bias + r to shares of x / 2^bits.
 
-    See `truncate` for range and error.
+    See `truncate` for range and error. Let {z} be the fraction of z / 2^bits, and v the number of wraps. The
+    parties add up (c >> bits) - (r_A >> bits) - (r_B >> bits) + 2^(k - bits) v, which exceeds (x + bias) /
+    2^bits by {r_A} + {r_B} - {c}. The low bits of the masks have a carry t = [{r_A} + {r_B} >= 1], and {r_A}
+    + {r_B} - t = {r}. With -t the excess is {r} - {c}, between -1 and 1. As c = x + bias + r, it is
+    -{x + bias} or 1 - {x + bias}, with mean 0 for a uniform r.
+
+    The dealer knows t. It costs nothing where v is shared in the whole ring (`joins_low_carry`): the dealer
+    deals 2^(k - bits) carry - t and 2^(k - bits) msb(r) in the place of carry and msb(r), in messages of the
+    same size and under the same pads. Elsewhere v has only `bits` bits, which have no room for t.
     """
     ring, width = fxp.ring_bits, container_bits(bits)
-    wraps = yield from reshared_wrap(party, c, width, masks)
-    of_mask = partial(_shifted_mask, ring=ring, bits=bits)
-    of_opening = partial(_shifted_opening, ring=ring, bits=bits)
+    joined = joins_low_carry(ring, bits)
+    make = partial(_joined_carry_and_top, *masks, ring=ring, bits=bits) if joined else None
+    wraps = yield from reshared_wrap(party, c, width, masks, make)
+    lift, lowest = 0 if joined else ring - bits, 1 << (ring - 2 - bits)
+    of_mask = partial(_shifted_mask, lift=lift, bits=bits)
+    of_opening = partial(_shifted_opening, lift=lift, bits=bits, lowest=lowest)
     return Rss(*components(party, c, masks, wraps, of_mask, of_opening), fxp)
 
 
@@ -126,8 +154,10 @@ def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
     """Compute x / 2^bits in the same ring, which drops `bits` fraction bits.
 
     Range: |x| < 2^(k-2) as ring element. Outside of it the result is wrong. Error: e in (-1.5, 1.5) ulp of
-    the result, with mean 0 (floor + {0, 1, 2} with probability 1/6, 2/3, 1/6 after centring). There is no
-    catastrophic failure. Raises ValueError if x has no such bits to drop.
+    the result, with mean 0 (floor + {0, 1, 2} with probability 1/6, 2/3, 1/6 after centring). Where more than
+    half of the ring's bits are dropped, and always in ring 8, e is in (-1, 1): one of the two neighbours is
+    taken, with mean 0, and what needs no rounding stays exact. There is no catastrophic failure. Raises
+    ValueError if x has no such bits to drop.
 
     Cost: 2k + 4w bits with w = 8 or 16 (32 for more than 16 bits), in 2 rounds. Security: c is masked over
     the full ring. Source: truncation pairs in the style of SecureML. The correction of the wrap is our own.
@@ -221,7 +251,8 @@ def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol
     """
     source, fxp = x.fxp.ring_bits, Fxp(ring, x.fxp.fraction_bits)
     c, masks = yield from open_biased(party, x, bias)
-    carry, top = yield from _dealt_wrap(party, c, container_bits(ring - source), masks)
+    width = container_bits(ring - source)
+    carry, top = yield from _dealt_wrap(party, c, width, partial(carry_and_top, *masks, width=width))
     if party.role == "D":
         return Additive(absent(x.shape, fxp.dtype), fxp)
     mask, wraps = masks[0 if party.role == "A" else 1], _wraps(c, carry, top)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ditto_kernels.protocol.party import Party, Protocol
-from ditto_kernels.sharing.casts import downcast, truncate, truncation_bias
+from ditto_kernels.sharing.casts import downcast, joins_low_carry, truncate, truncation_bias
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss, reconstruct, share
 from tests.kernels.views import View, views
@@ -48,6 +48,27 @@ def test_a_truncation_is_the_ideal_one() -> None:
     np.testing.assert_array_equal(result, ideal)
     error = result - VALUES / 2.0**DROPPED
     assert np.max(np.abs(error)) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("ring", "bits"), [(8, 1), (8, 6), (16, 9), (16, 14), (32, 17), (32, 30), (64, 33), (64, 62)]
+)
+def test_a_truncation_by_many_bits_rounds_to_a_neighbour(ring: int, bits: int) -> None:
+    """The low bits of the masks act as one uniform number, and numbers that need no rounding stay exact."""
+    assert joins_low_carry(ring, bits)
+    fxp, word, half = Fxp(ring, bits), f"u{ring // 8}", 1 << (ring - 2)
+    rng = np.random.default_rng(ring + bits)
+    values = rng.integers(-half, half, 4000)
+    values[:100] &= -1 << bits
+    values[100:102] = -half, half - 1
+    parts = share(values.astype(fxp.dtype), fxp, rng.bytes)
+    seen = views(lambda party: truncate(party, parts[party.rank], bits), b"%d" % bits)
+    joined = [each.results[0].array for each in seen], [each.results[1].array for each in seen]
+    result = reconstruct([Rss(*each, Fxp(ring, 0)) for each in zip(*joined, strict=True)])
+    halves = [each.array.view(word).astype(object) for each in seen[2].drawn if each.kind == "mask"]
+    dither = sum(halves) % 2**bits
+    np.testing.assert_array_equal(result, (values.astype(object) + dither) >> bits)
+    np.testing.assert_array_equal(result[:100], values[:100] >> bits)
 
 
 def test_a_downcast_is_the_ideal_one() -> None:
