@@ -44,7 +44,7 @@ def _run(case: KernelCase, repeat: int) -> dict[str, Any]:
     text = ir.text(puma_module(fuse(ir.parse(traced.module_text), traced.public), traced.public))
     runs = [run_fm32(text, case.arrays) for _ in range(repeat)]
     output, _, sent, messages = runs[-1]
-    error = np.max(np.abs(output - np.asarray(case.function(*case.arrays))))
+    error = np.max(np.abs(np.asarray(output, np.float64) - np.asarray(case.function(*case.arrays))))
     return {
         "seconds_all": [seconds for _, seconds, _, _ in runs],
         "bytes_sent": sent,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ditto_kernels.values.formats import Fxp
 
 Operand = tuple[NDArray[Any], Fxp]
+_CHOICES = 100_000  # elements of a comparison, a choice and a magnitude
 _DOT = (((1,), (0,)), ((), ()))
 _FXP = Fxp.parse
 
@@ -62,6 +63,21 @@ def _layer_norm(x: Any, gamma: Any, beta: Any) -> Any:
 
 def _rms_norm(x: Any, gamma: Any) -> Any:
     return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6) * gamma
+
+
+def _choices(count: int) -> tuple[KernelCase, ...]:
+    """Return comparison, choice and magnitude of so many numbers of ring 32."""
+    x, y = (
+        (np.rint(256 * array) / 256, fxp)  # a grid of all sides, so that rounding decides no comparison
+        for array, fxp in (_normal((count,), "fxp32.12", 4.0, seed) for seed in (0, 1))
+    )
+    bits = np.random.default_rng(2).random(count) < 0.5
+    narrow = _FXP("fxp8.0")  # what the compiler takes for booleans that are outputs
+    return (
+        KernelCase("compare", "compare", (x, y), narrow, jnp.less, {"direction": "LT"}),
+        KernelCase("select", "select", ((bits, _FXP("fxp64.0")), x, y), _FXP("fxp32.12"), jnp.where),
+        KernelCase("abs", "abs", (x,), _FXP("fxp32.12"), jnp.abs),
+    )
 
 
 def kernel_cases(small: bool = False) -> tuple[KernelCase, ...]:
@@ -122,6 +138,7 @@ def kernel_cases(small: bool = False) -> tuple[KernelCase, ...]:
             lambda x: jax.nn.one_hot(jnp.argmax(x, axis=-1), x.shape[-1]),
             {"dim": -1},
         ),
+        *_choices(1000 if small else _CHOICES),
         KernelCase(
             "exp",
             "exponential",

@@ -131,7 +131,7 @@ def _fm64(case: KernelCase) -> tuple[Row, float]:
         "offline_bytes": 0,
         "rounds": None,
         "messages_per_party": result.messages_per_party,
-        "max_abs_error": float(np.max(np.abs(np.asarray(result.outputs) - expected))),
+        "max_abs_error": float(np.max(np.abs(np.asarray(result.outputs, np.float64) - expected))),
     }, result.seconds
 
 
