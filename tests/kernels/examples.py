@@ -31,6 +31,7 @@ class Example:
 
 EXAMPLES = [
     Example("cast", ((-7, 7, (9, 5), "fxp32.12"),), "fxp32.8"),
+    Example("cast", ((-3, 3, (9, 5), "fxp16.12"),), "fxp16.2"),
     Example("cast", ((-7, 7, (9, 5), "fxp16.9"),), "fxp64.18"),
     Example("multiply", ((-3, 3, (9, 5), "fxp32.12"), (-3, 3, (5,), "fxp32.12")), "fxp32.12"),
     Example("matmul", ((-1, 1, (9, 6), "fxp32.12"), (-1, 1, (6, 5), "fxp32.12")), "fxp16.8", {"dims": DOT}),
