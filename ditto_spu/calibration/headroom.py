@@ -19,6 +19,7 @@ from ditto_spu.plan.printed import printed
 from ditto_spu.rules.rule import WEIGHT
 
 GROUNDS = ("proven", "calibrated", "declared", "unknown")
+ROUNDINGS = 2.0**-4  # bits: values that formats and kernels round are a little larger
 THIN = 0.25  # less headroom than this, in bits, is worth a warning
 
 
@@ -97,9 +98,16 @@ class Range:
 
         It is negative if values lie beyond that end, and None without observed values.
         """
-        if self.observed is None:
-            return None
-        low, high = self.observed
+        return None if self.observed is None else self._room(self.observed)
+
+    @property
+    def safe(self) -> bool:
+        """Whether the range is proven with room for roundings of formats, which intervals do not count."""
+        return self.ground == "proven" and self.proven is not None and self._room(self.proven) >= ROUNDINGS
+
+    def _room(self, values: Span) -> float:
+        """Return the bits between an interval and the nearer end of the range."""
+        low, high = values
         if self.exact:
             return math.inf if self.low <= low and high <= self.high else -math.inf
         room = [_bits(self.high, max(high, 0.0))]
@@ -126,10 +134,10 @@ class Ranges:
         """Check that all observed values lie within their ranges.
 
         Raises RangeError for the least headroom if it is negative. Warns with a RangeWarning that names all
-        ranges with less than 0.25 bits of headroom.
+        ranges with less than 0.25 bits of headroom, but for those that are proven.
         """
         self.refuse()
-        thin = [row for row in self.rows if 0 <= _headroom(row) < THIN]
+        thin = [row for row in self.rows if 0 <= _headroom(row) < THIN and not row.safe]
         if thin:
             rows = ", ".join(
                 f"{row.op} at '{row.path}' ({row.what}, {_headroom(row):.2f} bits)"

@@ -99,7 +99,7 @@ class _Program:
         """Let places climb until values have room in every range. Returns whether one did."""
         steps: dict[Place, int] = {}
         for value, row in self._ranges:
-            if row.headroom is not None and row.headroom < MARGIN:
+            if row.headroom is not None and row.headroom < MARGIN and not row.safe:
                 for place, count in self._causes(ladders, value, row, row.headroom):
                     steps[place] = max(count, steps.get(place, 0))
         for op in self._operations:

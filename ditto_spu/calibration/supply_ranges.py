@@ -14,12 +14,15 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.known import Known
 from ditto_spu.calibration.places import Place, grouped, place_of
+from ditto_spu.ops import interval_of, rows_of
+from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Decision, Kind, decided, read
 from ditto_spu.passes.formats.verify import product_room
 from ditto_spu.rules.rule import Config, Rule, literal
 
 # Margins over the largest value observed. The first one that costs no more than any other is taken.
 SAFETY = (2.0, 1.75, 1.5)
+PROVEN = 1.06  # the same over a magnitude that is proven: roundings of formats are not counted there
 _SUPPLIED = (Kind.MATMUL, Kind.MULTIPLY, Kind.LOCAL, Kind.SCALE, Kind.RETAG)
 _FILL = 0.99  # the part of a format's range that a supplied range may take
 
@@ -27,12 +30,14 @@ _FILL = 0.99  # the part of a format's range that a supplied range may take
 def supply(config: Config, module: ir.Module, known: Known) -> Config:
     """Return the configuration with further rules, which declare ranges from a calibration.
 
-    A range is the largest value observed, times a margin of 1.5 to 2. The new rules stand behind those of the
-    configuration. An operation whose formats have no room for the smallest margin gets no range.
+    A range is the largest value observed, times a margin of 1.5 to 2, or what is proven if that is less. The
+    new rules stand behind those of the configuration. An operation whose formats have no room for the
+    smallest margin gets no range.
 
     module: the program with the formats that the configuration gives it without the new rules.
     """
     ranges: dict[Place, float | None] = {}
+    proven = ir.intervals(module, interval_of, is_cast, rows_of=rows_of)
     for number, op in enumerate(ir.ops(ir.body(ir.main(module)))[:-1]):
         decision = read(op)
         if decision is None:
@@ -43,7 +48,8 @@ def supply(config: Config, module: ir.Module, known: Known) -> Config:
             continue
         declared = config.lookup(*place)
         if seen is not None and declared.range is None and seen.largest:
-            ranges[place] = _range(op, decision, seen.largest, declared.format)
+            most = PROVEN * max(map(abs, proven.get(op.results[0], ir.EVERYTHING)))
+            ranges[place] = _range(op, decision, seen.largest, most, declared.format)
     rules = (
         Rule(path=literal(places.path), op=(places.op,), **places.numbers, range=value, optional=True)
         for places, value in grouped(ranges)
@@ -52,14 +58,16 @@ def supply(config: Config, module: ir.Module, known: Known) -> Config:
     return replace(config, rules=(*config.rules, *rules))
 
 
-def _range(op: ir.Op, decision: Decision, largest: float, ruled: Fxp) -> float | None:
+def _range(op: ir.Op, decision: Decision, largest: float, most: float, ruled: Fxp) -> float | None:
     """Return the range for an operation, or None where its formats have no room for one.
 
     largest: the largest magnitude observed.
+    most: the largest magnitude that a value can have, as far as that is known.
     ruled: the format that the configuration gives to the result.
     """
     room = min(_room(decision), ruled.limit / 2) * _FILL
-    fitting = [safety * largest for safety in SAFETY if safety * largest <= room]
+    tried = [max(largest, min(safety * largest, most)) for safety in SAFETY]
+    fitting = [each for each in tried if each <= room]
     if not fitting:
         return None
     costs = [_price(op, each) for each in fitting]

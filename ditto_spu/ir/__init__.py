@@ -15,7 +15,7 @@ from ditto_spu.ir.build import (
 )
 from ditto_spu.ir.cut_out import extract, retype, widened
 from ditto_spu.ir.integer_bounds import bounds
-from ditto_spu.ir.intervals import EVERYTHING, Interval, intervals
+from ditto_spu.ir.intervals import intervals
 from ditto_spu.ir.locations import at_path, name_of, path_of, source_of
 from ditto_spu.ir.module import (
     arguments,
@@ -33,6 +33,7 @@ from ditto_spu.ir.module import (
     walk,
 )
 from ditto_spu.ir.program_cache import kept_by_text
+from ditto_spu.ir.row_norms import EVERYTHING, At, Interval, Rows, known_elements
 from ditto_spu.ir.run import buffer, constant_value, evaluate, prepare
 from ditto_spu.ir.values import (
     DTYPES,
@@ -59,11 +60,13 @@ from ditto_spu.ir.values import (
 __all__ = [
     "DTYPES",
     "EVERYTHING",
+    "At",
     "Block",
     "Interval",
     "Location",
     "Module",
     "Op",
+    "Rows",
     "Value",
     "arguments",
     "at_path",
@@ -96,6 +99,7 @@ __all__ = [
     "is_float",
     "is_known",
     "kept_by_text",
+    "known_elements",
     "main",
     "name_of",
     "ops",

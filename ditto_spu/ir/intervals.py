@@ -10,11 +10,9 @@ import numpy as np
 from ditto_spu.ir.bindings import Module, Op, Value
 from ditto_spu.ir.integer_bounds import bounds
 from ditto_spu.ir.module import body, main, ops
+from ditto_spu.ir.row_norms import EVERYTHING, At, Interval, Rows, kept_rows, meeting, product_interval
 from ditto_spu.ir.run import constant_value
 from ditto_spu.ir.values import attribute, dimensions, is_float, is_known, shape
-
-Interval = tuple[float, float]
-EVERYTHING: Interval = (-math.inf, math.inf)
 
 _BOUNDED = {
     "cosine": (-1.0, 1.0),
@@ -52,22 +50,37 @@ def intervals(
     given: Callable[[Op], Interval | None],
     keeps: Callable[[Op], bool],
     settle: Callable[[Op, Interval], Interval] = lambda op, found: found,
+    rows_of: Callable[[Op, At], Rows | None] = lambda op, at: None,
 ) -> dict[Value, Interval]:
     """Return an interval for every number of @main. It holds all values that the program may take.
 
     given: returns the interval of an operation's result, whatever its operands are, or None.
     keeps: tells whether an operation returns its operand, but for rounding.
     settle: returns the interval to go on with, from the one that follows from the operands.
+    rows_of: returns what an operation says of the rows of its result, given the intervals of its operands.
     Integers may wrap, so they are bounded as `bounds` does. Roundings of formats are not counted.
     """
     known: dict[Value, Interval] = {}
+    rows: dict[Value, Rows] = {}
+
+    def at(value: Value) -> Interval:
+        return _at(value, known)
+
     for op in ops(body(main(module)))[:-1]:
         if len(op.results) != 1 or not is_known(op.results[0]) or not is_float(op.results[0]):
             continue
         said = given(op)
         if keeps(op):
-            said = _at(op.operands[0], known)
-        found = said if said is not None else _of(op, lambda value: _at(value, known))
+            said = at(op.operands[0])
+        found = said if said is not None else _of(op, at)
+        row = rows_of(op, at)
+        if row is None and op.operands and op.operands[0] in rows:
+            row = kept_rows(op, rows[op.operands[0]], keeps(op))
+        if row is not None:
+            rows[op.results[0]] = row
+            found = meeting(found, row.interval)
+        if op.name == "stablehlo.dot_general":
+            found = meeting(found, product_interval(op, at, rows))
         known[op.results[0]] = settle(op, EVERYTHING if any(map(math.isnan, found)) else found)
     return known
 
@@ -81,7 +94,7 @@ def _at(value: Value, known: dict[Value, Interval]) -> Interval:
     return EVERYTHING
 
 
-def _of(op: Op, at: Callable[[Value], Interval]) -> Interval:
+def _of(op: Op, at: At) -> Interval:
     name, operands = op.name.partition(".")[2], list(op.operands)
     if name == "constant":
         array = np.asarray(constant_value(op), np.float64)
@@ -142,7 +155,7 @@ _ARITHMETIC: dict[str, Callable[[Interval, Interval, bool], Interval]] = {
 }
 
 
-def _sum(op: Op, name: str, at: Callable[[Value], Interval]) -> Interval:
+def _sum(op: Op, name: str, at: At) -> Interval:
     """Return the interval of a sum, of a maximum or minimum of elements, or of a product of matrices."""
     if name == "dot_general":
         left, right = op.operands

@@ -34,7 +34,7 @@ from ditto_spu.ops.softmax import SOFTMAX
 from ditto_spu.ops.sqrt import SQRT
 from ditto_spu.ops.tanh import TANH
 
-__all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "interval_of", "record_of", "subject"]
+__all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "interval_of", "record_of", "rows_of", "subject"]
 
 # This list is literal on purpose. Patterns are tried in its order, so a larger pattern stands before the
 # smaller ones that it contains.
@@ -90,6 +90,15 @@ def interval_of(op: ir.Op) -> ir.Interval | None:
     """Return the interval of an operation that says its own, whatever its operands are, or None."""
     record = find(op)
     return None if record is None else record.bounds
+
+
+def rows_of(op: ir.Op, at: ir.At) -> ir.Rows | None:
+    """Return what an operation says of the rows of its result, or None.
+
+    at: returns the interval of a value that was computed before.
+    """
+    record = find(op)
+    return None if record is None else record.rows(op, at)
 
 
 def record_of(op: ir.Op, kind: Kind) -> Op | None:

@@ -142,11 +142,18 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
     return Formats({operand: asked if exact and asked is not None else own}, default)
 
 
+def one_hot_rows(op: ir.Op, at: ir.At) -> ir.Rows:
+    """Bound the vectors of zeros and a single one."""
+    del at
+    return ir.Rows(int(ir.composite_attributes(op)["dim"]), 1.0, 1.0)
+
+
 ARGMAX = Op(
     name="argmax",
     summary="a one-hot vector of the place of the largest element",
     kernels={"ditto.argmax": "argmax"},
     bounds=(0.0, 1.0),
+    rows=one_hot_rows,
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.convert",), match_argmax, argmax),
     extra=lambda call: (("dim", int(ir.composite_attributes(call.op)["dim"])),),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
+from ditto_spu.ir.arithmetic import kind, peel, whole
+from ditto_spu.ops.argmax import counts_along
 from ditto_spu.ops.decision import Kind
 from ditto_spu.ops.kernel_formats import operands_of, whole_format
 from ditto_spu.ops.observed import operand
@@ -49,6 +51,21 @@ def serves(op: ir.Op) -> bool:
     return ir.element(op.results[0]) != BOOLEAN
 
 
+def one_hot_rows(op: ir.Op, at: ir.At) -> ir.Rows | None:
+    """Bound the vectors that `jax.nn.one_hot` returns: at most one position is equal to an index."""
+    del at
+    compared = ir.define(op.operands[0])
+    if kind(compared) != "compare" or compared is None or ir.comparison(compared) != "EQ":
+        return None
+    for index, places in (compared.operands, tuple(compared.operands)[::-1]):
+        seen = peel(whole(index))
+        varies = {dim for dim, size in zip(seen.dims, ir.shape(seen.value), strict=True) if size != 1}
+        for dim in range(len(ir.shape(places))):
+            if dim not in varies and counts_along(places, dim):
+                return ir.Rows(dim, 1.0, 1.0)
+    return None
+
+
 CONVERT = Op(
     name="convert",
     summary="a boolean or an integer as a float, a float as an integer",
@@ -58,6 +75,7 @@ CONVERT = Op(
     ignores=("operand",),  # integers have one format
     call=kernel_call,
     mixed=serves,
+    rows=one_hot_rows,
     facts=operand,
     search=Tries(decides=True),
 )

@@ -37,7 +37,7 @@ from ditto_spu.ops.op import (
     composite_attributes,
     options,
 )
-from ditto_spu.ops.row_statistics import centred, deviation, is_variance
+from ditto_spu.ops.row_statistics import centred, deviation, is_variance, normalised_rows
 from ditto_spu.ops.tries import Rung, Tries
 
 OPERAND = Fxp(64, 20)  # the format of an operand that is open, for rows of any size
@@ -209,6 +209,7 @@ LAYER_NORM = Op(
     call=lambda call: norm_call(call, "layer_norm", centred=True),
     puma=puma_formulas.layer_norm,
     relies_on=relies_on,
+    rows=normalised_rows,
     facts=observe,
     search=Tries(inner=tuple(Fxp(64, bits) for bits in (12, 13, 14, 15)), ladder=ladder),
     sample=Sample(rows=True),

@@ -249,6 +249,7 @@ class Op:
     relies_on: lists the ranges that its kernel relies on.
     facts: gives the extremes that observers note for these ranges, from the operands, by a JAX function.
     bounds: the interval of its result, whatever its operands are.
+    rows: bounds the rows of its result, from the intervals of its operands, or returns None.
     search: the formats that a search, or a calibration, may try.
     sample: the operands on which its error is measured, or None if it is exact.
     """
@@ -276,6 +277,7 @@ class Op:
     relies_on: Callable[[Call], Iterable[Relied]] = lambda call: ()
     facts: Callable[[ir.Op, Sequence[Array]], Mapping[str, tuple[Array, Array]]] | None = None
     bounds: Span | None = None
+    rows: Callable[[ir.Op, ir.At], ir.Rows | None] = lambda op, at: None
     search: Tries = field(default_factory=Tries)
     sample: Sample | None = None
 

@@ -32,7 +32,7 @@ from ditto_spu.ops.op import (
     Relied,
     Sample,
 )
-from ditto_spu.ops.row_statistics import deviation
+from ditto_spu.ops.row_statistics import deviation, normalised_rows
 from ditto_spu.ops.tries import Rung, Tries
 
 WEIGHTS = Fxp(64, 10)  # the format of the weights in the kernel; a data owner rounds to it once
@@ -136,6 +136,7 @@ RMS_NORM = Op(
     call=lambda call: norm_call(call, "rms_norm", centred=False),
     puma=puma_formulas.rms_norm,
     relies_on=relies_on,
+    rows=normalised_rows,
     facts=observe,
     search=Tries(ladder=ladder),
     sample=Sample(rows=True),

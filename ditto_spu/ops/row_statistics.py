@@ -1,7 +1,13 @@
-"""Recognise means and deviations of rows, which are the parts of normalisations."""
+"""Recognise means and deviations of rows, which normalisations consist of, and bound what they return."""
+
+import math
+
+import numpy as np
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import Seen, close, peel, row_mean, splat, squared, whole
+
+_LEEWAY = 1 + 2.0**-5  # kernels round what they normalise
 
 
 def centred(seen: Seen) -> ir.Value | None:
@@ -52,3 +58,25 @@ def is_variance(seen: Seen, x: ir.Value) -> bool:
     mean_square = row_mean(seen)
     inner = squared(mean_square[0]) if mean_square is not None else None
     return inner is not None and mean_square is not None and (centred(whole(inner)), mean_square[1]) == row
+
+
+def normalised_rows(op: ir.Op, at: ir.At) -> ir.Rows | None:
+    """Bound the rows of x / sqrt(mean of squares) * gamma + beta, where gamma and beta have bounds.
+
+    The operands are x, gamma and perhaps beta. The n elements of a row have a mean square of 1 at most before
+    gamma, so that the row has the length sqrt(n).
+    """
+    result, (_, gamma, *shift) = op.results[0], op.operands
+    n = ir.shape(result)[-1]
+    length = math.sqrt(n) * _largest(at(gamma))
+    for beta in shift:
+        known = ir.known_elements(beta)
+        length += math.sqrt(n) * _largest(at(beta)) if known is None else float(np.linalg.norm(known))
+    if not math.isfinite(length):
+        return None
+    length *= _LEEWAY
+    return ir.Rows(len(ir.shape(result)) - 1, length, math.sqrt(n) * length)
+
+
+def _largest(interval: ir.Interval) -> float:
+    return max(abs(interval[0]), abs(interval[1]))

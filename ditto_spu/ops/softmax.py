@@ -17,7 +17,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind, peel, row_sum, splat, whole
 from ditto_spu.ops import puma_formulas
-from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.decision import Kind, read
 from ditto_spu.ops.kernel_formats import first_operand
 from ditto_spu.ops.match import Match, through_converts, unconverted
 from ditto_spu.ops.observed import Facts, Operands, extremes
@@ -192,11 +192,21 @@ def ladder(op: ir.Op) -> tuple[Rung, ...]:
     )
 
 
+def shares_of_one(op: ir.Op, at: ir.At) -> ir.Rows:
+    """Bound the sum of probabilities by 1, and by what rounding may add to each of them."""
+    del at
+    dim, decision = int(ir.composite_attributes(op)["dim"]), read(op)
+    ulp = _COARSE if decision is None else max(each.ulp for each in (decision.out, decision.inner) if each)
+    return ir.Rows(dim, 1.0, 1.0 + ir.shape(op.results[0])[dim] * ulp)
+
+
+_COARSE = 2.0**-8  # the rounding of a probability whose format is not known yet
 SOFTMAX = Op(
     name="softmax",
     summary="softmax along a dimension, with or without a mask",
     kernels={"ditto.softmax": "softmax"},
     bounds=(0.0, 1.0),
+    rows=shares_of_one,
     kind=Kind.KERNEL,
     pattern=Pattern(("stablehlo.divide",), match_softmax, softmax),
     formats=first_operand,
