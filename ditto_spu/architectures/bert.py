@@ -29,6 +29,24 @@ _ACTIVATIONS = {"gelu": False, "gelu_new": True, "gelu_pytorch_tanh": True}  # w
 # The end of the class's name in config.json, and what the model returns. Others return hidden states.
 _TASKS = {"ForSequenceClassification": "classes", "ForQuestionAnswering": "spans"}
 _UNKNOWN_TASKS = ("ForTokenClassification", "ForMultipleChoice")
+# All settings that are read. One that is misspelt would get its default.
+SETTINGS = frozenset(
+    [
+        *_SIZES,
+        "model_type",
+        "pad_token_id",
+        "position_embedding_type",
+        "is_decoder",
+        "add_cross_attention",
+        "hidden_act",
+        "layer_norm_eps",
+        "architectures",
+        "pooling",
+        "normalised",
+        "id2label",
+        "num_labels",
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,19 @@ _SIZES = {
     "n_layer": 12,
     "n_head": 12,
 }
+# All settings that are read. One that is misspelt would get its default.
+SETTINGS = frozenset(
+    [
+        *_SIZES,
+        "n_inner",
+        "activation_function",
+        "add_cross_attention",
+        "scale_attn_weights",
+        "scale_attn_by_inverse_layer_idx",
+        "layer_norm_epsilon",
+        "tie_word_embeddings",
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from ditto_spu.architectures.attention import attend, causal, remember
 from ditto_spu.architectures.model import SMALL, Model, language_model
+from ditto_spu.architectures.rotary import SETTINGS as ROTARY
 from ditto_spu.architectures.rotary import frequencies, turn
 from ditto_spu.checkpoints.stored import Settings
 
@@ -28,6 +29,23 @@ _SIZES = {
     "use_sliding_window": True,
 }
 FAMILIES = tuple(_DEFAULTS)
+# All settings that are read. One that is misspelt would get its default.
+SETTINGS = ROTARY | frozenset(
+    [
+        *_SIZES,
+        "model_type",
+        "hidden_act",
+        "num_key_value_heads",
+        "head_dim",
+        "rotary_width",
+        "partial_rotary_factor",
+        "attention_bias",
+        "mlp_bias",
+        "sliding_window",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import numpy as np
 
 from ditto_spu.checkpoints.stored import Settings
 
+SETTINGS = frozenset(["rope_theta", "rope_scaling", "rope_parameters", "rope_factors"])
+
 
 def frequencies(settings: Settings, width: int) -> tuple[float, ...]:
     """Return the radians per token of each pair of a head of `width` elements.
@@ -17,27 +19,28 @@ def frequencies(settings: Settings, width: int) -> tuple[float, ...]:
     "linear", "llama3" and "dynamic"; the last one changes nothing within the model's positions. Raises
     InputError for others.
     """
-    nested = settings.values.get("rope_parameters") or {}
-    scaling = settings.values.get("rope_scaling") or nested
+    nested = settings.part("rope_parameters").values
+    scaling = settings.part("rope_scaling").values or nested
     theta = Settings({**settings.values, **nested}, settings.source).number("rope_theta", 10000.0)
     found = theta ** -(np.arange(0, width, 2, dtype=np.float64) / width)
-    options = Settings({"rope_type": scaling.get("type"), **scaling}, settings.source)
-    kind = options.choice("rope_type", "default", ("default", "linear", "llama3", "dynamic"))
+    usual = "default" if set(scaling) <= {"rope_theta"} else None
+    options = Settings({"rope_type": scaling.get("type", usual), **scaling}, settings.source)
+    kind = options.choice("rope_type", None, ("default", "linear", "llama3", "dynamic"))
     if kind == "linear":
-        found = found / options.number("factor", 1.0)
+        found = found / options.number("factor")
     if kind == "llama3":
-        found = _llama3(found, options, settings.whole("max_position_embeddings"))
+        found = _llama3(found, options)
     if (factors := settings.values.get("rope_factors")) is not None:  # GGUF stores the scaling of llama3 so
-        if len(factors) != width // 2:
+        if not isinstance(factors, list) or len(factors) != width // 2:
             raise settings.wrong("rope_factors", factors, f"{width // 2} numbers")
         found = found / np.asarray(factors, np.float64)
     return tuple(found.tolist())
 
 
-def _llama3(found: Any, options: Settings, positions: int) -> Any:
+def _llama3(found: Any, options: Settings) -> Any:
     """Slow low frequencies down, keep high ones, and blend those between."""
-    factor, old = options.number("factor", 8.0), options.whole("original_max_position_embeddings", positions)
-    low, high = options.number("low_freq_factor", 1.0), options.number("high_freq_factor", 4.0)
+    factor, old = options.number("factor"), options.whole("original_max_position_embeddings")
+    low, high = options.number("low_freq_factor"), options.number("high_freq_factor")
     turns = old * found / (2 * math.pi)
     blend = np.clip((turns - low) / (high - low), 0, 1)
     return found * (blend + (1 - blend) / factor)

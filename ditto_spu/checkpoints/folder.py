@@ -25,6 +25,8 @@ def open_checkpoint(place: str | Path) -> Checkpoint:
     Nothing is downloaded, and pickled files are never opened. Values are read when they are used. Raises
     InputError if there is nothing, if files are missing or damaged, or if they are of another form.
     """
+    if not isinstance(place, str | Path):
+        raise InputError(f"a checkpoint is given by its path, and not by {place!r}")
     path = Path(place)
     if path.is_dir():
         return _folder(path)
@@ -69,10 +71,11 @@ def settings(folder: Path) -> Settings:
     values = json_file(folder / "config.json")
     if values is None:
         raise InputError(f"{folder} holds no config.json: give the folder that save_pretrained wrote")
-    if values.get("quantization_config"):
+    if quantised := values.get("quantization_config"):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         raise InputError(
             f"{folder} holds weights that were quantised for other software "
-            f"({values['quantization_config'].get('quant_method', 'quantization_config')}): "
+            f"({method or 'quantization_config'}): "
             "give the model in float32, float16 or bfloat16, or as GGUF"
         )
     return Settings({**values, **_sentences(folder)}, folder / "config.json")

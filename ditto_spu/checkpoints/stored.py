@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu.errors import InputError
+
+_NEAR = 0.9  # likeness of a misspelt name; other settings that these families have are less alike
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Settings:
             raise self.wrong(name, value, "a whole number from 1")
         return value
 
-    def number(self, name: str, default: float) -> float:
-        """Return a positive number."""
+    def number(self, name: str, default: float | None = None) -> float:
+        """Return a positive number. Without a default the setting has to be there."""
         value = self.values.get(name)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
@@ -52,13 +55,30 @@ class Settings:
             raise self.wrong(name, value, "true or false")
         return value
 
-    def choice(self, name: str, default: str, known: tuple[str, ...]) -> str:
+    def choice(self, name: str, default: str | None, known: tuple[str, ...]) -> str:
         """Return one of the known texts."""
         value = self.values.get(name)
         value = default if value is None else value
         if value not in known:
             raise self.wrong(name, value, f"one that is supported here: {', '.join(known)}")
         return str(value)
+
+    def part(self, name: str) -> Settings:
+        """Return the settings that stand below a name. There are none if the name is missing."""
+        value = self.values.get(name)
+        value = {} if value is None else value
+        if not isinstance(value, Mapping):
+            raise self.wrong(name, value, "an object of settings")
+        return Settings(value, self.source)
+
+    def require_spelling(self, names: Collection[str]) -> None:
+        """Refuse a name that looks like one of `names`, which would get its default without a word."""
+        for name in self.values:
+            near = get_close_matches(name, names, n=1, cutoff=_NEAR)
+            if near and name not in names and near[0] not in self.values:
+                raise InputError(
+                    f"{self.source} sets '{name}', which is no setting, and leaves '{near[0]}' out: rename it"
+                )
 
     def wrong(self, name: str, value: Any, wanted: str) -> InputError:
         """Return the error of a setting that cannot be served."""

@@ -83,6 +83,14 @@ def open_tokenizer(source: Path) -> Tokenizer:
     return Tokenizer(inner, fields.get("tokenizer.chat_template"), special, stop, int(padding))
 
 
+def has_tokenizer(source: Path) -> bool:
+    """Return whether a checkpoint comes with a tokenizer, readable or not."""
+    folder = source if source.is_dir() else source.parent
+    if source.suffix == ".gguf" or (folder / "tokenizer.json").exists():
+        return True
+    return source.is_dir() and any(source.glob("*.gguf"))
+
+
 def _folder(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer as Inner
 

@@ -113,7 +113,7 @@ def _start(text: Text, prompt: str | None, ids: list[int] | None, plain: bool) -
         return text.prompt
     if text.tokenizer is None:
         raise InputError(
-            "random weights have no tokenizer: give --weights, or --ids in the place of --prompt"
+            "there is no tokenizer for --prompt: give a checkpoint with tokenizer.json, or --ids in its place"
         )
     if plain or text.tokenizer.template is None:
         return text.tokenizer.encode(prompt)

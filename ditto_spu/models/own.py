@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu.checkpoints.stored import Settings
+from ditto_spu.checkpoints.tokenizer import has_tokenizer
 from ditto_spu.errors import InputError
 from ditto_spu.models.loaded import LoadedModel, load
 from ditto_spu.models.named import Program, Text
@@ -101,10 +102,14 @@ def program(model: LoadedModel, length: int = LENGTH) -> Program:
 def text(model: LoadedModel) -> Text:
     """Return the decoder of a loaded checkpoint, with a short question as its prompt.
 
+    Without a tokenizer the prompt is random ids.
+
     Raises InputError if it does not generate.
     """
     if model.decoder is None:
         raise InputError(f"{model.source} holds a {model.kind}, which generates no text: choose a decoder")
+    if not has_tokenizer(model.source):
+        return Text(model.decoder, model.params, random_tokens(model.decoder.vocabulary, 1, 4))
     tokenizer = model.tokenizer
     prompt = tokenizer.chat(_CHAT) if tokenizer.template else tokenizer.encode(_CHAT)
     return Text(model.decoder, model.params, np.asarray([prompt]), tokenizer)

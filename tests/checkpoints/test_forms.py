@@ -13,7 +13,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import ditto_spu as ditto
+from ditto_spu.architectures.table import architecture
 from ditto_spu.checkpoints.gguf_names import FAMILIES
+from ditto_spu.checkpoints.stored import Settings
 from ditto_spu.errors import InputError
 from tests.checkpoints.files import BERT, DTYPES, GPT2, LLAMA, save, save_gguf, torch_weights
 
@@ -104,13 +106,49 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         "partial_rotary_factor": (0.5, "sets partial_rotary_factor to 0.5"),
         "hidden_size": ("big", "sets hidden_size to 'big', where it needs a whole number"),
         "quantization_config": ({"quant_method": "gptq"}, r"quantised for other software \(gptq\)"),
+        "rope_parameters": ("linear", "sets rope_parameters to 'linear', where it needs an object"),
+        "rope_factors": (5, "sets rope_factors to 5, where it needs 4 numbers"),
     }
-    for name, (value, message) in wrong.items():
+    scalings = (
+        ({"type": "linear"}, "sets factor to None"),
+        ({"rope_type": "llama3", "factor": 8.0}, "sets original_max_position_embeddings to None"),
+        ({"kind": "linear", "factor": 4.0}, "sets rope_type to None"),
+        ([4.0], r"sets rope_scaling to \[4.0\], where it needs an object"),
+    )
+    changes = [(name, *each) for name, each in wrong.items()]
+    changes += [("rope_scaling", *each) for each in scalings]
+    changes += [("model_type", ["llama"], "sets model_type to .*, where it needs one of llama, mistral")]
+    changes += [("quantization_config", True, r"for other software \(quantization_config\)")]
+    for name, value, message in changes:
         with pytest.raises(InputError, match=message):
             ditto.load(save(tmp_path, LLAMA | {name: value}, weights))
 
 
+@pytest.mark.parametrize("settings", [LLAMA, GPT2, BERT], ids=["llama", "gpt2", "bert"])
+def test_a_misspelt_setting_is_named(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = set()
+    for method in ("whole", "number", "flag", "choice", "part"):
+        read = getattr(Settings, method)
+
+        def recorded(self: Settings, name: str, *rest: Any, read: Any = read) -> Any:
+            asked.add(name)
+            return read(self, name, *rest)
+
+        monkeypatch.setattr(Settings, method, recorded)
+    kind, found = architecture(Settings(settings, tmp_path))
+    found.model(Settings(settings, tmp_path))
+    assert len(asked) > 10 and asked <= found.settings | {"rope_type"}  # which stands in rope_scaling
+    name = {"llama": "rope_theta", "gpt2": "n_head", "bert": "num_attention_heads"}[kind]
+    wrong = {f"{key}x" if key == name else key: each for key, each in settings.items()}
+    with pytest.raises(InputError, match=f"sets '{name}x', which is no setting, and leaves '{name}' out"):
+        ditto.load(save(tmp_path, wrong, torch_weights(settings)))
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="given by its path, and not by None"):
+        ditto.load(None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"there is no folder or file .*nowhere: give the folder"):
         ditto.load(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"holds no config\.json"):

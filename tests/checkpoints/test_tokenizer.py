@@ -13,7 +13,8 @@ from ditto_spu.checkpoints import gguf_tokenizer
 from ditto_spu.checkpoints.chat_template import render
 from ditto_spu.checkpoints.tokenizer import open_tokenizer
 from ditto_spu.errors import InputError
-from tests.checkpoints.files import LLAMA, TEMPLATE, TOKENS, save_gguf, torch_weights
+from ditto_spu.models import own
+from tests.checkpoints.files import LLAMA, TEMPLATE, TOKENS, save, save_gguf, torch_weights
 
 
 def test_a_gguf_file_brings_its_tokenizer(tmp_path: Path) -> None:
@@ -33,6 +34,15 @@ def test_a_gguf_file_brings_its_tokenizer(tmp_path: Path) -> None:
     assert ids[:, 0].tolist() == [TOKENS.index("ab"), TOKENS.index("b")]
     with pytest.raises(InputError, match="batch takes a list"):
         tokenizer.batch("abc", 3)
+
+
+def test_a_decoder_without_a_tokenizer_continues_ids(tmp_path: Path) -> None:
+    folder = save(tmp_path / "llama", LLAMA, torch_weights(LLAMA))
+    text = own.text(ditto.load(folder))
+    assert text.tokenizer is None and text.prompt.shape == (1, 4)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match="cannot be read"):
+        own.text(ditto.load(folder))
 
 
 def test_a_folder_brings_its_tokenizer(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_the_command_line_names_what_does_not_generate():
     for arguments, message in (
         (["bert-tiny"], "generates no text"),
         (["gpt2-tiny", "--ids", "a,b"], "no list of token ids"),
-        (["gpt2-tiny", "--prompt", "a"], "random weights have no tokenizer: give --weights, or --ids"),
+        (["gpt2-tiny", "--prompt", "a"], "there is no tokenizer for --prompt: give a checkpoint"),
         (["gpt2-tiny", "--prompt", "a", "--ids", "1"], "--prompt and --ids both say"),
         (["llama-tiny", "--weights", "/nowhere"], "there is no folder or file /nowhere"),
         (["gpt2-tiny", "--top-k", "0"], "top_k is 0"),
