@@ -232,9 +232,9 @@ def divide_whole(party: Party, x: Rss | Array, y: Rss, out: Fxp) -> Protocol[Rss
     dividend errs by 1.5 / 16. So all of it is 1.25 ulp up to 1,500 ulp, and less than 2^-10 of x / y beyond.
     Cost: for each of 29 thresholds (43 in ring 64) one comparison of y and one bit in ring 64; one series;
     three products. Rounds: 11, and 1 more into ring 64. Security: y and the scaled divisor are opened under
-    full-width masks, threshold bits under one-time masks; every product leaves under a zero share. Source:
-    own, secret scaling as in Catrina and Saxena (FC 2010), with thresholds in place of a prefix and a dealt
-    series in place of iterations.
+    full-width masks, threshold bits under one-time masks; every product leaves under a zero share, or its
+    dealer's share is dealt under a pad. Source: own, secret scaling as in Catrina and Saxena (FC 2010), with
+    thresholds in place of a prefix and a dealt series in place of iterations.
     """
     how = fit_quotient(x.fxp if isinstance(x, Rss) else None, y.fxp, out)
     plan = how.plan

@@ -182,7 +182,7 @@ def _laid_out(
     )
     size = math.prod(shape)
     inner = size if simple or not shape or shape[-1] < tuning.LOOP_ELEMENTS else shape[-1]
-    sizes = (size // inner, inner)
+    sizes = (size // max(inner, 1), inner)
     return (
         shape,
         sizes,
@@ -195,7 +195,10 @@ def _laid_out(
 
 def _table(array: NDArray[Any], by_rows: bool) -> _Placed:
     copied = None if array.flags.c_contiguous else array.shape
-    return _Placed(Operand(array.dtype, "table", len(array) if by_rows else None), 0, array.shape[-1], copied)
+    *rows, size = array.shape
+    if not size:
+        raise ValueError("a table of a fused step has no entries")
+    return _Placed(Operand(array.dtype, "table", rows[0] if by_rows else None, size), 0, size, copied)
 
 
 def _operand(array: NDArray[Any], by_rows: bool, shape: tuple[int, ...], sizes: tuple[int, int]) -> _Placed:

@@ -74,6 +74,8 @@ class Generated:
     def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
         (batch, rows, terms), columns = values.shape, factors.shape[2]
         size, ring = values.dtype.itemsize, factors.dtype
+        if factors.shape[0] not in (1, batch) or factors.shape[1] != terms:  # as in `multiply`
+            raise ValueError(f"values of shape {values.shape} and factors of {factors.shape} have no sums")
         total = np.zeros((batch, columns, rows), ring)
         if not values.size:
             return total.swapaxes(1, 2)

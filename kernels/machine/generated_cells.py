@@ -19,11 +19,13 @@ class GeneratedCells:
         self._target = target
 
     def unary(self, numbers: Numbers, masks: Numbers) -> Numbers:
+        _require((numbers, masks.size), (masks, numbers.size))
         result = np.empty_like(masks)
         self._cells(numbers, masks)[UNARY.name](*addresses(result, numbers, masks), numbers.size)
         return result
 
     def read(self, words: Numbers, numbers: Numbers, cells: int, leader: bool) -> tuple[Bytes, Bytes]:
+        _require((words, numbers.size), (numbers, words.size))
         outside, wraps = np.zeros((2, -(-numbers.size // 8)), np.uint8)
         function = self._cells(numbers, words)[READ.name]
         function(*addresses(outside, wraps, words, numbers), numbers.size, cells, leader)
@@ -32,12 +34,15 @@ class GeneratedCells:
     def counts(
         self, bits: Bytes, own: Bytes, mine: Bytes, other: Bytes, products: Bytes, leader: bool
     ) -> Bytes:
+        packed = -(-products.size // 8)
+        _require((products, 0), *((each, packed) for each in (bits, own, mine, other)))
         result = np.empty_like(products)
         function = _bits(self._target).functions[COUNTS.name]
         function(*addresses(result, bits, own, mine, other, products), products.size, leader)
         return result
 
     def parities(self, bits: Bytes, stream: Bytes, windows: int) -> Bytes:
+        _require((bits, 0), (stream, bits.size + windows - 1))
         result = np.zeros(windows, np.uint8)
         function = _bits(self._target).functions[PARITIES.name]
         function(*addresses(result, bits, stream), bits.size, windows)
@@ -45,6 +50,13 @@ class GeneratedCells:
 
     def _cells(self, numbers: Numbers, words: Numbers) -> Mapping[str, Callable[..., None]]:
         return _cells(self._target, numbers.dtype.itemsize, words.dtype.itemsize).functions
+
+
+def _require(*arrays: tuple[Numbers, int]) -> None:
+    """Raise ValueError unless each array lies side by side in memory and has so many elements at least."""
+    for array, least in arrays:  # The code reads as much memory as it is told.
+        if not array.flags.c_contiguous or array.size < least:
+            raise ValueError(f"a step on cells needs {least} elements side by side, not {array.shape}")
 
 
 @functools.cache

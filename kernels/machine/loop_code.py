@@ -26,12 +26,14 @@ class Operand:
     """How a loop reads an operand.
 
     form: "elements" that lie side by side along the inner axis, "one" element for each place of the outer
-    axis, or a "table". rows: the number of rows of an operand that is read by rows, or None.
+    axis, or a "table". rows: the number of rows of an operand that is read by rows, or None. entries: the
+    number of entries of a table, or of each row of it.
     """
 
     dtype: np.dtype[Any]
     form: Literal["elements", "one", "table"]
     rows: int | None = None
+    entries: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _words(
     words: list[Word | WordRows | WordTable] = []
     for each, of, one in zip(operands, pointers, fixed or _fixed(code, operands, pointers), strict=False):
         if each.form == "table":
-            words.append(WordTable(code, each.dtype, [*of]))
+            words.append(WordTable(code, each.dtype, [*of], each.entries))
         elif one is not None:
             words.append(one)
         else:

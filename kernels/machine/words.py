@@ -187,24 +187,32 @@ class WordRows:
 
 
 class WordTable:
-    """A table of public numbers, which a local step reads at computed places, or rows of such tables."""
+    """A table of public numbers, which a local step reads at computed places, or rows of such tables.
 
-    def __init__(self, code: Code, dtype: np.dtype[Any], pointers: list[str]) -> None:
-        self._code, self._dtype, self._pointers = code, dtype, pointers
+    It has `size` entries, or as many in each row. A place beyond them gives the last one, so that no loop
+    reads memory of others whatever numbers it is called with.
+    """
+
+    def __init__(self, code: Code, dtype: np.dtype[Any], pointers: list[str], size: int) -> None:
+        self._code, self._dtype, self._pointers, self._size = code, dtype, pointers, size
 
     def __len__(self) -> int:
         return len(self._pointers)
 
     def __getitem__(self, row: int) -> WordTable:
-        return WordTable(self._code, self._dtype, [self._pointers[row]])
+        return WordTable(self._code, self._dtype, [self._pointers[row]], self._size)
 
     def at(self, index: Word) -> Word:
-        """Return the entries at those places, which the step guarantees to exist."""
+        """Return the entries at those places."""
         f, lanes, kind = self._code.function, self._code.lanes, self._code.kind(self._dtype)
-        element, places = element_type(self._dtype), index.astype(np.int64)
-        pointers = f.value(
-            f"getelementptr {element}, ptr {self._pointers[0]}, {self._code.kind(places.dtype)} {places.name}"
-        )
+        element, wide = element_type(self._dtype), self._code.kind(np.dtype(np.int64))
+        last = self._code.constant(self._size - 1, np.dtype(np.int64)).name
+        # A shift by too many bits has no fixed value until it is frozen.
+        places = f.value(f"freeze {wide} {index.astype(np.int64).name}")
+        least = f"@llvm.umin.v{lanes}i64"
+        f.needs(f"declare {wide} {least}({wide}, {wide})")
+        places = f.value(f"call {wide} {least}({wide} {places}, {wide} {last})")
+        pointers = f.value(f"getelementptr {element}, ptr {self._pointers[0]}, {wide} {places}")
         every = f"<{', '.join(['i1 true'] * lanes)}>"
         name = f"@llvm.masked.gather.v{lanes}{element}.v{lanes}p0"
         f.needs(f"declare {kind} {name}(<{lanes} x ptr>, i32, <{lanes} x i1>, {kind})")
@@ -216,5 +224,5 @@ class WordTable:
 
 
 def entries(table: Any, index: Any) -> Any:
-    """Return the entries of a table at those places, in a local step. All places lie in the table."""
+    """Return the entries of a table at those places, in a local step. All places must lie in the table."""
     return table.at(index) if isinstance(table, WordTable) else np.take(table, index)

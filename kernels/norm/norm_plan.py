@@ -103,6 +103,8 @@ def plan_norm(
             if bits >= least + spare and finish_kind(_WIDE, dropped, landing):
                 formats = Fxp(_WIDE, bits), Fxp(_WIDE, weight), Fxp(_WIDE, root), landing
                 low = centred and gamma is not None and landing is out and _fits_low(fxp, length, lo, hi)
+                # A product modulo 2^48 drops 16 bits. So many must be left over, before and after gamma.
+                low = low and min(bits + root, dropped) >= _WIDE - LOW
                 squares = _squares(fxp if low else formats[0], hi * length, low)
                 plan = _complete(shape, formats, eps, lo, hi, length**2 if low else length, squares, low)
                 return replace(plan, few=few(shape, fxp, gamma, out, variance, eps, least, centred))

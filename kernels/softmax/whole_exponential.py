@@ -95,7 +95,7 @@ def exponential_whole(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     fxp32.11 and 2^24 at fxp64.18. Range: |x| < 2^(k-2) ulp. Error: relative 1e-4 and 3 ulp. Cost: for each
     of some 17 thresholds one comparison of x and one bit in ring 64; one series; one product. Rounds: 9 to
     12. Security: x and its rest are opened under full-width masks, threshold bits under one-time masks; the
-    product leaves under a zero share. Source: own.
+    dealer's share of the product is dealt under a pad. Source: own.
     """
     how = fit_exponential(x.fxp, out)
     shifts = [0, *how.edges[:-1], 0]

@@ -157,6 +157,30 @@ def test_loops_serve_other_vectors(rng):
     assert made.lanes in (4, 8)
 
 
+@fused.fused(rows=("table",), tables=("table",))
+def beyond(x, table, *, bits):
+    return [entries(each, x >> bits) for each in table]
+
+
+@pytest.mark.parametrize("bits", [0, 40])
+def test_loops_read_no_memory_beyond_a_table(rng, bits):
+    """Numbers of a plan or a message may be any. Nothing of them reaches an address unchecked."""
+    around = np.full((3, 64), 7, np.int64)
+    table = around[1:2]
+    table[:] = np.arange(100, 164)
+    made = beyond(drawn(rng, 32, 200), table, bits=bits)
+    if compiles(beyond):
+        assert np.all((made >= 100) & (made < 164))
+    with pytest.raises(ValueError, match="no entries"):
+        beyond(drawn(rng, 32, 200), table[:, :0], bits=bits)
+
+
+def test_loops_over_nothing_give_nothing(rng):
+    step = fused.fused()(lambda x, y: x + y)
+    for shapes in [((100, 0), (100, 1)), ((0, 100), (100,)), ((0,), (1,))]:
+        assert step(*(drawn(rng, 32, *shape) for shape in shapes)).size == 0
+
+
 def test_many_shapes_are_forgotten(rng, monkeypatch):
     monkeypatch.setattr(fused, "_KEPT_CALLS", 3)
     step = fused.fused()(lambda x: x + x)

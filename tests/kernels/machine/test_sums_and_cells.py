@@ -86,3 +86,23 @@ def test_parities_choose_windows_of_a_stream(generated, rng):
         expected = [np.bitwise_xor.reduce(bits & stream[place : place + size]) for place in range(32)]
         for made in (generated.cells, NumpyCells()):
             assert np.array_equal(made.parities(bits, stream, 32), expected)
+
+
+def test_shapes_that_do_not_fit_are_refused(generated, rng):
+    """The code would read memory of others."""
+    values = drawn(rng, signed(32), (2, 5, 7))
+    for shape in [(2, 8, 3), (3, 7, 3)]:
+        with pytest.raises(ValueError, match="have no sums"):
+            generated.sums(values, drawn(rng, signed(32), shape))
+    numbers, masks, packed = (drawn(rng, unsigned(each), 16) for each in (32, 8, 8))
+    cells, products = generated.cells, np.zeros(16, np.uint8)
+    steps = [
+        lambda: cells.unary(numbers, masks[:9]),
+        lambda: cells.unary(numbers[::2], masks[:8]),
+        lambda: cells.read(masks, numbers[:9], 4, True),
+        lambda: cells.counts(packed, packed[:1], packed, packed, products, True),
+        lambda: cells.parities(packed, np.zeros(18, np.uint8), 4),
+    ]
+    for step in steps:
+        with pytest.raises(ValueError, match="side by side"):
+            step()

@@ -49,6 +49,22 @@ def test_error_over_all_variances(mpc, source, weights, target, shape, attribute
         outcome.assert_cost(LAYER_NORM.cost(*specs, out=out, **attributes), dealer)
 
 
+@pytest.mark.parametrize(
+    ("source", "weights", "target"),
+    [("fxp16.6", "fxp16.2", "fxp32.20"), ("fxp32.10", "fxp8.0", "fxp32.16")],
+)
+def test_many_rows_come_to_as_many_fraction_bits_as_their_product_has(mpc, source, weights, target):
+    fxp, weight, out = F(source), F(weights), F(target)
+    rng, variance = np.random.default_rng(0), (2.0**-2, 2.0**4)
+    x = _on(2 * rng.normal(size=(20, 64)), fxp)
+    gamma, beta = _on(rng.uniform(1, 4, 64), weight), _on(rng.uniform(-4, 4, 64), weight)
+    operands = [(x, fxp), (gamma, weight), (beta, weight)]
+    specs = [Spec(np.shape(value), each) for value, each in operands]
+    outcome = mpc(LAYER_NORM.run, *operands, out=out, variance=variance)
+    error = np.abs(outcome.value - LAYER_NORM.reference(x, gamma, beta))
+    assert np.max(error) <= LAYER_NORM.error(*specs, out=out, variance=variance)
+
+
 def test_outliers_of_the_real_model_fit(mpc):
     fxp = Fxp(32, 12)
     x = np.zeros((2, 384))
