@@ -11,7 +11,7 @@ import jax
 
 from ditto_spu.errors import UnsupportedOpError
 from ditto_spu.ir.bindings import Block, Location, Module, Op, Value, context, mlir
-from ditto_spu.ir.locations import at_path, name_of, path_of, source_of
+from ditto_spu.ir.locations import at_path, name_of, of_earlier_call, path_of, source_of
 from ditto_spu.ir.module import (
     arguments,
     body,
@@ -81,7 +81,7 @@ def splice(block: Block, values: Sequence[Value], before: Op) -> list[Value]:
 def inline_calls(module: Module) -> None:
     """Replace every func.call by the body of its function, in place.
 
-    The operations of the body get the caller's path.
+    The operations of the body get the caller's path, and the caller's line if theirs is that of another call.
     """
     known = functions(module)
     pending = [op for op in walk(known["main"]) if op.name == "func.call"]
@@ -90,11 +90,12 @@ def inline_calls(module: Module) -> None:
         callee = known[symbol(call, "callee")]
         old_prefix, new_prefix = (name_of(each).rpartition("/")[0] for each in (callee, call))
 
-        def relocate(op: Op, old: str = old_prefix, new: str = new_prefix) -> Location:
-            name = name_of(op)
+        def relocate(op: Op, call: Op = call, old: str = old_prefix, new: str = new_prefix) -> Location:
+            name, earlier = name_of(op), of_earlier_call(op, call)
+            line = call.location if earlier else op.location
             if old and new and name.startswith(old) and old != new:
-                return at_path(new + name[len(old) :], op.location)
-            return op.location
+                return at_path(new + name[len(old) :], line)
+            return at_path(name, line) if earlier and name else line
 
         mapping: dict[Value, Value] = dict(zip(body(callee).arguments, call.operands, strict=True))
         *inner, terminator = ops(body(callee))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ditto_spu.ir.bindings import Location, Op, context
 
@@ -51,8 +52,8 @@ def source_of(op: Op) -> str:
 
     Code made by `exec` has no file. Then it is the line in that code, with the place that called it.
     """
-    lines = re.findall(r'"([^"]+)":(\d+):\d+', str(op.location))
-    tracer = next((place for place, each in enumerate(lines) if each[0].endswith(_TRACER)), len(lines))
+    lines = [each[:2] for each in _lines(op.location)]
+    tracer = _tracer(lines)
     inside, around = lines[:tracer], _with_files(lines[tracer:])
     if own := _with_files(inside):
         return ":".join(own[0])
@@ -63,7 +64,28 @@ def source_of(op: Op) -> str:
     return ":".join(lines[0]) if lines else UNKNOWN_LINE
 
 
-def _with_files(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def of_earlier_call(op: Op, call: Op) -> bool:
+    """Tell whether an operation in the function that `call` calls has the lines of another call.
+
+    JAX traces a function under `jit` once, so that all later calls show the lines of the first.
+    """
+    inner, outer = _lines(op.location), _lines(call.location)
+    made, called = inner[: _tracer(inner)], outer[: _tracer(outer)]
+    whole = len(made) < len(inner) and len(called) < len(outer)  # JAX cuts long chains
+    return whole and made[len(made) - len(called) :] != called
+
+
+def _lines(location: Location) -> list[tuple[str, str, str]]:
+    """Return (file, line, column) of all calls on the way to an operation, from the innermost one on."""
+    return re.findall(r'"([^"]+)":(\d+):(\d+)', str(location))
+
+
+def _tracer(lines: Sequence[tuple[str, ...]]) -> int:
+    """Return the number of lines inside of the user's function."""
+    return next((place for place, each in enumerate(lines) if each[0].endswith(_TRACER)), len(lines))
+
+
+def _with_files(lines: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the lines of files, but for installed packages and the parts of this one that run functions."""
     return [
         each

@@ -213,3 +213,25 @@ def test_code_without_a_file_has_a_line_and_a_caller() -> None:
     lines = [ir.source_of(op) for op in body(module)[:-1] if op.name != "stablehlo.constant"]
     assert any(each.startswith("line 2 of code without a file, called at ") for each in lines)
     assert all("test_ir.py" in each for each in lines if each.startswith("line "))
+
+
+def test_a_function_that_jax_traced_for_another_line_gets_the_line_of_its_call() -> None:
+    def first(n: Any) -> Any:
+        return jnp.cumsum(n)
+
+    def second(n: Any) -> Any:
+        return 1 + jnp.cumsum(n)
+
+    def place(function: Any) -> str:
+        module = ir.parse(trace(function, (np.arange(5, dtype=np.float32),)).module_text)
+        ir.inline_calls(module)
+        (made,) = [
+            (ir.name_of(op), ir.source_of(op))
+            for op in ir.walk(ir.main(module))
+            if op.name == "stablehlo.reduce_window"
+        ]
+        assert made[0].endswith("reduce_window_sum")
+        return made[1].rpartition("/")[2]
+
+    for function in (first, second):
+        assert place(function) == f"test_ir.py:{function.__code__.co_firstlineno + 1}"
