@@ -8,6 +8,7 @@ from typing import Any
 from flax import linen as nn
 
 from ditto_spu.architectures.attention import attend, causal, remember
+from ditto_spu.architectures.layers import Layers
 from ditto_spu.architectures.model import SMALL, Model, language_model
 from ditto_spu.checkpoints.stored import Settings
 
@@ -126,21 +127,6 @@ class Layer(nn.Module):
         return x + FeedForward(c, name="mlp")(nn.LayerNorm(epsilon=c.epsilon, name="ln_2")(x)), cache
 
 
-class Layers(nn.Module):
-    """Compute all layers, and collect the keys and values of each."""
-
-    config: GPT2Config
-
-    @nn.compact
-    def __call__(self, x: Any, positions: Any, allowed: Any, cache: Any) -> tuple[Any, Any]:
-        after = []
-        for n in range(self.config.layers):
-            before = None if cache is None else cache[n]
-            x, kept = Layer(self.config, name=str(n))(x, positions, allowed, before)
-            after.append(kept)
-        return x, tuple(after)
-
-
 class Stack(nn.Module):
     """Hold the tables of tokens and positions, the layers, and the last normalisation."""
 
@@ -150,7 +136,7 @@ class Stack(nn.Module):
         c = self.config
         self.wte = nn.Embed(c.vocabulary, c.width, embedding_init=SMALL)
         self.wpe = nn.Embed(c.positions, c.width, embedding_init=SMALL)
-        self.h = Layers(c)
+        self.h = Layers(Layer, c)
         self.ln_f = nn.LayerNorm(epsilon=c.epsilon)
 
 

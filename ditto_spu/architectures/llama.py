@@ -8,6 +8,7 @@ from typing import Any
 from flax import linen as nn
 
 from ditto_spu.architectures.attention import attend, causal, remember
+from ditto_spu.architectures.layers import Layers
 from ditto_spu.architectures.model import SMALL, Model, language_model
 from ditto_spu.architectures.rotary import SETTINGS as ROTARY
 from ditto_spu.architectures.rotary import frequencies, turn
@@ -186,21 +187,6 @@ class Layer(nn.Module):
         return x + Gated(c, name="mlp")(RMSNorm(c.epsilon, name="post_attention_layernorm")(x)), cache
 
 
-class Layers(nn.Module):
-    """Compute all layers, and collect the keys and values of each."""
-
-    config: LlamaConfig
-
-    @nn.compact
-    def __call__(self, x: Any, positions: Any, allowed: Any, cache: Any) -> tuple[Any, Any]:
-        after = []
-        for n in range(self.config.layers):
-            before = None if cache is None else cache[n]
-            x, kept = Layer(self.config, name=str(n))(x, positions, allowed, before)
-            after.append(kept)
-        return x, tuple(after)
-
-
 class Stack(nn.Module):
     """Look tokens up, and compute the layers."""
 
@@ -208,7 +194,7 @@ class Stack(nn.Module):
 
     def setup(self) -> None:
         self.embed_tokens = nn.Embed(self.config.vocabulary, self.config.width, embedding_init=SMALL)
-        self.layers = Layers(self.config)
+        self.layers = Layers(Layer, self.config)
         self.norm = RMSNorm(self.config.epsilon)
 
 
