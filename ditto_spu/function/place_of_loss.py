@@ -37,7 +37,7 @@ _NONE = _Loss(0.0, 0.0)
 def _of_array(rounded: NDArray[Any], exact: NDArray[Any]) -> _Loss:
     """Compare the largest difference with the largest element."""
     size = float(np.max(np.abs(exact), initial=0.0))
-    apart = float(np.max(np.abs(rounded - exact), initial=0.0))
+    apart = float(np.max(_apart(rounded, exact), initial=0.0))
     return _Loss(apart / size if size else 0.0, size)
 
 
@@ -46,9 +46,15 @@ def _of_element(rounded: NDArray[Any], exact: NDArray[Any]) -> _Loss:
     sizes = np.abs(exact).ravel()
     if not sizes.any():
         return _NONE
-    parts = np.abs(rounded - exact).ravel() / np.where(sizes, sizes, np.inf)
+    parts = _apart(rounded, exact).ravel() / np.where(sizes, sizes, np.inf)
     worst = int(np.argmax(parts))
     return _Loss(float(parts[worst]), float(sizes[worst]))
+
+
+def _apart(rounded: NDArray[Any], exact: NDArray[Any]) -> NDArray[Any]:
+    """Return the differences. Equal infinities do not differ."""
+    with np.errstate(invalid="ignore"):
+        return np.where(rounded == exact, 0.0, np.abs(rounded - exact))
 
 
 def place_of_loss(lowered: Lowered, values: Sequence[Any], place: int) -> str:
