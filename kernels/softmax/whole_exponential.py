@@ -17,6 +17,7 @@ from ditto_kernels.inverse.whole_range import (
     landing_error,
     series_of,
     widened,
+    zero_unless,
 )
 from ditto_kernels.products.multiply import finish_additive, multiply_dealt
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -91,18 +92,20 @@ def _fit(step: int, ulp: float) -> Series:
 def exponential_whole(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     """e^x of any x: 0 where that is below a quarter ulp of `out`, and the largest value where it is above.
 
-    The largest value is half of what `out` holds, or what leaves ring 64 its room (`largest`): 2^19 at
-    fxp32.11 and 2^24 at fxp64.18. Range: |x| < 2^(k-2) ulp. Error: relative 1e-4 and 3 ulp. Cost: for each
-    of some 17 thresholds one comparison of x and one bit in ring 64; one series; one product. Rounds: 9 to
-    12. Security: x and its rest are opened under full-width masks, threshold bits under one-time masks; the
-    dealer's share of the product is dealt under a pad. Source: own.
+    Both are exact, so that programs that compare or order them are not decided by rounding. The largest value
+    is half of what `out` holds, or what leaves ring 64 its room (`largest`): 2^19 at fxp32.11 and 2^24 at
+    fxp64.18. Range: |x| < 2^(k-2) ulp. Error: relative 1e-4 and 3 ulp. Cost: for each of some 17 thresholds
+    one comparison of x and one bit in ring 64; one series; two products. Rounds: 10 to 13. Security: x and
+    its rest are opened under full-width masks, threshold bits under one-time masks. The dealer's share of the
+    first product is dealt under a pad, and the second leaves under a zero share. Source: own.
     """
     how = fit_exponential(x.fxp, out)
     shifts = [0, *how.edges[:-1], 0]
     levels = [0, *how.levels, 0]
     beyond = [*(0 for _ in how.edges), 1]
-    (shift, level, is_beyond), wide = yield from parallel(
-        chosen(party.at("pieces"), from_rss(party, x), how.edges, [shifts, levels, beyond]),
+    within = [0, *(1 for _ in how.levels), 0]
+    (shift, level, is_beyond, is_within), wide = yield from parallel(
+        chosen(party.at("pieces"), from_rss(party, x), how.edges, [shifts, levels, beyond, within]),
         widened(party.at("widen"), x),
     )
     rest = Rss(wide.mine - shift.mine, wide.next - shift.next, INTEGER)
@@ -110,7 +113,8 @@ def exponential_whole(party: Party, x: Rss, out: Fxp) -> Protocol[Rss]:
     factor = yield from finish_additive(party.at("factor"), series, how.factor)
     tagged = level.retagged(Fxp(_WIDE, how.level_bits))
     product = yield from multiply_dealt(party.at("product"), tagged, factor, how.landing)
-    result = yield from convert(party.at("cast"), product, out)
+    rounded = yield from convert(party.at("cast"), product, out)
+    result = yield from zero_unless(party.at("within"), is_within, rounded)
     top = np.int64(round(how.largest / out.ulp))
     mine, following = ((each * top).astype(out.dtype) for each in (is_beyond.mine, is_beyond.next))
     return Rss(result.mine + mine, result.next + following, out)

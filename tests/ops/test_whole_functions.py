@@ -124,10 +124,12 @@ def test_what_is_zero_stays_exactly_zero(config):
     """Otherwise programs that compare with 0, or order several zeros, would be decided by rounding."""
 
     def program(x):
-        return jnp.sqrt(x), jnp.log1p(x), jnp.argsort(jax.nn.softplus(x - 800))
+        small = jnp.exp(x * 100 - 800)
+        return jnp.sqrt(x), jnp.log1p(x), jnp.argsort(jax.nn.softplus(x - 800)), small
 
     x = np.array([0, 0, 3, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0], np.float32)
-    root, logarithm, places = secure(program, config=CONFIGS[config])(x)
+    root, logarithm, places, small = secure(program, config=CONFIGS[config])(x)
     assert np.array_equal(root == 0, x == 0)
     assert np.array_equal(logarithm == 0, x == 0)
     assert np.array_equal(places, np.arange(x.size))
+    assert not small.any()
