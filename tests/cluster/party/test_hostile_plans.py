@@ -95,7 +95,7 @@ def test_one_plan_of_each_client_is_checked_at_a_time_in_turns(monkeypatch):
     def ask(data, *_):
         order.append(data.decode())
         release.wait(60)
-        return {"refusal": "of a test"}
+        return {"refusal": "of a test", "seconds": 0.1}
 
     monkeypatch.setattr(checker, "_ask", ask)
     threads = []
