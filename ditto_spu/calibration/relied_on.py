@@ -11,7 +11,7 @@ from ditto_spu import ir
 from ditto_spu.calibration.headroom import Range, Ranges
 from ditto_spu.calibration.known import Known
 from ditto_spu.ir.locations import UNKNOWN_LINE
-from ditto_spu.ops import interval_of, record_of, rows_of, subject
+from ditto_spu.ops import intervals, record_of, subject
 from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.decision import Decision, Kind, Nth, read, read_entry
 from ditto_spu.ops.op import Call
@@ -83,7 +83,7 @@ def relied_on(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, 
 def about_values(module: ir.Module, public: Sequence[bool]) -> Iterator[tuple[int, Range, ir.Value | None]]:
     """Yield what `relied_on` does, and the value that each range is about, if all of its elements matter."""
     secret = visibility(module, public)
-    known = ir.intervals(module, interval_of, is_cast, rows_of=rows_of)
+    known = intervals(module)
     operations = ir.ops(ir.body(ir.main(module)))[:-1]
     taken, found_by = ways(operations), guarding(module, public)
     for number, op in enumerate(op for op in operations if not is_cast(op)):

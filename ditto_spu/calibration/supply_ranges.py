@@ -14,8 +14,7 @@ from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.calibration.known import Known
 from ditto_spu.calibration.places import Place, grouped, place_of
-from ditto_spu.ops import interval_of, rows_of
-from ditto_spu.ops.cast import is_cast
+from ditto_spu.ops import intervals
 from ditto_spu.ops.decision import Decision, Kind, decided, read
 from ditto_spu.passes.formats.verify import product_room
 from ditto_spu.rules.rule import Config, Rule, literal
@@ -37,7 +36,7 @@ def supply(config: Config, module: ir.Module, known: Known) -> Config:
     module: the program with the formats that the configuration gives it without the new rules.
     """
     ranges: dict[Place, float | None] = {}
-    proven = ir.intervals(module, interval_of, is_cast, rows_of=rows_of)
+    proven = intervals(module)
     for number, op in enumerate(ir.ops(ir.body(ir.main(module)))[:-1]):
         decision = read(op)
         if decision is None:

@@ -33,40 +33,35 @@ class Settings:
 
     def whole(self, name: str, default: int | None = None) -> int:
         """Return a positive whole number. Without a default the setting has to be there."""
-        value = self.values.get(name)
-        value = default if value is None else value
+        value = self._value(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self.wrong(name, value, "a whole number from 1")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
         """Return a positive number. Without a default the setting has to be there."""
-        value = self.values.get(name)
-        value = default if value is None else value
+        value = self._value(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise self.wrong(name, value, "a positive number")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
         """Return true or false."""
-        value = self.values.get(name)
-        value = default if value is None else value
+        value = self._value(name, default)
         if not isinstance(value, bool):
             raise self.wrong(name, value, "true or false")
         return value
 
     def choice(self, name: str, default: str | None, known: tuple[str, ...]) -> str:
         """Return one of the known texts."""
-        value = self.values.get(name)
-        value = default if value is None else value
+        value = self._value(name, default)
         if value not in known:
             raise self.wrong(name, value, f"one that is supported here: {', '.join(known)}")
         return str(value)
 
     def part(self, name: str) -> Settings:
         """Return the settings that stand below a name. There are none if the name is missing."""
-        value = self.values.get(name)
-        value = {} if value is None else value
+        value = self._value(name, {})
         if not isinstance(value, Mapping):
             raise self.wrong(name, value, "an object of settings")
         return Settings(value, self.source)
@@ -79,6 +74,11 @@ class Settings:
                 raise InputError(
                     f"{self.source} sets '{name}', which is no setting, and leaves '{near[0]}' out: rename it"
                 )
+
+    def _value(self, name: str, default: Any) -> Any:
+        """Return a setting, or the default if it is missing or null."""
+        value = self.values.get(name)
+        return default if value is None else value
 
     def wrong(self, name: str, value: Any, wanted: str) -> InputError:
         """Return the error of a setting that cannot be served."""

@@ -1,10 +1,11 @@
 """Hold all that the compiler knows about each operation: one file per operation, and the list of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ditto_spu import ir
 from ditto_spu.ops.abs import ABS
 from ditto_spu.ops.argmax import ARGMAX
+from ditto_spu.ops.cast import is_cast
 from ditto_spu.ops.clamp import CLAMP
 from ditto_spu.ops.compare import COMPARE
 from ditto_spu.ops.convert import CONVERT
@@ -34,7 +35,7 @@ from ditto_spu.ops.softmax import SOFTMAX
 from ditto_spu.ops.sqrt import SQRT
 from ditto_spu.ops.tanh import TANH
 
-__all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "interval_of", "record_of", "rows_of", "subject"]
+__all__ = ["BY_KERNEL", "BY_NAME", "OPS", "find", "intervals", "record_of", "subject"]
 
 # This list is literal on purpose. Patterns are tried in its order, so a larger pattern stands before the
 # smaller ones that it contains.
@@ -86,19 +87,29 @@ def find(op: ir.Op) -> Op | None:
     return BY_NAME.get(name_of(op))
 
 
-def interval_of(op: ir.Op) -> ir.Interval | None:
+def _interval_of(op: ir.Op) -> ir.Interval | None:
     """Return the interval of an operation that says its own, whatever its operands are, or None."""
     record = find(op)
     return None if record is None else record.bounds
 
 
-def rows_of(op: ir.Op, at: ir.At) -> ir.Rows | None:
+def _rows_of(op: ir.Op, at: ir.At) -> ir.Rows | None:
     """Return what an operation says of the rows of its result, or None.
 
     at: returns the interval of a value that was computed before.
     """
     record = find(op)
     return None if record is None else record.rows(op, at)
+
+
+def intervals(
+    module: ir.Module, settle: Callable[[ir.Op, ir.Interval], ir.Interval] = lambda op, found: found
+) -> dict[ir.Value, ir.Interval]:
+    """Return an interval for every number of @main, by what operations say of their results.
+
+    settle: as in `ir.intervals`.
+    """
+    return ir.intervals(module, _interval_of, is_cast, settle, _rows_of)
 
 
 def record_of(op: ir.Op, kind: Kind) -> Op | None:

@@ -10,6 +10,14 @@ from ditto_spu import ir
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats
 from ditto_spu.plan.plan import Attributes
 
+_LAYOUT = tuple(f"stablehlo.{each}" for each in ("reshape", "transpose", "broadcast_in_dim", "slice"))
+_PRODUCTS = ("stablehlo.multiply", "stablehlo.dot_general")
+# Fraction bits that two factors may have beyond the default's. An argument that a root reads, too, may have
+# more, and its products would have no room.
+_MORE_BITS = 6
+SCALED_BITS = 22  # fraction bits of a value that a constant scales, where what reads the result wants more
+_MOST_BITS = 27  # fraction bits of such a result, so that two of them leave their product room
+
 
 def secret_factors(
     chooser: Chooser, op: ir.Op, choice: Choice, wishes: Mapping[ir.Value, Fxp]
@@ -29,22 +37,17 @@ def secret_factors(
     least = chooser.default_format
     if choice.operand is None and len(formats) and bits > 2 * least.fraction_bits + _MORE_BITS:
         for value, fxp in formats.items():
-            if _is_argument(value) and fxp.ring_bits == least.ring_bits == 64:
+            if _source(value) is None and fxp.ring_bits == least.ring_bits == 64:
                 formats[value] = Fxp(64, min(fxp.fraction_bits, least.fraction_bits))
     return formats
 
 
-# Fraction bits that two factors may have beyond the default's. An argument that a root reads, too, may have
-# more, and its products would have no room.
-_MORE_BITS = 6
-
-
-def _is_argument(value: ir.Value) -> bool:
-    """Tell whether a value is an argument, perhaps rearranged."""
+def _source(value: ir.Value) -> ir.Op | None:
+    """Return the operation whose result, only rearranged, is the value, or None for an argument."""
     maker = ir.define(value)
     while maker is not None and maker.name in _LAYOUT:
         maker = ir.define(maker.operands[0])
-    return maker is None
+    return maker
 
 
 def in_ring(formats: Mapping[ir.Value, Fxp], ring_bits: int) -> dict[ir.Value, Fxp]:
@@ -73,16 +76,8 @@ def declared_range(call: Call) -> Attributes:
 
 def is_sum(value: ir.Value) -> bool:
     """Tell whether a value is a sum over dimensions, perhaps rearranged, and so has fewer elements."""
-    maker = ir.define(value)
-    while maker is not None and maker.name in _LAYOUT:
-        maker = ir.define(maker.operands[0])
+    maker = _source(value)
     return maker is not None and maker.name == "stablehlo.reduce"
-
-
-_LAYOUT = tuple(f"stablehlo.{each}" for each in ("reshape", "transpose", "broadcast_in_dim", "slice"))
-_PRODUCTS = ("stablehlo.multiply", "stablehlo.dot_general")
-SCALED_BITS = 22  # fraction bits of a value that a constant scales, where what reads the result wants more
-_MOST_BITS = 27  # fraction bits of such a result, so that two of them leave their product room
 
 
 def zeros_below_one(op: ir.Op, choice: Choice, bound: float | None) -> int:

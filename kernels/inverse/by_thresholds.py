@@ -100,9 +100,8 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
         raise ValueError(f"{power} on [{lo:g}, {hi:g}]: {fxp} does not hold that range")
     steps = max(1, math.ceil(portable.log2(hi / lo) / OCTAVES[power]))
     bounds = [lo * portable.power(hi / lo, step / steps) for step in range(steps + 1)]
-    more = max(
-        0, math.ceil(portable.log2(hi * ulps)) - _ROOM_BITS
-    )  # More bits of a guess leave more choices.
+    # More bits of a guess leave more choices.
+    more = max(0, math.ceil(portable.log2(hi * ulps)) - _ROOM_BITS)
     guess_bits = _GUESS_BITS + more - math.floor(portable.log2(portable.power(hi, exponent)))
     guesses = [
         round(2.0**guess_bits * portable.power((left + right) / 2, exponent))
@@ -258,8 +257,7 @@ def inverse(party: Party, x: Rss | Additive, table: Table, out: Fxp) -> Protocol
 
     Security: x and u are opened under full-width masks, and threshold bits under one-time masks. Products of
     bits and masks, and waves of masks, are dealt. So is the dealer's share of the last product, whose factors
-    are masks at the dealer. Source: own, by
-    threshold guess and trigonometric correction.
+    are masks at the dealer. Source: own, by threshold guess and trigonometric correction.
     """
     few = table.few_of(x.size, party.worth)
     if few is not None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[Any]  # one unsigned type, in one dimension
+TOP_BITS = {1: 3, 2: 4}  # by the bytes of a word: so many highest bits it holds in unary
 
 
 class Cells(Protocol):
@@ -82,7 +83,7 @@ class NumpyCells:
 
 
 def _top(words: Numbers) -> int:
-    return {1: 3, 2: 4}[words.dtype.itemsize]
+    return TOP_BITS[words.dtype.itemsize]
 
 
 def _highest(numbers: Numbers, top: int, dtype: np.dtype[Any]) -> Numbers:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ditto_kernels.machine.cell_code import COUNTS, PARITIES, READ, UNARY, bits_module, cells_module
-from ditto_kernels.machine.cells import Bytes, Numbers
+from ditto_kernels.machine.cells import TOP_BITS, Bytes, Numbers
 from ditto_kernels.machine.compile import Code, Processor, addresses, compiled
 
 
@@ -62,8 +62,7 @@ def _require(*arrays: tuple[Numbers, int]) -> None:
 @functools.cache
 def _cells(target: Processor, number: int, word: int) -> Code:
     """Return the code for numbers and words of so many bytes."""
-    top = {1: 3, 2: 4}[word]
-    return compiled(cells_module(8 * number, top, target.vector_bytes), (UNARY, READ), target)
+    return compiled(cells_module(8 * number, TOP_BITS[word], target.vector_bytes), (UNARY, READ), target)
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from ditto_kernels.sharing.casts import (
     Masks,
     lift_opened,
     narrow,
+    narrowed,
     narrowing_bias,
     own_half,
     truncate_additive,
@@ -27,7 +28,7 @@ from ditto_kernels.sharing.casts import (
     upcast,
 )
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
+from ditto_kernels.values.formats import Array, Fxp, signed
 from ditto_kernels.values.replicated import Rss
 
 _LIFTED = 16  # the ring of the opening from which a lift starts
@@ -35,10 +36,14 @@ _LIFTED = 16  # the ring of the opening from which a lift starts
 
 def zero_share(party: Party, name: str, shape: tuple[int, ...], ring: int) -> Array:
     """Return a fresh 3-of-3 share of zero: F_i - F_{i+1}."""
-    dtype = signed(ring)
-    share = party.draw(party.rank, name, shape, dtype)
-    share -= party.draw(party.rank + 1, name, shape, dtype)
-    return share
+    mine, following = _zero_halves(party, name, shape, ring)
+    return mine - following
+
+
+def _zero_halves(party: Party, name: str, shape: tuple[int, ...], ring: int) -> tuple[Array, Array]:
+    """Draw F_i and F_{i+1}, whose difference is a party's 3-of-3 share of zero."""
+    mine, following = (party.draw(party.rank + each, name, shape, signed(ring)) for each in range(2))
+    return mine, following
 
 
 @fused()
@@ -50,14 +55,8 @@ def _plus_zero(z: Array, mine: Array, following: Array) -> Array:
 def _narrowed_with_zero(
     z: Array, mine: Array, following: Array, bias: Array, *, dropped: int, ring: int
 ) -> Array:
-    total = z + (mine - following) + bias
-    return (total.view(unsigned(8 * z.dtype.itemsize)) >> dropped).astype(signed(ring))
-
-
-def _zero_halves(party: Party, shape: tuple[int, ...], ring: int) -> tuple[Array, Array]:
-    """Draw F_i and F_{i+1}, whose difference is a party's 3-of-3 share of zero."""
-    mine, following = (party.draw(party.rank + each, "zero", shape, signed(ring)) for each in range(2))
-    return mine, following
+    made: Array = narrowed.plain(z + (mine - following), bias, bits=dropped, ring=ring)
+    return made
 
 
 def finish_kind(ring: int, dropped: int, out: Fxp) -> str:
@@ -141,7 +140,7 @@ def finish(
     if party.masked:
         return (yield from finish_masked(party, z, fraction_bits, out, values))
     plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
-    halves = _zero_halves(party, tuple(z.shape), plan.ring)
+    halves = _zero_halves(party, "zero", tuple(z.shape), plan.ring)
     if plan.kind in ("narrow", "lift"):
         bias = np.asarray(narrowing_bias(plan.dropped) if party.rank == 0 else 0, z.dtype)
         mine = _narrowed_with_zero(z, *halves, bias, dropped=plan.dropped, ring=plan.target.ring_bits)

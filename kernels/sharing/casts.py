@@ -51,7 +51,8 @@ def _wraps(c: Array, carry: Array, top: Array) -> Array:
 
 @fused()
 def _padded_wraps(c: Array, carry: Array, top: Array, pad: Array) -> Array:
-    return carry + (c >= 0).astype(top.dtype) * top - pad
+    made: Array = _wraps.plain(c, carry, top)
+    return made - pad
 
 
 def _dealt_wrap(party: Party, c: Array, width: int, make: Make) -> Protocol[tuple[Array, Array]]:
@@ -272,13 +273,14 @@ def narrowing_bias(bits: int, shares: int = 3) -> int:
 
 
 @fused()
-def _narrowed(component: Array, bias: Array, *, bits: int, ring: int) -> Array:
+def narrowed(component: Array, bias: Array, *, bits: int, ring: int) -> Array:
+    """Do `narrow` with the bias as an operand."""
     return _logical(component + bias, bits).astype(signed(ring))
 
 
 def narrow(component: Array, bits: int, ring: int, bias: int) -> Array:
     """Add the bias to a component and shift it right, as an unsigned number, into a smaller ring."""
-    return _narrowed(component, np.asarray(bias, component.dtype), bits=bits, ring=ring)
+    return narrowed(component, np.asarray(bias, component.dtype), bits=bits, ring=ring)
 
 
 def downcast(party: Party, x: Rss, fxp: Fxp) -> Rss:

@@ -7,8 +7,7 @@ import pytest
 
 import ditto_spu as ditto
 from ditto_spu import ir
-from ditto_spu.ops import interval_of, rows_of
-from ditto_spu.ops.cast import is_cast
+from ditto_spu.ops import intervals
 from ditto_spu.passes.pipeline import advance, begin
 
 RNG = np.random.default_rng(5)
@@ -57,7 +56,7 @@ INPUTS = (X, 50 * X, *(50 * np.tile(sign * W[:, place], (4, 1)) for place in (0,
 
 def bound(fn, x=X):
     module = advance(begin(ditto.secure(fn).traced_batch((x,))[0]), "linearise").module
-    found = ir.intervals(module, interval_of, is_cast, rows_of=rows_of)
+    found = intervals(module)
     return found[ir.ops(ir.body(ir.main(module)))[-1].operands[0]]
 
 

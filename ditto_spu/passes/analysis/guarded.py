@@ -22,7 +22,7 @@ from ditto_kernels.guard.wraps import Shown
 from ditto_kernels.protocol.kernel import Spec
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
-from ditto_spu.ops import interval_of, record_of, rows_of
+from ditto_spu.ops import intervals, record_of
 from ditto_spu.ops.cast import ENCODED, LIFTED, Cast, is_cast, read_cast
 from ditto_spu.ops.decision import Decision, Kind, read
 from ditto_spu.ops.op import Call, KernelCall, Relied, Secret
@@ -130,7 +130,7 @@ def guarding(module: ir.Module, public: Sequence[bool]) -> Guarding:
     whole = {value for value, found in ways(operations[:-1]).items() if found is None}
     needs = needs_of(operations, secret.__getitem__, whole)
     state = _State(secret.__getitem__, needs, whole, Guarding())
-    ir.intervals(module, interval_of, is_cast, state.settle, rows_of)
+    intervals(module, state.settle)
     return state.made
 
 

@@ -15,8 +15,7 @@ from jax import Array, lax
 
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import kind
-from ditto_spu.ops import interval_of, rows_of
-from ditto_spu.ops.cast import is_cast
+from ditto_spu.ops import intervals
 
 _MOST = 1 << 62  # of a shifted divisor, whose difference from the rest must not wrap in ring 64
 
@@ -60,7 +59,7 @@ def saturate_conversions(module: ir.Module, secret: Mapping[ir.Value, bool]) -> 
     A simulated call is refused beyond it (`calibration/wrapped_integers.py`).
     """
     conversions = [op for op in ir.walk(ir.main(module)) if kind(op) == "convert" and _may_leave(op, secret)]
-    known = ir.intervals(module, interval_of, is_cast, rows_of=rows_of) if conversions else {}
+    known = intervals(module) if conversions else {}
     for op in conversions:
         kept = ir.dtype(op.results[0])
         info, (low, high) = np.iinfo(kept), known.get(op.operands[0], ir.EVERYTHING)
