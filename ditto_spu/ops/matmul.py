@@ -51,7 +51,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
         bound = largest(next(each for each in (left, right) if each not in formats))
         (secret,) = formats.values()
         weight = _resolved(weight, bound, _MOST_BITS - secret.fraction_bits)
-        default = Fxp(default.ring_bits, default.fraction_bits + zeros_below_one(op, choice, bound))
+        zeros = zeros_below_one(chooser, op, choice, bound, default.fraction_bits)
+        default = Fxp(default.ring_bits, default.fraction_bits + zeros)
     bits = sum((formats.get(each) or weight).fraction_bits for each in (left, right))
     factor = Fxp(ring, weight.fraction_bits) if len(formats) == 1 and left != right else None
     more = len(formats) == 2  # a product of two secret matrices is cheaper when doubled

@@ -27,6 +27,7 @@ from ditto_spu.ops.products import (
     secret_factors,
     truncated,
     zeros_below_one,
+    zeros_in_readers,
 )
 from ditto_spu.ops.public_operands import (
     constant,
@@ -63,7 +64,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
         # No range promises that the product, with the fraction bits of both factors, fits a narrow ring.
         ring = 64
     bits = formats[left].fraction_bits + formats[right].fraction_bits
-    return truncated(in_ring(formats, ring), Fxp(ring, bits), default, most=bits)
+    wanted = Fxp(default.ring_bits, default.fraction_bits + zeros_in_readers(op, choice))
+    return truncated(in_ring(formats, ring), Fxp(ring, bits), wanted, most=bits)
 
 
 def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:
@@ -78,7 +80,9 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
     current = chooser.settle(value, default)
     if of_any_size(other):
         return Formats({value: Fxp(64, current.fraction_bits)}, default, kind=Kind.KERNEL)
-    zeros = zeros_below_one(op, choice, largest(other)) if default.ring_bits == 64 else 0
+    zeros = 0
+    if default.ring_bits == 64:
+        zeros = zeros_below_one(chooser, op, choice, largest(other), current.fraction_bits)
     default = Fxp(default.ring_bits, default.fraction_bits + zeros)
     if known is not None and (shift := power_of_two(known)) is not None:
         bits = current.fraction_bits - shift

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ditto_kernels.values.formats import Fxp
 from ditto_spu import ir
 from ditto_spu.ops.op import Call, Choice, Chooser, Formats
+from ditto_spu.ops.public_operands import largest
 from ditto_spu.plan.plan import Attributes
 
 _LAYOUT = tuple(f"stablehlo.{each}" for each in ("reshape", "transpose", "broadcast_in_dim", "slice"))
@@ -17,6 +18,7 @@ _PRODUCTS = ("stablehlo.multiply", "stablehlo.dot_general")
 _MORE_BITS = 6
 SCALED_BITS = 22  # fraction bits of a value that a constant scales, where what reads the result wants more
 _MOST_BITS = 27  # fraction bits of such a result, so that two of them leave their product room
+_MOST_BITS_ALONE = 31  # the same, where only products with public values read it
 
 
 def secret_factors(
@@ -80,23 +82,48 @@ def is_sum(value: ir.Value) -> bool:
     return maker is not None and maker.name == "stablehlo.reduce"
 
 
-def zeros_below_one(op: ir.Op, choice: Choice, bound: float | None) -> int:
+def zeros_below_one(chooser: Chooser, op: ir.Op, choice: Choice, bound: float | None, bits: int) -> int:
     """Return how many more fraction bits a product with a small public factor may have than other values.
 
     The result is as much smaller as the factor is below 1. So it needs these bits, and takes no room from the
     products that read it. A sum would bring other values to its format, so that all readers have to be
     products. Only ring 64 has the room, and a rule that declares a range has chosen formats itself.
 
-    bound: the largest magnitude of the public factor, or None.
+    bound: the largest magnitude of the public factor, or None. bits: the fraction bits of the secret factor,
+    which the result keeps, too, if only products with public values read it.
     """
     if not bound or choice.range is not None or choice.format.ring_bits < 64:
         return 0
-    pending = [op.results[0]]
-    while pending:
-        for user in ir.users(pending.pop()):
-            if user.name in _LAYOUT:
-                pending += user.results
-            elif user.name not in _PRODUCTS:
-                return 0
-    zeros = -math.ceil(math.log2(bound))
-    return max(0, min(zeros, _MOST_BITS - choice.format.fraction_bits))
+    readers = [user for user, _ in _readers(op.results[0])]
+    if any(user.name not in _PRODUCTS for user in readers):
+        return 0
+    zeros, least = -math.ceil(math.log2(bound)), choice.format.fraction_bits
+    alone = all(sum(map(chooser.is_secret, user.operands)) == 1 for user in readers)
+    kept = min(max(bits, least) + zeros, _MOST_BITS_ALONE) if alone else min(least + zeros, _MOST_BITS)
+    return max(0, kept - least)
+
+
+def zeros_in_readers(op: ir.Op, choice: Choice) -> int:
+    """Return how many more fraction bits a product of secrets may have, since all that read it scale it down.
+
+    An example is Adam's average 0.001 g^2 of squares. The readers keep these bits by `zeros_below_one`.
+    """
+    if choice.range is not None or choice.format.ring_bits < 64:
+        return 0
+    zeros = SCALED_BITS - choice.format.fraction_bits
+    for user, value in _readers(op.results[0]):
+        factors = [each for each in user.operands if each != value]
+        bound = largest(factors[0]) if user.name == "stablehlo.multiply" and len(factors) == 1 else None
+        if not bound:
+            return 0
+        zeros = min(zeros, -math.ceil(math.log2(bound)))
+    return max(0, zeros)
+
+
+def _readers(value: ir.Value) -> Iterator[tuple[ir.Op, ir.Value]]:
+    """Yield the operations that read the value, perhaps rearranged, and the operand that they read."""
+    for user in ir.users(value):
+        if user.name in _LAYOUT:
+            yield from _readers(user.results[0])
+        else:
+            yield user, value
