@@ -87,12 +87,12 @@ def zeros_below_one(chooser: Chooser, op: ir.Op, choice: Choice, bound: float | 
 
     The result is as much smaller as the factor is below 1. So it needs these bits, and takes no room from the
     products that read it. A sum would bring other values to its format, so that all readers have to be
-    products. Only ring 64 has the room, and a rule that declares a range has chosen formats itself.
+    products. Only ring 64 has the room.
 
     bound: the largest magnitude of the public factor, or None. bits: the fraction bits of the secret factor,
     which the result keeps, too, if only products with public values read it.
     """
-    if not bound or choice.range is not None or choice.format.ring_bits < 64:
+    if not bound or choice.format.ring_bits < 64:
         return 0
     readers = [user for user, _ in _readers(op.results[0])]
     if any(user.name not in _PRODUCTS for user in readers):

@@ -158,6 +158,24 @@ def test_a_small_factor_gives_products_that_read_it_more_bits(compile_to):
         assert decisions(program.ops("stablehlo.multiply")[0], "kind", "format") == ("scale", format_)
 
 
+def test_products_keep_the_bits_that_their_readers_scale_away(compile_to):
+    config = {"default": "fxp64.18"}
+    for factor, bits in (
+        (1e-3, ["fxp64.22", "fxp64.31"]),
+        (0.3, ["fxp64.19", "fxp64.20"]),
+        (3.0, ["fxp64.18"] * 2),
+    ):
+        program = compile_to(lambda x, f=factor: x * x * f * 7.1, X, to="assigned", config=config)
+        products = program.ops("stablehlo.multiply")
+        assert [decisions(each, "format")[0] for each in products[:2]] == bits
+
+
+def test_a_known_range_leaves_a_small_product_its_bits(compile_to):
+    config = {"default": "fxp64.18", "rule": [{"op": "multiply", "number": 1, "of": 2, "range": 0.01}]}
+    program = compile_to(lambda x: x * 1e-3 * x, X, to="assigned", config=config)
+    assert decisions(program.ops("stablehlo.multiply")[0], "format")[0] == "fxp64.27"
+
+
 def test_a_declared_range_keeps_the_product_with_a_factor_in_its_ring(compile_to):
     config = rules({"op": "multiply", "range": 30.0})
     program = compile_to(lambda x: x * 0.3, X, to="assigned", config=config)
