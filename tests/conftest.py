@@ -8,6 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+SEED = os.environ.get("DITTO_TEST_SEED", "0")
+settings.register_profile("repeatable", derandomize=SEED != "fresh", database=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture
@@ -19,12 +24,11 @@ def rng() -> np.random.Generator:
 def repeatable_keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test draw the same keys and shares in every run, so that what fails by chance can be repeated.
 
-    The variable DITTO_TEST_SEED names other draws. `fresh` takes them from the system, as runs do outside of
-    tests, and as three processes do always.
+    The examples of hypothesis are the same ones, too. The variable DITTO_TEST_SEED names other draws. `fresh`
+    takes them from the system, as runs do outside of tests, and as three processes do always.
     """
-    seed = os.environ.get("DITTO_TEST_SEED", "0")
-    if seed != "fresh":
-        draw = random.Random(f"{seed} {request.node.nodeid}").randbytes
+    if SEED != "fresh":
+        draw = random.Random(f"{SEED} {request.node.nodeid}").randbytes
         for module in ("ditto_spu.runtime.precompute", "ditto_kernels.protocol.three_threads"):
             monkeypatch.setattr(f"{module}.secrets", SimpleNamespace(token_bytes=draw))
         monkeypatch.setattr(os, "urandom", draw)
