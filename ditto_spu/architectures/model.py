@@ -54,8 +54,22 @@ def language_model(config: Any, module: Any) -> Model:
     def prefill(params: Any, one_hot: Any, *, length: int) -> tuple[Any, Any]:
         logits, cache = module.apply({"params": params}, one_hot, 0, last=True)
         # The prompt attends to itself alone. Room for later tokens is added afterwards.
-        room = ((0, 0), (0, length - one_hot.shape[1]), (0, 0), (0, 0))
-        return logits, jax.tree_util.tree_map(lambda each: jnp.pad(each, room), cache)
+        return logits, jax.tree_util.tree_map(lambda each: roomy(each, length), cache)
+
+    def follow(params: Any, prefix: Any, one_hot: Any, *, length: int) -> tuple[Any, Any]:
+        batch, prompt, _ = one_hot.shape
+        start = jax.tree_util.tree_leaves(prefix)[0].shape[1]
+
+        def copied(each: Any) -> Any:
+            return roomy(jnp.broadcast_to(each, (batch, *each.shape[1:])), start + prompt)
+
+        cache = jax.tree_util.tree_map(copied, prefix)
+        logits, cache = module.apply({"params": params}, one_hot, start, cache=cache, last=True)
+        return logits, jax.tree_util.tree_map(lambda each: roomy(each, length), cache)
+
+    def roomy(each: Any, length: int) -> Any:
+        """Return a part of a cache with places for `length` tokens."""
+        return jnp.pad(each, ((0, 0), (0, length - each.shape[1]), (0, 0), (0, 0)))
 
     def step(params: Any, cache: Any, one_hot: Any, position: Any) -> tuple[Any, Any]:
         return module.apply({"params": params}, one_hot, position, cache=cache, last=True)
@@ -63,5 +77,5 @@ def language_model(config: Any, module: Any) -> Model:
     def initial(key: Any) -> Any:
         return module.init(key, jnp.zeros((1, 1), jnp.int32), 0)["params"]
 
-    decoder = Decoder(prefill, step, config.vocabulary, config.positions)
+    decoder = Decoder(prefill, step, config.vocabulary, config.positions, follow)
     return Model(config, predict, "logits", initial, decoder)

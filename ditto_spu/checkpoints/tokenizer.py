@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from ditto_spu.checkpoints import gguf_file, gguf_tokenizer
 from ditto_spu.checkpoints.chat_template import Message, render
 from ditto_spu.checkpoints.folder import json_file
 from ditto_spu.errors import InputError
+
+# Users' texts that begin in different ways. What stands before all of them is the same for any text.
+_PROBES = ("a", "A", "1", " a", "\na", "\n\na", "\ta", "(", "é", "中", "-")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,30 @@ class Tokenizer:
         text = render(self.template, listed, self.special)
         return list(self.inner.encode(text, add_special_tokens=False).ids)
 
+    def behind(self, prefix: str, text: str) -> tuple[list[int], list[int]]:
+        """Return the ids of a public prefix and those of a text behind it.
+
+        With a chat template, `prefix` is the system's message and `text` the user's; the ids end ready for
+        the model's answer. The prefix then covers all that stands before the user's text. Without a template
+        the text follows the prefix as it stands. The ids of the prefix depend on `prefix` alone.
+
+        Raises InputError for a template that puts the system's message elsewhere, or for no ids.
+        """
+        if self.template is None:
+            first, second = self.encode(prefix), list(self.inner.encode(text, add_special_tokens=False).ids)
+            return _both(first, second)
+
+        def chat(user: str) -> list[int]:
+            return self.chat([{"role": "system", "content": prefix}, {"role": "user", "content": user}])
+
+        opening = _shared([chat(each) for each in _PROBES])
+        ids = chat(text)
+        if ids[: len(opening)] != opening:
+            raise InputError(
+                "this text changes the tokens before it, so they cannot be public: begin it with a word"
+            )
+        return _both(opening, ids[len(opening) :])
+
     def batch(self, texts: Sequence[str], length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return ids and mask, each [texts, length]. Long texts are cut, and short ones padded behind."""
         if isinstance(texts, str) or not texts:
@@ -64,6 +92,18 @@ class Tokenizer:
             found.truncate(length)
             ids[row, : len(found.ids)], mask[row, : len(found.ids)] = found.ids, 1
         return ids, mask
+
+
+def _shared(rows: Sequence[list[int]]) -> list[int]:
+    """Return the ids with which all rows begin."""
+    places = zip(*rows, strict=False)
+    return [each[0] for each in itertools.takewhile(lambda place: len(set(place)) == 1, places)]
+
+
+def _both(prefix: list[int], text: list[int]) -> tuple[list[int], list[int]]:
+    if not prefix or not text:
+        raise InputError("prefix and text both need at least one token")
+    return prefix, text
 
 
 def open_tokenizer(source: Path) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,13 @@ def generate(
     plain: Annotated[
         bool, typer.Option("--plain", help="Continue the prompt as it stands, without a chat template.")
     ] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="Public text before the prompt, such as a system prompt, or ids if --prompt is left out. "
+            "Its cache is computed in plaintext, once."
+        ),
+    ] = None,
     ids: Annotated[
         str | None,
         typer.Option(
@@ -80,12 +88,17 @@ def generate(
     from ditto_spu.generation.sampling import Sampling
 
     sampling, text = Sampling(top_k, temperature, seed), named.text(weights)
-    start = np.atleast_2d(_start(text, prompt, given, plain))
+    before, start = _start(text, prefix, prompt, given, plain)
     if ends is None:
         ends = [] if text.tokenizer is None else sorted(text.tokenizer.stop)
-    room = length or start.shape[1] + steps
     generator = Generator(
-        text.decoder, text.params, length=room, next_token=next_token, config=loaded, calibration=calibration
+        text.decoder,
+        text.params,
+        length=length or len(before or ()) + start.shape[1] + steps,
+        prefix=before,
+        next_token=next_token,
+        config=loaded,
+        calibration=calibration,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tokens = []
@@ -105,19 +118,23 @@ def generate(
         typer.echo(line)
 
 
-def _start(text: Text, prompt: str | None, ids: list[int] | None, plain: bool) -> Any:
-    """Return the ids of what the user wants to be continued."""
-    if ids is not None:
-        return ids
+def _start(
+    text: Text, prefix: str | None, prompt: str | None, ids: list[int] | None, plain: bool
+) -> tuple[list[int] | None, Any]:
+    """Return the ids of the prefix, or None, and those of what is to be continued, [1, length]."""
     if prompt is None:
-        return text.prompt
+        before = None if prefix is None else _ids(prefix, "--prefix")
+        return before, np.atleast_2d(text.prompt if ids is None else ids)
     if text.tokenizer is None:
         raise InputError(
             "there is no tokenizer for --prompt: give a checkpoint with tokenizer.json, or --ids in its place"
         )
-    if plain or text.tokenizer.template is None:
-        return text.tokenizer.encode(prompt)
-    return text.tokenizer.chat(prompt)
+    tokenizer = replace(text.tokenizer, template=None) if plain else text.tokenizer
+    if prefix is not None:
+        before, start = tokenizer.behind(prefix, prompt)
+        return before, np.atleast_2d(start)
+    start = tokenizer.encode(prompt) if tokenizer.template is None else tokenizer.chat(prompt)
+    return None, np.atleast_2d(start)
 
 
 def _texts(text: Text, ids: Any) -> list[str] | None:

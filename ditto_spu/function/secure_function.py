@@ -233,13 +233,14 @@ class SecureFunction:
         held = HeldArguments({**self._held.arguments, **arguments})
         return SecureFunction(self._fn, self._options, held)
 
-    def hold_with(self, other: SecureFunction) -> SecureFunction:
-        """Return the same function with the arguments that `other` holds, under the same names.
+    def hold_with(self, other: SecureFunction, *names: str) -> SecureFunction:
+        """Return the same function with arguments that `other` holds, under the same names.
 
-        They are shared once for both functions.
+        They are shared once for both functions. `names` chooses among them; without it, all are taken.
         """
-        check_held(self._fn, other._held.arguments)
-        return SecureFunction(self._fn, self._options, other._held)
+        held = other._held.only(names) if names else other._held
+        check_held(self._fn, held.arguments)
+        return SecureFunction(self._fn, self._options, held)
 
     def _whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call with the held ones among them. All are named then."""

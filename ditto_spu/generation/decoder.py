@@ -23,12 +23,16 @@ class Decoder:
         `position`, an integer that everyone may know.
     vocabulary: the number of tokens.
     positions: how many tokens the model can hold.
+    follow(params, prefix, one_hot, *, length) -> (logits, cache): as `prefill`, for prompts that stand behind
+        a prefix. `prefix` is the cache that `prefill` returns for one text of that length, without spare
+        room. Every prompt of the batch follows the same prefix. None if the model takes no prefix.
     """
 
     prefill: Callable[..., tuple[Any, Any]]
     step: Callable[..., tuple[Any, Any]]
     vocabulary: int
     positions: int
+    follow: Callable[..., tuple[Any, Any]] | None = None
 
 
 def check_ids(ids: Any, vocabulary: int) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from ditto_spu.api import ConfigSource, secure
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
+from ditto_spu.generation.programs import prefix_cache, programs
 from ditto_spu.generation.sampling import GREEDY, Sampling
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.printed import printed
@@ -32,7 +33,7 @@ NEXT_TOKEN = ("client", "secret")
 class Token:
     """One generated token of every text of the batch, and its cost."""
 
-    position: int
+    position: int  # with the prefix, if there is one
     ids: NDArray[np.int64]  # [batch]
     report: CostReport
     seconds: float  # at the client, including sharing and reconstruction
@@ -85,7 +86,10 @@ class Generation:
 class Generator:
     """A decoder whose weights are shared once, for any number of texts of one prompt length.
 
-    length: room of the cache, for prompt and generated tokens together.
+    length: room of the cache, for prefix, prompt and generated tokens together.
+    prefix: token ids [tokens] that everybody may know and that stand before every text, such as a system
+        prompt. Their keys and values are computed here in plaintext, once, and held as shares beside the
+        weights. Positions count from the first token of the prefix.
     next_token: "client" opens the logits to the client, who chooses the token (greedy or top-k). "secret"
         chooses the likeliest token in MPC, so that the logits stay secret and the client learns the ids
         alone. The parties learn neither logits nor ids.
@@ -102,6 +106,7 @@ class Generator:
         params: Any,
         *,
         length: int,
+        prefix: Any = None,
         next_token: str = "client",
         config: ConfigSource = DEFAULT,
         calibration: Calibration | str | Path | None = None,
@@ -117,7 +122,11 @@ class Generator:
         if not 1 <= length <= decoder.positions:
             raise InputError(f"a length of {length}, but the model holds 1 to {decoder.positions} tokens")
         self.decoder, self.length, self._secret = decoder, length, next_token == "secret"
-        prefill, step = _choosing(decoder) if self._secret else (decoder.prefill, decoder.step)
+        held = {"params": params}
+        if prefix is not None:
+            held["prefix"] = prefix_cache(decoder, params, prefix)
+        self.prefix = 0 if prefix is None else np.size(prefix)
+        prefill, step = programs(decoder, secret=self._secret, prefixed=prefix is not None)
         options: dict[str, Any] = {
             "config": config,
             "calibration": calibration,
@@ -125,8 +134,8 @@ class Generator:
             "check": check,
             "seed": seed,
         }
-        self._prefill = secure(prefill, static_argnames=("length",), **options).hold(params=params)
-        self._step = secure(step, public=("position",), **options).hold_with(self._prefill)
+        self._prefill = secure(prefill, static_argnames=("length",), **options).hold(**held)
+        self._step = secure(step, public=("position",), **options).hold_with(self._prefill, "params")
 
     def stream(
         self, ids: Any, steps: int, sampling: Sampling = GREEDY, stop: Collection[int] = ()
@@ -139,9 +148,10 @@ class Generator:
         prompt = check_ids(ids, self.decoder.vocabulary)
         if steps < 1:
             raise InputError(f"steps is {steps}: generate at least one token")
-        if prompt.shape[1] + steps > self.length:
+        if self.prefix + prompt.shape[1] + steps > self.length:
+            before = f"{self.prefix} tokens of prefix, " if self.prefix else ""
             raise InputError(
-                f"{prompt.shape[1]} tokens of prompt and {steps} steps, but the cache has room for "
+                f"{before}{prompt.shape[1]} tokens of prompt and {steps} steps, but the cache has room for "
                 f"{self.length}: ask for fewer steps, or make the generator with a larger `length`"
             )
         if self._secret and sampling.top_k > 1:
@@ -153,7 +163,7 @@ class Generator:
     def _tokens(
         self, prompt: NDArray[np.int64], steps: int, sampling: Sampling, stop: frozenset[int]
     ) -> Iterator[Token]:
-        rng, place = sampling.generator(), prompt.shape[1]
+        rng, place = sampling.generator(), self.prefix + prompt.shape[1]
         stopped = np.zeros(len(prompt), bool)
         hot: Any = one_hot(prompt, self.decoder.vocabulary)
         cache: Any = None
@@ -193,6 +203,7 @@ def generate(
     sampling: Sampling = GREEDY,
     stop: Collection[int] = (),
     length: int | None = None,
+    prefix: Any = None,
     next_token: str = "client",
     config: ConfigSource = DEFAULT,
     calibration: Calibration | str | Path | None = None,
@@ -210,7 +221,8 @@ def generate(
     generator = Generator(
         model,
         params,
-        length=prompt.shape[1] + steps if length is None else length,
+        length=np.size(prefix) * (prefix is not None) + prompt.shape[1] + steps if length is None else length,
+        prefix=prefix,
         next_token=next_token,
         config=config,
         calibration=calibration,
@@ -220,26 +232,3 @@ def generate(
         seed=seed,
     )
     return generator.generate(prompt, steps, sampling, stop)
-
-
-def _choosing(decoder: Decoder) -> tuple[Any, Any]:
-    """Return (prefill, step) that choose the likeliest token themselves.
-
-    Both return (ids, cache, one-hot token [batch, 1, vocabulary]).
-    """
-    import jax
-    import jax.numpy as jnp
-
-    def chosen(logits: Any, cache: Any) -> tuple[Any, Any, Any]:
-        with jax.named_scope("next_token"):
-            hot = jax.nn.one_hot(jnp.argmax(logits, axis=-1), decoder.vocabulary, dtype=logits.dtype)
-            ids = jnp.sum(hot * jnp.arange(decoder.vocabulary).astype(hot.dtype), axis=-1)
-        return ids, cache, hot[:, None]
-
-    def prefill(params: Any, one_hot: Any, *, length: int) -> tuple[Any, Any, Any]:
-        return chosen(*decoder.prefill(params, one_hot, length=length))
-
-    def step(params: Any, cache: Any, one_hot: Any, position: Any) -> tuple[Any, Any, Any]:
-        return chosen(*decoder.step(params, cache, one_hot, position))
-
-    return prefill, step

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ditto_kernels.values.formats import Fxp
+from ditto_spu.errors import InputError, nearest
 from ditto_spu.plan.plan import Plan
 from ditto_spu.runtime.client import hold
 from ditto_spu.runtime.precompute import NO_HELD_SHARES, HeldShares
@@ -28,6 +29,16 @@ class HeldArguments:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     _parts: dict[_Address, Sequence[Any]] = field(default_factory=dict, repr=False)
     _token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def only(self, names: Sequence[str]) -> HeldArguments:
+        """Return some of these arguments, for a function without the others. The shares stay the same ones.
+
+        Raises InputError for a name that is not held.
+        """
+        for name in names:
+            if name not in self.arguments:
+                raise InputError(f"'{name}' is not held{nearest(name, self.arguments)}")
+        return replace(self, arguments={name: self.arguments[name] for name in names})
 
     def shares(
         self, plan: Plan, places: Sequence[int], values: Sequence[Any], seed: int | None

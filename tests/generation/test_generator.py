@@ -83,7 +83,7 @@ def test_a_shorter_text_takes_the_same_programs_and_the_same_weights(generators,
     shared = dict(generator._prefill._held._parts)
     again = generator.generate(IDS, 2)
     assert np.array_equal(again.ids, plain[:, :-2])
-    assert generator._step._held is generator._prefill._held
+    assert generator._step._held._parts is generator._prefill._held._parts
     assert generator._prefill._held._parts == shared
     assert (len(generator._prefill._compiled), len(generator._step._compiled)) == (1, 1)
 
