@@ -14,6 +14,7 @@ from typing import Any
 from llvmlite import binding as llvm
 from numpy.typing import NDArray
 
+from ditto_kernels.machine.fields import FIELD, elements_are_found
 from ditto_kernels.machine.ir_text import Symbol
 
 
@@ -87,5 +88,7 @@ def compiled(text: str, symbols: Sequence[Symbol], target: Processor) -> Code:
 
 
 def addresses(*arrays: NDArray[Any]) -> list[int]:
-    """Return where arrays lie, which have to outlive the call that gets them."""
+    """Return where the elements of arrays lie. The arrays have to outlive the call that gets them."""
+    if elements_are_found():
+        return [ctypes.c_int64.from_address(id(each) + FIELD).value for each in arrays]
     return [each.__array_interface__["data"][0] for each in arrays]
