@@ -32,7 +32,8 @@ def schedule(steps: Sequence[Step], variables: Sequence[Var]) -> tuple[tuple[int
     """Return the stages as tuples of step numbers, each step as early as possible.
 
     All ready local work comes first, and then all ready kernels together. Kernels of the guard wait for a
-    stage that lasts as many rounds as they do, so that they add none. What is left of them comes last.
+    stage that lasts as many rounds as they do, so that they add none. What is left of them runs beside the
+    last kernels, or after these if it reads their results.
     """
     maker = {var: number for number, step in enumerate(steps) for var in step.outputs}
     waits = [{maker[var] for var in used(step) if var in maker} for step in steps]
@@ -43,18 +44,25 @@ def schedule(steps: Sequence[Step], variables: Sequence[Var]) -> tuple[tuple[int
         ready = [number for number in left if waits[number] <= done]
         single = [number for number in ready if not isinstance(steps[number], KernelStep)]
         # Local steps run one at a time: each may make others ready, and costs no round.
-        stage = (single[0],) if single else _together(ready, steps, variables)
+        later = [number for number in left if number not in ready and isinstance(steps[number], KernelStep)]
+        last = all(kind(steps[number]) in PATIENT for number in later)
+        stage = (single[0],) if single else _together(ready, steps, variables, last)
         stages.append(stage)
         done.update(stage)
         left = [number for number in left if number not in done]
     return tuple(stages)
 
 
-def _together(ready: Sequence[int], steps: Sequence[Step], variables: Sequence[Var]) -> tuple[int, ...]:
-    """Return the ready kernels that run in the next stage."""
+def _together(
+    ready: Sequence[int], steps: Sequence[Step], variables: Sequence[Var], last: bool
+) -> tuple[int, ...]:
+    """Return the ready kernels that run in the next stage.
+
+    last: whether no other kernels than those of the guard come after it.
+    """
     patient = [number for number in ready if kind(steps[number]) in PATIENT]
     urgent = [number for number in ready if number not in patient]
-    if not urgent or not patient:
+    if not urgent or not patient or last:
         return tuple(ready)
     lasts = max(_rounds(steps[number], variables) for number in urgent)
     return (*urgent, *(number for number in patient if _rounds(steps[number], variables) <= lasts))

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.values.formats import Fxp
 from ditto_spu.passes.steps.schedule import schedule
-from ditto_spu.plan.plan import KernelStep, LocalInput, LocalStep, PublicStep, SpuStep, kind
+from ditto_spu.plan.plan import KernelStep, LocalInput, LocalStep, PublicStep, SpuStep, Var, kind
 from tests.on_spu import paired
 
 X = np.ones((2, 3), np.float32)
@@ -150,6 +151,16 @@ def test_independent_kernels_share_a_stage():
     ]
     assert schedule(steps, ()) == ((2,), (0, 1), (3,), (4,), (5,))
     assert schedule([], ()) == ()
+
+
+def test_a_guard_waits_for_the_last_kernels_at_most():
+    formats = (Fxp(32, 12), Fxp(64, 12), WRAPS, Fxp(64, 10))
+    variables = [Var((4,), "float32", each) for each in formats]
+    first, later = KernelStep("", "cast", (0,), (1,), (), (0,)), KernelStep("", "cast", (1,), (3,), (), (0,))
+    ranges = (("ranges", ((0.0, 1.0),)),)
+    guard = KernelStep("", "range_guard", (0,), (2,), ranges, (0,))  # takes more rounds than a cast
+    assert schedule([first, guard], variables) == ((0, 1),)
+    assert schedule([first, guard, later], variables) == ((0,), (1, 2))
 
 
 def test_softmax_knows_the_declared_range_of_its_scores(compile_to):
