@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_kernels.guard.lifted_sums import lifted_sums
-from ditto_kernels.guard.random_sums import few_coefficients, rounded, weighted
+from ditto_kernels.guard.random_sums import draw_seed, few_coefficients, rounded, weighted
 from ditto_kernels.guard.top_bits import LIMBS
-from ditto_kernels.guard.wraps import WRAPS, Shown, counted, raised, shown
+from ditto_kernels.guard.wraps import WRAPS, Found, Shown, counted, raised, reshared, shown
 from ditto_kernels.products.multiply import local_product
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
@@ -72,9 +72,18 @@ def guard_elements(party: Party, *operands: Any, out: Fxp, items: Sequence[Attri
     """
     if out != WRAPS:
         raise ValueError(f"wraps are counted in {WRAPS}")
+    seed = yield from draw_seed(party)
+    found = yield from find_wraps_of_elements(party, seed, operands, items)
+    return (yield from reshared(party, [found]))
+
+
+def find_wraps_of_elements(
+    party: Party, seed: Array, operands: Sequence[Any], items: Sequence[Attributes]
+) -> Protocol[Found]:
+    """Do `guard_elements` up to its last round. seed: public, see `draw_seed`."""
     found = [*_triples(operands, items)]
-    factors = yield from few_coefficients(party, GROUP, REPEATS)
-    (shorts, (sums, near)) = yield from parallel(
+    factors = few_coefficients(seed, GROUP, REPEATS)
+    (shorts, (sums, outside)) = yield from parallel(
         parallel(*(_short(party.at(f"short{n}"), *each) for n, each in enumerate(found))),
         _sums_of_results(party, found, factors),
     )
@@ -82,7 +91,7 @@ def guard_elements(party: Party, *operands: Any, out: Fxp, items: Sequence[Attri
         (weighted(_groups(short), factors) - raised(total, how), how.low)
         for short, total, (_, _, _, how, _) in zip(shorts, sums, found, strict=True)
     ]
-    return (yield from counted(party, differences, near))
+    return Found(counted(party, differences), outside)
 
 
 _Item = tuple[Rss, Any, Rss, Shown, dict[str, Any]]
@@ -130,10 +139,10 @@ def _groups(values: Array) -> Array:
 
 def _sums_of_results(
     party: Party, found: Sequence[_Item], factors: Array
-) -> Protocol[tuple[list[Array], Array]]:
-    """Return 3-of-3 shares of the sums of the results, and of whether all of them lift."""
+) -> Protocol[tuple[list[Array], list[Array]]]:
+    """Return 3-of-3 shares of the sums of the results, and bits of those elements that do not lift."""
     totals: list[Any] = [None] * len(found)
-    near = np.zeros(LIMBS, WRAPS.dtype)
+    outside = []
     results = [Rss(_groups(y.mine), _groups(y.next), y.fxp) for _, _, y, _, _ in found]
     for place, (*_, how, _) in enumerate(found):
         if not how.lifted:
@@ -142,17 +151,17 @@ def _sums_of_results(
     lifted.sort(key=lambda place: results[place].fxp.ring_bits)
     for _, group in groupby(lifted, lambda place: results[place].fxp.ring_bits):
         places = [*group]
-        of_group, near_of_group = yield from lifted_sums(
+        of_group, outside_of_group = yield from lifted_sums(
             party.at(f"lift{places[0]}"),
             [results[place] for place in places],
             [found[place][3].ring for place in places],
             [factors for _ in places],
             [found[place][3].bound for place in places],
         )
-        near = near + near_of_group
+        outside.append(outside_of_group)
         for place, total in zip(places, of_group, strict=True):
             totals[place] = total
-    return totals, near
+    return totals, outside
 
 
 def counts_of(operands: Sequence[Any], items: Sequence[Attributes]) -> int:

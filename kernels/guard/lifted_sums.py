@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ditto_kernels.guard.random_sums import lifted
-from ditto_kernels.guard.top_bits import cells_within, own_number, parities, top_bits
+from ditto_kernels.guard.top_bits import cells_within, own_number, top_bits
 from ditto_kernels.machine.backends import backend
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
@@ -27,16 +27,16 @@ _BYTE = np.dtype(np.uint8)
 def lifted_sums(
     party: Party, ys: Sequence[Rss], rings: Sequence[int], factors: Sequence[Array], bounds: Sequence[float]
 ) -> Protocol[tuple[list[Array], Array]]:
-    """Return 3-of-3 shares of weighted sums in larger rings, and of whether all elements lift.
+    """Return 3-of-3 shares of weighted sums in larger rings, and bits of elements that do not lift.
 
     ys: values of one ring, of shape (batch, rows, summed). rings: the larger ring of each.
     factors: the public coefficients of each (`random_sums.weighted`).
     bounds: the magnitude in ulp of each, from which on its elements are refused.
-    The second result is that of `top_bits.parities`: zero if every element lies within its bound.
+    The second result has packed XOR shares at A and B of a bit for every element, which is 0 if it lies
+    within its bound.
 
-    Range: magnitudes below the bound less one and a half sixteenths of the ring. From the bound on, every
-    element makes the second result random. In between it is random by chance. Sums are right up to multiples
-    of 2^8 of the ring.
+    Range: magnitudes below the bound less one and a half sixteenths of the ring. From the bound on, the bit
+    of an element is 1. In between it is either. Sums are right up to multiples of 2^8 of the ring.
 
     Cost: 18 bits online and 8 bits offline an element, in 2 rounds. Security: that of `top_bits`. A and B
     exchange bits under masks of which the other lacks one half, and D sees nothing. Source: our own.
@@ -47,7 +47,6 @@ def lifted_sums(
     tops = yield from top_bits(party, numbers, _TOP)
     outside, wraps = tops.read([each.count for each in cells])
     counts = yield from _as_numbers(party.at("numbers"), wraps)
-    near = parities(party, outside)
     sums, start = [], 0
     for y, ring, some, cell, number in zip(ys, rings, factors, cells, numbers, strict=True):
         wide, shape = signed(ring), y.shape
@@ -58,7 +57,7 @@ def lifted_sums(
         share = lifted(counts[start : start + number.size].reshape(shape), some, wide) << wide.type(bits)
         sums.append(-share if known is None else known - share)
         start += -(-number.size // 8) * 8  # each value begins a byte
-    return sums, near
+    return sums, outside
 
 
 def _as_numbers(party: Party, words: Array) -> Protocol[Array]:
@@ -76,9 +75,9 @@ def _as_numbers(party: Party, words: Array) -> Protocol[Array]:
     return _numbers(words, mask, mine, other, product, party.role == "A")
 
 
-@local_step(lambda factors, dtype: absent((factors.shape[-1],), dtype))
+@local_step(lambda factors, dtype: absent((factors.shape[0], 1), dtype))
 def _total(factors: Array, dtype: np.dtype[Any]) -> Array:
-    return np.asarray(factors.sum(axis=0), dtype)
+    return np.asarray(factors.sum(axis=1, keepdims=True), dtype)
 
 
 @local_step(lambda first, second: absent((8 * first.size,), _BYTE))

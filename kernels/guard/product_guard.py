@@ -8,9 +8,8 @@ difference of its row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,23 +19,32 @@ from ditto_kernels.guard.random_sums import (
     REPEATS,
     Coefficients,
     coefficients,
+    draw_seed,
     rounded,
     rows,
     sizes,
     weighted,
 )
 from ditto_kernels.guard.top_bits import LIMBS
-from ditto_kernels.guard.watched_product import Watched, watched
-from ditto_kernels.guard.wraps import WRAPS, counted, raised
+from ditto_kernels.guard.watched_product import (
+    Attributes,
+    Item,
+    Part,
+    Products,
+    Watched,
+    each_product,
+    planned,
+)
+from ditto_kernels.guard.wraps import WRAPS, Found, counted, raised, reshared
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive
 from ditto_kernels.sharing.casts import truncate_additive
 from ditto_kernels.values.absent import absent
-from ditto_kernels.values.formats import Array, Fxp, encode
+from ditto_kernels.values.formats import Array, Fxp, encode, signed
 from ditto_kernels.values.replicated import Known, Rss
 
-Attributes = Sequence[tuple[str, Any]]
+_Factors = Mapping[int, Coefficients]  # by the number of elements in a sum
 
 
 def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[Attributes]) -> Protocol[Rss]:
@@ -63,212 +71,205 @@ def guard_products(party: Party, *operands: Any, out: Fxp, products: Sequence[At
     rounds. Security: the coefficients are public and independent of every value. All else is masked as
     in `truncate` and `finish`. Source: Freivalds (1977) verifies products like this; counting wraps is ours.
     """
-    found = _all_watched(operands, products)
     if out != WRAPS:
         raise ValueError(f"wraps are counted in {WRAPS}")
-    factors = yield from coefficients(party, [each.summed for each in found])
-    (shorts, (sums, near)) = yield from parallel(
-        _short_operands(party, found, factors), _sums_of_results(party, found, factors)
+    seed = yield from draw_seed(party)
+    found = yield from find_wraps(party, seed, operands, products)
+    return (yield from reshared(party, [found]))
+
+
+def find_wraps(
+    party: Party, seed: Array, operands: Sequence[Any], products: Sequence[Attributes]
+) -> Protocol[Found]:
+    """Do `guard_products` up to its last round. seed: public, see `draw_seed`."""
+    first: dict[int, int] = {}
+    same = tuple([first.setdefault(id(each), place) for place, each in enumerate(operands)])
+    specs = tuple([Spec(each.shape, getattr(each, "fxp", None)) for each in operands])
+    plan = planned(specs, same, tuple(products))
+    factors = coefficients(seed, [each.watched.summed for each in plan.items])
+    shorts, (sums, outside) = yield from parallel(
+        _short_operands(party, plan, operands, factors), _sums_of_results(party, plan, operands, factors)
     )
     differences = [
-        (product - total, each.how.low)
-        for product, total, each in zip(_with_others(found, shorts), sums, found, strict=True)
+        (product - raised(total, each.how), each.how.low)
+        for product, total, each in zip(_with_others(plan, operands, shorts), sums, plan.items, strict=True)
     ]
-    return (yield from counted(party, differences, near))
-
-
-def _all_watched(operands: Sequence[Any], products: Sequence[Attributes]) -> list[Watched]:
-    found = []
-    for place, (used, plain) in enumerate(_each(operands, products)):
-        row = used[3] if len(used) > 3 else None
-        each = watched(*used[:3], **plain, row=row)
-        if each is None or (row is not None and not (each.right and each.how.lifted)):
-            raise ValueError(f"the wraps of product {place} cannot be seen")
-        found.append(each)
-    return found
-
-
-def _each(
-    operands: Sequence[Any], products: Sequence[Attributes]
-) -> Iterator[tuple[Sequence[Any], dict[str, Any]]]:
-    """Yield the operands and the other attributes of each product."""
-    start = 0
-    for attributes in products:
-        plain = dict(attributes)
-        stop = start + 3 + plain.pop("shifted", False)
-        yield operands[start:stop], plain
-        start = stop
+    return Found(counted(party, differences), outside)
 
 
 def _short_operands(
-    party: Party, found: Sequence[Watched], factors: Sequence[Coefficients]
+    party: Party, plan: Products, operands: Sequence[Any], factors: _Factors
 ) -> Protocol[list[Rss | Array]]:
-    """Return the sums of each summed operand, dropped by its shift: public ones, or shares of them."""
-    shorts: list[Any] = [None] * len(found)
-    additive: dict[int, Additive] = {}
-    for place, (each, some) in enumerate(zip(found, factors, strict=True)):
-        wide = Fxp(each.how.ring, each.how.ring - 1)  # enough fraction bits for any shift
-        if each.public_bits is not None:
-            shorts[place] = rounded(_public_sums(each, some), each.how.shift)
-        elif each.how.shift:
-            additive[place] = _two_shares(party, each, some, wide)
-        else:
-            mine, following = (_short(each, part, some.whole) for part in (each.one.mine, each.one.next))
-            shorts[place] = Rss(mine, following, wide)
-    alike = sorted(additive, key=lambda place: (found[place].how.ring, found[place].how.shift))
-    groups = [
-        [*group] for _, group in groupby(alike, lambda place: (found[place].how.ring, found[place].how.shift))
-    ]
+    """Return the sums of each summed operand, dropped by its shift: public ones, or shares of them.
+
+    Their shape is (batch, REPEATS, terms).
+    """
+    shorts: list[Any] = [None] * len(plan.items)
+    for number, item in enumerate(plan.items):
+        one, how, some = operands[item.one], item.watched, factors[item.watched.summed]
+        if how.public_bits is not None:
+            shorts[number] = rounded(_public_sums(how, one, some), how.how.shift)
+        elif not how.how.shift:
+            mine, following = (_short(how, each, some.whole) for each in (one.mine, one.next))
+            shorts[number] = Rss(mine, following, _wide(how))
     truncated = yield from parallel(
         *(
             truncate_additive(
                 party.at(f"sums{group[0]}"),
-                _joined([additive[place] for place in group]),
-                found[group[0]].how.shift,
+                _two_shares(party, [plan.items[each] for each in group], operands, factors),
+                plan.items[group[0]].how.shift,
             )
-            for group in groups
+            for group in plan.short
         )
     )
-    for group, all_of in zip(groups, truncated, strict=True):
-        for place, part in zip(group, _apart(all_of, [additive[place] for place in group]), strict=True):
-            shorts[place] = part
+    for group, whole in zip(plan.short, truncated, strict=True):
+        start = 0
+        for number in group:
+            how = plan.items[number].watched
+            stop = start + how.batch * REPEATS * how.terms
+            part = Rss(whole.mine[start:stop], whole.next[start:stop], whole.fxp)
+            shorts[number] = part.reshape((how.batch, REPEATS, how.terms))
+            start = stop
     return shorts
 
 
-def _public_sums(each: Watched, factors: Coefficients) -> Array:
+def _wide(how: Watched) -> Fxp:
+    """Return the ring of a product with enough fraction bits for any shift."""
+    return Fxp(how.how.ring, how.how.ring - 1)
+
+
+def _public_sums(how: Watched, one: Any, factors: Coefficients) -> Array:
     """Return the sums of a public operand. One that serves many requests keeps those for the base."""
-    assert each.public_bits is not None
+    assert how.public_bits is not None
     fxp, form = (
-        Fxp(each.how.ring, each.public_bits),
-        ("guard", each.how.ring, each.public_bits, each.dims, each.right),
+        Fxp(how.how.ring, how.public_bits),
+        ("guard", how.how.ring, how.public_bits, how.dims, how.right),
     )
-    if not isinstance(each.one, Known):
-        return _short(each, encode(each.one, fxp), factors.whole)
-    if form not in each.one.prepared:
-        each.one.prepared[form] = _short(each, encode(each.one.value, fxp), factors.base)
-    return weighted(each.one.prepared[form], factors.mix)
+    if not isinstance(one, Known):
+        return _short(how, encode(one, fxp), factors.whole)
+    if form not in one.prepared:
+        one.prepared[form] = _short(how, encode(one.value, fxp), factors.base)
+    return _mixed(one.prepared[form], factors)
 
 
-def _short(each: Watched, component: Array, factors: Array) -> Array:
-    return weighted(rows(component, each.dims, not each.right).swapaxes(1, 2), factors)
+def _short(how: Watched, component: Array, factors: Array) -> Array:
+    return weighted(rows(component, how.dims, not how.right).swapaxes(1, 2), factors)
 
 
-def _two_shares(party: Party, each: Watched, factors: Coefficients, fxp: Fxp) -> Additive:
-    """Return the 2-of-2 sharing of the sums. Weights that serve many requests keep theirs for the base."""
-    kept, form = each.one.prepared, ("guard", party.role, each.dims, each.right)
-    if kept is None or party.role == "D":
-        return Additive(_two_sums(party, each, factors.whole), fxp)
-    if form not in kept:
-        kept[form] = _two_sums(party, each, factors.base)
-    return Additive(weighted(kept[form], factors.mix), fxp)
+def _mixed(kept: Array, factors: Coefficients) -> Array:
+    """Return the sums for all coefficients from those for the base."""
+    return weighted(kept.swapaxes(1, 2), factors.mix)
 
 
-def _two_sums(party: Party, each: Watched, factors: Array) -> Array:
-    if party.role == "A":
-        return _short(each, each.one.mine, factors) + _short(each, each.one.next, factors)
-    return _short(
-        each, each.one.next if party.role == "B" else absent(each.one.shape, each.one.mine.dtype), factors
-    )
+def _two_shares(party: Party, items: Sequence[Item], operands: Sequence[Any], factors: _Factors) -> Additive:
+    """Return the 2-of-2 sharing of the sums of several operands, one behind the other."""
+    wide = _wide(items[0].watched)
+    if party.role == "D":
+        size = sum(item.watched.batch * REPEATS * item.watched.terms for item in items)
+        return Additive(absent((size,), signed(wide.ring_bits)), wide)
+    parts = [
+        _two_sums(party, item.watched, operands[item.one], factors[item.watched.summed]).reshape(-1)
+        for item in items
+    ]
+    return Additive(np.concatenate(parts) if len(parts) > 1 else parts[0], wide)
 
 
-def _joined(parts: Sequence[Additive]) -> Additive:
-    return Additive(np.concatenate([each.share.reshape(-1) for each in parts]), parts[0].fxp)
+def _two_sums(party: Party, how: Watched, one: Rss, factors: Coefficients) -> Array:
+    """Return A's or B's sums. Weights that serve many requests keep theirs for the base."""
+    components = (one.mine, one.next) if party.role == "A" else (one.next,)
+
+    def total(some: Array) -> Array:
+        first, *others = [_short(how, each, some) for each in components]
+        return first + others[0] if others else first
+
+    if one.prepared is None:
+        return total(factors.whole)
+    form = ("guard", party.role, how.dims, how.right)
+    if form not in one.prepared:
+        one.prepared[form] = total(factors.base)
+    return _mixed(one.prepared[form], factors)
 
 
-def _apart(whole: Rss, like: Sequence[Additive]) -> Iterator[Rss]:
-    start = 0
-    for each in like:
-        stop = start + each.size
-        yield Rss(whole.mine[start:stop], whole.next[start:stop], whole.fxp).reshape(each.shape)
-        start = stop
-
-
-def _with_others(found: Sequence[Watched], shorts: Sequence[Rss | Array]) -> list[Array]:
+def _with_others(plan: Products, operands: Sequence[Any], shorts: Sequence[Rss | Array]) -> list[Array]:
     """Return this party's 3-of-3 shares of the products of the other operands with the short ones.
 
     Products that read one operand alike, such as queries, keys and values, read it once.
     """
-    results: list[Any] = [None] * len(found)
-    alike: dict[Any, list[int]] = {}
-    for place, (each, short) in enumerate(zip(found, shorts, strict=True)):
-        alike.setdefault((id(each.other), each.dims, each.right, type(short)), []).append(place)
-    for places in alike.values():
-        first, several = found[places[0]], [shorts[place] for place in places]
-        mine = rows(first.other.mine, first.dims, first.right)
-        near = np.concatenate([each.mine if isinstance(each, Rss) else each for each in several], axis=-1)
+    results: list[Any] = [None] * len(plan.items)
+    for group in plan.alike:
+        item, several = plan.items[group[0]], [shorts[number] for number in group]
+        how, other = item.watched, operands[item.other]
+        mine = rows(other.mine, how.dims, how.right)
+        near = _joined([each.mine if isinstance(each, Rss) else each for each in several])
         if isinstance(several[0], Rss):
-            far = np.concatenate([each.next for each in several if isinstance(each, Rss)], axis=-1)
-            following = rows(first.other.next, first.dims, first.right)
+            far = _joined([each.next for each in several if isinstance(each, Rss)])
+            following = rows(other.next, how.dims, how.right)
             total = weighted(mine, near + far) + weighted(following, near)
         else:
             total = weighted(mine, near)
-        for number, place in enumerate(places):
-            results[place] = total[..., number * REPEATS : (number + 1) * REPEATS]
+        for place, number in enumerate(group):
+            results[number] = total[:, place * REPEATS : (place + 1) * REPEATS]
     return results
 
 
-def _sums_of_results(
-    party: Party, found: Sequence[Watched], factors: Sequence[Coefficients]
-) -> Protocol[tuple[list[Array], Array]]:
-    """Return this party's 3-of-3 shares of the sums of the results, in the bits of the product.
+def _joined(parts: Sequence[Array]) -> Array:
+    return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    Also return its share of whether all results lift (`lifted_sums`).
+
+def _sums_of_results(
+    party: Party, plan: Products, operands: Sequence[Any], factors: _Factors
+) -> Protocol[tuple[list[Array], list[Array]]]:
+    """Return this party's 3-of-3 shares of the sums of the results, in the bits of the result.
+
+    Also return the bits that tell which elements do not lift (`lifted_sums`).
     """
-    near = np.zeros(LIMBS, WRAPS.dtype)
     totals: list[Any] = [
-        None if each.how.lifted else weighted(_result(each).mine, some.whole)
-        for each, some in zip(found, factors, strict=True)
+        None
+        if item.how.lifted
+        else weighted(_result(item.watched, operands[item.y].mine), factors[item.watched.summed].whole)
+        for item in plan.items
     ]
-    parts = [part for place, each in enumerate(found) if each.how.lifted for part in _lifted(each, place)]
-    parts.sort(key=lambda part: part.y.fxp.ring_bits)
-    groups = [[*group] for _, group in groupby(parts, lambda part: part.y.fxp.ring_bits)]
     made = yield from parallel(
         *(
             lifted_sums(
-                party.at(f"lift{group[0].place}"),
-                [part.y for part in group],
-                [found[part.place].how.ring for part in group],
-                [factors[part.place].whole for part in group],
+                party.at(f"lift{group[0].product}"),
+                [_lifted(plan, part, operands) for part in group],
+                [plan.items[part.product].how.ring for part in group],
+                [factors[plan.items[part.product].watched.summed].whole for part in group],
                 [part.bound for part in group],
             )
-            for group in groups
+            for group in plan.lifted
         )
     )
-    for group, (of_group, near_of_group) in zip(groups, made, strict=True):
-        near = near + near_of_group
+    for group, (of_group, _) in zip(plan.lifted, made, strict=True):
         for part, total in zip(group, of_group, strict=True):
-            before = totals[part.place]
-            totals[part.place] = total if before is None else before - total
-    return [raised(total, each.how) for total, each in zip(totals, found, strict=True)], near
+            before = totals[part.product]
+            totals[part.product] = total if before is None else before - total
+    return totals, [outside for _, outside in made]
 
 
-class _Part(NamedTuple):
-    """Elements (batch, rows, summed) that are lifted: a result, or a row that is subtracted from its sums."""
-
-    place: int
-    y: Rss
-    bound: float
-
-
-def _lifted(each: Watched, place: int) -> Iterator[_Part]:
-    yield _Part(place, _result(each), each.how.bound)
-    if each.row is not None:
-        yield _Part(place, each.row.reshape((1, 1, -1)), each.row.fxp.limit / each.row.fxp.ulp)
+def _lifted(plan: Products, part: Part, operands: Sequence[Any]) -> Rss:
+    """Return elements (batch, rows, summed): those of a result, or of a row that was added to it."""
+    item, y = plan.items[part.product], operands[part.place]
+    if part.place == item.row:
+        return Rss(y.mine.reshape(1, 1, -1), y.next.reshape(1, 1, -1), y.fxp)
+    return Rss(_result(item.watched, y.mine), _result(item.watched, y.next), y.fxp)
 
 
-def _result(each: Watched) -> Rss:
-    """Return the result as (batch, counted, summed)."""
-    y = each.y.reshape(each.sizes)
-    return y if each.right else Rss(y.mine.swapaxes(1, 2), y.next.swapaxes(1, 2), y.fxp)
+def _result(how: Watched, component: Array) -> Array:
+    """Return a component of a result as (batch, counted, summed)."""
+    if how.right:
+        return component.reshape(how.batch, how.counted, how.summed)
+    return component.reshape(how.batch, how.summed, how.counted).swapaxes(1, 2)
 
 
 def sums_of(operands: Sequence[Any], products: Sequence[Attributes]) -> int:
     """Return how many numbers `guard_products` returns for operands of these shapes."""
     total = LIMBS
-    for (x, w, *_), attributes in _each(operands, products):
-        pair = (w, x) if attributes.get("public_left") else (x, w)
-        batch, left, right = sizes(*pair, attributes["dims"])
-        total += batch * (left if attributes.get("summed", "right") == "right" else right) * REPEATS
+    for start, _, plain in each_product(products):
+        x, w = (each.shape for each in operands[start : start + 2])
+        batch, left, right, _ = sizes(*((w, x) if plain.get("public_left") else (x, w)), plain["dims"])
+        total += batch * (left if plain.get("summed", "right") == "right" else right) * REPEATS
     return total
 
 

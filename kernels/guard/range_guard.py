@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from ditto_kernels.bits.bit_planes import word_count
 from ditto_kernels.bits.signs import signs
-from ditto_kernels.guard.top_bits import LIMBS, cells_within, own_number, parities, top_bits
-from ditto_kernels.guard.wraps import WRAPS
-from ditto_kernels.products.multiply import zero_share
+from ditto_kernels.guard.top_bits import LIMBS, cells_within, own_number, top_bits
+from ditto_kernels.guard.wraps import WRAPS, Found, reshared
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.protocol.party import Party, Protocol, Round, parallel
+from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.sharing.additive import Additive, from_rss, open_masked
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp
@@ -67,27 +66,25 @@ def guard_ranges(party: Party, *values: Rss, out: Fxp, ranges: Sequence[Range]) 
     and take 4 rounds. Security: values are opened under full-width masks, highest bits leave under a stream
     of D and B, and the result is reshared under a zero share. Source: our own; comparisons as in `signs`.
     """
-    if out != WRAPS or len(values) != len(ranges):
-        raise ValueError(f"each value has a range, and the answer is in {WRAPS}")
+    if out != WRAPS:
+        raise ValueError(f"the answer is in {WRAPS}")
+    outside = yield from find_outside(party, values, ranges)
+    return (yield from reshared(party, [Found(np.zeros(0, WRAPS.dtype), outside)]))
+
+
+def find_outside(party: Party, values: Sequence[Rss], ranges: Sequence[Range]) -> Protocol[list[Array]]:
+    """Do `guard_ranges` up to its last round. Returns packed XOR shares at A and B of bits out of range."""
+    if len(values) != len(ranges):
+        raise ValueError("each value has a range")
     rough = [(x, r) for x, r in zip(values, ranges, strict=True) if coarse(r, x.fxp)]
     rough.sort(key=lambda pair: pair[0].fxp.ring_bits)
     groups = [[*group] for _, group in groupby(rough, key=lambda pair: pair[0].fxp.ring_bits)]
     exact = [(x, r) for x, r in zip(values, ranges, strict=True) if not coarse(r, x.fxp)]
-    found = yield from parallel(
+    found: list[Array] = yield from parallel(
         *(_by_cells(party.at(f"cells{place}"), group) for place, group in enumerate(groups)),
         *(compared(party.at(f"exact{place}"), *pair) for place, pair in enumerate(exact)),
     )
-    return (yield from reshared(party, found))
-
-
-def reshared(party: Party, found: Sequence[Array]) -> Protocol[Rss]:
-    """Return the sum of 3-of-3 shares of `top_bits.parities` as replicated shares."""
-    mine = sum(found, np.zeros(LIMBS, WRAPS.dtype)) + zero_share(party, "zero", (LIMBS,), WRAPS.ring_bits)
-    (following,) = yield Round(
-        (party.send((party.rank - 1) % 3, "reshare", mine),),
-        (party.expect((party.rank + 1) % 3, "reshare", mine.shape, WRAPS.dtype),),
-    )
-    return Rss(mine, following, WRAPS)
+    return found
 
 
 def _by_cells(party: Party, group: Sequence[tuple[Rss, Range]]) -> Protocol[Array]:
@@ -96,11 +93,11 @@ def _by_cells(party: Party, group: Sequence[tuple[Rss, Range]]) -> Protocol[Arra
     numbers = [own_number(party, x, each.bias) for (x, _), each in zip(group, cells, strict=True)]
     tops = yield from top_bits(party, numbers, fine(ring))
     outside, _ = tops.read([each.count for each in cells])
-    return parities(party, outside)
+    return outside
 
 
 def compared(party: Party, x: Rss, range: Range) -> Protocol[Array]:
-    """Return a 3-of-3 share of `top_bits.parities`, by exact comparisons.
+    """Return packed XOR shares at A and B of bits that tell which elements are out of range, exactly.
 
     The value is moved first, so that the padding, which is zero, is in range.
     """
@@ -119,13 +116,11 @@ def compared(party: Party, x: Rss, range: Range) -> Protocol[Array]:
     opened = yield from open_masked(party, Additive(share, x.fxp))
     ends = [middle - low, middle - high - 1, *((middle - least, middle + least - 1) if least else ())]
     bits = yield from signs(party.at("signs"), opened, ends)
-    if party.role == "D":
-        return parities(party, bits.words)
     below, inside, *around = bits.words
     outside = [below, ~inside if party.role == "A" else inside]
     if around:  # below the hole's upper end, but not below its lower one
         outside.append(around[0] ^ around[1])
-    return parities(party, np.concatenate(outside).view(np.uint8))
+    return np.concatenate(outside).view(np.uint8)
 
 
 def _reference(*values: Array, ranges: Sequence[Range]) -> NDArray[Any]:

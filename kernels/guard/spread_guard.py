@@ -7,19 +7,18 @@ as large as the root of its sum of squares, and costs nothing but a comparison.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_kernels.guard.random_sums import random_signs, weighted
+from ditto_kernels.guard.random_sums import draw_seed, random_signs, weighted
 from ditto_kernels.guard.range_guard import compared
 from ditto_kernels.guard.top_bits import LIMBS
-from ditto_kernels.guard.wraps import WRAPS, counted
+from ditto_kernels.guard.wraps import WRAPS, Found, counted, reshared
 from ditto_kernels.protocol.kernel import Kernel, Spec
-from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, parallel
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -28,6 +27,7 @@ _SUMS, _LEAST, _MOST = 1024, 8, 64  # so many sums of all rows, and of every row
 _DEVIATIONS = 3.5  # sums are refused from so many of their deviations at the largest mean square
 _FINE, _COARSE = 32, 4  # the factor of a scale: enough to meet the end well, and at least
 _HALF = 1 << (WRAPS.fraction_bits - 1)
+_NONE = np.zeros(0, WRAPS.dtype)
 Limit = tuple[float, bool]
 
 
@@ -79,30 +79,52 @@ def guard_spreads(party: Party, *values: Rss, out: Fxp, limits: Sequence[Limit])
     public and independent of every value. The sums are local, and the rest is `counted` or `guard_ranges`.
     Source: Johnson and Lindenstrauss; our own.
     """
-    if out != WRAPS or len(values) != len(limits):
-        raise ValueError(f"each value has a limit, and the answer is in {WRAPS}")
-    kinds = [
-        (x.shape[-1], centred, repeats(math.prod(x.shape[:-1])))
-        for x, (_, centred) in zip(values, limits, strict=True)
-    ]
-    signs = yield from random_signs(party, kinds)
-    sums, found = [], []
-    for place, (x, (limit, _), some) in enumerate(zip(values, limits, signs, strict=True)):
-        scale = _scale(x.shape[-1], x.fxp, limit)
-        if scale is not None:
-            sums.append((weighted(_rows(x.mine), _scaled(some, scale.factor)), scale.low))
+    if out != WRAPS:
+        raise ValueError(f"the answer is in {WRAPS}")
+    seed = yield from draw_seed(party)
+    outside = yield from compare_spreads(party, seed, values, limits)
+    return (yield from reshared(party, [count_spreads(party, seed, values, limits), Found(_NONE, outside)]))
+
+
+def count_spreads(party: Party, seed: Array, values: Sequence[Rss], limits: Sequence[Limit]) -> Found:
+    """Return the scaled sums of rows, and zeros for those that are compared. seed: see `draw_seed`."""
+    sums = []
+    for place, (x, scale, limit) in enumerate(_scaled(values, limits)):
+        if scale is None:
+            sums.append((np.zeros(_sums_of(x), WRAPS.dtype), 0))
         else:
-            whole = Rss(weighted(_rows(x.mine), some), weighted(_rows(x.next), some), x.fxp)
-            end = _end(x.shape[-1], limit)
-            found.append(compared(party.at(f"spread{place}"), whole, (-end, end)))
-            sums.append((np.zeros(whole.shape, WRAPS.dtype), 0))
-    near = sum((yield from parallel(*found)), np.zeros(LIMBS, WRAPS.dtype))
-    return (yield from counted(party, sums, near))
+            factors = _signs(seed, place, x, limit, scale.factor)
+            sums.append((weighted(_rows(x.mine), factors), scale.low))
+    return Found(counted(party, sums) if sums else _NONE)
 
 
-@local_step(lambda signs, factor: signs)
-def _scaled(signs: Array, factor: int) -> Array:
-    return signs.astype(np.int64) * factor
+def compare_spreads(
+    party: Party, seed: Array, values: Sequence[Rss], limits: Sequence[Limit]
+) -> Protocol[list[Array]]:
+    """Compare the sums of rows that are too large to count. Returns bits as `find_outside` does."""
+    running = []
+    for place, (x, scale, limit) in enumerate(_scaled(values, limits)):
+        if scale is None:
+            factors, end = _signs(seed, place, x, limit, 1), _end(x.shape[-1], limit[0])
+            whole = Rss(weighted(_rows(x.mine), factors), weighted(_rows(x.next), factors), x.fxp)
+            running.append(compared(party.at(f"spread{place}"), whole, (-end, end)))
+    found: list[Array] = yield from parallel(*running)
+    return found
+
+
+def _scaled(values: Sequence[Rss], limits: Sequence[Limit]) -> Iterator[tuple[Rss, _Scale | None, Limit]]:
+    for x, limit in zip(values, limits, strict=True):
+        yield x, _scale(x.shape[-1], x.fxp, limit[0]), limit
+
+
+def _sums_of(x: Any) -> int:
+    count = math.prod(x.shape[:-1])
+    return count * repeats(count)
+
+
+def _signs(seed: Array, place: int, x: Rss, limit: Limit, factor: int) -> Array:
+    count = repeats(math.prod(x.shape[:-1]))
+    return random_signs(seed, place, x.shape[-1], limit[1], count, factor, x.fxp.dtype)
 
 
 def _rows(value: Array) -> Array:
@@ -111,8 +133,7 @@ def _rows(value: Array) -> Array:
 
 def spreads_of(values: Sequence[Any], limits: Sequence[Limit]) -> int:
     """Return how many numbers `guard_spreads` returns for operands of these shapes."""
-    rows = [math.prod(x.shape[:-1]) for x in values]
-    return sum(count * repeats(count) for count in rows) + LIMBS
+    return sum(map(_sums_of, values)) + LIMBS
 
 
 def _reference(*values: Array, limits: Sequence[Limit]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ditto_kernels.machine.backends import backend
+from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Party, Protocol, Round
 from ditto_kernels.values.absent import absent, contiguous
@@ -81,8 +82,11 @@ def own_number(party: Party, x: Rss, bias: int) -> Array:
 
     bias: brings the least x to 0.
     """
-    known = x.next if party.role == "A" else x.mine
-    flat = contiguous(_biased(x.mine, x.next, bias) if party.role == "D" else known).reshape(-1)
+    if party.role == "D":
+        known = _biased(x.mine, x.next, np.asarray(bias).astype(x.mine.dtype))
+    else:
+        known = x.next if party.role == "A" else x.mine
+    flat = contiguous(known).reshape(-1)
     return flat.view(unsigned(8 * flat.dtype.itemsize))
 
 
@@ -100,8 +104,11 @@ def top_bits(party: Party, numbers: Sequence[Array], top: int) -> Protocol[Tops]
         (words,) = yield Round((), (party.expect(party.dealer, "tops", shape, word),))
         return Tops(words, numbers, True)
     mask = party.draw(party.dealer, "tops", shape, word)
-    yield Round((party.send(party.a, "tops", _masked(numbers, mask)),) if role == "D" else ())
-    return Tops(mask if role == "B" else absent(shape, word), numbers, False)
+    if role == "B":
+        yield Round()
+        return Tops(mask, numbers, False)
+    yield Round((party.send(party.a, "tops", _masked(numbers, mask)),))
+    return Tops(absent(shape, word), numbers, False)
 
 
 def parities(party: Party, bits: Array) -> Array:
@@ -139,19 +146,19 @@ def _limbs(parities: Array) -> Array:
     return parities.astype(_LIMB) << _LIMB.type(8)
 
 
-@local_step(lambda mine, following, bias: mine)
-def _biased(mine: Array, following: Array, bias: int) -> Array:
-    return mine + following + np.asarray(bias).astype(mine.dtype)
+@fused()
+def _biased(mine: Array, following: Array, bias: Array) -> Array:
+    return mine + following + bias
 
 
 @local_step(lambda numbers, masks: masks)
 def _masked(numbers: Sequence[Array], masks: Array) -> Array:
-    """Return the highest bits of all numbers in unary, under masks."""
-    made, start = [], 0
+    """Return the highest bits of all numbers in unary, under masks, in the place of these."""
+    start = 0
     for each in numbers:
-        made.append(backend().cells.unary(each, masks[start : start + each.size]))
+        backend().cells.unary(each, masks[start : start + each.size])
         start += each.size
-    return np.concatenate(made) if len(made) > 1 else made[0]
+    return masks
 
 
 def _unread(words: Array, numbers: Array, count: int, leader: bool) -> tuple[Array, Array]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ditto_kernels.guard.top_bits import LIMBS, parities
 from ditto_kernels.products.multiply import how_to_finish, symmetric, zero_share
 from ditto_kernels.protocol.party import Party, Protocol, Round
 from ditto_kernels.sharing.casts import narrow, narrowing_bias
@@ -84,17 +86,41 @@ def raised(total: Array, how: Shown) -> Array:
     return total << total.dtype.type(how.rise)
 
 
-def counted(party: Party, sums: Sequence[tuple[Array, int]], near: Array) -> Protocol[Rss]:
-    """Return sums in units of 2^9 once their lowest bits are dropped, modulo 2^7, with `near` behind them.
+class Found(NamedTuple):
+    """What a party finds of watched values, before the parties open or reshare it.
 
-    sums, near: this party's 3-of-3 shares, and how many bits are dropped. Cost: 48 bits a number, in 1 round.
-    Security: the shares leave under a zero share.
+    counts: 3-of-3 shares of numbers of wraps in `WRAPS`, in one dimension.
+    outside: XOR shares at A and B of bits that are set for values out of range, packed in bytes.
     """
-    parts = []
+
+    counts: Array
+    outside: Sequence[Array] = ()
+
+
+def counted(party: Party, sums: Sequence[tuple[Array, int]]) -> Array:
+    """Return sums in units of 2^9 once their lowest bits are dropped, modulo 2^7, in one dimension.
+
+    sums: this party's 3-of-3 shares, and how many bits are dropped.
+    """
+    alike: dict[tuple[Any, int], list[Array]] = {}
     for share, low in sums:
+        alike.setdefault((share.dtype, low), []).append(share.reshape(-1))
+    parts = []
+    for (_, low), shares in alike.items():
         bias = narrowing_bias(low) if party.rank == 0 else 0
-        parts.append(narrow(share, low, WRAPS.ring_bits, bias).reshape(-1))
-    mine = np.concatenate([*parts, near])
+        whole = np.concatenate(shares) if len(shares) > 1 else shares[0]
+        parts.append(narrow(whole, low, WRAPS.ring_bits, bias) if low else whole.astype(WRAPS.dtype))
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def reshared(party: Party, found: Sequence[Found]) -> Protocol[Rss]:
+    """Return the counts as replicated shares, and behind them the numbers of `parities` of all bits.
+
+    Cost: 48 bits a number, in 1 round. Security: the shares leave under a zero share.
+    """
+    outside = [bits for each in found for bits in each.outside]
+    near = parities(party, np.concatenate(outside)) if outside else np.zeros(LIMBS, WRAPS.dtype)
+    mine = np.concatenate([*(each.counts for each in found), near])
     mine = mine + zero_share(party, "zero", mine.shape, WRAPS.ring_bits)
     (following,) = yield Round(
         (party.send((party.rank - 1) % 3, "reshare", mine),),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ditto_kernels.machine.ir_text import Function, Symbol
 
-UNARY = Symbol("unary", 3, 1)
+UNARY = Symbol("unary", 2, 1)
 READ = Symbol("read", 4, 3)
 COUNTS = Symbol("counts", 6, 2)
 PARITIES = Symbol("parities", 3, 2)
@@ -102,14 +102,14 @@ def _blocks(
 
 
 def _unary(number: int, top: int, lanes: int) -> Function:
-    f = Function(UNARY.name, [("ptr", "target"), ("ptr", "numbers"), ("ptr", "masks"), ("i64", "count")])
+    f = Function(UNARY.name, [("ptr", "masks"), ("ptr", "numbers"), ("i64", "count")])
     last = (1 << top) - 1
 
     def body(v: _Lanes) -> Callable[[str], None]:
         def block(index: str) -> None:
             away = v.do("sub", v.constant(last), v.cell("%numbers", index, number, top))
             words = v.do("lshr", v.constant(-1), away)
-            v.store(v.do("xor", words, v.load("%masks", index)), "%target", index)
+            v.store(v.do("xor", words, v.load("%masks", index)), "%masks", index)
 
         return block
 

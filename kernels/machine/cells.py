@@ -20,8 +20,8 @@ TOP_BITS = {1: 3, 2: 4}  # by the bytes of a word: so many highest bits it holds
 class Cells(Protocol):
     """A place where these steps are computed. All of them return the same bits."""
 
-    def unary(self, numbers: Numbers, masks: Numbers) -> Numbers:
-        """Return the highest bits of numbers in unary, XOR masks.
+    def unary(self, numbers: Numbers, masks: Numbers) -> None:
+        """Turn masks into the highest bits of numbers in unary, XOR masks.
 
         masks: words of 8 bits for three highest bits, or of 16 bits for four. Bit v of a word tells whether
         the highest bits are v at least.
@@ -53,10 +53,10 @@ class Cells(Protocol):
 class NumpyCells:
     """The steps by numpy, with a pass over memory for each operation."""
 
-    def unary(self, numbers: Numbers, masks: Numbers) -> Numbers:
+    def unary(self, numbers: Numbers, masks: Numbers) -> None:
         top, word = _top(masks), masks.dtype.type
         highest = _highest(numbers, top, masks.dtype)
-        return (word(-1 & (1 << (1 << top)) - 1) >> (word((1 << top) - 1) - highest)) ^ masks
+        masks ^= word(-1 & (1 << (1 << top)) - 1) >> (word((1 << top) - 1) - highest)
 
     def read(self, words: Numbers, numbers: Numbers, cells: int, leader: bool) -> tuple[Bytes, Bytes]:
         top, word = _top(words), words.dtype.type

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,24 +72,14 @@ class Generated:
         return total.astype(left.dtype, copy=False)
 
     def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
-        (batch, rows, terms), columns = values.shape, factors.shape[2]
-        size, ring = values.dtype.itemsize, factors.dtype
-        if factors.shape[0] not in (1, batch) or factors.shape[1] != terms:  # as in `multiply`
-            raise ValueError(f"values of shape {values.shape} and factors of {factors.shape} have no sums")
-        total = np.zeros((batch, columns, rows), ring)
-        if not values.size:
-            return total.swapaxes(1, 2)
-        by_rows = values.strides[1] == size and values.strides[2] % size == 0
-        if not by_rows and (values.strides[2] != size or values.strides[1] % size):
-            values = np.ascontiguousarray(values)
-        elif values.strides[0] % size:
-            values = values.copy()
-        own = np.ascontiguousarray(factors.swapaxes(1, 2))
-        symbol, step = (ALONG_ROWS, values.strides[2]) if by_rows else (ALONG_TERMS, values.strides[1])
-        function = _sums(self._processor, size, ring.itemsize).functions[symbol.name]
-        strides = (values.strides[0] // size, step // size, columns * terms if len(own) > 1 else 0)
-        function(*addresses(total, values, own), batch, rows, terms, columns, *strides)
-        return total.swapaxes(1, 2)
+        call = _sums_call(
+            self._processor, values.shape, values.strides, values.dtype, factors.shape, factors.dtype
+        )
+        total = np.zeros(call.shape, factors.dtype)
+        if values.size:
+            read, own = values.copy() if call.copied else values, np.ascontiguousarray(factors)
+            call.code.functions[call.symbol](*addresses(total, read, own), *call.sizes)
+        return total
 
 
 def _strided(values: NDArray[Any]) -> NDArray[Any]:
@@ -110,6 +100,44 @@ def _products(target: Processor, dtype: np.dtype[Any]) -> tuple[Tiles, Code]:
     vectors, heights = (2, (8, 4, 2, 1)) if target.registers >= 32 else (3, (4, 2, 1))
     tiles = Tiles(8 * size, target.vector_bytes // size, vectors, heights)
     return tiles, compiled(module(tiles), (MULTIPLY, PACK_LEFT, PACK_RIGHT), target)
+
+
+class _SumsCall(NamedTuple):
+    """What stays the same in all sums of arrays of the same shapes and strides.
+
+    code, symbol: where the function is, which needs its code to live. copied: whether it cannot read the
+    elements where they lie. shape: that of the sums. sizes: what it is told behind the addresses.
+    """
+
+    code: Code
+    symbol: str
+    copied: bool
+    shape: tuple[int, int, int]
+    sizes: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _sums_call(
+    target: Processor,
+    shape: tuple[int, int, int],
+    strides: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    factors: tuple[int, int, int],
+    ring: np.dtype[Any],
+) -> _SumsCall:
+    """Lay out sums. Raises ValueError if values of this shape and factors of that one have none."""
+    (batch, rows, terms), (entries, columns, _), size = shape, factors, dtype.itemsize
+    if entries not in (1, batch) or factors[2] != terms:  # as in `multiply`
+        raise ValueError(f"values of shape {shape} and factors of {factors} have no sums")
+    by_rows = strides[1] == size and strides[2] % size == 0
+    copied = bool(strides[0] % size) or not (by_rows or (strides[2] == size and strides[1] % size == 0))
+    if copied:
+        by_rows, strides = False, (rows * terms * size, terms * size, size)
+    symbol, step = (ALONG_ROWS, strides[2]) if by_rows else (ALONG_TERMS, strides[1])
+    code = _sums(target, size, ring.itemsize)
+    apart = columns * terms if entries > 1 else 0
+    sizes = (batch, rows, terms, columns, strides[0] // size, step // size, apart)
+    return _SumsCall(code, symbol.name, copied, (batch, columns, rows), sizes)
 
 
 @functools.cache

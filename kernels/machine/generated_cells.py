@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -13,22 +12,24 @@ from ditto_kernels.machine.compile import Code, Processor, addresses, compiled
 
 
 class GeneratedCells:
-    """The steps by code that is made when it is first needed."""
+    """The steps by code that is made when it is first needed. A caller holds the code while it runs.
+
+    Two threads may make it at once, and one of both is dropped.
+    """
 
     def __init__(self, target: Processor) -> None:
         self._target = target
 
-    def unary(self, numbers: Numbers, masks: Numbers) -> Numbers:
+    def unary(self, numbers: Numbers, masks: Numbers) -> None:
         _require((numbers, masks.size), (masks, numbers.size))
-        result = np.empty_like(masks)
-        self._cells(numbers, masks)[UNARY.name](*addresses(result, numbers, masks), numbers.size)
-        return result
+        code = self._cells(numbers, masks)
+        code.functions[UNARY.name](*addresses(masks, numbers), numbers.size)
 
     def read(self, words: Numbers, numbers: Numbers, cells: int, leader: bool) -> tuple[Bytes, Bytes]:
         _require((words, numbers.size), (numbers, words.size))
         outside, wraps = np.zeros((2, -(-numbers.size // 8)), np.uint8)
-        function = self._cells(numbers, words)[READ.name]
-        function(*addresses(outside, wraps, words, numbers), numbers.size, cells, leader)
+        code, places = self._cells(numbers, words), addresses(outside, wraps, words, numbers)
+        code.functions[READ.name](*places, numbers.size, cells, leader)
         return outside, wraps
 
     def counts(
@@ -37,19 +38,19 @@ class GeneratedCells:
         packed = -(-products.size // 8)
         _require((products, 0), *((each, packed) for each in (bits, own, mine, other)))
         result = np.empty_like(products)
-        function = _bits(self._target).functions[COUNTS.name]
-        function(*addresses(result, bits, own, mine, other, products), products.size, leader)
+        code, places = _bits(self._target), addresses(result, bits, own, mine, other, products)
+        code.functions[COUNTS.name](*places, products.size, leader)
         return result
 
     def parities(self, bits: Bytes, stream: Bytes, windows: int) -> Bytes:
         _require((bits, 0), (stream, bits.size + windows - 1))
         result = np.zeros(windows, np.uint8)
-        function = _bits(self._target).functions[PARITIES.name]
-        function(*addresses(result, bits, stream), bits.size, windows)
+        code = _bits(self._target)
+        code.functions[PARITIES.name](*addresses(result, bits, stream), bits.size, windows)
         return result
 
-    def _cells(self, numbers: Numbers, words: Numbers) -> Mapping[str, Callable[..., None]]:
-        return _cells(self._target, numbers.dtype.itemsize, words.dtype.itemsize).functions
+    def _cells(self, numbers: Numbers, words: Numbers) -> Code:
+        return _cells(self._target, numbers.dtype.itemsize, words.dtype.itemsize)
 
 
 def _require(*arrays: tuple[Numbers, int]) -> None:

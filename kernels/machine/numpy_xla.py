@@ -49,7 +49,7 @@ class NumpyXla:
         return np.asarray(sum(_product64(left.form, right.form) for left, right in pairs))
 
     def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
-        return np.matmul(values.astype(factors.dtype, copy=False), factors)
+        return np.matmul(factors, values.astype(factors.dtype, copy=False).swapaxes(1, 2))
 
 
 @jax.jit

@@ -67,8 +67,8 @@ class Backend(Protocol):
         """
 
     def sums(self, values: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
-        """Return the products of matrices and a few columns of factors, in the ring of the factors.
+        """Return sums (batch, columns, rows) of matrices' rows with a few columns of factors.
 
         values: ring elements (batch, rows, terms), or numbers of a smaller unsigned type, with any strides.
-        factors: (batch, terms, columns), or (1, terms, columns) for all of the batch.
+        factors: (batch, columns, terms), or (1, columns, terms) for all of the batch. Sums are in their ring.
         """

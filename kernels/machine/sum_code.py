@@ -6,14 +6,17 @@ so that vectors hold parts of it, or of several rows, so that vectors hold sever
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ditto_kernels.machine.ir_text import Function, Index, Symbol
 
 ALONG_TERMS = Symbol("along_terms", 3, 7)
 ALONG_ROWS = Symbol("along_rows", 3, 7)
-_TOGETHER = (4, 2, 1)  # so many columns of factors are multiplied in one pass over the elements
+# So many rows, or vectors of rows, are summed at once, with so many columns of factors each: 8 sums fit the
+# registers of any processor with vectors. What is left over has fewer.
+_SHORT = 256  # terms of a row
+_TOGETHER = ((4, (2, 1)), (1, (4, 2, 1)))
 
 
 def sums_module(source: int, ring: int, lanes: int) -> str:
@@ -55,10 +58,12 @@ class _Sums:
                 self.at("%factors", entry, "%factors_batch"),
             )
 
-    def columns(self, target: str, factors: str) -> Iterator[tuple[list[str], list[str]]]:
-        """Loop over groups of columns. Yields the addresses of their sums and of their factors."""
+    def columns(
+        self, target: str, factors: str, together: Sequence[int]
+    ) -> Iterator[tuple[list[str], list[str]]]:
+        """Loop over groups of so many columns. Yields the addresses of their sums and of their factors."""
         f, following = self.f, "0"
-        for count in _TOGETHER:
+        for count in together:
             with f.loop(following, f.subtract("%columns", count - 1), count) as column:
                 places = [f.add(column, each) for each in range(count)]
                 yield (
@@ -96,26 +101,38 @@ def _along_terms(s: _Sums, lanes: int) -> Function:
     f, element, vector = s.begin(ALONG_TERMS), s.kind(1), s.kind(lanes)
     vectors, _ = f.divide("%terms", lanes)
     first, some = f.multiply(vectors, lanes), f.value(f"icmp sgt i64 {vectors}, 0")
-    with s.batches() as (target, x, factors), f.loop(0, "%rows") as row:
-        elements = s.element_at(x, row, "%x_step")
-        for starts, groups in s.columns(target, factors):
-            sums_at = [s.at(each, row) for each in starts]
-            with f.when(some):
-                with f.accumulate(vector, len(groups), vectors) as (block, sums, new):
-                    term = f.multiply(block, lanes)
-                    read = s.loaded(s.element_at(elements, term), lanes)
-                    for each, factor in enumerate(groups):
-                        new[each] = s.added(sums[each], read, f.load(vector, s.at(factor, term)), lanes)
-                for place, total in zip(sums_at, new, strict=True):
-                    one = f.value(
-                        f"call {element} @llvm.vector.reduce.add.v{lanes}{element}({vector} {total})"
-                    )
-                    f.store(element, f.value(f"add {element} {f.load(element, place)}, {one}"), place)
-            with f.loop(first, "%terms") as term:
-                read = s.loaded(s.element_at(elements, term))
-                for place, factor in zip(sums_at, groups, strict=True):
-                    one = f.load(element, s.at(factor, term))
-                    f.store(element, s.added(f.load(element, place), read, one, 1), place)
+    with s.batches() as (target, x, factors):
+        following = "0"
+        for height, together in _TOGETHER:
+            stop = f.subtract("%rows", height - 1)
+            if height > 1:  # The processor fetches long rows ahead if it reads them one after the other.
+                short = f.value(f"icmp sle i64 %terms, {_SHORT}")
+                stop = f.value(f"select i1 {short}, i64 {stop}, i64 0")
+            with f.loop(following, stop, height) as row:
+                rows = [f.add(row, each) for each in range(height)]
+                elements = [s.element_at(x, each, "%x_step") for each in rows]
+                for starts, groups in s.columns(target, factors, together):
+                    sums_at = [s.at(start, each) for each in rows for start in starts]
+                    with f.when(some):
+                        with f.accumulate(vector, len(sums_at), vectors) as (block, sums, new):
+                            term = f.multiply(block, lanes)
+                            read = [s.loaded(s.element_at(each, term), lanes) for each in elements]
+                            own = [f.load(vector, s.at(factor, term)) for factor in groups]
+                            pairs = [(x_of, factor) for x_of in read for factor in own]
+                            for each, pair in enumerate(pairs):
+                                new[each] = s.added(sums[each], *pair, lanes)
+                        for place, total in zip(sums_at, new, strict=True):
+                            one = f.value(
+                                f"call {element} @llvm.vector.reduce.add.v{lanes}{element}({vector} {total})"
+                            )
+                            f.store(element, f.value(f"add {element} {f.load(element, place)}, {one}"), place)
+                    with f.loop(first, "%terms") as term:
+                        read = [s.loaded(s.element_at(each, term)) for each in elements]
+                        own = [f.load(element, s.at(factor, term)) for factor in groups]
+                        pairs = [(x_of, factor) for x_of in read for factor in own]
+                        for place, pair in zip(sums_at, pairs, strict=True):
+                            f.store(element, s.added(f.load(element, place), *pair, 1), place)
+            following = row
     return f
 
 
@@ -123,11 +140,14 @@ def _along_rows(s: _Sums, lanes: int) -> Function:
     f, element = s.begin(ALONG_ROWS), s.kind(1)
     with s.batches() as (target, x, factors):
         following = "0"
-        for width in (lanes, 1):
+        for width, together in [
+            *((lanes * each, columns) for each, columns in _TOGETHER),
+            (1, _TOGETHER[1][1]),
+        ]:
             kind = s.kind(width)
             with f.loop(following, f.subtract("%rows", width - 1), width) as row:
                 elements = s.element_at(x, row)
-                for starts, groups in s.columns(target, factors):
+                for starts, groups in s.columns(target, factors, together):
                     with f.accumulate(kind, len(groups), "%terms") as (term, sums, new):
                         read = s.loaded(s.element_at(elements, term, "%x_step"), width)
                         for each, factor in enumerate(groups):

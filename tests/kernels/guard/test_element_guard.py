@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ditto_kernels.guard.element_guard import guard_elements, how_shown
-from ditto_kernels.guard.one_bit import ANSWER, all_in_range
+from ditto_kernels.guard.last_guard import guard_last
+from ditto_kernels.guard.one_bit import ANSWER
 from ditto_kernels.guard.wraps import WRAPS
 from ditto_kernels.products.multiply import multiply, symmetric
 from ditto_kernels.protocol.in_turns import run_in_turns
@@ -70,7 +71,7 @@ def guarded(case, x, w):
             y = yield from convert(party.at("cast"), scaled, F(case.y))
         told = (tuple(attributes.items()),)
         wraps = yield from guard_elements(party.at("guard"), first, *rest, y, out=WRAPS, items=told)
-        return y, (yield from all_in_range(party.at("bit"), wraps, out=ANSWER))
+        return y, (yield from guard_last(party.at("bit"), wraps, out=ANSWER))
 
     results, _ = run_in_turns(program)
     return [decode(reconstruct(parts), parts[0].fxp) for parts in zip(*results, strict=True)]

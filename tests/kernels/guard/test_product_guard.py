@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from ditto_kernels.guard.one_bit import ANSWER, all_in_range
+from ditto_kernels.guard.last_guard import guard_last
+from ditto_kernels.guard.one_bit import ANSWER
 from ditto_kernels.guard.product_guard import guard_products
 from ditto_kernels.guard.watched_product import watched
 from ditto_kernels.guard.wraps import WRAPS
@@ -76,7 +77,7 @@ def guarded(case, x, w):
         own = row[party.rank]
         made = (Rss(y.mine + own.mine, y.next + own.next, y.fxp), own) if case.shifted else (y,)
         wraps = yield from guard_products(party.at("guard"), *mine, *made, out=WRAPS, products=(told,))
-        return y, wraps, (yield from all_in_range(party.at("bit"), wraps, out=ANSWER))
+        return y, wraps, (yield from guard_last(party.at("bit"), wraps, out=ANSWER))
 
     results, _ = run_in_turns(program)
     return [decode(reconstruct(parts), parts[0].fxp) for parts in zip(*results, strict=True)]
@@ -159,7 +160,7 @@ def test_the_number_tells_one_bit():
         parts = share(encode(values, WRAPS), WRAPS, os.urandom)
         drawn = []
         for _ in range(60):
-            results, _ = run_in_turns(lambda p, _, each=parts: all_in_range(p, each[p.rank], out=ANSWER))
+            results, _ = run_in_turns(lambda p, _, each=parts: guard_last(p, each[p.rank], out=ANSWER))
             drawn.append(reconstruct(results).view(np.uint8))
         assert abs(np.unpackbits(np.stack(drawn)).mean() - 0.5) < 0.05
 
@@ -170,7 +171,7 @@ def test_the_number_tells_one_bit():
 def test_the_bit_is_about_half_a_wrap(mpc, value, inside):
     values = np.zeros((3, 7))
     values[2, 6] = value
-    assert (mpc(all_in_range, (values, WRAPS), out=ANSWER).value == 0).all() == inside
+    assert (mpc(guard_last, (values, WRAPS), out=ANSWER).value == 0).all() == inside
 
 
 def test_products_that_drop_no_bits_cannot_be_watched():
