@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class _Scale:
     low: int
 
 
+@lru_cache(maxsize=64)
 def _scale(length: int, fxp: Fxp, limit: float) -> _Scale | None:
     """Return the scale of the sums, or None if the ring is too small to count them modulo 2^7."""
     end, most = _end(length, limit) / fxp.ulp, fxp.ring_bits - WRAPS.ring_bits

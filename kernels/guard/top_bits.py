@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Cells:
     bias: int
 
 
+@lru_cache(maxsize=64)
 def cells_within(bound: float, ring: int, top: int) -> Cells:
     """Return the cells for magnitudes below a bound in ulp, where 2^top cells fill the ring.
 
