@@ -32,8 +32,8 @@ SERIES_ROWS_ELEMENTS = 1 << 13
 JOINED_SELECTION_ELEMENTS = 1 << 13
 # Up to so many bytes of one-hot digits cost less than the rounds that they save in signs and range bits.
 ONE_HOT_BYTES = 3 << 13
-# Up to so many dealt bytes cost less than the rounds that inverses by octaves save, with room for the roots of
-# a layer norm of 128 rows.
+# Up to so many dealt bytes cost less than the rounds that inverses by octaves save, with room for the roots
+# of a layer norm of 128 rows.
 OCTAVES_BYTES = 3 << 16
 # A tournament over up to so many entries in all rows has groups that give the fewest levels, of at most
 # LARGE_GROUP entries each.
