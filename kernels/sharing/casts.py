@@ -14,8 +14,8 @@ import numpy as np
 from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
-from ditto_kernels.sharing.additive import Additive, from_rss, to_rss
-from ditto_kernels.sharing.two_shares import lift_shares, truncate_shares
+from ditto_kernels.sharing.additive import Additive, from_rss
+from ditto_kernels.sharing.two_shares import lift_to_rss, truncate_to_rss
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.values.replicated import Rss
@@ -173,7 +173,7 @@ def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
 
 def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
     """Truncate a 2-of-2 sharing, as `truncate` does."""
-    return (yield from to_rss(party, (yield from truncate_shares(party, x, bits))))
+    return (yield from truncate_to_rss(party, x, bits))
 
 
 def open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, Masks]]:
@@ -220,7 +220,7 @@ def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) 
         raise ValueError(f"upcast from ring {source} to ring {ring}: use downcast")
     bias = 1 << (source - 2) if bias is None else bias
     additive = from_rss(party, x) if isinstance(x, Rss) else x
-    return (yield from to_rss(party, (yield from lift_shares(party, additive, ring, bias))))
+    return (yield from lift_to_rss(party, additive, ring, bias))
 
 
 def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bias: int) -> Protocol[Rss]:

@@ -19,9 +19,10 @@ import numpy as np
 from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol.local_step import local_step
 from ditto_kernels.protocol.party import Deal, Party, Protocol, deal, exchange
-from ditto_kernels.sharing.additive import Additive
+from ditto_kernels.sharing.additive import Additive, replicate
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
+from ditto_kernels.values.replicated import Rss
 
 _BYTE = np.dtype(np.uint8)
 
@@ -86,33 +87,65 @@ def _lifted(
     own: Array,
     other: Array,
     product: Array,
+    less: Array,
     bias: Array,
     *,
     ring: int,
     target: int,
     leader: bool,
 ) -> Array:
+    """Return a party's share in the larger ring, less the bias and another number."""
     wrap = _wrap(share, own, other, product, leader).astype(signed(target))
-    return share.view(unsigned(ring)).astype(signed(target)) - (wrap << ring) - bias
+    return share.view(unsigned(ring)).astype(signed(target)) - (wrap << ring) - less - bias
 
 
 @fused()
 def _truncated(
-    share: Array, own: Array, other: Array, product: Array, bias: Array, *, ring: int, bits: int, leader: bool
+    share: Array,
+    own: Array,
+    other: Array,
+    product: Array,
+    less: Array,
+    bias: Array,
+    *,
+    ring: int,
+    bits: int,
+    leader: bool,
 ) -> Array:
+    """Return a party's share without its low bits, less the bias and another number."""
     wrap = _wrap(share, own, other, product, leader).astype(share.dtype)
     shifted = (share.view(unsigned(ring)) >> bits).view(share.dtype)
     if leader:  # A rounds up and B rounds down.
         shifted = shifted + ((share & ((1 << bits) - 1)) != 0).astype(share.dtype)
-    return shifted - (wrap << (ring - bits)) - bias
+    return shifted - (wrap << (ring - bits)) - less - bias
 
 
-def _biased(party: Party, x: Additive, bias: int) -> Array:
-    return x.share + np.asarray(bias).astype(x.fxp.dtype) if party.role == "A" else x.share
-
-
-def _own_bias(party: Party, bias: int, ring: int) -> Array:
+def _of_leader(party: Party, bias: int, ring: int) -> Array:
     return np.asarray(bias if party.role == "A" else 0).astype(signed(ring))
+
+
+def _lift(party: Party, x: Additive, ring: int, bias: int, less: Array) -> Protocol[Array]:
+    """Return A's or B's share of x in the larger ring, less a number. It is absent at the dealer."""
+    source = x.fxp.ring_bits
+    share = x.share + x.fxp.dtype.type(bias) if party.role == "A" else x.share
+    high = yield from open_high_bits(party, share, container_bits(ring - source))
+    if party.role == "D":
+        return absent(x.shape, signed(ring))
+    minus = _of_leader(party, bias, ring)
+    made: Array = _lifted(share, *high, less, minus, ring=source, target=ring, leader=party.role == "A")
+    return made
+
+
+def _truncate(party: Party, x: Additive, bits: int, less: Array) -> Protocol[Array]:
+    """Return A's or B's share of x / 2^bits, less a number. It is absent at the dealer."""
+    ring, bias = x.fxp.ring_bits, 1 << (x.fxp.ring_bits - 2)
+    share = x.share + x.fxp.dtype.type(bias) if party.role == "A" else x.share
+    high = yield from open_high_bits(party, share, container_bits(bits))
+    if party.role == "D":
+        return absent(x.shape, x.fxp.dtype)
+    minus = _of_leader(party, bias >> bits, ring)
+    made: Array = _truncated(share, *high, less, minus, ring=ring, bits=bits, leader=party.role == "A")
+    return made
 
 
 def lift_shares(party: Party, x: Additive, ring: int, bias: int) -> Protocol[Additive]:
@@ -121,29 +154,31 @@ def lift_shares(party: Party, x: Additive, ring: int, bias: int) -> Protocol[Add
     Range: 0 <= x + bias < 2^(k-1) as ring element. Error: none. Cost: 2 + w bits, with w the container of
     (target - k) bits, in 1 round. Security: that of `open_high_bits`. Source: own.
     """
-    source, fxp = x.fxp.ring_bits, Fxp(ring, x.fxp.fraction_bits)
-    share = _biased(party, x, bias)
-    high = yield from open_high_bits(party, share, container_bits(ring - source))
-    if party.role == "D":
-        return Additive(absent(x.shape, fxp.dtype), fxp)
-    minus = _own_bias(party, bias, ring)
-    made: Array = _lifted(share, *high, minus, ring=source, target=ring, leader=party.role == "A")
-    return Additive(made, fxp)
+    nothing = np.zeros((), signed(ring))
+    return Additive((yield from _lift(party, x, ring, bias, nothing)), Fxp(ring, x.fxp.fraction_bits))
 
 
-def truncate_shares(party: Party, x: Additive, bits: int) -> Protocol[Additive]:
-    """Compute x / 2^bits of a 2-of-2 sharing in the same ring, and leave it a 2-of-2 sharing.
+def lift_to_rss(party: Party, x: Additive, ring: int, bias: int) -> Protocol[Rss]:
+    """Do `lift_shares` and `to_rss`. The shares lose their new components in the same pass."""
+    fxp = Fxp(ring, x.fxp.fraction_bits)
+    pad = _pad(party, x.shape, fxp)
+    return (yield from replicate(party, pad, (yield from _lift(party, x, ring, bias, pad)), fxp))
+
+
+def truncate_to_rss(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
+    """Compute x / 2^bits of a 2-of-2 sharing in the same ring, as replicated shares.
 
     Range: |x| < 2^(k-2) as ring element. Error: less than 1 ulp of the result, with mean 0, and none for a
-    multiple of 2^bits, because A rounds up what B rounds down. Cost: 2 + w bits, with w the container of
-    `bits`, in 1 round. Security: that of `open_high_bits`. Source: own.
+    multiple of 2^bits, because A rounds up what B rounds down. Cost: 2k + w + 2 bits, with w the container of
+    `bits`, in 2 rounds. Security: that of `open_high_bits` and `to_rss`. Source: own.
     """
-    ring = x.fxp.ring_bits
-    fxp, bias = Fxp(ring, x.fxp.fraction_bits - bits), 1 << (ring - 2)
-    share = _biased(party, x, bias)
-    high = yield from open_high_bits(party, share, container_bits(bits))
+    fxp = Fxp(x.fxp.ring_bits, x.fxp.fraction_bits - bits)
+    pad = _pad(party, x.shape, fxp)
+    return (yield from replicate(party, pad, (yield from _truncate(party, x, bits, pad)), fxp))
+
+
+def _pad(party: Party, shape: tuple[int, ...], fxp: Fxp) -> Array:
+    """Draw the new component of A or B. The dealer draws both later."""
     if party.role == "D":
-        return Additive(absent(x.shape, fxp.dtype), fxp)
-    minus = _own_bias(party, bias >> bits, ring)
-    made: Array = _truncated(share, *high, minus, ring=ring, bits=bits, leader=party.role == "A")
-    return Additive(made, fxp)
+        return absent(shape, fxp.dtype)
+    return party.draw_with_dealer("reshare", shape, fxp.dtype)
