@@ -23,8 +23,9 @@ from ditto_kernels.sharing.additive import (
     open_masked,
     to_rss,
 )
-from ditto_kernels.sharing.casts import convert, upcast_additive
+from ditto_kernels.sharing.casts import convert
 from ditto_kernels.sharing.release import release
+from ditto_kernels.sharing.two_shares import lift_shares
 from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Fxp
 from ditto_kernels.values.replicated import Rss
@@ -136,7 +137,7 @@ def joined(
             yield from release(party.at("out"), total_of((1, inside), (1, own), (-1, kept)), out, minimum)
         )
     bias = math.ceil(-minimum * 2.0**inside.fxp.fraction_bits) + 4
-    wide = yield from upcast_additive(party.at("upcast"), inside, own.fxp.ring_bits, bias)
+    wide = yield from lift_shares(party.at("upcast"), inside, own.fxp.ring_bits, bias)
     rise = own.fxp.fraction_bits - inside.fxp.fraction_bits
     raised = Additive(wide.share << own.fxp.dtype.type(rise), own.fxp)
     shared = yield from to_rss(party.at("out"), total_of((1, own), (-1, kept), (1, raised)))

@@ -132,7 +132,9 @@ def finish(
     - lift: shares are shifted into ring 16, whose opening is lifted to ring 32. 128 bits, 2 rounds, |e| <=
       1.5 ulp with mean 0. Range: the declared `values`, which fit 2^15 ulp.
     - truncate: in the same ring. 4k + 4w bits, 2 rounds, |e| < 1.5 ulp with mean 0. Range: |z| < 2^(k-2).
-      Many elements of ring 64 take 3k + 4w bits and 3 rounds: A takes over the dealer's share first.
+
+    Many elements that are lifted or truncated take one round more and fewer bits, 98 or 3k + w + 2: A takes
+    over the dealer's share first (`_gathered`). The error of a truncation is then less than 1 ulp.
 
     Security: every share leaves under a fresh zero share, and A and B open values under full-width masks.
     With masked shares the dealer deals its share in the offline phase (`finish_masked`).
@@ -146,12 +148,11 @@ def finish(
         mine = _narrowed_with_zero(z, *halves, bias, dropped=plan.dropped, ring=plan.target.ring_bits)
     else:
         z = mine = _plus_zero(z, *halves)
-    if (
-        plan.kind == "truncate"
-        and plan.ring == 64
-        and math.prod(z.shape) >= party.limit(tuning.GATHERED_ELEMENTS)
-    ):
-        gathered = yield from _gathered(party, z, Fxp(plan.ring, fraction_bits))
+    if plan.kind in ("truncate", "lift") and _gathers(party, z):
+        fxp = plan.target if plan.kind == "lift" else Fxp(plan.ring, fraction_bits)
+        gathered = yield from _gathered(party, mine, fxp)
+        if plan.kind == "lift":
+            return (yield from upcast(party, gathered, out.ring_bits, plan.bias))
         return (yield from truncate_additive(party, gathered, plan.dropped))
     if plan.kind == "truncate":
         c, masks = yield from _open_product(party, z, truncation_bias(plan.ring, plan.dropped))
@@ -180,8 +181,8 @@ def finish_masked(
 
     The dealer's share then depends on no input. It is dealt, after it has been shifted where no truncation
     follows, and A and B go on with a 2-of-2 sharing. The result is a mask at the dealer, too. The forms,
-    ranges and errors are those of `finish`. Cost: plain and narrow 3l bits and 1 round; lift 112 and truncate
-    3k + 4w bits, both in 2 rounds.
+    ranges and errors are those of `finish`. Cost: plain and narrow 3l bits and 1 round; lift 98 and truncate
+    3k + w + 2 bits, both in 2 rounds.
     """
     plan = how_to_finish(8 * z.dtype.itemsize, fraction_bits, out, values)
     if plan.kind == "truncate":
@@ -201,8 +202,8 @@ def finish_additive(
 ) -> Protocol[Rss]:
     """Do `finish` for a product of which A and B alone hold a 2-of-2 sharing.
 
-    The forms, ranges and errors are the same. Cost: plain and narrow 2l bits and 1 round; lift 96 bits and
-    truncate 2k + 4w bits, both in 2 rounds.
+    The forms, ranges and errors are the same. Cost: plain and narrow 2l bits and 1 round; lift 82 bits and
+    truncate 2k + w + 2 bits, both in 2 rounds.
     """
     plan = how_to_finish(z.fxp.ring_bits, z.fxp.fraction_bits, out, values)
     if plan.kind == "truncate":
@@ -217,6 +218,11 @@ def _replicated(party: Party, small: Additive, plan: Finish) -> Protocol[Rss]:
     if plan.kind == "lift":
         return (yield from upcast(party, small, plan.out.ring_bits, plan.bias))
     return (yield from to_rss(party, small))
+
+
+def _gathers(party: Party, z: Array) -> bool:
+    """Return whether there are so many elements that a round more costs less than it saves."""
+    return math.prod(z.shape) >= party.limit(tuning.GATHERED_ELEMENTS)
 
 
 def _gathered(party: Party, z: Array, fxp: Fxp) -> Protocol[Additive]:

@@ -32,8 +32,9 @@ SERIES_ROWS_ELEMENTS = 1 << 13
 JOINED_SELECTION_ELEMENTS = 1 << 13
 # Up to so many bytes of one-hot digits cost less than the rounds that they save in signs and range bits.
 ONE_HOT_BYTES = 3 << 13
-# Up to so many dealt bytes cost less than the rounds that inverses by octaves save.
-OCTAVES_BYTES = 1 << 15
+# Up to so many dealt bytes cost less than the rounds that inverses by octaves save, with room for the roots
+# of a layer norm of 128 rows.
+OCTAVES_BYTES = 3 << 16
 # A tournament over up to so many entries in all rows has groups that give the fewest levels, of at most
 # LARGE_GROUP entries each.
 TOURNAMENT_ENTRIES = 1 << 10
@@ -46,7 +47,8 @@ LATE_GROUP = 4
 # An argmax over up to so many values compares all pairs in groups of four on every level, which takes fewer
 # rounds and more bytes.
 ARGMAX_VALUES = 1 << 11
-# Products of at least so many elements in ring 64 take a round more, which saves a sixth of their bytes.
+# Products of at least so many elements that are lifted or truncated take a round more, which saves a quarter
+# to two fifths of their bytes.
 GATHERED_ELEMENTS = 1 << 16
 # Up to so many rows are normalised in five rounds. A row's tables take 33 KB in layer norms and 52 KB in root
 # mean squares, whatever its length. That is the cost of 540 or 860 elements in the other form. All rows share

@@ -68,14 +68,23 @@ def to_rss(party: Party, x: Additive, name: str = "reshare") -> Protocol[Rss]:
     are fresh pads that the dealer draws too, so that both messages are one-time-padded.
     """
     if party.role == "D":
-        first, second = party.draw_both(name, x.shape, x.fxp.dtype)
-        yield Round()
-        return Rss(second, first, x.fxp)
+        return (yield from replicate(party, absent(x.shape, x.fxp.dtype), x.share, x.fxp, name))
     pad = party.draw_with_dealer(name, x.shape, x.fxp.dtype)
-    difference = x.share - pad
+    return (yield from replicate(party, pad, x.share - pad, x.fxp, name))
+
+
+def replicate(party: Party, pad: Array, difference: Array, fxp: Fxp, name: str = "reshare") -> Protocol[Rss]:
+    """Do `to_rss` for shares that are less their pads already.
+
+    The pad is what `draw_with_dealer` returns for that name. The dealer's arrays are absent.
+    """
+    if party.role == "D":
+        first, second = party.draw_both(name, difference.shape, fxp.dtype)
+        yield Round()
+        return Rss(second, first, fxp)
     other = yield from exchange(party, name, difference)
     opened = difference + other
-    return Rss(pad, opened, x.fxp) if party.role == "A" else Rss(opened, pad, x.fxp)
+    return Rss(pad, opened, fxp) if party.role == "A" else Rss(opened, pad, fxp)
 
 
 def open_masked(party: Party, x: Additive, name: str = "open", bias: int = 0) -> Protocol[Opened]:

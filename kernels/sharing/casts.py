@@ -15,6 +15,7 @@ from ditto_kernels.machine.fused import fused
 from ditto_kernels.protocol.kernel import Kernel, Spec
 from ditto_kernels.protocol.party import Deal, Party, Protocol, Round, deal, exchange
 from ditto_kernels.sharing.additive import Additive, from_rss
+from ditto_kernels.sharing.two_shares import lift_to_rss, truncate_to_rss
 from ditto_kernels.values.absent import absent
 from ditto_kernels.values.formats import Array, Fxp, container_bits, signed, unsigned
 from ditto_kernels.values.replicated import Rss
@@ -108,9 +109,10 @@ def _shifted_opening(c: Array, wrap: Array, *, lift: int, bits: int, lowest: int
 
 
 def truncate_opened(party: Party, c: Array, masks: Masks, fxp: Fxp, bits: int) -> Protocol[Rss]:
-    """Do the second half of every truncation: from c = x + bias + r to shares of x / 2^bits.
+    """Do the second half of a truncation: from c = x + bias + r to shares of x / 2^bits.
 
-    See `truncate` for range and error. Let {z} be the fraction of z / 2^bits, and v the number of wraps. The
+    Range: |x| < 2^(k-2) as ring element. Error: less than 1.5 ulp of the result with mean 0, or 1 ulp where
+    the low bits' carry is joined. Let {z} be the fraction of z / 2^bits, and v the number of wraps. The
     parties add up (c >> bits) - (r_A >> bits) - (r_B >> bits) + 2^(k - bits) v, which exceeds (x + bias) /
     2^bits by {r_A} + {r_B} - {c}. The low bits of the masks have a carry t = [{r_A} + {r_B} >= 1], and {r_A}
     + {r_B} - t = {r}. With -t the excess is {r} - {c}, between -1 and 1. As c = x + bias + r, it is
@@ -154,14 +156,12 @@ def components(
 def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
     """Compute x / 2^bits in the same ring, which drops `bits` fraction bits.
 
-    Range: |x| < 2^(k-2) as ring element. Outside of it the result is wrong. Error: e in (-1.5, 1.5) ulp of
-    the result, with mean 0 (floor + {0, 1, 2} with probability 1/6, 2/3, 1/6 after centring). Where more than
-    half of the ring's bits are dropped, and always in ring 8, e is in (-1, 1): one of the two neighbours is
-    taken, with mean 0, and what needs no rounding stays exact. There is no catastrophic failure. Raises
-    ValueError if x has no such bits to drop.
+    Range: |x| < 2^(k-2) as ring element. Outside of it the result is wrong. Error: e in (-1, 1) ulp of the
+    result, with mean 0: one of the two neighbours is taken, and what needs no rounding stays exact. There is
+    no catastrophic failure. Raises ValueError if x has no such bits to drop.
 
-    Cost: 2k + 4w bits with w = 8 or 16 (32 for more than 16 bits), in 2 rounds. Security: c is masked over
-    the full ring. Source: truncation pairs in the style of SecureML. The correction of the wrap is our own.
+    Cost: 2k + w + 2 bits with w the container of `bits`, in 2 rounds. Security: that of `open_high_bits` and
+    `to_rss`. Source: `two_shares.py`.
     """
     ring = x.fxp.ring_bits
     if not 0 < bits <= ring - 2:
@@ -173,10 +173,7 @@ def truncate(party: Party, x: Rss, bits: int) -> Protocol[Rss]:
 
 def truncate_additive(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
     """Truncate a 2-of-2 sharing, as `truncate` does."""
-    ring = x.fxp.ring_bits
-    fxp = Fxp(ring, x.fxp.fraction_bits - bits)
-    c, masks = yield from open_biased(party, x, truncation_bias(ring, bits))
-    return (yield from truncate_opened(party, c, masks, fxp, bits))
+    return (yield from truncate_to_rss(party, x, bits))
 
 
 def open_biased(party: Party, x: Additive, bias: int) -> Protocol[tuple[Array, Masks]]:
@@ -214,21 +211,20 @@ def upcast(party: Party, x: Rss | Additive, ring: int, bias: int | None = None) 
     """Bring a value into a larger ring.
 
     Range: 0 <= x + bias < 2^(k-1) as ring element. The default bias 2^(k-2) serves |x| < 2^(k-2), and a value
-    that is never negative may take bias 0. Error: none. Raises ValueError if the ring is not larger. Cost: 2k
-    + 4w bits, with w the container of (target - k) bits, in 2 rounds. Security: c is masked over the full
-    ring.
+    that is never negative may take bias 0. Error: none. Raises ValueError if the ring is not larger. Cost: 2l
+    + w + 2 bits, with l the larger ring and w the container of (l - k) bits, in 2 rounds. Security: that of
+    `open_high_bits` and `to_rss`. Source: `two_shares.py`.
     """
     source = x.fxp.ring_bits
     if ring <= source:
         raise ValueError(f"upcast from ring {source} to ring {ring}: use downcast")
     bias = 1 << (source - 2) if bias is None else bias
     additive = from_rss(party, x) if isinstance(x, Rss) else x
-    c, masks = yield from open_biased(party, additive, bias)
-    return (yield from lift_opened(party, c, masks, x.fxp, ring, bias))
+    return (yield from lift_to_rss(party, additive, ring, bias))
 
 
 def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bias: int) -> Protocol[Rss]:
-    """Do the second half of every upcast: from c = x + bias + r in `source` to x in the larger ring.
+    """Do the second half of an upcast: from c = x + bias + r in `source` to x in the larger ring.
 
     Range and error are those of `upcast`.
     """
@@ -242,26 +238,6 @@ def lift_opened(party: Party, c: Array, masks: Masks, source: Fxp, ring: int, bi
         return made
 
     return Rss(*components(party, c, masks, wraps, of_mask, of_opening), fxp)
-
-
-def upcast_additive(party: Party, x: Additive, ring: int, bias: int) -> Protocol[Additive]:
-    """Bring a 2-of-2 sharing into a larger ring, and leave it a 2-of-2 sharing.
-
-    Range, error and security: those of `upcast`, less the reshare. Cost: 2k + 2w bits, with w the container
-    of (target - k) bits, in 1 round.
-    """
-    source, fxp = x.fxp.ring_bits, Fxp(ring, x.fxp.fraction_bits)
-    c, masks = yield from open_biased(party, x, bias)
-    width = container_bits(ring - source)
-    carry, top = yield from _dealt_wrap(party, c, width, partial(carry_and_top, *masks, width=width))
-    if party.role == "D":
-        return Additive(absent(x.shape, fxp.dtype), fxp)
-    mask, wraps = masks[0 if party.role == "A" else 1], _wraps(c, carry, top)
-    share: Array = _lifted_mask(mask, wraps, ring=source, target=ring)
-    if party.role == "A":
-        share += c.view(unsigned(source))
-        share -= share.dtype.type(bias)
-    return Additive(share, fxp)
 
 
 def narrowing_bias(bits: int, shares: int = 3) -> int:
