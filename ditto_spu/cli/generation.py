@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,7 +73,10 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Generate text under MPC: the prompt runs once, then each token is a step over a cache in shares."""
-    build, loaded = text_builder(model), load_config(config)
+    named, loaded = named_model(model), load_config(config)
+    if named.text is None:
+        known = ", ".join(name for name, each in MODELS.items() if each.text is not None)
+        raise InputError(f"'{model}' generates no text: choose a checkpoint, or one of {known}")
     if prompt is not None and ids is not None:
         raise InputError("--prompt and --ids both say what to continue: leave one out")
     ends = None if stop is None else _ids(stop, "--stop")
@@ -85,7 +87,7 @@ def generate(
     )
     from ditto_spu.generation.sampling import Sampling
 
-    sampling, text = Sampling(top_k, temperature, seed), build(weights)
+    sampling, text = Sampling(top_k, temperature, seed), named.text(weights)
     before, start = _start(text, prefix, prompt, given, plain)
     if ends is None:
         ends = [] if text.tokenizer is None else sorted(text.tokenizer.stop)
@@ -114,22 +116,6 @@ def generate(
     print_result(generation, False)
     for line in texts or [" ".join(map(str, row)) for row in generation.ids]:
         typer.echo(line)
-
-
-def text_builder(model: str) -> Callable[[Path | None], Text]:
-    """Return what builds the decoder of a named model. Raises InputError if it generates no text."""
-    named = named_model(model)
-    if named.text is None:
-        known = ", ".join(name for name, each in MODELS.items() if each.text is not None)
-        raise InputError(f"'{model}' generates no text: choose a checkpoint, or one of {known}")
-    return named.text
-
-
-def prefix_ids(text: Text, prefix: str | None) -> list[int] | None:
-    """Return the ids of --prefix where the prompts are texts, or lists of ids without a tokenizer."""
-    if prefix is None:
-        return None
-    return _ids(prefix, "--prefix") if text.tokenizer is None else text.tokenizer.behind(prefix, "a")[0]
 
 
 def _start(

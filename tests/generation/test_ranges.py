@@ -109,6 +109,9 @@ def test_the_command_line_calibrates_a_decoder(tmp_path: Path) -> None:
     arguments = ["calibrate", str(model.source), "--out", str(out), "--prefix", "ab", "--calls", "2"]
     failed = CliRunner().invoke(app, arguments)
     assert failed.exit_code == 2 and "add --generate" in failed.output + (failed.stderr or "")
+    for name, message in (("bert-tiny", "generates no text"), ("llama-tiny", "no tokenizer for --prefix")):
+        failed = CliRunner().invoke(app, ["calibrate", name, *arguments[2:], "--generate"])
+        assert failed.exit_code == 2 and message in failed.output + (failed.stderr or "")
     done = CliRunner().invoke(app, [*arguments, "--generate"])
     assert done.exit_code == 0, done.output
     assert load_calibration(out).batches == 4
