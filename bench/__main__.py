@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
-from bench import generation_case
+from bench import generation_case, language_case
 from bench.cast_case import cast_lines, cast_rows
 from bench.embedding_case import embedding_lines, embedding_rows
 from bench.format_sweep import format_lines, format_rows
@@ -53,6 +53,7 @@ OWN_CASES = {
         name: OwnCase(partial(generation_case.rows, name), generation_case.lines)
         for name in generation_case.CASES
     },
+    **{name: OwnCase(partial(language_case.rows, name), language_case.lines) for name in language_case.CASES},
 }
 
 
@@ -61,7 +62,8 @@ def main(
         list[str],
         typer.Option(
             help="A model of `ditto models`, `kernels` (each alone), `linear`, `casts`, `embedding`, "
-            "`marill`, `formats`, `gpt2-token` or `gpt2-agreement` (generation); may be given several times."
+            "`marill`, `formats`, `gpt2-token`, `gpt2-agreement` (generation), `smollm2-prefix` or "
+            "`smollm2-bare` (a real language model); may be given several times."
         ),
     ],
     config: Annotated[
@@ -94,7 +96,9 @@ def main(
     repeat: Annotated[int, typer.Option(min=1, help="Timed runs of each side, alternating.")] = 3,
     small: Annotated[
         bool,
-        typer.Option("--small", help="Small operands for `kernels`, `embedding`, `marill`, `gpt2-...`."),
+        typer.Option(
+            "--small", help="Small operands for `kernels`, `embedding`, `marill`, `gpt2-...`, `smollm2-...`."
+        ),
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
 ) -> None:

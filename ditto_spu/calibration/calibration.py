@@ -80,6 +80,11 @@ class Calibration:
         """Return the values observed at a path for an op of the rules, such as "matmul", or None."""
         return self.values.get((path, op))
 
+    @property
+    def massive(self) -> tuple[Observation, ...]:
+        """Return the operations with massive values: a few that are far larger than all others."""
+        return tuple(each for each in self.observations if each.op != INPUT and each.seen.massive)
+
     def save(self, path: str | Path) -> None:
         """Write JSON to a file, with one line per operation. So calibrations can be compared as text.
 
@@ -127,10 +132,24 @@ class Calibration:
             also = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in seen.facts.items())
             table.add_row(each.path, op, f"{seen.least:.4g}", f"{seen.most:.4g}", *percentiles, also)
         table.caption = f"{self.function}: {self.batches} calls; percentiles are of magnitudes"
+        if self.massive:
+            table.caption += "\n" + _about_massive(self.massive)
         return table
 
     def __str__(self) -> str:
         return printed(self)
+
+
+def _about_massive(found: Sequence[Observation]) -> str:
+    """Say where massive values begin, and how large they get."""
+    first, most = found[0], max(found, key=lambda each: each.seen.largest)
+    below = first.seen.percentile(99)
+    return (
+        f"{len(found)} operations have massive values, first {first.op} at '{first.path}' "
+        f"({first.seen.largest:.4g}; 99 % are below {below:.4g}), largest {most.op} at "
+        f"'{most.path}' ({most.seen.largest:.4g}). A decoder often has them at the first token alone: "
+        "a public prefix leaves them out"
+    )
 
 
 def collect(function: str, config: Config, calls: Iterable[tuple[Traced, list[Any]]]) -> Calibration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from ditto_spu.ops.op import Span, span
 STEPS = 4  # bins of the histogram per octave
 USUAL = "usual size"  # the name of a fact, see `Observed.usual`
 _COMMON = 0.99  # the part of the elements that counts there; the largest ones may be outliers
+_MASSIVE = 1000.0, 50.0  # how large a massive value is, and how many times the 99th percentile
 ZERO = -400  # the bin of zeros, and of all magnitudes below 2^-100
 
 
@@ -77,6 +79,14 @@ class Observed:
             if total:
                 return float(np.sqrt(total / (part * self.count)))
         return 0.0
+
+    @property
+    def massive(self) -> bool:
+        """Whether a few values are far larger than all others, as at the first token of a decoder."""
+        least, times = _MASSIVE
+        return math.isfinite(self.largest) and self.largest >= max(
+            least, times * self.percentile(100 * _COMMON)
+        )
 
     def percentile(self, percent: float) -> float:
         """Return a magnitude that this percentage of the values does not exceed.

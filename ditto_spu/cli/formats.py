@@ -44,9 +44,29 @@ def calibrate(
         int, typer.Option(min=1, help="Use at most this many of the model's example calls.")
     ] = 32,
     weights: Weights = None,
+    generate: Annotated[
+        bool,
+        typer.Option(
+            "--generate",
+            help="Calibrate the two programs of `ditto generate`, on docstrings of Python's standard "
+            "library.",
+        ),
+    ] = False,
+    prefix: Annotated[
+        str | None, typer.Option(help="With --generate: the --prefix of `ditto generate`.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Record the ranges of a model's values on example calls, for `secure(calibration=...)`."""
+    if generate:
+        from ditto_spu.cli.decoders import calibrated
+
+        calibration = calibrated(model, weights, prefix, calls)
+        calibration.save(out)
+        print_result(calibration, as_json)
+        return
+    if prefix is not None:
+        raise InputError("--prefix stands before generated texts: add --generate")
     program, function = load_program(model, "ditto", weights)
     with progress_console().status(f"{model}: up to {calls} calls in plaintext"):
         calibration = function.calibrate(program.calls[:calls])

@@ -47,6 +47,7 @@ class SecureFunction:
         self._options = options.bound_to(fn)
         self._held = HeldArguments() if held is None else held
         self._compiled: dict[Any, Lowered] = {}
+        self._traces: dict[Any, Traced] = {}  # of batches
         self._checks: dict[int, RangeCheck] = {}  # by the identity of a compilation
         self._inputs: dict[int, InputCheck] = {}
         self._turn = 0
@@ -213,7 +214,13 @@ class SecureFunction:
         args, kwargs = self._whole(*arguments(batch))
         values = self._options.signature.leaves(args, kwargs)
         refuse(values, "a calibration")
-        return self._traced(args, kwargs), values
+        key = compilation_key(self._options.signature, args, kwargs)
+        traced = None if key is None else self._traces.get(key)
+        if traced is None:
+            traced = self._traced(args, kwargs)
+            if key is not None:
+                self._traces[key] = traced
+        return traced, values
 
     def with_calibration(self, calibration: Calibration | str | Path) -> SecureFunction:
         """Return the same function with ranges that a calibration supplies and checks.

@@ -1,0 +1,69 @@
+"""Calibrate both programs of a generator on real texts, with or without a public prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ditto_spu.api import ConfigSource, secure
+from ditto_spu.calibration.calibration import Calibration, collect
+from ditto_spu.errors import InputError
+from ditto_spu.frontend.trace import Traced
+from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
+from ditto_spu.generation.programs import prefix_cache, programs
+from ditto_spu.rules.load import DEFAULT, load_config
+
+STEPS = 1  # further tokens of each text
+
+
+def calibrate_decoder(
+    decoder: Decoder, params: Any, texts: Any, *, prefix: Any = None, config: ConfigSource = DEFAULT
+) -> Calibration:
+    """Record the values that both programs of a `Generator` take on these texts.
+
+    The result serves every `Generator` of the decoder with this prefix, whatever its lengths. All is computed
+    in plaintext, by whoever has the weights.
+
+    texts: token ids [texts, tokens]. The last token of each goes through the program for a further token,
+        and all others are its prompt.
+    prefix: as in `Generator`. The values at its own tokens do not count, because no party computes them.
+    config: as in `secure`. Only functions that it replaces matter.
+
+    Raises InputError for ids that do not fit.
+    """
+    import jax
+
+    ids = check_ids(texts, decoder.vocabulary)
+    before = 0 if prefix is None else np.size(prefix)
+    length, prompt = before + ids.shape[1], ids.shape[1] - STEPS
+    if prompt < 1 or length > decoder.positions:
+        raise InputError(
+            f"texts of {ids.shape[1]} tokens behind a prefix of {before}: give more than {STEPS}, and at "
+            f"most {decoder.positions} together"
+        )
+    first, step = programs(decoder, secret=True, prefixed=prefix is not None)
+    held = {"params": params}
+    if prefix is not None:
+        held["prefix"] = prefix_cache(decoder, params, prefix)
+    secured = secure(first, static_argnames=("length",)).hold(**held)
+    further = secure(step, public=("position",)).hold_with(secured, "params")
+    plain_first, plain_step = jax.jit(first, static_argnames=("length",)), jax.jit(step)
+
+    def calls() -> Iterator[tuple[Traced, list[Any]]]:
+        for text in ids:
+            hot = one_hot(text, decoder.vocabulary)
+            call: dict[str, Any] = {"one_hot": hot[:, :prompt], "length": length}
+            yield secured.traced_batch(call)
+            cache = plain_first(**held, **call)[1]
+            for place in range(prompt, ids.shape[1]):
+                call = {
+                    "cache": cache,
+                    "one_hot": hot[:, place : place + 1],
+                    "position": np.int32(before + place),
+                }
+                yield further.traced_batch(call)
+                cache = plain_step(params=params, **call)[1]
+
+    return collect("decoder", load_config(config), calls())
