@@ -72,9 +72,7 @@ class KeptValues:
         if found is None:
             shown = str(name)[:80]
             if not shown.startswith(f"{self._session}."):
-                raise ClusterError(
-                    f"the kept output '{shown}' belongs to another session: nobody else reads it"
-                )
+                raise ClusterError(f"the kept output '{shown}' is of another session: no other one reads it")
             raise ClusterError(
                 f"'{self._client}' has no kept output '{shown}' any more: it was released, or no request has "
                 f"read it for {self._idle:g} s (`kept` in [timeouts]); run again what made it"
