@@ -154,9 +154,9 @@ class ClientSession:
         if found is None:
             if (other := self._uploads.outdated(plan)) is not None:
                 self._parties.ask("drop", {"name": other.name}, (), "dropped")
-            found = Uploaded(full_name(self._client, secrets.token_hex(16)), call.arguments)
+            found = Uploaded(full_name(self._client, secrets.token_hex(16)))
         self._upload(call, found.name, (), replace=False, lasting=False, add=bool(found.plans))
-        found.plans.add(plan)
+        found.serve(call)
         self._uploads.remember(found)
         return found.name
 

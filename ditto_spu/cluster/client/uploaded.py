@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,22 +14,29 @@ from ditto_spu.api import Call
 class Uploaded:
     """Held arguments that the parties have under a name that the client has drawn.
 
-    arguments: as they were given to `hold`. They stay alive, so that no other object takes their identity.
+    arrays: what was given to `hold`, by path. They stay alive, so that no other object takes their identity.
     plans: the hashes of the plans that they serve.
     """
 
     name: str
-    arguments: Mapping[str, Any] = field(repr=False)
+    arrays: dict[str, Any] = field(default_factory=dict, repr=False)
     plans: set[str] = field(default_factory=set)
 
-    def are(self, call: Call) -> bool:
-        """Tell whether a call holds the same objects under the same names."""
-        mine, theirs = (
-            jax.tree_util.tree_flatten_with_path(dict(each))[0] for each in (self.arguments, call.arguments)
-        )
-        return len(mine) == len(theirs) and all(
-            path == other and leaf is array for (path, leaf), (other, array) in zip(mine, theirs, strict=True)
-        )
+    def fits(self, call: Call) -> bool:
+        """Tell whether a call holds some of these arrays, and none but them under their paths."""
+        theirs = _arrays(call)
+        common = self.arrays.keys() & theirs.keys()
+        return bool(common) and all(self.arrays[path] is theirs[path] for path in common)
+
+    def serve(self, call: Call) -> None:
+        """Note that these arguments serve the plan of a call, with what the call holds besides."""
+        self.arrays.update(_arrays(call))
+        self.plans.add(call.lowered.plan.hash())
+
+
+def _arrays(call: Call) -> dict[str, Any]:
+    paths, _ = jax.tree_util.tree_flatten_with_path(dict(call.arguments))
+    return {jax.tree_util.keystr(path): leaf for path, leaf in paths}
 
 
 class Uploads:
@@ -41,7 +47,7 @@ class Uploads:
 
     def of(self, call: Call) -> Uploaded | None:
         """Return the upload of the arguments that a call holds, or None."""
-        return next((each for each in self._all if each.are(call)), None)
+        return next((each for each in self._all if each.fits(call)), None)
 
     def outdated(self, plan: str) -> Uploaded | None:
         """Return, and forget, an upload of other arguments that served this plan."""
