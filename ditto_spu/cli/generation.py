@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ditto_spu.cli.options import Json, OneConfig, Weights
 from ditto_spu.cli.output import print_result, progress_console
+from ditto_spu.cluster.client.client import connect
 from ditto_spu.errors import InputError
 from ditto_spu.models import MODELS, Text, named_model
 from ditto_spu.rules.load import load_config
@@ -69,6 +71,20 @@ def generate(
     calibration: Annotated[
         Path | None, typer.Option(help="File that `ditto calibrate` wrote for the decoder's ranges.")
     ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="Cluster file. The text is then generated at its parties.")
+    ] = None,
+    client: Annotated[
+        str | None,
+        typer.Option(help="With --cluster: name of the client that this is, if the cluster has several."),
+    ] = None,
+    held: Annotated[
+        str | None,
+        typer.Option(
+            help="With --cluster: name of weights that their owner has uploaded, such as 'owner/model'. "
+            "Otherwise this client uploads its own for as long as the command runs."
+        ),
+    ] = None,
     config: OneConfig = "auto",
     as_json: Json = False,
 ) -> None:
@@ -79,6 +95,8 @@ def generate(
         raise InputError(f"'{model}' generates no text: choose a checkpoint, or one of {known}")
     if prompt is not None and ids is not None:
         raise InputError("--prompt and --ids both say what to continue: leave one out")
+    if cluster is None and (client is not None or held is not None):
+        raise InputError("--client and --held are for --cluster: give the cluster file, too")
     ends = None if stop is None else _ids(stop, "--stop")
     given = None if ids is None else _ids(ids, "--ids")
     from ditto_spu.generation.generator import (  # imports jax, for which `ditto models` need not wait
@@ -91,18 +109,21 @@ def generate(
     before, start = _start(text, prefix, prompt, given, plain)
     if ends is None:
         ends = [] if text.tokenizer is None else sorted(text.tokenizer.stop)
-    generator = Generator(
-        text.decoder,
-        text.params,
-        length=length or len(before or ()) + start.shape[1] + steps,
-        prefix=before,
-        next_token=next_token,
-        config=loaded,
-        calibration=calibration,
-    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tokens = []
-    with Progress(*columns, console=progress_console()) as progress:
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(Progress(*columns, console=progress_console()))
+        generator = Generator(
+            text.decoder,
+            text.params if held is None else _shapes(text.params),
+            length=length or len(before or ()) + start.shape[1] + steps,
+            prefix=before,
+            next_token=next_token,
+            cluster=None if cluster is None else stack.enter_context(connect(cluster, client)),
+            weights=held,
+            config=loaded,
+            calibration=calibration,
+        )
         task = progress.add_task(f"{model}: prompt", total=steps)
         for token in generator.stream(start, steps, sampling, ends):
             tokens.append(token)
@@ -116,6 +137,13 @@ def generate(
     print_result(generation, False)
     for line in texts or [" ".join(map(str, row)) for row in generation.ids]:
         typer.echo(line)
+
+
+def _shapes(params: Any) -> Any:
+    """Return the shapes of parameters that parties have already."""
+    import jax
+
+    return jax.tree_util.tree_map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), params)
 
 
 def _start(

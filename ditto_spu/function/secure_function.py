@@ -136,17 +136,17 @@ class SecureFunction:
     def call(self, *args: Any, **kwargs: Any) -> Call:
         """Compile a call for parties elsewhere, and list its arrays.
 
-        Held arguments may be jax.ShapeDtypeStructs. Raises InputError if an argument is a handle.
+        Held arguments may be jax.ShapeDtypeStructs.
         """
         return self.call_over(LOOPBACK, args, kwargs)
 
     def call_over(self, network: Network, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
         """Do `call` for parties with this network between them, if the function names no other one."""
         args, kwargs = tuple(args), dict(kwargs)
-        refuse(self._options.signature.leaves(*self._whole(args, kwargs)), "a call to parties elsewhere")
         lowered, values = self._ready(args, kwargs, network)
         places = lowered.program.held(self._held.arguments)
-        return Call(lowered, values, places, self._check(self._inputs, InputCheck, lowered))
+        check = self._check(self._inputs, InputCheck, lowered)
+        return Call(lowered, values, places, check, self._held.arguments)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Compile for these arguments, without running."""

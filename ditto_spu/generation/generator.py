@@ -22,6 +22,7 @@ from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
 from ditto_spu.generation.programs import prefix_cache, programs
 from ditto_spu.generation.sampling import GREEDY, Sampling
+from ditto_spu.generation.served import Client, Programs, Runs
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.printed import printed
 from ditto_spu.rules.load import DEFAULT
@@ -93,7 +94,11 @@ class Generator:
     next_token: "client" opens the logits to the client, who chooses the token (greedy or top-k). "secret"
         chooses the likeliest token in MPC, so that the logits stay secret and the client learns the ids
         alone. The parties learn neither logits nor ids.
-    config, calibration, checked, check, seed: as in `secure`.
+    cluster: a client of a cluster (`ditto_spu.connect`), at whose parties everything runs. Without it,
+        everything is simulated. Caches stay in the client's session, and are lost with it.
+    weights: the name under which their owner has uploaded the parameters there (`upload`). `params` are then
+        shapes. Without it, they are uploaded at the first request and stay for the session.
+    config, calibration, checked, check, seed: as in `secure`. `checked` and `seed` are for simulation alone.
 
     Two programs are compiled, one for the prompt and one for a further token, each at its first use. Raises
     InputError for options that do not fit; `masked` is one of them, because the cache stays in shares between
@@ -108,6 +113,8 @@ class Generator:
         length: int,
         prefix: Any = None,
         next_token: str = "client",
+        cluster: Client | None = None,
+        weights: str | None = None,
         config: ConfigSource = DEFAULT,
         calibration: Calibration | str | Path | None = None,
         masked: bool = False,
@@ -119,6 +126,10 @@ class Generator:
             raise InputError(f"next_token is '{next_token}': choose {' or '.join(NEXT_TOKEN)}")
         if masked:
             raise InputError("generation keeps its cache in shares between requests, which `masked` cannot")
+        if cluster is not None and (checked or seed is not None):
+            raise InputError("checked and seed are for simulation: leave them out with a cluster")
+        if cluster is None and weights is not None:
+            raise InputError(f"weights '{weights}' are at the parties of a cluster: give its client, too")
         if not 1 <= length <= decoder.positions:
             raise InputError(f"a length of {length}, but the model holds 1 to {decoder.positions} tokens")
         self.decoder, self.length, self._secret = decoder, length, next_token == "secret"
@@ -136,6 +147,24 @@ class Generator:
         }
         self._prefill = secure(prefill, static_argnames=("length",), **options).hold(**held)
         self._step = secure(step, public=("position",), **options).hold_with(self._prefill, "params")
+        self._keep = (1, 2) if self._secret else (1,)
+        self._runs = Runs(cluster, weights)
+
+    def upload(self, name: str, *, prompts: Sequence[int], batch: int = 1, users: Sequence[str] = ()) -> None:
+        """Upload the parameters to the cluster under a name, once, for generators of other clients.
+
+        They serve generators with the same options and `length` for `batch` texts at a time. Parties keep
+        caches in shares, and refuse whoever wants to open one or to hand in another.
+
+        prompts: the lengths of prompts.
+        users: the clients that may use them besides this one.
+
+        Raises InputError without a cluster, and ClusterError as `ClusterClient.upload` does.
+        """
+        if self._runs.client is None:
+            raise InputError("an upload goes to a cluster: make the generator with cluster=connect(...)")
+        programs = Programs(self._prefill, self._step, self._keep, self.length, self.decoder.vocabulary)
+        programs.upload(self._runs.client, name, prompts, batch, users)
 
     def stream(
         self, ids: Any, steps: int, sampling: Sampling = GREEDY, stop: Collection[int] = ()
@@ -169,12 +198,11 @@ class Generator:
         cache: Any = None
         for position in range(place, place + steps):
             started = time.perf_counter()
-            keep = (1, 2) if self._secret else (1,)
             if cache is None:
-                result = self._prefill.run(one_hot=hot, length=self.length, keep=keep)
+                result = self._runs.run(self._prefill, self._keep, one_hot=hot, length=self.length)
             else:
                 at = np.int32(position - 1)
-                result = self._step.run(cache=cache, one_hot=hot, position=at, keep=keep)
+                result = self._runs.run(self._step, self._keep, cache=cache, one_hot=hot, position=at)
             if self._secret:
                 chosen, cache, hot = result.outputs
                 ids = np.rint(chosen).astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ def programs(decoder: Decoder, *, secret: bool, prefixed: bool) -> tuple[Program
 def prefix_cache(decoder: Decoder, params: Any, prefix: Any) -> Any:
     """Compute the cache of a public prefix in plaintext. Whoever has the weights does this, once.
 
+    params: arrays, or shapes where the parties have the cache already. The result then has shapes, too.
     prefix: token ids [tokens] or [1, tokens]. Returns what `Decoder.follow` takes.
 
     Raises InputError for ids that do not fit, and for more than one text.
@@ -40,8 +42,10 @@ def prefix_cache(decoder: Decoder, params: Any, prefix: Any) -> Any:
     ids = check_ids(prefix, decoder.vocabulary)
     if len(ids) != 1:
         raise InputError(f"a prefix of {len(ids)} texts: all texts follow one prefix, [tokens]")
-    prefill = jax.jit(decoder.prefill, static_argnames=("length",))
-    return prefill(params, one_hot(ids, decoder.vocabulary), length=ids.shape[1])[1]
+    prefill = functools.partial(decoder.prefill, length=ids.shape[1])
+    shapes = any(isinstance(each, jax.ShapeDtypeStruct) for each in jax.tree_util.tree_leaves(params))
+    compute = functools.partial(jax.eval_shape, prefill) if shapes else jax.jit(prefill)
+    return compute(params, one_hot(ids, decoder.vocabulary))[1]
 
 
 def _choosing(decoder: Decoder, first: Program, prefixed: bool) -> tuple[Program, Program]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ditto_kernels.values.formats import Fxp, decode, encode
 from ditto_kernels.values.replicated import Known, Rss, share
 from ditto_spu.errors import InputError, RangeError
-from ditto_spu.plan.kept import Kept
+from ditto_spu.plan.kept import Kept, KeptHere
 from ditto_spu.plan.plan import Input, Plan, Var
 from ditto_spu.runtime.precompute import (
     RandomBytes,
@@ -106,14 +106,24 @@ def _encoded(entry: Input, array: NDArray[Any], fxp: Fxp) -> NDArray[Any]:
         ) from None
 
 
-def _kept(plan: Plan, entry: Input, value: Kept) -> Sequence[Rss]:
-    """Return the shares behind a handle. Raises InputError if the plan takes another shape or format."""
+def check_kept(plan: Plan, entry: Input, value: Kept) -> None:
+    """Raise InputError for a handle of another shape or format than the plan takes."""
     var = plan.vars[entry.var]
     if value.shape != var.shape or value.fxp != var.fxp:
         raise InputError(
             f"argument '{entry.path}' was compiled for {var}, but '{value.path}' stays in shares as "
             f"{value.fxp}[{','.join(map(str, value.shape))}]"
         )
+
+
+def _kept(plan: Plan, entry: Input, value: Kept) -> Sequence[Rss]:
+    """Return the shares behind a handle. Raises InputError if they are not here, or do not fit the plan."""
+    if not isinstance(value, KeptHere):
+        raise InputError(
+            f"argument '{entry.path}': the shares of '{value.path}' are not in this process ({value.state}): "
+            "a simulation takes handles of outputs that a simulation kept"
+        )
+    check_kept(plan, entry, value)
     return value.parts()
 
 

@@ -21,7 +21,7 @@ from ditto_kernels.values.formats import decode, encode
 from ditto_kernels.values.replicated import Rss, reconstruct
 from ditto_spu.errors import InputError, PartyError, RangeError
 from ditto_spu.plan.cost_report import CostReport
-from ditto_spu.plan.kept import Kept
+from ditto_spu.plan.kept import Kept, KeptHere
 from ditto_spu.plan.plan import Plan, Step
 from ditto_spu.runtime.blas_threads import shared_processors
 from ditto_spu.runtime.checked_mode import Checker
@@ -151,7 +151,7 @@ def simulate(
         stays = place in keep and isinstance(parts[0], Rss)  # everyone knows a public one
         info = plan.vars[var]
         outputs.append(
-            Kept(info.path or f"output {place}", info.dtype, parts) if stays else join_output(info, parts)
+            KeptHere(info.path or f"output {place}", info.dtype, parts) if stays else join_output(info, parts)
         )
     records = [records for _, records in results]
     outputs = without_guard(plan, outputs)
@@ -166,7 +166,7 @@ def _plain_inputs(plan: Plan, values: Sequence[Any]) -> dict[int, NDArray[Any]]:
     plain = {}
     for entry, value in zip(plan.inputs, values, strict=True):
         fxp = plan.vars[entry.var].fxp
-        if isinstance(value, Kept):
+        if isinstance(value, KeptHere):
             plain[entry.var] = decode(reconstruct(value.parts()), value.fxp)
             continue
         shared = fxp is not None and fxp.fraction_bits > 0

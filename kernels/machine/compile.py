@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import binding as llvm
@@ -33,10 +33,9 @@ class Processor:
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """Compiled functions by name. `engine` owns their memory."""
+    """Compiled functions by name. Each owns the memory of its code."""
 
     functions: Mapping[str, Callable[..., None]]
-    engine: Any = field(repr=False)
 
 
 def processor() -> Processor:
@@ -78,13 +77,15 @@ def compiled(text: str, symbols: Sequence[Symbol], target: Processor) -> Code:
     )
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    functions = {
-        name: ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * integers)(
-            engine.get_function_address(name)
-        )
-        for name, pointers, integers in symbols
-    }
-    return Code(functions, engine)
+    functions: dict[str, Callable[..., None]] = {}
+    for name, pointers, integers in symbols:
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * integers)
+        function = kind(engine.get_function_address(name))
+        # Two threads that need the same code first compile it twice, and a cache keeps one of the two. The
+        # other one has to live as long as its functions, one of which is just being called.
+        function.engine = engine  # type: ignore[attr-defined]
+        functions[name] = function
+    return Code(functions)
 
 
 def addresses(*arrays: NDArray[Any]) -> list[int]:

@@ -92,7 +92,7 @@ def test_a_handle_of_another_format_or_shape_does_not_enter_a_plan(kept):
         simulate(secure.lower(X[:2]).plan, [kept["h"]])
 
 
-def test_handles_are_for_secret_arguments_of_simulated_runs(kept):
+def test_handles_are_for_secret_arguments_of_runs(kept):
     handle = kept["h"]
     with pytest.raises(InputError, match="argument 'x' is public"):
         ditto.secure(lambda x, y: x * y, public=("x",), config=PLAIN)(handle, X)
@@ -101,8 +101,6 @@ def test_handles_are_for_secret_arguments_of_simulated_runs(kept):
         secure.compare(handle)
     with pytest.raises(InputError, match="a calibration needs values"):
         secure.calibrate([(handle,)])
-    with pytest.raises(InputError, match="a call to parties elsewhere needs values"):
-        secure.call(handle)
     with pytest.raises(InputError, match="masked shares belong to one request"):
         ditto.secure(lambda x: x + x, config=PLAIN, masked=True)(handle)
     with pytest.raises(InputError, match="masked shares belong to one request"):

@@ -16,6 +16,7 @@ from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import PartyError
 from ditto_spu.plan.cost_report import PartyTimes
+from ditto_spu.plan.kept import Kept
 from ditto_spu.plan.plan import Plan, SpuStep
 from ditto_spu.runtime.client import join_output
 from ditto_spu.runtime.executor import StepRecord
@@ -36,17 +37,22 @@ class Dealing:
     seconds: float
 
 
-def join(plan: Plan, answers: Answers, count: int) -> list[list[Any]]:
-    """Join the outputs of `count` members. Returns for each member its outputs, in the plan's order."""
-    parts = [_outputs(plan, rank, answers[rank], count) for rank in range(PARTIES)]
+def join(plan: Plan, answers: Answers, kept: Sequence[Mapping[int, Kept]]) -> list[list[Any]]:
+    """Join the outputs of all members. Returns for each member its outputs, in the plan's order.
+
+    kept: for each member the handles of outputs that stay at the parties, by place.
+    """
+    opened = [place for place in range(len(plan.outputs)) if place not in kept[0]]
+    parts = [_outputs(plan, rank, answers[rank], opened, len(kept)) for rank in range(PARTIES)]
     members = []
-    for member in range(count):
-        outputs = []
-        for place, var in enumerate(plan.outputs):
-            each = [part[member * len(plan.outputs) + place] for part in parts]
+    for member, handles in enumerate(kept):
+        outputs: list[Any] = [handles.get(place) for place in range(len(plan.outputs))]
+        for number, place in enumerate(opened):
+            var = plan.outputs[place]
+            each = [part[member * len(opened) + number] for part in parts]
             if plan.vars[var].fxp is None and any(not np.array_equal(each[0], other) for other in each[1:]):
                 raise PartyError(f"the parties disagree on public output {place}")
-            outputs.append(join_output(plan.vars[var], each))
+            outputs[place] = join_output(plan.vars[var], each)
         members.append(outputs)
     return members
 
@@ -68,6 +74,15 @@ def sizes(answers: Answers) -> Dealing:
         _of_party("report", rank, answers[rank], lambda facts: float(facts["seconds"])) for rank in range(3)
     ]
     return Dealing((dealt[0], dealt[1], dealt[2]), max(seconds))
+
+
+def asked_for(answers: Answers) -> list[int]:
+    """Return the places of the inputs whose shares the parties want to have."""
+    wanted = [answers[rank].facts.get("places") for rank in range(PARTIES)]
+    places = wanted[0]
+    if any(each != places for each in wanted) or not isinstance(places, list):
+        raise PartyError("the parties ask for different inputs")
+    return places
 
 
 def material_number(answers: Answers) -> int:
@@ -94,10 +109,10 @@ def spu_costs(
     }
 
 
-def _outputs(plan: Plan, rank: int, message: Message, count: int) -> list[Any]:
-    """Return one party's parts of the outputs, if they are as the plan declares them."""
+def _outputs(plan: Plan, rank: int, message: Message, opened: Sequence[int], count: int) -> list[Any]:
+    """Return one party's parts of the outputs at these places, if they are as the plan declares them."""
     arrays = [array for _, array in message.tensors]
-    infos = [plan.vars[var] for _ in range(count) for var in plan.outputs]
+    infos = [plan.vars[plan.outputs[place]] for _ in range(count) for place in opened]
     wanted = [(each.shape, np.dtype(each.dtype) if each.fxp is None else each.fxp.dtype) for each in infos]
     if [(array.shape, array.dtype) for array in arrays] != wanted:
         raise PartyError(f"party {rank} sent outputs that are not as the plan declares them")

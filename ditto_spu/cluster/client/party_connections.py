@@ -39,8 +39,8 @@ class Parties:
         self.session: str | None = None
         self.latest = ""  # the name of the latest session, also of one that has ended
 
-    def open(self) -> None:
-        """Open a new session.
+    def open(self) -> str:
+        """Open a new session, and return its name.
 
         Raises ClusterError if client and parties differ in software or configuration, and PartyError if a
         party cannot be reached or refuses the client.
@@ -67,6 +67,7 @@ class Parties:
             raise
         self._channels = [opened[rank] for rank in range(PARTIES)]
         self.session = session
+        return session
 
     def leave(self) -> None:
         """End the session, if one is open."""

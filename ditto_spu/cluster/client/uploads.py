@@ -16,7 +16,7 @@ from ditto_spu.runtime.precompute import RandomBytes
 
 
 def unheld(call: Call, weights: str | None, public: bool | None) -> list[int]:
-    """Return the places of the inputs that are not held.
+    """Return the places of the inputs that are neither held nor kept at the parties.
 
     `public` chooses the public inputs (True), the secret ones (False) or all (None). Without `weights` no
     input counts as held.
@@ -26,6 +26,7 @@ def unheld(call: Call, weights: str | None, public: bool | None) -> list[int]:
         place
         for place, each in enumerate(plan.inputs)
         if not (weights is not None and place in call.held)
+        and place not in call.kept
         and (public is None or public == (plan.vars[each.var].fxp is None))
     ]
 

@@ -16,14 +16,14 @@ class HeldWeights:
 
     name: the owner's name, a slash, and the owner's label.
     users: the clients that may use them besides their owner.
-    plan: the hash of the one plan that they serve.
+    plans: the hashes of the plans that they serve.
     nbytes: the size of one party's shares in bytes.
-    complete: whether all three parties hold the same upload. Otherwise the owner uploads them again.
+    complete: whether all three parties hold the same uploads. Otherwise the owner uploads them again.
     """
 
     name: str
     users: tuple[str, ...]
-    plan: str
+    plans: tuple[str, ...]
     nbytes: int
     complete: bool
 
@@ -38,8 +38,8 @@ def listed(answers: Mapping[int, Message]) -> list[HeldWeights]:
     try:
         by_party = [
             {
-                str(name): (tuple(map(str, users)), str(plan), int(nbytes), str(token))
-                for name, users, plan, nbytes, token in answers[rank].facts["weights"]
+                str(name): (tuple(map(str, users)), tuple(map(str, plans)), int(nbytes), str(version))
+                for name, users, plans, nbytes, version in answers[rank].facts["weights"]
             }
             for rank in range(PARTIES)
         ]
@@ -48,6 +48,6 @@ def listed(answers: Mapping[int, Message]) -> list[HeldWeights]:
     found = []
     for name in sorted({name for each in by_party for name in each}):
         rows = [each.get(name) for each in by_party]
-        users, plan, nbytes, _ = next(row for row in rows if row is not None)
-        found.append(HeldWeights(name, users, plan, nbytes, all(row == rows[0] for row in rows)))
+        users, plans, nbytes, _ = next(row for row in rows if row is not None)
+        found.append(HeldWeights(name, users, plans, nbytes, all(row == rows[0] for row in rows)))
     return found

@@ -36,6 +36,7 @@ class Timeouts:
     plan: for the check of a plan, and for its compilation by SPU.
     idle: for a client that sends no request.
     weights: for held weights that nobody uses. Then the parties forget them.
+    kept: for kept outputs that no request of their session reads. Then the parties forget them.
     """
 
     connect: float = 10.0
@@ -44,14 +45,16 @@ class Timeouts:
     plan: float = 60.0
     idle: float = 600.0
     weights: float = 30 * 86400.0
+    kept: float = 3600.0
 
 
 @dataclass(frozen=True)
 class Limits:
     """Holds the limits of a cluster. Those that end in _mb are in MiB.
 
-    share: the part of `sessions`, `running`, `queued_mb` and `held_mb` that one client may have, of 1, and at
-        least one session and one running request. A cluster with one client gives it everything.
+    share: the part of `sessions`, `running`, `queued_mb`, `held_mb`, `kept_mb` and `kept` that one client may
+        have, of 1, and at least one session and one running request. A cluster with one client gives it
+        everything.
     sessions: clients at a time.
     running: requests that compute at a time; the others wait.
     batch: inputs of one request.
@@ -60,6 +63,8 @@ class Limits:
     queued_mb: inputs of all requests together, at one party.
     waiting_mb: tensors of a session that have arrived and are not used yet, and unspent material of a client.
     held_mb: held weights, at one party.
+    kept_mb: kept outputs of all requests together, such as the caches of chats, at one party.
+    kept: number of kept outputs. The cache of a chat is two for each layer, and twice that during a step.
     plan_mb: size of a plan.
     plans: number of plans that a party keeps for each client, besides those of held weights.
     """
@@ -73,6 +78,8 @@ class Limits:
     queued_mb: int = 4096
     waiting_mb: int = 4096
     held_mb: int = 16384
+    kept_mb: int = 4096
+    kept: int = 65536
     plan_mb: int = 8
     plans: int = 32
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ditto_kernels.protocol.link import LinkError
 
-VERSION = 3
+VERSION = 4
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 4096
 MAX_DIMENSIONS = 16

@@ -37,7 +37,8 @@ class Agreement:
     def reached(self, what: str, asked: Mapping[str, Any]) -> Iterator[dict[str, Call]]:
         """Compare the request and its checks with the other parties. If one party refuses, all refuse.
 
-        The body of the context checks the request, and puts its `Call` into the dictionary as "call".
+        The body of the context checks the request, and puts its `Call` into the dictionary as "call". The
+        client learns which inputs it is to send.
         """
         self.request += 1
         self._link.begin(self.request)
@@ -62,7 +63,8 @@ class Agreement:
                 refusal = self._difference(mine, peer, theirs)
         if refusal is not None:
             raise refusal
-        self._port.channel.send("ready", {"request": self.request})
+        places = list(found["call"].places) if "call" in found else []
+        self._port.channel.send("ready", {"request": self.request, "places": places})
 
     def _difference(self, mine: Mapping[str, Any], peer: int, theirs: Mapping[str, Any]) -> ClusterError:
         differ = next((key for key in mine if mine[key] != theirs.get(key)), "facts")

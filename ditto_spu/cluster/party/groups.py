@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,9 +44,14 @@ def groups(members: Sequence[Member], most: int, link: PeerLink) -> list[Group]:
 
 
 def in_turns(
-    plan: Plan, in_groups: Sequence[Group], link: PeerLink, spu: SpuProcess, observe: Observe
+    plan: Plan,
+    in_groups: Sequence[Group],
+    link: PeerLink,
+    spu: SpuProcess,
+    observe: Observe,
+    keep: Collection[int] = (),
 ) -> tuple[list[list[Any]], list[StepRecord], float]:
-    """Run each group in a thread of its own.
+    """Run each group in a thread of its own. Outputs at the places `keep` stay at the parties.
 
     Returns what `executing` returns for all members, and the seconds of the groups, summed.
 
@@ -64,7 +69,7 @@ def in_turns(
         try:
             with enable_x64():
                 members, lane = _for_thread(in_groups[group].members), in_groups[group].lane
-                results[group] = run(lane, executing(plan, members, lane, spu, seen))
+                results[group] = run(lane, executing(plan, members, lane, spu, seen, keep))
         except Exception as error:
             failures.append(error)
             if len(in_groups) > 1:  # the other groups may wait for a message that never comes

@@ -14,8 +14,11 @@ from ditto_kernels.sharing.deal_ahead import nothing
 from ditto_kernels.values.replicated import PARTIES, Rss
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Parts
+from ditto_spu.cluster.party.kept_inputs import read_keep, read_kept, read_outputs, read_places
+from ditto_spu.cluster.party.kept_values import KeptValues
 from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.store import Store
+from ditto_spu.cluster.party.weights import Weights
 from ditto_spu.errors import ClusterError, nearest
 from ditto_spu.plan.plan import Plan
 from ditto_spu.plan.resources import PlanLimits, var_bytes
@@ -31,6 +34,9 @@ class Call:
     away: the rank of the dealer of masked shares, who needs no secret input online.
     weights: the name of the weights, and `token` that of their upload.
     held: this party's shares of the weights, by the input's place.
+    kept: this party's shares of the inputs that earlier requests have kept, for each member.
+    keep: the outputs that stay here, by place, with the token of the weights whose plans alone may read
+        them, or None.
     """
 
     checked: CheckedPlan
@@ -41,6 +47,14 @@ class Call:
     weights: str | None = None
     token: str | None = None
     held: Parts = field(default_factory=dict, repr=False)
+    kept: tuple[Parts, ...] = field(default=(), repr=False)
+    keep: Mapping[int, str | None] = field(default_factory=dict)
+
+    @property
+    def kept_sizes(self) -> list[int]:
+        """Return the bytes of each output that stays here: of all members, in order."""
+        plan = self.plan
+        return [var_bytes(plan.vars[plan.outputs[place]]) for place in self.keep] * self.count
 
     @property
     def nbytes(self) -> int:
@@ -54,10 +68,17 @@ class Call:
 
 
 def read_call(
-    facts: Mapping[str, Any], store: Store, client: str, limits: PlanLimits, batch: int, ahead: bool
+    facts: Mapping[str, Any],
+    store: Store,
+    values: KeptValues,
+    client: str,
+    limits: PlanLimits,
+    batch: int,
+    ahead: bool,
 ) -> Call:
     """Check and return the call that `facts` ask for.
 
+    values: the kept outputs of the session.
     ahead: whether the parties only deal material for it. Then public inputs follow at once, and secret
         inputs with the run.
     limits: those of the whole request. batch: the largest number of members.
@@ -75,12 +96,17 @@ def read_call(
         raise ClusterError("the plan has no masked shares: its dealers are fixed")
     if type(count) is not int or not 0 < count <= batch:
         raise ClusterError(f"a request has 1 to {batch} inputs, `batch` in [limits]")
-    held: Parts = {}
-    name = token = None
+    name = weights = served = token = None
     if facts.get("weights") is not None:
         name = facts["weights"]
         weights = store.weights(name, client, str(facts["plan"]))
-        held, token = dict(weights.parts), weights.token
+        served, token = weights.serves[str(facts["plan"])], weights.token
+    held = {} if served is None else dict(served.parts)
+    keep: Mapping[int, str | None] = {}
+    kept: tuple[Parts, ...] = tuple({} for _ in range(count))
+    if not ahead:
+        keep = read_keep(facts.get("keep"), plan, token, served)
+        kept = read_kept(facts.get("kept"), plan, count, values, token, served)
     once = sum(var_bytes(plan.vars[plan.inputs[place].var]) for place in held)
     need = once + count * (checked.need.bytes - once)
     if need > limits.total_bytes or count * checked.need.work > limits.work:
@@ -89,7 +115,7 @@ def read_call(
             "`request_mb` in [limits] and `request` in [timeouts]; send fewer in one request"
         )
     public = {place for place, each in enumerate(plan.inputs) if plan.vars[each.var].fxp is None}
-    wanted = set(range(len(plan.inputs))) - set(held)
+    wanted = set(range(len(plan.inputs))) - set(held) - set(kept[0])
     if ahead:
         wanted &= public
     elif facts.get("material") is not None:
@@ -97,28 +123,42 @@ def read_call(
     elif plan.masked:
         raise ClusterError("a plan with masked shares needs material that was dealt ahead")
     places = read_places(plan, facts.get("places"))
-    if set(places) != wanted:
-        raise ClusterError("weights and inputs together are not the plan's inputs, each once")
-    return Call(checked, plan, places, count, plan.mask_dealer, name, token, held)
+    if set(places) != wanted or set(held) & set(kept[0]):
+        raise ClusterError("weights, kept outputs and inputs together are not the plan's inputs, each once")
+    upload = None if served is None else served.token
+    return Call(checked, plan, places, count, plan.mask_dealer, name, upload, held, kept, keep)
 
 
 @dataclass(frozen=True)
 class UploadRequest:
     """Holds one checked request to hold weights.
 
-    call: the plan that they serve, and the places of its inputs that they are.
+    call: the plan that they serve, and the places of its inputs whose shares the client sends now.
+    places: all places of inputs that the weights are.
     lasting: whether they stay when the client's session ends.
+    before: the weights of this name, if they get a further plan to serve.
+    keep: the outputs of the plan that have to stay in shares.
+    kept: the inputs that have to be such outputs.
     """
 
     call: Call
+    places: tuple[int, ...]
     name: str
     users: tuple[str, ...]
     token: str
     replace: bool
     lasting: bool
+    before: Weights | None
+    keep: frozenset[int]
+    kept: frozenset[int]
+
+    @property
+    def add(self) -> bool:
+        """Return whether weights of this name get a further plan to serve."""
+        return self.before is not None
 
 
-UPLOAD_FACTS = ("name", "plan", "places", "users", "token", "replace", "lasting")
+UPLOAD_FACTS = ("name", "plan", "places", "users", "token", "replace", "lasting", "add", "keep", "kept")
 
 
 def read_upload(
@@ -126,12 +166,12 @@ def read_upload(
 ) -> UploadRequest:
     """Check and return the upload that `facts` ask for. Raises ClusterError if it is not sound."""
     checked = store.plan(client, facts.get("plan"))
-    call = Call(checked, checked.plan, read_places(checked.plan, facts.get("places")), 1)
+    plan, places = checked.plan, read_places(checked.plan, facts.get("places"))
     name, users, token = facts.get("name"), facts.get("users"), facts.get("token")
-    replace, lasting = facts.get("replace"), facts.get("lasting")
+    replaces, lasting = facts.get("replace"), facts.get("lasting")
     if not isinstance(name, str) or not isinstance(token, str) or len(token) > 64:
         raise ClusterError("weights need a name, and a token")
-    if not isinstance(replace, bool) or not isinstance(lasting, bool):
+    if not isinstance(replaces, bool) or not isinstance(lasting, bool):
         raise ClusterError("an upload says whether it replaces weights, and whether they last")
     if not isinstance(users, list):
         raise ClusterError("the users of weights are a list of clients of this cluster")
@@ -139,16 +179,17 @@ def read_upload(
         raise ClusterError(
             f"there is no client '{str(unknown[0])[:64]}'{nearest(str(unknown[0])[:64], clients)}"
         )
-    return UploadRequest(call, name, tuple(users), token, replace, lasting)
-
-
-def read_places(plan: Plan, places: Any) -> tuple[int, ...]:
-    """Return the places if they are distinct inputs of the plan. Raises ClusterError otherwise."""
-    if not isinstance(places, list) or any(type(each) is not int for each in places):
-        raise ClusterError("the places of inputs are a list of numbers")
-    if len(set(places)) != len(places) or not set(places) <= set(range(len(plan.inputs))):
-        raise ClusterError("the places of inputs are not distinct inputs of the plan")
-    return tuple(places)
+    keep, kept = read_outputs(plan, facts.get("keep")), frozenset(read_places(plan, facts.get("kept") or []))
+    if kept & set(places) or any(plan.vars[plan.inputs[place].var].fxp is None for place in kept):
+        raise ClusterError("inputs that have to be kept outputs are secret, and no weights")
+    before, missing = None, places
+    if facts.get("add") is True:
+        before = store.own(name, client)
+        if replaces or users or (before.session is None) is not lasting:
+            raise ClusterError("a further plan changes neither the users of weights nor how long they stay")
+        missing = before.missing(plan, places)
+    call = Call(checked, plan, missing, 1, token=None if before is None else before.version)
+    return UploadRequest(call, places, name, tuple(users), token, replaces, lasting, before, keep, kept)
 
 
 def receive_inputs(call: Call, rank: int, port: ClientPort, timeout: float) -> list[Parts]:

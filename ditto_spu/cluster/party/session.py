@@ -22,6 +22,7 @@ from ditto_spu.cluster.party.agreement import Agreement, OtherUpload
 from ditto_spu.cluster.party.client_port import ClientPort
 from ditto_spu.cluster.party.dealt_material import Material, Materials, Parts, deal, drawn_inputs, member
 from ditto_spu.cluster.party.input_digests import InputDigests, digests
+from ditto_spu.cluster.party.kept_values import KeptValues
 from ditto_spu.cluster.party.plan_checker import PlanRefused
 from ditto_spu.cluster.party.requests import (
     UPLOAD_FACTS,
@@ -33,8 +34,8 @@ from ditto_spu.cluster.party.requests import (
 )
 from ditto_spu.cluster.party.shared import Shared
 from ditto_spu.cluster.party.spu_process import SpuProcess, needs_spu
-from ditto_spu.cluster.party.store import Weights
 from ditto_spu.cluster.party.timed_run import Done, execute, in_time
+from ditto_spu.cluster.party.weights import Served, Weights
 from ditto_spu.errors import ClusterError, DittoError
 from ditto_spu.plan.resources import PlanLimits
 from ditto_spu.runtime.executor import Member, prepare
@@ -67,6 +68,7 @@ class Session:
         self._keys = keys
         self._agreement = Agreement(client, port, link, shared.turns, self._timeouts.request)
         self._materials = Materials(client, shared.material)
+        self._kept = KeptValues(client, name, shared.kept_bytes, shared.kept, self._timeouts.kept)
         self._spu = SpuProcess(link, name, self._timeouts, self._limits)
 
     def serve(self) -> None:
@@ -106,6 +108,7 @@ class Session:
         """End what belongs to the session. The server closes the connections."""
         self._spu.close()
         self._materials.clear()
+        self._kept.clear()
         self._store.end_session(self._name)
 
     def _whose(self, error: Exception) -> str:
@@ -156,20 +159,24 @@ class Session:
         with contextlib.ExitStack() as stack:
             with self._agreement.reached("hold", {key: facts.get(key) for key in UPLOAD_FACTS}) as agreed:
                 asked = read_upload(facts, self._store, self._client, self._clients)
-                room = self._store.uploading(asked.name, self._client, asked.call.nbytes, asked.replace)
+                room = self._store.uploading(
+                    asked.name, self._client, asked.call.nbytes, asked.replace, asked.add
+                )
                 upload = stack.enter_context(room)
                 agreed.update(call=asked.call)
             (parts,) = receive_inputs(asked.call, self._link.rank, self._port, self._timeouts.message)
             self._agreement.together("held", self._digests([parts], self._agreement.request))
-            kept = {
+            sent = {
                 place: part.kept() if isinstance(part, Rss) else Known(part) for place, part in parts.items()
             }
+            plan = asked.call.plan
+            given = sent if asked.before is None else asked.before.completed(plan, asked.places, sent)
+            served = Served(asked.call.checked, asked.token, given, asked.keep, asked.kept)
             session = None if asked.lasting else self._name
-            made = Weights(
-                self._client, asked.call.checked, asked.users, asked.token, session, upload.nbytes, kept
-            )
-            self._store.add_weights(upload, made)
-        what = {"weights": asked.name, "plan": made.plan.hash, "bytes": made.nbytes}
+            serves = {plan.hash(): served}
+            made = Weights(self._client, asked.users, asked.token, session, upload.nbytes, serves)
+            self._store.add_weights(upload, made, asked.add)
+        what = {"weights": asked.name, "plan": plan.hash(), "bytes": made.nbytes}
         self._log("upload", **what, users=" ".join(asked.users))
         self._port.channel.send("held", {"name": asked.name})
 
@@ -183,7 +190,7 @@ class Session:
     def _list(self, message: Message) -> None:
         """List the weights that this client owns or may use."""
         listed = [
-            [name, list(each.users), each.plan.hash, each.nbytes, each.token]
+            [name, list(each.users), list(each.serves), each.nbytes, each.version]
             for name, each in sorted(self._store.usable(self._client).items())
         ]
         self._port.channel.send("listed", {"weights": listed})
@@ -233,12 +240,15 @@ class Session:
         material: Material | None = None
         with contextlib.ExitStack() as stack:
             with self._agreement.reached("run", _asked(facts)) as agreed:
+                self._kept.forget(facts.get("forget") or [])
                 call = self._call(facts, ahead=False)
                 if facts.get("material") is not None:
                     material = self._materials.find(
                         facts["material"], call.plan.hash(), call.token, call.count
                     )
                 stack.enter_context(self._turns.admitted(self._client, call.nbytes))
+                if call.keep:
+                    stack.enter_context(self._kept.room(call.kept_sizes))
                 agreed.update(call=call)
             if material is not None:
                 self._materials.spend(material)
@@ -256,14 +266,16 @@ class Session:
                 done = self._execute(call, members, material)
                 self._link.finish()
                 seconds = time.perf_counter() - started
+            names = self._kept.add(self._agreement.request, done.outputs, call.keep)
         self._done("run", call, seconds)
         tensors = [
             (f"{number}.{place}", np.asarray(value.mine if isinstance(value, Rss) else value))
             for number, values in enumerate(done.outputs)
             for place, value in enumerate(values)
+            if place not in call.keep
         ]
         rows = [[each.step, each.stage, each.traffic._asdict(), each.seconds] for each in done.records]
-        facts = {"seconds": seconds, "records": rows, "times": asdict(done.times)}
+        facts = {"seconds": seconds, "records": rows, "times": asdict(done.times), "kept": names}
         self._port.channel.send("done", facts, tensors)
 
     def _execute(self, call: Call, members: Sequence[Parts], material: Material | None) -> Done:
@@ -274,13 +286,15 @@ class Session:
         window = (self._limits.waiting_mb << 20) // 4 if material is None else None
         runs = []
         for number, parts in enumerate(members):
-            given = call.held | parts | ({} if material is None else material.public[number])
+            given = (
+                call.held | call.kept[number] | parts | ({} if material is None else material.public[number])
+            )
             offline = None if material is None else material.dealer_values
             dealer_values = None if offline is None else offline[number]
             inputs = [given[place] for place in range(len(call.plan.inputs))]
             runs.append(Member(member(party, number), inputs, dealer_values))
         with enable_x64():
-            return execute(call.plan, runs, self._link, self._spu, window, self._timeouts.request)
+            return execute(call.plan, runs, self._link, self._spu, window, self._timeouts.request, call.keep)
 
     def _number(self, material: Material | None) -> int:
         """Return the number of the request whose random streams a run uses."""
@@ -297,7 +311,8 @@ class Session:
         return Randomness(self._keys, self._name, str(request))
 
     def _call(self, facts: Mapping[str, Any], ahead: bool) -> Call:
-        return read_call(facts, self._store, self._client, self._plan_limits, self._limits.batch, ahead)
+        limits, batch = self._plan_limits, self._limits.batch
+        return read_call(facts, self._store, self._kept, self._client, limits, batch, ahead)
 
     def _done(self, kind: str, call: Call, seconds: float) -> None:
         sent = self._link.traffic()
@@ -326,4 +341,5 @@ def _refusal_costs(error: ClusterError) -> float:
 
 def _asked(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts of a call that the parties compare."""
-    return {key: facts.get(key) for key in ("plan", "weights", "places", "dealer", "count", "material")}
+    keys = ("plan", "weights", "places", "dealer", "count", "material", "kept", "keep")
+    return {key: facts.get(key) for key in keys}

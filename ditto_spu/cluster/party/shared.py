@@ -18,6 +18,7 @@ class Shared:
     """Holds the objects that all sessions of a party share.
 
     sessions, material: what clients have of the number of sessions, and of the bytes of unspent material.
+    kept_bytes, kept: what they have of the bytes and of the number of kept outputs.
     """
 
     cluster: Cluster
@@ -25,6 +26,8 @@ class Shared:
     turns: Turns
     sessions: Quota
     material: Quota
+    kept_bytes: Quota
+    kept: Quota
     checker: PlanChecker
     delays: Delays = field(default_factory=Delays)
     metrics: Metrics = field(default_factory=Metrics)
@@ -43,17 +46,21 @@ def shared_objects(cluster: Cluster, checker: PlanChecker) -> Shared:
     sessions = Quota("sessions", "sessions", limits.sessions, of_client, len(cluster.clients))
     waiting = limits.waiting_mb << 20
     material = Quota("bytes of unspent material", "waiting_mb", waiting * len(cluster.clients), waiting)
+    kept_bytes = quota("bytes of kept outputs", "kept_mb", limits.kept_mb << 20)
     made = Shared(
         cluster,
         Store(limits.plans, held, cluster.timeouts.weights),
         Turns(limits.running, cluster.of_client(limits.running), queued),
         sessions,
         material,
+        kept_bytes,
+        quota("kept outputs", "kept", limits.kept),
         checker,
     )
     watch, turns = made.metrics.watch, made.turns
     watch("ditto_queue_length", "Requests that wait for their turn.", lambda: turns.queued)
     watch("ditto_running", "Requests that compute.", lambda: turns.running)
     watch("ditto_held_bytes", "Shares of weights.", lambda: held.used)
+    watch("ditto_kept_bytes", "Shares of kept outputs.", lambda: kept_bytes.used)
     watch("ditto_material_bytes", "Unspent material.", lambda: material.used)
     return made

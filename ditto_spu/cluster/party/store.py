@@ -9,41 +9,16 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from typing import Any
 
 from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.quota import Quota
+from ditto_spu.cluster.party.weights import Upload, Weights
 from ditto_spu.errors import ClusterError
 
 log = logging.getLogger("ditto_spu.cluster")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Holds a party's shares of one owner's weights.
-
-    They serve only the one plan that the owner chose, and only the owner and the clients in `users`.
-    """
-
-    owner: str
-    plan: CheckedPlan
-    users: tuple[str, ...]
-    token: str  # drawn by the owner to name this upload; the same at all parties
-    session: str | None  # the session with which the weights end, or None if they stay
-    nbytes: int
-    parts: dict[int, Any] = field(repr=False)  # by the input's place in the plan
-
-
-@dataclass(frozen=True)
-class Upload:
-    """Reserves a name for weights that are on their way. It is made when the parties agree on the upload."""
-
-    name: str
-    owner: str
-    nbytes: int
-    replaces: str | None  # the token of the weights that have the name now, or None
 
 
 class Store:
@@ -89,8 +64,8 @@ class Store:
                 return plans[hash_]
             self._forget_unused()
             for each in self._weights.values():
-                if each.plan.hash == hash_ and client in (each.owner, *each.users):
-                    return each.plan
+                if hash_ in each.serves and client in (each.owner, *each.users):
+                    return each.serves[hash_].plan
         raise ClusterError(f"no plan {str(hash_)[:64]} is registered: send it first")
 
     @property
@@ -99,10 +74,13 @@ class Store:
         return self._held.used
 
     @contextlib.contextmanager
-    def uploading(self, name: Any, owner: str, nbytes: int, replace: bool) -> Iterator[Upload]:
+    def uploading(
+        self, name: Any, owner: str, nbytes: int, replace: bool = False, add: bool = False
+    ) -> Iterator[Upload]:
         """Reserve a name and room for weights until the context ends. `add_weights` then stores them.
 
         replace: whether they take the place of the owner's weights of that name. They do so at the end.
+        add: whether they only let the owner's weights of that name serve a further plan.
 
         Raises ClusterError for a name that is not the owner's, that has weights which may not be replaced,
         or that another upload has reserved, and if the weights do not fit.
@@ -118,12 +96,17 @@ class Store:
                 raise ClusterError(f"another upload of '{name}' is on its way: wait for its end")
             self._forget_unused()
             before = self._weights.get(name)
-            if before is not None and not replace:
+            if before is not None and not replace and not add:
                 raise ClusterError(
                     f"there are weights '{name}': drop or replace them, or choose another name"
                 )
+            if add and before is not None and len(before.serves) >= self._max_plans:
+                raise ClusterError(
+                    f"weights '{name}' serve {len(before.serves)} plans already, `plans` in [limits]: upload "
+                    "them under another name, too"
+                )
             self._held.take(owner, nbytes)
-            upload = Upload(name, owner, nbytes, None if before is None else before.token)
+            upload = Upload(name, owner, nbytes, None if before is None else before.version)
             self._uploads[name] = upload
         try:
             yield upload
@@ -133,25 +116,41 @@ class Store:
                     del self._uploads[name]
                     self._held.give_back(owner, nbytes)
 
-    def add_weights(self, upload: Upload, weights: Weights) -> None:
+    def add_weights(self, upload: Upload, weights: Weights, add: bool = False) -> None:
         """Keep weights under the name that their upload has reserved.
+
+        add: whether they join the weights that have this name, which then serve their plans, too.
 
         Raises ClusterError if the upload has ended, if it is another owner's, or if the name's weights have
         changed since the parties agreed.
         """
         with self._lock:
             before = self._weights.get(upload.name)
-            found = None if before is None else before.token
+            found = None if before is None else before.version
             mine = (upload.owner, upload.nbytes) == (weights.owner, weights.nbytes)
             if self._uploads.get(upload.name) is not upload or not mine:
                 raise ClusterError(f"the upload of '{upload.name}' has ended, so its weights are not kept")
-            if found != upload.replaces:
+            if found != upload.before or (add and before is None):
                 raise ClusterError(f"weights '{upload.name}' have changed during the upload: try again")
-            if before is not None:
+            if before is not None and add:
+                serves = before.serves | weights.serves
+                weights = changed(before, nbytes=before.nbytes + weights.nbytes, serves=serves)
+            elif before is not None:
                 self._forget(upload.name)
             del self._uploads[upload.name]  # the weights have its room from now on
             self._weights[upload.name] = weights
             self._used[upload.name] = self._clock()
+
+    def own(self, name: Any, owner: str) -> Weights:
+        """Return weights of this client. Raises ClusterError if it owns none of that name."""
+        with self._lock:
+            return self._own(name, owner)
+
+    def _own(self, name: Any, owner: str) -> Weights:
+        found = self._weights.get(name) if isinstance(name, str) else None
+        if found is None or found.owner != owner:
+            raise ClusterError(f"'{owner}' owns no weights '{str(name)[:80]}'")
+        return found
 
     def weights(self, name: Any, client: str, plan: str) -> Weights:
         """Return weights that serve this plan and that the client may use. Raises ClusterError otherwise."""
@@ -163,10 +162,11 @@ class Store:
                 f"there are no weights '{str(name)[:80]}' that '{client}' may use (weights that nobody uses "
                 f"for {self._idle:g} s are forgotten: `weights` in [timeouts])"
             )
-        if found.plan.hash != plan:
+        if plan not in found.serves:
+            served = ", ".join(each[:16] for each in found.serves)
             raise ClusterError(
-                f"weights '{name}' serve plan {found.plan.hash[:16]} alone, not plan {plan[:16]}: their "
-                "owner chose it; compile the same function with the same shapes and configuration"
+                f"weights '{name}' serve plan {served} alone, not plan {plan[:16]}: their owner chose it; "
+                "compile the same function with the same shapes and configuration"
             )
         with self._lock:
             if self._weights.get(name) is found:
@@ -182,9 +182,7 @@ class Store:
     def drop(self, name: Any, owner: str) -> None:
         """Forget weights. Raises ClusterError if the client owns none of that name."""
         with self._lock:
-            found = self._weights.get(name) if isinstance(name, str) else None
-            if found is None or found.owner != owner:
-                raise ClusterError(f"'{owner}' owns no weights '{str(name)[:80]}'")
+            self._own(name, owner)
             self._forget(name)
 
     def end_session(self, session: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,11 +41,13 @@ def execute(
     spu: SpuProcess,
     window: int | None,
     seconds: float,
+    keep: Collection[int] = (),
 ) -> Done:
     """Run a plan over the link.
 
     window: the material is dealt while the steps run, at most so many bytes ahead of them. It has been dealt
         before if this is None.
+    keep: the places of outputs that stay here, in the replicated shares that they are.
 
     Among near peers there is hardly a wait in which to deal or to compute for other members. There the
     material is dealt in line and all members run together. Each party decides this for itself.
@@ -81,7 +83,7 @@ def execute(
 
     started = time.perf_counter()
     with in_time(link, seconds), behind or contextlib.nullcontext():
-        outputs, records, taken = in_turns(plan, in_groups, link, spu, observe)
+        outputs, records, taken = in_turns(plan, in_groups, link, spu, observe, keep)
     wall = time.perf_counter() - started
     _compare(told, link)
     lanes = [each.lane for each in in_groups]

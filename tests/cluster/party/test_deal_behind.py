@@ -36,8 +36,8 @@ def alice(parties, monkeypatch):
 def test_a_window_holds_the_dealers_back(alice, monkeypatch, window):
     execute, ahead = session.execute, []
 
-    def small(plan, members, link, spu, _, seconds):
-        return execute(plan, members, link, spu, window, seconds)
+    def small(plan, members, link, spu, _, *rest):
+        return execute(plan, members, link, spu, window, *rest)
 
     admitted = deal_behind.DealBehind._admitted
 

@@ -232,7 +232,9 @@ def test_a_request_that_computes_too_long_ends_in_the_middle_of_a_kernel(trial, 
     with connect(trial.file, "alice") as client:
         client.run(small, X)
         with monkeypatch.context() as patched:
-            patched.setattr(session, "execute", lambda *arguments: execute(*arguments[:-1], 1.0))
+            patched.setattr(
+                session, "execute", lambda *arguments: execute(*arguments[:-2], 1.0, arguments[-1])
+            )
             patched.setitem(KERNELS, "gelu", replace(gelu, run=endless))
             with pytest.raises(PartyError, match=r"has computed for 1 s, `request`"):
                 client.run(small, X)

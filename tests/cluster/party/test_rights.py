@@ -18,7 +18,8 @@ from ditto_spu.cluster.client.uploads import messages, split
 from ditto_spu.cluster.party.input_digests import InputDigests, digests
 from ditto_spu.cluster.party.plan_checker import CheckedPlan
 from ditto_spu.cluster.party.quota import Quota
-from ditto_spu.cluster.party.store import Store, Weights
+from ditto_spu.cluster.party.store import Store
+from ditto_spu.cluster.party.weights import Served, Weights
 from ditto_spu.errors import ClusterError, PartyError
 from ditto_spu.plan.resources import Need
 from ditto_spu.runtime.precompute import client_key, random_bytes
@@ -107,7 +108,7 @@ def test_weights_are_listed_and_dropped(alice, bob):
         ("alice/shared", ("bob",), True),
     ]
     (seen,) = bob.weights()
-    assert (seen.name, seen.plan, seen.nbytes > 0) == ("alice/shared", PLAN.hash(), True)
+    assert (seen.name, seen.plans, seen.nbytes > 0) == ("alice/shared", (PLAN.hash(),), True)
     with pytest.raises(ClusterError, match="'bob' owns no weights 'alice/shared'"):
         bob.drop("alice/shared")
     alice.drop("shared")
@@ -130,7 +131,9 @@ def test_requests_during_a_replacement_are_asked_again(alice, parties):
     blind, store = plain.hold(w=SHAPE), parties.servers[1]._shared.store
     alice.run(blind, X, weights="model")
     after = store._weights["alice/model"]
-    store._weights["alice/model"] = replace(after, token="before")  # this party is not done yet
+    store._weights["alice/model"] = replace(
+        after, serves={PLAN.hash(): replace(after.serves[PLAN.hash()], token="before")}
+    )  # this party is not done yet
     tries, ask = [], alice._parties._ask
 
     def second(*arguments):
@@ -174,7 +177,13 @@ def store(total=1000, of_client=600, plans=2, clock=lambda: 0.0):
 
 
 def made(owner="alice", nbytes=100, session=None, users=()):
-    return Weights(owner, CheckedPlan(PLAN, Need(0, 0)), users, secrets.token_hex(4), session, nbytes, {})
+    return serving(CheckedPlan(PLAN, Need(0, 0)), owner, nbytes, session, users)
+
+
+def serving(plan, owner="alice", nbytes=100, session=None, users=()):
+    token = secrets.token_hex(4)
+    served = {plan.hash: Served(plan, token, {})}
+    return Weights(owner, users, token, session, nbytes, served)
 
 
 def test_rights_are_checked_again_when_weights_are_stored():
@@ -219,7 +228,7 @@ def test_plans_of_one_client_do_not_displace_those_of_others_or_of_weights():
     plans = [CheckedPlan(replace(PLAN, name=str(number)), Need(0, 0)) for number in range(5)]
     kept.add_plan("bob", plans[0])
     with kept.uploading("alice/model", "alice", 100, False) as upload:
-        kept.add_weights(upload, replace(made(users=("bob",)), plan=plans[4]))
+        kept.add_weights(upload, serving(plans[4], users=("bob",)))
     for each in plans:
         kept.add_plan("mallory", each)
     assert kept.plan("bob", plans[0].hash) is plans[0]
@@ -288,7 +297,7 @@ def test_shares_that_do_not_fit_those_of_the_dealer_of_masks_are_refused(parties
 
     with connect(parties.file, "alice") as client:
         assert right(client.run(masked, W, X).outputs)
-        monkeypatch.setattr("ditto_spu.cluster.client.client.messages", other)
+        monkeypatch.setattr("ditto_spu.cluster.client.client_session.messages", other)
         with pytest.raises(PartyError, match="different shares"):
             client.run(masked, W, X)
 

@@ -1,11 +1,14 @@
 """Generated code and numpy return the same sums with few columns, and the same cells, for all sizes."""
 
+import gc
+
 import numpy as np
 import pytest
 
 from ditto_kernels.machine import compile
 from ditto_kernels.machine.cells import NumpyCells
 from ditto_kernels.machine.generated import Generated
+from ditto_kernels.machine.generated_cells import UNARY, _cells
 from ditto_kernels.machine.numpy_xla import NumpyXla
 from ditto_kernels.values.formats import signed, unsigned
 from tests.kernels.machine.test_backends import LAYOUTS, elements
@@ -107,3 +110,16 @@ def test_shapes_that_do_not_fit_are_refused(generated, rng):
     for step in steps:
         with pytest.raises(ValueError, match="side by side"):
             step()
+
+
+def test_a_function_outlives_a_cache_that_lets_it_go(generated):
+    """Two threads that need the same code first compile it twice, and a cache keeps one of the two."""
+    numbers, masks, result = np.arange(100, dtype=np.uint32), np.zeros(100, np.uint8), np.zeros(100, np.uint8)
+    unary = _cells(generated.cells._target, 4, 1).functions[UNARY.name]
+    _cells.cache_clear()
+    gc.collect()
+    for _ in range(50):  # new code takes the memory of what is gone
+        _cells(generated.cells._target, 4, 2)
+        _cells.cache_clear()
+    unary(*compile.addresses(result, numbers, masks), 100)
+    assert np.array_equal(result, NumpyCells().unary(numbers, masks))
