@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from ditto_kernels.guard.last_guard import guard_last
+from ditto_kernels.guard.last_guard import GUARD_BIT, guard_last
 from ditto_kernels.guard.one_bit import ANSWER
 from ditto_kernels.guard.product_guard import guard_products
 from ditto_kernels.guard.watched_product import watched
@@ -172,6 +172,24 @@ def test_the_bit_is_about_half_a_wrap(mpc, value, inside):
     values = np.zeros((3, 7))
     values[2, 6] = value
     assert (mpc(guard_last, (values, WRAPS), out=ANSWER).value == 0).all() == inside
+
+
+@pytest.mark.parametrize(
+    ("name", "rounds"), [("truncated", 5), ("narrow", 5), ("public", 3), ("ring 64, batched", 5)]
+)
+def test_the_bit_takes_as_many_rounds_as_a_short_normalisation(name, rounds):
+    case, batch = CASES[name], (2,) * CASES[name].batched
+    told = {"dims": BATCHED if batch else PLAIN, "range": case.range}
+    if isinstance(case.w, int):
+        told["weight_fraction_bits"] = case.w
+    fxp = None if isinstance(case.w, int) else F(case.w)
+    w = Spec((*batch, 9, 24) if batch else (24, 9), fxp)
+    x, y = Spec((*batch, 7, 24), F(case.x)), Spec((*batch, 7, 9), F(case.y))
+    products = (tuple(told.items()),)
+    assert GUARD_BIT.cost(x, w, y, out=ANSWER, products=products).rounds == rounds
+    exact = Spec((5,), F("fxp64.18"))  # runs beside the counts
+    cost = GUARD_BIT.cost(x, w, y, exact, out=ANSWER, products=products, ranges=((0.0, 9.0),))
+    assert cost.rounds == max(rounds, 4)
 
 
 def test_products_that_drop_no_bits_cannot_be_watched():

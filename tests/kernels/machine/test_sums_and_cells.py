@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ditto_kernels.machine import compile
+from ditto_kernels.machine import generated as module
 from ditto_kernels.machine.cells import NumpyCells
 from ditto_kernels.machine.generated import Generated
 from ditto_kernels.machine.generated_cells import UNARY, _cells
@@ -90,6 +91,16 @@ def test_parities_choose_windows_of_a_stream(generated, rng):
         expected = [np.bitwise_xor.reduce(bits & stream[place : place + size]) for place in range(32)]
         for made in (generated.cells, NumpyCells()):
             assert np.array_equal(made.parities(bits, stream, 32), expected)
+
+
+def test_a_layout_keeps_its_code(rng):
+    """Two threads may compile the same code at once, and what one of them laid out still has its own."""
+    made, values = Generated(compile.processor()), drawn(rng, signed(32), (1, 7, 40))
+    factors = drawn(rng, signed(32), (1, 2, 40))
+    expected = made.sums(values, factors)
+    module._sums.cache_clear()
+    gc.collect()
+    assert np.array_equal(made.sums(values, factors), expected)
 
 
 def test_shapes_that_do_not_fit_are_refused(generated, rng):
