@@ -96,10 +96,16 @@ class _Program:
         return len(ladders.left) > met
 
     def make_room(self, ladders: Ladders) -> bool:
-        """Let places climb until values have room in every range. Returns whether one did."""
+        """Let places climb until values have room in every range. Returns whether one did.
+
+        A range that a kernel was told waits until what computes the operand has room.
+        """
         steps: dict[Place, int] = {}
-        for value, row in self._ranges:
+        for value, row in sorted(self._ranges, key=lambda each: each[1].told):
             if row.headroom is not None and row.headroom < MARGIN and not row.safe:
+                sources = self._sources(self._makers[value].operands[0]) if row.told else ()
+                if any(place in steps for place in sources):
+                    continue
                 for place, count in self._causes(ladders, value, row, row.headroom):
                     steps[place] = max(count, steps.get(place, 0))
         for op in self._operations:

@@ -134,6 +134,7 @@ class Relied:
     low, high: the ends of the range.
     fact: the name under which observers note the quantity. The empty string stands for the result itself.
     exact: whether every value within the range is as good as any other, as with indices.
+    told: whether the kernel has the range from what computes its operand, and would take a wider one from there.
     """
 
     quantity: str
@@ -141,6 +142,7 @@ class Relied:
     high: float
     fact: str = ""
     exact: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True)
