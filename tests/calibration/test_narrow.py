@@ -101,6 +101,17 @@ def test_a_transformer_is_as_cheap_as_by_hand():
         assert ours <= 1.02 * theirs
 
 
+def test_scores_wait_for_the_room_of_their_product():
+    def attend(queries, keys):
+        return jax.nn.softmax(queries @ keys.T / 4, axis=-1)
+
+    queries, keys = rng_values((6, 16), 5), rng_values((6, 16), 16, 1)
+    assert 512 < np.max(np.abs(queries @ keys.T)) < 800
+    function = calibrated(attend, queries, keys)
+    assert "fxp64" not in str(function.lower(queries, keys).plan)
+    assert np.max(np.abs(np.asarray(function(queries, keys)) - attend(queries, keys))) < 0.02
+
+
 def _costs(lowered):
     report = lowered.cost_analysis()
     return sum(report.bytes_sent_per_party), report.rounds
