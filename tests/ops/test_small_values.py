@@ -1,4 +1,4 @@
-"""Small values and differences of near values keep their digits under the default, and large ones their room."""
+"""Small values and differences of near values keep their digits by default, and large ones their room."""
 
 import jax.numpy as jnp
 import numpy as np
