@@ -65,6 +65,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
         ring = 64
     bits = formats[left].fraction_bits + formats[right].fraction_bits
     wanted = Fxp(default.ring_bits, default.fraction_bits + zeros_in_readers(op, choice))
+    if default.ring_bits == 64 and not all(each.fraction_bits for each in formats.values()):
+        wanted = Fxp(64, max(bits, wanted.fraction_bits))  # a multiple of a value is exact
     return truncated(in_ring(formats, ring), Fxp(ring, bits), wanted, most=bits)
 
 
