@@ -85,11 +85,11 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
     bound = largest(other)
     lead = math.ceil(math.log2(bound)) if bound else 0
     zeros = 0
-    if default.ring_bits == 64 and default.fraction_bits > choice.format.fraction_bits:
-        zeros = max(0, -lead)  # what reads the result wants these bits
-    elif default.ring_bits == 64:
-        zeros = zeros_below_one(chooser, op, choice, bound, current.fraction_bits)
-        default = Fxp(default.ring_bits, default.fraction_bits + zeros)
+    if default.ring_bits == 64:
+        zeros = max(0, -lead)  # the result is as much smaller, and keeps the digits that are asked for
+        if default.fraction_bits <= choice.format.fraction_bits:
+            more = zeros_below_one(chooser, op, choice, bound, current.fraction_bits)
+            default = Fxp(default.ring_bits, default.fraction_bits + more)
     if known is not None and (shift := power_of_two(known)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
