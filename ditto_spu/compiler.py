@@ -29,6 +29,7 @@ from ditto_spu.plan.plan import KernelStep, Plan, SpuStep, kind
 from ditto_spu.rules.rule import Config
 from ditto_spu.rules.shorten import config_text
 
+DIGITS = 1.1  # how much more than wide formats the formats of a calibration may cost if they have more digits
 STAGES = ("traced", "fused", "owners", "config", "formats", "plan")
 
 
@@ -130,17 +131,37 @@ def compile_program(
     seen = None if calibration is None else known(calibration, linear)
     if seen is not None:
         seen.warn_of_changes()
-    wide = config if seen is None else replace(config, narrow=False)
-    lowered = _compile(linear, wide, seen)
     if seen is not None and config.narrow:
-        try:
-            narrowed = _compile(linear, narrow(wide, linear, seen), seen)
-        except DittoError:
-            narrowed = lowered  # some plan of a kernel does not serve these formats
-        lowered = min(narrowed, lowered, key=_sent)
+        lowered = _narrowed(linear, replace(config, narrow=False), seen)
+    else:
+        lowered = _compile(linear, config, seen)
     if p_error is not None:
         require_p_error(lowered.plan, p_error)
     return lowered
+
+
+def _narrowed(linear: Work, wide: Config, seen: Known) -> Lowered:
+    """Compile a program with formats chosen from a calibration, or as it is where these cost more.
+
+    Values that are too large for the formats of the configuration may fit those, or the other way round. A
+    choice that has more digits where the values need them may cost a tenth more.
+    """
+    found, refused = [], None
+    for config in (narrow(wide, linear, seen), wide):
+        try:
+            found.append(_compile(linear, config, seen))
+        except DittoError as error:  # some plan of a kernel may not serve these formats
+            refused = error
+    if refused is not None and not found:
+        raise refused
+    return min(found, key=lambda each: _sent(each) / (DIGITS if _is_finer(each, wide) else 1))
+
+
+def _is_finer(lowered: Lowered, wide: Config) -> bool:
+    """Tell whether a rule gives results more fraction bits than the configuration does, in its ring."""
+    ring, bits = wide.default_format.ring_bits, wide.default_format.fraction_bits
+    formats = (rule.format for rule in lowered.config.rules)
+    return any(each and each.ring_bits == ring and each.fraction_bits > bits for each in formats)
 
 
 def _sent(lowered: Lowered) -> int:

@@ -10,6 +10,7 @@ from ditto_spu.calibration.places import place_of
 from ditto_spu.calibration.summary import Observed
 from ditto_spu.ops import OPS
 from ditto_spu.ops.decision import Kind, decided
+from ditto_spu.ops.products import is_sum
 from ditto_spu.ops.public_operands import largest
 from ditto_spu.ops.slopes import Sizes
 
@@ -62,12 +63,12 @@ def needed_bits(
         kind = decided(op).kind
         if kind is Kind.LOCAL:
             for each in op.operands:
-                need(each, needs.get(op.results[0], 0))
+                need(each, needs.get(op.results[0], 0) + _summed_bits(op, each))
         elif kind is Kind.SCALE:
             for each, other in (op.operands, tuple(op.operands)[::-1]):
                 need_own(each)
                 factor = largest(other) or 0.0
-                if factor > 1:  # it magnifies roundings, too
+                if factor:  # it magnifies roundings, or makes them smaller
                     need(each, needs.get(op.results[0], 0) + math.ceil(math.log2(factor)))
         elif kind is Kind.MATMUL:
             need_own(op.operands[0])
@@ -83,6 +84,14 @@ def needed_bits(
                 if each == op.operands[0] or ir.shape(each) == ir.shape(op.results[0]):
                     need_own(each)
     return needs
+
+
+def _summed_bits(op: ir.Op, operand: ir.Value) -> int:
+    """Return how many more bits the terms of a sum over dimensions need, since their roundings add up."""
+    if not is_sum(op.results[0]):
+        return 0
+    terms = math.prod(ir.shape(operand)) / max(1, math.prod(ir.shape(op.results[0])))
+    return math.ceil(math.log2(terms) / 2) if terms > 1 else 0
 
 
 def _slopes(op: ir.Op, seen: Mapping[ir.Value, Observed | None]) -> dict[ir.Value, float]:

@@ -38,6 +38,7 @@ class Range:
     exact: whether every value within the range is as good as any other.
     proven: an interval that holds every value of the quantity, whatever the inputs are.
     watch: who finds on hosts that the quantity leaves the range (`WATCHERS`).
+    told: whether a kernel has the range from what computes its operand.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Range:
     exact: bool = False
     proven: Span | None = None
     watch: str = "nobody"
+    told: bool = False
 
     @property
     def watched(self) -> str:

@@ -18,7 +18,17 @@ USUAL = Fxp(32, 11)  # the format of values that need neither more bits nor more
 FINEST = 16  # the most fraction bits of a value in the ring of USUAL
 FINEST_WEIGHT = 20  # the same for weights
 ALL = 99  # more steps than a ladder has
+FINEST_WIDE, SPARE = 30, 6  # the same in ring 64, where bits beyond those that are needed cost nothing
 MARGIN = 1.0  # bits between observed values and the ends of ranges: unseen values may be twice as large
+
+
+Need = tuple[int, float]  # the fraction bits that values need, and the largest magnitude of them
+
+
+def _finest(fxp: Fxp, bits: int, largest: float) -> Fxp:
+    """Return a format in the same ring that has the bits, and more than these, if it holds the values."""
+    finer = Fxp(fxp.ring_bits, min(bits + SPARE, FINEST_WIDE))
+    return finer if bits > fxp.fraction_bits and largest * 2**MARGIN < finer.limit / 2 else fxp
 
 
 @dataclass
@@ -30,12 +40,14 @@ class Ladders:
     finer: the formats of results that need more fraction bits than USUAL has.
     weights: the formats of weights that need more fraction bits than the first step gives. It is None where
         the product had no room for them.
+    widest: what stands behind the last step of a place whose values need other bits than `wide` has.
     """
 
     wide: Fxp
     left: dict[Place, tuple[Rung, ...]] = field(default_factory=dict)
     finer: dict[Place, Fxp] = field(default_factory=dict)
     weights: dict[Place, Fxp | None] = field(default_factory=dict)
+    widest: dict[Place, Rung] = field(default_factory=dict)
 
     def meet(self, place: Place, op: ir.Op | None, known: bool) -> None:
         """Put a place at the foot of its ladder if it is new, or behind the last step.
@@ -59,6 +71,8 @@ class Ladders:
         left, record = self.left[place], OPS.get(place.op)
         if left:
             return left[0]
+        if place in self.widest:
+            return self.widest[place]
         wide = Choice(self.wide, None, None, None, None, None, frozenset())
         operand = None if record is None else record.wish(wide)
         return Rung(format=self.wide, operand=operand or self.wide, weight=self.wide)
@@ -86,6 +100,32 @@ class Ladders:
             self.finer[place] = finer
             return True
         return self.climb(place)
+
+    def refine_widest(self, place: Place, result: Need, operand: Need = (0, 0.0)) -> bool:
+        """Give more fraction bits to a place behind its last step, once. Returns whether it got some."""
+        rung = self.at(place)
+        assert rung.format is not None and rung.operand is not None
+        finer = replace(rung, format=_finest(rung.format, *result), operand=_finest(rung.operand, *operand))
+        if finer == rung or place in self.widest:
+            return False
+        self.widest[place] = finer
+        return True
+
+    def coarsen(self, place: Place, bits: int, least: int, operand: bool) -> bool:
+        """Take fraction bits from a place behind its last step. Returns whether it did.
+
+        bits: how many to take. least: how many have to be left. operand: whether they are those of the left
+            factor of a product, and not of the result.
+        """
+        if self.left.get(place, ALL):  # SPU's operations have no ladder
+            return False
+        rung = self.at(place)
+        fxp = rung.operand if operand else rung.format
+        if fxp is None or fxp.fraction_bits - bits < max(least, 0):
+            return False
+        coarser = Fxp(fxp.ring_bits, fxp.fraction_bits - bits)
+        self.widest[place] = replace(rung, operand=coarser) if operand else replace(rung, format=coarser)
+        return True
 
     def rules(self) -> Iterator[Rule]:
         """Yield the rules that stand for the present steps, one for all places on the same step."""

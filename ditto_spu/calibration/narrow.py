@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ditto_spu import ir
-from ditto_spu.calibration.fraction_bits import needed_bits
+from ditto_spu.calibration.fraction_bits import bits_for, needed_bits, usual_size
 from ditto_spu.calibration.headroom import Range
 from ditto_spu.calibration.known import Known
 from ditto_spu.calibration.ladders import ALL, MARGIN, USUAL, Ladders
@@ -27,6 +27,8 @@ from ditto_spu.passes.pipeline import Work, advance
 from ditto_spu.rules.rule import INPUT, Config
 
 _TURNS = 16  # more than the steps of any ladder
+SPARED_BITS = 12  # a factor that gives bits to the room of its product keeps so many for its usual size
+_PRODUCTS = (Kind.MATMUL, Kind.MULTIPLY, Kind.SCALE)
 _RULED = (Kind.MATMUL, Kind.MULTIPLY, Kind.KERNEL, Kind.SCALE, Kind.RETAG)
 
 
@@ -96,17 +98,45 @@ class _Program:
         return len(ladders.left) > met
 
     def make_room(self, ladders: Ladders) -> bool:
-        """Let places climb until values have room in every range. Returns whether one did."""
+        """Let places climb until values have room in every range. Returns whether one did.
+
+        A range that a kernel was told waits until what computes the operand has room.
+        """
         steps: dict[Place, int] = {}
-        for value, row in self._ranges:
+        for value, row in sorted(self._ranges, key=lambda each: each[1].told):
             if row.headroom is not None and row.headroom < MARGIN and not row.safe:
+                sources = self._sources(self._makers[value].operands[0]) if row.told else ()
+                if any(place in steps for place in sources):
+                    continue
                 for place, count in self._causes(ladders, value, row, row.headroom):
                     steps[place] = max(count, steps.get(place, 0))
         for op in self._operations:
             if self._beside_too_large(op):
                 steps |= dict.fromkeys(self._sources(op.results[0]), ALL)
         climbed = [ladders.climb(place, count) for place, count in steps.items()]
-        return any(climbed)
+        return any(climbed) or any(self._coarsen(ladders, value, row) for value, row in self._ranges)
+
+    def _coarsen(self, ladders: Ladders, value: ir.Value, row: Range) -> bool:
+        """Take bits from what a product in ring 64 reads, where it lacks room and values spare bits."""
+        if row.what != "product" or row.headroom is None or row.headroom >= MARGIN or row.safe:
+            return False
+        maker = self._makers[value]
+        lacking = math.ceil(min(MARGIN - row.headroom, ALL))
+        if decided(maker).kind in (Kind.MULTIPLY, Kind.MATMUL):
+            left, right = maker.operands[:2]
+            bits = math.ceil(lacking / 2) if left == right else lacking
+            return ladders.coarsen(self._places[value], bits, self._spared(left), operand=True)
+        scaled = [each for each in maker.operands if each in self._formats]
+        coarser = [
+            ladders.coarsen(place, lacking, self._spared(each), operand=False)
+            for each in scaled
+            for place in self._sources(each)
+        ]
+        return any(coarser)
+
+    def _spared(self, value: ir.Value) -> int:
+        """Return the fraction bits that a value keeps when it gives bits to the room of a product."""
+        return bits_for(usual_size(self._seen.get(value)), SPARED_BITS)
 
     def _causes(
         self, ladders: Ladders, value: ir.Value, row: Range, headroom: float
@@ -174,7 +204,13 @@ class _Program:
         decision, place, result = decided(op), place_of(op), op.results[0]
         if decision.kind not in _RULED or not ir.is_float(result):
             return False
-        record, operand = OPS[place.op], ladders.at(place).operand
+        record = OPS[place.op]
+        if not ladders.left[place]:
+            read = op.operands[0]
+            about = (needs.get(result, 0), self._largest(result)), (needs.get(read, 0), self._largest(read))
+            finer = decision.kind in _PRODUCTS or record.search.slopes is not None
+            return finer and ladders.refine_widest(place, *about)
+        operand = ladders.at(place).operand
         if operand is not None and operand.fraction_bits < needs.get(op.operands[0], 0):
             return not record.search.absolute and ladders.climb(place)
         if "format" not in record.takes or decision.out.fraction_bits >= needs.get(result, 0):
@@ -188,6 +224,8 @@ class _Program:
         if products:
             refined = [ladders.refine_weight(place_of(op), needs[value]) for op in products]
             return any(refined)
+        if not ladders.left[self._places[value]]:
+            return ladders.refine_widest(self._places[value], (needs[value], self._largest(value)))
         return ladders.refine(self._places[value], needs[value], self._largest(value))
 
     def _weighs(self, op: ir.Op, value: ir.Value) -> bool:
@@ -195,5 +233,5 @@ class _Program:
         return read(op) is not None and decided(op).kind is Kind.MATMUL and op.operands[1] == value
 
     def _largest(self, value: ir.Value) -> float:
-        seen = self._seen[value]
+        seen = self._seen.get(value)
         return 0.0 if seen is None else seen.largest

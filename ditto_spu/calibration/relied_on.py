@@ -184,4 +184,4 @@ def _of(call: Call) -> Iterator[Range]:
         format_ = out if not each.fact or each.exact or not formats else formats[0]
         if formats or each.exact:
             found = row(each.quantity, format_, each.high, each.fact, each.low)
-            yield replace(found, exact=each.exact)
+            yield replace(found, exact=each.exact, told=each.told)

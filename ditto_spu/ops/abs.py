@@ -26,6 +26,7 @@ ABS = Op(
     kernels={"stablehlo.abs": "abs"},
     kind=Kind.KERNEL,
     formats=choose_formats,
+    keeps_room=lambda op: True,
     ignores=("format",),  # the result has the format of the operand
     mixed=lambda op: True,
     facts=operand,

@@ -38,6 +38,7 @@ CLAMP = Op(
     kernels={"stablehlo.clamp": "clamp"},
     kind=Kind.KERNEL,
     formats=choose_formats,
+    keeps_room=lambda op: True,
     ignores=("format",),  # the result has the format of the operands
     mixed=lambda op: True,
     facts=observe,

@@ -72,6 +72,7 @@ COMPARE = Op(
     kernels={"stablehlo.compare": "compare"},
     kind=Kind.KERNEL,
     formats=choose_formats,
+    keeps_room=lambda op: True,
     ignores=("format", "range"),  # the result is a boolean
     call=kernel_call,
     mixed=lambda op: True,

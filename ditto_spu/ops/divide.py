@@ -36,10 +36,11 @@ COARSE = 64  # a divisor of fewer ulp would be rounded by more than 1 %
 
 
 def wish(choice: Choice) -> Fxp | None:
-    """Return the format in which both operands are wanted."""
+    """Return the format in which both operands are wanted. Small divisors need more bits than most values."""
     if choice.operand is not None or choice.approx == WINDOW:
         return choice.operand
-    return choice.format if choice.format.ring_bits == OPERANDS.ring_bits else OPERANDS
+    least = choice.format.fraction_bits if choice.format.ring_bits == OPERANDS.ring_bits else 0
+    return Fxp(OPERANDS.ring_bits, max(OPERANDS.fraction_bits, least))
 
 
 def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:

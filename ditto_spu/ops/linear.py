@@ -82,5 +82,6 @@ LINEAR = Op(
     kernels={},
     kind=Kind.LOCAL,
     formats=choose_formats,
+    keeps_room=lambda op: True,
     ignores=("operand",),  # operands meet in the finest of their formats
 )

@@ -73,6 +73,7 @@ MAXIMUM = Op(
     kernels=_KERNELS,
     kind=Kind.KERNEL,
     formats=choose_formats,
+    keeps_room=lambda op: True,
     ignores=("format",),  # the result has the format of the operands
     call=kernel_call,
     mixed=lambda op: True,

@@ -65,6 +65,8 @@ def choose_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) ->
         ring = 64
     bits = formats[left].fraction_bits + formats[right].fraction_bits
     wanted = Fxp(default.ring_bits, default.fraction_bits + zeros_in_readers(op, choice))
+    if default.ring_bits == 64 and not all(each.fraction_bits for each in formats.values()):
+        wanted = Fxp(64, max(bits, wanted.fraction_bits))  # a multiple of a value is exact
     return truncated(in_ring(formats, ring), Fxp(ring, bits), wanted, most=bits)
 
 
@@ -80,10 +82,14 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
     current = chooser.settle(value, default)
     if of_any_size(other):
         return Formats({value: Fxp(64, current.fraction_bits)}, default, kind=Kind.KERNEL)
+    bound = largest(other)
+    lead = math.ceil(math.log2(bound)) if bound else 0
     zeros = 0
     if default.ring_bits == 64:
-        zeros = zeros_below_one(chooser, op, choice, largest(other), current.fraction_bits)
-    default = Fxp(default.ring_bits, default.fraction_bits + zeros)
+        zeros = max(0, -lead)  # the result is as much smaller, and keeps the digits that are asked for
+        if default.fraction_bits <= choice.format.fraction_bits:
+            more = zeros_below_one(chooser, op, choice, bound, current.fraction_bits)
+            default = Fxp(default.ring_bits, default.fraction_bits + more)
     if known is not None and (shift := power_of_two(known)) is not None:
         bits = current.fraction_bits - shift
         if 0 <= bits < current.ring_bits:
@@ -92,8 +98,6 @@ def _scaled(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Format
             kept = Fxp(current.ring_bits, min(bits, max(default.fraction_bits, current.fraction_bits)))
             return Formats({value: current}, kept, Fxp(current.ring_bits, bits), kind=Kind.RETAG)
     target = Fxp(current.ring_bits, min(current.fraction_bits + zeros, default.fraction_bits))
-    bound = largest(other)
-    lead = math.ceil(math.log2(bound)) if bound else 0
     narrow = FACTOR_BITS[max(16, current.ring_bits)] - lead
     finest = _bits_of_smallest(quotient(other) if known is None else known)
     if is_integral(other):
@@ -155,12 +159,19 @@ def operand_limit(call: Call, fxp: Fxp) -> float:
     return fxp.limit / 2 ** (SCALE_BITS + 1) if scaled else fxp.limit / 2
 
 
+def halves(op: ir.Op) -> bool:
+    """Tell whether one factor is the constant 1, 1/2, 1/4 or a smaller power of two."""
+    shifts = (power_of_two(known) for each in op.operands if (known := constant(each)) is not None)
+    return any(shift is not None and shift <= 0 for shift in shifts)
+
+
 MULTIPLY = Op(
     name="multiply",
     summary="an elementwise product",
     kernels={"stablehlo.multiply": "multiply"},
     kind=Kind.MULTIPLY,
     formats=choose_formats,
+    keeps_room=halves,
     call=kernel_call,
     operand_limit=operand_limit,
     mixed=lambda op: ir.element(op.results[0]) != "i1",

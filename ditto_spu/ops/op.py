@@ -134,6 +134,7 @@ class Relied:
     low, high: the ends of the range.
     fact: the name under which observers note the quantity. The empty string stands for the result itself.
     exact: whether every value within the range is as good as any other, as with indices.
+    told: whether the kernel has the range from what computes its operand, and would take a wider one.
     """
 
     quantity: str
@@ -141,6 +142,7 @@ class Relied:
     high: float
     fact: str = ""
     exact: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,8 @@ class Op:
         does.
     relies_on: lists the ranges that its kernel relies on.
     facts: gives the extremes that observers note for these ranges, from the operands, by a JAX function.
+    keeps_room: tells whether it only adds, moves, compares, chooses or halves elements. More fraction bits of
+        its operands then take no room from a product.
     bounds: the interval of its result, whatever its operands are.
     rows: bounds the rows of its result, from the intervals of its operands, or returns None.
     search: the formats that a search, or a calibration, may try.
@@ -276,6 +280,7 @@ class Op:
     operand_limit: Callable[[Call, Fxp], float] | None = None
     relies_on: Callable[[Call], Iterable[Relied]] = lambda call: ()
     facts: Callable[[ir.Op, Sequence[Array]], Mapping[str, tuple[Array, Array]]] | None = None
+    keeps_room: Callable[[ir.Op], bool] = lambda op: False
     bounds: Span | None = None
     rows: Callable[[ir.Op, ir.At], ir.Rows | None] = lambda op, at: None
     search: Tries = field(default_factory=Tries)

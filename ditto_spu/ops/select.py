@@ -61,6 +61,7 @@ SELECT = Op(
     kernels={"stablehlo.select": "select"},
     kind=Kind.KERNEL,
     formats=choose_formats,
+    keeps_room=lambda op: True,
     ignores=("format",),  # the result has the format of the branches
     mixed=serves,
     facts=observe,

@@ -32,6 +32,7 @@ SIGN = Op(
     bounds=(-1.0, 1.0),
     kind=Kind.KERNEL,
     formats=choose_formats,
+    keeps_room=lambda op: True,
     mixed=lambda op: True,
     facts=operand,
     search=Tries(decides=True),

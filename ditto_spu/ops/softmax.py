@@ -166,7 +166,7 @@ def relies_on(call: Call) -> Iterator[Relied]:
     for _ in range(_BISECTIONS):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if chosen(middle) == wanted else (low, middle)
-    yield Relied("score", -low, low, fact="operand")
+    yield Relied("score", -low, low, fact="operand", told=True)
 
 
 def observe(op: ir.Op, operands: Operands) -> Facts:

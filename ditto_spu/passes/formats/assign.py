@@ -22,6 +22,7 @@ from ditto_spu.passes.analysis.numbers import numbers
 from ditto_spu.passes.analysis.visibility import visibility
 from ditto_spu.passes.formats.assign_op import decide
 from ditto_spu.passes.formats.assign_state import State
+from ditto_spu.passes.formats.fine_arguments import fine_format
 from ditto_spu.plan.plan import INTEGER, SPU_FORMAT
 from ditto_spu.rules.rule import INPUT, Config
 
@@ -56,7 +57,8 @@ def assign(
             elif place in entry.prepared:
                 state.formats[argument] = _ruled(state, *entry.prepared[place])
             else:
-                state.formats[argument] = fxp or _by_rule(state, path)
+                fine = fine_format(argument, found, state.default_format)
+                state.formats[argument] = fxp or _by_rule(state, path) or fine
             state.roots[argument] = argument
     for op in operations:
         if state.kinds[op] is not Kind.PUBLIC:
@@ -118,7 +120,16 @@ def _want(state: State, op: ir.Op) -> None:
     for operand in op.operands:
         if state.secret[operand] and ir.is_float(operand):
             known = state.wants.get(operand, wanted)
-            state.wants[operand] = wanted if known == wanted else None
+            state.wants[operand] = wanted if known == wanted else _finer(state, known, wanted)
+
+
+def _finer(state: State, first: Fxp | None, second: Fxp | None) -> Fxp | None:
+    """Return the coarser one of two formats in one ring that are both finer than the default, or None."""
+    if first is None or second is None or first.ring_bits != second.ring_bits:
+        return None
+    coarser = min(first, second, key=lambda each: each.fraction_bits)
+    finer = coarser.fraction_bits > state.default_format.fraction_bits
+    return coarser if finer and coarser.ring_bits == state.default_format.ring_bits else None
 
 
 def _wanted_of_scaled(state: State, op: ir.Op) -> Fxp | None:

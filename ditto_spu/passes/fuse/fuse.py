@@ -18,6 +18,7 @@ from ditto_spu.passes.fuse.integers import expand_bits, expand_divisions, satura
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
 from ditto_spu.passes.fuse.reductions import expand_reductions
 from ditto_spu.passes.fuse.refuse_impossible import refuse
+from ditto_spu.passes.fuse.relative_changes import subtract_first
 from ditto_spu.passes.fuse.root_scales import take_scales_out
 from ditto_spu.passes.fuse.secret_places import expand_secret_places
 from ditto_spu.passes.fuse.selected_places import expand_selections
@@ -64,6 +65,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     expand_secret_places(fused, visibility(fused, public))
     rewrite_scores(fused, public)
     take_scales_out(fused, visibility(fused, public))
+    subtract_first(fused, visibility(fused, public))
     expand_functions(fused, visibility(fused, public))
     simplify(fused)
     ir.run_passes(fused, "canonicalize,cse")
