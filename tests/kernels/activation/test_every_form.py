@@ -11,6 +11,8 @@ FORMS = [
     ("gelu", approx, 4.25) for approx in ("fourier", "table", "even", "puma")
 ] + [  # The third entry is the room that must be left to half of the ring.
     *(("silu", approx, 8.5) for approx in ("fourier", "table", "even")),
+    *(("softplus", approx, 8.5) for approx in ("fourier", "table")),
+    *(("mish", approx, 8.5) for approx in ("fourier", "table")),
     *(("tanh", approx, 4.25) for approx in ("fourier", "table", "odd")),
     *(("sigmoid", approx, 7.5) for approx in ("fourier", "table", "odd")),
 ]
