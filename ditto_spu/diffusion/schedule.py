@@ -83,7 +83,7 @@ def steps_of(schedule: Schedule, steps: int, method: str = "ddim", eta: float = 
         raise InputError(f"eta is {eta:g}: it lies between 0 and 1")
     if method == "ddpm" and eta:
         raise InputError("eta belongs to DDIM: DDPM draws fresh noise in every step, so leave eta out")
-    times = np.linspace(schedule.length - 1, 0, steps + 1).round().astype(np.int32)[:-1]
+    times = np.rint(schedule.length * (1 - np.arange(steps) / steps)).astype(np.int32) - 1
     signal = schedule.signal
     now, then = signal[times], np.append(signal[times[1:]], 1.0)
     variance = (1 - then) / (1 - now) * (1 - now / then)  # of the fresh noise, given the picture

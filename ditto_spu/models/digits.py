@@ -33,6 +33,11 @@ def judge() -> Any:
     return Judge(classes=CLASSES)
 
 
+def classes_of(params: Any, pictures: Any) -> Any:
+    """Return the classes [batch] that the classifier sees in pictures [batch, 8, 8, 1]."""
+    return np.argmax(judge().apply({"params": params}, pictures), axis=-1)
+
+
 def save(unet: Any, judge: Any, path: Path = WEIGHTS) -> None:
     """Write the weights of both modules to a file, in 16-bit floats."""
     from safetensors.numpy import save_file

@@ -15,6 +15,7 @@ from ditto_spu import ir
 from ditto_spu.ir.arithmetic import binary, kind, splat
 from ditto_spu.ops import observed
 from ditto_spu.ops.decision import Kind
+from ditto_spu.ops.gelu import polynomial_reads
 from ditto_spu.ops.kernel_formats import NARROW, PRECISE_FORM, curve_formats, curve_ladder
 from ditto_spu.ops.match import Match
 from ditto_spu.ops.op import Approximation, Op, Pattern, Sample
@@ -120,7 +121,7 @@ MISH = Op(
     pattern=Pattern(("stablehlo.multiply",), match_mish, mish),
     formats=curve_formats,
     options=("approx",),
-    approximations=_FORMS,
+    approximations={**_FORMS, "cipherdm": Approximation(reads=polynomial_reads)},
     steepness=1.1,
     puma=mish,
     window=MISH_CURVE,

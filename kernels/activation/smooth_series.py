@@ -75,12 +75,13 @@ def _share(c: Array, dealt: Array, curve: Smooth, fraction_bits: int, bits: int,
     total = np.full(c.shape, round(constant * 4.0**bits) if leader else 0, np.int64)
     for place, (cosine, sine) in enumerate(_waves(c, curve, fraction_bits)):
         # cos(c - r) = cos c cos r + sin c sin r, and sin(c - r) = sin c cos r - cos c sin r
-        parts = (cosine, sine) if curve.half else (sine, -cosine)
-        parts = tuple(part * (factors[place] * 2.0**bits) for part in parts)
+        first, second = (cosine, sine) if curve.half else (sine, -cosine)
+        factor = factors[place] * 2.0**bits
+        first, second = first * factor, second * factor
         if curve.sines:
             more = curve.sines[place] * 2.0**bits
-            parts = (parts[0] + sine * more, parts[1] - cosine * more)
-        for kind, part in enumerate(parts):
+            first, second = first + sine * more, second - cosine * more
+        for kind, part in enumerate((first, second)):
             total += np.rint(part).astype(np.int64) * dealt[kind, place]
     return total
 

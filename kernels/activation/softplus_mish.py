@@ -1,4 +1,4 @@
-"""Softplus and Mish are clipped series by default, or precise series, or tables."""
+"""Softplus and Mish are clipped series by default, precise series, or tables. Mish has polynomials, too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ditto_kernels.activation.polynomial_tables import MISH_CIPHERDM
 from ditto_kernels.activation.series_tables import MISH, SOFTPLUS
 from ditto_kernels.activation.smooth_series_tables import MISH as SMOOTH_MISH
 from ditto_kernels.activation.smooth_series_tables import SOFTPLUS as SMOOTH_SOFTPLUS
@@ -25,4 +26,4 @@ def _mish(x: Array, **_: Any) -> NDArray[np.float64]:
 
 
 SOFTPLUS_KERNEL = kernel_of("softplus", Activation(_softplus, SOFTPLUS, SMOOTH_SOFTPLUS, {}))
-MISH_KERNEL = kernel_of("mish", Activation(_mish, MISH, SMOOTH_MISH, {}))
+MISH_KERNEL = kernel_of("mish", Activation(_mish, MISH, SMOOTH_MISH, {"cipherdm": MISH_CIPHERDM}))

@@ -101,7 +101,9 @@ def _meaning(groups: _Groups, eps: float, name: str) -> Any:
         flat = jnp.reshape(rows, (-1, groups.length))
         plain = jnp.ones(groups.length, x.dtype), jnp.zeros(groups.length, x.dtype)
         normal = jnp.reshape(layer_norm(flat, *plain, dim=1, eps=eps), rows.shape)
-        back = jnp.reshape(jnp.transpose(normal, np.argsort(order)), factor.shape)
+        back = jnp.reshape(
+            jnp.transpose(normal, [order.index(each) for each in range(len(order))]), factor.shape
+        )
         return back * factor if name == "multiply" else back / factor
 
     return meaning
