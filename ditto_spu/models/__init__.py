@@ -155,7 +155,7 @@ MODELS = {
             load=gpt2.stored,
             text=gpt2.tiny_text,
         ),
-        _pictures("unet-digits", "noise in a digit of 8 x 8, one of ten classes", unet.DIGITS, 177_425),
+        _pictures("unet-digits", "noise in a digit of 8 x 8, one of ten classes", unet.DIGITS, 177_553),
         _pictures("unet-cipherdm", "noise in a picture of 28 x 28, CipherDM's size", unet.CIPHERDM, 11_669),
         _pictures("unet", "noise in a picture of 28 x 28, attention at 7 x 7", unet.MNIST, 1_112_801),
         NamedModel("gelu", "exact GeLU of [128, 3072]", single_ops.gelu, _BERT_SIZES),
