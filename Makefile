@@ -1,5 +1,5 @@
 # Each target works alone on a fresh machine that has Python 3.11 or 3.10, make and pip.
-.PHONY: demo demo-cluster test test-all lint format bench bench-mpcformer-env check-torch clean
+.PHONY: demo demo-cluster demo-pictures test test-all lint format bench bench-mpcformer-env check-torch clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,6 +16,9 @@ demo: $(READY)
 
 demo-cluster: $(READY)
 	$(BIN)/python -m ditto_spu.demos.three_processes
+
+demo-pictures: $(READY)
+	$(BIN)/python -m ditto_spu.demos.sampled_digits
 
 # A process for each core, four at most: each keeps some 3 GB of compiled programs. A file stays in one process.
 PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile

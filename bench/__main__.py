@@ -81,7 +81,8 @@ def main(
     baseline: Annotated[
         list[str],
         typer.Option(
-            help="'puma', 'mpcformer' (BERT encoders only), or 'none'; may be given several times.",
+            help="'puma', 'spu' (the program as it is), 'mpcformer' (BERT encoders only), or 'none'; "
+            "may be given several times.",
             default_factory=lambda: ["none"],
         ),
     ],
@@ -140,7 +141,7 @@ def _check_networks(networks: list[str], modes: list[str], baselines: list[str],
     """Refuse networks that cannot be measured, before the first side has run for minutes."""
     for each in networks:
         parse_network(each)
-    if networks and (set(modes) != {"whole"} or "mpcformer" in baselines):
+    if networks and (set(modes) != {"whole"} or {"mpcformer", "spu"} & set(baselines)):
         raise InputError("--network is for mode whole, and for the baseline puma alone")
     if networks and OWN_CASES.keys() & set(cases):
         raise InputError(f"--network is for models: {', '.join(OWN_CASES)} are measured in one process")

@@ -12,7 +12,11 @@ from rich.text import Text
 
 from ditto_spu.network.model import LAN, WAN, Network, predicted_seconds
 
-BASELINES = {"puma": "PUMA", "mpcformer": "MPCFormer"}  # config of their rows, and their names in the table
+BASELINES = {
+    "puma": "PUMA",
+    "spu": "SPU",
+    "mpcformer": "MPCFormer",
+}  # config of their rows, and their names in the table
 Compared = Sequence[tuple[dict[str, Any], list[dict[str, Any] | None]]]  # a row, and the baselines' rows
 
 

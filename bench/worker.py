@@ -14,7 +14,7 @@ from bench.processes import OursInProcesses, PumaInProcesses
 from bench.sides import ANSWER, split_side
 from ditto_kernels.values.replicated import PARTIES
 from ditto_spu import secure
-from ditto_spu.compare.puma import run_puma
+from ditto_spu.compare.puma import run_directly, run_puma
 from ditto_spu.models import Program, named_model
 from ditto_spu.network.model import parse_network
 from ditto_spu.plan.cost_report import CostReport, Triple
@@ -102,6 +102,13 @@ class Puma:
         }
 
 
+class Directly(Puma):
+    """Stock SPU, which runs the program as it is."""
+
+    def _run(self, mode: str) -> Any:
+        return run_directly(self._program.fn, self._program.args, public=self._program.public, mode=mode)
+
+
 def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -119,7 +126,7 @@ def main(case: str, side: str, network: str = "") -> None:
                 else stack.enter_context(OursInProcesses(program, side, between))
             )
         else:
-            baselines = {"puma": Puma, "mpcformer": Mpcformer}
+            baselines = {"puma": Puma, "spu": Directly, "mpcformer": Mpcformer}
             worker = baselines[side](program) if side in baselines else Ours(program, side)
         for line in sys.stdin:
             answer = {"warm": worker.warm, "run": worker.run, "report": worker.report}[line.strip()]()

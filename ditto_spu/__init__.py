@@ -4,6 +4,9 @@ from ditto_spu.api import Result, SecureFunction, calibrate, secure
 from ditto_spu.calibration.calibration import Calibration, load_calibration
 from ditto_spu.cluster.client.client import ClusterClient, connect
 from ditto_spu.compare.table import Comparison
+from ditto_spu.diffusion.denoiser import Denoiser
+from ditto_spu.diffusion.sampler import Sampler, Samples, sample
+from ditto_spu.diffusion.schedule import Schedule
 from ditto_spu.errors import DittoError
 from ditto_spu.generation.decoder import Decoder
 from ditto_spu.generation.generator import Generation, Generator, generate
@@ -22,6 +25,7 @@ __all__ = [
     "Comparison",
     "CostReport",
     "Decoder",
+    "Denoiser",
     "DittoError",
     "ErrorBudget",
     "Generation",
@@ -30,7 +34,10 @@ __all__ = [
     "LoadedModel",
     "Material",
     "Result",
+    "Sampler",
+    "Samples",
     "Sampling",
+    "Schedule",
     "SecureFunction",
     "calibrate",
     "connect",
@@ -39,6 +46,7 @@ __all__ = [
     "load_calibration",
     "load_config",
     "load_material",
+    "sample",
     "search",
     "secure",
 ]

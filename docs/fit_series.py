@@ -68,11 +68,23 @@ def silu(x: Real) -> Real:
     return x * expit(x)
 
 
+def softplus(x: Real) -> Real:
+    return np.logaddexp(0.0, x)
+
+
+def mish(x: Real) -> Real:
+    return np.asarray(x * np.tanh(softplus(x)))
+
+
 FITS = {
     "GELU.short": Fit(gelu, 3.25, 5, (4, 11), 12.0, half=True, edge=1.6),
     "GELU.fine": Fit(gelu, 3.75, 4, (1, 3, 5, 7), 12.0, half=True),
     "SILU.short": Fit(silu, 7.5, 6, (1, 5, 11, 18), 24.0, half=True),
     "SILU.fine": Fit(silu, 8.5, 5, (1, 2, 3, 6, 9), 24.0, half=True),
+    "SOFTPLUS.short": Fit(softplus, 7.5, 6, (1, 4, 9, 15), 24.0, half=True),
+    "SOFTPLUS.fine": Fit(softplus, 8.5, 5, (1, 2, 3, 5, 8), 24.0, half=True),
+    "MISH.short": Fit(mish, 8.0, 6, (1, 5, 9, 14, 20), 30.0, half=True),
+    "MISH.fine": Fit(mish, 8.5, 5, (1, 3, 5, 7, 9, 11, 13), 30.0, half=True),
     "TANH.short": Fit(np.tanh, 3.5, 6, (4, 13, 24, 37), 6.0),
     "TANH.fine": Fit(np.tanh, 4.0, 4, (1, 2, 4, 6, 8, 11), 6.0),
     "SIGMOID.short": Fit(expit, 7.0, 6, (3, 6, 9, 16), 6.0),

@@ -1,6 +1,7 @@
 """These three-party kernels work on ABY3 replicated shares and need neither SPU nor the compiler."""
 
 from ditto_kernels.activation.gelu import GELU_KERNEL
+from ditto_kernels.activation.softplus_mish import MISH_KERNEL, SOFTPLUS_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
 from ditto_kernels.guard.element_guard import ELEMENT_GUARD
 from ditto_kernels.guard.last_guard import GUARD_BIT
@@ -52,6 +53,7 @@ KERNELS: dict[str, Kernel] = {
     "matmul_public": MATMUL_PUBLIC,
     "maximum": MAXIMUM,
     "minimum": MINIMUM,
+    "mish": MISH_KERNEL,
     "multiply": MULTIPLY,
     "scale": SCALE,
     "odd_series": ODD,
@@ -69,6 +71,7 @@ KERNELS: dict[str, Kernel] = {
     "silu": SILU_KERNEL,
     "sine": SINE,
     "softmax": SOFTMAX,
+    "softplus": SOFTPLUS_KERNEL,
     "spread_guard": SPREAD_GUARD,
     "sqrt": SQRT,
     "tanh": TANH_KERNEL,

@@ -25,7 +25,7 @@ FLOORS = (
     ("compare", "emulation"),
     ("function",),
     ("api",),
-    ("checkpoints", "cluster", "distill", "generation", "search"),
+    ("checkpoints", "cluster", "diffusion", "distill", "generation", "search"),
     ("architectures",),
     ("models",),
     ("cli", "demos"),

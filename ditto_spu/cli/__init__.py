@@ -15,12 +15,13 @@ from ditto_spu.cli.distillation import distill, evaluate, finetune
 from ditto_spu.cli.formats import calibrate, inspect, search, shorten
 from ditto_spu.cli.generation import generate
 from ditto_spu.cli.listing import configs, models
+from ditto_spu.cli.pictures import sample
 from ditto_spu.cli.running import compare, precompute, run
 from ditto_spu.cluster.commands import cluster_app, party
 from ditto_spu.errors import DittoError
 
 COMMANDS = (
-    *(models, configs, run, generate, compare, inspect),
+    *(models, configs, run, generate, sample, compare, inspect),
     *(precompute, calibrate, search, shorten),
     *(finetune, distill, evaluate, party),
 )

@@ -1,4 +1,4 @@
-"""Run the PUMA baseline: its approximations on stock SPU at 64 bits, from the same user function.
+"""Run the baselines on stock SPU at 64 bits: with PUMA's functions, or the program of the user as it is.
 
 Source: Dong et al., PUMA: Secure Inference of LLaMA-7B in Five Minutes, arXiv 2307.12533.
 """
@@ -61,4 +61,17 @@ def run_puma(
     static = Signature.of(static_argnums, static_argnames).bound_to(fn)
     leaves = static.leaves(args, kwargs or {})
     result = run_stock(ir.text(module, debug_info=True), leaves, traced.public, mode, network)
+    return result.with_outputs(jax.tree_util.tree_unflatten(traced.out_tree, result.outputs))
+
+
+def run_directly(
+    fn: Callable[..., Any], args: Sequence[Any], *, public: Sequence[str] = (), mode: str = "threads"
+) -> StockResult:
+    """Run `fn(*args)` on stock SPU as it is, with SPU's own functions and convolutions.
+
+    This is a fairer baseline than PUMA for convolutional models, whose windows PUMA's program gathers.
+    public: as in `secure`. mode: as in `run_puma`.
+    """
+    traced = trace(fn, args, public=public)
+    result = run_stock(traced.module_text, jax.tree_util.tree_leaves(args), traced.public, mode)
     return result.with_outputs(jax.tree_util.tree_unflatten(traced.out_tree, result.outputs))

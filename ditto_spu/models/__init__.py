@@ -20,13 +20,14 @@ from ditto_spu.models import (
     single_ops,
     t5,
     trained,
+    unet,
     vit,
 )
 from ditto_spu.models.hugging_face import HuggingFace
 from ditto_spu.models.loaded import load
-from ditto_spu.models.named import NamedModel, Program, Text
+from ditto_spu.models.named import NamedModel, Pictures, Program, Text
 
-__all__ = ["MODELS", "NamedModel", "Program", "Text", "named_model"]
+__all__ = ["MODELS", "NamedModel", "Pictures", "Program", "Text", "named_model"]
 
 _HF = "Hugging Face FlaxBert, random weights (seed 0, its own initialiser)"
 _GPT2 = "random, or --weights"
@@ -50,6 +51,11 @@ def _llama(name: str, description: str, what: own.OwnModel, parameters: int) -> 
         outline=what.outline,
         text=what.text,
     )
+
+
+def _pictures(name: str, description: str, what: unet.PictureModel, parameters: int) -> NamedModel:
+    source = "trained on scikit-learn's digits" if what.trained else "flax.linen, random"
+    return NamedModel(name, description, what.build, source, parameters, pictures=what.pictures)
 
 
 # The numbers of parameters at the full size and at the tiny one, by family and task.
@@ -149,6 +155,9 @@ MODELS = {
             load=gpt2.stored,
             text=gpt2.tiny_text,
         ),
+        _pictures("unet-digits", "noise in a digit of 8 x 8, one of ten classes", unet.DIGITS, 177_553),
+        _pictures("unet-cipherdm", "noise in a picture of 28 x 28, CipherDM's size", unet.CIPHERDM, 11_669),
+        _pictures("unet", "noise in a picture of 28 x 28, attention at 7 x 7", unet.MNIST, 1_112_801),
         NamedModel("gelu", "exact GeLU of [128, 3072]", single_ops.gelu, _BERT_SIZES),
         NamedModel(
             "softmax", "softmax of [12, 128, 128] along the last dimension", single_ops.softmax, _BERT_SIZES

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ditto_spu.checkpoints.tokenizer import Tokenizer
+from ditto_spu.diffusion.denoiser import Denoiser
+from ditto_spu.diffusion.schedule import Schedule
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder
 
@@ -63,6 +65,20 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """A diffusion model, its parameters, and the pictures [height, width, channels] that it draws.
+
+    classes: how many classes of pictures a label may ask for. 0 for a model without labels.
+    """
+
+    denoiser: Denoiser
+    params: Any
+    shape: tuple[int, int, int]
+    schedule: Schedule
+    classes: int
+
+
+@dataclass(frozen=True)
 class NamedModel:
     """A model with a name on the command line.
 
@@ -71,6 +87,7 @@ class NamedModel:
     load: builds it from a checkpoint on disk.
     outline: builds it with shapes in the place of arrays. It is set where arrays would take long to make.
     text: returns decoder and prompt, of a checkpoint if it gets one. It is set for models that generate.
+    pictures: returns the model as a sampler takes it. It is set for diffusion models.
     """
 
     name: str
@@ -81,6 +98,7 @@ class NamedModel:
     load: Callable[[Path], Program] | None = None
     outline: Callable[[], Program] | None = None
     text: Callable[[Path | None], Text] | None = None
+    pictures: Callable[[], Pictures] | None = None
 
     def program(self, weights: Path | None = None) -> Program:
         """Build the model with its own weights, or with those of a checkpoint on disk.

@@ -32,6 +32,7 @@ from ditto_spu.ops.sign import SIGN
 from ditto_spu.ops.silu import SILU
 from ditto_spu.ops.sine import SINE
 from ditto_spu.ops.softmax import SOFTMAX
+from ditto_spu.ops.softplus import MISH, SOFTPLUS
 from ditto_spu.ops.sqrt import SQRT
 from ditto_spu.ops.tanh import TANH
 
@@ -49,6 +50,8 @@ OPS: dict[str, Op] = {
         LAYER_NORM,
         RMS_NORM,
         SILU,
+        MISH,
+        SOFTPLUS,
         GELU,
         TANH,
         SIGMOID,

@@ -50,6 +50,7 @@ SILU = Op(
         PRECISE: PRECISE_FORM,
         "table": Approximation(windowed=True),
         "even": Approximation(reads=polynomial_reads),
+        "cipherdm": Approximation(reads=polynomial_reads),
     },
     steepness=1.1,
     puma=puma_formulas.silu,

@@ -93,6 +93,43 @@ GELU_PUMA = Pieces(
     error=0.0199,
 )
 
+# These polynomials are from CipherDM (arXiv 2409.05414), in powers of x = 8 t.
+_SIXTH = (((1, 1),), ((2, 2),), ((4, 2),))
+
+SILU_CIPHERDM = Pieces(
+    bounds=(-6.0, -2.0, 6.0),
+    scale_bits=3,
+    polynomials=(
+        of_powers({0: -0.52212664, 1: -0.16910363, 2: -0.01420163}, 8.0),
+        of_powers(
+            {0: 0.03453821, 1: 0.49379432, 2: 0.19784596, 4: -0.00602401, 6: 0.00008032},
+            8.0,
+        ),
+    ),
+    levels=_SIXTH,
+    saturates=False,
+    minimum=-0.4,
+    maximum=6.0,
+    error=0.075,
+)
+
+MISH_CIPHERDM = Pieces(
+    bounds=(-6.0, -2.0, 6.0),
+    scale_bits=3,
+    polynomials=(
+        of_powers({0: -0.55684445, 1: -0.18375535, 2: -0.01572019}, 8.0),
+        of_powers(
+            {0: 0.07559242, 1: 0.54902050, 2: 0.20152583, 4: -0.00735309, 6: 0.00010786},
+            8.0,
+        ),
+    ),
+    levels=_SIXTH,
+    saturates=False,
+    minimum=-0.45,
+    maximum=6.0,
+    error=0.1275,
+)
+
 SILU_EVEN = Pieces(
     bounds=(-7.0, 7.0),
     scale_bits=3,

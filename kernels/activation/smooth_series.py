@@ -1,7 +1,7 @@
 """Evaluate smooth functions with a small error relative to the step of ring 64: a clamp and a longer series.
 
 `clipped.py` computes the value within the window in ring 16, with an error of some 0.001. Here the operand is
-brought into the window first. A series of up to 20 harmonics in ring 64 follows, with an error of some 1e-5.
+brought into the window first. A series of up to 28 harmonics in ring 64 follows, with an error of some 1e-5.
 """
 
 from __future__ import annotations
@@ -75,9 +75,14 @@ def _share(c: Array, dealt: Array, curve: Smooth, fraction_bits: int, bits: int,
     total = np.full(c.shape, round(constant * 4.0**bits) if leader else 0, np.int64)
     for place, (cosine, sine) in enumerate(_waves(c, curve, fraction_bits)):
         # cos(c - r) = cos c cos r + sin c sin r, and sin(c - r) = sin c cos r - cos c sin r
-        parts = (cosine, sine) if curve.half else (sine, -cosine)
-        for kind, part in enumerate(parts):
-            total += np.rint(part * (factors[place] * 2.0**bits)).astype(np.int64) * dealt[kind, place]
+        first, second = (cosine, sine) if curve.half else (sine, -cosine)
+        factor = factors[place] * 2.0**bits
+        first, second = first * factor, second * factor
+        if curve.sines:
+            more = curve.sines[place] * 2.0**bits
+            first, second = first + sine * more, second - cosine * more
+        for kind, part in enumerate((first, second)):
+            total += np.rint(part).astype(np.int64) * dealt[kind, place]
     return total
 
 
@@ -90,7 +95,7 @@ def smooth(party: Party, x: Rss, curve: Smooth, out: Fxp) -> Protocol[Rss]:
     3. Where x itself is the upper tail, x - y is added above the window.
 
     Range: |x| + outer < half of x's ring, and `out` holds the result. Error: `smooth_error`, some 1e-5.
-    Cost: 128 dealt bits for each of the 10 to 20 harmonics, and two openings. Rounds: open, compare, choose,
+    Cost: 128 dealt bits for each of the 10 to 28 harmonics, and two openings. Rounds: open, compare, choose,
     open, and 2 to reshare into ring 64; 8 from ring 64. Security: x, y and the bits are opened under
     full-width one-time masks, and the dealt waves are additive shares in ring 64 that depend on a mask alone.
     Source: own, see `series.py`.
@@ -130,6 +135,7 @@ def smooth(party: Party, x: Rss, curve: Smooth, out: Fxp) -> Protocol[Rss]:
 def smooth_error(x: Fxp, curve: Smooth, out: Fxp) -> float:
     """Bound the error: the fit, the tails, the rounding of waves and factors, and the truncations."""
     bits, count = _wave_bits(x, out), len(curve.harmonics)
-    noise = math.sqrt(2) * (sum(map(abs, curve.coefficients)) + count) * 2.0 ** -(bits + 1) * (1 + 2.0**-8)
+    amplitudes = sum(map(abs, (*curve.coefficients, *curve.sines)))
+    noise = math.sqrt(2) * (amplitudes + count) * 2.0 ** -(bits + 1) * (1 + 2.0**-8)
     truncations = 2 if curve.half and out.fraction_bits < x.fraction_bits else 1
     return curve.fit_error + curve.tail_error + noise + 1.5 * truncations * out.ulp

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Smooth:
     """A function as one series up to `outer`, and as constants or x beyond `bound`.
 
-    f(x) = a_0 + sum a_j sin(2 pi j x / 2^period_bits), or cosines and x/2 if `half`. Between both ends either
-    form holds.
+    f(x) = a_0 + sum a_j sin(2 pi j x / 2^period_bits), or cosines and x/2 if `half`. A function that is not
+    even without its x/2 has sines beside the cosines. Between both ends either form holds.
     """
 
     bound: float
@@ -21,6 +21,7 @@ class Smooth:
     coefficients: tuple[float, ...]  # the constant, then one of each harmonic
     fit_error: float
     tail_error: float
+    sines: tuple[float, ...] = ()  # one of each harmonic, beside the cosines of `half`
 
 
 _ODD = tuple(range(1, 40, 2))
@@ -70,6 +71,49 @@ SILU = Smooth(
     ),
     fit_error=8.4e-06,
     tail_error=7.4e-06,
+)
+
+SOFTPLUS = Smooth(
+    bound=12.5,
+    outer=13.0,
+    period_bits=6,
+    half=True,
+    harmonics=_ODD,
+    coefficients=(
+        *(7.931161242, -6.295517739, -0.6554739978, -0.163212164, -0.07749795472),
+        *(-0.02036462126, -0.01754678385, -0.001775929755, -0.00532508937, 0.0006641185389),
+        *(-0.001913716422, 0.0005887631557, -0.0007184815623, 0.0002887030792, -0.0002525320773),
+        *(0.0001058041992, -7.553394405e-05, 2.837694388e-05, -1.71105881e-05, 4.508892708e-06),
+        *(-2.335727921e-06,),
+    ),
+    fit_error=3.5e-07,
+    tail_error=3.8e-06,
+)
+
+MISH = Smooth(
+    bound=14.5,
+    outer=15.0,
+    period_bits=6,
+    half=True,
+    harmonics=tuple(range(1, 56, 2)),
+    coefficients=(
+        *(7.999801624, -6.55269309, -0.7757886043, -0.2955930864, -0.15131108),
+        *(-0.08632774968, -0.05184406224, -0.03192426847, -0.02000312521, -0.01260258897),
+        *(-0.008002963524, -0.005061033035, -0.003220184343, -0.002025175296, -0.00128606005),
+        *(-0.0007997539779, -0.0005070962146, -0.0003100764605, -0.0001970827927, -0.0001175317384),
+        *(-7.551123243e-05, -4.331608747e-05, -2.855876201e-05, -1.53914838e-05, -1.068044395e-05),
+        *(-5.203562057e-06, -3.948166309e-06, -1.649626186e-06, -1.391272171e-06),
+    ),
+    fit_error=3.3e-06,
+    tail_error=7.4e-06,
+    sines=(
+        *(0.009457790444, 0.02377329739, 0.0285956971, 0.02582105683, 0.01981062925),
+        *(0.0136676867, 0.008749117521, 0.005260300291, 0.002991158582, 0.001588863344),
+        *(0.0007785035479, 0.0003240441771, 9.501759532e-05, -1.839986626e-05, -5.809993081e-05),
+        *(-7.101024431e-05, -6.263846998e-05, -5.439521109e-05, -4.031650256e-05, -3.208280609e-05),
+        *(-2.172381119e-05, -1.689176102e-05, -1.060338434e-05, -8.358436457e-06, -4.828530892e-06),
+        *(-3.978211226e-06, -2.095531385e-06, -1.762420054e-06),
+    ),
 )
 
 TANH = Smooth(

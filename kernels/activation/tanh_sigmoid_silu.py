@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ditto_kernels.activation.clipped import clipped, clipped_error, clipped_variant
 from ditto_kernels.activation.curve import Curve, Fits
 from ditto_kernels.activation.polynomial import piecewise, piecewise_error
-from ditto_kernels.activation.polynomial_tables import SIGMOID_ODD, SILU_EVEN, TANH_ODD, Pieces
+from ditto_kernels.activation.polynomial_tables import SIGMOID_ODD, SILU_CIPHERDM, SILU_EVEN, TANH_ODD, Pieces
 from ditto_kernels.activation.series_tables import SIGMOID, SILU, TANH
 from ditto_kernels.activation.smooth_series import smooth, smooth_error
 from ditto_kernels.activation.smooth_series_tables import SIGMOID as SMOOTH_SIGMOID
@@ -94,7 +94,8 @@ def _silu(x: Array, **_: Any) -> NDArray[np.float64]:
     return np.asarray(x, dtype=np.float64) * _sigmoid(x)
 
 
-def _kernel(name: str, activation: Activation) -> Kernel:
+def kernel_of(name: str, activation: Activation) -> Kernel:
+    """Return the kernel of an activation."""
     return Kernel(
         name,
         activation.run,
@@ -106,6 +107,8 @@ def _kernel(name: str, activation: Activation) -> Kernel:
     )
 
 
-TANH_KERNEL = _kernel("tanh", Activation(_tanh, TANH, SMOOTH_TANH, {"odd": TANH_ODD}))
-SIGMOID_KERNEL = _kernel("sigmoid", Activation(_sigmoid, SIGMOID, SMOOTH_SIGMOID, {"odd": SIGMOID_ODD}))
-SILU_KERNEL = _kernel("silu", Activation(_silu, SILU, SMOOTH_SILU, {"even": SILU_EVEN}))
+TANH_KERNEL = kernel_of("tanh", Activation(_tanh, TANH, SMOOTH_TANH, {"odd": TANH_ODD}))
+SIGMOID_KERNEL = kernel_of("sigmoid", Activation(_sigmoid, SIGMOID, SMOOTH_SIGMOID, {"odd": SIGMOID_ODD}))
+SILU_KERNEL = kernel_of(
+    "silu", Activation(_silu, SILU, SMOOTH_SILU, {"even": SILU_EVEN, "cipherdm": SILU_CIPHERDM})
+)

@@ -62,7 +62,7 @@ def test_a_missing_environment_names_its_make_target(monkeypatch, tmp_path):
     ("case", "baseline", "message"),
     [
         ("minilm", ["mpcformer"], "the mpcformer baseline runs bert-base-layer and bert-base, not 'minilm'"),
-        ("bert-base", ["puma", "abc"], "there is no baseline 'abc': choose puma, mpcformer or none"),
+        ("bert-base", ["puma", "abc"], "there is no baseline 'abc': choose puma, spu, mpcformer or none"),
     ],
 )
 def test_bad_baselines_are_refused_before_anything_runs(case, baseline, message, capsys):

@@ -11,7 +11,7 @@ import pytest
 
 from ditto_spu import ir
 from ditto_spu.compare import stock_spu as stock
-from ditto_spu.compare.puma import puma_module, run_puma
+from ditto_spu.compare.puma import puma_module, run_directly, run_puma
 from ditto_spu.errors import InputError, PartyError
 from ditto_spu.frontend.trace import trace
 from ditto_spu.ops import puma_formulas
@@ -55,6 +55,20 @@ def test_embedding_and_layer_norm() -> None:
     expected = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True) * 2 + 1
     result = puma_formulas.layer_norm(x, jnp.full(8, 2.0), jnp.ones(8), dim=1, eps=1e-12)
     np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+def test_a_program_runs_directly_with_its_own_convolution() -> None:
+    def convolved(x: Any, w: Any) -> Any:
+        return {
+            "y": jax.lax.conv_general_dilated(
+                x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        }
+
+    x, w = random(1, 4, 4, 2), random(3, 3, 2, 3)
+    result = run_directly(convolved, (x, w))
+    np.testing.assert_allclose(result.outputs["y"], convolved(x, w)["y"], atol=1e-3)
+    assert any("conv" in each.op for each in result.ops)
 
 
 def model(x: Any, w: Any, table: Any, ids: Any, mask: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from bench.protocol_costs import FOLDER, block_figures, kernel_figures, marked, pages, rewritten, rows
 from ditto_kernels import KERNELS
 from ditto_kernels.activation import smooth_series_tables as smooth
-from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
+from ditto_kernels.activation.series_tables import GELU, MISH, SIGMOID, SILU, SOFTPLUS, TANH
 
 PAGES = pages()
 ALL = "\n".join(PAGES.values())
@@ -57,7 +57,14 @@ def test_every_kernel_is_on_one_page():
 
 
 def test_the_table_of_series_is_that_of_the_curves():
-    curves = {"GeLU": GELU, "SiLU": SILU, "tanh": TANH, "sigmoid": SIGMOID}
+    curves = {
+        "GeLU": GELU,
+        "SiLU": SILU,
+        "softplus": SOFTPLUS,
+        "Mish": MISH,
+        "tanh": TANH,
+        "sigmoid": SIGMOID,
+    }
     wanted = {
         (name, kind): getattr(fits, kind) for name, fits in curves.items() for kind in ("short", "fine")
     }
@@ -79,6 +86,8 @@ def test_the_table_of_precise_forms_is_that_of_the_code():
         "GeLU": smooth.GELU,
         "GeLU by tanh": smooth.GELU_BY_TANH,
         "SiLU": smooth.SILU,
+        "softplus": smooth.SOFTPLUS,
+        "Mish": smooth.MISH,
         "tanh": smooth.TANH,
         "sigmoid": smooth.SIGMOID,
     }

@@ -37,6 +37,8 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "rms_norm": (lambda x, w: x * lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-5) * w, (X, P[0])),
     "silu": (lambda x, w: jax.nn.silu(x @ w), (X, X.T)),
+    "softplus": (lambda x, w: jax.nn.softplus(x @ w), (X, X.T)),
+    "mish": (lambda x, w: jax.nn.mish(x @ w), (X, X.T)),
     "gelu": (lambda x, w: jax.nn.gelu(x @ w, approximate=False), (X, X.T)),
     "tanh": (lambda x, w: jnp.tanh(x @ w), (X, X.T)),
     "sigmoid": (lambda x, w: jax.nn.sigmoid(x @ w), (X, X.T)),

@@ -13,6 +13,7 @@ from ditto_spu.passes.fuse.booleans import expand_booleans
 from ditto_spu.passes.fuse.convolutions_to_products import rewrite_convolutions
 from ditto_spu.passes.fuse.elementary_functions import expand_functions
 from ditto_spu.passes.fuse.empty_values import drop_empty_values
+from ditto_spu.passes.fuse.group_norms import rewrite_group_norms
 from ditto_spu.passes.fuse.infinite_masks import bound_infinite_masks
 from ditto_spu.passes.fuse.integers import expand_bits, expand_divisions, saturate_conversions
 from ditto_spu.passes.fuse.linear_algebra import expand_linear_algebra
@@ -54,6 +55,7 @@ def fuse(module: ir.Module, public: Sequence[bool]) -> ir.Module:
     rewrite_convolutions(fused, public)
     expand_booleans(fused, visibility(fused, public))
     ir.run_passes(fused, "canonicalize,cse")
+    rewrite_group_norms(fused, visibility(fused, public))
     bound_infinite_masks(fused, visibility(fused, public))
     saturate_conversions(fused, visibility(fused, public))
     ir.run_passes(fused, "canonicalize,cse")

@@ -10,7 +10,9 @@ from ditto_kernels.values.formats import Fxp, decode, encode
 FORMS = [
     ("gelu", approx, 4.25) for approx in ("fourier", "table", "even", "puma")
 ] + [  # The third entry is the room that must be left to half of the ring.
-    *(("silu", approx, 8.5) for approx in ("fourier", "table", "even")),
+    *(("silu", approx, 8.5) for approx in ("fourier", "table", "even", "cipherdm")),
+    *(("softplus", approx, 8.5) for approx in ("fourier", "table")),
+    *(("mish", approx, 8.5) for approx in ("fourier", "table", "cipherdm")),
     *(("tanh", approx, 4.25) for approx in ("fourier", "table", "odd")),
     *(("sigmoid", approx, 7.5) for approx in ("fourier", "table", "odd")),
 ]

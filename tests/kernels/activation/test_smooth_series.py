@@ -11,6 +11,8 @@ FUNCTIONS = [
     ("tanh", {}),
     ("sigmoid", {}),
     ("silu", {}),
+    ("softplus", {}),
+    ("mish", {}),
     ("gelu", {"approximate": "erf"}),
     ("gelu", {"approximate": "tanh"}),
 ]

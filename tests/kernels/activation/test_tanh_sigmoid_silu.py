@@ -13,13 +13,16 @@ from ditto_kernels.activation.series import (
     public_factors,
     scale_bits,
 )
-from ditto_kernels.activation.series_tables import GELU, SIGMOID, SILU, TANH
+from ditto_kernels.activation.series_tables import GELU, MISH, SIGMOID, SILU, SOFTPLUS, TANH
+from ditto_kernels.activation.softplus_mish import MISH_KERNEL, SOFTPLUS_KERNEL
 from ditto_kernels.activation.tanh_sigmoid_silu import SIGMOID_KERNEL, SILU_KERNEL, TANH_KERNEL
 from ditto_kernels.values.formats import Fxp
 
 FUNCTIONS = {
     "gelu": (GELU, gelu),
     "silu": (SILU, SILU_KERNEL.reference),
+    "softplus": (SOFTPLUS, SOFTPLUS_KERNEL.reference),
+    "mish": (MISH, MISH_KERNEL.reference),
     "tanh": (TANH, TANH_KERNEL.reference),
     "sigmoid": (SIGMOID, SIGMOID_KERNEL.reference),
 }

@@ -91,7 +91,7 @@ def test_a_limit_that_nothing_meets_names_the_path_and_the_least_bound():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"op": "matmul", "error": 0.1}, "an error limit is for softmax, silu, gelu, tanh"),
+        ({"op": "matmul", "error": 0.1}, "an error limit is for softmax, silu, mish, softplus, gelu, tanh"),
         ({"error": 0.1}, "not for every op"),
         ({"op": "gelu", "error": -1}, "error -1 is not a positive finite number"),
         ({"op": "gelu", "error": "small"}, "error must be a number"),

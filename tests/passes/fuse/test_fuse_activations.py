@@ -1,4 +1,4 @@
-"""Fuse recognises SiLU and GeLU as people write them."""
+"""Fuse recognises SiLU, softplus, Mish, GeLU and clip as people write them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +26,43 @@ def test_silu(silu: Callable[..., Any]) -> None:
 def test_what_only_looks_like_silu() -> None:
     assert found(fused(lambda x: x * jax.nn.sigmoid(2 * x), X)) == {}
     assert found(fused(lambda x, y: x * jax.nn.sigmoid(y), X, X)) == {}
+
+
+@pytest.mark.parametrize(
+    "softplus", [jax.nn.softplus, lambda x: jnp.log1p(jnp.exp(x)), lambda x: jnp.log(jnp.exp(x) + 1)]
+)
+def test_softplus(softplus: Callable[..., Any]) -> None:
+    assert found(fused(softplus, X)) == {"softplus": 1}
+    assert found(fused(lambda x: x * jnp.tanh(softplus(x)), X)) == {"mish": 1}
+
+
+def test_mish_and_the_logarithm_of_the_logistic_function() -> None:
+    assert found(fused(jax.nn.mish, X)) == {"mish": 1}
+    assert found(fused(jax.nn.log_sigmoid, X)) == {"softplus": 1}
+
+
+def test_what_only_looks_like_softplus_or_mish() -> None:
+    assert found(fused(lambda x: jnp.log1p(2 * jnp.exp(x)), X)) == {}
+    assert found(fused(lambda x: jnp.log(jnp.exp(x) + 2), X)) == {}
+    assert found(fused(lambda x: jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-x)), X)) == {"softplus": 1}
+    assert found(fused(lambda x, y: y * jnp.tanh(jax.nn.softplus(x)), X, X[::-1])) == {"softplus": 1}
+
+
+@pytest.mark.parametrize(
+    ("clip", "count"),
+    [
+        (lambda x: jnp.clip(x, -0.5, 0.7), 1),
+        (lambda x: jnp.maximum(jnp.minimum(x, 0.7), -0.5), 1),
+        (jax.nn.relu6, 1),
+        (jax.nn.hard_tanh, 0),
+        (lambda x: jnp.clip(x, 0.7, -0.5), 0),
+        (lambda x: jnp.maximum(x, -0.5), 0),
+        (lambda x: jnp.minimum(jnp.maximum(x, -jnp.inf), 0.7), 0),
+        (lambda x: jnp.minimum(jnp.maximum(x, x[::-1]), 0.7), 0),
+    ],
+)
+def test_clip(clip: Callable[..., Any], count: int) -> None:
+    assert found(fused(clip, X)).get("clip", 0) == count
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Sample pictures from diffusion models whose weights and pictures stay in shares."""
