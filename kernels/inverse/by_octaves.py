@@ -87,19 +87,21 @@ def noise(series: Sequence[float], wave_bits: int) -> float:
     return math.sqrt(2) * (amplitudes + len(series) // 2) * 2.0 ** -(wave_bits + 1)
 
 
-def octaves(power: Power, fxp: Fxp, bounds: Sequence[float], out: Fxp, divisor: int = 1) -> Octaves | None:
+def octaves(
+    power: Power, fxp: Fxp, bounds: Sequence[float], out: Fxp, divisor: int = 1, untruncated: bool = False
+) -> Octaves | None:
     """Return public numbers for (x / divisor)^-1 or ^-1/2 in `out`, with those bounds of pieces.
 
-    Returns None if there is no room for them.
+    If it is `untruncated`, factors are so short that products have just the fraction bits of `out`, which is
+    in ring 64: no truncation follows. Returns None if there is no room for them.
     """
     exponent, ulps = EXPONENT[power], 2.0**fxp.fraction_bits * divisor
     top, least = math.ceil(portable.log2(bounds[-1] * ulps)), portable.log2(bounds[0] * ulps)
     width = min(top + 1, top + 1 - math.floor(least) + _LOW)
     low = top + 1 - width
     largest = portable.power(bounds[0], exponent)
-    room = min(
-        57 - math.ceil(portable.log2(largest)), out.fraction_bits + (32 if out.ring_bits < _WIDE else 40)
-    )
+    more = 0 if untruncated else 32 if out.ring_bits < _WIDE else 40
+    room = min(57 - math.ceil(portable.log2(largest)), out.fraction_bits + more)
     wave_bits = room // 2
     if wave_bits < 12:
         return None

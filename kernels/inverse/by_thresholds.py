@@ -88,9 +88,12 @@ class Table:
 
 
 @lru_cache(maxsize=64)
-def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int = 1) -> Table:
+def fit_table(
+    power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: int = 1, untruncated: bool = False
+) -> Table:
     """Return public numbers for (x / divisor)^-1 or ^-1/2 in `out`, where lo <= x / divisor <= hi.
 
+    `untruncated` spares inverses by octaves a truncation (`by_octaves.octaves`).
     Raises ValueError if the range is empty, too wide, or does not fit the formats.
     """
     if not 0 < lo < hi:
@@ -141,7 +144,7 @@ def fit_table(power: Power, fxp: Fxp, lo: float, hi: float, out: Fxp, divisor: i
         series,
         wave_bits,
         error + drift + noise(series, wave_bits) / portable.power(max(spread), exponent),
-        octaves(power, fxp, bounds, out, divisor),
+        octaves(power, fxp, bounds, out, divisor, untruncated),
     )
 
 

@@ -35,6 +35,10 @@ ONE_HOT_BYTES = 3 << 13
 # Up to so many dealt bytes cost less than the rounds that inverses by octaves save, with room for the roots
 # of a layer norm of 128 rows.
 OCTAVES_BYTES = 3 << 16
+# Up to so many dealt bytes cost less than the rounds that a maximum by counts saves.
+COUNTED_BYTES = 1 << 18
+# Up to so many numerators of a softmax are brought into ring 64 for the last product, which saves a round.
+SHORT_NUMERATORS = 1 << 10
 # A tournament over up to so many entries in all rows has groups that give the fewest levels, of at most
 # LARGE_GROUP entries each.
 TOURNAMENT_ENTRIES = 1 << 10

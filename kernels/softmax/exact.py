@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ditto_kernels.maximum.by_counts import largest_by_counts
 from ditto_kernels.maximum.maximum import choose
 from ditto_kernels.maximum.operands import constant
 from ditto_kernels.maximum.tournament import tournament
@@ -26,9 +27,12 @@ def _row_maximum(party: Party, x: Additive, keep: Array | None, plan: Plan) -> P
     if plan.coarse is not None:
         grid = Additive(x.share, Fxp(x.fxp.ring_bits, plan.coarse.drop))
         value = rounded(party, grid, Fxp(plan.coarse.ring, 0))
-    if keep is not None:
-        value = choose(party, keep, value, -(1 << (value.fxp.ring_bits - 2)))
-    best = yield from tournament(party.at("tournament"), value)
+    if plan.coarse is not None and plan.counts(party.worth):
+        best = yield from largest_by_counts(party.at("counts"), value, plan.coarse.reach, keep)
+    else:
+        if keep is not None:
+            value = choose(party, keep, value, -(1 << (value.fxp.ring_bits - 2)))
+        best = yield from tournament(party.at("tournament"), value)
     if plan.coarse is None:
         return best
     if plan.coarse.widens:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from ditto_kernels.inverse.by_thresholds import Table, fit_table
+from ditto_kernels.maximum import by_counts
 from ditto_kernels.maximum.maximum import dropped
 from ditto_kernels.products.multiply import finish_kind
+from ditto_kernels.protocol import tuning
+from ditto_kernels.protocol.round_worth import limit
 from ditto_kernels.softmax.negative_exponential import Window, fit_window
 from ditto_kernels.values import portable
 from ditto_kernels.values.formats import Fxp
@@ -27,6 +30,7 @@ INNER = {
 }
 _LOG2_E = math.log2(math.e)
 _PRECISION = {32: 9, 64: 13}  # The bits that the smallest reciprocal should have, by ring.
+_SHORT = 16  # the fraction bits of few numerators and of the reciprocal of their sum, each at least
 _MARGIN = 2  # Scores may pass a declared range by so many ulp, because a cast rounds.
 _DEEPEST = 12.0  # A row of many scores so many nats below its bound is still right to 0.003.
 _SLACK = 1.0  # A coarse maximum may shrink the numerators of a row by e^-1.
@@ -43,6 +47,7 @@ class Coarse:
     ring: int
     drop: int
     widens: bool  # whether an upcast is needed, as its shares times 2^drop are not yet shares in x's ring
+    reach: int  # the largest magnitude of a coarse score
 
     @property
     def offset(self) -> int:
@@ -90,6 +95,44 @@ class Plan:
             return self.epsilon / self.length
         return 1.2 * self.lowest / self.length if self.approx == "2quad" and self.secret_mask else 0.0
 
+    def counts(self, worth: int) -> bool:
+        """Return whether the maximum of few entries is found by counts."""
+        coarse = self.coarse
+        if coarse is None or coarse.ring != by_counts.RING:
+            return False
+        return by_counts.serves(self.length, math.prod(self.rows), coarse.reach, worth)
+
+
+def planned(shape: tuple[int, ...], fxp: Fxp, out: Fxp, worth: int, **attributes: Any) -> Plan:
+    """Return the plan where a saved round is worth so many bytes: the short one for few numerators.
+
+    Numerators of ring 32 are then brought into ring 64 beside the inverse of their sum. They and the inverse
+    have so few bits that neither the inverse nor the last product needs a truncation, which saves a round.
+    """
+    *usual, last = plans(shape, fxp, out, **attributes)
+    few = math.prod(shape) <= limit(tuning.SHORT_NUMERATORS, worth)
+    serves = few and last.inverse.few_of(math.prod(last.rows), worth) is not None
+    return last if serves or not usual else usual[0]
+
+
+def plans(shape: tuple[int, ...], fxp: Fxp, out: Fxp, **attributes: Any) -> tuple[Plan, ...]:
+    """Return the plan for many numerators and, if there is one, that for few."""
+    plan = plan_softmax(shape, fxp, out, **attributes)
+    if plan.approx != "exact" or {plan.inner.ring_bits, out.ring_bits} != {32}:
+        return (plan,)
+    short = _short(shape, fxp, out, **attributes)
+    return (plan,) if short is None else (plan, short)
+
+
+@lru_cache(maxsize=64)
+def _short(shape: tuple[int, ...], fxp: Fxp, out: Fxp, **attributes: Any) -> Plan | None:
+    """Return the plan with short numerators, or None if too few bits are left."""
+    try:
+        short = plan_softmax(shape, fxp, out, **attributes, short=True)
+    except ValueError:
+        return None
+    return short if short.summed is not None and short.landing == out else None
+
 
 def _coarse(fxp: Fxp, scale: float, reach: float | None) -> Coarse | None:
     """Return the grid in the smallest ring for the tournament that costs a row little, for |x| <= reach."""
@@ -100,7 +143,8 @@ def _coarse(fxp: Fxp, scale: float, reach: float | None) -> Coarse | None:
         least = max(0, math.ceil(portable.log2(2 * (reach / fxp.ulp + _MARGIN) / steps)))
         most = fxp.ring_bits - ring
         for drop in dict.fromkeys((most, least)):  # the coarsest grid saves the upcast
-            coarse = Coarse(ring, drop, drop < most)
+            farthest = math.ceil((reach / fxp.ulp + _MARGIN) / 2.0**drop)
+            coarse = Coarse(ring, drop, drop < most, farthest)
             if least <= most and scale * 2 * coarse.offset * fxp.ulp <= _SLACK:
                 return coarse
     return None
@@ -160,13 +204,19 @@ def plan_softmax(
     denominator: tuple[float, float] | None = None,
     epsilon: float = 0.01,
     secret_mask: bool = False,
+    short: bool = False,
 ) -> Plan:
-    """Make every public decision. Raises ValueError for attributes that no plan serves."""
+    """Make every public decision. `short` asks for few bits: see `planned`.
+
+    Raises ValueError for attributes that no plan serves.
+    """
     if approx not in INNER or scale == 0:
         raise ValueError(
             f"softmax: approx '{approx}' at scale {scale:g}; choose one of {', '.join(INNER)}, scale not 0"
         )
     chosen = inner or INNER[approx]
+    if short:
+        chosen = Fxp(64, _SHORT + (out.fraction_bits & 1))  # The reciprocal then has an even number of bits.
     if chosen.ring_bits != 64 and (approx != "exact" or chosen.ring_bits != 32):
         raise ValueError(f"softmax '{approx}' cannot compute in {chosen}: take a ring of 64 bits")
     length, rows = shape[dim], dropped(shape, dim)
@@ -200,12 +250,16 @@ def plan_softmax(
     landing, bits = _landing(
         chosen, out, wanted + (9 if approx == "bounded" else _PRECISION[chosen.ring_bits])
     )
+    if short:
+        bits = 64 - out.ring_bits + out.fraction_bits - chosen.fraction_bits
     if bits < wanted + 4:
         raise ValueError(
             f"softmax over {length} elements from {chosen} to {out} leaves {bits} bits for 1 / sum"
         )
     inverted = Fxp(chosen.ring_bits, bits)
-    reciprocal = fit_table("reciprocal", summed or chosen, lowest, highest * 1.02, inverted)
+    reciprocal = fit_table(
+        "reciprocal", summed or chosen, lowest, highest * 1.02, inverted, untruncated=short
+    )
     return Plan(
         approx, length, rows, scale, fxp, chosen, bound, coarse, exponential, summed, reciprocal, inverted,
         landing, epsilon, secret_mask, lowest, lost,

@@ -27,7 +27,7 @@ from ditto_kernels.softmax.exact import (
     replicated,
 )
 from ditto_kernels.softmax.negative_exponential import range_variant
-from ditto_kernels.softmax.plan import Plan, plan_softmax
+from ditto_kernels.softmax.plan import Plan, planned, plans
 from ditto_kernels.values.absent import contiguous
 from ditto_kernels.values.formats import Array, Fxp
 from ditto_kernels.values.replicated import Rss
@@ -97,7 +97,7 @@ def _run(
     Security: that of the parts. Only shapes and public masks are public.
     """
     secret = isinstance(mask, Rss)
-    plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
+    plan = planned(x.shape, x.fxp, out, party.worth, dim=dim, secret_mask=secret, **attributes)
     by_distance = plan.approx in _BY_DISTANCE and not secret
     value = _seen(x, dim, 0) if by_distance else _moved(x, dim, 0)  # A distance sums first.
     keep = None
@@ -124,15 +124,12 @@ def _exact(party: Party, x: Rss, keep: Array | None, plan: Plan) -> Protocol[lis
     """Return (numerators, reciprocals of their sums), with masks applied."""
     values, sums = yield from exponentials(party.at("numerators"), x, keep, plan)
     replication = replicated(party.at("replicate"), values, plan)
-    if sums is not None and values.fxp.ring_bits == plan.inner.ring_bits:
+    if sums is not None:
         inversion = inverse(party.at("inverse"), sums, plan.inverse, plan.inverted)
         return (yield from parallel(replication, inversion))
     numerators = yield from replication
-    sums_of = _sums(numerators) if sums is None else sums
-    return [
-        numerators,
-        (yield from inverse(party.at("inverse"), sums_of, plan.inverse, plan.inverted)),
-    ]
+    reciprocals = yield from inverse(party.at("inverse"), _sums(numerators), plan.inverse, plan.inverted)
+    return [numerators, reciprocals]
 
 
 def _approximate(
@@ -197,10 +194,11 @@ def _variant(
 ) -> str:
     assert x.fxp is not None
     secret = mask is not None and mask.fxp is not None
-    plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
+    plan = planned(x.shape, x.fxp, out, worth, dim=dim, secret_mask=secret, **attributes)
     rows, taken = elements(plan.rows), plan.approx in ("exact", "puma")
+    maximum = "by counts" if plan.counts(worth) else tournament.variant(plan.length, rows, worth)
     return listed(
-        tournament.variant(plan.length, rows, worth) if taken else "",
+        maximum if taken else "",
         range_variant(plan.window, plan.fxp.ring_bits, elements(x.shape), worth)
         if plan.window is not None
         else "",
@@ -232,10 +230,16 @@ def _reference(
 
 
 def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attributes: Any) -> float:
-    """Add up the errors of the numerators, of their sum, of the reciprocal, and of the last rounding."""
     assert x.fxp is not None
     secret = mask is not None and mask.fxp is not None
-    plan = plan_softmax(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
+    return max(
+        _plan_error(plan, out)
+        for plan in plans(x.shape, x.fxp, out, dim=dim, secret_mask=secret, **attributes)
+    )
+
+
+def _plan_error(plan: Plan, out: Fxp) -> float:
+    """Add up the errors of the numerators, of their sum, of the reciprocal, and of the last rounding."""
     last = 1.5 * (plan.landing.ulp + (out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0))
     last += plan.inverse.error + 1.5 * plan.inverted.ulp * plan.length
     step = plan.inner.ulp

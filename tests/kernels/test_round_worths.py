@@ -69,7 +69,7 @@ def _operands(name, rng):
 ROUNDS = {
     "layer_norm": (10, 5),
     "rms_norm": (11, 5),
-    "softmax": (21, 14),
+    "softmax": (21, 9),
     "reduce_max": (12, 9),
     "argmax": (13, 13),
     "gelu": (5, 5),
