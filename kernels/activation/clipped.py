@@ -11,11 +11,14 @@ from ditto_kernels.activation.series import series, series_error
 from ditto_kernels.activation.value_table import Function, tabulated, tabulated_error
 from ditto_kernels.bits import one_hot_digits
 from ditto_kernels.bits.bit_planes import Bits
+from ditto_kernels.bits.lifted_select import Choice, multiply_lifted
 from ditto_kernels.bits.select import multiply_each
 from ditto_kernels.bits.signs import signs
+from ditto_kernels.protocol import tuning
 from ditto_kernels.protocol.cost import elements
-from ditto_kernels.protocol.kernel import Spec
+from ditto_kernels.protocol.kernel import Spec, listed
 from ditto_kernels.protocol.party import Party, Protocol, parallel
+from ditto_kernels.protocol.round_worth import limit
 from ditto_kernels.sharing.additive import (
     Additive,
     Opened,
@@ -100,7 +103,8 @@ def clipped(party: Party, x: Rss, curve: Curve, out: Fxp, function: Function | N
     `out` must hold x, and an upcast from ring 16 needs x < limit - 0.5. Error: `clipped_error`.
 
     Rounds: open x; compare, and open the value beside it (two rounds with a table); choose; reshare. That is
-    4 in all, or 5 with an upcast in place of the reshare. Each doubling of the ring adds one.
+    4 in all, or 5 with an upcast in place of the reshare. Few elements of ring 16 are chosen from in the
+    larger ring, which spares them the upcast. Each doubling of the ring adds one.
 
     Security: x, the value and the choosing bits are opened to A and B under full-width one-time masks.
     """
@@ -121,8 +125,28 @@ def clipped(party: Party, x: Rss, curve: Curve, out: Fxp, function: Function | N
         )
         total = plus(party, total_of((1, upper), (-1, lower)), curve.above)
         return (yield from release(party.at("out"), total, out, curve.minimum))
+    if _lifts(x.size, curve, own.fxp, out, party.worth):
+        return (yield from _lifted(party, bits, value, opened, out))
     inside, kept = yield from multiply_each(party.at("chosen"), (row(bits, 0, 1), value), (not_above, opened))
     return (yield from joined(party, own, kept, inside, out, curve.minimum))
+
+
+def _lifts(size: int, curve: Curve, x: Fxp, out: Fxp, worth: int) -> bool:
+    """Return whether few elements are chosen from in the larger ring of `out`, which saves a round."""
+    wider = x.ring_bits == NARROW < out.ring_bits and out.fraction_bits >= x.fraction_bits
+    return curve.above is None and wider and size <= limit(tuning.LIFTED_ELEMENTS, worth)
+
+
+def _lifted(party: Party, bits: Bits, value: Opened, x: Opened, out: Fxp) -> Protocol[Rss]:
+    """Return the window's value where both bits differ, x above the window, and 0 below it."""
+    not_above, ring = row(bits, 0), out.ring_bits
+    above = Bits(~not_above.words if party.role == "A" else not_above.words, bits.word_bits)
+    centre = 1 << (NARROW - 2)
+    choices = (Choice(row(bits, 0, 1), value, centre), Choice(above, x, 0))  # x is positive above the window
+    shares = yield from multiply_lifted(party.at("chosen"), choices, ring)
+    total = total_of(*((1, each) for each in shares))
+    raised = total.share << out.dtype.type(out.fraction_bits - total.fxp.fraction_bits)
+    return (yield from to_rss(party.at("out"), Additive(raised, out)))
 
 
 def joined(
@@ -144,11 +168,12 @@ def joined(
     return (yield from convert(party.at("out/convert"), shared, out))
 
 
-def clipped_variant(x: Spec, curve: Curve, worth: int) -> str:
-    """Name the way in which the signs of few elements are computed."""
+def clipped_variant(x: Spec, curve: Curve, out: Fxp, worth: int) -> str:
+    """Name the ways in which few elements are compared and chosen."""
     assert x.fxp is not None
-    bits = x.fxp.ring_bits - _window(curve, x.fxp)[1] - 1
-    return one_hot_digits.variant(elements(x.shape), bits, worth)
+    bits, size = x.fxp.ring_bits - _window(curve, x.fxp)[1] - 1, elements(x.shape)
+    lifts = _lifts(size, curve, x.fxp, out, worth)
+    return listed(one_hot_digits.variant(size, bits, worth), "lifted choice" if lifts else "")
 
 
 def clipped_error(x: Spec, curve: Curve, out: Fxp, function: Function | None = None) -> float:

@@ -60,10 +60,10 @@ class Activation:
         return (yield from clipped(party, x, curve, out, function))
 
     def variant(self, x: Spec, out: Fxp, worth: int, approx: str = "fourier") -> str:
-        """Name the way in which few elements are compared with the window's bounds."""
+        """Name the ways in which few elements are compared with the window's bounds, and chosen."""
         assert x.fxp is not None
         few = approx not in (PRECISE, *self.polynomials)
-        return "" if not few else clipped_variant(x, self._window(x.fxp, approx)[0], worth)
+        return "" if not few else clipped_variant(x, self._window(x.fxp, approx)[0], out, worth)
 
     def error(self, x: Spec, out: Fxp, approx: str = "fourier") -> float:
         """Bound the error of `run` against the exact function."""
