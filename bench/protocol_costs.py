@@ -10,7 +10,7 @@ from typing import Any
 from ditto_kernels import KERNELS
 from ditto_kernels.activation import series
 from ditto_kernels.activation.series_tables import GELU
-from ditto_kernels.bits import one_hot_digits, select, signs, table_lookup
+from ditto_kernels.bits import lifted_select, one_hot_digits, select, signs, table_lookup
 from ditto_kernels.bits.bit_planes import Bits, word_count
 from ditto_kernels.maximum import tournament
 from ditto_kernels.products import multiply
@@ -25,7 +25,10 @@ from ditto_kernels.values.formats import Array, Fxp, signed, unsigned
 FOLDER = Path(__file__).parent.parent / "docs" / "protocols"
 _MARKED = re.compile(r"(?<=<!-- costs -->\n).*?(?=<!-- end -->)", re.DOTALL)
 ELEMENTS = 1 << 14
-_MODULES = (additive, casts, multiply, one_hot_digits, party, select, series, signs, table_lookup, tournament)
+_MODULES = (
+    additive, casts, lifted_select, multiply, one_hot_digits, party, select, series, signs, table_lookup,
+    tournament,
+)  # fmt: skip
 
 
 def _elements(ring: int, *lead: int) -> Array:
@@ -39,6 +42,7 @@ def _bits(word_bits: int) -> Bits:
 # What the cells of the tables may say; operands have n elements, or n for each of a leading dimension.
 _NAMES: dict[str, Any] = {
     **{name: value for module in _MODULES for name, value in vars(module).items() if callable(value)},
+    "Bits": Bits,
     "F": Fxp.parse,
     "DOT": (((1,), (0,)), ((), ())),
     "GELU": GELU,

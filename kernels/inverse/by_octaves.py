@@ -46,6 +46,7 @@ class Octaves:
     width: int  # the bits that it reads
     wave_bits: int  # fraction bits of dealt and of public factors
     error: float  # the relative error
+    unit_error: float  # of the inverse times a number up to 1, if their product is at most 1
 
     @property
     def harmonics(self) -> int:
@@ -109,7 +110,9 @@ def octaves(
     edges = tuple(math.ceil(each * ulps) for each in bounds[1:-1])
     pieces = [_piece(exponent, each, ulps, HARMONICS[power], wave_bits, fxp.ring_bits) for each in ends]
     errors, periods, series = zip(*pieces, strict=True)
-    return Octaves(edges, tuple(periods), tuple(series), low, width, wave_bits, max(errors))
+    largest_results = [min(1.0, portable.power(left, exponent)) for left in bounds[:-1]]
+    beside_one = max(each * most for each, most in zip(errors, largest_results, strict=True))
+    return Octaves(edges, tuple(periods), tuple(series), low, width, wave_bits, max(errors), beside_one)
 
 
 def _piece(

@@ -69,6 +69,11 @@ class Table:
         """The relative error, whichever form serves."""
         return max(self.many_error, 0.0 if self.few is None else self.few.error)
 
+    @property
+    def unit_error(self) -> float:
+        """The error of the result times a number up to 1, whichever form serves, if their product is too."""
+        return max(self.many_error, 0.0 if self.few is None else self.few.unit_error)
+
     def variant(self, count: int, worth: int) -> str:
         """Return the name of the other form, if it serves so many elements."""
         return "by octaves" if self.few_of(count, worth) is not None else ""

@@ -39,9 +39,9 @@ ONE_HOT_BYTES = 3 << 13
 # of a layer norm of 128 rows.
 OCTAVES_BYTES = 3 << 16
 # Up to so many dealt bytes cost less than the rounds that a maximum by counts saves.
-COUNTED_BYTES = 1 << 18
+COUNTED_BYTES = 1 << 20
 # Up to so many numerators of a softmax are brought into ring 64 for the last product, which saves a round.
-SHORT_NUMERATORS = 1 << 10
+SHORT_NUMERATORS = 1 << 12
 # A tournament over up to so many entries in all rows has groups that give the fewest levels, of at most
 # LARGE_GROUP entries each.
 TOURNAMENT_ENTRIES = 1 << 10

@@ -241,7 +241,9 @@ def _error(x: Spec, mask: Spec | None = None, *, out: Fxp, dim: int = -1, **attr
 def _plan_error(plan: Plan, out: Fxp) -> float:
     """Add up the errors of the numerators, of their sum, of the reciprocal, and of the last rounding."""
     last = 1.5 * (plan.landing.ulp + (out.ulp if plan.landing.fraction_bits > out.fraction_bits else 0))
-    last += plan.inverse.error + 1.5 * plan.inverted.ulp * plan.length
+    # Exponentials are at most 1, as probabilities are. The numerators of approximations may be larger.
+    last += plan.inverse.unit_error if plan.window is not None else plan.inverse.error
+    last += 1.5 * plan.inverted.ulp * plan.length
     step = plan.inner.ulp
     if plan.window is not None:
         # Rounding errors are centred and independent. Masks are uniform over the window, and a factor's error

@@ -72,7 +72,7 @@ ROUNDS = {
     "softmax": (21, 9),
     "reduce_max": (12, 9),
     "argmax": (13, 13),
-    "gelu": (5, 5),
+    "gelu": (5, 4),
     "exponential": (6, 5),
     "reciprocal": (7, 4),
     "rsqrt": (9, 4),

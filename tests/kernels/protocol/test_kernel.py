@@ -16,7 +16,7 @@ FEW = [
     ("divide", [(3,), (3,)], "fxp32.12", {"lo": 0.5, "hi": 100.0}, "by octaves"),
     ("reduce_max", [(2, 64)], "fxp16.8", {}, "groups of 8·8"),
     ("argmax", [(1, 16)], "fxp16.8", {}, "groups of 4·4"),
-    ("gelu", [(4,)], "fxp16.9", {}, "one-hot digits"),
+    ("gelu", [(4,)], "fxp16.9", {}, "one-hot digits, lifted choice"),
     ("tanh", [(4,)], "fxp16.9", {}, "one-hot digits"),
     ("softmax", [(4, 32)], "fxp16.8", {}, "groups of 4·8, one-hot digits, by octaves"),
 ]
