@@ -17,7 +17,8 @@ import numpy as np
 
 from ditto_spu.api import secure
 from ditto_spu.generation.decoder import one_hot
-from ditto_spu.generation.generator import Generator, Token
+from ditto_spu.generation.generated import Token
+from ditto_spu.generation.generator import Generator
 from ditto_spu.models import Text, named_model
 
 CASES = ("gpt2-token", "gpt2-agreement")

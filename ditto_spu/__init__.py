@@ -8,8 +8,11 @@ from ditto_spu.diffusion.denoiser import Denoiser
 from ditto_spu.diffusion.sampler import Sampler, Samples, sample
 from ditto_spu.diffusion.schedule import Schedule
 from ditto_spu.errors import DittoError
+from ditto_spu.generation.conversation import Conversation
 from ditto_spu.generation.decoder import Decoder
-from ditto_spu.generation.generator import Generation, Generator, generate
+from ditto_spu.generation.drafts import Drafts
+from ditto_spu.generation.generated import Generation
+from ditto_spu.generation.generator import Generator, generate
 from ditto_spu.generation.sampling import Sampling
 from ditto_spu.models.loaded import LoadedModel, load
 from ditto_spu.plan.cost_report import CostReport
@@ -23,10 +26,12 @@ __all__ = [
     "Calibration",
     "ClusterClient",
     "Comparison",
+    "Conversation",
     "CostReport",
     "Decoder",
     "Denoiser",
     "DittoError",
+    "Drafts",
     "ErrorBudget",
     "Generation",
     "Generator",

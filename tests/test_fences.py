@@ -28,6 +28,7 @@ FLOORS = (
     ("checkpoints", "cluster", "diffusion", "distill", "generation", "search"),
     ("architectures",),
     ("models",),
+    ("gateway",),
     ("cli", "demos"),
 )
 KERNEL_FLOORS = (

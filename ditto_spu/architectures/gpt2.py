@@ -7,7 +7,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from ditto_spu.architectures.attention import attend, causal, remember
+from ditto_spu.architectures.attention import attend, causal, places_from, remember
 from ditto_spu.architectures.layers import Layers
 from ditto_spu.architectures.model import SMALL, Model, language_model
 from ditto_spu.checkpoints.stored import Settings
@@ -150,21 +150,20 @@ class GPT2(nn.Module):
         if not self.config.tied:
             self.lm_head = nn.Dense(self.config.vocabulary, use_bias=False, kernel_init=SMALL)
 
-    def __call__(
-        self, tokens: Any, start: Any, mask: Any = None, cache: Any = None, last: bool = False
-    ) -> Any:
+    def __call__(self, tokens: Any, start: Any, mask: Any = None, cache: Any = None, rows: Any = None) -> Any:
         """Return (logits, cache), as `language_model` says."""
         import jax
         import jax.numpy as jnp
 
         parts = self.transformer
-        positions = start + jnp.arange(tokens.shape[1])
+        positions = places_from(start, tokens.shape[1])
         with jax.named_scope("transformer/wte"):
             table = parts.wte.embedding
             x = tokens @ table if tokens.ndim == 3 else jnp.take(table, tokens, axis=0)
-        x = x + parts.wpe(positions)
+        # Padding behind a text may stand where the table ends. Nothing reads it.
+        x = x + parts.wpe(jnp.minimum(positions, self.config.positions - 1))
         x, after = parts.h(x, positions, causal(positions, mask, cache), cache)
-        x = parts.ln_f(x[:, -1] if last else x)
+        x = parts.ln_f(x if rows is None else rows(x))
         if not self.config.tied:
             return self.lm_head(x), after
         with jax.named_scope("wte/attend"):

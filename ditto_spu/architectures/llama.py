@@ -7,7 +7,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from ditto_spu.architectures.attention import attend, causal, remember
+from ditto_spu.architectures.attention import attend, causal, places_from, remember
 from ditto_spu.architectures.layers import Layers
 from ditto_spu.architectures.model import SMALL, Model, language_model
 from ditto_spu.architectures.rotary import SETTINGS as ROTARY
@@ -208,20 +208,18 @@ class Llama(nn.Module):
         if not self.config.tied:
             self.lm_head = _dense(self.config.vocabulary, False)
 
-    def __call__(
-        self, tokens: Any, start: Any, mask: Any = None, cache: Any = None, last: bool = False
-    ) -> Any:
+    def __call__(self, tokens: Any, start: Any, mask: Any = None, cache: Any = None, rows: Any = None) -> Any:
         """Return (logits, cache), as `language_model` says."""
         import jax
         import jax.numpy as jnp
 
         model, table = self.model, self.model.embed_tokens
-        positions = start + jnp.arange(tokens.shape[1])
+        positions = places_from(start, tokens.shape[1])
         with jax.named_scope("model/embed_tokens"):
             x = tokens @ table.embedding if tokens.ndim == 3 else jnp.take(table.embedding, tokens, axis=0)
         allowed = causal(positions, mask, cache, self.config.window)
         x, after = model.layers(x, positions, allowed, cache)
-        x = model.norm(x[:, -1] if last else x)
+        x = model.norm(x if rows is None else rows(x))
         if not self.config.tied:
             return self.lm_head(x), after
         with jax.named_scope("lm_head"):

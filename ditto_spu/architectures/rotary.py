@@ -47,10 +47,10 @@ def _llama3(found: Any, options: Settings) -> Any:
 
 
 def turn(states: Any, positions: Any, speeds: tuple[float, ...]) -> Any:
-    """Rotate states [batch, length, heads, width] by their public positions [length]."""
+    """Rotate states [batch, length, heads, width] by their public positions [length] or [batch, length]."""
     import jax.numpy as jnp
 
-    angles = positions[:, None].astype(jnp.float32) * jnp.asarray(speeds, jnp.float32)
-    angles = jnp.concatenate([angles, angles], axis=-1)[None, :, None]
+    angles = jnp.atleast_2d(positions)[..., None].astype(jnp.float32) * jnp.asarray(speeds, jnp.float32)
+    angles = jnp.concatenate([angles, angles], axis=-1)[:, :, None]
     first, second = jnp.split(states, 2, axis=-1)
     return states * jnp.cos(angles) + jnp.concatenate([-second, first], axis=-1) * jnp.sin(angles)

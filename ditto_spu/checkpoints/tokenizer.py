@@ -81,6 +81,23 @@ class Tokenizer:
             )
         return _both(opening, ids[len(opening) :])
 
+    def opening(self, prefix: str) -> list[int]:
+        """Return the ids of a public system message before conversations. Raises as `behind` does."""
+        return self.behind(prefix, _PROBES[0])[0]
+
+    def chat_behind(self, opening: Sequence[int], messages: Sequence[Message]) -> list[int]:
+        """Return the ids of a conversation without the public prefix that `opening` gave, if there is one.
+
+        Raises InputError for messages that do not begin with it.
+        """
+        ids = self.chat(messages)
+        if ids[: len(opening)] != list(opening):
+            raise InputError(
+                "these messages do not begin with the public prefix: begin them with the system's message of "
+                "the prefix, and the user's with a word"
+            )
+        return ids[len(opening) :]
+
     def batch(self, texts: Sequence[str], length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return ids and mask, each [texts, length]. Long texts are cut, and short ones padded behind."""
         if isinstance(texts, str) or not texts:

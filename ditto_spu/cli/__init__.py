@@ -11,8 +11,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from ditto_spu.cli.chat import chat
 from ditto_spu.cli.distillation import distill, evaluate, finetune
 from ditto_spu.cli.formats import calibrate, inspect, search, shorten
+from ditto_spu.cli.gateway import gateway
 from ditto_spu.cli.generation import generate
 from ditto_spu.cli.listing import configs, models
 from ditto_spu.cli.pictures import sample
@@ -21,7 +23,7 @@ from ditto_spu.cluster.commands import cluster_app, party
 from ditto_spu.errors import DittoError
 
 COMMANDS = (
-    *(models, configs, run, generate, sample, compare, inspect),
+    *(models, configs, run, generate, chat, gateway, sample, compare, inspect),
     *(precompute, calibrate, search, shorten),
     *(finetune, distill, evaluate, party),
 )

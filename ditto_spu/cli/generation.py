@@ -58,10 +58,17 @@ def generate(
         ),
     ] = "client",
     top_k: Annotated[int, typer.Option(help="Draw from this many likeliest tokens; 1 is greedy.")] = 1,
+    top_p: Annotated[
+        float, typer.Option(help="Draw from the likeliest tokens whose probabilities sum to this.")
+    ] = 1.0,
     temperature: Annotated[float, typer.Option(help="Temperature of this draw.")] = 1.0,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the client's draw. No share depends on it.")
     ] = None,
+    drafts: Annotated[
+        int,
+        typer.Option(help="Guess up to this many tokens from the text so far, for one pass to verify."),
+    ] = 0,
     stop: Annotated[
         str | None,
         typer.Option(
@@ -99,13 +106,14 @@ def generate(
         raise InputError("--client and --held are for --cluster: give the cluster file, too")
     ends = None if stop is None else _ids(stop, "--stop")
     given = None if ids is None else _ids(ids, "--ids")
-    from ditto_spu.generation.generator import (  # imports jax, for which `ditto models` need not wait
-        Generation,
-        Generator,
+    from ditto_spu.generation.drafts import Drafts
+    from ditto_spu.generation.generated import Generation
+    from ditto_spu.generation.generator import (
+        Generator,  # imports jax, for which `ditto models` need not wait
     )
     from ditto_spu.generation.sampling import Sampling
 
-    sampling, text = Sampling(top_k, temperature, seed), named.text(weights)
+    sampling, text = Sampling(top_k, temperature, seed, top_p), named.text(weights)
     before, start = _start(text, prefix, prompt, given, plain)
     if ends is None:
         ends = [] if text.tokenizer is None else sorted(text.tokenizer.stop)
@@ -125,7 +133,7 @@ def generate(
             calibration=calibration,
         )
         task = progress.add_task(f"{model}: prompt", total=steps)
-        for token in generator.stream(start, steps, sampling, ends):
+        for token in generator.stream(start, steps, sampling, ends, Drafts(drafts) if drafts else None):
             tokens.append(token)
             progress.update(task, advance=1, description=f"{model}: token {token.ids[0]}")
     generation = Generation.of(start, tokens)

@@ -26,6 +26,11 @@ class Decoder:
     follow(params, prefix, one_hot, *, length) -> (logits, cache): as `prefill`, for prompts that stand behind
         a prefix. `prefix` is the cache that `prefill` returns for one text of that length, without spare
         room. Every prompt of the batch follows the same prefix. None if the model takes no prefix.
+    ragged: whether the functions also take texts of unequal lengths and several tokens at once. They have a
+        parameter `rows` then, public integers [batch, wanted], which numbers the tokens of the call whose
+        logits are returned, as [batch, wanted, vocabulary]. `step` takes any number of tokens, and a position
+        for each text [batch], at which its first one stands. Tokens for which the cache has no room are
+        padding, and leave no trace in it. The cache is a pytree of arrays [batch, places, ...].
     """
 
     prefill: Callable[..., tuple[Any, Any]]
@@ -33,6 +38,7 @@ class Decoder:
     vocabulary: int
     positions: int
     follow: Callable[..., tuple[Any, Any]] | None = None
+    ragged: bool = False
 
 
 def check_ids(ids: Any, vocabulary: int) -> NDArray[np.int64]:
@@ -50,6 +56,16 @@ def check_ids(ids: Any, vocabulary: int) -> NDArray[np.int64]:
             f"token ids from {ids.min()} to {ids.max()}, but those of this model are 0 to {vocabulary - 1}"
         )
     return np.atleast_2d(ids).astype(np.int64)
+
+
+def check_texts(ids: Any, vocabulary: int) -> list[list[int]]:
+    """Return token ids as a list for each text. Texts of unequal lengths are accepted as lists in a list.
+
+    Raises InputError as `check_ids` does.
+    """
+    if isinstance(ids, list | tuple) and len({np.size(each) for each in ids}) > 1:
+        return [check_ids(np.atleast_1d(each), vocabulary)[0].tolist() for each in ids]
+    return check_ids(ids, vocabulary).tolist()
 
 
 def one_hot(ids: Any, vocabulary: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Make the two programs of a generator: one for the prompt, and one for a further token."""
+"""Make the programs of a generator: for the prompt, for further tokens, and for more room."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Program = Callable[..., Any]
 def programs(decoder: Decoder, *, secret: bool, prefixed: bool) -> tuple[Program, Program]:
     """Return the programs `first(params, one_hot, *, length)` and `step(params, cache, one_hot, position)`.
 
-    Both return (logits, cache), as `Decoder` says.
+    Both return (logits, cache), as `Decoder` says, and have its parameter `rows` if the decoder is ragged.
 
     secret: whether the programs choose the likeliest token themselves. They then return (ids [batch], cache,
-        one-hot token [batch, 1, vocabulary]).
+        one-hot token [batch, 1, vocabulary]), with a dimension more of ids for `rows`.
     prefixed: whether `first` has a parameter `prefix` behind `params`, as `Decoder.follow` has.
 
     Raises InputError if the decoder takes no prefix.
@@ -48,6 +48,17 @@ def prefix_cache(decoder: Decoder, params: Any, prefix: Any) -> Any:
     return compute(params, one_hot(ids, decoder.vocabulary))[1]
 
 
+def grown(caches: tuple[Any], *, length: int) -> tuple[Any]:
+    """Pad a cache of arrays [batch, places, ...] with empty places. This is local at every party."""
+    import jax
+    import jax.numpy as jnp
+
+    def padded(each: Any) -> Any:
+        return jnp.pad(each, [(0, 0), (0, length - each.shape[1])] + [(0, 0)] * (each.ndim - 2))
+
+    return jax.tree_util.tree_map(padded, caches)
+
+
 def _choosing(decoder: Decoder, first: Program, prefixed: bool) -> tuple[Program, Program]:
     import jax
     import jax.numpy as jnp
@@ -56,15 +67,20 @@ def _choosing(decoder: Decoder, first: Program, prefixed: bool) -> tuple[Program
         with jax.named_scope("next_token"):
             hot = jax.nn.one_hot(jnp.argmax(logits, axis=-1), decoder.vocabulary, dtype=logits.dtype)
             ids = jnp.sum(hot * jnp.arange(decoder.vocabulary).astype(hot.dtype), axis=-1)
-        return ids, cache, hot[:, None]
+        return ids, cache, hot if hot.ndim == 3 else hot[:, None]
 
-    def prefill(params: Any, one_hot: Any, *, length: int) -> tuple[Any, Any, Any]:
-        return chosen(*first(params, one_hot, length=length))
+    def given(rows: Any) -> dict[str, Any]:
+        return {} if rows is None else {"rows": rows}
 
-    def follow(params: Any, prefix: Any, one_hot: Any, *, length: int) -> tuple[Any, Any, Any]:
-        return chosen(*first(params, prefix, one_hot, length=length))
+    def prefill(params: Any, one_hot: Any, rows: Any = None, *, length: int) -> tuple[Any, Any, Any]:
+        return chosen(*first(params, one_hot, length=length, **given(rows)))
 
-    def step(params: Any, cache: Any, one_hot: Any, position: Any) -> tuple[Any, Any, Any]:
-        return chosen(*decoder.step(params, cache, one_hot, position))
+    def follow(
+        params: Any, prefix: Any, one_hot: Any, rows: Any = None, *, length: int
+    ) -> tuple[Any, Any, Any]:
+        return chosen(*first(params, prefix, one_hot, length=length, **given(rows)))
+
+    def step(params: Any, cache: Any, one_hot: Any, position: Any, rows: Any = None) -> tuple[Any, Any, Any]:
+        return chosen(*decoder.step(params, cache, one_hot, position, **given(rows)))
 
     return follow if prefixed else prefill, step

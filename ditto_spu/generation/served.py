@@ -12,6 +12,8 @@ import numpy as np
 from ditto_spu.api import Call, Result, SecureFunction
 from ditto_spu.errors import InputError
 from ditto_spu.frontend.kept_arguments import Keep
+from ditto_spu.generation import rooms
+from ditto_spu.generation.decoder import Decoder
 
 _STEPS = 4  # until the format of a cache is that of the step before; one or two in all known models
 
@@ -62,19 +64,26 @@ class Programs:
     prefill, step: with the parameters held.
     keep: places of their outputs. The first is the cache, the second a token chosen in secret.
     length: the room of the cache.
-    vocabulary: the number of tokens.
+    prefix: the number of tokens of the public prefix.
     """
 
     prefill: SecureFunction
     step: SecureFunction
     keep: tuple[int, ...]
     length: int
-    vocabulary: int
+    decoder: Decoder
+    prefix: int
 
     def upload(
-        self, client: Client, name: str, prompts: Sequence[int], batch: int, users: Sequence[str]
+        self,
+        client: Client,
+        name: str,
+        prompts: Sequence[int],
+        turns: Sequence[int],
+        batch: int,
+        users: Sequence[str],
     ) -> None:
-        """Upload the parameters, for prompts of these lengths. One upload of shares serves all programs.
+        """Upload the parameters, for prompts and turns of these lengths. One upload serves all programs.
 
         Whoever uses them cannot open the cache, nor hand in another one.
 
@@ -84,8 +93,7 @@ class Programs:
             raise InputError("give the lengths of prompts that the weights are to serve: prompts=(32,)")
         known: set[str] = set()
         for prompt in prompts:
-            hot = jax.ShapeDtypeStruct((batch, prompt, self.vocabulary), np.float32)
-            given: dict[str, Any] = {"one_hot": hot, "length": self.length}
+            given = {"one_hot": self._hot(batch, prompt), "length": self.length, **self._rows(batch)}
             add = bool(known)
             call = client.upload(
                 self.prefill, name=name, users=() if add else users, add=add, keep=self.keep, **given
@@ -98,13 +106,29 @@ class Programs:
                     break
                 call = client.upload(self.step, name=name, add=True, keep=self.keep, **further)
                 known.add(call.lowered.plan.hash())
+            for turn in turns:
+                # The client gives the tokens of a turn, also where the parties choose those of an answer.
+                later = self._further(call, batch) | {"one_hot": self._hot(batch, turn)}
+                plan = self.step.call(**later).lowered.plan.hash()
+                if plan not in known:
+                    client.upload(self.step, name=name, add=True, keep=self.keep, **later)
+                    known.add(plan)
 
     def _further(self, call: Call, batch: int) -> dict[str, Any]:
         """Return the arguments of the step after a call: handles of what stays, and shapes."""
         outputs = call.described(self.keep)
-        hot = jax.ShapeDtypeStruct((batch, 1, self.vocabulary), np.float32)
         return {
             "cache": outputs[self.keep[0]],
-            "one_hot": outputs[self.keep[1]] if len(self.keep) > 1 else hot,
-            "position": np.int32(0),
+            "one_hot": outputs[self.keep[1]] if len(self.keep) > 1 else self._hot(batch, 1),
+            "position": np.zeros(batch, np.int32) if self.decoder.ragged else np.int32(0),
+            **self._rows(batch),
         }
+
+    def _hot(self, batch: int, tokens: int) -> jax.ShapeDtypeStruct:
+        """Return the shape of tokens as a generator pads them."""
+        if self.decoder.ragged:
+            tokens = rooms.tokens(tokens, self.length - self.prefix)
+        return jax.ShapeDtypeStruct((batch, tokens, self.decoder.vocabulary), np.float32)
+
+    def _rows(self, batch: int) -> dict[str, Any]:
+        return {"rows": np.zeros((batch, 1), np.int32)} if self.decoder.ragged else {}

@@ -99,11 +99,12 @@ def test_tokens_chosen_in_secret_behind_a_prefix_on_weights_of_another_client(
         assert held.complete and len(held.plans) == 2
         guest = ditto.Generator(decoder, shapes(params), cluster=user, weights="alice/gpt2", **options)
         assert guest.generate(IDS, STEPS).ids.tolist() == [row[2:] for row in plain]
-        hot = np.zeros((2, IDS.shape[1], decoder.vocabulary), np.float32)
+        hot = np.zeros((2, 8, decoder.vocabulary), np.float32)  # prompts are padded to 8 tokens
         with pytest.raises(ClusterError, match="has to stay in shares"):
-            user.run(guest._prefill, one_hot=hot, length=options["length"], weights="alice/gpt2")
+            opened = {"one_hot": hot, "rows": np.zeros((2, 1), np.int32), "length": options["length"]}
+            user.run(guest._prefill, weights="alice/gpt2", **opened)
         with pytest.raises(ClusterError, match="serve plan"):
-            guest.generate(IDS[:, :3], 1)
+            guest.generate(IDS[:1], 1)
         owner.drop("gpt2")
         with pytest.raises(ClusterError, match="no weights 'alice/gpt2'"):
             guest.generate(IDS, 1)
