@@ -183,7 +183,9 @@ def test_what_a_request_says_of_kept_outputs_is_checked(alice: Any) -> None:
 def test_an_owner_decides_that_outputs_stay_in_shares(alice: Any, parties: Any) -> None:
     call = alice.upload(make, X, name="model", users=["bob"], keep=("state",))
     described = call.described(("state",))["state"]
-    alice.upload(take, described, name="model", add=True, keep=(1,))
+    served = alice.upload(take, described, name="model", add=True, keep=(1,))
+    facts = {"plan": served.lowered.plan.hash(), "weights": "alice/model", "count": 1}
+    facts |= {"places": list(served.kept), "keep": sorted(served.places((1,)))}  # what the user makes up
     (held,) = alice.weights()
     assert len(held.plans) == 2 and held.complete
     with pytest.raises(InputError, match="leave `users` out"):
@@ -199,7 +201,7 @@ def test_an_owner_decides_that_outputs_stay_in_shares(alice: Any, parties: Any) 
         with pytest.raises(ClusterError, match="only plans of the same weights read them"):
             bob.run(secure(lambda state: state["h"] * 3), state)
         with pytest.raises(ClusterError, match="has to be a kept output"):
-            bob.run(also, {"h": X, "x": X}, weights="alice/model", keep=(1,))
+            bob._parties.ask("run", facts, (), "ready")
     alice.drop("model")
 
 
