@@ -114,7 +114,10 @@ class _Program:
             if self._beside_too_large(op):
                 steps |= dict.fromkeys(self._sources(op.results[0]), ALL)
         climbed = [ladders.climb(place, count) for place, count in steps.items()]
-        return any(climbed) or any(self._coarsen(ladders, value, row) for value, row in self._ranges)
+        if any(climbed):
+            return True
+        coarser = [self._coarsen(ladders, value, row) for value, row in self._ranges]
+        return any(coarser)
 
     def _coarsen(self, ladders: Ladders, value: ir.Value, row: Range) -> bool:
         """Take bits from what a product in ring 64 reads, where it lacks room and values spare bits."""

@@ -71,14 +71,14 @@ PROGRAMS = {
     "matrix products of two sizes": (lambda x, w: ((x * 0.001) @ w) * 1000 + x @ w, (X, W)),
     "places of near values": (lambda x: jnp.argmax(x, -1).astype(jnp.float32), (100 + X * 0.001,)),
     "counts above a threshold": (lambda x: jnp.sum(x > 1000.0, -1).astype(jnp.float32), (1000 + X * 0.01,)),
-    "nearest centre": (
-        lambda x: jnp.argmin(((x[:, None] - x[None, :3] * 1.1) ** 2).sum(-1), 1).astype(jnp.float32),
-        (X * 0.01,),
-    ),
     "bins": (lambda x: jnp.digitize(x, np.array([-1.0, 0.0, 1.0])).astype(jnp.float32), (X[:8],)),
 }
 # Values that the default refuses, or rounds too much. A calibration may pay for their digits.
 DIGITS = {
+    "nearest centre": (
+        lambda x: jnp.argmin(((x[:, None] - x[None, :3] * 1.1) ** 2).sum(-1), 1).astype(jnp.float32),
+        (X * 0.01,),
+    ),
     "squares of large deviations": (lambda x: ((x - x.mean()) ** 2).sum(), (X[0] * 3e4,)),
     "variance of large values": (lambda x: x.var(), (X[0] * 1e5,)),
     "rows of a table of large values": (lambda x, i: x[i], (X * 1e5, np.int32([3, 0]))),
