@@ -57,6 +57,8 @@ def test_a_calibration_narrows_both_programs_behind_a_prefix(tmp_path: Path, mas
     options = {"length": 11, "prefix": PREFIX}
     generator = ditto.Generator(model.decoder, model.params, calibration=known, **options)
     assert generator.generate(IDS, 2).ids.tolist() == [row[5:] for row in expected]
+    if massive:  # the table of tokens holds the large value itself
+        return
     wide = ditto.Generator(model.decoder, model.params, **options)
     plans = [
         each._prefill.lower(one_hot=one_hot(IDS, 50), length=11).as_text("plan") for each in (generator, wide)
