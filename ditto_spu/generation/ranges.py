@@ -47,14 +47,17 @@ def calibrate_decoder(
     held = {"params": params}
     if prefix is not None:
         held["prefix"] = prefix_cache(decoder, params, prefix)
-    secured = secure(first, static_argnames=("length",)).hold(**held)
-    further = secure(step, public=("position",)).hold_with(secured, "params")
+    names = ("rows",) if decoder.ragged else ()  # the calls are those of a generator
+    secured = secure(first, public=names, static_argnames=("length",)).hold(**held)
+    further = secure(step, public=("position", *names)).hold_with(secured, "params")
     plain_first, plain_step = jax.jit(first, static_argnames=("length",)), jax.jit(step)
 
     def calls() -> Iterator[tuple[Traced, list[Any]]]:
         for text in ids:
             hot = one_hot(text, decoder.vocabulary)
             call: dict[str, Any] = {"one_hot": hot[:, :prompt], "length": length}
+            if decoder.ragged:
+                call["rows"] = np.array([[prompt - 1]], np.int32)
             yield secured.traced_batch(call)
             cache = plain_first(**held, **call)[1]
             for place in range(prompt, ids.shape[1]):
@@ -63,6 +66,11 @@ def calibrate_decoder(
                     "one_hot": hot[:, place : place + 1],
                     "position": np.int32(before + place),
                 }
+                if decoder.ragged:
+                    call |= {
+                        "position": np.array([before + place], np.int32),
+                        "rows": np.zeros((1, 1), np.int32),
+                    }
                 yield further.traced_batch(call)
                 cache = plain_step(params=params, **call)[1]
 
