@@ -25,7 +25,7 @@ from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import one_hot
 from ditto_spu.generation.programs import prefix_cache, programs
-from ditto_spu.generation.ranges import calibrate_decoder
+from ditto_spu.generation.ranges import calibrate_decoder, prompt_call, token_call
 from ditto_spu.models import Text, named_model
 from ditto_spu.models.own import random_tokens
 from ditto_spu.models.prose import prose_ids
@@ -132,17 +132,15 @@ def _run(
     for number, ids in enumerate(texts):
         expected = _plain(text, np.concatenate([before, ids]))[len(before) :]
         hot = one_hot(ids, decoder.vocabulary)
-        result = functions[0].run(one_hot=hot[:, :prompt], length=length, keep=(1,))
+        result = functions[0].run(**prompt_call(decoder, hot[:, :prompt], length), keep=(1,))
         firsts.append(result.report)
         for place in range(prompt, len(ids)):
-            logits = np.asarray(result.outputs[0][0], np.float64)
+            logits = np.asarray(result.outputs[0], np.float64).ravel()  # of one token
             score.add(logits, expected[place - 1], int(ids[place]))
             if place == len(ids) - 1:
                 break
-            at = np.int32(len(before) + place)
-            result = functions[1].run(
-                cache=result.outputs[1], one_hot=hot[:, place : place + 1], position=at, keep=(1,)
-            )
+            call = token_call(decoder, result.outputs[1], hot[:, place : place + 1], len(before) + place)
+            result = functions[1].run(**call, keep=(1,))
             furthers.append(result.report)
         row = score.row()
         say(f"text {number + 1} of {len(texts)}: {row['agree']} of {row['predictions']} agree, perplexity "
@@ -159,8 +157,9 @@ def _functions(
     if prefix is not None:
         held["prefix"] = prefix_cache(text.decoder, text.params, prefix)
     options: dict[str, Any] = {"config": config, "calibration": known, "check": False}
-    prompt = secure(first, static_argnames=("length",), **options).hold(**held)
-    return prompt, secure(step, public=("position",), **options).hold_with(prompt, "params")
+    rows = ("rows",) if text.decoder.ragged else ()
+    prompt = secure(first, public=rows, static_argnames=("length",), **options).hold(**held)
+    return prompt, secure(step, public=("position", *rows), **options).hold_with(prompt, "params")
 
 
 def _plain(text: Text, ids: NDArray[np.int64]) -> NDArray[Any]:

@@ -47,7 +47,7 @@ def calibrate_decoder(
     held = {"params": params}
     if prefix is not None:
         held["prefix"] = prefix_cache(decoder, params, prefix)
-    names = ("rows",) if decoder.ragged else ()  # the calls are those of a generator
+    names = ("rows",) if decoder.ragged else ()
     secured = secure(first, public=names, static_argnames=("length",)).hold(**held)
     further = secure(step, public=("position", *names)).hold_with(secured, "params")
     plain_first, plain_step = jax.jit(first, static_argnames=("length",)), jax.jit(step)
@@ -55,23 +55,26 @@ def calibrate_decoder(
     def calls() -> Iterator[tuple[Traced, list[Any]]]:
         for text in ids:
             hot = one_hot(text, decoder.vocabulary)
-            call: dict[str, Any] = {"one_hot": hot[:, :prompt], "length": length}
-            if decoder.ragged:
-                call["rows"] = np.array([[prompt - 1]], np.int32)
+            call = prompt_call(decoder, hot[:, :prompt], length)
             yield secured.traced_batch(call)
             cache = plain_first(**held, **call)[1]
             for place in range(prompt, ids.shape[1]):
-                call = {
-                    "cache": cache,
-                    "one_hot": hot[:, place : place + 1],
-                    "position": np.int32(before + place),
-                }
-                if decoder.ragged:
-                    call |= {
-                        "position": np.array([before + place], np.int32),
-                        "rows": np.zeros((1, 1), np.int32),
-                    }
+                call = token_call(decoder, cache, hot[:, place : place + 1], before + place)
                 yield further.traced_batch(call)
                 cache = plain_step(params=params, **call)[1]
 
     return collect("decoder", load_config(config), calls())
+
+
+def prompt_call(decoder: Decoder, hot: Any, length: int) -> dict[str, Any]:
+    """Return the arguments with which a generator runs one prompt, one-hot [1, prompt, vocabulary]."""
+    call = {"one_hot": hot, "length": length}
+    return call | {"rows": np.array([[hot.shape[1] - 1]], np.int32)} if decoder.ragged else call
+
+
+def token_call(decoder: Decoder, cache: Any, hot: Any, position: int) -> dict[str, Any]:
+    """Return the arguments with which a generator runs one further token, one-hot [1, 1, vocabulary]."""
+    call = {"cache": cache, "one_hot": hot, "position": np.int32(position)}
+    if decoder.ragged:
+        call |= {"position": np.array([position], np.int32), "rows": np.zeros((1, 1), np.int32)}
+    return call
