@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ditto_kernels.activation.curve import tail_room
 from ditto_kernels.activation.series_tables import GELU as CURVE
 from ditto_kernels.activation.tanh_sigmoid_silu import PRECISE
 from ditto_kernels.values.formats import Fxp
@@ -102,15 +103,15 @@ def quad(x: Array, *, approximate: str) -> Array:
     return 0.125 * x * x + 0.25 * x + 0.5
 
 
-def quad_reads(fxp: Fxp) -> float:
+def quad_reads(fxp: Fxp, out: Fxp) -> float:
     """Return the largest |x| that keeps (x + 1)^2 + 3 < 2^(k - 2 - 2f) in the ring of the square."""
     ring = 32 if fxp.ring_bits <= 32 and fxp.fraction_bits <= 10 else 64
     return min(fxp.limit / 2, math.sqrt(2.0 ** (ring - 2 - 2 * fxp.fraction_bits) - 3) - 1)
 
 
-def polynomial_reads(fxp: Fxp) -> float:
+def polynomial_reads(fxp: Fxp, out: Fxp) -> float:
     """Return the largest operand that leaves room to compare it with the ends of the pieces."""
-    return fxp.limit - 4
+    return tail_room(fxp, out, 7)  # no piece ends beyond 7
 
 
 GELU = Op(

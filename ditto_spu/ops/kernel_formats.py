@@ -141,7 +141,8 @@ _BEFORE_PRODUCTS = (
     *("stablehlo.multiply", "stablehlo.reshape", "stablehlo.transpose", "stablehlo.broadcast_in_dim"),
     *("stablehlo.slice", "stablehlo.concatenate", "stablehlo.convert"),
 )
-PRECISE_FORM = Approximation(reads=lambda fxp: fxp.limit - 16)  # no window ends beyond 15
+# No window ends beyond 15, and casts from and to ring 64 need a bit to spare.
+PRECISE_FORM = Approximation(reads=lambda fxp, out: min(fxp.limit / 2, fxp.limit - 16))
 
 
 def curve_formats(chooser: Chooser, op: ir.Op, choice: Choice, default: Fxp) -> Formats:

@@ -71,14 +71,14 @@ class Approximation:
     needs_training: whether it is a cheap replacement for models that were trained with it. An error limit or
         a search never chooses such an approximation.
     windowed: whether it serves every operand that the operation's window admits.
-    reads: gives the largest magnitude that an operand in a format may have, where the approximation bounds
-        it.
+    reads: gives the largest magnitude that an operand may have, from its format and that of the result,
+        where the approximation bounds it.
     """
 
     meaning: Callable[..., Array] | None = None
     needs_training: bool = False
     windowed: bool = False
-    reads: Callable[[Fxp], float] | None = None
+    reads: Callable[[Fxp, Fxp], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -321,17 +321,17 @@ class Op:
         if self.operand_limit is not None:
             return self.operand_limit(call, fxp)
         if approximation.reads is not None:
-            return approximation.reads(fxp)
-        return fxp.limit / 2 if self.window is None else self.window_room(fxp)
+            return approximation.reads(fxp, call.decision.out)
+        return fxp.limit / 2 if self.window is None else self.window_room(fxp, call.decision.out)
 
-    def window_room(self, fxp: Fxp) -> float:
-        """Return the largest magnitude that a function with a window may read.
+    def window_room(self, fxp: Fxp, out: Fxp) -> float:
+        """Return the largest magnitude that a function with a window may read, for a result in `out`.
 
         The function compares its operand with the ends of the window, and these comparisons need room in the
         ring.
         """
         assert self.window is not None
-        return fxp.limit - self.window.at(fxp).outer
+        return self.window.at(fxp).room(fxp, out)
 
 
 def span(value: NDArray[Any]) -> Span:

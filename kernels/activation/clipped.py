@@ -99,8 +99,8 @@ def clipped(party: Party, x: Rss, curve: Curve, out: Fxp, function: Function | N
     Inside the window the value comes from the series of `curve` or, if `function` is given, from a table of
     `function`.
 
-    Range: |x| + outer < half of x's ring, so that neither comparison wraps. If x itself is the upper tail,
-    `out` must hold x, and an upcast from ring 16 needs x < limit - 0.5. Error: `clipped_error`.
+    Range: |x| < `curve.room`, so that neither the comparisons wrap nor a cast of the upper tail. If x itself
+    is that tail, `out` must hold x, and an upcast from ring 16 needs x < limit - 0.5. Error: `clipped_error`.
 
     Rounds: open x; compare, and open the value beside it (two rounds with a table); choose; reshare. That is
     4 in all, or 5 with an upcast in place of the reshare. Few elements of ring 16 are chosen from in the

@@ -14,6 +14,20 @@ from ditto_kernels.values.formats import Array, Fxp
 NARROW = 16  # The ring of the series' value. Its sum in ring 32 leaves 16 bits to drop.
 
 
+def tail_room(x: Fxp, out: Fxp, end: float) -> float:
+    """Return the magnitude below which x can be compared with +-end and become the upper tail in `out`.
+
+    Comparisons add the end to x. Ring 16 is lifted with the bias of the function's minimum, and other casts
+    that are not local need a bit to spare (`convert`).
+    """
+    dropped = x.fraction_bits - out.fraction_bits
+    lifted = x.ring_bits == NARROW < out.ring_bits
+    local = out.ring_bits <= x.ring_bits and dropped <= 0
+    narrowed = 0 <= dropped <= x.ring_bits - out.ring_bits
+    room = x.limit - end
+    return room if lifted or local or narrowed else min(room, x.limit / 2)
+
+
 @dataclass(frozen=True)
 class Curve:
     """A function is a series inside a window. Outside it is `below` or `above`, where None stands for x.
@@ -53,6 +67,11 @@ class Curve:
     def holds(self, x: Fxp) -> bool:
         """Return whether a format has room for the period, for four windows and for two bits of the angle."""
         return x.ring_bits >= NARROW and 2 <= x.fraction_bits <= self.most_fraction_bits(x.ring_bits)
+
+    def room(self, x: Fxp, out: Fxp) -> float:
+        """Return the magnitude below which every operand of `clipped` gives the right result in `out`."""
+        room = x.limit - self.outer
+        return room if self.above is not None else tail_room(x, out, self.outer)
 
     def checked(self, x: Fxp) -> Curve:
         """Return this curve. Raises ValueError if the format does not hold it."""

@@ -83,8 +83,9 @@ def piecewise(party: Party, x: Rss, out: Fxp, pieces: Pieces) -> Protocol[Rss]:
     The clipped operand gives T_n in fxp32.14. Outside the window the function is 0 and x or, if it saturates,
     the value of the polynomial at the clipped operand.
 
-    Range: |x| + largest bound < half of x's ring. Error: `piecewise_error`. Rounds from and to ring 16: 4,
-    and 2 per level of products; 2 more with several pieces; up to 2 more where x is a tail.
+    Range: |x| < `tail_room` for the largest bound, and |x| + bound < half of x's ring if the function
+    saturates. Error: `piecewise_error`. Rounds from and to ring 16: 4, and 2 per level of products; 2 more
+    with several pieces; up to 2 more where x is a tail.
 
     Security: x and the pieces' values are opened under full-width masks. Products leave a party as `multiply`
     says.

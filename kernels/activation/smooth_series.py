@@ -94,11 +94,11 @@ def smooth(party: Party, x: Rss, curve: Smooth, out: Fxp) -> Protocol[Rss]:
        to the series. The period is a power of two, so that a wrap of the opening does not matter.
     3. Where x itself is the upper tail, x - y is added above the window.
 
-    Range: |x| + outer < half of x's ring, and `out` holds the result. Error: `smooth_error`, some 1e-5.
-    Cost: 128 dealt bits for each of the 10 to 28 harmonics, and two openings. Rounds: open, compare, choose,
-    open, and 2 to reshare into ring 64; 8 from ring 64. Security: x, y and the bits are opened under
-    full-width one-time masks, and the dealt waves are additive shares in ring 64 that depend on a mask alone.
-    Source: own, see `series.py`.
+    Range: |x| + outer < half of x's ring, |x| < a quarter of it because of casts, and `out` holds the result.
+    Error: `smooth_error`, some 1e-5. Cost: 128 dealt bits for each of the 10 to 28 harmonics, and two
+    openings. Rounds: open, compare, choose, open, and 2 to reshare into ring 64; 8 from ring 64. Security: x,
+    y and the bits are opened under full-width one-time masks, and the dealt waves are additive shares in ring
+    64 that depend on a mask alone. Source: own, see `series.py`.
     """
     if x.fxp.ring_bits < _WIDE:
         x = yield from upcast(party.at("widen"), x, _WIDE)

@@ -53,6 +53,8 @@ class _Scale:
 @lru_cache(maxsize=64)
 def _scale(length: int, fxp: Fxp, limit: float) -> _Scale | None:
     """Return the scale of the sums, or None if the ring is too small to count them modulo 2^7."""
+    if fxp.ring_bits < WRAPS.ring_bits:
+        return None
     end, most = _end(length, limit) / fxp.ulp, fxp.ring_bits - WRAPS.ring_bits
     low = max(0, min(most, math.ceil(math.log2(end * _FINE / _HALF))))
     factor = math.floor(2.0**low * _HALF / end)

@@ -318,5 +318,5 @@ CAST = Kernel(
     convert,
     _cast_reference,
     _cast_error,
-    "masked opening after SecureML-style truncation pairs",
+    "wraps by highest bits as in SIRNN (ePrint 2021/459); our own with dealt products",
 )

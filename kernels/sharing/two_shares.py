@@ -6,7 +6,8 @@ least 2^(k-1), so that x < 2^(k-1) asks for v = 1. Hence v = a + b - ab.
 
 A knows a and B knows b. They exchange a' = a ^ m_A and b' = b ^ m_B, and the dealer deals the product of both
 masks in the ring that v needs. Nothing else is opened, so that shares change their ring or lose bits for the
-price of that product and of a reshare.
+price of that product and of a reshare. That one product of highest bits gives the wrap is in SIRNN (ePrint
+2021/459), where it takes an oblivious transfer. The dealt product is our own.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def lift_shares(party: Party, x: Additive, ring: int, bias: int) -> Protocol[Add
     """Bring a 2-of-2 sharing into a larger ring, and leave it a 2-of-2 sharing.
 
     Range: 0 <= x + bias < 2^(k-1) as ring element. Error: none. Cost: 2 + w bits, with w the container of
-    (target - k) bits, in 1 round. Security: that of `open_high_bits`. Source: own.
+    (target - k) bits, in 1 round. Security: that of `open_high_bits`. Source: see above.
     """
     nothing = np.zeros((), signed(ring))
     return Additive((yield from _lift(party, x, ring, bias, nothing)), Fxp(ring, x.fxp.fraction_bits))
@@ -170,7 +171,7 @@ def truncate_to_rss(party: Party, x: Additive, bits: int) -> Protocol[Rss]:
 
     Range: |x| < 2^(k-2) as ring element. Error: less than 1 ulp of the result, with mean 0, and none for a
     multiple of 2^bits, because A rounds up what B rounds down. Cost: 2k + w + 2 bits, with w the container of
-    `bits`, in 2 rounds. Security: that of `open_high_bits` and `to_rss`. Source: own.
+    `bits`, in 2 rounds. Security: that of `open_high_bits` and `to_rss`. Source: see above.
     """
     fxp = Fxp(x.fxp.ring_bits, x.fxp.fraction_bits - bits)
     pad = _pad(party, x.shape, fxp)

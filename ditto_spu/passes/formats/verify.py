@@ -119,7 +119,7 @@ def _room(reader: ir.Op, fxp: Fxp) -> float:
     if decision.kind is Kind.LOCAL:
         return fxp.limit
     if record is not None and record.window is not None and record.approximation(decision.approx).windowed:
-        return record.window_room(fxp)
+        return record.window_room(fxp, decision.out)
     return fxp.limit / 2
 
 

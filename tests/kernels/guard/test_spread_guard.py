@@ -35,6 +35,11 @@ def test_large_rows_are_found(mpc, rng, fxp, centred):
     assert refused(mpc, one, fxp, 256.0, centred)
 
 
+def test_sums_in_a_ring_smaller_than_a_count_are_compared(mpc, rng):
+    assert not refused(mpc, np.zeros((4, 6)), "fxp8.4", 0.01, True)
+    assert refused(mpc, np.tile([-0.5, 0.5], (40, 3)), "fxp8.4", 0.01, True)
+
+
 @pytest.mark.parametrize("size", [2.0**10, 2.0**12])
 def test_sums_too_large_to_count_are_compared(mpc, rng, size):
     rows = rng.normal(size=(130, 48))
