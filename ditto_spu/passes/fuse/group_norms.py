@@ -21,6 +21,8 @@ from ditto_kernels.norm.whole_norm import serves
 from ditto_spu import ir
 from ditto_spu.ir.arithmetic import binary, close, kind, reduction, splat, squared
 from ditto_spu.ops.layer_norm import layer_norm
+from ditto_spu.ops.rsqrt import RSQRT
+from ditto_spu.ops.sqrt import SQRT
 
 Index = NDArray[np.int64]
 
@@ -181,7 +183,7 @@ def _deviation(factor: _Placed, groups: _Groups, divides: bool) -> tuple[ir.Op, 
             ):
                 return found
         return None
-    if kind(op) != ("sqrt" if divides else "rsqrt") or len(ir.users(op.results[0])) != 1:
+    if kind(op) != (SQRT if divides else RSQRT).name or len(ir.users(op.results[0])) != 1:
         return None
     inside = _peel(placed.operand(0))
     if inside.op is None or kind(inside.op) != "add":
