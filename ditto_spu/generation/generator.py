@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ditto_spu.api import ConfigSource, secure
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.errors import InputError
+from ditto_spu.errors import InputError, require_whole
 from ditto_spu.generation import rooms
 from ditto_spu.generation.conversation import Conversation, Outcome
 from ditto_spu.generation.decoder import Decoder, check_texts
@@ -79,6 +79,9 @@ class Generator:
             raise InputError("checked and seed are for simulation: leave them out with a cluster")
         if cluster is None and weights is not None:
             raise InputError(f"weights '{weights}' are at the parties of a cluster: give its client, too")
+        if not isinstance(decoder, Decoder):
+            raise InputError(f"the decoder is {decoder!r:.60}: give a Decoder (docs/generation.md)")
+        require_whole(length=length)
         if not 1 <= length <= decoder.positions:
             raise InputError(f"a length of {length}, but the model holds 1 to {decoder.positions} tokens")
         self.decoder, self.length, self._secret = decoder, length, next_token == "secret"
@@ -194,6 +197,11 @@ class Generator:
             ids, cache, hot = result.outputs
             return Outcome(None, np.rint(ids).astype(np.int64).reshape(-1), hot, cache, result.report)
         logits, cache = result.outputs
+        if logits.shape[-1] != self.decoder.vocabulary:
+            raise InputError(
+                f"the decoder returns logits {list(logits.shape)}, but its vocabulary has "
+                f"{self.decoder.vocabulary} tokens: give it weights of its own shape"
+            )
         return Outcome(
             np.reshape(logits, (len(logits), -1, self.decoder.vocabulary)), None, None, cache, result.report
         )
