@@ -1,7 +1,10 @@
 """All errors that ditto_spu raises on purpose. The text of each names the place and the remedy."""
 
+import math
+import numbers
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class DittoError(Exception):
@@ -42,6 +45,28 @@ class PartyError(DittoError):
 
 class ClusterError(DittoError):
     """A party or client of a cluster refuses an identity, a plan, a right, or a value that differs."""
+
+
+def require_whole(**named: Any) -> None:
+    """Raise InputError for a value that is no whole number. Its name in the call is its name in the error."""
+    for name, value in named.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise InputError(f"{name} is {value!r:.60}: give a whole number")
+
+
+def require_finite(**named: Any) -> None:
+    """Raise InputError for a value that is no finite real number, as `require_whole` does."""
+    for name, value in named.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise InputError(f"{name} is {value!r:.60}: give a finite number")
+
+
+def require_seed(seed: Any) -> None:
+    """Raise InputError for a seed of numpy's generator that is neither None nor a whole number from 0."""
+    if seed is not None:
+        require_whole(seed=seed)
+        if seed < 0:
+            raise InputError(f"seed is {seed}: give a whole number from 0, or none")
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

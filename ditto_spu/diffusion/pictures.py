@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.errors import InputError
+from ditto_spu.errors import InputError, require_whole
 
 _PEAK = 2.0  # pixels lie from -1 to 1
 _SHADES = " ░▒▓█"
@@ -18,6 +18,8 @@ _SHADES = " ░▒▓█"
 def pixels(pictures: Any) -> NDArray[np.uint8]:
     """Return pictures from -1 to 1 as bytes from 0 to 255. Values beyond are cut off."""
     values = np.clip(np.asarray(pictures, np.float64), -1, 1)
+    if np.isnan(values).any():
+        raise InputError("pictures hold NaN: give numbers from -1 to 1")
     return np.rint((values + 1) * 127.5).astype(np.uint8)
 
 
@@ -28,8 +30,13 @@ def grid(pictures: Any, columns: int | None = None, gap: int = 1) -> NDArray[np.
     gap: white pixels around every picture.
     """
     made = pixels(pictures)
+    if made.ndim != 4 or not made.size:
+        raise InputError(f"pictures of shape {made.shape}: give [count, height, width, channels]")
     count, height, width, channels = made.shape
-    columns = columns or math.ceil(math.sqrt(count))
+    columns = math.ceil(math.sqrt(count)) if columns is None else columns
+    require_whole(columns=columns)
+    if columns < 1:
+        raise InputError(f"columns is {columns}: a grid has at least one")
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
     for place, each in enumerate(made):
@@ -43,8 +50,11 @@ def save_png(path: str | Path, pictures: Any, columns: int | None = None, zoom: 
     """Write pictures [count, height, width, 1 or 3] from -1 to 1 to a PNG file, as a grid.
 
     zoom: every pixel becomes a square of that many pixels.
-    Raises InputError for other channels, without Pillow, and for a file that cannot be written.
+    Raises InputError for other pictures, without Pillow, and for a file that cannot be written.
     """
+    require_whole(zoom=zoom)
+    if zoom < 1:
+        raise InputError(f"zoom is {zoom}: a pixel becomes a square of at least one")
     sheet = grid(pictures, columns).repeat(zoom, axis=0).repeat(zoom, axis=1)
     if sheet.shape[-1] not in (1, 3):
         raise InputError(f"a PNG holds pictures of 1 or 3 channels, not {sheet.shape[-1]}")

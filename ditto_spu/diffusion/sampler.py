@@ -19,10 +19,10 @@ from ditto_spu.api import ConfigSource, secure
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.diffusion.denoiser import Denoiser, denoiser_of
 from ditto_spu.diffusion.schedule import Schedule, steps_of
-from ditto_spu.errors import InputError
+from ditto_spu.errors import InputError, RangeError, require_finite, require_seed
 from ditto_spu.plan.cost_report import CostReport
 from ditto_spu.plan.printed import printed
-from ditto_spu.rules.load import DEFAULT
+from ditto_spu.rules.load import DEFAULT, load_config
 
 OWNER = "server"  # of the weights
 Progress = Callable[[int, int], None]
@@ -107,12 +107,20 @@ class Sampler:
         calibration: Calibration | str | Path | None = None,
         checked: bool = False,
     ) -> None:
-        self.denoiser, self.shape = denoiser_of(model), tuple(shape)
-        if len(self.shape) != 4 or any(int(each) != each or each < 1 for each in self.shape):
+        self.denoiser = denoiser_of(model)
+        self.shape = tuple(shape) if isinstance(shape, Sequence) else ()
+        if len(self.shape) != 4 or not all(
+            isinstance(each, int | np.integer) and each > 0 for each in self.shape
+        ):
             raise InputError(f"shape is {shape}: give [batch, height, width, channels], such as (4, 8, 8, 1)")
-        if guidance is not None and not self.denoiser.labels:
-            raise InputError("guidance is for a model with classes: leave it out")
+        if guidance is not None:
+            require_finite(guidance=guidance)
+            if not self.denoiser.labels:
+                raise InputError("guidance is for a model with classes: leave it out")
+        if not isinstance(schedule, Schedule | None):
+            raise InputError(f"schedule is {schedule!r:.60}: give a ditto.Schedule")
         self.steps, self._guidance = steps_of(schedule or Schedule(), steps, method, eta), guidance
+        self._checked = checked
         self._step = _step(self.denoiser, guidance, clip)
         self._fixed = {"params": params, "times": self.steps.times, "numbers": self.steps.numbers}
         options: dict[str, Any] = {"config": config, "checked": checked, "check": False}
@@ -121,9 +129,13 @@ class Sampler:
             public=("times", "numbers", "index"),
             owner={"params": OWNER},
             calibration=calibration,
+            guard=not checked,  # no other check sees the values of pictures in shares
             **options,
         ).hold(**self._fixed)
-        self._share = secure(lambda inputs: inputs, **options)
+        # The first picture gets the format that every step returns, so that one compilation serves all steps.
+        form = str(load_config(config).default_format)
+        rule = {"op": "input", "path": ".*", "format": form}
+        self._share = secure(lambda inputs: inputs, **options | {"config": {"default": form, "rule": [rule]}})
 
     def stream(self, labels: Any = None, seed: int | None = None) -> Iterator[Step]:
         """Yield every step as it is done. The last one has the pictures.
@@ -133,6 +145,7 @@ class Sampler:
             and no share depends on the seed.
         Bad input raises an InputError at the call, before anything runs.
         """
+        require_seed(seed)
         return self._steps(self._inputs(labels), np.random.default_rng(seed))
 
     def _steps(self, labels: dict[str, Any], rng: np.random.Generator) -> Iterator[Step]:
@@ -141,12 +154,16 @@ class Sampler:
         last = len(self.steps.times) - 1
         for number, at in enumerate(self.steps.times):
             started = time.perf_counter()
-            result = self._secure.run(
-                index=np.int32(number),
-                **state,
-                **self._fresh(rng),
-                keep=() if number == last else ("x",),
-            )
+            try:
+                result = self._secure.run(
+                    index=np.int32(number),
+                    **state,
+                    **self._fresh(rng),
+                    keep=() if number == last else ("x",),
+                )
+            except RangeError as error:
+                more = "" if self._checked else ". A sampler with checked=True names the value"
+                raise RangeError(f"step {number + 1} of {last + 1}, timestep {at}: {error}{more}") from None
             before, state["x"] = state["x"], result.outputs["x"]
             before.release()
             seconds = time.perf_counter() - started
@@ -176,6 +193,7 @@ class Sampler:
 
     def _states(self, labels: Any, seed: int | None) -> Iterator[dict[str, Any]]:
         """Yield the arguments of each step in plaintext, and the picture "after" it."""
+        require_seed(seed)
         rng, given = np.random.default_rng(seed), self._inputs(labels)
         x, step = self._noise(rng), jax.jit(self._step)
         for number in range(len(self.steps.times)):
@@ -260,6 +278,11 @@ def _step(denoiser: Denoiser, guidance: float | None, clip: bool) -> Callable[..
         from_x, from_noise, to_picture, to_noise, to_x, fresh = jnp.take(numbers, index, axis=0, mode="clip")
         both = x if guidance is None else jnp.concatenate([x, x])
         predicted = denoiser.predict(params, both, condition, labels)
+        if jnp.shape(predicted) != both.shape:
+            raise InputError(
+                f"the model predicts noise of shape {jnp.shape(predicted)} in pictures of shape "
+                f"{both.shape}: both have to be equal"
+            )
         if guidance is not None:
             wanted, anything = jnp.split(predicted, 2)
             predicted = anything + guidance * (wanted - anything)

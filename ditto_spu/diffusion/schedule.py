@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.errors import InputError
+from ditto_spu.errors import InputError, require_finite, require_whole
 
 METHODS = ("ddim", "ddpm")
 
@@ -25,6 +25,8 @@ class Schedule:
     last: float = 0.02
 
     def __post_init__(self) -> None:
+        require_whole(length=self.length)
+        require_finite(first=self.first, last=self.last)
         if self.length < 1:
             raise InputError(f"a schedule of {self.length} timesteps: it has at least one")
         if not 0 < self.first <= self.last < 1:
@@ -77,6 +79,8 @@ def steps_of(schedule: Schedule, steps: int, method: str = "ddim", eta: float = 
     """
     if method not in METHODS:
         raise InputError(f"method is '{method}': choose {' or '.join(METHODS)}")
+    require_whole(steps=steps)
+    require_finite(eta=eta)
     if not 1 <= steps <= schedule.length:
         raise InputError(f"steps is {steps}: the schedule has 1 to {schedule.length} timesteps")
     if not 0 <= eta <= 1:

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -52,7 +52,8 @@ class Gateway:
         self._require(body.model)
         if not isinstance(self._model, Embedder):
             raise Refusal(f"model {self._name} answers chats and has no embeddings", param="model")
-        ids, vectors = self._model.ids(body.inputs), []
+        ids = await anyio.to_thread.run_sync(self._model.ids, body.inputs)
+        vectors = []
         for each in ids:
             async with self._turn:
                 vectors.append(await anyio.to_thread.run_sync(self._model.embed, each))
@@ -64,7 +65,7 @@ class Gateway:
         self._require(body.model)
         if not isinstance(self._model, Answerer):
             raise Refusal(f"model {self._name} embeds texts and answers no chats", param="model")
-        ids = self._model.ids(body)
+        ids = await anyio.to_thread.run_sync(self._model.ids, body)  # long texts take seconds
         answer = self._model.answer(ids, body)
         if body.stream:
             # The first piece is made before the reply begins, so that what is refused then has its status.
@@ -126,6 +127,8 @@ def app(gateway: Gateway) -> Starlette:
             try:
                 _require_loopback(request)
                 return await handler(request)
+            except ClientDisconnect:
+                return Response()  # which nobody reads
             except Exception as error:
                 told = _reported(error)
                 return JSONResponse(told.body, told.status)
@@ -169,6 +172,9 @@ async def _json(request: Request) -> Any:
         if len(body) > _LARGEST:
             raise Refusal(f"the body has more than {_LARGEST:,} bytes", status=413)
     try:
-        return json.loads(body)
-    except ValueError:
-        raise Refusal("the body is no JSON") from None
+        found = json.loads(body)
+        # Halves of characters, which JSON can write, are no text that could be tokenized or answered.
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise Refusal("the body is no JSON of whole characters, or it is nested too deep") from None
+    return found

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.errors import DittoError, InputError
+from ditto_spu.errors import DittoError, InputError, require_whole
 from ditto_spu.generation import rooms
 from ditto_spu.generation.decoder import Decoder, check_texts, one_hot
 from ditto_spu.generation.drafts import Drafts
@@ -96,6 +97,7 @@ class Conversation:
         passes, decoder = self._passes, self._passes.decoder
         texts = check_texts(ids, decoder.vocabulary)
         longest = max(map(len, texts))
+        require_whole(steps=steps)
         if steps < 1:
             raise InputError(f"steps is {steps}: generate at least one token")
         if passes.prefix + longest + steps > passes.length:
@@ -116,7 +118,9 @@ class Conversation:
             raise InputError(
                 "drafts are for one text, next_token='client' and a decoder that is `ragged`: leave them out"
             )
-        return self._tokens(texts, steps, sampling, frozenset(stop), drafts)
+        if not isinstance(stop, Collection) or not all(isinstance(each, Integral) for each in stop):
+            raise InputError(f"stop is {stop!r:.60}: give a list of token ids, such as [2]")
+        return self._tokens(texts, steps, sampling, frozenset(map(int, stop)), drafts)
 
     def _tokens(
         self,
@@ -172,7 +176,7 @@ class Conversation:
             [min(len(text) - place - 1 + number, len(new) - 1) for number in range(wanted)]
             for text, place, new in zip(texts, known, fed, strict=True)
         ]
-        if hot is None:
+        if hot is None or any(len(new) > 1 for new in fed):  # the cache may serve another text by now
             # Padding repeats the last token. What it leaves in the cache is overwritten before it is seen.
             padded = [[*new, *new[-1:] * (count - len(new))] for new in fed]
             hot = one_hot(padded, passes.decoder.vocabulary)

@@ -47,10 +47,10 @@ def check_ids(ids: Any, vocabulary: int) -> NDArray[np.int64]:
     Raises InputError for ids that are not integers, have another shape or lie outside the vocabulary.
     """
     ids = np.asarray(ids)
-    if not np.issubdtype(ids.dtype, np.integer):
-        raise InputError(f"token ids are integers, not {ids.dtype}")
     if ids.ndim not in (1, 2) or not ids.size:
         raise InputError(f"token ids of shape {ids.shape}: give [batch, length], at least one token a text")
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise InputError(f"token ids are integers, not {ids.dtype}: encode text with the model's tokenizer")
     if ids.min() < 0 or ids.max() >= vocabulary:
         raise InputError(
             f"token ids from {ids.min()} to {ids.max()}, but those of this model are 0 to {vocabulary - 1}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ditto_spu.errors import InputError
+import numpy as np
+
+from ditto_spu.errors import InputError, require_whole
 
 _LONGEST = 3  # tokens at the end of a text that are looked up in it
 
@@ -38,16 +40,21 @@ class Drafts:
     propose: Callable[[Sequence[int], int], Sequence[int]] = look_up
 
     def __post_init__(self) -> None:
+        require_whole(count=self.count)
         if self.count < 1:
             raise InputError(f"drafts of {self.count} tokens: guess at least one, or leave drafts out")
 
     def after(self, text: Sequence[int], most: int, vocabulary: int) -> list[int]:
-        """Return up to `most` guesses for a text. Raises InputError for an id outside the vocabulary."""
+        """Return up to `most` guesses for a text. Raises InputError for what is no id of the vocabulary."""
         if most < 1:
             return []
-        found = [int(each) for each in self.propose(text, min(self.count, most))][: min(self.count, most)]
-        if any(not 0 <= each < vocabulary for each in found):
+        most = min(self.count, most)
+        found = np.asarray(self.propose(text, most))
+        if found.ndim != 1 or (found.size and not np.issubdtype(found.dtype, np.integer)):
+            raise InputError(f"drafts are {found!r:.60}: let `propose` return a list of ids")
+        ids: list[int] = found[:most].tolist()
+        if any(not 0 <= each < vocabulary for each in ids):
             raise InputError(
-                f"drafts {found} lie outside of a vocabulary of {vocabulary} tokens: let `propose` return ids"
+                f"drafts {ids} lie outside of a vocabulary of {vocabulary} tokens: let `propose` return ids"
             )
-        return found
+        return ids

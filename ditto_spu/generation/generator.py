@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ditto_spu.api import ConfigSource, secure
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.errors import InputError
+from ditto_spu.errors import InputError, RangeError, require_whole
 from ditto_spu.generation import rooms
 from ditto_spu.generation.conversation import Conversation, Outcome
 from ditto_spu.generation.decoder import Decoder, check_texts
@@ -45,7 +45,7 @@ class Generator:
     weights: the name under which their owner has uploaded the parameters there (`upload`). `params` are then
         shapes. Without it, they are uploaded at the first request and stay for the session.
     config, calibration, checked, check, seed, network: as in `secure`. `checked` and `seed` are for
-        simulation alone.
+        simulation alone. There `check` compares a first pass with plaintext, and a guard watches later ones.
 
     Programs are compiled at their first use: one for prompts of each size (multiples of 8 up to 64, then four
     sizes an octave), and one for a further token over a cache of each room (64, 128, 256, ...). Everybody
@@ -79,6 +79,9 @@ class Generator:
             raise InputError("checked and seed are for simulation: leave them out with a cluster")
         if cluster is None and weights is not None:
             raise InputError(f"weights '{weights}' are at the parties of a cluster: give its client, too")
+        if not isinstance(decoder, Decoder):
+            raise InputError(f"the decoder is {decoder!r:.60}: give a Decoder (docs/generation.md)")
+        require_whole(length=length)
         if not 1 <= length <= decoder.positions:
             raise InputError(f"a length of {length}, but the model holds 1 to {decoder.positions} tokens")
         self.decoder, self.length, self._secret = decoder, length, next_token == "secret"
@@ -98,7 +101,10 @@ class Generator:
         rows = ("rows",) if decoder.ragged else ()
         first = secure(prefill, public=rows, static_argnames=("length",), **options)
         self._prefill = first.hold(**held)
-        self._step = secure(step, public=("position", *rows), **options).hold_with(self._prefill, "params")
+        # A cache in shares has no values that `check` could see. So further tokens have the guard of hosts.
+        self._guarded = cluster is None and check and not checked
+        further = secure(step, public=("position", *rows), guard=self._guarded or None, **options)
+        self._step = further.hold_with(self._prefill, "params")
         self._grow = secure(grown, static_argnames=("length",), **options)
         self._keep = (1, 2) if self._secret else (1,)
         self._runs = Runs(cluster, weights)
@@ -183,7 +189,12 @@ class Generator:
     def further(self, cache: Any, hot: Any, position: NDArray[np.int32], rows: NDArray[np.int32]) -> Outcome:
         """Run tokens behind those of a cache. The first of each text stands at `position` [batch]."""
         given = {"position": position, "rows": rows} if self.decoder.ragged else {"position": position[0]}
-        return self._outcome(self._runs.run(self._step, self._keep, cache=cache, one_hot=hot, **given))
+        try:
+            return self._outcome(self._runs.run(self._step, self._keep, cache=cache, one_hot=hot, **given))
+        except RangeError as error:
+            if not self._guarded:
+                raise
+            raise RangeError(f"{error}. A generator with checked=True names the value") from None
 
     def grown(self, cache: Any, length: int) -> Any:
         """Return a cache with room for `length` places. The parties send nothing for it."""
@@ -194,6 +205,11 @@ class Generator:
             ids, cache, hot = result.outputs
             return Outcome(None, np.rint(ids).astype(np.int64).reshape(-1), hot, cache, result.report)
         logits, cache = result.outputs
+        if logits.shape[-1] != self.decoder.vocabulary:
+            raise InputError(
+                f"the decoder returns logits {list(logits.shape)}, but its vocabulary has "
+                f"{self.decoder.vocabulary} tokens: give it weights of its own shape"
+            )
         return Outcome(
             np.reshape(logits, (len(logits), -1, self.decoder.vocabulary)), None, None, cache, result.report
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.errors import InputError
+from ditto_spu.errors import InputError, require_finite, require_seed, require_whole
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        require_finite(temperature=self.temperature, top_p=self.top_p)
+        require_seed(self.seed)
+        if self.top_k is not None:
+            require_whole(top_k=self.top_k)
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k is {self.top_k}: it counts tokens, from 1 (greedy)")
         if not 0 < self.top_p <= 1:
@@ -51,8 +55,9 @@ class Sampling:
             return np.argmax(values, axis=-1)
         count = min(self.top_k or values.shape[-1], values.shape[-1])
         likeliest = np.argsort(-values, axis=-1, kind="stable")[:, :count]
-        scaled = np.take_along_axis(values, likeliest, axis=-1) / self.temperature
-        weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        sorted_values = np.take_along_axis(values, likeliest, axis=-1)
+        with np.errstate(over="ignore"):  # the least temperatures make differences infinite, and weights 0
+            weights = np.exp((sorted_values - sorted_values[:, :1]) / self.temperature)
         weights /= weights.sum(axis=-1, keepdims=True)
         if self.top_p < 1:
             weights[np.cumsum(weights, axis=-1) - weights >= self.top_p] = 0.0

@@ -186,7 +186,8 @@ def named_model(name: str) -> NamedModel:
         card = trained.load_card(path)
         return NamedModel(path.name, f"classifier of '{card.task}'", trained.builder(path), "trained here")
     if name not in MODELS:
-        raise InputError(f"there is no model '{name}'{nearest(name, MODELS)}")
+        hint = nearest(name, MODELS) or ": `ditto models` lists all"
+        raise InputError(f"there is no model '{name}'{hint}")
     return MODELS[name]
 
 

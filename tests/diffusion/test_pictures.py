@@ -40,6 +40,14 @@ def test_a_file_opens_again(tmp_path: Path, channels: int) -> None:
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 or 3 channels"):
         save_png(tmp_path / "two.png", np.zeros((1, 2, 2, 2)))
+    for wrong, options, reason in (
+        (np.full((1, 2, 2, 1), np.nan), {}, "pictures hold NaN"),
+        (np.zeros((2, 2, 1)), {}, "give .count, height, width, channels"),
+        (PICTURES, {"zoom": 0}, "zoom is 0"),
+        (PICTURES, {"columns": 0}, "columns is 0"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            save_png(tmp_path / "wrong.png", wrong, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="cannot be written"):
         save_png(tmp_path / "nowhere" / "two.png", PICTURES)
 

@@ -9,7 +9,7 @@ import pytest
 import ditto_spu as ditto
 from ditto_spu.architectures.unet import UNet, initial
 from ditto_spu.diffusion.pictures import psnr
-from ditto_spu.errors import DittoError
+from ditto_spu.errors import DittoError, RangeError
 
 RANDOM = np.random.default_rng(4)
 SHAPE = (2, 3, 3, 2)
@@ -87,11 +87,33 @@ def test_a_unet_draws() -> None:
     assert not [row for row in made.steps[0].report.rows if row.kind == "spu"]
 
 
+def test_a_value_that_leaves_its_range_between_steps_is_no_picture() -> None:
+    def model(params: Any, x: Any, time: Any) -> Any:
+        return x * params
+
+    huge = np.float32(1e5)  # the first picture fits, and the second does not
+    with pytest.raises(RangeError, match=r"step 2 of 2, timestep 499: .*checked=True names the value"):
+        ditto.sample(model, huge, (1, 2, 2, 1), steps=2, seed=1)
+    with pytest.raises(RangeError, match=r"step 2 of 2, .*reached 1\.\d+e\+08"):
+        ditto.sample(model, huge, (1, 2, 2, 1), steps=2, seed=1, checked=True)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (lambda: ditto.Sampler(MODEL, PARAMS, (3, 3, 2)), "give .batch, height, width, channels"),
         (lambda: ditto.Sampler(plain, PARAMS, SHAPE, guidance=2.0), "leave it out"),
+        *(
+            (lambda shape=shape: ditto.Sampler(MODEL, PARAMS, shape), "give .batch, height, width, channels")
+            for shape in (5, None, "abcd", (1, 2, 2, float("nan")), (0, 3, 3, 2))
+        ),
+        *(
+            (lambda by=by: ditto.Sampler(MODEL, PARAMS, SHAPE, guidance=by), "guidance is .*: give a finite")
+            for by in (float("nan"), float("inf"), "2")
+        ),
+        (lambda: ditto.Sampler(MODEL, PARAMS, SHAPE, {"length": 9}), "give a ditto.Schedule"),  # type: ignore
+        (lambda: ditto.Sampler(MODEL, PARAMS, SHAPE).stream([1, 2], -1), "seed is -1"),
+        (lambda: ditto.sample(lambda p, x, t: x[..., :1], PARAMS, SHAPE, steps=1), "both have to be equal"),
         (lambda: ditto.Sampler(3, PARAMS, SHAPE), "a diffusion model is"),
         (lambda: ditto.Sampler(MODEL, PARAMS, SHAPE, method="euler"), "choose ddim or ddpm"),
         (lambda: ditto.Sampler(plain, PARAMS, SHAPE).stream([1, 2]), "leave labels out"),

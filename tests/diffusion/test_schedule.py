@@ -55,6 +55,8 @@ def test_ddim_with_all_its_noise_is_ddpm() -> None:
     ("arguments", "reason"),
     [
         ((0,), "1 to 1000"),
+        ((2.5,), "steps is 2.5: give a whole number"),
+        ((5, "ddim", float("nan")), "eta is nan: give a finite number"),
         ((1001,), "1 to 1000"),
         ((5, "euler"), "choose ddim or ddpm"),
         ((5, "ddim", 1.5), "between 0 and 1"),
@@ -71,3 +73,5 @@ def test_schedules_that_cannot_be() -> None:
         Schedule(0)
     with pytest.raises(InputError, match="they grow"):
         Schedule(10, 0.2, 0.1)
+    with pytest.raises(InputError, match="length is nan: give a whole number"):
+        Schedule(float("nan"))  # type: ignore[arg-type]

@@ -221,6 +221,8 @@ def test_other_hosts_types_and_paths_are_refused(port: int) -> None:
         (415, raw(port, "POST", chat, b"{}", Content_Type="text/plain")),
         (400, raw(port, "POST", chat, b"{", **json_type)),
         (400, raw(port, "POST", chat, b"[]", **json_type)),
+        (400, raw(port, "POST", chat, b"[" * 200_000, **json_type)),
+        (400, raw(port, "POST", chat, b'{"model": "\\ud800", "messages": []}', **json_type)),
         (413, raw(port, "POST", chat, b"[" * 4_000_001, **json_type)),
         (404, raw(port, "GET", "/v1/files")),
         (404, raw(port, "GET", chat)),

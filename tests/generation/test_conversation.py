@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ditto_spu as ditto
-from ditto_spu.errors import InputError
+from ditto_spu.errors import InputError, RangeError
 from ditto_spu.generation import rooms
 from ditto_spu.generation.decoder import check_texts, one_hot
 from ditto_spu.generation.drafts import look_up
@@ -101,6 +101,50 @@ def test_a_conversation_starts_anew_after_a_failure(generator: ditto.Generator) 
     assert ids(conversation.stream(text, 1)) == toy.greedy(toy.table(), text, 1)
 
 
+@pytest.mark.parametrize("mode", ["client", "secret"])
+def test_a_text_goes_on_after_its_cache_served_another(mode: str) -> None:
+    params = toy.table()
+    generator = ditto.Generator(toy.decoder(), params, length=64, next_token=mode)
+    conversation = generator.conversation()
+    left, right = conversation.stream([1, 2, 3], 4), conversation.stream([4, 5], 3)
+    found: tuple[list[int], list[int]] = ([], [])
+    for turn, stream in enumerate((left, left, right, left, right, right, left)):
+        if turn == 4:
+            conversation.drop()
+        found[stream is right].append(int(next(stream).ids[0]))
+    assert found == (toy.greedy(params, [1, 2, 3], 4), toy.greedy(params, [4, 5], 3))
+
+
+def test_a_value_that_leaves_its_range_after_the_first_token_is_no_token() -> None:
+    params = np.full((toy.WORDS, toy.WORDS), -7e6, np.float32)
+    params[:, 7] = 5.6e7  # fits alone, and not with those of the tokens before
+    for options, message in (({}, "checked=True names the value"), ({"checked": True}, "reached")):
+        generator = ditto.Generator(toy.decoder(), params, length=40, **options)  # type: ignore[arg-type]
+        with pytest.raises(RangeError, match=message):
+            generator.generate([7], 14)
+
+
+def test_options_of_a_draw_that_cannot_be() -> None:
+    for options in (
+        *({"temperature": each} for each in (0, -1, float("nan"), float("inf"), "1", None)),
+        *({"top_p": each} for each in (0, 2, float("nan"), "1")),
+        *({"top_k": each} for each in (0, 1.5, float("nan"), "1")),
+        *({"seed": each} for each in (-1, 1.5, "1")),
+    ):
+        with pytest.raises(InputError, match=f"{next(iter(options))} is "):
+            ditto.Sampling(**options)  # type: ignore[arg-type]
+    cold = ditto.Sampling(None, 1e-310)
+    assert cold.choose(np.array([[1.0, 3.0, 2.0]]), cold.generator()).tolist() == [1]
+
+
+def test_a_decoder_of_another_vocabulary_is_refused() -> None:
+    for length in (1.5, None, "9"):
+        with pytest.raises(InputError, match=r"length is .*: give a whole number"):
+            ditto.Generator(toy.decoder(), toy.table(), length=length)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"returns logits \[1, 1, 40\], but its vocabulary has 50"):
+        ditto.Generator(toy.decoder(), toy.table()[:, :40], length=9).generate([1], 1)
+
+
 def test_the_end_of_a_text_is_looked_up_in_it() -> None:
     assert look_up([1, 2, 3, 4, 9, 1, 2, 3], 3) == [4, 9, 1]
     assert look_up([7, 1, 5, 6, 1], 9) == [5, 6, 1]
@@ -140,7 +184,9 @@ def test_bad_texts_and_drafts_are_refused(generator: ditto.Generator) -> None:
     assert check_texts([[1], [2, 3]], 50) == [[1], [2, 3]] and check_texts([4, 5], 50) == [[4, 5]]
     for bad, message in (
         ([[1], [2, 50]], "token ids from 2 to 50"),
-        ([[], [2, 3]], "token ids are integers"),
+        ([[], [2, 3]], "at least one token a text"),
+        ([], "at least one token a text"),
+        ([0.5], "token ids are integers, not float64"),
         ([LONG, LONG * 4], "240 tokens of prompt and 1 steps, but the cache has room for 200"),
     ):
         with pytest.raises(InputError, match=message):
@@ -149,6 +195,19 @@ def test_bad_texts_and_drafts_are_refused(generator: ditto.Generator) -> None:
         generator.stream([[1, 2], [3, 4]], 1, drafts=ditto.Drafts())
     with pytest.raises(InputError, match="drafts of 0 tokens"):
         ditto.Drafts(0)
+    for count in (1.5, float("nan"), True):
+        with pytest.raises(InputError, match=r"count is .*: give a whole number"):
+            ditto.Drafts(count)  # type: ignore[arg-type]
+    for steps in (1.5, float("nan"), "2"):
+        with pytest.raises(InputError, match=r"steps is .*: give a whole number"):
+            generator.stream([1, 2], steps)  # type: ignore[arg-type]
+    for stop in (3, ["</s>"], "</s>"):
+        with pytest.raises(InputError, match="give a list of token ids"):
+            generator.stream([1, 2], 1, stop=stop)  # type: ignore[arg-type]
+    for proposed in (None, "ab", [0.5], [[1]]):
+        guessing = ditto.Drafts(2, lambda text, count, proposed=proposed: proposed)  # type: ignore[misc]
+        with pytest.raises(InputError, match="let `propose` return a list of ids"):
+            list(generator.stream([1, 2], 3, drafts=guessing))
     wild = ditto.Drafts(2, lambda text, count: [50])
     with pytest.raises(InputError, match=r"drafts \[50\] lie outside of a vocabulary of 50"):
         list(generator.stream([1, 2], 3, drafts=wild))
