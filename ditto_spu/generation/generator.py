@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ditto_spu.api import ConfigSource, secure
 from ditto_spu.calibration.calibration import Calibration
-from ditto_spu.errors import InputError, RangeError, require_whole
+from ditto_spu.errors import InputError, require_whole
 from ditto_spu.generation import rooms
 from ditto_spu.generation.conversation import Conversation, Outcome
 from ditto_spu.generation.decoder import Decoder, check_texts
@@ -45,7 +45,7 @@ class Generator:
     weights: the name under which their owner has uploaded the parameters there (`upload`). `params` are then
         shapes. Without it, they are uploaded at the first request and stay for the session.
     config, calibration, checked, check, seed, network: as in `secure`. `checked` and `seed` are for
-        simulation alone. There `check` compares a first pass with plaintext, and a guard watches later ones.
+        simulation alone. There `check` compares a first pass with plaintext, and `checked` watches all passes.
 
     Programs are compiled at their first use: one for prompts of each size (multiples of 8 up to 64, then four
     sizes an octave), and one for a further token over a cache of each room (64, 128, 256, ...). Everybody
@@ -101,10 +101,7 @@ class Generator:
         rows = ("rows",) if decoder.ragged else ()
         first = secure(prefill, public=rows, static_argnames=("length",), **options)
         self._prefill = first.hold(**held)
-        # A cache in shares has no values that `check` could see. So further tokens have the guard of hosts.
-        self._guarded = cluster is None and check and not checked
-        further = secure(step, public=("position", *rows), guard=self._guarded or None, **options)
-        self._step = further.hold_with(self._prefill, "params")
+        self._step = secure(step, public=("position", *rows), **options).hold_with(self._prefill, "params")
         self._grow = secure(grown, static_argnames=("length",), **options)
         self._keep = (1, 2) if self._secret else (1,)
         self._runs = Runs(cluster, weights)
@@ -189,12 +186,7 @@ class Generator:
     def further(self, cache: Any, hot: Any, position: NDArray[np.int32], rows: NDArray[np.int32]) -> Outcome:
         """Run tokens behind those of a cache. The first of each text stands at `position` [batch]."""
         given = {"position": position, "rows": rows} if self.decoder.ragged else {"position": position[0]}
-        try:
-            return self._outcome(self._runs.run(self._step, self._keep, cache=cache, one_hot=hot, **given))
-        except RangeError as error:
-            if not self._guarded:
-                raise
-            raise RangeError(f"{error}. A generator with checked=True names the value") from None
+        return self._outcome(self._runs.run(self._step, self._keep, cache=cache, one_hot=hot, **given))
 
     def grown(self, cache: Any, length: int) -> Any:
         """Return a cache with room for `length` places. The parties send nothing for it."""
