@@ -45,7 +45,7 @@ class Generator:
     weights: the name under which their owner has uploaded the parameters there (`upload`). `params` are then
         shapes. Without it, they are uploaded at the first request and stay for the session.
     config, calibration, checked, check, seed, network: as in `secure`. `checked` and `seed` are for
-        simulation alone. There `check` compares a first pass with plaintext, and `checked` watches all passes.
+        simulation alone. There `check` compares a first pass with plaintext; `checked` watches all.
 
     Programs are compiled at their first use: one for prompts of each size (multiples of 8 up to 64, then four
     sizes an octave), and one for a further token over a cache of each room (64, 128, 256, ...). Everybody
