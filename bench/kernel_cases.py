@@ -169,6 +169,10 @@ def kernel_cases(small: bool = False) -> tuple[KernelCase, ...]:
         KernelCase("sigmoid", "sigmoid", (_normal(flat, "fxp16.9", 2.0),), _FXP("fxp32.11"), jax.nn.sigmoid),
         KernelCase("silu", "silu", (_normal(flat, "fxp16.9", 2.0),), _FXP("fxp32.11"), jax.nn.silu),
         KernelCase(
+            "softplus", "softplus", (_normal(flat, "fxp16.9", 2.0),), _FXP("fxp32.11"), jax.nn.softplus
+        ),
+        KernelCase("mish", "mish", (_normal(flat, "fxp16.9", 2.0),), _FXP("fxp32.11"), jax.nn.mish),
+        KernelCase(
             "softmax",
             "softmax",
             (_normal(scores, "fxp16.6", 2.0),),

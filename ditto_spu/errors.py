@@ -78,4 +78,4 @@ def nearest(word: str, words: Iterable[str]) -> str:
     close = get_close_matches(word, known, n=1, cutoff=0.5)
     if close:
         return f": did you mean '{close[0]}'?"
-    return f": choose one of {', '.join(known)}" if 0 < len(known) <= 30 else ""
+    return f": choose one of {', '.join(known)}" if 0 < len(known) <= 40 else ""

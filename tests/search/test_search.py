@@ -53,8 +53,8 @@ def found():
     return ditto.search(layers, [ARGS, (X[::-1].copy(), *W)], network="WAN", start=START)
 
 
-def test_it_is_cheaper_at_no_larger_error(found):
-    assert found.point.seconds < found.start.seconds
+def test_it_is_no_dearer_at_no_larger_error(found):
+    assert found.point.seconds <= found.start.seconds
     assert found.point.max_abs_error <= found.start.max_abs_error
     assert found.point.mean_abs_error <= found.start.mean_abs_error
     assert [each.name for each in found.baselines][:2] == ["wide", "uniform64"]
