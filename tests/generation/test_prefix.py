@@ -78,12 +78,12 @@ def test_the_prefix_costs_no_rows(tmp_path: Path) -> None:
     """The tokens of the prefix pass no layer: only the attention to them costs, and no look-up."""
     model = text_of(SHALLOW, tmp_path)
     assert model.decoder is not None
-    sent = []
-    for prefix in (PREFIX[:1], PREFIX):
-        generator = ditto.Generator(model.decoder, model.params, length=16, prefix=prefix)
+    long, sent = np.tile(PREFIX, 3), []
+    for prefix in (long[:1], long):
+        generator = ditto.Generator(model.decoder, model.params, length=32, prefix=prefix)
         (token,) = generator.generate(IDS, 1).tokens
         sent.append(sum(token.report.bytes_sent_per_party))
-    bare = ditto.generate(model.decoder, model.params, np.tile([*PREFIX, 3, 7, 1], (2, 1)), steps=1)
+    bare = ditto.generate(model.decoder, model.params, np.tile([*long, 3, 7, 1], (2, 1)), steps=1)
     assert sent[1] - sent[0] < (sum(bare.tokens[0].report.bytes_sent_per_party) - sent[0]) / 2
 
 
