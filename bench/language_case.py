@@ -20,11 +20,11 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from ditto_spu.api import SecureFunction, secure
+from ditto_spu.api import SecureFunction
 from ditto_spu.calibration.calibration import Calibration
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import one_hot
-from ditto_spu.generation.programs import prefix_cache, programs
+from ditto_spu.generation.programs import held_arguments, secured
 from ditto_spu.generation.ranges import calibrate_decoder, prompt_call, token_call
 from ditto_spu.models import Text, named_model
 from ditto_spu.models.own import random_tokens
@@ -152,14 +152,8 @@ def _functions(
     text: Text, config: str, known: Calibration, prefix: list[int] | None
 ) -> tuple[SecureFunction, SecureFunction]:
     """Return the two programs of a generator, for logits at the client."""
-    first, step = programs(text.decoder, secret=False, prefixed=prefix is not None)
-    held = {"params": text.params}
-    if prefix is not None:
-        held["prefix"] = prefix_cache(text.decoder, text.params, prefix)
-    options: dict[str, Any] = {"config": config, "calibration": known, "check": False}
-    rows = ("rows",) if text.decoder.ragged else ()
-    prompt = secure(first, public=rows, static_argnames=("length",), **options).hold(**held)
-    return prompt, secure(step, public=("position", *rows), **options).hold_with(prompt, "params")
+    held = held_arguments(text.decoder, text.params, prefix)
+    return secured(text.decoder, held, secret=False, config=config, calibration=known, check=False)
 
 
 def _plain(text: Text, ids: NDArray[np.int64]) -> NDArray[Any]:

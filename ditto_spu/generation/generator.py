@@ -20,7 +20,7 @@ from ditto_spu.generation.conversation import Conversation, Outcome
 from ditto_spu.generation.decoder import Decoder, check_texts
 from ditto_spu.generation.drafts import Drafts
 from ditto_spu.generation.generated import Generation, Token
-from ditto_spu.generation.programs import grown, prefix_cache, programs
+from ditto_spu.generation.programs import first_arguments, grown, held_arguments, secured, step_arguments
 from ditto_spu.generation.sampling import GREEDY, Sampling
 from ditto_spu.generation.served import Client, Programs, Runs
 from ditto_spu.network.model import Network
@@ -85,11 +85,7 @@ class Generator:
         if not 1 <= length <= decoder.positions:
             raise InputError(f"a length of {length}, but the model holds 1 to {decoder.positions} tokens")
         self.decoder, self.length, self._secret = decoder, length, next_token == "secret"
-        held = {"params": params}
-        if prefix is not None:
-            held["prefix"] = prefix_cache(decoder, params, prefix)
         self.prefix = 0 if prefix is None else np.size(prefix)
-        prefill, step = programs(decoder, secret=self._secret, prefixed=prefix is not None)
         options: dict[str, Any] = {
             "config": config,
             "calibration": calibration,
@@ -98,10 +94,8 @@ class Generator:
             "seed": seed,
             "network": network,
         }
-        rows = ("rows",) if decoder.ragged else ()
-        first = secure(prefill, public=rows, static_argnames=("length",), **options)
-        self._prefill = first.hold(**held)
-        self._step = secure(step, public=("position", *rows), **options).hold_with(self._prefill, "params")
+        held = held_arguments(decoder, params, prefix)
+        self._prefill, self._step = secured(decoder, held, secret=self._secret, **options)
         self._grow = secure(grown, static_argnames=("length",), **options)
         self._keep = (1, 2) if self._secret else (1,)
         self._runs = Runs(cluster, weights)
@@ -180,13 +174,13 @@ class Generator:
 
         rows: which tokens' logits are wanted [batch, wanted].
         """
-        given: dict[str, Any] = {"rows": rows} if self.decoder.ragged else {}
-        return self._outcome(self._runs.run(self._prefill, self._keep, one_hot=hot, length=length, **given))
+        arguments = first_arguments(self.decoder, hot, rows, length)
+        return self._outcome(self._runs.run(self._prefill, self._keep, **arguments))
 
     def further(self, cache: Any, hot: Any, position: NDArray[np.int32], rows: NDArray[np.int32]) -> Outcome:
         """Run tokens behind those of a cache. The first of each text stands at `position` [batch]."""
-        given = {"position": position, "rows": rows} if self.decoder.ragged else {"position": position[0]}
-        return self._outcome(self._runs.run(self._step, self._keep, cache=cache, one_hot=hot, **given))
+        arguments = step_arguments(self.decoder, cache, hot, position, rows)
+        return self._outcome(self._runs.run(self._step, self._keep, **arguments))
 
     def grown(self, cache: Any, length: int) -> Any:
         """Return a cache with room for `length` places. The parties send nothing for it."""

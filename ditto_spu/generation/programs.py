@@ -6,6 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ditto_spu.api import SecureFunction, secure
 from ditto_spu.errors import InputError
 from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
 
@@ -27,6 +31,54 @@ def programs(decoder: Decoder, *, secret: bool, prefixed: bool) -> tuple[Program
         raise InputError("this decoder takes no prefix: give it a function `follow` (docs/generation.md)")
     first = decoder.follow if prefixed and decoder.follow is not None else decoder.prefill
     return _choosing(decoder, first, prefixed) if secret else (first, decoder.step)
+
+
+def held_arguments(decoder: Decoder, params: Any, prefix: Any) -> dict[str, Any]:
+    """Return the arguments that are shared once: the parameters, and the cache of a prefix that is not None.
+
+    Raises InputError as `prefix_cache` does.
+    """
+    held = {"params": params}
+    return held if prefix is None else held | {"prefix": prefix_cache(decoder, params, prefix)}
+
+
+def secured(
+    decoder: Decoder, held: dict[str, Any], *, secret: bool, **options: Any
+) -> tuple[SecureFunction, SecureFunction]:
+    """Return both programs as secure functions that hold what `held_arguments` returned.
+
+    secret: as in `programs`. options: those of `secure`.
+
+    Raises InputError as `programs` does.
+    """
+    first, step = programs(decoder, secret=secret, prefixed="prefix" in held)
+    rows = ("rows",) if decoder.ragged else ()
+    prefill = secure(first, public=rows, static_argnames=("length",), **options).hold(**held)
+    return prefill, secure(step, public=("position", *rows), **options).hold_with(prefill, "params")
+
+
+def first_arguments(decoder: Decoder, hot: Any, rows: NDArray[np.int32], length: int) -> dict[str, Any]:
+    """Return the arguments of the first program, besides those that it holds.
+
+    hot: texts [batch, tokens, vocabulary]. length: the room of the cache.
+    rows: which tokens' logits are wanted [batch, wanted]. A decoder that is not ragged does not take them.
+    """
+    return {"one_hot": hot, "length": length, **_rows(decoder, rows)}
+
+
+def step_arguments(
+    decoder: Decoder, cache: Any, hot: Any, position: NDArray[np.int32], rows: NDArray[np.int32]
+) -> dict[str, Any]:
+    """Return the arguments of the second program, as `first_arguments` does.
+
+    position: the place of the first token of each text [batch]; all are equal unless the decoder is ragged.
+    """
+    at = position if decoder.ragged else position[0]
+    return {"cache": cache, "one_hot": hot, "position": at, **_rows(decoder, rows)}
+
+
+def _rows(decoder: Decoder, rows: NDArray[np.int32]) -> dict[str, Any]:
+    return {"rows": rows} if decoder.ragged else {}
 
 
 def prefix_cache(decoder: Decoder, params: Any, prefix: Any) -> Any:

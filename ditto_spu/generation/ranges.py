@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ditto_spu.api import ConfigSource, secure
+from ditto_spu.api import ConfigSource
 from ditto_spu.calibration.calibration import Calibration, collect
 from ditto_spu.errors import InputError
 from ditto_spu.frontend.trace import Traced
 from ditto_spu.generation.decoder import Decoder, check_ids, one_hot
-from ditto_spu.generation.programs import prefix_cache, programs
+from ditto_spu.generation.programs import (
+    first_arguments,
+    held_arguments,
+    programs,
+    secured,
+    step_arguments,
+)
 from ditto_spu.rules.load import DEFAULT, load_config
 
 STEPS = 1  # further tokens of each text
@@ -43,24 +49,20 @@ def calibrate_decoder(
             f"texts of {ids.shape[1]} tokens behind a prefix of {before}: give more than {STEPS}, and at "
             f"most {decoder.positions} together"
         )
-    first, step = programs(decoder, secret=True, prefixed=prefix is not None)
-    held = {"params": params}
-    if prefix is not None:
-        held["prefix"] = prefix_cache(decoder, params, prefix)
-    names = ("rows",) if decoder.ragged else ()
-    secured = secure(first, public=names, static_argnames=("length",)).hold(**held)
-    further = secure(step, public=("position", *names)).hold_with(secured, "params")
-    plain_first, plain_step = jax.jit(first, static_argnames=("length",)), jax.jit(step)
+    held = held_arguments(decoder, params, prefix)
+    first, step = secured(decoder, held, secret=True)
+    plain = programs(decoder, secret=True, prefixed=prefix is not None)
+    plain_first, plain_step = jax.jit(plain[0], static_argnames=("length",)), jax.jit(plain[1])
 
     def calls() -> Iterator[tuple[Traced, list[Any]]]:
         for text in ids:
             hot = one_hot(text, decoder.vocabulary)
             call = prompt_call(decoder, hot[:, :prompt], length)
-            yield secured.traced_batch(call)
+            yield first.traced_batch(call)
             cache = plain_first(**held, **call)[1]
             for place in range(prompt, ids.shape[1]):
                 call = token_call(decoder, cache, hot[:, place : place + 1], before + place)
-                yield further.traced_batch(call)
+                yield step.traced_batch(call)
                 cache = plain_step(params=params, **call)[1]
 
     return collect("decoder", load_config(config), calls())
@@ -68,13 +70,9 @@ def calibrate_decoder(
 
 def prompt_call(decoder: Decoder, hot: Any, length: int) -> dict[str, Any]:
     """Return the arguments with which a generator runs one prompt, one-hot [1, prompt, vocabulary]."""
-    call = {"one_hot": hot, "length": length}
-    return call | {"rows": np.array([[hot.shape[1] - 1]], np.int32)} if decoder.ragged else call
+    return first_arguments(decoder, hot, np.array([[hot.shape[1] - 1]], np.int32), length)
 
 
 def token_call(decoder: Decoder, cache: Any, hot: Any, position: int) -> dict[str, Any]:
     """Return the arguments with which a generator runs one further token, one-hot [1, 1, vocabulary]."""
-    call = {"cache": cache, "one_hot": hot, "position": np.int32(position)}
-    if decoder.ragged:
-        call |= {"position": np.array([position], np.int32), "rows": np.zeros((1, 1), np.int32)}
-    return call
+    return step_arguments(decoder, cache, hot, np.array([position], np.int32), np.zeros((1, 1), np.int32))

@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from ditto_spu.api import Call, Result, SecureFunction
 from ditto_spu.errors import InputError
 from ditto_spu.frontend.kept_arguments import Keep
 from ditto_spu.generation import rooms
 from ditto_spu.generation.decoder import Decoder
+from ditto_spu.generation.programs import first_arguments, step_arguments
 
 _STEPS = 4  # until the format of a cache is that of the step before; one or two in all known models
 
@@ -93,7 +95,7 @@ class Programs:
             raise InputError("give the lengths of prompts that the weights are to serve: prompts=(32,)")
         known: set[str] = set()
         for prompt in prompts:
-            given = {"one_hot": self._hot(batch, prompt), "length": self.length, **self._rows(batch)}
+            given = first_arguments(self.decoder, self._hot(batch, prompt), _first_row(batch), self.length)
             add = bool(known)
             call = client.upload(
                 self.prefill, name=name, users=() if add else users, add=add, keep=self.keep, **given
@@ -117,12 +119,9 @@ class Programs:
     def _further(self, call: Call, batch: int) -> dict[str, Any]:
         """Return the arguments of the step after a call: handles of what stays, and shapes."""
         outputs = call.described(self.keep)
-        return {
-            "cache": outputs[self.keep[0]],
-            "one_hot": outputs[self.keep[1]] if len(self.keep) > 1 else self._hot(batch, 1),
-            "position": np.zeros(batch, np.int32) if self.decoder.ragged else np.int32(0),
-            **self._rows(batch),
-        }
+        hot = outputs[self.keep[1]] if len(self.keep) > 1 else self._hot(batch, 1)
+        start = np.zeros(batch, np.int32)
+        return step_arguments(self.decoder, outputs[self.keep[0]], hot, start, _first_row(batch))
 
     def _hot(self, batch: int, tokens: int) -> jax.ShapeDtypeStruct:
         """Return the shape of tokens as a generator pads them."""
@@ -130,5 +129,6 @@ class Programs:
             tokens = rooms.tokens(tokens, self.length - self.prefix)
         return jax.ShapeDtypeStruct((batch, tokens, self.decoder.vocabulary), np.float32)
 
-    def _rows(self, batch: int) -> dict[str, Any]:
-        return {"rows": np.zeros((batch, 1), np.int32)} if self.decoder.ragged else {}
+
+def _first_row(batch: int) -> NDArray[np.int32]:
+    return np.zeros((batch, 1), np.int32)
