@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ditto_spu.runtime.client import join_output
 from ditto_spu.runtime.executor import StepRecord
 from ditto_spu.runtime.material import Sizes
 
+T = TypeVar("T")
 Answers = Mapping[int, Message]  # by the party's rank
 
 
@@ -78,20 +79,20 @@ def sizes(answers: Answers) -> Dealing:
 
 def asked_for(answers: Answers) -> list[int]:
     """Return the places of the inputs whose shares the parties want to have."""
-    wanted = [answers[rank].facts.get("places") for rank in range(PARTIES)]
-    places = wanted[0]
-    if any(each != places for each in wanted) or not isinstance(places, list):
-        raise PartyError("the parties ask for different inputs")
-    return places
+    return agreed(answers, "places", list, "the parties ask for different inputs")
 
 
 def material_number(answers: Answers) -> int:
     """Return the number under which the parties keep the material that they dealt."""
-    numbers = {answers[rank].facts.get("material") for rank in range(PARTIES)}
-    number = numbers.pop()
-    if numbers or type(number) is not int:
-        raise PartyError("the parties keep material under different numbers")
-    return number
+    return agreed(answers, "material", int, "the parties keep material under different numbers")
+
+
+def agreed(answers: Answers, fact: str, kind: type[T], otherwise: str) -> T:
+    """Return a fact of this type that all parties give alike. Raises PartyError with the text `otherwise`."""
+    given = [answers[rank].facts.get(fact) for rank in range(PARTIES)]
+    if type(given[0]) is not kind or any(each != given[0] for each in given):
+        raise PartyError(otherwise)
+    return given[0]
 
 
 def spu_costs(

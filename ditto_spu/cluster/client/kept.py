@@ -6,8 +6,8 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ditto_kernels.values.replicated import PARTIES
 from ditto_spu.api import Call
+from ditto_spu.cluster.client.answers import agreed
 from ditto_spu.cluster.net.wire import Message
 from ditto_spu.errors import InputError, PartyError
 from ditto_spu.plan.kept import Kept
@@ -71,10 +71,7 @@ class KeptOutputs:
 
         Raises PartyError if the parties name them differently.
         """
-        listed = [answers[rank].facts.get("kept") for rank in range(PARTIES)]
-        names = listed[0]
-        if any(each != names for each in listed) or not isinstance(names, list):
-            raise PartyError("the parties keep outputs under different names")
+        names = agreed(answers, "kept", list, "the parties keep outputs under different names")
         if len(names) != len(calls) * len(places) or not all(isinstance(each, str) for each in names):
             raise PartyError("the parties keep other outputs than asked")
         given = iter(names)
