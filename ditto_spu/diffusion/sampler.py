@@ -184,22 +184,22 @@ class Sampler:
 
     def plaintext(self, labels: Any = None, seed: int | None = None) -> NDArray[np.float32]:
         """Return the pictures that floating point draws from the same noise."""
-        return np.asarray([*self._states(labels, seed)][-1]["after"])
+        (*_, (_, after)) = self._states(labels, seed)
+        return after
 
     def calibrate(self, labels: Any = None, seed: int | None = None) -> Calibration:
         """Record the values of every step of one plaintext batch, for `calibration`."""
-        states = [dict(each) for each in self._states(labels, seed)]
-        return self._secure.calibrate([{k: v for k, v in each.items() if k != "after"} for each in states])
+        return self._secure.calibrate([arguments for arguments, _ in self._states(labels, seed)])
 
-    def _states(self, labels: Any, seed: int | None) -> Iterator[dict[str, Any]]:
-        """Yield the arguments of each step in plaintext, and the picture "after" it."""
+    def _states(self, labels: Any, seed: int | None) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
+        """Yield the arguments of each step in plaintext, and the pictures after it."""
         require_seed(seed)
         rng, given = np.random.default_rng(seed), self._inputs(labels)
         x, step = self._noise(rng), jax.jit(self._step)
         for number in range(len(self.steps.times)):
             arguments = {"index": np.int32(number), "x": x, **given, **self._fresh(rng)}
             x = np.asarray(step(**self._fixed, **arguments)["x"])
-            yield {**arguments, "after": x}
+            yield arguments, x
 
     def _noise(self, rng: np.random.Generator) -> NDArray[np.float32]:
         return rng.standard_normal(self.shape).astype(np.float32)
