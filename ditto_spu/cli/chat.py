@@ -10,7 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
-from ditto_spu.cli.options import OneConfig, Weights
+from ditto_spu.cli.options import (
+    Client,
+    Conversation,
+    DrawSeed,
+    Guesses,
+    NextToken,
+    OneConfig,
+    Ranges,
+    Temperature,
+    TopK,
+    TopP,
+    Weights,
+    room_for,
+)
 from ditto_spu.cluster.client.client import connect
 from ditto_spu.errors import DittoError, InputError
 from ditto_spu.models import Text, named_model
@@ -36,39 +49,18 @@ def chat(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 256,
-    length: Annotated[
-        int | None,
-        typer.Option(help="Most tokens of the whole conversation. If left out, 2048 or the model's limit."),
-    ] = None,
-    next_token: Annotated[
-        str,
-        typer.Option(
-            help="'client': the client sees the logits and chooses the token. "
-            "'secret': the likeliest token is chosen in MPC."
-        ),
-    ] = "client",
-    top_k: Annotated[int, typer.Option(help="Draw from this many likeliest tokens; 1 is greedy.")] = 1,
-    top_p: Annotated[
-        float, typer.Option(help="Draw from the likeliest tokens whose probabilities sum to this.")
-    ] = 1.0,
-    temperature: Annotated[float, typer.Option(help="Temperature of this draw.")] = 1.0,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the client's draw. No share depends on it.")
-    ] = None,
-    drafts: Annotated[
-        int,
-        typer.Option(help="Guess up to this many tokens from the text so far, for one pass to verify."),
-    ] = 0,
-    calibration: Annotated[
-        Path | None, typer.Option(help="File that `ditto calibrate` wrote for the decoder's ranges.")
-    ] = None,
+    length: Conversation = None,
+    next_token: NextToken = "client",
+    top_k: TopK = 1,
+    top_p: TopP = 1.0,
+    temperature: Temperature = 1.0,
+    seed: DrawSeed = None,
+    drafts: Guesses = 0,
+    calibration: Ranges = None,
     cluster: Annotated[
         Path | None, typer.Option(help="Cluster file. The answers are then made at its parties.")
     ] = None,
-    client: Annotated[
-        str | None,
-        typer.Option(help="With --cluster: name of the client that this is, if the cluster has several."),
-    ] = None,
+    client: Client = None,
     config: OneConfig = "auto",
 ) -> None:
     """Talk to a decoder under MPC. The cache of the conversation stays in shares from turn to turn."""
@@ -89,7 +81,7 @@ def chat(
             f"'{model}' has no chat template: give a checkpoint that was trained to chat, or continue a text "
             "with `ditto generate`"
         )
-    room = min(2048, text.decoder.positions) if length is None else length
+    room = room_for(length, text.decoder.positions)
     opening = [] if prefix is None else text.tokenizer.opening(prefix)
     generator = Generator(
         text.decoder,

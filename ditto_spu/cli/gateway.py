@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ditto_spu.cli.options import OneConfig, Weights
+from ditto_spu.cli.options import Client, Conversation, Guesses, OneConfig, Ranges, Weights, room_for
 from ditto_spu.cluster.client.client import connect
 from ditto_spu.errors import InputError
 from ditto_spu.models import named_model
@@ -29,28 +29,17 @@ def gateway(
     cluster: Annotated[
         Path | None, typer.Option(help="Cluster file. Without it three parties are simulated here.")
     ] = None,
-    client: Annotated[
-        str | None,
-        typer.Option(help="With --cluster: name of the client that this is, if the cluster has several."),
-    ] = None,
+    client: Client = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8008,
-    length: Annotated[
-        int | None,
-        typer.Option(help="Most tokens of a conversation. If left out, 2048 or the model's limit."),
-    ] = None,
+    length: Conversation = None,
     prefix: Annotated[
         str | None,
         typer.Option(
             help="Public system message of all conversations. Its cache is computed in plaintext, once."
         ),
     ] = None,
-    drafts: Annotated[
-        int,
-        typer.Option(help="Guess up to this many tokens from the text so far, for one pass to verify."),
-    ] = 0,
-    calibration: Annotated[
-        Path | None, typer.Option(help="File that `ditto calibrate` wrote for the model's ranges.")
-    ] = None,
+    drafts: Guesses = 0,
+    calibration: Ranges = None,
     config: OneConfig = "auto",
 ) -> None:
     """Serve chat completions or embeddings under MPC to programs of this machine, which use a base_url."""
@@ -98,7 +87,7 @@ def _served(
     text = own.text(loaded)
     if text.tokenizer is None:
         raise InputError(f"{place} holds no tokenizer: save tokenizer.json beside its weights")
-    room = min(2048, text.decoder.positions) if length is None else length
+    room = room_for(length, text.decoder.positions)
     opening = None if prefix is None else text.tokenizer.opening(prefix)
     generator = Generator(
         text.decoder, text.params, length=room, prefix=opening, cluster=connected, **options

@@ -11,7 +11,20 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ditto_spu.cli.options import Json, OneConfig, Weights
+from ditto_spu.cli.options import (
+    Client,
+    DrawSeed,
+    Guesses,
+    Json,
+    NextToken,
+    OneConfig,
+    Ranges,
+    Temperature,
+    TopK,
+    TopP,
+    Weights,
+    whole_numbers,
+)
 from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.cluster.client.client import connect
 from ditto_spu.errors import InputError
@@ -50,41 +63,23 @@ def generate(
         int | None,
         typer.Option(help="Room of the cache, in tokens. If left out, that of prompt and steps together."),
     ] = None,
-    next_token: Annotated[
-        str,
-        typer.Option(
-            help="'client': the client sees the logits and chooses the token. "
-            "'secret': the likeliest token is chosen in MPC."
-        ),
-    ] = "client",
-    top_k: Annotated[int, typer.Option(help="Draw from this many likeliest tokens; 1 is greedy.")] = 1,
-    top_p: Annotated[
-        float, typer.Option(help="Draw from the likeliest tokens whose probabilities sum to this.")
-    ] = 1.0,
-    temperature: Annotated[float, typer.Option(help="Temperature of this draw.")] = 1.0,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the client's draw. No share depends on it.")
-    ] = None,
-    drafts: Annotated[
-        int,
-        typer.Option(help="Guess up to this many tokens from the text so far, for one pass to verify."),
-    ] = 0,
+    next_token: NextToken = "client",
+    top_k: TopK = 1,
+    top_p: TopP = 1.0,
+    temperature: Temperature = 1.0,
+    seed: DrawSeed = None,
+    drafts: Guesses = 0,
     stop: Annotated[
         str | None,
         typer.Option(
             help="Token ids that end the text, such as '50256'. If left out, those of the checkpoint."
         ),
     ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="File that `ditto calibrate` wrote for the decoder's ranges.")
-    ] = None,
+    calibration: Ranges = None,
     cluster: Annotated[
         Path | None, typer.Option(help="Cluster file. The text is then generated at its parties.")
     ] = None,
-    client: Annotated[
-        str | None,
-        typer.Option(help="With --cluster: name of the client that this is, if the cluster has several."),
-    ] = None,
+    client: Client = None,
     held: Annotated[
         str | None,
         typer.Option(
@@ -179,7 +174,4 @@ def _texts(text: Text, ids: Any) -> list[str] | None:
 
 
 def _ids(text: str, option: str) -> list[int]:
-    try:
-        return [int(each) for each in text.split(",") if each]
-    except ValueError:
-        raise InputError(f"{option} '{text}' is no list of token ids: write such as 3,14,15") from None
+    return whole_numbers(text, option, "token ids", "3,14,15")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ditto_spu.cli.options import Json, OneConfig
+from ditto_spu.cli.options import Json, OneConfig, Ranges, in_a_folder, whole_numbers
 from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.errors import InputError
 from ditto_spu.models import MODELS, named_model
@@ -37,10 +37,11 @@ def sample(
     seed: Annotated[
         int | None, typer.Option(help="Seed of the client's noise. No share depends on it.")
     ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="File that `ditto calibrate` wrote for the model's ranges.")
+    calibration: Ranges = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="PNG file to write: all pictures in one grid.", callback=in_a_folder),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="PNG file to write: all pictures in one grid.")] = None,
     config: OneConfig = "auto",
     as_json: Json = False,
 ) -> None:
@@ -49,12 +50,10 @@ def sample(
     if named.pictures is None:
         known = ", ".join(name for name, each in MODELS.items() if each.pictures is not None)
         raise InputError(f"'{model}' draws no pictures: choose one of {known}")
-    if out is not None and not out.absolute().parent.is_dir():
-        raise InputError(f"--out: there is no folder '{out.parent}'")
-    classes = None if labels is None else _classes(labels)
+    classes = None if labels is None else whole_numbers(labels, "--labels", "classes", "3,1,4")
     size = count if count is not None else len(classes or [0])
     from ditto_spu.diffusion.pictures import blocks, save_png
-    from ditto_spu.diffusion.sampler import Sampler, Samples
+    from ditto_spu.diffusion.sampler import Sampler
 
     made = named.pictures()
     sampler = Sampler(
@@ -70,26 +69,18 @@ def sample(
         calibration=calibration,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    done = []
     with Progress(*columns, console=progress_console()) as progress:
         task = progress.add_task(f"{model}: first step", total=steps)
-        for step in sampler.stream(classes, seed):
-            done.append(step)
-            progress.update(task, advance=1, description=f"{model}: timestep {step.time}")
-    pictures = done[-1].pictures
-    assert pictures is not None
-    samples = Samples(pictures, tuple(done))
+
+        def show(done: int, _: int) -> None:
+            time = sampler.steps.times[done - 1]
+            progress.update(task, completed=done, description=f"{model}: timestep {time}")
+
+        samples = sampler.sample(classes, seed, show)
     if out is not None:
-        save_png(out, pictures, zoom=_ZOOM)
+        save_png(out, samples.pictures, zoom=_ZOOM)
     if as_json:
-        print_result({"steps": samples.as_dicts(), "pictures": pictures.tolist()}, True)
+        print_result({"steps": samples.as_dicts(), "pictures": samples.pictures.tolist()}, True)
         return
     print_result(samples, False)
-    typer.echo(blocks(pictures) if out is None else f"wrote {out}")
-
-
-def _classes(text: str) -> list[int]:
-    try:
-        return [int(each) for each in text.split(",") if each]
-    except ValueError:
-        raise InputError(f"--labels '{text}' is no list of classes: write such as 3,1,4") from None
+    typer.echo(blocks(samples.pictures) if out is None else f"wrote {out}")

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from ditto_spu.cli.options import Configs, Json, Masked, Model, OneConfig, Weights, load_program, secure_model
+from ditto_spu.cli.options import (
+    Client,
+    Configs,
+    Json,
+    Masked,
+    Model,
+    OneConfig,
+    Weights,
+    load_program,
+    secure_model,
+)
 from ditto_spu.cli.output import print_result, progress_console
 from ditto_spu.cluster.commands import run_on_cluster
 from ditto_spu.cluster.measure import measure
@@ -43,10 +53,7 @@ def run(
     cluster: Annotated[
         Path | None, typer.Option(help="Cluster file. The model then runs at its parties, not in simulation.")
     ] = None,
-    client: Annotated[
-        str | None,
-        typer.Option(help="With --cluster: name of the client that this is, if the cluster has several."),
-    ] = None,
+    client: Client = None,
     network: Annotated[
         str | None,
         typer.Option(
